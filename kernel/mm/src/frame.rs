@@ -1,0 +1,279 @@
+//! The vocabulary: frames, orders, zones, mobility and request flags.
+//!
+//! Every unit has a type of its own, so that a frame number is never taken for an address, nor an order for a
+//! count of frames. The words are Linux's and keep Linux's meaning.
+
+use core::fmt;
+
+/// Bytes in a frame, as a shift: a frame is `1 << FRAME_SHIFT` bytes.
+pub const FRAME_SHIFT: u32 = 12;
+/// Bytes in a frame.
+pub const FRAME_SIZE: u64 = 1 << FRAME_SHIFT;
+/// Frames in a pageblock, the unit that mobility is kept for: 512 frames, 2 MiB.
+pub const PAGEBLOCK_FRAMES: u64 = Order::PAGEBLOCK.frames();
+/// The first physical address, in bytes, that x86_64 cannot express (52 bits).
+pub const PHYSICAL_LIMIT: u64 = 1 << 52;
+
+/// A page-frame number: a physical address divided by [`FRAME_SIZE`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Pfn(u64);
+
+impl Pfn {
+    /// The frame with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The frame that holds this physical address, in bytes.
+    pub const fn containing(address: u64) -> Self {
+        Self(address >> FRAME_SHIFT)
+    }
+
+    /// The frame's number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The physical address of the frame's first byte.
+    pub const fn address(self) -> u64 {
+        self.0 << FRAME_SHIFT
+    }
+
+    /// The frame `frames` further up. Wraps at 64 bits, which no real frame number comes near.
+    pub const fn offset(self, frames: u64) -> Self {
+        Self(self.0.wrapping_add(frames))
+    }
+
+    /// Whether a block of this order may start here: blocks are aligned to their size.
+    pub const fn is_aligned(self, order: Order) -> bool {
+        self.0 & (order.frames() - 1) == 0
+    }
+}
+
+impl fmt::Debug for Pfn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pfn({:#x})", self.0)
+    }
+}
+
+impl fmt::Display for Pfn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// Frames from `start` up to, but not including, `end`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PfnRange {
+    /// The first frame of the range.
+    pub start: Pfn,
+    /// The first frame behind the range.
+    pub end: Pfn,
+}
+
+impl PfnRange {
+    /// The range from `start` up to `end`; empty when `end` does not lie behind `start`.
+    pub const fn new(start: Pfn, end: Pfn) -> Self {
+        Self { start, end }
+    }
+
+    /// How many frames the range holds.
+    pub const fn frames(self) -> u64 {
+        self.end.0.saturating_sub(self.start.0)
+    }
+
+    /// Whether the range holds no frame.
+    pub const fn is_empty(self) -> bool {
+        self.frames() == 0
+    }
+
+    /// Whether the frame lies in the range.
+    pub const fn contains(self, pfn: Pfn) -> bool {
+        self.start.0 <= pfn.0 && pfn.0 < self.end.0
+    }
+
+    /// The frames that lie in both ranges.
+    pub fn intersection(self, other: Self) -> Self {
+        Self::new(self.start.max(other.start), self.end.min(other.end))
+    }
+}
+
+impl fmt::Display for PfnRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}..{:#x}", self.start.0, self.end.0)
+    }
+}
+
+/// The size of a block: `2^order` frames, from order 0 (4 KiB) to order 10 (4 MiB).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Order(u8);
+
+impl Order {
+    /// One frame.
+    pub const ZERO: Self = Self(0);
+    /// A pageblock: 512 frames, 2 MiB.
+    pub const PAGEBLOCK: Self = Self(9);
+    /// The largest block: 1024 frames, 4 MiB.
+    pub const MAX: Self = Self(10);
+    /// How many orders there are.
+    pub const COUNT: usize = Self::MAX.0 as usize + 1;
+
+    /// The order with this number, or `None` above [`Order::MAX`].
+    pub const fn new(order: u8) -> Option<Self> {
+        if order <= Self::MAX.0 { Some(Self(order)) } else { None }
+    }
+
+    /// The smallest order whose block holds at least `frames` frames; `None` if no block is that large.
+    pub const fn covering(frames: u64) -> Option<Self> {
+        if frames > Self::MAX.frames() {
+            return None;
+        }
+        let rest = if frames == 0 { 0 } else { frames - 1 };
+        Some(Self((u64::BITS - rest.leading_zeros()) as u8))
+    }
+
+    /// The order's number, `0..=10`.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The order's number as an index into a table of [`Order::COUNT`] entries.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Frames in a block of this order.
+    pub const fn frames(self) -> u64 {
+        1 << self.0
+    }
+
+    /// Bytes in a block of this order.
+    pub const fn bytes(self) -> u64 {
+        FRAME_SIZE << self.0
+    }
+
+    /// All orders, smallest first.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator + Clone {
+        (0..Self::COUNT as u8).map(Self)
+    }
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Order({})", self.0)
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A zone: the frames that one class of devices can reach.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ZoneKind {
+    /// Below 16 MiB: what ISA devices reach with 24 address bits.
+    Dma,
+    /// From 16 MiB up to 4 GiB: what devices reach with 32 address bits.
+    Dma32,
+    /// From 4 GiB up.
+    Normal,
+}
+
+impl ZoneKind {
+    /// The zones, lowest first.
+    pub const ALL: [Self; 3] = [Self::Dma, Self::Dma32, Self::Normal];
+    /// How many zones there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The zone's place in [`ZoneKind::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The frames that belong to the zone, were there RAM everywhere.
+    pub const fn range(self) -> PfnRange {
+        const MIB_16: Pfn = Pfn::containing(16 << 20);
+        const GIB_4: Pfn = Pfn::containing(4 << 30);
+        match self {
+            Self::Dma => PfnRange::new(Pfn::new(0), MIB_16),
+            Self::Dma32 => PfnRange::new(MIB_16, GIB_4),
+            Self::Normal => PfnRange::new(GIB_4, Pfn::containing(PHYSICAL_LIMIT)),
+        }
+    }
+
+    /// The zone that a frame belongs to.
+    pub const fn of(pfn: Pfn) -> Self {
+        if pfn.0 >= Self::Normal.range().start.0 {
+            Self::Normal
+        } else if pfn.0 >= Self::Dma32.range().start.0 {
+            Self::Dma32
+        } else {
+            Self::Dma
+        }
+    }
+
+    /// The zone's name, as Linux prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dma => "DMA",
+            Self::Dma32 => "DMA32",
+            Self::Normal => "Normal",
+        }
+    }
+}
+
+impl fmt::Display for ZoneKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What may become of a block's contents, kept per pageblock (Linux: migrate type), so that what cannot move is
+/// packed together and leaves whole pageblocks to the rest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Mobility {
+    /// Stays where it is until it is freed: the kernel's own data.
+    Unmovable,
+    /// Can be copied elsewhere and remapped: user pages.
+    Movable,
+    /// Cannot move, but can be dropped on demand: caches.
+    Reclaimable,
+}
+
+impl Mobility {
+    /// The kinds, in the order of Linux's tables.
+    pub const ALL: [Self; 3] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
+    /// How many kinds there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The kind's place in [`Mobility::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The kinds whose pageblocks serve this one when its own have nothing left, best first (Linux: `fallbacks`).
+    pub const fn fallbacks(self) -> [Self; 2] {
+        match self {
+            Self::Unmovable => [Self::Reclaimable, Self::Movable],
+            Self::Movable => [Self::Reclaimable, Self::Unmovable],
+            Self::Reclaimable => [Self::Unmovable, Self::Movable],
+        }
+    }
+
+    /// The name, as Linux prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unmovable => "Unmovable",
+            Self::Movable => "Movable",
+            Self::Reclaimable => "Reclaimable",
+        }
+    }
+}
+
+impl fmt::Display for Mobility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
