@@ -1,0 +1,35 @@
+//! What the host asks of a guest: text files in QEMU's `fw_cfg` device, each optional.
+//!
+//! `fw_cfg` reads the same on BIOS and UEFI, before any driver is there, and holds any length: a command line through
+//! the boot loader would need an image for every set of commands.
+
+/// The port that takes a selector, 16 bits wide.
+pub const FW_CFG_SELECTOR: u16 = 0x510;
+
+/// The port that yields the selected item's bytes one by one.
+pub const FW_CFG_DATA: u16 = 0x511;
+
+/// The selector of the device's signature, the bytes `QEMU`.
+pub const FW_CFG_SIGNATURE: u16 = 0x0000;
+
+/// The selector of the file directory: a big-endian `u32` count, then per file a big-endian `u32` size, a big-endian
+/// `u16` selector, two reserved bytes and a name of 56 bytes, padded with zeros.
+pub const FW_CFG_FILE_DIRECTORY: u16 = 0x0019;
+
+/// Shell commands, separated by `;`: run them one after another, then end the machine.
+pub const COMMANDS: &str = "opt/bifolio/cmd";
+
+/// Decimal index of the test to begin with. The host boots again with the next one after a test that killed its kernel.
+pub const FIRST_TEST: &str = "opt/bifolio/first-test";
+
+/// Which tests to run, as a [`Selection`](crate::Selection).
+pub const SELECTION: &str = "opt/bifolio/selection";
+
+/// There, with any content, if tests are to be listed rather than run.
+pub const LIST: &str = "opt/bifolio/list";
+
+/// What the time-stamp counter counts: [`CLOCK_INSTRUCTIONS`], or something host-dependent where this is missing.
+pub const CLOCK: &str = "opt/bifolio/clock";
+
+/// The content of [`CLOCK`] under `-icount shift=0`: each tick is one guest instruction, the same in every run.
+pub const CLOCK_INSTRUCTIONS: &str = "instructions";
