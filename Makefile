@@ -1,0 +1,73 @@
+# The commands of the project: `make help` lists them. What they do lives in boot/setup.sh (toolchain, QEMU, firmware),
+# boot/check-machine.sh (the variables below) and the host program `boot`; here they are only put in order.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test setup link-toolchain build doc clippy fmt clean check-machine
+# The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
+.NOTPARALLEL:
+unexport MAKEFLAGS MFLAGS
+
+# The machine. The values reach the recipes through the environment, never as text in a command, and unexpanded: quotes,
+# semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
+MEM ?= 512M
+SMP ?= 1
+FIRMWARE ?= bios
+export BIFOLIO_MEM := $(value MEM)
+export BIFOLIO_SMP := $(value SMP)
+export BIFOLIO_FIRMWARE := $(value FIRMWARE)
+export BIFOLIO_CMD := $(value CMD)
+export BIFOLIO_WINDOW := $(value DISPLAY_WINDOW)
+export BIFOLIO_GDB := $(value GDB)
+export BIFOLIO_TIMEOUT := $(value TIMEOUT)
+unexport MEM SMP FIRMWARE CMD DISPLAY_WINDOW GDB TIMEOUT
+
+with-toolchain := @boot/setup.sh
+kernel-target := --target x86_64-unknown-none
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %s %-15s", $$1, $$2; $$1 = $$2 = ""; print }'
+	@echo
+	@echo 'The machine of `make run` is changed by'
+	@echo '  MEM=512M            memory, 24M (UEFI: 48M) to 4T'
+	@echo '  SMP=1               CPUs, 1 to 64'
+	@echo '  FIRMWARE=bios       or uefi'
+	@echo '  CMD="alloc 3; ..."  run these shell commands, power off, and fail if one of them failed'
+	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
+	@echo '  GDB=1               wait for gdb before the first instruction'
+	@echo '  TIMEOUT=60          end the run after that many seconds'
+
+run: check-machine ## everything from a bare machine to the kernel's shell on this terminal
+	$(with-toolchain) boot/build.sh
+	$(with-toolchain) cargo run -q -p boot -- run \
+		--mem "$$BIFOLIO_MEM" --smp "$$BIFOLIO_SMP" --firmware "$$BIFOLIO_FIRMWARE" \
+		$${BIFOLIO_CMD:+"--cmd=$$BIFOLIO_CMD"} $${BIFOLIO_TIMEOUT:+--timeout "$$BIFOLIO_TIMEOUT"} \
+		$(if $(filter 1,$(BIFOLIO_WINDOW)),--window) $(if $(filter 1,$(BIFOLIO_GDB)),--gdb)
+
+test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`
+	$(with-toolchain) boot/build.sh
+	$(with-toolchain) cargo run -q -p boot -- suite
+
+setup: ## install what is missing: the Rust toolchain, QEMU, UEFI firmware
+	@boot/setup.sh
+
+link-toolchain: ## let a rustup without network use Debian's compiler for plain cargo commands
+	@boot/setup.sh --link-toolchain
+
+build: ## the kernel and the host program, without running them
+	$(with-toolchain) boot/build.sh
+
+doc: ## the documentation of all crates, in target/doc
+	$(with-toolchain) cargo doc --no-deps
+
+clippy: ## lint everything, warnings are errors
+	$(with-toolchain) cargo clippy --all-targets -- -D warnings
+	$(with-toolchain) cargo clippy -p kernel $(kernel-target) -- -D warnings
+
+fmt: ## format everything
+	$(with-toolchain) cargo fmt --all
+
+clean: ## remove everything that was built
+	rm -rf target
+
+check-machine:
+	@boot/check-machine.sh
