@@ -182,9 +182,11 @@ debian_has_the_release() {
     case $candidate in
     "$series".*) return ;;
     esac
-    say "Debian offers rustc-web ${candidate:-(none)} here, and Bifolio is pinned to Rust $release."
-    say "Either the suite bookworm-security is missing from apt's sources, or it has moved on since; then install rustup,"
-    stop "which fetches the pinned release by itself, and run this again. Nothing was installed."
+    say "Debian offers rustc-web ${candidate:-(none)} here, and Bifolio is pinned to Rust $release. Nothing was installed."
+    if apt-cache policy | grep -q bookworm-security; then
+        stop "Its security suite has moved on. Install rustup, which fetches the pinned release, and run this again."
+    fi
+    stop "Add the suite bookworm-security, which has it, to apt's sources (or install rustup), and run this again."
 }
 
 # Debian's Rust looks for LLVM's tools where Rust's own distribution has them.
@@ -230,10 +232,15 @@ tell_and_stop() { # $*: missing parts
     say "missing: $*"
     if is_debian_12; then
         say "Installing needs root, and you are $(id -un) without passwordless sudo. As root, run once:"
-        say "    make -C '$PWD' setup"
-        say "It installs with apt-get: $(debian_packages "$@")"
+        packages=$(debian_packages "$@")
         case " $* " in
-        *" target "*) say "and puts core and alloc for $target, built from source, into /usr/lib/rustlib" ;;
+        # core for the kernel's target comes from no package.
+        *" target "*)
+            say "    make -C '$PWD' setup"
+            say "It installs with apt-get: ${packages:-nothing}"
+            say "and puts core and alloc for $target, built from source, into /usr/lib/rustlib"
+            ;;
+        *) say "    apt-get update && apt-get install --no-install-recommends $packages" ;;
         esac
         exit 1
     fi
