@@ -10,8 +10,9 @@
 # elsewhere than Rust's own build has them. This script closes those gaps once, so that plain cargo commands are the
 # same on both.
 #
-# Nothing is remembered between runs: each run looks at what is there (about 0.1 s), so it can neither be fooled by a
-# stale stamp nor do anything twice. docs/setup.md tells the same for people who would rather do it by hand.
+# Each run looks at what is there (about 0.1 s) instead of remembering what it did, so it neither does anything twice nor
+# overlooks that something went missing. docs/setup.md tells the same for people who would rather do it by hand.
+# shellcheck disable=SC2086 # the lists of parts and of packages are words
 set -eu
 cd "$(dirname "$0")/.."
 
