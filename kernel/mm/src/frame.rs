@@ -277,3 +277,55 @@ impl fmt::Display for Mobility {
         f.pad(self.name())
     }
 }
+
+bitflags::bitflags! {
+    /// How a request for frames may be served: where from, and how much of the reserves it may take.
+    ///
+    /// The names and combinations are Linux's (`GFP_…`, `__GFP_…`).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Gfp: u32 {
+        /// Only frames below 16 MiB.
+        const DMA = 1 << 0;
+        /// Only frames below 4 GiB.
+        const DMA32 = 1 << 1;
+        /// The contents can be moved.
+        const MOVABLE = 1 << 2;
+        /// The contents can be dropped on demand.
+        const RECLAIMABLE = 1 << 3;
+        /// May take half of what is kept below the `min` watermark.
+        const HIGH = 1 << 4;
+        /// May wait for memory to be reclaimed.
+        const WAIT = 1 << 5;
+        /// May take everything: for who frees more than it takes.
+        const MEMALLOC = 1 << 6;
+
+        /// The kernel's own data.
+        const KERNEL = Self::WAIT.bits();
+        /// Cannot wait, as in an interrupt handler, and so may take three eighths more of the reserve than others.
+        const ATOMIC = Self::HIGH.bits();
+        /// Cannot wait, and has no claim on the reserves.
+        const NOWAIT = 0;
+    }
+}
+
+impl Gfp {
+    /// The highest zone that the request may use; `None` if the flags contradict each other.
+    pub const fn highest_zone(self) -> Option<ZoneKind> {
+        match (self.contains(Self::DMA), self.contains(Self::DMA32)) {
+            (false, false) => Some(ZoneKind::Normal),
+            (false, true) => Some(ZoneKind::Dma32),
+            (true, false) => Some(ZoneKind::Dma),
+            (true, true) => None,
+        }
+    }
+
+    /// What may become of the contents; `None` if the flags contradict each other.
+    pub const fn mobility(self) -> Option<Mobility> {
+        match (self.contains(Self::MOVABLE), self.contains(Self::RECLAIMABLE)) {
+            (false, false) => Some(Mobility::Unmovable),
+            (true, false) => Some(Mobility::Movable),
+            (false, true) => Some(Mobility::Reclaimable),
+            (true, true) => None,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! How much metadata a memory map needs, and where in the map it goes.
+
+use core::error::Error;
+use core::fmt;
+
+use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
+use crate::memory_map::{MemoryMap, RegionKind};
+use crate::zone::{Extent, Zone, spans};
+
+/// Why an allocator could not be set up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SetupError {
+    /// No usable range is large enough for the metadata of this many frames.
+    NoRoomForMetadata {
+        /// Frames that the metadata needs.
+        needed: u64,
+        /// Frames in the largest usable range.
+        largest: u64,
+    },
+    /// The metadata that was handed over has another size than was planned, in words of 64 bits.
+    WrongMetadataSize {
+        /// Words that were planned.
+        planned: usize,
+        /// Words that were given.
+        given: usize,
+    },
+    /// A zone spans more than `2^32` pageblocks (8 EiB), which their numbers cannot express.
+    TooManyPageblocks(ZoneKind),
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoomForMetadata { needed, largest } => {
+                write!(
+                    f,
+                    "the allocator needs {needed} frames in a row for its metadata; the largest range has {largest}"
+                )
+            }
+            Self::WrongMetadataSize { planned, given } => {
+                write!(f, "the metadata has {given} words instead of the planned {planned}")
+            }
+            Self::TooManyPageblocks(zone) => write!(f, "zone {zone} has more than 2^32 pageblocks"),
+        }
+    }
+}
+
+impl Error for SetupError {}
+
+/// The layout of an allocator for one memory map: made before there is any memory to make it in.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    map: MemoryMap<'a>,
+    extents: [Extent; ZoneKind::COUNT],
+    metadata: PfnRange,
+}
+
+impl<'a> Plan<'a> {
+    /// Plans an allocator for the map's RAM: what is usable, and what will be once the ACPI tables were read.
+    ///
+    /// The metadata goes to the end of the highest usable range that has room for it: memory that every device can
+    /// reach is the scarce one.
+    ///
+    /// # Errors
+    /// [`SetupError`] if there is no such range.
+    pub fn new(map: MemoryMap<'a>) -> Result<Self, SetupError> {
+        let extents = ZoneKind::ALL.map(|kind| Extent::of(kind, map.ram()));
+        for (kind, extent) in ZoneKind::ALL.into_iter().zip(&extents) {
+            if u32::try_from(extent.pageblocks).is_err() {
+                return Err(SetupError::TooManyPageblocks(kind));
+            }
+        }
+        let words: usize = extents.iter().map(Zone::words_for).sum();
+        let needed = (words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
+        let usable = || map.ranges(RegionKind::Usable);
+        let room = usable().filter(|range| range.frames() >= needed).last();
+        let metadata = room
+            .map(|range| PfnRange::new(Pfn::new(range.end.number() - needed), range.end))
+            .ok_or(SetupError::NoRoomForMetadata {
+                needed,
+                largest: usable().map(PfnRange::frames).max().unwrap_or(0),
+            })?;
+        Ok(Self { map, extents, metadata })
+    }
+
+    /// The frames that hold the allocator's metadata. They stay reserved.
+    pub fn metadata(&self) -> PfnRange {
+        self.metadata
+    }
+
+    /// The metadata's size, in words of 64 bits.
+    pub fn metadata_words(&self) -> usize {
+        (self.metadata.frames() * FRAME_SIZE) as usize / size_of::<u64>()
+    }
+
+    /// The zones, every frame of them reserved, over this memory.
+    pub(super) fn zones<'m>(&self, metadata: &'m mut [u64]) -> Result<[Zone<'m>; ZoneKind::COUNT], SetupError> {
+        let (planned, given) = (self.metadata_words(), metadata.len());
+        if planned != given {
+            return Err(SetupError::WrongMetadataSize { planned, given });
+        }
+        let mut rest = metadata;
+        Ok(ZoneKind::ALL.map(|kind| {
+            let spans = spans(kind, self.map.ram());
+            let (zone, behind) = Zone::new(kind, self.extents[kind.index()], spans, core::mem::take(&mut rest));
+            rest = behind;
+            zone
+        }))
+    }
+
+    /// The frames of a zone that can be given out from the start.
+    pub(super) fn usable(&self, kind: ZoneKind) -> impl Iterator<Item = PfnRange> {
+        let metadata = self.metadata;
+        self.map
+            .ranges(RegionKind::Usable)
+            .flat_map(move |range| {
+                [
+                    PfnRange::new(range.start, range.end.min(metadata.start)),
+                    PfnRange::new(range.start.max(metadata.end), range.end),
+                ]
+            })
+            .map(move |range| range.intersection(kind.range()))
+            .filter(|range| !range.is_empty())
+    }
+}
+
+const _: () = assert!(
+    Order::MAX.get() == Order::PAGEBLOCK.get() + 1,
+    "a block of order 10 is two pageblocks"
+);

@@ -1,0 +1,192 @@
+//! Split, coalesce and find, as arithmetic on 64-bit words of free frames.
+//!
+//! The buddy decomposition of a set of free frames, its maximal aligned power-of-two blocks, is unique. So it need not
+//! be stored: one bit a frame says all, and the blocks of each order follow from the word in a step of two operations.
+//! Splitting a block is clearing bits, coalescing two is setting them, and no list, tree or counter can disagree.
+//!
+//! ```text
+//! bit             15             8 7             0
+//! free             1 1 1 1 0 1 1 0 1 1 1 1 1 1 1 1
+//! order 0 blocks   1 1 1 1 . 1 1 . 1 1 1 1 1 1 1 1    x
+//! order 1 blocks   . 1 . 1 . . . . . 1 . 1 . 1 . 1    x & x >> 1  & 0x5555
+//! order 2 blocks   . . . 1 . . . . . . . 1 . . . 1    x & x >> 2  & 0x1111
+//! order 3 blocks   . . . . . . . . . . . . . . . 1    x & x >> 4  & 0x0101
+//! ```
+//!
+//! The same functions serve one level up, where a bit is a wholly free word of a pageblock.
+
+/// The order of a whole word: 64 frames.
+pub const WORD_ORDER: u32 = 6;
+/// Frames in a word.
+pub const WORD_FRAMES: u32 = 1 << WORD_ORDER;
+
+/// The bits at which a block of each order may start: every `2^order`th.
+const STARTS: [u64; WORD_ORDER as usize + 1] = [
+    0xffff_ffff_ffff_ffff,
+    0x5555_5555_5555_5555,
+    0x1111_1111_1111_1111,
+    0x0101_0101_0101_0101,
+    0x0001_0001_0001_0001,
+    0x0000_0001_0000_0001,
+    0x0000_0000_0000_0001,
+];
+
+/// The bits of a block of `order` (at most [`WORD_ORDER`]) that starts at bit 0.
+#[inline]
+pub const fn ones(order: u32) -> u64 {
+    u64::MAX >> (WORD_FRAMES - (1 << order))
+}
+
+/// From the starts of the free aligned blocks of `order`, the starts of those one order up.
+#[inline]
+const fn paired(blocks: u64, order: u32) -> u64 {
+    blocks & (blocks >> (1u32 << order)) & STARTS[order as usize + 1]
+}
+
+/// The order of the largest block in the word plus one, or 0 if the word has no bit set.
+///
+/// Plus one, because "no block" then compares below every order and needs no case of its own.
+#[inline]
+pub const fn level(free: u64) -> u32 {
+    if free == u64::MAX {
+        return WORD_ORDER + 1;
+    }
+    let mut blocks = free;
+    let mut level = 0;
+    while blocks != 0 {
+        blocks = paired(blocks, level);
+        level += 1;
+    }
+    level
+}
+
+/// The first bit of the lowest of the smallest blocks that hold a block of `order` (at most [`WORD_ORDER`]).
+///
+/// The smallest sufficient block is the one to split: it is what the rest of the word loses least by.
+#[inline]
+pub const fn tightest(free: u64, order: u32) -> Option<u32> {
+    let mut blocks = free;
+    let mut k = 0;
+    while k < order {
+        blocks = paired(blocks, k);
+        k += 1;
+    }
+    while k < WORD_ORDER && blocks != 0 {
+        let larger = paired(blocks, k);
+        let exact = blocks & !(larger | larger << (1u32 << k));
+        if exact != 0 {
+            return Some(exact.trailing_zeros());
+        }
+        blocks = larger;
+        k += 1;
+    }
+    if blocks != 0 {
+        Some(blocks.trailing_zeros())
+    } else {
+        None
+    }
+}
+
+/// The word's blocks from the lowest bit up, as pairs of first bit and order.
+pub fn blocks(free: u64) -> impl Iterator<Item = (u32, u32)> + Clone {
+    let mut rest = free;
+    core::iter::from_fn(move || {
+        if rest == 0 {
+            return None;
+        }
+        let bit = rest.trailing_zeros();
+        let aligned = if bit == 0 { WORD_ORDER } else { bit.trailing_zeros() };
+        let run = (rest >> bit).trailing_ones();
+        let order = aligned.min(run.ilog2());
+        rest &= !(ones(order) << bit);
+        Some((bit, order))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The decomposition by its definition: every aligned block that is free while its parent is not.
+    fn by_definition(free: u64) -> Vec<(u32, u32)> {
+        let is_free = |bit: u32, order: u32| (bit..bit + (1 << order)).all(|b| free >> b & 1 == 1);
+        let mut found = Vec::new();
+        for order in 0..=WORD_ORDER {
+            for bit in (0..WORD_FRAMES).step_by(1 << order) {
+                let parent = bit & !(1 << order);
+                if is_free(bit, order) && !(order < WORD_ORDER && is_free(parent, order + 1)) {
+                    found.push((bit, order));
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    fn words() -> impl Iterator<Item = u64> {
+        // Dense, sparse and structured words: the product of two random ones clusters bits, as real use does.
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut all = vec![
+            0,
+            1,
+            u64::MAX,
+            1 << 63,
+            u64::MAX >> 1,
+            0xffff_0000_ffff_0000,
+            0x0000_0001_0000_0000,
+        ];
+        for _ in 0..2000 {
+            let (a, b, c) = (random(), random(), random());
+            all.extend([
+                a,
+                a & b,
+                a | b,
+                a | b | c,
+                a & b & c,
+                a | a << 1 | a << 2 | a << 3,
+                !(1 << (a % 64)),
+            ]);
+        }
+        all.into_iter()
+    }
+
+    #[test]
+    fn the_decomposition_is_the_defined_one() {
+        for word in words() {
+            assert_eq!(blocks(word).collect::<Vec<_>>(), by_definition(word), "{word:#x}");
+        }
+    }
+
+    #[test]
+    fn level_is_the_largest_block_plus_one() {
+        for word in words() {
+            let largest = by_definition(word)
+                .into_iter()
+                .map(|(_, order)| order + 1)
+                .max()
+                .unwrap_or(0);
+            assert_eq!(level(word), largest, "{word:#x}");
+        }
+    }
+
+    #[test]
+    fn tightest_is_the_lowest_of_the_smallest_sufficient_blocks() {
+        for word in words() {
+            for order in 0..=WORD_ORDER {
+                let blocks = by_definition(word);
+                let best = blocks.iter().filter(|b| b.1 >= order).map(|b| (b.1, b.0)).min();
+                assert_eq!(
+                    tightest(word, order),
+                    best.map(|(_, bit)| bit),
+                    "{word:#x} order {order}"
+                );
+            }
+        }
+    }
+}

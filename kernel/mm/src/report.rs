@@ -1,0 +1,82 @@
+//! The allocator's state in the text formats of Linux, so that its tools and lectures apply unchanged.
+
+use core::fmt::{self, Write};
+
+use crate::allocator::{Cpu, PageAllocator};
+use crate::frame::{FRAME_SIZE, Order, ZoneKind};
+use crate::zone::ZoneStats;
+
+/// The zones that have any RAM; Linux lists no others in `buddyinfo`.
+fn populated<C: Cpu>(frames: &PageAllocator<'_, C>) -> impl Iterator<Item = ZoneStats> {
+    ZoneKind::ALL
+        .into_iter()
+        .map(|kind| frames.zone(kind))
+        .filter(|zone| zone.present > 0)
+}
+
+/// Free blocks of each order, a line a zone (Linux: `/proc/buddyinfo`).
+///
+/// # Errors
+/// Those of the writer.
+pub fn buddyinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+    for zone in populated(frames) {
+        write!(out, "Node 0, zone {:>8} ", zone.kind)?;
+        for order in Order::all() {
+            let blocks: u64 = zone.blocks.iter().map(|kind| kind[order.index()]).sum();
+            write!(out, "{blocks:6} ")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Each zone's counts, watermarks and reserves (Linux: `/proc/zoneinfo`).
+///
+/// # Errors
+/// Those of the writer.
+pub fn zoneinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+    for zone in ZoneKind::ALL.into_iter().map(|kind| frames.zone(kind)) {
+        writeln!(out, "Node 0, zone {:>8}", zone.kind)?;
+        writeln!(out, "  pages free     {}", zone.free)?;
+        for (name, value) in [
+            ("boost", 0),
+            ("min", zone.watermarks.min),
+            ("low", zone.watermarks.low),
+            ("high", zone.watermarks.high),
+            ("spanned", zone.spanned),
+            ("present", zone.present),
+            ("managed", zone.managed),
+        ] {
+            writeln!(out, "        {name:<8} {value}")?;
+        }
+        let [dma, dma32, normal] = zone.protection;
+        writeln!(out, "        protection: ({dma}, {dma32}, {normal})")?;
+        writeln!(out, "  start_pfn:           {}", zone.start.number())?;
+    }
+    Ok(())
+}
+
+/// The machine's memory in KiB (Linux: `/proc/meminfo`).
+///
+/// # Errors
+/// Those of the writer.
+pub fn meminfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+    let zones = ZoneKind::ALL.map(|kind| frames.zone(kind));
+    let sum = |count: fn(&ZoneStats) -> u64| zones.iter().map(count).sum::<u64>();
+    let free = sum(|zone| zone.free);
+    let low = sum(|zone| zone.watermarks.low);
+    for (name, frames) in [
+        ("MemTotal", sum(|zone| zone.managed)),
+        ("MemFree", free),
+        ("MemAvailable", free.saturating_sub(low)),
+        ("MemMetadata", frames.metadata().frames()),
+    ] {
+        writeln!(
+            out,
+            "{:<15} {:8} kB",
+            format_args!("{name}:"),
+            frames * (FRAME_SIZE / 1024)
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! A zone as a sequence of blocks: what reports and checkers read.
+
+use super::pageblock::Unity;
+use super::{Zone, is_lower_half};
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
+
+/// What a block is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum BlockState {
+    /// Free: as large as it can be, since its buddy is not free.
+    Free,
+    /// Allocated, with this order.
+    Allocated,
+    /// Reserved. Reserved frames have no blocks: they come in aligned pieces of their own.
+    Reserved,
+}
+
+/// An aligned power-of-two piece of a zone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Block {
+    /// The block's first frame.
+    pub pfn: Pfn,
+    /// The block's size.
+    pub order: Order,
+    /// What the block is.
+    pub state: BlockState,
+    /// The mobility of the pageblock that it starts in.
+    pub mobility: Mobility,
+}
+
+impl Zone<'_> {
+    /// Every block of the zone, in ascending order.
+    pub fn blocks(&self) -> impl Iterator<Item = Block> + '_ {
+        (0..self.summaries.len()).flat_map(|pageblock| self.blocks_of(pageblock))
+    }
+
+    fn blocks_of(&self, pageblock: usize) -> impl Iterator<Item = Block> + '_ {
+        let summary = &self.summaries[pageblock];
+        let planes = &self.planes[pageblock];
+        let start = self.start_of(pageblock);
+        let whole = match summary.unity() {
+            Unity::Split => None,
+            Unity::Reserved => Some((Order::PAGEBLOCK, BlockState::Reserved)),
+            Unity::Allocated => Some((Order::PAGEBLOCK, BlockState::Allocated)),
+            Unity::LowerHalf | Unity::UpperHalf => Some((Order::MAX, BlockState::Allocated)),
+            Unity::Free => summary.largest().map(|order| (order, BlockState::Free)),
+        };
+        let mut offset = 0;
+        core::iter::from_fn(move || {
+            while u64::from(offset) < PAGEBLOCK_FRAMES {
+                let (order, state) = match whole {
+                    Some((Order::MAX, _)) if !is_lower_half(pageblock) => return None,
+                    Some(whole) => whole,
+                    None => planes.block_at(offset)?,
+                };
+                let pfn = start.offset(offset.into());
+                offset += order.frames() as u32;
+                return Some(Block {
+                    pfn,
+                    order,
+                    state,
+                    mobility: summary.mobility(),
+                });
+            }
+            None
+        })
+    }
+}

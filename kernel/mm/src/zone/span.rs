@@ -1,0 +1,105 @@
+//! Where a zone has RAM, so that metadata follows RAM and never the address span.
+//!
+//! Real maps have RAM below 2 GiB and again from 1 TiB up, with nothing between. A [`Span`] is a stretch of pageblocks
+//! without a large hole; a zone has a handful. Pageblocks are numbered through the spans of their zone.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+
+/// Frames in the smallest hole that ends a span: 128 MiB, a section in Linux. The metadata of a smaller hole (a few
+/// KiB) costs less than one more span to bisect.
+const HOLE_FRAMES: u64 = 128 << 20 >> crate::frame::FRAME_SHIFT;
+
+/// A stretch of pageblocks, most of which have RAM. It starts and ends at the bounds of blocks of order 10.
+#[derive(Clone, Copy, Pod, Zeroable, Debug)]
+#[repr(C)]
+pub(crate) struct Span {
+    start: u64,
+    first: u32,
+    pageblocks: u32,
+}
+
+impl Span {
+    /// The first frame.
+    pub fn start(&self) -> Pfn {
+        Pfn::new(self.start)
+    }
+
+    /// The number of the first pageblock in the zone.
+    pub fn first(&self) -> usize {
+        self.first as usize
+    }
+
+    /// How many pageblocks there are.
+    pub fn pageblocks(&self) -> usize {
+        self.pageblocks as usize
+    }
+
+    fn end(&self) -> u64 {
+        self.start + u64::from(self.pageblocks) * PAGEBLOCK_FRAMES
+    }
+}
+
+/// The spans of a zone, from the RAM of the whole machine in ascending order.
+pub(crate) fn spans(kind: ZoneKind, ram: impl Iterator<Item = PfnRange>) -> impl Iterator<Item = Span> {
+    let step = Order::MAX.frames();
+    let mut stretches = ram
+        .map(move |range| range.intersection(kind.range()))
+        .filter(|range| !range.is_empty())
+        .map(move |range| {
+            (
+                range.start.number() / step * step,
+                range.end.number().next_multiple_of(step),
+            )
+        })
+        .peekable();
+    let mut first = 0;
+    core::iter::from_fn(move || {
+        let (start, mut end) = stretches.next()?;
+        while let Some((_, more)) = stretches.next_if(|(next, _)| *next < end + HOLE_FRAMES) {
+            end = end.max(more);
+        }
+        let span = Span {
+            start,
+            first,
+            pageblocks: ((end - start) / PAGEBLOCK_FRAMES) as u32,
+        };
+        first += span.pageblocks;
+        debug_assert!(span.end() == end);
+        Some(span)
+    })
+}
+
+/// How much memory a zone has.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Extent {
+    pub start: Pfn,
+    pub spanned: u64,
+    pub present: u64,
+    pub spans: usize,
+    pub pageblocks: usize,
+}
+
+impl Extent {
+    /// The extent of a zone, from the RAM of the whole machine in ascending order.
+    pub fn of(kind: ZoneKind, ram: impl Iterator<Item = PfnRange> + Clone) -> Self {
+        let mut extent = Self::default();
+        for range in ram
+            .clone()
+            .map(|range| range.intersection(kind.range()))
+            .filter(|range| !range.is_empty())
+        {
+            if extent.present == 0 {
+                extent.start = range.start;
+            }
+            extent.present += range.frames();
+            extent.spanned = range.end.number() - extent.start.number();
+        }
+        for span in spans(kind, ram) {
+            extent.spans += 1;
+            extent.pageblocks += span.pageblocks();
+        }
+        extent
+    }
+}

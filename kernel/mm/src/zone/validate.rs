@@ -1,0 +1,190 @@
+//! Everything that a zone derives, derived once more from the bit planes and compared.
+
+use super::index::Bucket;
+use super::pageblock::Unity;
+use super::{BlockState, Zone, is_lower_half};
+use crate::error::Violation;
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
+
+/// What the planes of a pageblock say, counted frame by frame.
+#[derive(Default)]
+struct Truth {
+    free: u64,
+    allocated: u64,
+    largest: Option<Order>,
+}
+
+impl Zone<'_> {
+    /// Checks the invariants of the zone: a walk over all its pageblocks.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn validate(&self) -> Result<(), Violation> {
+        let (mut free, mut managed) = (0, 0);
+        for pageblock in 0..self.summaries.len() {
+            let truth = self.validate_pageblock(pageblock)?;
+            free += truth.free;
+            managed += truth.free + truth.allocated;
+        }
+        let zone = |rule, holds| {
+            if holds {
+                Ok(())
+            } else {
+                Err(Violation {
+                    rule,
+                    address: self.extent.start.address(),
+                })
+            }
+        };
+        zone(
+            "each level of the index says what the level below holds",
+            self.index.is_consistent(),
+        )?;
+        zone("the zone's count of free frames is their number", free == self.free)?;
+        zone("a managed frame is free or allocated", managed == self.managed)?;
+        zone("managed frames are present", self.managed <= self.extent.present)?;
+        zone("present frames are spanned", self.extent.present <= self.extent.spanned)?;
+        let marks = &self.watermarks;
+        zone("the watermarks rise", marks.min <= marks.low && marks.low <= marks.high)?;
+        zone(
+            "the reserves rise with the requesting zone",
+            self.protection[self.kind.index()..].is_sorted(),
+        )
+    }
+
+    fn validate_pageblock(&self, pageblock: usize) -> Result<Truth, Violation> {
+        let start = self.start_of(pageblock);
+        let check = |rule, holds| {
+            if holds {
+                Ok(())
+            } else {
+                Err(Violation {
+                    rule,
+                    address: start.address(),
+                })
+            }
+        };
+        let summary = &self.summaries[pageblock];
+        let truth = match summary.unity() {
+            Unity::Split => self.validate_split(pageblock, start)?,
+            Unity::Reserved => Truth::default(),
+            Unity::Allocated => Truth {
+                allocated: PAGEBLOCK_FRAMES,
+                ..Truth::default()
+            },
+            Unity::LowerHalf | Unity::UpperHalf => {
+                let halves = [pageblock & !1, pageblock | 1].map(|half| self.summaries[half].unity());
+                check(
+                    "a block of order 10 has two halves",
+                    halves == [Unity::LowerHalf, Unity::UpperHalf],
+                )?;
+                Truth {
+                    allocated: PAGEBLOCK_FRAMES,
+                    ..Truth::default()
+                }
+            }
+            Unity::Free => {
+                let buddy = &self.summaries[pageblock ^ 1];
+                let paired = buddy.unity() == Unity::Free;
+                check(
+                    "free buddies have one mobility",
+                    !paired || buddy.mobility() == summary.mobility(),
+                )?;
+                let largest = Some(if paired { Order::MAX } else { Order::PAGEBLOCK });
+                Truth {
+                    free: PAGEBLOCK_FRAMES,
+                    largest,
+                    ..Truth::default()
+                }
+            }
+        };
+        check(
+            "a pageblock's count of free frames is their number",
+            u64::from(summary.free()) == truth.free,
+        )?;
+        check(
+            "a pageblock's largest free block is the largest there is",
+            summary.largest() == truth.largest,
+        )?;
+        check(
+            "a pageblock that is free as a whole says so",
+            truth.free < PAGEBLOCK_FRAMES || summary.unity() == Unity::Free,
+        )?;
+        let indexed = truth
+            .largest
+            .filter(|order| *order < Order::MAX || is_lower_half(pageblock));
+        for mobility in Mobility::ALL {
+            for order in Order::all() {
+                let belongs = summary.mobility() == mobility && indexed == Some(order);
+                let rule = "a pageblock is in the bucket of its mobility and largest free block, and in no other";
+                check(
+                    rule,
+                    self.index.contains(Bucket { mobility, order }, pageblock) == belongs,
+                )?;
+            }
+        }
+        Ok(truth)
+    }
+
+    /// Reads a split pageblock frame by frame, in the plainest way there is.
+    fn validate_split(&self, pageblock: usize, start: Pfn) -> Result<Truth, Violation> {
+        let summary = &self.summaries[pageblock];
+        let planes = &self.planes[pageblock];
+        let mut truth = Truth::default();
+        let mut offset = 0u32;
+        let mut free_until = 0;
+        while u64::from(offset) < PAGEBLOCK_FRAMES {
+            let pfn = start.offset(offset.into());
+            let check = |rule, holds| {
+                if holds {
+                    Ok(())
+                } else {
+                    Err(Violation {
+                        rule,
+                        address: pfn.address(),
+                    })
+                }
+            };
+            let Some((order, state)) = planes.block_at(offset) else {
+                return Err(Violation {
+                    rule: "a frame inside a block has its head below it",
+                    address: pfn.address(),
+                });
+            };
+            check("a block is aligned to its size", pfn.is_aligned(order))?;
+            check(
+                "a block ends inside its pageblock",
+                u64::from(offset) + order.frames() <= PAGEBLOCK_FRAMES,
+            )?;
+            match state {
+                BlockState::Allocated => truth.allocated += order.frames(),
+                BlockState::Reserved => {}
+                BlockState::Free => {
+                    let buddy = offset ^ order.frames() as u32;
+                    let unmerged =
+                        buddy < offset && free_until == offset && planes.block_at(buddy) == Some((order, state));
+                    check("free buddies are merged", !unmerged)?;
+                    truth.free += order.frames();
+                    truth.largest = truth.largest.max(Some(order));
+                    free_until = offset + order.frames() as u32;
+                }
+            }
+            offset += order.frames() as u32;
+        }
+        let check = |rule, holds| {
+            if holds {
+                Ok(())
+            } else {
+                Err(Violation {
+                    rule,
+                    address: start.address(),
+                })
+            }
+        };
+        check(
+            "each word's summary is what the word holds",
+            planes.agrees_with(summary),
+        )?;
+        Ok(truth)
+    }
+}

@@ -1,0 +1,101 @@
+//! Watermarks and reserves: how much of a zone is kept back, and from whom. The formulas are Linux's.
+
+use core::fmt;
+
+use crate::frame::{Order, ZoneKind};
+
+/// The frames that must stay free in a zone, by how pressing a request is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Watermarks {
+    /// Only the reserve for those who cannot wait lies below.
+    pub min: u64,
+    /// The fast path stops here; memory should be reclaimed from here on.
+    pub low: u64,
+    /// Reclaiming may stop here.
+    pub high: u64,
+}
+
+impl fmt::Display for Watermarks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.min, self.low, self.high)
+    }
+}
+
+impl Watermarks {
+    /// The marks of a zone with `managed` of `total` frames, when `min_free` frames are kept on the whole machine.
+    pub fn new(managed: u64, total: u64, min_free: u64) -> Self {
+        let min = if total == 0 {
+            0
+        } else {
+            (u128::from(min_free) * u128::from(managed) / u128::from(total)) as u64
+        };
+        let step = (min / 4).max(managed / 1000);
+        Self {
+            min,
+            low: min + step,
+            high: min + 2 * step,
+        }
+    }
+
+    /// Whether a request may take a block of `order` from a zone with `free` free frames and leave `mark` and
+    /// `reserve` frames in it.
+    pub fn admit(free: u64, order: Order, mark: u64, reserve: u64) -> bool {
+        free.saturating_sub(order.frames() - 1) > mark + reserve
+    }
+}
+
+/// What the machine keeps free, in KiB (Linux: `min_free_kbytes`), given how much the allocator manages, in KiB.
+pub fn min_free_kib(managed_kib: u64) -> u64 {
+    (16 * managed_kib).isqrt().clamp(128, 262_144)
+}
+
+/// Frames that each zone keeps from requests that could use a higher one, by the highest zone the request may use.
+///
+/// `protection(managed)[i][j]` is a 256th of what zones `i + 1..=j` manage: the frames that everybody can use go first
+/// to those who can use nothing else.
+pub fn protection(managed: [u64; ZoneKind::COUNT]) -> [[u64; ZoneKind::COUNT]; ZoneKind::COUNT] {
+    core::array::from_fn(|zone| {
+        core::array::from_fn(|highest| managed.iter().take(highest + 1).skip(zone + 1).sum::<u64>() / 256)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The machine of the vector: 3840, 520192 and 1048576 managed pages.
+    const MANAGED: [u64; 3] = [3840, 520_192, 1_048_576];
+
+    #[test]
+    fn marks_are_linuxs() {
+        let total = MANAGED.iter().sum();
+        let kib = min_free_kib(total * 4);
+        assert_eq!(kib, 10_032);
+        let marks = MANAGED.map(|managed| {
+            let Watermarks { min, low, high } = Watermarks::new(managed, total, kib / 4);
+            [min, low, high]
+        });
+        assert_eq!(marks, [[6, 9, 12], [829, 1349, 1869], [1672, 2720, 3768]]);
+    }
+
+    #[test]
+    fn reserves_are_linuxs() {
+        assert_eq!(protection(MANAGED), [[0, 2032, 6128], [0, 0, 4096], [0, 0, 0]]);
+    }
+
+    #[test]
+    fn min_free_is_bounded_on_both_sides() {
+        assert_eq!(min_free_kib(512), 128);
+        assert_eq!(min_free_kib(1 << 40), 262_144);
+    }
+
+    #[test]
+    fn a_request_must_leave_more_than_the_mark() {
+        assert!(!Watermarks::admit(100, Order::ZERO, 60, 40));
+        assert!(Watermarks::admit(101, Order::ZERO, 60, 40));
+        let order = Order::new(3).unwrap();
+        assert!(!Watermarks::admit(107, order, 60, 40));
+        assert!(Watermarks::admit(108, order, 60, 40));
+        assert!(!Watermarks::admit(0, Order::MAX, 0, 0));
+    }
+}

@@ -1,0 +1,369 @@
+//! The page-frame allocator against an oracle that shares no code with it.
+
+mod oracle;
+
+use bifolio::allocator::AllocError;
+use bifolio::error::{AddError, FreeError};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::{Region, RegionKind};
+use oracle::{Oracle, allocator, blocks, usable};
+use proptest::prelude::*;
+
+/// 4 GiB, in frames.
+const NORMAL: u64 = 1 << 20;
+
+/// A machine with ragged memory in all zones: odd ends, a hole inside a pageblock, RAM on both sides of both bounds.
+fn ragged() -> Vec<Region> {
+    vec![
+        usable(0, 700),
+        usable(900, 1100),
+        usable(3000, 5200),
+        usable(NORMAL - 77, NORMAL + 3),
+        usable(NORMAL + 513, NORMAL + 1600),
+    ]
+}
+
+fn order(order: u8) -> Order {
+    Order::new(order).unwrap()
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Allocate {
+        order: u8,
+        gfp: Gfp,
+    },
+    /// Frees one of the allocated blocks.
+    Free {
+        nth: usize,
+    },
+    /// Frees whatever lies at a place, with any order: mostly an error.
+    FreeAnywhere {
+        place: usize,
+        order: u8,
+    },
+}
+
+fn operations() -> impl Strategy<Value = Vec<Op>> {
+    let order = prop_oneof![8 => 0u8..=3, 4 => 4u8..=8, 1 => 9u8..=10];
+    let gfp = (0usize..3, 0usize..3).prop_map(|(zone, mobility)| {
+        let zones = [Gfp::empty(), Gfp::DMA, Gfp::DMA32];
+        let mobilities = [Gfp::empty(), Gfp::MOVABLE, Gfp::RECLAIMABLE];
+        zones[zone] | mobilities[mobility] | Gfp::MEMALLOC
+    });
+    let op = prop_oneof![
+        5 => (order, gfp).prop_map(|(order, gfp)| Op::Allocate { order, gfp }),
+        4 => any::<usize>().prop_map(|nth| Op::Free { nth }),
+        1 => (any::<usize>(), 0u8..=10).prop_map(|(place, order)| Op::FreeAnywhere { place, order }),
+    ];
+    proptest::collection::vec(op, 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Every answer is the oracle's, every refusal is justified, and the free blocks are the maximal ones after each
+    /// step; freeing everything restores the first state.
+    #[test]
+    fn behaves_like_the_oracle(operations in operations()) {
+        let regions = ragged();
+        let frames = allocator(&regions);
+        let mut oracle = Oracle::new(&regions, frames.metadata());
+        let fresh = blocks(&frames);
+        prop_assert_eq!(&fresh, &oracle.blocks());
+        for op in operations {
+            match op {
+                Op::Allocate { order: o, gfp } => match frames.allocate(order(o), gfp) {
+                    Ok(pfn) => oracle.allocate(pfn, order(o), gfp.highest_zone().unwrap()),
+                    Err(error) => {
+                        prop_assert_eq!(error, AllocError::OutOfMemory { order: order(o), gfp });
+                        prop_assert!(!oracle.could_serve(o, gfp.highest_zone().unwrap()), "refused {}", error);
+                    }
+                },
+                Op::Free { nth } => {
+                    let count = oracle.allocated().count();
+                    if let Some((pfn, order)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
+                        prop_assert_eq!(frames.order_of(pfn), Ok(order));
+                        prop_assert_eq!(frames.free(pfn, order), Ok(()));
+                        prop_assert_eq!(oracle.free(pfn, order), Ok(()));
+                    }
+                }
+                Op::FreeAnywhere { place, order: o } => {
+                    let region = regions[place % regions.len()];
+                    let pfn = Pfn::new(region.start / 4096 + (place / 7) as u64 % ((region.end - region.start) / 4096));
+                    prop_assert_eq!(frames.free(pfn, order(o)), oracle.free(pfn, order(o)));
+                }
+            }
+            prop_assert_eq!(frames.validate(), Ok(()));
+            let free: u64 = ZoneKind::ALL.map(|kind| frames.zone(kind).free).iter().sum();
+            prop_assert_eq!(free, oracle.free_frames());
+        }
+        prop_assert_eq!(blocks(&frames), oracle.blocks());
+        for (pfn, order) in oracle.allocated() {
+            prop_assert_eq!(frames.free(pfn, order), Ok(()));
+        }
+        prop_assert_eq!(blocks(&frames), fresh);
+        prop_assert_eq!(frames.validate(), Ok(()));
+    }
+}
+
+#[test]
+fn every_frame_is_handed_out_once_at_every_order() {
+    for o in Order::all() {
+        let regions = ragged();
+        let frames = allocator(&regions);
+        let mut oracle = Oracle::new(&regions, frames.metadata());
+        let fresh = blocks(&frames);
+        while let Ok(pfn) = frames.allocate(o, Gfp::MEMALLOC) {
+            oracle.allocate(pfn, o, ZoneKind::Normal);
+        }
+        assert!(!oracle.could_serve(o.get(), ZoneKind::Normal), "order {o} ended early");
+        for (pfn, order) in oracle.allocated() {
+            frames.free(pfn, order).unwrap();
+        }
+        assert_eq!(blocks(&frames), fresh, "order {o}");
+        frames.validate().unwrap();
+    }
+}
+
+#[test]
+fn every_bad_free_is_named_and_changes_nothing() {
+    let frames = allocator(&ragged());
+    let head = frames.allocate(order(4), Gfp::DMA | Gfp::MEMALLOC).unwrap();
+    let huge = frames.allocate(order(10), Gfp::MEMALLOC).unwrap();
+    let half = frames.allocate(order(8), Gfp::MEMALLOC).unwrap();
+    let before = blocks(&frames);
+    let freed = head.offset(16);
+    let bad = [
+        (
+            head,
+            3,
+            FreeError::WrongOrder {
+                pfn: head,
+                given: order(3),
+                actual: order(4),
+            },
+        ),
+        (
+            head,
+            10,
+            FreeError::WrongOrder {
+                pfn: head,
+                given: order(10),
+                actual: order(4),
+            },
+        ),
+        (
+            head.offset(1),
+            0,
+            FreeError::Interior {
+                pfn: head.offset(1),
+                head,
+                order: order(4),
+            },
+        ),
+        (
+            head.offset(8),
+            3,
+            FreeError::Interior {
+                pfn: head.offset(8),
+                head,
+                order: order(4),
+            },
+        ),
+        (
+            huge,
+            9,
+            FreeError::WrongOrder {
+                pfn: huge,
+                given: order(9),
+                actual: order(10),
+            },
+        ),
+        (
+            huge.offset(512),
+            9,
+            FreeError::Interior {
+                pfn: huge.offset(512),
+                head: huge,
+                order: order(10),
+            },
+        ),
+        (
+            huge.offset(1023),
+            0,
+            FreeError::Interior {
+                pfn: huge.offset(1023),
+                head: huge,
+                order: order(10),
+            },
+        ),
+        (
+            half,
+            7,
+            FreeError::WrongOrder {
+                pfn: half,
+                given: order(7),
+                actual: order(8),
+            },
+        ),
+        (
+            half.offset(128),
+            7,
+            FreeError::Interior {
+                pfn: half.offset(128),
+                head: half,
+                order: order(8),
+            },
+        ),
+        (
+            half.offset(255),
+            0,
+            FreeError::Interior {
+                pfn: half.offset(255),
+                head: half,
+                order: order(8),
+            },
+        ),
+        (freed, 0, FreeError::AlreadyFree(freed)),
+        (Pfn::new(0), 0, FreeError::Reserved(Pfn::new(0))),
+        (Pfn::new(255), 0, FreeError::Reserved(Pfn::new(255))),
+        (frames.metadata().start, 0, FreeError::Reserved(frames.metadata().start)),
+        (Pfn::new(1 << 30), 0, FreeError::NotManaged(Pfn::new(1 << 30))),
+        (Pfn::new(u64::MAX), 10, FreeError::NotManaged(Pfn::new(u64::MAX))),
+        (Pfn::new(NORMAL / 2), 0, FreeError::NotManaged(Pfn::new(NORMAL / 2))),
+    ];
+    for (pfn, o, expected) in bad {
+        assert_eq!(frames.free(pfn, order(o)), Err(expected), "freeing {pfn} at order {o}");
+        assert_eq!(blocks(&frames), before, "freeing {pfn} at order {o} changed something");
+    }
+    frames.free(half, order(8)).unwrap();
+    assert_eq!(frames.free(half, order(8)), Err(FreeError::AlreadyFree(half)));
+    frames.validate().unwrap();
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    let frames = allocator(&ragged());
+    for gfp in [Gfp::DMA | Gfp::DMA32, Gfp::MOVABLE | Gfp::RECLAIMABLE] {
+        assert_eq!(
+            frames.allocate(Order::ZERO, gfp),
+            Err(AllocError::ContradictoryFlags(gfp))
+        );
+    }
+}
+
+#[test]
+fn a_request_falls_back_downward_and_never_upward() {
+    let frames = allocator(&[usable(256, 4096), usable(4096, 12288), usable(NORMAL, NORMAL + 4096)]);
+    let zone_of = |gfp| frames.allocate(Order::ZERO, gfp).map(ZoneKind::of);
+    assert_eq!(zone_of(Gfp::KERNEL), Ok(ZoneKind::Normal));
+    assert_eq!(zone_of(Gfp::DMA32), Ok(ZoneKind::Dma32));
+    assert_eq!(zone_of(Gfp::DMA), Ok(ZoneKind::Dma));
+    while zone_of(Gfp::MEMALLOC) == Ok(ZoneKind::Normal) {}
+    assert_eq!(zone_of(Gfp::KERNEL), Ok(ZoneKind::Dma32));
+    while zone_of(Gfp::DMA).is_ok() {}
+    assert_eq!(
+        frames.zone(ZoneKind::Dma).free,
+        frames.zone(ZoneKind::Dma).watermarks.min
+    );
+    assert_eq!(zone_of(Gfp::KERNEL), Ok(ZoneKind::Dma32));
+}
+
+/// The exact frame at which each kind of request is refused.
+#[test]
+fn watermarks_hold_to_the_frame() {
+    for (gfp, left) in [
+        (Gfp::KERNEL, 8),
+        (Gfp::NOWAIT, 8),
+        (Gfp::HIGH | Gfp::WAIT, 4),
+        (Gfp::ATOMIC, 3),
+    ] {
+        let frames = allocator(&[usable(4096, 8192)]);
+        let zone = || frames.zone(ZoneKind::Dma32);
+        let min = zone().watermarks.min;
+        assert!(min >= 8 && zone().protection == [0; 3]);
+        while frames.allocate(Order::ZERO, gfp).is_ok() {}
+        let expected = match left {
+            8 => min,
+            4 => min - min / 2,
+            _ => (min - min / 2) - (min - min / 2) / 4,
+        };
+        assert_eq!(zone().free, expected, "{gfp:?}");
+        while frames.allocate(Order::ZERO, Gfp::MEMALLOC).is_ok() {}
+        assert_eq!(zone().free, 0);
+    }
+}
+
+#[test]
+fn lower_zones_keep_a_256th_of_the_higher_ones_back() {
+    let frames = allocator(&[usable(256, 4096), usable(NORMAL, NORMAL + 65536)]);
+    while frames.allocate(Order::ZERO, Gfp::KERNEL).is_ok() {}
+    let (dma, normal) = (frames.zone(ZoneKind::Dma), frames.zone(ZoneKind::Normal));
+    assert_eq!(normal.free, normal.watermarks.min);
+    assert_eq!(dma.protection[2], normal.managed / 256);
+    assert_eq!(dma.free, dma.watermarks.min + dma.protection[2]);
+}
+
+#[test]
+fn memory_can_be_added_once_and_only_where_it_was_planned() {
+    let mut regions = ragged();
+    regions.push(Region {
+        start: 1100 * 4096,
+        end: 1300 * 4096,
+        kind: RegionKind::AcpiReclaimable,
+    });
+    let frames = allocator(&regions);
+    let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
+    let before = frames.zone(ZoneKind::Dma);
+    assert_eq!(frames.add(range(1090, 1300)), Err(AddError::Overlaps(Pfn::new(1090))));
+    assert_eq!(
+        frames.add(range(NORMAL / 2, NORMAL / 2 + 9)),
+        Err(AddError::NotPlanned(range(NORMAL / 2, NORMAL / 2 + 9)))
+    );
+    assert_eq!(
+        frames.add(frames.metadata()),
+        Err(AddError::Overlaps(frames.metadata().start))
+    );
+    assert_eq!(frames.zone(ZoneKind::Dma), before);
+    assert_eq!(frames.add(range(1100, 1300)), Ok(()));
+    assert_eq!(frames.add(range(1100, 1300)), Err(AddError::Overlaps(Pfn::new(1100))));
+    assert_eq!(frames.zone(ZoneKind::Dma).free, before.free + 200);
+    regions.pop();
+    regions.push(usable(1100, 1300));
+    assert_eq!(blocks(&frames), Oracle::new(&regions, frames.metadata()).blocks());
+    frames.validate().unwrap();
+}
+
+/// The metadata of 4 TiB, in two pieces a terabyte apart: its cost follows RAM.
+#[test]
+fn metadata_follows_ram_and_not_the_address_span() {
+    let tib: u64 = 1 << 28;
+    let mut regions = [usable(0, tib / 2), usable(8 * tib, 8 * tib + 7 * tib / 2)];
+    let map = bifolio::memory_map::MemoryMap::sanitise(&mut regions).unwrap();
+    let plan = bifolio::allocator::Plan::new(map).unwrap();
+    let bytes = plan.metadata_words() as u64 * 8;
+    assert!(bytes * 2 <= 4 * tib, "{bytes} bytes are more than half a byte a frame");
+}
+
+/// Memory that is used from the bottom leaves whole pageblocks whole: free half of all frames at random, churn, and
+/// see how much is still of one piece.
+#[test]
+fn whole_pageblocks_stay_whole_under_churn() {
+    let frames = allocator(&[usable(NORMAL, NORMAL + 32768)]);
+    let allocate = || frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    let mut held: Vec<Pfn> = (0..16384).map(|_| allocate()).collect();
+    let mut state = 1u64;
+    for _ in 0..16 * held.len() {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let nth = (state >> 33) as usize % held.len();
+        frames.free(held.swap_remove(nth), Order::ZERO).unwrap();
+        held.push(allocate());
+    }
+    let stats = frames.zone(ZoneKind::Normal);
+    let whole: u64 = stats.blocks.iter().map(|kind| kind[9] + 2 * kind[10]).sum();
+    assert!(whole >= 30, "{whole} of 32 free pageblocks are whole");
+    frames.validate().unwrap();
+}
