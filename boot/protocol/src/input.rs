@@ -28,8 +28,17 @@ pub const SELECTION: &str = "opt/bifolio/selection";
 /// There, with any content, if tests are to be listed rather than run.
 pub const LIST: &str = "opt/bifolio/list";
 
-/// What the time-stamp counter counts: [`CLOCK_INSTRUCTIONS`], or something host-dependent where this is missing.
-pub const CLOCK: &str = "opt/bifolio/clock";
+/// How the time-stamp counter counts guest instructions: it advances by two to the power of this decimal number with
+/// each, the same in every run, so an instruction count is a difference of ticks shifted right by it.
+///
+/// Missing where the counter counts something host-dependent. (The shift is not 0 because firmware waits on timers by
+/// polling them: on a clock of one nanosecond an instruction UEFI takes minutes to boot, on 128 it takes seconds.)
+pub const CLOCK_SHIFT: &str = "opt/bifolio/clock-shift";
 
-/// The content of [`CLOCK`] under `-icount shift=0`: each tick is one guest instruction, the same in every run.
+/// There, with any content, if somebody watches the machine's display: show the console on the framebuffer as well.
+pub const SCREEN: &str = "opt/bifolio/screen";
+
+/// Superseded by [`CLOCK_SHIFT`].
+pub const CLOCK: &str = "opt/bifolio/clock";
+/// Superseded by [`CLOCK_SHIFT`].
 pub const CLOCK_INSTRUCTIONS: &str = "instructions";
