@@ -30,10 +30,8 @@ step() {
     what=$1 expected=$2
     shift 2
     started=$(date +%s)
-    log=$(mktemp)
-    "$@" >"$log" 2>&1 </dev/null &
+    "$@" >"$scratch/log" 2>&1 </dev/null &
     job=$!
-    trap 'kill $job 2>/dev/null; rm -f "$log"; echo >&2; exit 130' INT TERM
     if [ -t 2 ]; then
         while kill -0 $job 2>/dev/null; do
             printf '\rsetup: %s (%s) ... %d s ' "$what" "$expected" $(($(date +%s) - started)) >&2
@@ -45,15 +43,22 @@ step() {
     fi
     status=0
     wait $job || status=$?
-    trap - INT TERM
+    job=
     if [ $status -eq 0 ]; then
         say "$what: done in $(($(date +%s) - started)) s"
     else
         say "$what: FAILED after $(($(date +%s) - started)) s, with"
-        tail -n 20 "$log" | sed 's/^/    /' >&2
+        tail -n 20 "$scratch/log" | sed 's/^/    /' >&2
     fi
-    rm -f "$log"
     return $status
+}
+
+# Called before the first step. The shell makes background jobs deaf to Ctrl-C, so it is passed on.
+prepare_steps() {
+    scratch=$(mktemp -d)
+    job=
+    trap 'rm -rf "$scratch"' EXIT
+    trap '[ -z "$job" ] || kill $job; echo >&2; stop "interrupted"' INT TERM
 }
 
 # --- what is there -----------------------------------------------------------------------------------------------
@@ -137,8 +142,11 @@ install_with_rustup() {
 
 is_debian_12() { (. /etc/os-release && [ "$ID" = debian ] && [ "$VERSION_ID" = 12 ]) 2>/dev/null; }
 
-may_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+# What goes in front of a command to run it as root; fails without the right to.
+find_root() {
+    as_root=
+    [ "$(id -u)" = 0 ] || { as_root='sudo -n' && $as_root true 2>/dev/null; }
+}
 
 # The Debian packages for the missing parts $*.
 debian_packages() {
@@ -160,20 +168,17 @@ debian_packages() {
     done | tr ' ' '\n' | sort -u | xargs
 }
 
-apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
-}
-
 install_with_apt() { # $*: missing parts
     packages=$(debian_packages "$@")
     [ -n "$packages" ] || return 0
-    step "reading Debian's package lists" "about 10 s" apt_get update || exit 1
+    apt_get="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
+    step "reading Debian's package lists" "about 10 s" $apt_get update || exit 1
     case $packages in
     *rustc-web*) debian_has_the_release ;;
     esac
     # --no-remove: a compiler that somebody chose to install is not ours to throw out.
-    step "installing $packages" "about 2 min, 1.5 GB on disk" \
-        apt_get install -y --no-install-recommends --no-remove $packages ||
+    step "installing $packages" "about 2 min, 2 GB on disk" \
+        $apt_get install -y --no-install-recommends --no-remove $packages ||
         stop "apt-get could not install them (were packages in the way, such as Debian's own rustc, cargo or rustup?)"
 }
 
@@ -192,29 +197,31 @@ debian_has_the_release() {
 
 # Debian's Rust looks for LLVM's tools where Rust's own distribution has them.
 link_llvm_tools() {
-    as_root mkdir -p "$tools"
-    as_root ln -sfn $llvm/lld "$tools/rust-lld"
-    as_root ln -sfn $llvm/llvm-objcopy "$tools/llvm-objcopy"
-    as_root ln -sfn $llvm/llvm-objdump "$tools/llvm-objdump"
+    $as_root mkdir -p "$tools"
+    $as_root ln -sfn $llvm/lld "$tools/rust-lld"
+    $as_root ln -sfn $llvm/llvm-objcopy "$tools/llvm-objcopy"
+    $as_root ln -sfn $llvm/llvm-objdump "$tools/llvm-objdump"
 }
 
 # What `rustup target add` would have fetched: core, alloc and compiler_builtins for the kernel's target, in the sysroot.
-# (`set -e` does not reach in here, because the caller tests the result: hence the explicit returns.)
 build_core() {
-    work=$(mktemp -d) && mkdir "$work/src" "$work/lib" || return 1
-    printf '[package]\nname = "sysroot"\nedition = "2024"\n[profile.release]\ndebug = 1\n' >"$work/Cargo.toml"
-    echo '#![no_std]' >"$work/src/lib.rs"
-    (cd "$work" && PATH=$bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" "$bin/cargo" build --release \
-        --target "$target" -Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem) || return 1
-    for crate in core alloc compiler_builtins; do
-        cp "$work/target/$target/release/deps/lib$crate"-*.rlib "$work/lib/" || return 1
+    crate=$scratch/sysroot built=$scratch/built home=$sysroot/lib/rustlib/$target
+    mkdir -p "$crate/src" "$built/lib"
+    printf '[package]\nname = "sysroot"\nedition = "2024"\n[profile.release]\ndebug = 1\n' >"$crate/Cargo.toml"
+    echo '#![no_std]' >"$crate/src/lib.rs"
+    # From its own directory, so that it is not built with the flags of this repository's .cargo/config.toml.
+    step "building core and alloc for $target" "about 1 min, once per compiler" \
+        env -C "$crate" PATH="$bin:$PATH" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$crate/target" \
+        cargo build --release --target $target -Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem || exit 1
+    for library in core alloc compiler_builtins; do
+        cp "$crate/target/$target/release/deps/lib$library"-*.rlib "$built/lib/"
     done
-    echo "$version" >"$work/built-by"
-    home=$sysroot/lib/rustlib/$target
-    # The stamp comes last: it vouches for the rest.
-    as_root rm -rf "$home" && as_root mkdir -p "$home" && as_root cp -R "$work/lib" "$home/" &&
-        as_root chmod -R a+rX "$home" && as_root cp "$work/built-by" "$home/" || return 1
-    rm -rf "$work"
+    echo "$version" >"$built/built-by"
+    chmod -R a+rX "$built"
+    $as_root rm -rf "$home"
+    $as_root mkdir "$home"
+    $as_root cp -R "$built/lib" "$home/"
+    $as_root cp "$built/built-by" "$home/" # last: it vouches for the rest
 }
 
 complete_debian() {
@@ -223,9 +230,9 @@ complete_debian() {
     *" rustc "*) stop "apt-get installed a compiler that is not $series: $(/usr/bin/rustc -V 2>&1)" ;;
     *" lld "* | *" objcopy "* | *" objdump "*) link_llvm_tools && inspect /usr/bin ;;
     esac
-    if [ "$missing" = " target" ]; then
-        step "building core and alloc for $target" "about 1 min, once per compiler" build_core || exit 1
-    fi
+    case $missing in
+    " target") build_core ;;
+    esac
 }
 
 # Everything that a person has to do when the machine cannot be set up from here.
@@ -274,8 +281,9 @@ find_toolchain || missing_toolchain=$missing
 find_rest
 if [ -n "$missing_toolchain$rest" ]; then
     did_something=yes
+    prepare_steps
     can_install=
-    if is_debian_12 && may_be_root; then can_install=yes; fi
+    if is_debian_12 && find_root; then can_install=yes; fi
     # rustup first, except where /usr/bin has a compiler of the release that Debian's packages can complete.
     case $missing_toolchain:$can_install in
     : | " "*:yes) ;;
