@@ -129,6 +129,12 @@ window_is_there() { qemu-system-x86_64 -display help 2>/dev/null | grep -qE '^(g
 has_rustup() { command -v rustup >/dev/null; }
 
 install_with_rustup() {
+    for toolchain in "$rustup_home/toolchains/$release"-*; do
+        if [ -L "$toolchain" ]; then # by link_toolchain: rustup would install through it into /usr
+            say "not asking rustup, because $toolchain is a link to $(readlink "$toolchain"); rm it to change that"
+            return 1
+        fi
+    done
     components=$(sed -n 's/^components *= *\[\(.*\)\]/\1/p' rust-toolchain.toml | tr -d '" ')
     # Explicit, so that it neither depends on RUSTUP_AUTO_INSTALL nor on what a given rustup reads from the file.
     set -- rustup toolchain install "$release" --profile minimal --no-self-update \
@@ -210,7 +216,7 @@ build_core() {
     printf '[package]\nname = "sysroot"\nedition = "2024"\n[profile.release]\ndebug = 1\n' >"$crate/Cargo.toml"
     echo '#![no_std]' >"$crate/src/lib.rs"
     # From its own directory, so that it is not built with the flags of this repository's .cargo/config.toml.
-    step "building core and alloc for $target" "about 1 min, once per compiler" \
+    step "building core and alloc for $target" "1 to 2 min, once per compiler" \
         env -C "$crate" PATH="$bin:$PATH" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$crate/target" \
         cargo build --release --target $target -Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem || exit 1
     for library in core alloc compiler_builtins; do
