@@ -1,10 +1,76 @@
-//! Bifolio: a Linux-style page-frame allocator and a bitmap slab heap for `no_std` kernels.
+//! Bifolio: a Linux-style page-frame allocator, and a bitmap slab heap on top of it, for `no_std` kernels.
+//!
+//! The crate knows no hardware and no globals, and all its state lies outside of the memory that it manages: it runs on
+//! a host as it is, over frames that need not exist.
+//!
+//! # The story of an allocation
+//!
+//! 1. Firmware hands over a list of memory regions. [`memory_map`] makes it fit to be believed: every frame has one
+//!    kind, whatever the list said.
+//! 2. An [`allocator::Plan`] says how much metadata the map's RAM needs (less than half a byte a frame) and where in the
+//!    map it goes. The caller maps it, and [`allocator::PageAllocator::new`] makes every usable frame free.
+//! 3. A request names an [`Order`](frame::Order) and [`Gfp`](frame::Gfp) flags. The flags say which zones it may use and
+//!    how much of their reserves; the [`allocator`] walks the zones from the highest down.
+//! 4. The [`zone`] finds, by a bitmap for each order and mobility, the pageblock whose largest free block is the smallest
+//!    sufficient one.
+//! 5. In the pageblock, [`buddy`] finds the tightest block by arithmetic on a word of 64 frames:
+//!
+//! ```text
+//!   a pageblock: 512 frames in 8 words
+//!   +------+------+------+------+------+------+------+------+
+//!   |      |      |  *   |      |      |      |      |      |     largest free block of each word, of all, free count
+//!   +------+------+--|---+------+------+------+------+------+
+//!                    '-> a word: 64 frames, two bits each
+//!          bit    11 10  9  8   7  6  5  4   3  2   1  0
+//!          free    1  1  1  1   0  0  0  0   0  0   1  1
+//!          head    0  0  0  0   0  0  0  1   0  1   0  0
+//!                  free         allocated    alloc. free
+//!                  order 2      order 2      ord. 1 order 1
+//! ```
+//!
+//! 6. Allocating clears *free* bits and sets one *head* bit. Freeing does the reverse, and that is all there is to
+//!    splitting and coalescing: the blocks are what the bits say. An allocated block ends where the next bit of
+//!    *free | head* is set, so a double free, a wrong order, a frame inside a block or a reserved one is
+//!    [named](error::FreeError), always, and changes nothing.
+//!
+//! # Use
+//!
+//! ```
+//! use bifolio::allocator::{Cpu, PageAllocator, Plan};
+//! use bifolio::error::FreeError;
+//! use bifolio::frame::{Gfp, Order};
+//! use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+//!
+//! struct Machine;
+//! impl Cpu for Machine {
+//!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+//!         critical() // a kernel masks interrupts here: `x86_64::instructions::interrupts::without_interrupts`
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! let mut firmware = [Region { start: 0, end: 64 << 20, kind: RegionKind::Usable }];
+//! let plan = Plan::new(MemoryMap::sanitise(&mut firmware)?)?;
+//! // A kernel makes this slice from the frames `plan.metadata()`, mapped somewhere.
+//! let mut metadata = vec![0; plan.metadata_words()];
+//! let frames = PageAllocator::<Machine>::new(&plan, &mut metadata)?;
+//!
+//! let order = Order::new(3).ok_or("no such order")?;
+//! let pfn = frames.allocate(order, Gfp::KERNEL)?;
+//! assert!(pfn.is_aligned(order));
+//! frames.free(pfn, order)?;
+//! assert_eq!(frames.free(pfn, order), Err(FreeError::AlreadyFree(pfn)));
+//! # Ok(())
+//! # }
+//! ```
 #![cfg_attr(not(test), no_std)]
 
 pub mod allocator;
 pub mod buddy;
 pub mod error;
 pub mod frame;
+pub mod heap;
 pub mod memory_map;
 pub mod report;
+pub mod slab;
 pub mod zone;

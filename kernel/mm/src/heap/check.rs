@@ -1,0 +1,182 @@
+//! Everything that the heap derives or counts, derived and counted once more from bitmaps and page map, and compared.
+
+use super::{Heap, Stopped};
+use crate::allocator::Cpu;
+use crate::error::Violation;
+use crate::frame::{FRAME_SHIFT, Order};
+use crate::slab::class::SizeClass;
+use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::list::{Linked, Meta};
+use crate::slab::page_map::PageMap;
+use crate::slab::source::PageSource;
+
+/// What the page map says, counted slab by slab.
+struct Truth {
+    caches: [Count; SizeClass::COUNT],
+    large: [usize; Order::COUNT],
+    blocks: usize,
+}
+
+/// A cache's slabs, counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Count {
+    slabs: usize,
+    partial: usize,
+    slots: usize,
+    frames: u64,
+}
+
+fn check(address: usize, rule: &'static str, holds: bool) -> Result<(), Violation> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation {
+            rule,
+            address: address as u64,
+        })
+    }
+}
+
+impl<S: PageSource, C: Cpu> Heap<S, C> {
+    /// Checks the invariants of the heap, slab by slab and slot by slot. The heap stands still meanwhile, with
+    /// interrupts masked: this is for tests and for debugging.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn validate(&self) -> Result<(), Violation> {
+        self.stopped(|all| {
+            let truth = self.count(all)?;
+            check(
+                0,
+                "the descriptors in use are those the page map leads to",
+                truth.blocks == all.books.pool.open(),
+            )?;
+            for order in Order::all() {
+                let counted = truth.large[order.index()] == all.large.blocks(order);
+                check(0, "the count of large objects is their number", counted)?;
+            }
+            for class in SizeClass::all() {
+                self.check_cache(all, class, truth.caches[class.index()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Walks the page map, checking each block as it is met.
+    fn count(&self, all: &Stopped<'_>) -> Result<Truth, Violation> {
+        let mut truth = Truth {
+            caches: [Count::default(); SizeClass::COUNT],
+            large: [0; Order::COUNT],
+            blocks: 0,
+        };
+        let mut cursor = 0;
+        // The first address behind the block that was met last, and its descriptor.
+        let mut last: Option<(usize, Meta<Slab>)> = None;
+        while let Some(table) = self.registry.map.next_table(0, cursor) {
+            cursor = table + PageMap::table_span(0);
+            for (address, slab) in self.registry.map.slabs(table) {
+                if let Some((end, block)) = last
+                    && block == slab
+                {
+                    check(address, "a block's frames lead to its descriptor", address < end)?;
+                    continue;
+                }
+                // The map knows the lower 48 bits of an address; the rest follows from them.
+                let base = slab.base().addr();
+                check(
+                    base,
+                    "a block's first frame leads to its descriptor",
+                    PageMap::masked(base) == address,
+                )?;
+                check(
+                    base,
+                    "blocks do not overlap",
+                    last.is_none_or(|(end, _)| end <= address),
+                )?;
+                self.check_block(all, slab, &mut truth)?;
+                last = Some((address + slab.order().bytes() as usize, slab));
+            }
+        }
+        Ok(truth)
+    }
+
+    fn check_block(&self, all: &Stopped<'_>, slab: Meta<Slab>, truth: &mut Truth) -> Result<(), Violation> {
+        let base = slab.base().addr();
+        let check = |rule, holds| check(base, rule, holds);
+        check(
+            "a block is aligned to its size",
+            base & (slab.order().bytes() as usize - 1) == 0,
+        )?;
+        check("the descriptor of a block is in use", all.books.pool.has_open(slab))?;
+        check(
+            "a slab's counter, summary and padding agree with its bitmap",
+            slab.is_consistent(),
+        )?;
+        truth.blocks += 1;
+        match slab.owner() {
+            Owner::TRANSIT => return check("a slab without a cache has no objects", slab.used() == 0),
+            Owner::LARGE => {
+                truth.large[slab.order().index()] += 1;
+                return check("a large block is one object", slab.slots() == 1 && slab.is_full());
+            }
+            _ => {}
+        }
+        let Some(class) = SizeClass::all().nth(slab.owner().index()) else {
+            return check("a block that the page map leads to has an owner", false);
+        };
+        let geometry = class.geometry();
+        check("a slab's slots have its cache's size", slab.size() == class.size())?;
+        check(
+            "a slab has the slots of its order",
+            slab.slots() == geometry.slots(slab.order()),
+        )?;
+        check(
+            "a slab is on its cache's list unless it is full",
+            slab.links().is_linked() != slab.is_full(),
+        )?;
+        if slab.slots() > 1 {
+            for frame in 0..slab.order().frames() as usize {
+                let leads_back = self.registry.map.find(base + (frame << FRAME_SHIFT)) == slab;
+                check("a slab's frames lead to its descriptor", leads_back)?;
+            }
+        }
+        for slot in 0..slab.slots() {
+            let start = base + usize::from(slot) * class.size();
+            let exact = slab.slot_at(start) == Some(slot) && slab.slot_at(start + 1).is_none();
+            check("the start of a slot, and it alone, can be freed", exact)?;
+        }
+        let count = &mut truth.caches[class.index()];
+        count.slabs += 1;
+        count.partial += usize::from(!slab.is_full());
+        count.slots += usize::from(slab.slots());
+        count.frames += slab.order().frames();
+        Ok(())
+    }
+
+    fn check_cache(&self, all: &Stopped<'_>, class: SizeClass, counted: Count) -> Result<(), Violation> {
+        let cache = &all.caches[class.index()];
+        let mut partial = 0;
+        for slab in cache.partial().iter() {
+            let base = slab.base().addr();
+            check(
+                base,
+                "the slabs on a cache's list are its own",
+                slab.owner() == cache.owner(),
+            )?;
+            check(
+                base,
+                "only the last slab of a list is empty",
+                !slab.is_empty() || cache.partial().back() == Some(slab),
+            )?;
+            partial += 1;
+            check(base, "a list holds each slab once", partial <= counted.partial)?;
+        }
+        let said = Count {
+            slabs: cache.slabs(),
+            partial,
+            slots: cache.slots(),
+            frames: cache.frames(),
+        };
+        check(0, "a cache's counts are those of its slabs", said == counted)
+    }
+}

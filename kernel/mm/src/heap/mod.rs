@@ -1,0 +1,325 @@
+//! The kernel heap: any `Layout`, from size classes on slabs and, above those, from page frames directly.
+//!
+//! [`Heap`] is the whole of it, a `GlobalAlloc` that can be a `static`. It has no size of its own: it grows by blocks
+//! from its [`PageSource`] and gives them back as they empty. Allocation takes the lowest free slot of the first slab
+//! with one in the layout's class; only where there is none does it fetch frames. A free finds the slab by the address,
+//! and frees only the start of a live slot of the layout's class. Every other address is refused, with nothing changed,
+//! and named in a [`HeapError`].
+//!
+//! # Locks
+//! One for each class, one for large objects, one for the registry; interrupts are masked while one is held, so the heap
+//! may be used in interrupt handlers. On its fast path an operation holds one class's lock. No lock is held while frames
+//! are fetched or given back, so the page allocator may call [`Heap::shrink`] when it runs short.
+
+mod check;
+mod large;
+mod report;
+mod shrink;
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+pub use crate::slab::{HeapError, PageSource, SizeClass};
+pub use report::{CacheStats, HeapFrames};
+
+use crate::allocator::Cpu;
+use crate::frame::Order;
+use crate::slab::cache::{Cache, Freed};
+use crate::slab::class::Geometry;
+use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::list::Meta;
+use crate::slab::lock::{Guard, Locked};
+use crate::slab::registry::{Books, Registry};
+use large::Large;
+
+/// A heap over blocks of page frames from `S`, on CPUs of kind `C`.
+pub struct Heap<S, C> {
+    caches: [Locked<Cache>; SizeClass::COUNT],
+    large: Locked<Large>,
+    registry: Registry<S>,
+    cpu: PhantomData<fn() -> C>,
+}
+
+impl<S: PageSource, C: Cpu> Heap<S, C> {
+    /// A heap that has nothing yet: it takes its first frames from `source` with its first allocation.
+    pub const fn new(source: S) -> Self {
+        let mut caches = [const { Locked::new(Cache::new(0)) }; SizeClass::COUNT];
+        let mut number = 0;
+        while number < SizeClass::COUNT {
+            caches[number] = Locked::new(Cache::new(number));
+            number += 1;
+        }
+        Self {
+            caches,
+            large: Locked::new(Large::new()),
+            registry: Registry::new(source),
+            cpu: PhantomData,
+        }
+    }
+
+    /// Chooses what becomes of errors that no caller can be told of, those of the `GlobalAlloc` face above all: `hook`
+    /// may log and return, whereupon the memory stays allocated, or panic, as it does unless this is called.
+    ///
+    /// A heap that is the global allocator must not unwind; there, a hook that panics must abort.
+    pub fn set_error_hook(&self, hook: fn(&HeapError)) {
+        self.registry.hook.with::<C, _>(|current| *current = hook);
+    }
+
+    /// Where the heap has its frames from.
+    pub fn source(&self) -> &S {
+        &self.registry.source
+    }
+
+    /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, or if `layout`
+    /// takes more than the largest block, 4 MiB, in size or alignment. A size of zero is taken for one byte.
+    #[inline]
+    pub fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        let Some(class) = SizeClass::of(layout) else {
+            return self.allocate_large(layout);
+        };
+        match self.caches[class.index()].with::<C, _>(Cache::take) {
+            None => self.grow(class),
+            object => object,
+        }
+    }
+
+    /// Frees an object.
+    ///
+    /// # Errors
+    /// Anything but a live object's start, with a layout of its size class (or, for large objects, block order), is
+    /// refused and named. The heap is unchanged.
+    ///
+    /// # Safety
+    /// If `object` is live, it is the caller's, and nobody uses it any more.
+    #[inline]
+    pub unsafe fn free(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+        let Some(class) = SizeClass::of(layout) else {
+            return self.free_large(object, layout);
+        };
+        let freed = self.caches[class.index()].with::<C, _>(|cache| {
+            let (slab, slot) = self.find_slot(cache.owner(), object)?;
+            Some(cache.put(slab, slot))
+        });
+        match freed {
+            Some(Freed::Kept) => Ok(()),
+            Some(Freed::Emptied(slab)) => {
+                self.close(slab);
+                Ok(())
+            }
+            Some(Freed::Twice) | None => Err(self.diagnose(object, layout)),
+        }
+    }
+
+    /// Changes an object's size, in place where class or block order stay the same, else by moving its contents.
+    /// `Ok(None)` if there is no memory for that; the object is then as it was.
+    ///
+    /// # Errors
+    /// As for [`free`](Self::free).
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free); the caller goes on with what is returned, and with `layout` of the new size.
+    pub unsafe fn reallocate(
+        &self,
+        object: NonNull<u8>,
+        layout: Layout,
+        size: usize,
+    ) -> Result<Option<NonNull<u8>>, HeapError> {
+        if !self.is_live(object, layout) {
+            return Err(self.diagnose(object, layout));
+        }
+        let Ok(wanted) = Layout::from_size_align(size, layout.align()) else {
+            return Ok(None);
+        };
+        if Self::slot_size(wanted) == Self::slot_size(layout) {
+            return Ok(Some(object));
+        }
+        let Some(moved) = self.allocate(wanted) else {
+            return Ok(None);
+        };
+        // SAFETY: both are live objects, and different ones, of at least as many bytes as are copied.
+        unsafe {
+            ptr::copy_nonoverlapping(object.as_ptr(), moved.as_ptr(), size.min(layout.size()));
+            self.free(object, layout)?;
+        }
+        Ok(Some(moved))
+    }
+
+    /// How many bytes an object of this layout may use: the size of its slot or block. `None` if no object has it.
+    pub fn slot_size(layout: Layout) -> Option<usize> {
+        match SizeClass::of(layout) {
+            Some(class) => Some(class.size()),
+            None => large::order_of(layout).map(|order| order.bytes() as usize),
+        }
+    }
+
+    /// Whether a live object with a layout like this one starts at `object`.
+    pub fn is_live(&self, object: NonNull<u8>, layout: Layout) -> bool {
+        let Some(class) = SizeClass::of(layout) else {
+            return self.is_live_large(object, layout);
+        };
+        self.caches[class.index()].with::<C, _>(|cache| {
+            self.find_slot(cache.owner(), object)
+                .is_some_and(|(slab, slot)| !slab.is_free(slot))
+        })
+    }
+
+    /// The slot that starts at `object`, if it is one of `owner`'s, whose lock is held.
+    #[inline]
+    fn find_slot(&self, owner: Owner, object: NonNull<u8>) -> Option<(Meta<Slab>, u16)> {
+        let address = object.as_ptr().addr();
+        let slab = self.registry.map.find(address);
+        if slab.owner() != owner {
+            return None;
+        }
+        Some((slab, slab.slot_at(address)?))
+    }
+
+    /// Fetches a slab for a class that has no free slot, and takes one. Tries a smaller slab where there is no block of
+    /// the usual order, and gives back empty slabs of other classes before it gives up.
+    #[cold]
+    fn grow(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let geometry = class.geometry();
+        let slab = self
+            .fetch(geometry)
+            .or_else(|| if self.shrink() > 0 { self.fetch(geometry) } else { None });
+        self.caches[class.index()].with::<C, _>(|cache| {
+            if let Some(slab) = slab {
+                cache.adopt(slab);
+            }
+            // Without a new slab there may still be a slot that was freed meanwhile.
+            cache.take()
+        })
+    }
+
+    fn fetch(&self, geometry: &Geometry) -> Option<Meta<Slab>> {
+        let open = |order| {
+            self.registry
+                .open::<C>(order, geometry.size, geometry.slots(order), geometry.divider)
+        };
+        open(geometry.order).or_else(|| {
+            if geometry.least_order < geometry.order {
+                open(geometry.least_order)
+            } else {
+                None
+            }
+        })
+    }
+
+    #[cold]
+    fn close(&self, slab: Meta<Slab>) -> u64 {
+        self.registry.close::<C>(slab)
+    }
+
+    /// What is wrong with freeing `object` as a `layout`, looked at with the heap at a standstill.
+    #[cold]
+    fn diagnose(&self, object: NonNull<u8>, layout: Layout) -> HeapError {
+        let address = object.as_ptr().addr();
+        self.stopped(|_| {
+            let Some((slab, cache)) = self.slab_around(address) else {
+                return HeapError::Foreign { address };
+            };
+            let offset = address - slab.base().addr();
+            let slot = offset / slab.size();
+            if slot >= usize::from(slab.slots()) {
+                return HeapError::Foreign { address };
+            }
+            let (slot, offset) = (slot as u16, offset % slab.size());
+            if offset != 0 {
+                return HeapError::Interior {
+                    address,
+                    cache,
+                    slot,
+                    offset,
+                };
+            }
+            let (given, actual) = (layout.size(), slab.size());
+            if slab.is_free(slot) || Self::slot_size(layout) == Some(actual) {
+                // In the second case it was free when it was to be freed, and has been allocated again since.
+                return HeapError::DoubleFree { address, cache, slot };
+            }
+            HeapError::WrongLayout {
+                address,
+                cache,
+                slot,
+                given,
+                actual,
+            }
+        })
+    }
+
+    /// The slab or large block that `address` lies in, and its cache's name. Some lock of the heap is held.
+    ///
+    /// Only the first frame of a block of one slot leads to its descriptor, but blocks are aligned to their size: the
+    /// block around an address starts at one of as many addresses as there are orders.
+    fn slab_around(&self, address: usize) -> Option<(Meta<Slab>, &'static str)> {
+        Order::all().find_map(|order| {
+            let slab = self.registry.map.find(address & !(order.bytes() as usize - 1));
+            let cache = Self::name(slab.owner())?;
+            let is_inside = address.wrapping_sub(slab.base().addr()) < slab.order().bytes() as usize;
+            is_inside.then_some((slab, cache))
+        })
+    }
+
+    /// The name of the cache that owns a slab; `None` if none does.
+    fn name(owner: Owner) -> Option<&'static str> {
+        match owner {
+            Owner::LARGE => Some(Large::NAME),
+            _ => SizeClass::all().nth(owner.index()).map(|class| class.geometry().name),
+        }
+    }
+
+    /// Runs `f` with every lock of the heap held. They are taken in one order, and nobody else takes two of them.
+    fn stopped<R>(&self, f: impl FnOnce(&mut Stopped<'_>) -> R) -> R {
+        C::without_interrupts(|| {
+            f(&mut Stopped {
+                caches: self.caches.each_ref().map(Locked::lock),
+                large: self.large.lock(),
+                books: self.registry.books.lock(),
+            })
+        })
+    }
+}
+
+/// Every lock of a heap, held.
+struct Stopped<'a> {
+    caches: [Guard<'a, Cache>; SizeClass::COUNT],
+    large: Guard<'a, Large>,
+    books: Guard<'a, Books>,
+}
+
+// SAFETY: a free slot is given to one caller at a time, since the lock of its class is held while its bit is cleared;
+// it is as large and as aligned as its class, which was chosen to suffice for the layout, and stays the caller's until
+// the caller frees it: the slab is not given back while a slot is in use.
+unsafe impl<S: PageSource, C: Cpu> GlobalAlloc for Heap<S, C> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.allocate(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+        let Some(object) = NonNull::new(object) else {
+            return self.registry.report::<C>(&HeapError::Foreign { address: 0 });
+        };
+        // SAFETY: the caller's word.
+        if let Err(error) = unsafe { self.free(object, layout) } {
+            self.registry.report::<C>(&error);
+        }
+    }
+
+    unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let Some(object) = NonNull::new(object) else {
+            self.registry.report::<C>(&HeapError::Foreign { address: 0 });
+            return ptr::null_mut();
+        };
+        // SAFETY: the caller's word.
+        match unsafe { self.reallocate(object, layout, size) } {
+            Ok(moved) => moved.map_or(ptr::null_mut(), NonNull::as_ptr),
+            Err(error) => {
+                self.registry.report::<C>(&error);
+                ptr::null_mut()
+            }
+        }
+    }
+}

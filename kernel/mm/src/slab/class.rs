@@ -1,0 +1,274 @@
+//! Size classes: the object sizes that slabs are cut into.
+//!
+//! Steps of 8 bytes up to 64, then four steps to each doubling, so that above 32 bytes no object wastes more than a
+//! quarter of what it asked for, up to 8 KiB.
+
+use core::alloc::Layout;
+
+use super::descriptor::Slab;
+use crate::frame::{FRAME_SIZE, Order};
+
+/// The shape of a cache's slabs: everything that follows from the object size once and for all.
+#[derive(Debug)]
+pub(crate) struct Geometry {
+    /// The cache's name, as slabinfo prints it.
+    pub(crate) name: &'static str,
+    /// Bytes from one slot to the next.
+    pub(crate) size: u32,
+    /// The order of a slab.
+    pub(crate) order: Order,
+    /// The order of a slab where memory has come apart too much for `order`: the least that holds one object.
+    pub(crate) least_order: Order,
+    /// How an offset becomes a slot.
+    pub(crate) divider: Divider,
+}
+
+impl Geometry {
+    /// The order of a slab, unless it would waste much of it: larger ones would be fetched less often, and leave more
+    /// memory idle.
+    const USUAL_ORDER: Order = Order::new(3).unwrap();
+    /// The order of a slab for objects that no smaller order holds without much waste.
+    const MAX_ORDER: Order = Order::new(4).unwrap();
+    /// At most this part of a slab lies behind its last slot.
+    const MAX_WASTE: u64 = 16;
+
+    /// The geometry for objects of `size` bytes.
+    const fn new(name: &'static str, size: u32) -> Self {
+        let least_order = Order::covering((size as u64).div_ceil(FRAME_SIZE)).unwrap();
+        let mut geometry = Self {
+            name,
+            size,
+            order: Self::USUAL_ORDER,
+            least_order,
+            divider: Divider::new(size),
+        };
+        while geometry.waste() * Self::MAX_WASTE > geometry.order.bytes() {
+            if geometry.order.get() == least_order.get() {
+                geometry.order = Self::MAX_ORDER;
+                break;
+            }
+            geometry.order = Order::new(geometry.order.get() - 1).unwrap();
+        }
+        geometry
+    }
+
+    /// Bytes behind the last slot of a slab of the usual order.
+    const fn waste(&self) -> u64 {
+        self.order.bytes() - self.slots(self.order) as u64 * self.size as u64
+    }
+
+    /// How many slots a slab of `order` has.
+    pub(crate) const fn slots(&self, order: Order) -> u16 {
+        let slots = order.bytes() / self.size as u64;
+        if slots > Slab::MAX_SLOTS as u64 {
+            Slab::MAX_SLOTS as u16
+        } else {
+            slots as u16
+        }
+    }
+}
+
+/// Exact division by a constant, and the proof that it was exact, in a multiplication and a rotation.
+///
+/// For `size = odd * 2^shift`, multiplying by the inverse of `odd` modulo 2^64 and rotating right by `shift` is a
+/// bijection on 64-bit numbers that takes `n * size` to `n`. So an offset maps to some `n < slots` exactly when it *is*
+/// `n * size`: one comparison tells slot starts from interior pointers, from the rest behind the last slot, and from
+/// addresses before or far beyond the slab, whose offset wraps around.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Divider {
+    inverse: usize,
+    shift: u32,
+}
+
+impl Divider {
+    pub(crate) const fn new(size: u32) -> Self {
+        let shift = size.trailing_zeros();
+        let odd = (size >> shift) as usize;
+        // Newton's iteration doubles the number of right bits; an odd number is its own inverse modulo 8.
+        let mut inverse = odd;
+        let mut bits = 3;
+        while bits < usize::BITS {
+            inverse = inverse.wrapping_mul(2usize.wrapping_sub(odd.wrapping_mul(inverse)));
+            bits *= 2;
+        }
+        Self { inverse, shift }
+    }
+
+    /// `n` if `offset` is `n * size`, and a number above every possible slot otherwise.
+    #[inline]
+    pub(crate) const fn divide(self, offset: usize) -> usize {
+        offset.wrapping_mul(self.inverse).rotate_right(self.shift)
+    }
+}
+
+macro_rules! geometries {
+    ($($size:literal)*) => { [$(Geometry::new(concat!("kmalloc-", $size), $size)),*] };
+}
+
+const ALL: [Geometry; SizeClass::COUNT] = geometries![
+    8 16 24 32 40 48 56 64
+    80 96 112 128 160 192 224 256 320 384 448 512 640 768 896 1024
+    1280 1536 1792 2048 2560 3072 3584 4096 5120 6144 7168 8192
+];
+
+static GEOMETRIES: [Geometry; SizeClass::COUNT] = ALL;
+
+/// Bytes that one entry of the table from size to class stands for.
+const GRAIN_SHIFT: u32 = 3;
+
+/// The class for sizes from `8 * index + 1` to `8 * index + 8`.
+static CLASS_OF: [u8; SizeClass::MAX_SIZE >> GRAIN_SHIFT] = {
+    let mut table = [0; SizeClass::MAX_SIZE >> GRAIN_SHIFT];
+    let mut class = 0;
+    let mut index = 0;
+    while index < table.len() {
+        if (index + 1) << GRAIN_SHIFT > ALL[class].size as usize {
+            class += 1;
+        }
+        table[index] = class as u8;
+        index += 1;
+    }
+    table
+};
+
+/// One of the sizes that general allocations are rounded up to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SizeClass(u8);
+
+impl SizeClass {
+    /// How many classes there are.
+    pub const COUNT: usize = 36;
+    /// The largest class, in bytes.
+    pub const MAX_SIZE: usize = 8192;
+
+    /// The smallest class whose slots have room and alignment for `layout`; `None` if it takes whole page frames. A
+    /// size of zero is taken for one byte.
+    ///
+    /// The size rounded up to the alignment decides alone: between two powers of two the classes are a power of two
+    /// apart, so an alignment at least that far leaves only sizes that are classes, and a smaller one divides them all.
+    /// A slab is aligned to its own size, so its slots are aligned as their size is.
+    #[inline]
+    pub const fn of(layout: Layout) -> Option<Self> {
+        // The padded size less one.
+        let last = layout.size().saturating_sub(1) | (layout.align() - 1);
+        let index = last >> GRAIN_SHIFT;
+        if index < CLASS_OF.len() {
+            Some(Self(CLASS_OF[index]))
+        } else {
+            None
+        }
+    }
+
+    /// All classes, smallest first.
+    pub fn all() -> impl ExactSizeIterator<Item = Self> {
+        (0..Self::COUNT as u8).map(Self)
+    }
+
+    /// Bytes in an object of this class.
+    pub fn size(self) -> usize {
+        self.geometry().size as usize
+    }
+
+    #[inline]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    #[inline]
+    pub(crate) fn geometry(self) -> &'static Geometry {
+        &GEOMETRIES[self.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_class_with_room_is_chosen() {
+        for size in 1..=SizeClass::MAX_SIZE {
+            let class = SizeClass::of(Layout::from_size_align(size, 1).unwrap()).unwrap();
+            let expected = SizeClass::all().find(|class| class.size() >= size).unwrap();
+            assert_eq!(class, expected, "for {size} bytes");
+        }
+        assert_eq!(SizeClass::of(Layout::from_size_align(0, 1).unwrap()).unwrap().size(), 8);
+        for size in [SizeClass::MAX_SIZE + 1, isize::MAX as usize] {
+            assert_eq!(SizeClass::of(Layout::from_size_align(size, 1).unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn every_class_respects_every_alignment_it_is_chosen_for() {
+        for shift in 0..=22 {
+            let align = 1usize << shift;
+            for size in 0..=SizeClass::MAX_SIZE {
+                let class = SizeClass::of(Layout::from_size_align(size, align).unwrap());
+                assert_eq!(
+                    class.is_none(),
+                    size.max(1).next_multiple_of(align) > SizeClass::MAX_SIZE
+                );
+                if let Some(class) = class {
+                    assert!(
+                        class.size() >= size && class.size() % align == 0,
+                        "{size} bytes at {align}"
+                    );
+                    assert!(class.geometry().least_order.bytes() >= align as u64);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn classes_grow_by_a_quarter_at_most() {
+        let mut previous = None;
+        for class in SizeClass::all() {
+            if let Some(previous) = previous {
+                let step = class.size() - previous;
+                assert!(step == 8 || step * 4 <= previous, "{previous} to {}", class.size());
+            }
+            previous = Some(class.size());
+        }
+        assert_eq!(previous, Some(SizeClass::MAX_SIZE));
+    }
+
+    #[test]
+    fn slabs_waste_little_and_their_slots_fit() {
+        for geometry in &GEOMETRIES {
+            for order in [geometry.least_order, geometry.order] {
+                let slots = u64::from(geometry.slots(order));
+                assert!((1..=Slab::MAX_SLOTS as u64).contains(&slots));
+                assert!(slots * u64::from(geometry.size) <= order.bytes());
+            }
+            assert!(
+                geometry.waste() * Geometry::MAX_WASTE <= geometry.order.bytes(),
+                "{}",
+                geometry.name
+            );
+        }
+    }
+
+    #[test]
+    fn division_is_exact_or_out_of_range() {
+        for geometry in &GEOMETRIES {
+            let (size, bytes) = (geometry.size as usize, geometry.order.bytes() as usize);
+            for offset in 0..bytes {
+                let slot = geometry.divider.divide(offset);
+                if offset % size == 0 {
+                    assert_eq!(slot, offset / size);
+                } else {
+                    assert!(slot > Slab::MAX_SLOTS);
+                }
+            }
+            // Before the slab, and at the same place under other upper address bits.
+            for far in [
+                1usize.wrapping_neg(),
+                size.wrapping_neg(),
+                1 << 48,
+                0xffff << 48,
+                usize::MAX / 2,
+            ] {
+                assert!(geometry.divider.divide(far) > Slab::MAX_SLOTS);
+            }
+        }
+    }
+}

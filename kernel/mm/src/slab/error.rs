@@ -1,0 +1,117 @@
+//! What can be wrong with a free, as values that say what and where.
+
+use core::error::Error;
+use core::fmt;
+
+use crate::error::FreeError;
+use crate::frame::Order;
+
+/// Why memory was not freed. Nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeapError {
+    /// No object of the heap is at this address, or inside it: it never was one, or its slab has been given back.
+    Foreign {
+        /// What was to be freed.
+        address: usize,
+    },
+    /// The address lies inside a slot, not at its start.
+    Interior {
+        /// What was to be freed.
+        address: usize,
+        /// The cache that the slot belongs to.
+        cache: &'static str,
+        /// The slot's number in its slab.
+        slot: u16,
+        /// Bytes from the slot's start to the address.
+        offset: usize,
+    },
+    /// The slot is free already.
+    DoubleFree {
+        /// What was to be freed.
+        address: usize,
+        /// The cache that the slot belongs to.
+        cache: &'static str,
+        /// The slot's number in its slab.
+        slot: u16,
+    },
+    /// A live object starts here, but it was not allocated with a layout like the one that was given.
+    WrongLayout {
+        /// What was to be freed.
+        address: usize,
+        /// The cache that the object belongs to.
+        cache: &'static str,
+        /// The slot's number in its slab.
+        slot: u16,
+        /// The size of the layout that was given, in bytes.
+        given: usize,
+        /// The size of the object's slot, in bytes.
+        actual: usize,
+    },
+    /// The page source did not take back a block that the heap had from it. The block is lost.
+    Refused {
+        /// The block's first byte.
+        address: usize,
+        /// The block's order.
+        order: Order,
+        /// What the page source says.
+        error: FreeError,
+    },
+}
+
+impl HeapError {
+    /// Panics with the error: what a heap does with the errors of its `GlobalAlloc` face unless told otherwise.
+    #[track_caller]
+    pub fn panic(&self) {
+        panic!("{self}");
+    }
+}
+
+impl fmt::Display for HeapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign { address } => write!(f, "bad free of {address:#x}: no object of this heap"),
+            Self::Interior {
+                address,
+                cache,
+                slot,
+                offset,
+            } => {
+                write!(
+                    f,
+                    "bad free of {address:#x}: {offset} bytes inside slot {slot} of {cache}"
+                )
+            }
+            Self::DoubleFree { address, cache, slot } => {
+                write!(
+                    f,
+                    "bad free of {address:#x}: slot {slot} of {cache} is free already (double free)"
+                )
+            }
+            Self::WrongLayout {
+                address,
+                cache,
+                slot,
+                given,
+                actual,
+            } => write!(
+                f,
+                "bad free of {address:#x}: a layout of {given} bytes given for slot {slot} of {cache}, which has {actual}"
+            ),
+            Self::Refused { address, order, error } => {
+                write!(
+                    f,
+                    "the page source did not take back the order-{order} block at {address:#x}: {error}"
+                )
+            }
+        }
+    }
+}
+
+impl Error for HeapError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Refused { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

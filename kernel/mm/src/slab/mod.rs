@@ -1,0 +1,49 @@
+//! Slabs: blocks of page frames cut into equal slots, with a bitmap of the free ones kept elsewhere.
+//!
+//! Page frames come in powers of two of 4 KiB; most of what a kernel allocates is far smaller. A slab is one block of
+//! frames shared by up to 512 objects of one size. Unlike in the textbook slab, *nothing about an object
+//! is stored in or beside it*: no link in freed memory, no header, no footer. A slab's state is a `Slab` descriptor in
+//! other pages. So a write through a dangling pointer harms the object that now lives there and never the allocator,
+//! and every bad free can be told exactly, because the truth lies where the mistake cannot reach.
+//!
+//! The parts, each standing on those before it:
+//!
+//! - `error`: what can be wrong with a free;
+//! - `source`: where blocks of frames come from, the only thing this layer asks of its surroundings;
+//! - `class`: object sizes, and what follows from a size once and for all;
+//! - `list`: pointers to metadata, and the list they form;
+//! - `descriptor`: one slab: its slots and their bitmap;
+//! - `cache`: the slabs of one size that have a free slot;
+//! - `page_map`: from an address to the slab that holds it;
+//! - `pool`: the pages that descriptors live in;
+//! - `registry`: opens and closes slabs: frames, descriptor and map entries together or not at all.
+//!
+//! # Invariants that the unsafe blocks lean on
+//!
+//! - **Block**: a block that the source gave belongs to this layer alone, is mapped, and is aligned to its size, until
+//!   it is given back. An open slab's slots lie inside its block, do not overlap, and have the block's provenance.
+//! - **Metadata**: what a `Meta` points to is initialised and stays where it is for as long as that `Meta` may be used.
+//!   Pages of descriptors and tables of the page map are given back only while *every* lock of the heap is held and
+//!   nothing leads to them any more, and nobody keeps a `Meta` of a slab that is not open beyond the lock it was found under.
+//! - **Ownership**: a slab's `owner` becomes, and ceases to be, a cache's number only under that cache's lock. So whoever
+//!   holds that lock and reads its own number there has the whole descriptor to itself; any other value says no more
+//!   than "not yours". All other fields of a descriptor are touched only by the holder of its owner's lock, or of the
+//!   registry's while it has no owner.
+
+pub(crate) mod cache;
+pub(crate) mod class;
+pub(crate) mod descriptor;
+pub(crate) mod error;
+pub(crate) mod list;
+pub(crate) mod lock;
+pub(crate) mod page_map;
+pub(crate) mod pool;
+pub(crate) mod registry;
+pub(crate) mod source;
+
+pub use class::SizeClass;
+pub use error::HeapError;
+pub use source::PageSource;
+
+// The page map decodes 48-bit addresses and bitmaps are indexed by `usize`.
+const _: () = assert!(usize::BITS == 64, "slabs are for 64-bit machines");

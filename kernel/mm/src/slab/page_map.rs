@@ -1,0 +1,215 @@
+//! From an address to the slab that holds it.
+//!
+//! A radix tree over 48-bit addresses: four levels of 512 entries, one entry of the lowest level for each frame. Tables
+//! exist only where blocks are, so the map's cost follows the memory in use, never its span.
+//!
+//! A walk takes the same four loads whatever the address: where there is no table, the entry leads to a table that is
+//! always there and leads on to nothing, and in the end to a descriptor that nobody owns. So the path that every free
+//! takes has no branch in it, and an address from nowhere is refused by the very comparison that every free makes.
+//!
+//! Frames inside a slab lead to its descriptor; of a large block only the first frame does, so that its cost does not
+//! grow with its size.
+//!
+//! Walks take no lock of the map's own. Entries change under the registry's lock; a table is given back only with every
+//! lock of the heap held, so whoever walks must hold one of them, or know the address to be that of a live object.
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use super::descriptor::Slab;
+use super::list::Meta;
+use crate::frame::{FRAME_SHIFT, Order};
+
+const LEVELS: u32 = 4;
+const INDEX_BITS: u32 = 9;
+const ENTRIES: usize = 1 << INDEX_BITS;
+/// One past the last address that the map tells apart.
+const SPAN: usize = 1 << (FRAME_SHIFT + LEVELS * INDEX_BITS);
+
+/// A table that fills a frame. Its entries lead to tables of the level below, those of level 0 to descriptors.
+#[repr(C, align(4096))]
+struct Table {
+    entries: [AtomicPtr<Table>; ENTRIES],
+}
+
+const _: () = assert!(size_of::<Table>() as u64 == Order::ZERO.bytes());
+
+impl Table {
+    const fn leading_to(target: *const Table) -> Self {
+        let mut entries = [const { AtomicPtr::new(ptr::null_mut()) }; ENTRIES];
+        let mut index = 0;
+        while index < ENTRIES {
+            entries[index] = AtomicPtr::new(target.cast_mut());
+            index += 1;
+        }
+        Self { entries }
+    }
+}
+
+static NO_SLAB: Slab = Slab::vacant();
+
+/// For each level but the highest, the table that leads to nothing. Nothing is ever stored in them.
+static NO_TABLE: [Table; LEVELS as usize - 1] = [
+    Table::leading_to((&raw const NO_SLAB).cast()),
+    Table::leading_to(&raw const NO_TABLE[0]),
+    Table::leading_to(&raw const NO_TABLE[1]),
+];
+
+/// What an entry of a table at `level` holds while it leads to nothing.
+fn nothing(level: u32) -> *mut Table {
+    match level {
+        0 => (&raw const NO_SLAB).cast_mut().cast(),
+        _ => (&raw const NO_TABLE[level as usize - 1]).cast_mut(),
+    }
+}
+
+/// The place of `address` in a table at `level`.
+#[inline]
+const fn index(address: usize, level: u32) -> usize {
+    address >> (FRAME_SHIFT + level * INDEX_BITS) & (ENTRIES - 1)
+}
+
+/// Bytes of address space that one entry of a table at `level` stands for.
+const fn entry_span(level: u32) -> usize {
+    1 << (FRAME_SHIFT + level * INDEX_BITS)
+}
+
+/// The map.
+pub(crate) struct PageMap {
+    root: Table,
+}
+
+impl PageMap {
+    /// How many tables can be missing for one address.
+    pub(crate) const MAX_MISSING: usize = LEVELS as usize - 1;
+
+    /// A map that leads nowhere.
+    pub(crate) const fn new() -> Self {
+        Self {
+            root: Table::leading_to(&raw const NO_TABLE[LEVELS as usize - 2]),
+        }
+    }
+
+    /// The entry for `address` in the table at `level` on its path.
+    #[inline]
+    fn entry(&self, address: usize, level: u32) -> &AtomicPtr<Table> {
+        let mut table = &self.root;
+        for above in (level + 1..LEVELS).rev() {
+            let below = table.entries[index(address, above)].load(Ordering::Acquire);
+            // SAFETY: an entry above level 0 always leads to a table, one of `NO_TABLE` at least, and the table is not
+            // given back while the caller walks (invariant *Metadata*, and the rule for walks above).
+            table = unsafe { &*below };
+        }
+        &table.entries[index(address, level)]
+    }
+
+    /// The slab whose block holds the frame of `address`; a vacant descriptor if there is none.
+    #[inline]
+    pub(crate) fn find(&self, address: usize) -> Meta<Slab> {
+        let slab = self.entry(address, 0).load(Ordering::Acquire).cast::<Slab>();
+        // SAFETY: an entry at level 0 leads to an initialised descriptor, `NO_SLAB` at least (invariant *Metadata*).
+        unsafe { Meta::new(NonNull::new_unchecked(slab)) }
+    }
+
+    /// How many tables are missing for the frame of `address`.
+    pub(crate) fn missing(&self, address: usize) -> usize {
+        (1..LEVELS)
+            .filter(|&level| self.entry(address, level).load(Ordering::Relaxed) == nothing(level))
+            .count()
+    }
+
+    /// Makes the missing tables for `address`, each in a frame from `pages`.
+    ///
+    /// # Safety
+    /// The caller holds the registry's lock. `pages` yields as many frames as [`missing`](Self::missing) counts, which
+    /// become the map's.
+    pub(crate) unsafe fn link(&self, address: usize, mut pages: impl FnMut() -> Option<NonNull<u8>>) {
+        for level in (1..LEVELS).rev() {
+            let entry = self.entry(address, level);
+            if entry.load(Ordering::Relaxed) != nothing(level) {
+                continue;
+            }
+            let Some(page) = pages() else {
+                debug_assert!(false, "fewer frames than tables");
+                return;
+            };
+            let table = page.cast::<Table>();
+            for index in 0..ENTRIES {
+                // SAFETY: the frame is ours and as large as a table; entries are written before the table is reachable.
+                unsafe {
+                    table
+                        .cast::<AtomicPtr<Table>>()
+                        .add(index)
+                        .write(AtomicPtr::new(nothing(level - 1)))
+                };
+            }
+            entry.store(table.as_ptr(), Ordering::Release);
+        }
+    }
+
+    /// Lets `frames` frames from `address` on lead to `slab`, or to nothing. Their tables exist, and are one table: the
+    /// frames are those of an aligned block of at most 2 MiB.
+    ///
+    /// # Safety
+    /// The caller holds the registry's lock; `slab` stays initialised until its entries lead elsewhere.
+    pub(crate) unsafe fn set(&self, address: usize, frames: u64, slab: Option<Meta<Slab>>) {
+        let target = slab.map_or(nothing(0), |slab| slab.as_ptr().cast());
+        for frame in 0..frames as usize {
+            let entry = self.entry(address + (frame << FRAME_SHIFT), 0);
+            debug_assert!((entry.load(Ordering::Relaxed) == nothing(0)) == slab.is_some());
+            entry.store(target, Ordering::Release);
+        }
+    }
+
+    /// The part of an address that the map goes by.
+    pub(crate) const fn masked(address: usize) -> usize {
+        address & (SPAN - 1)
+    }
+
+    /// Bytes of address space that a table at `level` stands for.
+    pub(crate) const fn table_span(level: u32) -> usize {
+        entry_span(level + 1)
+    }
+
+    /// The start of the first stretch at or behind `from` that has a table at `level` of its own.
+    pub(crate) fn next_table(&self, level: u32, from: usize) -> Option<usize> {
+        let mut address = from;
+        'again: while address < SPAN {
+            for above in (level + 1..LEVELS).rev() {
+                if self.entry(address, above).load(Ordering::Relaxed) == nothing(above) {
+                    address = (address & !(entry_span(above) - 1)) + entry_span(above);
+                    continue 'again;
+                }
+            }
+            return Some(address & !(Self::table_span(level) - 1));
+        }
+        None
+    }
+
+    /// The slabs that frames from `address` on lead to, in the table at level 0 there.
+    pub(crate) fn slabs(&self, address: usize) -> impl Iterator<Item = (usize, Meta<Slab>)> {
+        (0..ENTRIES)
+            .map(move |frame| address + (frame << FRAME_SHIFT))
+            .filter_map(move |address| {
+                let slab = self.find(address);
+                (slab.as_ptr().cast() != nothing(0)).then_some((address, slab))
+            })
+    }
+
+    /// Whether the table at `level` for `address`, which exists, leads nowhere.
+    pub(crate) fn is_idle(&self, level: u32, address: usize) -> bool {
+        let first = address & !(Self::table_span(level) - 1);
+        (0..ENTRIES).all(|i| self.entry(first + i * entry_span(level), level).load(Ordering::Relaxed) == nothing(level))
+    }
+
+    /// Takes the table at `level` for `address` out of the map and returns its frame.
+    ///
+    /// # Safety
+    /// The caller holds every lock of the heap, and the table [is idle](Self::is_idle).
+    pub(crate) unsafe fn unlink(&self, level: u32, address: usize) -> Option<NonNull<u8>> {
+        let table = self
+            .entry(address, level + 1)
+            .swap(nothing(level + 1), Ordering::Relaxed);
+        NonNull::new(table.cast())
+    }
+}

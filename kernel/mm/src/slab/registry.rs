@@ -1,0 +1,194 @@
+//! Opens and closes blocks: frames, descriptor and map entries, together or not at all.
+
+use core::ptr::NonNull;
+
+use super::class::Divider;
+use super::descriptor::{Owner, Slab};
+use super::error::HeapError;
+use super::list::Meta;
+use super::lock::Locked;
+use super::page_map::PageMap;
+use super::pool::Pool;
+use super::source::PageSource;
+use crate::allocator::Cpu;
+use crate::frame::Order;
+
+/// Everything that the heap took from its source is down here.
+pub(crate) struct Registry<S> {
+    pub(crate) source: S,
+    pub(crate) map: PageMap,
+    pub(crate) books: Locked<Books>,
+    pub(crate) hook: Locked<fn(&HeapError)>,
+}
+
+/// What the registry's lock guards besides the changes of the map.
+pub(crate) struct Books {
+    pub(crate) pool: Pool,
+    tables: usize,
+}
+
+impl Books {
+    /// Frames that hold descriptors or tables of the map.
+    pub(crate) fn frames(&self) -> usize {
+        self.pool.pages() + self.tables
+    }
+}
+
+/// Frames fetched ahead, so that what is about to be changed under the lock can be changed as a whole.
+struct Spare {
+    pages: [Option<NonNull<u8>>; Spare::MAX],
+    count: usize,
+}
+
+impl Spare {
+    /// The tables of a path and a page of descriptors.
+    const MAX: usize = PageMap::MAX_MISSING + 1;
+
+    fn pop(&mut self) -> Option<NonNull<u8>> {
+        self.count = self.count.checked_sub(1)?;
+        self.pages[self.count].take()
+    }
+
+    fn push(&mut self, page: NonNull<u8>) {
+        self.pages[self.count] = Some(page);
+        self.count += 1;
+    }
+}
+
+/// How many frames of a block lead to its descriptor.
+fn mapped_frames(slots: u16, order: Order) -> u64 {
+    if slots > 1 { order.frames() } else { 1 }
+}
+
+impl<S: PageSource> Registry<S> {
+    pub(crate) const fn new(source: S) -> Self {
+        let books = Books {
+            pool: Pool::new(),
+            tables: 0,
+        };
+        Self {
+            source,
+            map: PageMap::new(),
+            books: Locked::new(books),
+            hook: Locked::new(HeapError::panic),
+        }
+    }
+
+    /// Fetches a block of frames and opens it as `slots` slots of `size` bytes that no cache owns yet.
+    /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
+    pub(crate) fn open<C: Cpu>(&self, order: Order, size: u32, slots: u16, divider: Divider) -> Option<Meta<Slab>> {
+        let block = self.source.allocate(order)?;
+        let address = block.as_ptr().addr();
+        let mut spare = Spare {
+            pages: [None; Spare::MAX],
+            count: 0,
+        };
+        let slab = loop {
+            let opened = self.books.with::<C, _>(|books| {
+                let missing = self.map.missing(address);
+                if spare.count < missing + usize::from(books.pool.is_exhausted()) {
+                    return None;
+                }
+                // SAFETY: we hold the lock, there are frames enough, and they come from the source for this alone.
+                unsafe {
+                    self.map.link(address, || spare.pop());
+                    books.tables += missing;
+                    if books.pool.is_exhausted() {
+                        books.pool.add(spare.pop()?);
+                    }
+                }
+                let slab = books.pool.take()?;
+                slab.open(block, order, size, slots, divider);
+                // SAFETY: we hold the lock and have linked the tables; `close` lets the entries lead elsewhere again.
+                unsafe { self.map.set(address, mapped_frames(slots, order), Some(slab)) };
+                Some(slab)
+            });
+            if opened.is_some() {
+                break opened;
+            }
+            match self.source.allocate(Order::ZERO) {
+                Some(page) => spare.push(page),
+                None => break None,
+            }
+        };
+        // What another CPU's block made superfluous meanwhile, or all of it.
+        while let Some(page) = spare.pop() {
+            // SAFETY: the frame came from the source a moment ago, and nothing was made of it.
+            unsafe { self.give_back::<C>(page, Order::ZERO) };
+        }
+        if slab.is_none() {
+            // SAFETY: likewise.
+            unsafe { self.give_back::<C>(block, order) };
+        }
+        slab
+    }
+
+    /// Closes a block that no cache owns and that nobody uses, and gives its frames back. Returns how many.
+    /// No lock of the heap may be held.
+    pub(crate) fn close<C: Cpu>(&self, slab: Meta<Slab>) -> u64 {
+        debug_assert!(slab.owner() == Owner::TRANSIT);
+        let (base, order) = (slab.base(), slab.order());
+        self.books.with::<C, _>(|books| {
+            // SAFETY: we hold the lock; nothing leads to the descriptor afterwards.
+            unsafe { self.map.set(base.addr(), mapped_frames(slab.slots(), order), None) };
+            slab.close();
+            books.pool.put(slab);
+        });
+        // SAFETY: the block came from the source with this order, and by the caller's word nobody uses it.
+        unsafe { self.give_back::<C>(NonNull::new_unchecked(base), order) }
+    }
+
+    /// The next table of the map at `level`, at or behind `from`, that leads nowhere; its first address.
+    pub(crate) fn next_idle_table<C: Cpu>(&self, level: u32, mut from: usize) -> Option<usize> {
+        // The lock is taken for each table anew: interrupts are not masked for long.
+        loop {
+            let (address, idle) = self.books.with::<C, _>(|_| {
+                let address = self.map.next_table(level, from)?;
+                Some((address, self.map.is_idle(level, address)))
+            })?;
+            if idle {
+                return Some(address);
+            }
+            from = address + PageMap::table_span(level);
+        }
+    }
+
+    /// Takes a table out of the map, if it is still there and leads nowhere, and returns its frame.
+    ///
+    /// # Safety
+    /// The caller holds every lock of the heap; `books` is what this registry's guards.
+    pub(crate) unsafe fn remove_idle_table(&self, books: &mut Books, level: u32, at: usize) -> Option<NonNull<u8>> {
+        if self.map.next_table(level, at) != Some(at) || !self.map.is_idle(level, at) {
+            return None;
+        }
+        books.tables -= 1;
+        // SAFETY: every lock is held, and the table is there and idle.
+        unsafe { self.map.unlink(level, at) }
+    }
+
+    /// Gives frames back to the source and returns how many it took; if it refuses them, that is reported.
+    ///
+    /// # Safety
+    /// The block came from the source with this order, and nobody uses it any more.
+    pub(crate) unsafe fn give_back<C: Cpu>(&self, block: NonNull<u8>, order: Order) -> u64 {
+        // SAFETY: the caller's word.
+        match unsafe { self.source.release(block, order) } {
+            Ok(()) => order.frames(),
+            Err(error) => {
+                self.report::<C>(&HeapError::Refused {
+                    address: block.as_ptr().addr(),
+                    order,
+                    error,
+                });
+                0
+            }
+        }
+    }
+
+    /// Hands an error that has no caller to return to to whoever asked for it. No lock of the heap may be held.
+    #[cold]
+    pub(crate) fn report<C: Cpu>(&self, error: &HeapError) {
+        let hook = self.hook.with::<C, _>(|hook| *hook);
+        hook(error);
+    }
+}

@@ -1,0 +1,144 @@
+//! Page sources for tests, which remember every block and can run short.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::Mutex;
+
+use bifolio::allocator::Cpu;
+use bifolio::error::FreeError;
+use bifolio::frame::{Order, Pfn};
+use bifolio::heap::PageSource;
+
+/// A thread as a CPU: nothing interrupts it.
+pub struct Thread;
+
+impl Cpu for Thread {
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        critical()
+    }
+}
+
+/// Blocks from the host's allocator, at most `limit` frames at a time.
+pub struct Blocks(Mutex<State>);
+
+struct State {
+    /// The blocks given out, by address.
+    out: BTreeMap<usize, (NonNull<u8>, Order)>,
+    frames: u64,
+    limit: u64,
+    /// The largest order there is.
+    largest: Order,
+    /// How many requests will be served before one is refused.
+    until_refusal: Option<u64>,
+    requests: u64,
+}
+
+// SAFETY: the pointers are to memory of no particular thread.
+unsafe impl Send for State {}
+
+fn layout(order: Order) -> Layout {
+    Layout::from_size_align(order.bytes() as usize, order.bytes() as usize).unwrap()
+}
+
+impl Blocks {
+    pub fn new(limit: u64) -> Self {
+        Self(Mutex::new(State {
+            out: BTreeMap::new(),
+            frames: 0,
+            limit,
+            largest: Order::MAX,
+            until_refusal: None,
+            requests: 0,
+        }))
+    }
+
+    /// The blocks that are given out: address and order.
+    pub fn out(&self) -> Vec<(usize, Order)> {
+        self.0
+            .lock()
+            .unwrap()
+            .out
+            .iter()
+            .map(|(&address, &(_, order))| (address, order))
+            .collect()
+    }
+
+    pub fn frames(&self) -> u64 {
+        self.0.lock().unwrap().frames
+    }
+
+    pub fn requests(&self) -> u64 {
+        self.0.lock().unwrap().requests
+    }
+
+    pub fn set_limit(&self, limit: u64) {
+        self.0.lock().unwrap().limit = limit;
+    }
+
+    pub fn set_largest(&self, largest: Order) {
+        self.0.lock().unwrap().largest = largest;
+    }
+
+    /// Serves `requests` more requests and refuses all behind them; `None` for no such end.
+    pub fn refuse_after(&self, requests: Option<u64>) {
+        self.0.lock().unwrap().until_refusal = requests;
+    }
+}
+
+// SAFETY: blocks come from the host's allocator with the layout asked for, and go back to it when released.
+unsafe impl PageSource for Blocks {
+    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+        let mut state = self.0.lock().unwrap();
+        state.requests += 1;
+        let refused = match &mut state.until_refusal {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        };
+        if refused || order > state.largest || state.frames + order.frames() > state.limit {
+            return None;
+        }
+        // SAFETY: the layout is not empty.
+        let block = NonNull::new(unsafe { alloc(layout(order)) })?;
+        // SAFETY: the block is ours, and this long. Whoever takes it for zeroed will be disappointed.
+        unsafe { block.write_bytes(0xa5, order.bytes() as usize) };
+        state.frames += order.frames();
+        state.out.insert(block.as_ptr().addr(), (block, order));
+        Some(block)
+    }
+
+    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+        let mut state = self.0.lock().unwrap();
+        let address = block.as_ptr().addr();
+        let pfn = Pfn::containing(address as u64);
+        let &(own, actual) = state.out.get(&address).ok_or(FreeError::AlreadyFree(pfn))?;
+        if actual != order {
+            return Err(FreeError::WrongOrder {
+                pfn,
+                given: order,
+                actual,
+            });
+        }
+        state.out.remove(&address);
+        state.frames -= order.frames();
+        // SAFETY: the block came from `alloc` with this layout and is given back by its only user.
+        unsafe {
+            own.write_bytes(0xaa, order.bytes() as usize);
+            dealloc(own.as_ptr(), layout(order));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        for (block, order) in std::mem::take(&mut self.0.get_mut().unwrap().out).into_values() {
+            // SAFETY: the block came from `alloc` with this layout; the heap that used it is gone.
+            unsafe { dealloc(block.as_ptr(), layout(order)) };
+        }
+    }
+}
