@@ -66,17 +66,12 @@ pub fn meminfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> f
     let free = sum(|zone| zone.free);
     let low = sum(|zone| zone.watermarks.low);
     for (name, frames) in [
-        ("MemTotal", sum(|zone| zone.managed)),
-        ("MemFree", free),
-        ("MemAvailable", free.saturating_sub(low)),
-        ("MemMetadata", frames.metadata().frames()),
+        ("MemTotal:", sum(|zone| zone.managed)),
+        ("MemFree:", free),
+        ("MemAvailable:", free.saturating_sub(low)),
+        ("MemMetadata:", frames.metadata().frames()),
     ] {
-        writeln!(
-            out,
-            "{:<15} {:8} kB",
-            format_args!("{name}:"),
-            frames * (FRAME_SIZE / 1024)
-        )?;
+        writeln!(out, "{name:<15} {:8} kB", frames * (FRAME_SIZE / 1024))?;
     }
     Ok(())
 }

@@ -47,22 +47,23 @@ impl Zone<'_> {
         };
         let mut offset = 0;
         core::iter::from_fn(move || {
-            while u64::from(offset) < PAGEBLOCK_FRAMES {
-                let (order, state) = match whole {
-                    Some((Order::MAX, _)) if !is_lower_half(pageblock) => return None,
-                    Some(whole) => whole,
-                    None => planes.block_at(offset)?,
-                };
-                let pfn = start.offset(offset.into());
-                offset += order.frames() as u32;
-                return Some(Block {
-                    pfn,
-                    order,
-                    state,
-                    mobility: summary.mobility(),
-                });
+            if u64::from(offset) == PAGEBLOCK_FRAMES {
+                return None;
             }
-            None
+            let (order, state) = match whole {
+                // The lower half spoke for both.
+                Some((Order::MAX, _)) if !is_lower_half(pageblock) => return None,
+                Some(whole) => whole,
+                None => planes.block_at(offset)?,
+            };
+            let pfn = start.offset(offset.into());
+            offset = (offset + order.frames() as u32).min(PAGEBLOCK_FRAMES as u32);
+            Some(Block {
+                pfn,
+                order,
+                state,
+                mobility: summary.mobility(),
+            })
         })
     }
 }

@@ -92,7 +92,7 @@ impl Oracle {
 
     fn is_free_block(&self, start: u64, order: u8) -> bool {
         let zone = ZoneKind::of(Pfn::new(start)).range();
-        start % (1 << order) == 0
+        start.is_multiple_of(1 << order)
             && (start..start + (1 << order)).all(|frame| zone.contains(Pfn::new(frame)) && self.is_free(frame))
     }
 
