@@ -1,12 +1,35 @@
-//! The kernel.
+//! The whole boot: from the boot loader's jump to the shell's prompt.
+//!
+//! The boot loader has switched to long mode, mapped the kernel, its stack and all physical memory, and hands over what
+//! the firmware told it. Each step below may use those above it, and nothing below it.
 #![no_std]
 #![no_main]
+
 use bootloader_api::{BootInfo, entry_point};
-entry_point!(main);
-fn main(_: &'static mut BootInfo) -> ! {
-    loop {}
-}
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+use kernel::host::{self, Stopwatch};
+use kernel::{console, cpu, memory, shell};
+use protocol::Event;
+
+entry_point!(main, config = &kernel::BOOTLOADER_CONFIG);
+
+fn main(boot_info: &'static mut BootInfo) -> ! {
+    let boot = Stopwatch::start();
+
+    // A voice: text to people on COM1, events to the host program on COM2.
+    console::init();
+    host::init();
+    log::info!("bifolio {}", env!("CARGO_PKG_VERSION"));
+
+    // Exceptions: from here on a mistake is a report and not a reset.
+    cpu::init();
+
+    // Memory: the firmware's map, sanitised; zones of page frames over it; the heap on top of those.
+    memory::init(boot_info);
+
+    // Interrupts: a shell that waits for a key lets the CPU sleep.
+    cpu::interrupts::init();
+
+    log::info!("ready after {}", boot.elapsed());
+    host::send(&Event::Ready);
+    shell::run()
 }

@@ -1,0 +1,141 @@
+//! The console on COM1: where people read what the kernel says and type what it should do.
+//!
+//! The first thing that the kernel sets up, so that whatever goes wrong later can be said. Everything printed goes
+//! through one lock, taken with interrupts masked, so that lines do not mix and no interrupt can find it held.
+
+use core::fmt::{self, Write};
+use log::{LevelFilter, Metadata, Record};
+use spin::Mutex;
+use uart_16550::backend::PioBackend;
+use uart_16550::spec::registers::{FifoTriggerLevel, IER};
+use uart_16550::{BaudRate, Config, Uart16550, Uart16550Tty};
+use x86_64::instructions::{hlt, interrupts};
+
+/// The I/O port at which COM1 starts on every PC.
+const COM1: u16 = 0x3f8;
+
+static CONSOLE: Mutex<Uart16550Tty<PioBackend>> = Mutex::new({
+    // SAFETY: COM1's ports belong to this static alone for as long as the kernel runs.
+    match unsafe { Uart16550::new_port(COM1) } {
+        Ok(uart) => Uart16550Tty::from_inner(uart),
+        Err(_) => panic!("COM1 lies inside the port space"),
+    }
+});
+
+static LOGGER: Logger = Logger;
+
+/// Sets COM1 up and routes the `log` crate's records to it.
+///
+/// A machine without COM1 boots all the same, without a word.
+pub fn init() {
+    let config = Config {
+        baud_rate: BaudRate::Baud115200,
+        // An interrupt for every byte: a person's typing must not wait for a queue to fill.
+        fifo_trigger_level: Some(FifoTriggerLevel::One),
+        interrupts: IER::DATA_READY,
+        ..Config::DEFAULT
+    };
+    // Without the device there is nobody to tell.
+    let _ = CONSOLE.lock().inner_mut().init(config);
+    if log::set_logger(&LOGGER).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// Prints to the console. What [`print!`](crate::print) and [`println!`](crate::println) expand to.
+pub fn write(text: fmt::Arguments<'_>) {
+    interrupts::without_interrupts(|| {
+        // A UART has no errors to report, so neither has the formatting.
+        let _ = CONSOLE.lock().write_fmt(text);
+    });
+}
+
+/// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
+pub fn read_byte() -> u8 {
+    loop {
+        interrupts::disable();
+        let received = CONSOLE.lock().inner_mut().try_receive_byte();
+        match received {
+            Ok(byte) => {
+                interrupts::enable();
+                return byte;
+            }
+            // One instruction enables interrupts and the next sleeps, with nothing in between: a byte that came
+            // since the look above still wakes the CPU.
+            Err(_) => interrupts::enable_and_hlt(),
+        }
+    }
+}
+
+/// Breaks the console's lock, for a kernel that stops here and must still say why.
+///
+/// # Safety
+/// Interrupts are masked and whoever holds the lock never runs again.
+pub unsafe fn seize() {
+    // SAFETY: by this function's contract no one is left to hold the lock.
+    unsafe { CONSOLE.force_unlock() };
+}
+
+/// Stops the CPU for good, on a machine that cannot be switched off.
+pub fn halt() -> ! {
+    interrupts::disable();
+    loop {
+        hlt();
+    }
+}
+
+/// Prints to the console.
+#[macro_export]
+macro_rules! print {
+    ($($arg:tt)*) => { $crate::console::write(format_args!($($arg)*)) };
+}
+
+/// Prints to the console, with a new line at the end.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::print!("\n") };
+    ($($arg:tt)*) => { $crate::console::write(format_args!("{}\n", format_args!($($arg)*))) };
+}
+
+/// Takes the `log` crate's records to the console.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            println!("{:<5} {}", record.level(), record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The console as a destination for formatted text, for code that takes a [`fmt::Write`] or an [`embedded_io::Write`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Console;
+
+impl fmt::Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write(format_args!("{text}"));
+        Ok(())
+    }
+}
+
+impl embedded_io::ErrorType for Console {
+    type Error = core::convert::Infallible;
+}
+
+impl embedded_io::Write for Console {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        interrupts::without_interrupts(|| CONSOLE.lock().inner_mut().send_bytes_exact(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! The way to the host program: what it asks of this boot, the events it follows, the end of the machine.
+//!
+//! The words and formats stand in `protocol`, which the host program shares. On a machine without a host program (no
+//! `fw_cfg`, no COM2, no exit device) everything here is absent and nothing depends on it.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU32, Ordering};
+use protocol::event::{self, MAX_FRAME, MAX_TEXT};
+use protocol::{Event, ExitCode, exit, input};
+use qemu_fw_cfg::FwCfg;
+use spin::Mutex;
+use uart_16550::backend::PioBackend;
+use uart_16550::{BaudRate, Config, Uart16550};
+use x86_64::instructions::interrupts;
+use x86_64::instructions::port::Port;
+
+static EVENTS: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new(None);
+/// By how many bits the time-stamp counter is ahead of the instructions; [`UNKNOWN`] if it counts something else.
+static CLOCK_SHIFT: AtomicU32 = AtomicU32::new(UNKNOWN);
+const UNKNOWN: u32 = u32::MAX;
+
+/// Sets COM2 up for events and learns how to count instructions.
+pub fn init() {
+    // SAFETY: this is the only place that touches COM2's ports, and the value moves into the only static for it.
+    if let Ok(mut uart) = unsafe { Uart16550::new_port(event::COM2) } {
+        let config = Config {
+            baud_rate: BaudRate::Baud115200,
+            ..Config::DEFAULT
+        };
+        if uart.init(config).is_ok() {
+            interrupts::without_interrupts(|| *EVENTS.lock() = Some(uart));
+        }
+    }
+    send(&Event::Started);
+    let shift = Input::read(input::CLOCK_SHIFT);
+    if let Some(shift) = shift
+        .as_str()
+        .and_then(|shift| shift.parse().ok())
+        .filter(|&shift| shift < u64::BITS)
+    {
+        CLOCK_SHIFT.store(shift, Ordering::Relaxed);
+    }
+}
+
+/// Sends an event to the host program, if one listens.
+pub fn send(event: &Event<'_>) {
+    let mut buffer = [0; MAX_FRAME];
+    let frame = event::encode(event, &mut buffer);
+    interrupts::without_interrupts(|| {
+        if let Some(uart) = EVENTS.lock().as_mut() {
+            uart.send_bytes_exact(frame);
+        }
+    });
+}
+
+/// Breaks the lock on the events' port, for a kernel that stops here and must still say why.
+///
+/// # Safety
+/// Interrupts are masked and whoever holds the lock never runs again.
+pub unsafe fn seize() {
+    // SAFETY: by this function's contract no one is left to hold the lock.
+    unsafe { EVENTS.force_unlock() };
+}
+
+/// Ends the machine, or, where nothing listens to that, stops the CPU.
+pub fn exit(code: ExitCode) -> ! {
+    // SAFETY: under QEMU the port belongs to isa-debug-exit; on a PC nothing answers there.
+    unsafe { Port::new(exit::PORT).write(code as u32) };
+    crate::println!("The machine cannot be switched off from here: stopped.");
+    crate::console::halt();
+}
+
+/// Measures how long something takes, in instructions where the host counts them.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch {
+    start: u64,
+}
+
+impl Stopwatch {
+    /// Starts to measure. Works before [`init`].
+    pub fn start() -> Self {
+        Self { start: time_stamp() }
+    }
+
+    /// How long it has been.
+    pub fn elapsed(&self) -> Ticks {
+        let difference = time_stamp().wrapping_sub(self.start);
+        match CLOCK_SHIFT.load(Ordering::Relaxed) {
+            UNKNOWN => Ticks(difference),
+            shift => Ticks(difference >> shift),
+        }
+    }
+}
+
+/// A time: the guest's instructions, the same in every run, where the host counts those; otherwise the cycles of whatever
+/// clock the machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticks(pub u64);
+
+impl fmt::Display for Ticks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match CLOCK_SHIFT.load(Ordering::Relaxed) {
+            UNKNOWN => "cycles",
+            _ => "instructions",
+        };
+        write!(f, "{} {unit}", self.0)
+    }
+}
+
+fn time_stamp() -> u64 {
+    // SAFETY: every x86_64 CPU has the instruction, and the kernel never forbids it to itself.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// One of the host's inputs, up to [`Input::CAPACITY`] bytes.
+pub struct Input {
+    bytes: [u8; Self::CAPACITY],
+    /// The file's own length, which may be more than `bytes` holds; `None` if there is no such file.
+    length: Option<usize>,
+}
+
+impl Input {
+    /// Bytes that an input may have.
+    pub const CAPACITY: usize = 4096;
+
+    /// Reads the `fw_cfg` file of this name.
+    pub fn read(name: &str) -> Self {
+        // `FwCfg` is for one user at a time: selecting and reading are two steps.
+        static FW_CFG: Mutex<()> = Mutex::new(());
+        let mut input = Self {
+            bytes: [0; Self::CAPACITY],
+            length: None,
+        };
+        interrupts::without_interrupts(|| {
+            let _one_user = FW_CFG.lock();
+            // SAFETY: the lock makes this the only `FwCfg`. Without QEMU the ports answer with all ones, which is not
+            // the signature that it looks for.
+            if let Ok(mut device) = unsafe { FwCfg::new_for_x86() }
+                && let Some(file) = device.find_file(name)
+            {
+                device.read_file_to_buffer(&file, &mut input.bytes);
+                input.length = Some(file.size());
+            }
+        });
+        input
+    }
+
+    /// Whether the host gave this input at all.
+    pub fn is_given(&self) -> bool {
+        self.length.is_some()
+    }
+
+    /// The input's bytes; `None` if it was not given or is longer than [`Input::CAPACITY`].
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.length?)
+    }
+
+    /// The input as text; `None` if it was not given, is too long or is not UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        core::str::from_utf8(self.as_bytes()?).ok()
+    }
+}
+
+/// Formats `text` for an event, where memory cannot be asked for. What is too long is cut.
+pub fn with_text<R>(text: fmt::Arguments<'_>, then: impl FnOnce(&str) -> R) -> R {
+    let mut buffer = Text {
+        bytes: [0; MAX_TEXT],
+        length: 0,
+    };
+    // The only error is that the buffer is full: the beginning is what an event has room for.
+    let _ = buffer.write_fmt(text);
+    then(core::str::from_utf8(&buffer.bytes[..buffer.length]).unwrap_or("(not text)"))
+}
+
+struct Text {
+    bytes: [u8; MAX_TEXT],
+    length: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let part = &text[..text.floor_char_boundary(self.bytes.len() - self.length)];
+        self.bytes[self.length..][..part.len()].copy_from_slice(part.as_bytes());
+        self.length += part.len();
+        if part.len() == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Page frames: the allocator over the machine's memory, and its face for the crate `x86_64`.
+
+use super::{map, paging};
+use crate::host::Ticks;
+use bifolio::allocator::{Cpu, PageAllocator, Plan};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::RegionKind;
+use core::slice;
+use log::{error, info};
+use spin::Once;
+use x86_64::PhysAddr;
+use x86_64::instructions::interrupts;
+use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, PhysFrame, Size2MiB, Size4KiB};
+
+/// The processor that the kernel runs on, as the allocator wants to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Processor;
+
+impl Cpu for Processor {
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        interrupts::without_interrupts(critical)
+    }
+}
+
+/// The page allocator over all of the machine's memory.
+pub type Frames = PageAllocator<'static, Processor>;
+
+static FRAMES: Once<Frames> = Once::new();
+
+/// The machine's page frames.
+///
+/// # Panics
+/// Before [`memory::init`](super::init).
+pub fn frames() -> &'static Frames {
+    try_frames().expect("page frames are set up at boot")
+}
+
+/// The machine's page frames; `None` before [`memory::init`](super::init).
+pub(super) fn try_frames() -> Option<&'static Frames> {
+    FRAMES.get()
+}
+
+pub(super) fn init(allocator: Frames) {
+    FRAMES.call_once(|| allocator);
+}
+
+/// The planned metadata, as the window shows it.
+///
+/// # Safety
+/// The plan is for this machine's memory map, and nobody else refers to those frames.
+pub(super) unsafe fn metadata(plan: &Plan<'_>) -> &'static mut [u64] {
+    let start = paging::to_virtual(PhysAddr::new(plan.metadata().start.address()));
+    // SAFETY: the window shows the frames for as long as the kernel runs, and by this function's contract there is no
+    // other reference. Frames are aligned, and any bits are valid words.
+    unsafe { slice::from_raw_parts_mut(start.as_mut_ptr(), plan.metadata_words()) }
+}
+
+/// Says in the log what became of the machine's memory.
+pub(super) fn summarise(time: Ticks) {
+    let zones = ZoneKind::ALL.map(|kind| frames().zone(kind));
+    info!("page frames: zones set up in {time}");
+    for zone in &zones {
+        info!(
+            "  zone {:<6} {:>9} spanned {:>9} present {:>9} managed pages",
+            zone.kind, zone.spanned, zone.present, zone.managed
+        );
+    }
+    let managed: u64 = zones.iter().map(|zone| zone.managed).sum();
+    let metadata = frames().metadata();
+    let ram = PfnRange::new(Pfn::new(0), map::end_of_ram());
+    let reserved: u64 = map::map()
+        .ranges(RegionKind::Reserved)
+        .map(|range| range.intersection(ram).frames())
+        .sum();
+    info!(
+        "  {managed} managed, {reserved} reserved, {} metadata pages (at {metadata})",
+        metadata.frames()
+    );
+}
+
+/// The page allocator as the crate `x86_64` knows one, for page tables and for what they map.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KernelFrames;
+
+/// The allocator's order for a frame of this size.
+fn order_of<S: PageSize>() -> Order {
+    Order::covering(S::SIZE / Size4KiB::SIZE).expect("4 KiB and 2 MiB are orders 0 and 9")
+}
+
+fn allocate<S: PageSize>() -> Option<PhysFrame<S>> {
+    let pfn = frames().allocate(order_of::<S>(), Gfp::KERNEL).ok()?;
+    let frame = PhysFrame::from_start_address(PhysAddr::new(pfn.address()));
+    Some(frame.expect("blocks are aligned to their size"))
+}
+
+/// A frame that cannot be freed is a defect of whoever frees it. The trait has no way to return that, so it is logged;
+/// the allocator is unchanged.
+fn deallocate<S: PageSize>(frame: PhysFrame<S>) {
+    let pfn = Pfn::containing(frame.start_address().as_u64());
+    if let Err(error) = frames().free(pfn, order_of::<S>()) {
+        error!("bad free of a {} frame: {error}", S::DEBUG_STR);
+    }
+}
+
+// SAFETY: the allocator gives a frame to one owner at a time, and only frames that the memory map calls usable.
+unsafe impl FrameAllocator<Size4KiB> for KernelFrames {
+    fn allocate_frame(&mut self) -> Option<PhysFrame<Size4KiB>> {
+        allocate()
+    }
+}
+
+// SAFETY: as for 4 KiB.
+unsafe impl FrameAllocator<Size2MiB> for KernelFrames {
+    fn allocate_frame(&mut self) -> Option<PhysFrame<Size2MiB>> {
+        allocate()
+    }
+}
+
+impl FrameDeallocator<Size4KiB> for KernelFrames {
+    unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size4KiB>) {
+        deallocate(frame);
+    }
+}
+
+impl FrameDeallocator<Size2MiB> for KernelFrames {
+    unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size2MiB>) {
+        deallocate(frame);
+    }
+}

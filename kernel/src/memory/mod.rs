@@ -1,0 +1,45 @@
+//! Memory: from the firmware's map to page frames, page tables and a heap.
+//!
+//! What is decided here is only where things lie; how memory is managed is the crate `bifolio`'s.
+
+pub mod frames;
+pub mod heap;
+pub mod map;
+pub mod paging;
+
+pub use frames::frames;
+
+use crate::host::Stopwatch;
+use bifolio::allocator::{PageAllocator, Plan};
+use bootloader_api::BootInfo;
+use x86_64::VirtAddr;
+
+/// Takes charge of the machine's memory: sanitises the map, places the allocator's metadata in it, frees every usable
+/// frame into the zones. The heap works from here on, since all it needs is page frames.
+///
+/// # Panics
+/// If the boot loader did not map physical memory, or its memory map leaves nothing to work with. There is no kernel
+/// without memory.
+pub fn init(boot_info: &'static mut BootInfo) {
+    let window = boot_info
+        .physical_memory_offset
+        .into_option()
+        .expect("the boot loader maps physical memory");
+    // SAFETY: the boot loader says so, and nothing has looked at its page tables yet.
+    unsafe { paging::init(VirtAddr::new(window)) };
+
+    let stopwatch = Stopwatch::start();
+    let map = map::init(&boot_info.memory_regions);
+    let sanitising = stopwatch.elapsed();
+
+    let stopwatch = Stopwatch::start();
+    let plan = Plan::new(*map).unwrap_or_else(|error| panic!("no page allocator: {error}"));
+    // SAFETY: the plan took these frames out of usable ones, so nobody else refers to them, and the window shows them.
+    let metadata = unsafe { frames::metadata(&plan) };
+    let allocator = PageAllocator::new(&plan, metadata).unwrap_or_else(|error| panic!("no page allocator: {error}"));
+    frames::init(allocator);
+    let setting_up = stopwatch.elapsed();
+
+    map::summarise(boot_info.memory_regions.len(), sanitising);
+    frames::summarise(setting_up);
+}

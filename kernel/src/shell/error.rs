@@ -1,0 +1,93 @@
+//! What can be wrong with a command, said so that the next try can be right.
+
+use bifolio::allocator::AllocError;
+use bifolio::error::{FreeError, Violation};
+use bifolio::frame::{Gfp, Order, Pfn};
+use core::fmt;
+
+/// Why a command failed. Nothing has changed then.
+#[derive(Clone, Copy, Debug)]
+pub enum Error<'a> {
+    /// No command has this name.
+    UnknownCommand(&'a str),
+    /// An argument is missing.
+    Missing(&'static str),
+    /// One argument more than the command takes.
+    Unexpected(&'a str),
+    /// The word is not a number.
+    NotANumber(&'a str),
+    /// The word is a number, but not of an order.
+    NotAnOrder(&'a str),
+    /// No flag has this name.
+    UnknownFlag(&'a str),
+    /// The block was allocated, but not by the shell.
+    NotTheShells(Pfn, Order),
+    /// The shell cannot note the block, for lack of heap.
+    NoRoomToNote,
+    /// The allocator has no such block.
+    Alloc(AllocError),
+    /// The allocator does not take the block back.
+    Free(FreeError),
+    /// An invariant does not hold.
+    Violation(Violation),
+}
+
+impl Error<'_> {
+    /// Whether the command was put wrongly, so that showing its usage helps.
+    pub fn is_about_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing(_) | Self::Unexpected(_) | Self::NotANumber(_) | Self::NotAnOrder(_)
+        )
+    }
+}
+
+impl fmt::Display for Error<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownCommand(name) => write!(f, "unknown command '{name}'; 'help' lists the commands"),
+            Self::Missing(what) => write!(f, "{what} is missing"),
+            Self::Unexpected(word) => write!(f, "unexpected argument '{word}'"),
+            Self::NotANumber(word) => write!(f, "'{word}' is not a number (decimal, or hexadecimal with 0x in front)"),
+            Self::NotAnOrder(word) => write!(f, "'{word}' is not an order: orders are 0 to {}", Order::MAX),
+            Self::UnknownFlag(word) => {
+                write!(f, "unknown flag '{word}'; flags are")?;
+                <Gfp as bitflags::Flags>::FLAGS
+                    .iter()
+                    .try_for_each(|flag| write!(f, " {}", flag.name()))
+            }
+            Self::NotTheShells(pfn, order) => {
+                write!(
+                    f,
+                    "the order-{order} block at {pfn} is the kernel's own; the shell frees what 'alloc' gave"
+                )
+            }
+            Self::NoRoomToNote => {
+                f.write_str("out of memory: the heap has no room to note the block; it was freed again")
+            }
+            Self::Alloc(error) => write!(f, "{error}"),
+            Self::Free(error) => write!(f, "{error}"),
+            Self::Violation(violation) => write!(f, "{violation}"),
+        }
+    }
+}
+
+impl core::error::Error for Error<'_> {}
+
+impl From<AllocError> for Error<'_> {
+    fn from(error: AllocError) -> Self {
+        Self::Alloc(error)
+    }
+}
+
+impl From<FreeError> for Error<'_> {
+    fn from(error: FreeError) -> Self {
+        Self::Free(error)
+    }
+}
+
+impl From<Violation> for Error<'_> {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
