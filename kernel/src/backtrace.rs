@@ -16,8 +16,8 @@ const DEPTH: usize = 48;
 /// The calls that led to a point in the code. Printed, it is one line a frame, as `protocol` defines them.
 #[derive(Clone, Copy, Debug)]
 pub struct Backtrace {
-    /// The instruction that the trace begins with, if it is not a return address.
-    instruction: Option<u64>,
+    /// The instruction that the trace begins with.
+    instruction: u64,
     frame_pointer: u64,
 }
 
@@ -25,11 +25,19 @@ impl Backtrace {
     /// The calls that led here.
     #[inline(always)]
     pub fn here() -> Self {
-        let frame_pointer;
-        // SAFETY: reads a register.
-        unsafe { asm!("mov {}, rbp", out(reg) frame_pointer, options(nomem, nostack, preserves_flags)) };
+        let (instruction, frame_pointer);
+        // SAFETY: reads two registers.
+        unsafe {
+            asm!(
+                "lea {}, [rip]",
+                "mov {}, rbp",
+                out(reg) instruction,
+                out(reg) frame_pointer,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
         Self {
-            instruction: None,
+            instruction,
             frame_pointer,
         }
     }
@@ -37,7 +45,7 @@ impl Backtrace {
     /// The calls that led to an exception.
     pub fn of(trap: &Trap) -> Self {
         Self {
-            instruction: Some(trap.rip),
+            instruction: trap.rip,
             frame_pointer: trap.rbp,
         }
     }
@@ -51,8 +59,7 @@ impl Backtrace {
             frame_pointer = if caller > frame_pointer { caller } else { 0 };
             Some(return_address)
         });
-        self.instruction
-            .into_iter()
+        core::iter::once(self.instruction)
             .chain(callers.take_while(|&address| address != 0))
             .take(DEPTH)
     }

@@ -32,6 +32,8 @@ const WORDS: usize = 8;
 /// What terminals send for the backspace key, and what `embedded-cli` wants for it.
 const DELETE: u8 = 0x7f;
 const BACKSPACE: u8 = 0x08;
+/// Control-D, the end of all input.
+const END: u8 = 0x04;
 
 /// The shell's state: the blocks it holds, so that it frees nothing that the kernel uses.
 #[derive(Debug)]
@@ -78,7 +80,7 @@ impl Shell {
 
     /// Reads and runs lines from the console.
     fn interact(&mut self) -> ! {
-        println!("'help' lists the commands. Tab completes, the arrow keys edit and go back.");
+        println!("'help' lists the commands. Tab completes, the arrow keys edit and go back, Ctrl-D ends.");
         let Ok(mut cli) = CliBuilder::default()
             .writer(Console)
             .command_buffer([0; LINE])
@@ -96,11 +98,17 @@ impl Shell {
             self.run_words(core::iter::once(command.name()).chain(words));
             Ok(())
         });
+        let mut line_is_new = true;
         loop {
             let byte = match console::read_byte() {
+                END if line_is_new => {
+                    println!("poweroff");
+                    host::exit(ExitCode::Success);
+                }
                 DELETE => BACKSPACE,
                 byte => byte,
             };
+            line_is_new = matches!(byte, b'\r' | b'\n');
             let Ok(()) = cli.process_byte::<Table, _>(byte, &mut process);
         }
     }

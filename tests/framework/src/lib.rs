@@ -1,0 +1,234 @@
+//! Tests that run in a booted kernel.
+//!
+//! Memory management is about the machine it runs on: the map its firmware gives, the page tables it walks, the
+//! exceptions it raises. So each file of booted tests is a kernel of its own, and all the harness it has is this crate:
+//! it boots, runs the tests that the host program selects, and reports each over COM2.
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//! #![feature(custom_test_frameworks)]
+//! #![test_runner(framework::run)]
+//! #![reexport_test_harness_main = "test_main"]
+//!
+//! framework::entry!(test_main);
+//!
+//! #[test_case]
+//! fn one_and_one() {
+//!     assert_eq!(1 + 1, 2);
+//! }
+//! ```
+//!
+//! A test passes if it returns `()` or `Ok`. One that returns `Err` has failed, and the next runs. One that panics, hangs
+//! or resets the machine takes its kernel with it: the host program says which, and boots again with the next test. That
+//! is why a panic needs no unwinding here, and why a test can break anything it likes.
+#![no_std]
+// The bound of a test on "callable, and returns something that can be judged" has no stable spelling.
+#![feature(unboxed_closures)]
+
+mod snapshot;
+
+pub use snapshot::Snapshot;
+
+use bootloader_api::BootInfo;
+use core::any::type_name;
+use core::fmt::Display;
+use kernel::host::{self, Input, Stopwatch};
+use kernel::memory::{frames, heap};
+use kernel::{console, cpu, memory, println};
+use log::LevelFilter;
+use protocol::{Event, ExitCode, Selection, TestResult, input};
+
+#[doc(hidden)]
+pub use bootloader_api;
+#[doc(hidden)]
+pub use kernel;
+
+/// Makes the file a kernel that runs the tests in it. The argument is the name that the file gives to
+/// `reexport_test_harness_main`.
+#[macro_export]
+macro_rules! entry {
+    ($test_main:ident) => {
+        fn boot(boot_info: &'static mut $crate::bootloader_api::BootInfo) -> ! {
+            $crate::boot(boot_info);
+            $test_main();
+            unreachable!("the test runner ends the machine")
+        }
+        $crate::bootloader_api::entry_point!(boot, config = &$crate::kernel::BOOTLOADER_CONFIG);
+    };
+}
+
+/// A test that passes exactly if it panics. It is written like a function, in place of one with `#[test_case]`:
+///
+/// ```ignore
+/// framework::should_panic! {
+///     fn index_out_of_bounds() {
+///         let empty: &[u8] = core::hint::black_box(&[]);
+///         let _ = empty[0];
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! should_panic {
+    ($(#[$attribute:meta])* fn $name:ident() $body:block) => {
+        $(#[$attribute])*
+        #[test_case]
+        #[allow(non_upper_case_globals, reason = "named like the function that it stands for")]
+        const $name: $crate::ShouldPanic = $crate::ShouldPanic {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            run: || $body,
+        };
+    };
+}
+
+/// The kernel's own boot, as `main.rs` has it, but for the shell and for the log's small talk.
+#[doc(hidden)]
+pub fn boot(boot_info: &'static mut BootInfo) {
+    console::init();
+    log::set_max_level(LevelFilter::Warn);
+    host::init();
+    cpu::init();
+    memory::init(boot_info);
+    cpu::interrupts::init();
+    host::send(&Event::Ready);
+}
+
+/// A test, as the runner sees it.
+pub trait Test {
+    /// The test's path: the binary's name and the modules inside it.
+    fn path(&self) -> &'static str;
+    /// Whether the test passes exactly if it panics.
+    fn should_panic(&self) -> bool;
+    /// Runs the test.
+    fn run(&self) -> TestResult;
+}
+
+impl<F> Test for F
+where
+    F: Fn<()>,
+    F::Output: Outcome,
+{
+    fn path(&self) -> &'static str {
+        type_name::<F>()
+    }
+
+    fn should_panic(&self) -> bool {
+        false
+    }
+
+    fn run(&self) -> TestResult {
+        self().judge()
+    }
+}
+
+/// What [`should_panic!`] makes.
+#[doc(hidden)]
+pub struct ShouldPanic {
+    pub name: &'static str,
+    pub run: fn(),
+}
+
+impl Test for ShouldPanic {
+    fn path(&self) -> &'static str {
+        self.name
+    }
+
+    fn should_panic(&self) -> bool {
+        true
+    }
+
+    fn run(&self) -> TestResult {
+        (self.run)();
+        TestResult::Passed
+    }
+}
+
+/// What a test may return.
+pub trait Outcome {
+    /// Whether it is good news. What is not is printed.
+    fn judge(self) -> TestResult;
+}
+
+impl Outcome for () {
+    fn judge(self) -> TestResult {
+        TestResult::Passed
+    }
+}
+
+impl<E: Display> Outcome for Result<(), E> {
+    fn judge(self) -> TestResult {
+        match self {
+            Ok(()) => TestResult::Passed,
+            Err(error) => {
+                println!("error: {error}");
+                TestResult::Failed
+            }
+        }
+    }
+}
+
+/// The test runner: does what the host program asks for and ends the machine.
+pub fn run(tests: &[&dyn Test]) {
+    let selection = Input::read(input::SELECTION);
+    let selection = Selection::parse(selection.as_str().unwrap_or_default());
+    let first = Input::read(input::FIRST_TEST);
+    let first: u32 = first.as_str().and_then(|first| first.trim().parse().ok()).unwrap_or(0);
+
+    // The binary's own name is no part of a test's name, as in any `cargo test`.
+    let named = |test: &'static str| test.split_once("::").map_or(test, |(_, name)| name);
+    let selected = || {
+        (0..)
+            .zip(tests)
+            .map(|(index, test)| (index, named(test_path(*test)), *test))
+            .filter(|(_, name, _)| selection.takes(name))
+    };
+    host::send(&Event::Plan {
+        total: tests.len() as u32,
+        selected: selected().count() as u32,
+    });
+    if Input::read(input::LIST).is_given() {
+        for (index, name, _) in selected() {
+            host::send(&Event::Listed { index, name });
+        }
+        host::exit(ExitCode::Success);
+    }
+
+    let mut code = ExitCode::Success;
+    for (index, name, test) in selected().filter(|(index, ..)| *index >= first) {
+        let should_panic = test.should_panic();
+        host::send(&Event::TestStarted {
+            index,
+            name,
+            should_panic,
+        });
+        let stopwatch = Stopwatch::start();
+        let result = test.run();
+        let time = stopwatch.elapsed();
+        let result = if still_sound() { result } else { TestResult::Failed };
+        if result == TestResult::Failed || should_panic {
+            code = ExitCode::Failure;
+        }
+        host::send(&Event::TestFinished {
+            index,
+            result,
+            instructions: time.0,
+        });
+    }
+    host::exit(code)
+}
+
+fn test_path(test: &dyn Test) -> &'static str {
+    test.path()
+}
+
+/// Whether the page allocator and the heap are still sound. Asked after every test, whatever it is about: nothing that
+/// a kernel does may leave a broken invariant behind.
+fn still_sound() -> bool {
+    match frames().validate().and_then(|()| heap::HEAP.validate()) {
+        Ok(()) => true,
+        Err(violation) => {
+            println!("error: the test leaves a broken invariant: {violation}");
+            false
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! One test of every kind of ending. Each says what the host program must report.
+#![no_std]
+#![no_main]
+#![feature(custom_test_frameworks)]
+#![test_runner(framework::run)]
+#![reexport_test_harness_main = "test_main"]
+#![allow(missing_docs, reason = "the framework's own names are enough")]
+
+use core::hint::{black_box, spin_loop};
+use kernel::println;
+use x86_64::instructions::tables::lidt;
+use x86_64::structures::DescriptorTablePointer;
+use x86_64::{VirtAddr, instructions};
+
+framework::entry!(test_main);
+
+/// Passed.
+#[test_case]
+fn passes() {}
+
+/// Passed.
+#[test_case]
+fn returns_ok() -> Result<(), &'static str> {
+    Ok(())
+}
+
+/// Failed, and the next test runs in the same kernel.
+#[test_case]
+fn returns_an_error() -> Result<(), &'static str> {
+    Err("this specimen returns an error")
+}
+
+/// Panicked, with this message and this file's name.
+#[test_case]
+fn panics() {
+    assert_eq!(black_box(1) + 1, 3, "this specimen panics");
+}
+
+/// Panicked: a page fault is reported like a panic.
+#[test_case]
+fn reads_from_nowhere() {
+    let nowhere = black_box(0x10_0000_0000_u64) as *const u8;
+    // SAFETY: nothing is mapped in the lower half of the kernel's address space, so that this raises a page fault.
+    println!("{}", unsafe { nowhere.read_volatile() });
+}
+
+/// Hangs: cut off by the host program's time limit, even with interrupts masked.
+#[test_case]
+fn hangs() {
+    instructions::interrupts::disable();
+    loop {
+        spin_loop();
+    }
+}
+
+/// The machine resets: a triple fault.
+#[test_case]
+fn triple_faults() {
+    let nothing = DescriptorTablePointer {
+        limit: 0,
+        base: VirtAddr::zero(),
+    };
+    // SAFETY: not sound, and not meant to be: without an exception table the next exception is a triple fault.
+    unsafe { lidt(&nothing) };
+    instructions::interrupts::int3();
+}
+
+framework::should_panic! {
+    /// Passed: it panics, as it should.
+    fn panics_as_it_should() {
+        panic!("as it should");
+    }
+}
+
+framework::should_panic! {
+    /// Failed: it returns although it should panic.
+    fn returns_although_it_should_panic() {
+        black_box(());
+    }
+}
+
+/// Passed: the last one is reached, through all those boots.
+#[test_case]
+fn passes_at_the_end() {}
