@@ -6,8 +6,8 @@ use core::fmt;
 
 /// One line of a backtrace: `  #<number> 0x<16 hex digits>`, a line of its own on COM1.
 ///
-/// The address is the one the frame returns to, except for frame 0, which is where the trace begins (an exception's
-/// instruction, say).
+/// Frame 0 is where the trace begins, and its address that of an instruction: the one that faulted, or one in the
+/// function that prints the trace. The others are calls, and their addresses where the calls return to.
 ///
 /// ```
 /// # use protocol::backtrace::Line;
@@ -25,6 +25,18 @@ pub struct Line {
 }
 
 impl Line {
+    /// An address inside the instruction that the frame stands at.
+    ///
+    /// A call's return address can belong to the next line, or to the next function if the call never returns.
+    #[must_use]
+    pub fn instruction(&self) -> u64 {
+        if self.number == 0 {
+            self.address
+        } else {
+            self.address.wrapping_sub(1)
+        }
+    }
+
     /// Reads a line back; `None` if it is any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Line> {
@@ -48,6 +60,12 @@ impl fmt::Display for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_are_looked_up_before_the_address_that_they_return_to() {
+        assert_eq!(Line { number: 0, address: 16 }.instruction(), 16);
+        assert_eq!(Line { number: 1, address: 16 }.instruction(), 15);
+    }
 
     #[test]
     fn only_whole_lines_of_this_form_are_taken() {

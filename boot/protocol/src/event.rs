@@ -4,11 +4,18 @@
 //! front ends whatever came before: UEFI firmware takes every serial port for a terminal and writes escape sequences to
 //! it until the kernel takes over. So the host drops everything before [`Event::Started`], and from there on takes a
 //! frame that it cannot decode for the failure that it is.
+//!
+//! Text and events travel by different ports, but which came first matters: a test's output stands between its start
+//! and its end. So the guest writes a [`SYNC`] to COM1 right before each frame, and the host puts the n-th event where
+//! the n-th of them stands in the text. What precedes the first is the firmware's and is not shown.
 
 use serde::{Deserialize, Serialize};
 
 /// The port at which COM2, the events' serial port, starts on every PC.
 pub const COM2: u16 = 0x2f8;
+
+/// ASCII's "synchronous idle", which terminals ignore: the place of an event in COM1's text.
+pub const SYNC: u8 = 0x16;
 
 /// Bytes that hold any encoded event: [`encode`] shortens texts to fit.
 pub const MAX_FRAME: usize = 1024;
