@@ -1,4 +1,11 @@
 //! The heap as a kernel uses it, over page sources that remember every block.
 
-mod basics;
+mod bad_frees;
+mod frames;
+mod layouts;
+mod model;
+mod objects;
+mod reports;
+mod shortage;
 mod source;
+mod threads;
