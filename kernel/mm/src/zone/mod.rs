@@ -9,6 +9,7 @@
 
 mod blocks;
 mod index;
+mod levels;
 mod mobility;
 mod pageblock;
 mod span;

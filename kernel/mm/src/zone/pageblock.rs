@@ -18,6 +18,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::blocks::BlockState;
+use super::levels::Levels;
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
@@ -78,8 +79,7 @@ impl Planes {
     pub fn agrees_with(&self, summary: &Summary) -> bool {
         (0..WORDS).all(|word| {
             let free = self.free_frames(word);
-            let full = free == u64::MAX;
-            u32::from(summary.levels[word]) == buddy::level(free) && (summary.full >> word & 1 == 1) == full
+            summary.levels.of(word) == buddy::level(free)
         })
     }
 
@@ -131,17 +131,15 @@ pub(crate) enum Unity {
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Summary {
-    /// While the pageblock is split: the largest order in each word plus one.
-    levels: [u8; WORDS],
+    /// While the pageblock is split: what each word holds.
+    levels: Levels,
     /// How many frames are free.
     free: u16,
     unity: u8,
     mobility: u8,
     /// The order of the largest free block that starts or lies in this pageblock plus one.
     level: u8,
-    /// While the pageblock is split: a bit for each word that is wholly free.
-    full: u8,
-    reserved: [u8; 2],
+    spare: [u8; 3],
 }
 
 impl Summary {
@@ -211,7 +209,7 @@ impl Pageblock<'_> {
     /// Writes the planes of a pageblock that was of one piece, so that its parts can change.
     fn split(&mut self) {
         let (free, head, level) = match self.summary.unity() {
-            Unity::Free => (u64::MAX, 0, WORD_ORDER as u8 + 1),
+            Unity::Free => (u64::MAX, 0, WORD_ORDER + 1),
             Unity::Reserved => (u64::MAX, u64::MAX, 0),
             Unity::Split => return,
             Unity::Allocated | Unity::LowerHalf | Unity::UpperHalf => unreachable!("an allocated block is not split"),
@@ -220,33 +218,30 @@ impl Pageblock<'_> {
             free: [free; WORDS],
             head: [head; WORDS],
         };
-        self.summary.levels = [level; WORDS];
-        self.summary.full = if level == 0 { 0 } else { u8::MAX };
+        self.summary.levels = Levels::uniform(level);
         self.summary.unity = Unity::Split as u8;
     }
 
-    /// Brings the summary up to date after a change in `words`.
-    fn settle(&mut self, words: core::ops::Range<usize>) {
-        for word in words {
-            let free = self.planes.free_frames(word);
-            self.summary.levels[word] = buddy::level(free) as u8;
-            self.summary.full = self.summary.full & !(1 << word) | ((free == u64::MAX) as u8) << word;
-        }
-        if self.summary.free == PAGEBLOCK_FRAMES as u16 {
-            self.summary.unite(Unity::Free, Some(Order::PAGEBLOCK));
-        } else if self.summary.full != 0 {
-            self.summary.level = (WORD_ORDER + buddy::level(self.summary.full.into())) as u8;
+    /// Brings the summary up to date after the words changed of which it knows.
+    #[inline]
+    fn settle(&mut self) {
+        let summary = &mut *self.summary;
+        let largest = summary.levels.largest();
+        summary.level = if largest <= WORD_ORDER {
+            largest as u8
+        } else if summary.free == PAGEBLOCK_FRAMES as u16 {
+            return summary.unite(Unity::Free, Some(Order::PAGEBLOCK));
         } else {
-            self.summary.level = self.summary.levels.into_iter().max().unwrap_or(0);
-        }
+            (WORD_ORDER + buddy::level(summary.levels.full())) as u8
+        };
     }
 
     /// Allocates a block of `order`, at most 9, for which there is room, and returns its first frame's offset.
     ///
     /// The block is taken from the smallest sufficient one, the lowest of them in the tightest word; its low half
     /// is what is kept at each split.
+    #[inline]
     pub fn allocate(&mut self, order: Order) -> u32 {
-        let frames = order.frames() as u32;
         if self.summary.unity() == Unity::Free {
             if order == Order::PAGEBLOCK {
                 self.summary.unite(Unity::Allocated, None);
@@ -254,35 +249,50 @@ impl Pageblock<'_> {
             }
             self.split();
         }
+        self.summary.free -= order.frames() as u16;
         let order = u32::from(order.get());
-        self.summary.free -= frames as u16;
-        if order < WORD_ORDER {
-            let sufficient = |level: u8| u32::from(level) > order;
-            let (word, _) = (self.summary.levels.iter().enumerate())
-                .filter(|(_, level)| sufficient(**level))
-                .min_by_key(|(_, level)| **level)
-                .expect("the pageblock has room for the order");
-            let free = self.planes.free_frames(word);
-            let bit = buddy::tightest(free, order).expect("the word has room for the order");
-            self.planes.free[word] &= !(buddy::ones(order) << bit);
-            self.planes.head[word] |= 1 << bit;
-            self.settle(word..word + 1);
-            word as u32 * WORD_FRAMES + bit
+        let offset = if order < WORD_ORDER {
+            self.allocate_in_word(order)
         } else {
-            let first = buddy::tightest(self.summary.full.into(), order - WORD_ORDER)
-                .expect("the pageblock has room for the order") as usize;
-            let words = first..first + (1 << (order - WORD_ORDER));
-            self.planes.free[words.clone()].fill(0);
-            self.planes.head[first] = 1;
-            self.settle(words);
-            first as u32 * WORD_FRAMES
+            self.allocate_words(order)
+        };
+        self.settle();
+        offset
+    }
+
+    #[inline]
+    fn allocate_in_word(&mut self, order: u32) -> u32 {
+        let word = self
+            .summary
+            .levels
+            .tightest(order)
+            .expect("the pageblock has room for the order");
+        let bit = buddy::tightest(self.planes.free_frames(word), order).expect("the word has room for the order");
+        self.planes.free[word] &= !(buddy::ones(order) << bit);
+        self.planes.head[word] |= 1 << bit;
+        self.summary
+            .levels
+            .set(word, buddy::level(self.planes.free_frames(word)));
+        word as u32 * WORD_FRAMES + bit
+    }
+
+    #[inline]
+    fn allocate_words(&mut self, order: u32) -> u32 {
+        let first = buddy::tightest(self.summary.levels.full(), order - WORD_ORDER)
+            .expect("the pageblock has room for the order") as usize;
+        for word in first..first + (1 << (order - WORD_ORDER)) {
+            self.planes.free[word] = 0;
+            self.summary.levels.set(word, 0);
         }
+        self.planes.head[first] = 1;
+        first as u32 * WORD_FRAMES
     }
 
     /// Frees the block of `order` that starts at `offset`; `start` is the pageblock's first frame.
     ///
     /// # Errors
     /// [`FreeError`] if no such block starts there; nothing has changed then.
+    #[inline]
     pub fn free(&mut self, start: Pfn, offset: u32, order: Order) -> Result<(), FreeError> {
         let actual = self.order_of(start, offset)?;
         if actual != order {
@@ -302,11 +312,18 @@ impl Pageblock<'_> {
         let order = u32::from(order.get());
         if order < WORD_ORDER {
             self.planes.free[word] |= buddy::ones(order) << bit;
-            self.settle(word..word + 1);
+            // Merging only ever raises a level, and to that of the block that the freed one is part of now.
+            let merged = buddy::order_around(self.planes.free_frames(word), bit) + 1;
+            if merged > self.summary.levels.of(word) {
+                self.summary.levels.set(word, merged);
+                self.settle();
+            }
         } else {
-            let words = word..word + (1 << (order - WORD_ORDER));
-            self.planes.free[words.clone()].fill(u64::MAX);
-            self.settle(words);
+            for word in word..word + (1 << (order - WORD_ORDER)) {
+                self.planes.free[word] = u64::MAX;
+                self.summary.levels.set(word, WORD_ORDER + 1);
+            }
+            self.settle();
         }
         Ok(())
     }
@@ -379,9 +396,12 @@ impl Pageblock<'_> {
         self.split();
         for (word, bits) in parts(from, to) {
             self.planes.head[word] &= !bits;
+            self.summary
+                .levels
+                .set(word, buddy::level(self.planes.free_frames(word)));
         }
         self.summary.free += (to - from) as u16;
-        self.settle(place(from).0..to.div_ceil(WORD_FRAMES) as usize);
+        self.settle();
     }
 }
 
