@@ -54,14 +54,14 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         self.large.with::<C, _>(|large| {
             large.blocks[order.index()] += 1;
             block.set_owner(Owner::LARGE);
-            block.take()
+            block.take_last()
         })
     }
 
     #[cold]
     pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), super::HeapError> {
         let block = self.large.with::<C, _>(|large| {
-            let (block, slot) = self.find_slot(Owner::LARGE, object)?;
+            let (block, slot) = self.find_slot(Owner::LARGE, object.as_ptr().addr())?;
             if Some(block.order()) != order_of(layout) || !block.put(slot) {
                 return None;
             }
@@ -70,14 +70,14 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             Some(block)
         });
         let block = block.ok_or_else(|| self.diagnose(object, layout))?;
-        self.close(block);
+        self.registry.close::<C>(block);
         Ok(())
     }
 
     #[cold]
     pub(super) fn is_live_large(&self, object: NonNull<u8>, layout: Layout) -> bool {
         self.large.with::<C, _>(|_| {
-            self.find_slot(Owner::LARGE, object)
+            self.find_slot(Owner::LARGE, object.as_ptr().addr())
                 .is_some_and(|(block, _)| Some(block.order()) == order_of(layout))
         })
     }

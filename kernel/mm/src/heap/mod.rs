@@ -78,10 +78,17 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let Some(class) = SizeClass::of(layout) else {
             return self.allocate_large(layout);
         };
-        match self.caches[class.index()].with::<C, _>(Cache::take) {
-            None => self.grow(class),
+        match self.cache(class).with::<C, _>(Cache::take) {
+            None => self.allocate_slowly(class),
             object => object,
         }
+    }
+
+    #[cold]
+    fn allocate_slowly(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        self.cache(class)
+            .with::<C, _>(Cache::take_any)
+            .or_else(|| self.grow(class))
     }
 
     /// Frees an object.
@@ -94,20 +101,52 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// If `object` is live, it is the caller's, and nobody uses it any more.
     #[inline]
     pub unsafe fn free(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+        if self.free_quickly(object.as_ptr().addr(), layout) {
+            Ok(())
+        } else {
+            self.free_slowly(object, layout)
+        }
+    }
+
+    /// Frees an object of a size class if nothing is wrong and its slab stays where it is; else does nothing.
+    #[inline]
+    fn free_quickly(&self, address: usize, layout: Layout) -> bool {
+        SizeClass::of(layout).is_some_and(|class| {
+            self.cache(class).with::<C, _>(|cache| {
+                self.find_slot(cache.owner(), address)
+                    .is_some_and(|(slab, slot)| cache.put(slab, slot))
+            })
+        })
+    }
+
+    #[cold]
+    fn free_slowly(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
         let Some(class) = SizeClass::of(layout) else {
             return self.free_large(object, layout);
         };
-        let freed = self.caches[class.index()].with::<C, _>(|cache| {
-            let (slab, slot) = self.find_slot(cache.owner(), object)?;
-            Some(cache.put(slab, slot))
+        let freed = self.cache(class).with::<C, _>(|cache| {
+            let (slab, slot) = self.find_slot(cache.owner(), object.as_ptr().addr())?;
+            Some(cache.put_any(slab, slot))
         });
         match freed {
             Some(Freed::Kept) => Ok(()),
             Some(Freed::Emptied(slab)) => {
-                self.close(slab);
+                self.registry.close::<C>(slab);
                 Ok(())
             }
             Some(Freed::Twice) | None => Err(self.diagnose(object, layout)),
+        }
+    }
+
+    /// What is left to do of a `dealloc` that was not quick.
+    #[cold]
+    fn deallocate_slowly(&self, object: *mut u8, layout: Layout) {
+        let freed = match NonNull::new(object) {
+            Some(object) => self.free_slowly(object, layout),
+            None => Err(HeapError::Foreign { address: 0 }),
+        };
+        if let Err(error) = freed {
+            self.registry.report::<C>(&error);
         }
     }
 
@@ -158,16 +197,20 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let Some(class) = SizeClass::of(layout) else {
             return self.is_live_large(object, layout);
         };
-        self.caches[class.index()].with::<C, _>(|cache| {
-            self.find_slot(cache.owner(), object)
+        self.cache(class).with::<C, _>(|cache| {
+            self.find_slot(cache.owner(), object.as_ptr().addr())
                 .is_some_and(|(slab, slot)| !slab.is_free(slot))
         })
     }
 
-    /// The slot that starts at `object`, if it is one of `owner`'s, whose lock is held.
     #[inline]
-    fn find_slot(&self, owner: Owner, object: NonNull<u8>) -> Option<(Meta<Slab>, u16)> {
-        let address = object.as_ptr().addr();
+    fn cache(&self, class: SizeClass) -> &Locked<Cache> {
+        &self.caches[class.index()]
+    }
+
+    /// The slot that starts at `address`, if it is one of `owner`'s, whose lock is held.
+    #[inline]
+    fn find_slot(&self, owner: Owner, address: usize) -> Option<(Meta<Slab>, u16)> {
         let slab = self.registry.map.find(address);
         if slab.owner() != owner {
             return None;
@@ -183,12 +226,12 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let slab = self
             .fetch(geometry)
             .or_else(|| if self.shrink() > 0 { self.fetch(geometry) } else { None });
-        self.caches[class.index()].with::<C, _>(|cache| {
+        self.cache(class).with::<C, _>(|cache| {
             if let Some(slab) = slab {
                 cache.adopt(slab);
             }
             // Without a new slab there may still be a slot that was freed meanwhile.
-            cache.take()
+            cache.take_any()
         })
     }
 
@@ -204,11 +247,6 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
                 None
             }
         })
-    }
-
-    #[cold]
-    fn close(&self, slab: Meta<Slab>) -> u64 {
-        self.registry.close::<C>(slab)
     }
 
     /// What is wrong with freeing `object` as a `layout`, looked at with the heap at a standstill.
@@ -299,12 +337,8 @@ unsafe impl<S: PageSource, C: Cpu> GlobalAlloc for Heap<S, C> {
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        let Some(object) = NonNull::new(object) else {
-            return self.registry.report::<C>(&HeapError::Foreign { address: 0 });
-        };
-        // SAFETY: the caller's word.
-        if let Err(error) = unsafe { self.free(object, layout) } {
-            self.registry.report::<C>(&error);
+        if !self.free_quickly(object.addr(), layout) {
+            self.deallocate_slowly(object, layout);
         }
     }
 

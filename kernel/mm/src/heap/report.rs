@@ -46,7 +46,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// The figures of a class's cache.
     pub fn cache_stats(&self, class: SizeClass) -> CacheStats {
         let geometry = class.geometry();
-        self.caches[class.index()].with::<C, _>(|cache| {
+        self.cache(class).with::<C, _>(|cache| {
             // Only slabs with a free slot are on the list; the others have none to count.
             let free: usize = cache
                 .partial()

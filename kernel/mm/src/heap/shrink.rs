@@ -16,7 +16,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let mut frames = 0;
         for cache in &self.caches {
             while let Some(slab) = cache.with::<C, _>(Cache::pop_empty) {
-                frames += self.close(slab);
+                frames += self.registry.close::<C>(slab);
             }
         }
         // SAFETY: `stopped` holds every lock.

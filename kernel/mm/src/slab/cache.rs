@@ -5,6 +5,10 @@
 //! goes to the back, if no empty slab is there yet, and else back to the page allocator at once. So a cache keeps one
 //! empty slab at most, uses it last, and does not return and fetch frames by turns when a program allocates and frees
 //! around the edge of a slab.
+//!
+//! Taking and freeing a slot come in two parts. Mostly a slab stays where it is on the list; those cases are `take` and
+//! `put`, small enough to be inlined, and without a call that would make them keep a stack frame. Where more is to do
+//! they do nothing, and the caller, without the lock, turns to `take_any` or `put_any`, which know all cases.
 
 use core::ptr::NonNull;
 
@@ -42,32 +46,39 @@ impl Cache {
         }
     }
 
-    /// Takes a slot. `None` if there is no slab with a free one.
+    /// Takes a slot, unless that would fill a slab: `None`, and nothing changed, if it would, or if there is no slab with
+    /// a free slot. [`take_any`](Self::take_any) then says which.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<NonNull<u8>> {
+        self.partial.front()?.take()
+    }
+
+    /// Takes a slot, and the slab off the list if that was its last. `None` if there is no slab with a free slot.
+    pub(crate) fn take_any(&mut self) -> Option<NonNull<u8>> {
         let slab = self.partial.front()?;
-        let object = slab.take();
-        if slab.is_full() {
-            self.retire(slab);
-        }
-        object
+        slab.take().or_else(|| {
+            self.partial.remove(slab);
+            slab.take_last()
+        })
     }
 
-    #[cold]
-    fn retire(&mut self, slab: Meta<Slab>) {
-        self.partial.remove(slab);
-    }
-
-    /// Frees a slot of a slab that this cache owns.
+    /// Frees a slot of a slab that this cache owns, unless the slab's place on the list would change with that, or the
+    /// slot is free: `false`, and nothing changed. [`put_any`](Self::put_any) then says which.
     #[inline]
-    pub(crate) fn put(&mut self, slab: Meta<Slab>, slot: u16) -> Freed {
+    pub(crate) fn put(&mut self, slab: Meta<Slab>, slot: u16) -> bool {
         debug_assert!(slab.owner() == self.owner);
+        let stays = !slab.is_full() && (slab.used() > 1 || self.partial.back() == Some(slab));
+        stays && slab.put(slot)
+    }
+
+    /// Frees a slot of a slab that this cache owns, and finds the slab its place.
+    pub(crate) fn put_any(&mut self, slab: Meta<Slab>, slot: u16) -> Freed {
         let was_full = slab.is_full();
         if !slab.put(slot) {
             return Freed::Twice;
         }
         if was_full {
-            self.revive(slab);
+            self.partial.push_front(slab);
         }
         if slab.is_empty() && self.partial.back() != Some(slab) {
             return self.settle(slab);
@@ -75,13 +86,7 @@ impl Cache {
         Freed::Kept
     }
 
-    #[cold]
-    fn revive(&mut self, slab: Meta<Slab>) {
-        self.partial.push_front(slab);
-    }
-
-    /// Finds a place for a slab that has become empty.
-    #[cold]
+    /// Finds a place for a slab that has become empty and is not the last.
     fn settle(&mut self, slab: Meta<Slab>) -> Freed {
         if self.partial.back().is_some_and(|back| back.is_empty()) {
             self.let_go(slab);

@@ -4,6 +4,7 @@
 //! quarter of what it asked for, up to 8 KiB.
 
 use core::alloc::Layout;
+use core::hint;
 
 use super::descriptor::Slab;
 use crate::frame::{FRAME_SIZE, Order};
@@ -171,6 +172,8 @@ impl SizeClass {
 
     #[inline]
     pub(crate) const fn index(self) -> usize {
+        // SAFETY: a class comes from `CLASS_OF`, whose entries index `ALL`, or from `all`.
+        unsafe { hint::assert_unchecked((self.0 as usize) < Self::COUNT) };
         self.0 as usize
     }
 

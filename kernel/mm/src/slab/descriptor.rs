@@ -114,25 +114,41 @@ impl Slab {
         self.owner.store(owner.0, Ordering::Relaxed);
     }
 
-    /// Takes the lowest free slot. `None` if all are taken.
+    /// Takes the lowest free slot, unless it is the last: `None`, and nothing changed, if fewer than two are free.
     #[inline]
     pub(crate) fn take(&self) -> Option<NonNull<u8>> {
+        // A full slab's summary leads to word 0, and that is as good as any: all are zero.
         let summary = self.summary.get();
-        if summary == 0 {
-            return None;
-        }
         let word = summary.trailing_zeros() as usize % WORDS;
         let bits = self.free[word].get();
-        let slot = word * u64::BITS as usize + bits.trailing_zeros() as usize;
-        let rest = bits & bits.wrapping_sub(1);
-        self.free[word].set(rest);
-        if rest == 0 {
-            self.summary.set(summary & (summary - 1));
+        if bits & bits.wrapping_sub(1) == 0 {
+            let others = summary & summary.wrapping_sub(1);
+            if others == 0 {
+                return None;
+            }
+            self.summary.set(others);
         }
+        Some(self.hand_out(word, bits))
+    }
+
+    /// Takes the last free slot. `None` if there is none.
+    pub(crate) fn take_last(&self) -> Option<NonNull<u8>> {
+        let summary = self.summary.replace(0);
+        debug_assert!(summary.count_ones() <= 1);
+        let word = summary.trailing_zeros() as usize;
+        Some(self.hand_out(word, self.free.get(word)?.get()))
+    }
+
+    /// Takes the lowest of the free slots `bits` of a word.
+    #[inline]
+    fn hand_out(&self, word: usize, bits: u64) -> NonNull<u8> {
+        debug_assert!(bits != 0);
+        self.free[word].set(bits & bits.wrapping_sub(1));
         self.used.set(self.used.get() + 1);
+        let slot = word * u64::BITS as usize + bits.trailing_zeros() as usize;
         // SAFETY: a set bit is a slot of the open slab (invariant *Block*), so the address is inside its block, which
         // is not at address zero.
-        Some(unsafe { NonNull::new_unchecked(self.base.get().add(slot * self.size.get() as usize)) })
+        unsafe { NonNull::new_unchecked(self.base.get().add(slot * self.size.get() as usize)) }
     }
 
     /// The slot that starts at `address`, or `None` if none does.
@@ -146,13 +162,15 @@ impl Slab {
     #[inline]
     pub(crate) fn put(&self, slot: u16) -> bool {
         let word = usize::from(slot) / u64::BITS as usize % WORDS;
-        let bit = 1 << (u32::from(slot) % u64::BITS);
-        let bits = self.free[word].get();
-        if bits & bit != 0 {
+        let before = self.free[word].get();
+        let after = before | 1 << (u32::from(slot) % u64::BITS);
+        if after == before {
             return false;
         }
-        self.free[word].set(bits | bit);
-        self.summary.set(self.summary.get() | 1 << word);
+        self.free[word].set(after);
+        if before == 0 {
+            self.summary.set(self.summary.get() | 1 << word);
+        }
         self.used.set(self.used.get() - 1);
         true
     }
@@ -175,6 +193,7 @@ impl Slab {
     }
 
     /// Live objects.
+    #[inline]
     pub(crate) fn used(&self) -> u16 {
         self.used.get()
     }
@@ -275,7 +294,7 @@ mod tests {
             geometry.divider,
         );
         let mut live = BTreeSet::new();
-        while let Some(object) = slab.take() {
+        while let Some(object) = slab.take().or_else(|| slab.take_last()) {
             assert!(live.insert(object.as_ptr().addr()));
             assert!(slab.is_consistent());
         }
