@@ -50,6 +50,11 @@ pub fn write(text: fmt::Arguments<'_>) {
     });
 }
 
+/// Sends bytes as they are.
+pub(crate) fn write_bytes(bytes: &[u8]) {
+    interrupts::without_interrupts(|| CONSOLE.lock().inner_mut().send_bytes_exact(bytes));
+}
+
 /// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
 pub fn read_byte() -> u8 {
     loop {
@@ -131,7 +136,7 @@ impl embedded_io::ErrorType for Console {
 
 impl embedded_io::Write for Console {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        interrupts::without_interrupts(|| CONSOLE.lock().inner_mut().send_bytes_exact(bytes));
+        write_bytes(bytes);
         Ok(bytes.len())
     }
 

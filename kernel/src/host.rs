@@ -3,6 +3,7 @@
 //! The words and formats stand in `protocol`, which the host program shares. On a machine without a host program (no
 //! `fw_cfg`, no COM2, no exit device) everything here is absent and nothing depends on it.
 
+use crate::console;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
 use protocol::event::{self, MAX_FRAME, MAX_TEXT};
@@ -48,6 +49,8 @@ pub fn send(event: &Event<'_>) {
     let frame = event::encode(event, &mut buffer);
     interrupts::without_interrupts(|| {
         if let Some(uart) = EVENTS.lock().as_mut() {
+            // The host reads two ports: this byte in the console's text says where in it the event belongs.
+            console::write_bytes(&[event::SYNC]);
             uart.send_bytes_exact(frame);
         }
     });
@@ -67,7 +70,7 @@ pub fn exit(code: ExitCode) -> ! {
     // SAFETY: under QEMU the port belongs to isa-debug-exit; on a PC nothing answers there.
     unsafe { Port::new(exit::PORT).write(code as u32) };
     crate::println!("The machine cannot be switched off from here: stopped.");
-    crate::console::halt();
+    console::halt();
 }
 
 /// Measures how long something takes, in instructions where the host counts them.

@@ -43,12 +43,7 @@ pub struct Shell {
 
 /// Runs what the host program asks for and switches the machine off; without a request, talks to the console for ever.
 pub fn run() -> ! {
-    // Room from the start, so that the first `alloc` moves nothing but the block that was asked for. Without memory
-    // for it the shell still runs.
-    let mut blocks = Vec::new();
-    let _ = blocks.try_reserve(64);
-    let mut shell = Shell { blocks };
-
+    let mut shell = Shell::default();
     let commands = Input::read(input::COMMANDS);
     if !commands.is_given() {
         shell.interact();
@@ -65,9 +60,19 @@ pub fn run() -> ! {
     })
 }
 
+impl Default for Shell {
+    /// A shell that holds nothing, with room to note a few blocks: so the first `alloc` moves nothing but the block that
+    /// was asked for. Without memory for that room there still is a shell.
+    fn default() -> Self {
+        let mut blocks = Vec::new();
+        let _ = blocks.try_reserve(64);
+        Self { blocks }
+    }
+}
+
 impl Shell {
-    /// Runs the commands of a line, separated by `;`, each echoed as if it had been typed.
-    fn run_all(&mut self, commands: &str) -> ExitCode {
+    /// Runs commands separated by `;`, each echoed as if it had been typed. A success only if all were.
+    pub fn run_all(&mut self, commands: &str) -> ExitCode {
         let mut code = ExitCode::Success;
         for command in commands.split(';').map(str::trim).filter(|command| !command.is_empty()) {
             println!("{PROMPT}{command}");
