@@ -1,0 +1,223 @@
+//! Bad frees of every kind: each is named, and changes nothing.
+#![no_std]
+#![no_main]
+#![feature(custom_test_frameworks)]
+#![test_runner(framework::run)]
+#![reexport_test_harness_main = "test_main"]
+#![allow(missing_docs, reason = "a test's name says what it tests")]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+use bifolio::error::FreeError;
+use bifolio::frame::{Gfp, Order, Pfn};
+use bifolio::heap::HeapError;
+use bifolio::memory_map::RegionKind;
+use booted::frame_of;
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+use framework::Snapshot;
+use kernel::memory::frames::KernelFrames;
+use kernel::memory::heap::HEAP;
+use kernel::memory::{frames, map::map};
+use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size2MiB, Size4KiB};
+use x86_64::{PhysAddr, VirtAddr};
+
+framework::entry!(test_main);
+
+/// Frees what must not be freed, and returns what is said about it. The frames must be as before.
+#[track_caller]
+fn refused(pfn: Pfn, order: Order) -> FreeError {
+    let before = Snapshot::take();
+    let error = frames().free(pfn, order).expect_err("a bad free was taken");
+    assert_eq!(Snapshot::take(), before, "{error}");
+    frames().validate().unwrap();
+    error
+}
+
+fn order(order: u8) -> Order {
+    Order::new(order).unwrap()
+}
+
+#[test_case]
+fn a_double_free_is_named_at_every_order() {
+    for order in Order::all() {
+        let pfn = frames().allocate(order, Gfp::KERNEL).unwrap();
+        frames().free(pfn, order).unwrap();
+        assert_eq!(refused(pfn, order), FreeError::AlreadyFree(pfn));
+    }
+}
+
+#[test_case]
+fn a_free_of_another_order_is_named_at_every_order() {
+    for actual in Order::all() {
+        let pfn = frames().allocate(actual, Gfp::KERNEL).unwrap();
+        for given in Order::all().filter(|given| *given != actual) {
+            assert_eq!(refused(pfn, given), FreeError::WrongOrder { pfn, given, actual });
+        }
+        frames().free(pfn, actual).unwrap();
+    }
+}
+
+#[test_case]
+fn a_free_inside_a_block_is_named_with_the_block() {
+    for order in Order::all().skip(1) {
+        let head = frames().allocate(order, Gfp::KERNEL).unwrap();
+        for inside in [1, order.frames() / 2, order.frames() - 1] {
+            let pfn = head.offset(inside);
+            assert_eq!(refused(pfn, Order::ZERO), FreeError::Interior { pfn, head, order });
+        }
+        frames().free(head, order).unwrap();
+    }
+}
+
+#[test_case]
+fn a_free_of_reserved_memory_is_named() {
+    let data = 0_u64;
+    let kernel = frame_of(VirtAddr::from_ptr(&raw const data));
+    let metadata = frames().metadata();
+    for pfn in [metadata.start, metadata.end.offset(0_u64.wrapping_sub(1))] {
+        assert_eq!(refused(pfn, Order::ZERO), FreeError::Reserved(pfn));
+    }
+    for pfn in [Pfn::new(0), Pfn::new(0x9f), kernel] {
+        let error = refused(pfn, Order::ZERO);
+        assert!(
+            matches!(error, FreeError::Reserved(_) | FreeError::NotManaged(_)),
+            "{error}"
+        );
+    }
+}
+
+#[test_case]
+fn a_free_of_what_is_not_ram_is_named() {
+    let end = RegionKind::ALL
+        .into_iter()
+        .flat_map(|kind| map().ranges(kind))
+        .map(|range| range.end)
+        .max()
+        .unwrap();
+    for pfn in [
+        end,
+        end.offset(1 << 20),
+        Pfn::containing(0xfec0_0000),
+        Pfn::new(u64::MAX),
+    ] {
+        let error = refused(pfn, Order::ZERO);
+        assert!(
+            matches!(error, FreeError::NotManaged(_) | FreeError::Reserved(_)),
+            "{error}"
+        );
+    }
+    assert_eq!(
+        refused(Pfn::new(u64::MAX), Order::MAX),
+        FreeError::NotManaged(Pfn::new(u64::MAX))
+    );
+}
+
+#[test_case]
+fn a_frame_that_nobody_allocated_is_not_freed() {
+    let pfn = frames().allocate(order(4), Gfp::KERNEL).unwrap();
+    frames().free(pfn, order(4)).unwrap();
+    for order in Order::all() {
+        assert_eq!(refused(pfn, order), FreeError::AlreadyFree(pfn));
+    }
+    assert_eq!(
+        refused(pfn.offset(3), Order::ZERO),
+        FreeError::AlreadyFree(pfn.offset(3))
+    );
+}
+
+#[test_case]
+fn every_error_says_which_frame() {
+    let pfn = frames().allocate(order(2), Gfp::KERNEL).unwrap();
+    for (pfn, order) in [
+        (pfn, Order::ZERO),
+        (pfn.offset(1), Order::ZERO),
+        (Pfn::new(3), Order::ZERO),
+    ] {
+        let text = alloc::format!("{}", refused(pfn, order));
+        assert!(text.contains(&alloc::format!("{pfn}")), "{text}");
+    }
+    frames().free(pfn, order(2)).unwrap();
+}
+
+#[test_case]
+fn the_x86_64_crates_face_survives_bad_frees() {
+    let frame: PhysFrame<Size4KiB> = KernelFrames.allocate_frame().unwrap();
+    let large = PhysFrame::<Size2MiB>::containing_address(frame.start_address());
+    let before = Snapshot::take();
+    // SAFETY: these frees are wrong on purpose. Nothing uses the frames, and none of the frees is taken.
+    unsafe {
+        KernelFrames.deallocate_frame(large);
+        KernelFrames.deallocate_frame(PhysFrame::<Size4KiB>::containing_address(PhysAddr::new(0x1000)));
+    }
+    assert_eq!(Snapshot::take(), before);
+    // SAFETY: nothing uses the frame; the second free is wrong on purpose.
+    unsafe {
+        KernelFrames.deallocate_frame(frame);
+        let before = Snapshot::take();
+        KernelFrames.deallocate_frame(frame);
+        assert_eq!(Snapshot::take(), before);
+    }
+}
+
+#[test_case]
+fn bad_frees_on_the_heap_are_named_and_change_nothing() {
+    // SAFETY (of every free here): those that are not wrong free an object that nobody uses; the others are refused.
+    let free = |object: NonNull<u8>, layout| unsafe { HEAP.free(object, layout) };
+    let layout = Layout::new::<[u64; 12]>();
+    let objects: Vec<NonNull<u8>> = (0..3).map(|_| HEAP.allocate(layout).unwrap()).collect();
+    let object = objects[1];
+    let before = Snapshot::take();
+
+    let interior = free(object.map_addr(|address| address.saturating_add(8)), layout);
+    assert!(
+        matches!(interior, Err(HeapError::Interior { offset: 8, .. })),
+        "{interior:?}"
+    );
+
+    let wrong = free(object, Layout::new::<[u64; 100]>());
+    assert!(
+        matches!(
+            wrong,
+            Err(HeapError::WrongLayout {
+                given: 800,
+                actual: 96,
+                ..
+            })
+        ),
+        "{wrong:?}"
+    );
+
+    let mut local = [0_u8; 96];
+    let foreign = free(NonNull::from(&mut local).cast(), layout);
+    assert!(matches!(foreign, Err(HeapError::Foreign { .. })), "{foreign:?}");
+
+    free(object, layout).unwrap();
+    let double = free(object, layout);
+    assert!(matches!(double, Err(HeapError::DoubleFree { .. })), "{double:?}");
+
+    HEAP.validate().unwrap();
+    assert_eq!(
+        Snapshot::take(),
+        before,
+        "the slab has other objects, so its frames stay"
+    );
+    free(objects[0], layout).unwrap();
+    free(objects[2], layout).unwrap();
+}
+
+framework::should_panic! {
+    fn a_double_free_through_the_global_allocator_is_not_taken_in_silence() {
+        let layout = Layout::new::<[u64; 12]>();
+        // Through the trait, since the compiler may leave out calls of `alloc` and `dealloc` that it sees through.
+        // SAFETY: the second free is wrong on purpose, and never returns.
+        unsafe {
+            let keeps_the_slab = GlobalAlloc::alloc(&HEAP, layout);
+            let object = GlobalAlloc::alloc(&HEAP, layout);
+            GlobalAlloc::dealloc(&HEAP, object, layout);
+            GlobalAlloc::dealloc(&HEAP, object, layout);
+            GlobalAlloc::dealloc(&HEAP, keeps_the_slab, layout);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The heap, as collections use it: on every size, until there is no more, and back to nothing.
+#![no_std]
+#![no_main]
+#![feature(custom_test_frameworks)]
+#![test_runner(framework::run)]
+#![reexport_test_harness_main = "test_main"]
+#![allow(missing_docs, reason = "a test's name says what it tests")]
+
+extern crate alloc;
+
+use alloc::alloc::{alloc, dealloc};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use bifolio::frame::{Gfp, Order};
+use bifolio::heap::HeapFrames;
+use booted::{Hoard, frames_free, random};
+use core::alloc::Layout;
+use core::fmt::Write;
+use core::hint::black_box;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use framework::Snapshot;
+use kernel::memory::heap::HEAP;
+use rand::RngExt;
+
+framework::entry!(test_main);
+
+/// Runs a test from an empty heap, and asserts that it leaves an empty heap and all frames as they were.
+fn leaving_nothing(test: impl FnOnce()) {
+    HEAP.shrink();
+    let before = Snapshot::take();
+    test();
+    HEAP.validate().unwrap();
+    HEAP.shrink();
+    assert_eq!(
+        HEAP.frames(),
+        HeapFrames::default(),
+        "the heap holds frames without an object"
+    );
+    assert_eq!(Snapshot::take(), before);
+}
+
+#[test_case]
+fn a_box_holds_its_value() {
+    leaving_nothing(|| {
+        let boxes: Vec<Box<u64>> = (0..10_000).map(Box::new).collect();
+        assert!(boxes.iter().map(|value| **value).eq(0..10_000));
+    });
+}
+
+#[test_case]
+fn a_vec_grows_and_shrinks_with_its_contents() {
+    leaving_nothing(|| {
+        let mut numbers = Vec::new();
+        for number in 0..300_000_u32 {
+            numbers.push(number);
+        }
+        assert!(numbers.iter().copied().eq(0..300_000));
+        numbers.truncate(1000);
+        numbers.shrink_to_fit();
+        assert!(numbers.capacity() < 2000 && numbers.iter().copied().eq(0..1000));
+    });
+}
+
+#[test_case]
+fn a_string_grows_by_formatting() {
+    leaving_nothing(|| {
+        let mut text = String::new();
+        for number in 0..5000 {
+            write!(text, "{number};").unwrap();
+        }
+        let numbers = text.split_terminator(';').map(|number| number.parse::<u32>().unwrap());
+        assert!(numbers.eq(0..5000));
+    });
+}
+
+#[test_case]
+fn a_map_keeps_its_order_through_changes() {
+    leaving_nothing(|| {
+        let mut random = random();
+        let mut map = BTreeMap::new();
+        let mut inserted = 0;
+        for _ in 0..8000 {
+            let key = random.random_range(0..5000_u32);
+            if random.random_bool(0.6) {
+                inserted += usize::from(map.insert(key, key.to_string()).is_none());
+            } else {
+                inserted -= usize::from(map.remove(&key).is_some());
+            }
+        }
+        assert_eq!(map.len(), inserted);
+        assert!(map.keys().is_sorted() && map.iter().all(|(key, text)| key.to_string() == *text));
+    });
+}
+
+#[test_case]
+fn an_arc_is_dropped_once_with_its_last_owner() {
+    static DROPS: AtomicUsize = AtomicUsize::new(0);
+    struct Counted(#[expect(dead_code, reason = "something to hold")] [u64; 20]);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            DROPS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    leaving_nothing(|| {
+        let first = Arc::new(Counted([7; 20]));
+        let owners = vec![first.clone(); 1000];
+        assert_eq!(Arc::strong_count(&first), 1001);
+        drop(first);
+        assert_eq!(DROPS.load(Ordering::Relaxed), 0);
+        drop(owners);
+        assert_eq!(DROPS.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test_case]
+fn every_alignment_is_kept() {
+    leaving_nothing(|| {
+        for shift in 0..=21 {
+            for size in [1, 24, 100, 5000] {
+                let layout = Layout::from_size_align(size, 1 << shift).unwrap();
+                // SAFETY: the size is not zero.
+                let object = unsafe { alloc(layout) };
+                assert!(
+                    !object.is_null() && object.addr().is_multiple_of(layout.align()),
+                    "{layout:?} at {object:?}"
+                );
+                // SAFETY: the object is live, and as large as the layout says.
+                unsafe {
+                    object.write_bytes(0xa5, size);
+                    dealloc(object, layout);
+                }
+            }
+        }
+    });
+}
+
+#[test_case]
+fn objects_of_every_size_keep_to_themselves() {
+    leaving_nothing(|| {
+        let mut random = random();
+        let mut objects: VecDeque<(u8, Vec<u8>)> = VecDeque::with_capacity(1024);
+        for round in 0..12_000_u32 {
+            if objects.len() == objects.capacity() || random.random_bool(0.4) && !objects.is_empty() {
+                let place = random.random_range(0..objects.len());
+                let (fill, object) = objects.swap_remove_back(place).unwrap();
+                assert!(
+                    object.iter().all(|byte| *byte == fill),
+                    "someone wrote into {} bytes",
+                    object.len()
+                );
+            } else {
+                // Sizes spread evenly over their logarithms, up to beyond the largest size class.
+                let magnitude = random.random_range(0..14);
+                let size = random.random_range(0..2_usize << magnitude);
+                let fill = round as u8;
+                let mut object = Vec::new();
+                // A machine with little memory may refuse, which is no defect.
+                if object.try_reserve_exact(size).is_ok() {
+                    object.resize(size, fill);
+                    objects.push_back((fill, object));
+                }
+            }
+            if round % 3000 == 0 {
+                HEAP.validate().unwrap();
+            }
+        }
+    });
+}
+
+#[test_case]
+fn the_largest_block_can_be_had_and_nothing_larger() {
+    leaving_nothing(|| {
+        let largest = Order::MAX.bytes() as usize;
+        let mut object: Vec<u8> = Vec::new();
+        object.try_reserve_exact(largest).unwrap();
+        object.resize(largest, 1);
+        assert_eq!(object.iter().map(|byte| usize::from(*byte)).sum::<usize>(), largest);
+        let mut more: Vec<u8> = Vec::new();
+        assert!(more.try_reserve_exact(largest + 1).is_err());
+        assert!(more.try_reserve(isize::MAX as usize).is_err());
+    });
+}
+
+#[test_case]
+fn without_frames_an_allocation_is_an_error_and_afterwards_not() {
+    let mut hoard = Hoard::new();
+    let before = Snapshot::take();
+    hoard.take(Gfp::MEMALLOC);
+    let mut object: Vec<u8> = Vec::new();
+    for size in [2 << 20, 64 << 10, 4096, 2048] {
+        assert!(object.try_reserve_exact(size).is_err(), "{size} bytes out of no frames");
+    }
+    let layout = Layout::new::<[u64; 512]>();
+    // SAFETY: the size is not zero.
+    assert!(unsafe { alloc(layout) }.is_null());
+    HEAP.validate().unwrap();
+    hoard.give_back();
+    object.try_reserve_exact(64 << 10).unwrap();
+    drop(object);
+    HEAP.shrink();
+    // The hoard's own list is the only object: it was there before.
+    assert_eq!(Snapshot::take(), before);
+}
+
+#[test_case]
+fn the_heap_takes_all_memory_in_large_and_small_and_gives_it_back() {
+    leaving_nothing(|| {
+        let start = frames_free();
+        let mut held: Vec<Vec<u8>> = Vec::with_capacity(32 * 1024);
+        for size in [4 << 20, 1 << 20, 64 << 10, 8 << 10, 1 << 10] {
+            while held.len() < held.capacity() {
+                let mut object = Vec::new();
+                if object.try_reserve_exact(size).is_err() {
+                    break;
+                }
+                held.push(object);
+            }
+        }
+        // What is left is what the watermarks keep for others.
+        assert!(frames_free() < start / 4, "{} of {start} frames left", frames_free());
+        HEAP.validate().unwrap();
+    });
+}
+
+framework::should_panic! {
+    fn what_cannot_return_an_error_panics_with_the_size() {
+        black_box(Vec::<u8>::with_capacity(1 << 40));
+    }
+}

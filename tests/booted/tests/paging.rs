@@ -1,0 +1,189 @@
+//! Page tables out of our frames: mapping, reaching, unmapping, and every table given back.
+#![no_std]
+#![no_main]
+#![feature(custom_test_frameworks)]
+#![test_runner(framework::run)]
+#![reexport_test_harness_main = "test_main"]
+#![allow(missing_docs, reason = "a test's name says what it tests")]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+use bifolio::frame::Gfp;
+use booted::{Hoard, random};
+use core::fmt::Debug;
+use core::hint::black_box;
+use framework::Snapshot;
+use kernel::cpu::catch;
+use kernel::cpu::exceptions::PAGE_FAULT;
+use kernel::memory::frames::KernelFrames;
+use kernel::memory::paging;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use x86_64::VirtAddr;
+use x86_64::registers::control::Cr2;
+use x86_64::structures::paging::mapper::{CleanUp, MapToError, TranslateResult};
+use x86_64::structures::paging::{
+    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageSize, PageTableFlags, PhysFrame, Size2MiB,
+    Size4KiB, Translate,
+};
+
+framework::entry!(test_main);
+
+/// The start of 512 GiB that nothing is mapped in: half of the upper half, far from the kernel and from the window.
+const EMPTY: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
+const WRITABLE: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE);
+
+fn is_empty() -> bool {
+    let table = paging::table();
+    matches!(table.translate(EMPTY), TranslateResult::NotMapped) && table.level_4_table()[EMPTY.p4_index()].is_unused()
+}
+
+/// Maps a page to a fresh frame.
+fn map<S: PageSize>(page: Page<S>) -> Result<PhysFrame<S>, MapToError<S>>
+where
+    for<'a> OffsetPageTable<'a>: Mapper<S>,
+    KernelFrames: FrameAllocator<S> + FrameDeallocator<S>,
+{
+    let frame = FrameAllocator::<S>::allocate_frame(&mut KernelFrames).ok_or(MapToError::FrameAllocationFailed)?;
+    // SAFETY: the frame is fresh, and nobody refers to the page: it lies in the empty part of the address space.
+    match unsafe { paging::table().map_to(page, frame, WRITABLE, &mut KernelFrames) } {
+        Ok(flush) => {
+            flush.flush();
+            Ok(frame)
+        }
+        Err(error) => {
+            // SAFETY: the frame was not mapped.
+            unsafe { FrameDeallocator::<S>::deallocate_frame(&mut KernelFrames, frame) };
+            Err(error)
+        }
+    }
+}
+
+/// Unmaps a page and frees its frame.
+fn unmap<S: PageSize>(page: Page<S>)
+where
+    for<'a> OffsetPageTable<'a>: Mapper<S>,
+    KernelFrames: FrameDeallocator<S>,
+{
+    let (frame, flush) = paging::table().unmap(page).unwrap();
+    flush.flush();
+    // SAFETY: the frame was mapped at this page alone.
+    unsafe { KernelFrames.deallocate_frame(frame) };
+}
+
+/// Frees the page tables that map nothing any more.
+fn free_empty_tables() {
+    // SAFETY: the tables' frames came from `KernelFrames`, and what they map is unmapped.
+    unsafe {
+        let first = Page::containing_address(EMPTY);
+        let last = Page::containing_address(EMPTY + ((1_u64 << 39) - 1));
+        paging::table().clean_up_addr_range(Page::range_inclusive(first, last), &mut KernelFrames);
+    }
+}
+
+fn write(address: VirtAddr, value: u64) {
+    // SAFETY: the tests write to pages that they have mapped.
+    unsafe { address.as_mut_ptr::<u64>().write_volatile(value) };
+}
+
+fn read(address: VirtAddr) -> u64 {
+    // SAFETY: the tests read from what is mapped, or under `catch`.
+    unsafe { black_box(address).as_ptr::<u64>().read_volatile() }
+}
+
+#[track_caller]
+fn assert_unreachable(address: VirtAddr) {
+    // SAFETY: the closure owns nothing.
+    let trap = unsafe { catch(|| _ = read(address)) }.expect_err("the page is still reachable");
+    assert_eq!((trap.vector, Cr2::read_raw()), (PAGE_FAULT, address.as_u64()));
+}
+
+/// Maps, writes through the page, reads through the window and back, unmaps.
+fn round_trip<S: PageSize + Debug>()
+where
+    for<'a> OffsetPageTable<'a>: Mapper<S>,
+    KernelFrames: FrameAllocator<S> + FrameDeallocator<S>,
+{
+    assert!(is_empty());
+    let before = Snapshot::take();
+    assert_unreachable(EMPTY);
+    let frame = map(Page::<S>::containing_address(EMPTY)).unwrap();
+    for offset in [0, 8, S::SIZE / 2, S::SIZE - 8] {
+        write(EMPTY + offset, !offset);
+        assert_eq!(read(paging::to_virtual(frame.start_address() + offset)), !offset);
+    }
+    assert_unreachable(EMPTY + S::SIZE);
+    assert_eq!(
+        paging::table().translate_addr(EMPTY + 16_u64),
+        Some(frame.start_address() + 16_u64)
+    );
+    unmap(Page::<S>::containing_address(EMPTY));
+    assert_unreachable(EMPTY);
+    free_empty_tables();
+    assert!(is_empty());
+    assert_eq!(Snapshot::take(), before);
+}
+
+#[test_case]
+fn a_small_page_is_mapped_and_unmapped() {
+    round_trip::<Size4KiB>();
+}
+
+#[test_case]
+fn a_large_page_is_mapped_and_unmapped() {
+    round_trip::<Size2MiB>();
+}
+
+#[test_case]
+fn many_scattered_pages_hold_what_is_theirs() {
+    let mut random = random();
+    let mut pages: Vec<Page> = Vec::with_capacity(1000);
+    let before = Snapshot::take();
+    while pages.len() < pages.capacity() {
+        let page = Page::containing_address(EMPTY + random.random_range(0..1_u64 << 39));
+        match map(page) {
+            Ok(_) => pages.push(page),
+            Err(MapToError::PageAlreadyMapped(_)) => {}
+            // On a machine with little memory, 1000 pages and their tables may be too many.
+            Err(MapToError::FrameAllocationFailed) => break,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(pages.len() > 100, "{} pages", pages.len());
+    for page in &pages {
+        write(page.start_address(), page.start_address().as_u64());
+    }
+    pages.shuffle(&mut random);
+    for page in &pages {
+        assert_eq!(read(page.start_address()), page.start_address().as_u64());
+    }
+    pages.drain(..).for_each(unmap);
+    free_empty_tables();
+    assert!(is_empty());
+    assert_eq!(Snapshot::take(), before);
+}
+
+#[test_case]
+fn without_frames_mapping_is_an_error() {
+    let mut hoard = Hoard::new();
+    let before = Snapshot::take();
+    hoard.take(Gfp::MEMALLOC);
+    let refused = map(Page::<Size4KiB>::containing_address(EMPTY));
+    assert!(matches!(refused, Err(MapToError::FrameAllocationFailed)), "{refused:?}");
+    hoard.give_back();
+    free_empty_tables();
+    assert!(is_empty());
+    assert_eq!(Snapshot::take(), before);
+}
+
+#[test_case]
+fn is_mapped_agrees_with_the_page_tables() {
+    let here = 0_u8;
+    for address in [&raw const here as u64, round_trip::<Size4KiB> as fn() as usize as u64] {
+        assert!(paging::is_mapped(address), "{address:#x}");
+    }
+    for address in [0, 0xfff, EMPTY.as_u64(), 0x8000_0000_0000_0000, !0] {
+        assert!(!paging::is_mapped(address), "{address:#x}");
+    }
+}

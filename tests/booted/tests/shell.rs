@@ -1,0 +1,152 @@
+//! The shell: what a command does to the machine, and what a wrong one does not.
+#![no_std]
+#![no_main]
+#![feature(custom_test_frameworks)]
+#![test_runner(framework::run)]
+#![reexport_test_harness_main = "test_main"]
+#![allow(missing_docs, reason = "a test's name says what it tests")]
+
+extern crate alloc;
+
+use alloc::format;
+use bifolio::frame::{Gfp, Order, ZoneKind};
+use booted::frames_free;
+use framework::Snapshot;
+use kernel::memory::frames;
+use kernel::shell::{COMMANDS, Shell};
+use protocol::ExitCode;
+
+framework::entry!(test_main);
+
+#[track_caller]
+fn succeeds(commands: &str) {
+    assert_eq!(Shell::default().run_all(commands), ExitCode::Success, "{commands}");
+}
+
+/// Asserts that the shell refuses a command, and is none the worse for it.
+#[track_caller]
+fn is_refused(command: &str) {
+    let mut shell = Shell::default();
+    let before = Snapshot::take();
+    assert_eq!(shell.run_all(command), ExitCode::Failure, "{command}");
+    assert_eq!(Snapshot::take(), before, "{command}");
+    assert_eq!(shell.run_all("help"), ExitCode::Success);
+}
+
+#[test_case]
+fn the_commands_that_show_something_all_do() {
+    succeeds("help; meminfo; buddyinfo; zoneinfo; slabinfo; memmap; validate");
+    succeeds("");
+    succeeds(" ; ;; meminfo ;");
+}
+
+#[test_case]
+fn no_command_hides_another() {
+    for (index, command) in COMMANDS.iter().enumerate() {
+        assert!(
+            COMMANDS[..index].iter().all(|other| other.name != command.name),
+            "{}",
+            command.name
+        );
+        assert!(command.usage.starts_with(command.name), "{}", command.usage);
+    }
+}
+
+#[test_case]
+fn alloc_takes_frames_from_the_zone_that_is_asked_for() {
+    let mut shell = Shell::default();
+    for kind in [ZoneKind::Dma, ZoneKind::Dma32] {
+        let before = frames().zone(kind).free;
+        let command = if kind == ZoneKind::Dma {
+            "alloc 3 DMA"
+        } else {
+            "alloc 3 gfp_dma32|movable"
+        };
+        assert_eq!(shell.run_all(command), ExitCode::Success);
+        assert_eq!(before - frames().zone(kind).free, 8, "{command}");
+    }
+}
+
+#[test_case]
+fn free_takes_what_alloc_gave_with_and_without_the_order() {
+    const ORDER: Order = Order::PAGEBLOCK;
+    let mut shell = Shell::default();
+    // The same block is free as before, so it is what the next request of its order gets.
+    let pfn = frames().allocate(ORDER, Gfp::KERNEL).unwrap();
+    frames().free(pfn, ORDER).unwrap();
+    for free in [format!("free {pfn} 9"), format!("free {}", pfn.number())] {
+        let before = Snapshot::take();
+        assert_eq!(shell.run_all("alloc 9"), ExitCode::Success);
+        assert_eq!(frames().order_of(pfn), Ok(ORDER));
+        assert_eq!(shell.run_all(&free), ExitCode::Success, "{free}");
+        assert_eq!(shell.run_all(&free), ExitCode::Failure, "{free}, a second time");
+        assert_eq!(Snapshot::take(), before);
+    }
+}
+
+#[test_case]
+fn a_wrong_order_frees_nothing() {
+    let mut shell = Shell::default();
+    let pfn = frames().allocate(Order::PAGEBLOCK, Gfp::KERNEL).unwrap();
+    frames().free(pfn, Order::PAGEBLOCK).unwrap();
+    assert_eq!(shell.run_all("alloc 9"), ExitCode::Success);
+    assert_eq!(shell.run_all(&format!("free {pfn} 3")), ExitCode::Failure);
+    assert_eq!(frames().order_of(pfn), Ok(Order::PAGEBLOCK));
+    assert_eq!(shell.run_all(&format!("free {pfn}")), ExitCode::Success);
+}
+
+#[test_case]
+fn wrong_commands_are_refused_one_by_one() {
+    for command in [
+        "nonsense",
+        "HELP",
+        "help me",
+        "alloc",
+        "alloc x",
+        "alloc -1",
+        "alloc 11",
+        "alloc 0x",
+        "alloc 99999999999999999999",
+        "alloc 0 FAST",
+        "alloc 0 DMA|",
+        "alloc 0 DMA|DMA32",
+        "alloc 0 DMA 1",
+        "free",
+        "free x",
+        "free 0x+1",
+        "free 0",
+        "free 0xffffffffffffffff",
+        "free 0x200 11",
+        "validate all",
+        "meminfo 1",
+    ] {
+        is_refused(command);
+    }
+}
+
+#[test_case]
+fn the_kernels_own_frames_are_not_the_shells_to_free() {
+    let pfn = frames()
+        .allocate(bifolio::frame::Order::ZERO, bifolio::frame::Gfp::KERNEL)
+        .unwrap();
+    is_refused(&alloc::format!("free {pfn}"));
+    frames().free(pfn, bifolio::frame::Order::ZERO).unwrap();
+}
+
+#[test_case]
+fn one_failure_is_enough_and_stops_nothing() {
+    let mut shell = Shell::default();
+    let before = frames_free();
+    assert_eq!(shell.run_all("nonsense; alloc 4"), ExitCode::Failure);
+    assert_eq!(before - frames_free(), 16);
+}
+
+#[test_case]
+fn alloc_until_memory_is_out_is_an_error_each_time() {
+    let mut shell = Shell::default();
+    // 16 MiB of DMA memory at most: few enough blocks on every machine.
+    let allocate = |shell: &mut Shell| shell.run_all("alloc 10 DMA") == ExitCode::Success;
+    while allocate(&mut shell) {}
+    assert!(!allocate(&mut shell));
+    assert_eq!(shell.run_all("validate; buddyinfo"), ExitCode::Success);
+}
