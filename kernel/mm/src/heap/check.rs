@@ -72,9 +72,11 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let mut cursor = 0;
         // The first address behind the block that was met last, and its descriptor.
         let mut last: Option<(usize, Meta<Slab>)> = None;
-        while let Some(table) = self.registry.map.next_table(0, cursor) {
+        // SAFETY: all locks are held.
+        while let Some(table) = unsafe { self.registry.map.next_table(0, cursor) } {
             cursor = table + PageMap::table_span(0);
-            for (address, slab) in self.registry.map.slabs(table) {
+            // SAFETY: likewise.
+            for (address, slab) in unsafe { self.registry.map.slabs(table) } {
                 if let Some((end, block)) = last
                     && block == slab
                 {
@@ -136,7 +138,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         )?;
         if slab.slots() > 1 {
             for frame in 0..slab.order().frames() as usize {
-                let leads_back = self.registry.map.find(base + (frame << FRAME_SHIFT)) == slab;
+                // SAFETY: all locks are held.
+                let leads_back = unsafe { self.registry.map.find(base + (frame << FRAME_SHIFT)) } == slab;
                 check("a slab's frames lead to its descriptor", leads_back)?;
             }
         }

@@ -61,7 +61,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     #[cold]
     pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), super::HeapError> {
         let block = self.large.with::<C, _>(|large| {
-            let (block, slot) = self.find_slot(Owner::LARGE, object.as_ptr().addr())?;
+            // SAFETY: we hold the owner's lock.
+            let (block, slot) = unsafe { self.find_slot(Owner::LARGE, object.as_ptr().addr()) }?;
             if Some(block.order()) != order_of(layout) || !block.put(slot) {
                 return None;
             }
@@ -77,7 +78,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     #[cold]
     pub(super) fn is_live_large(&self, object: NonNull<u8>, layout: Layout) -> bool {
         self.large.with::<C, _>(|_| {
-            self.find_slot(Owner::LARGE, object.as_ptr().addr())
+            // SAFETY: we hold the owner's lock.
+            unsafe { self.find_slot(Owner::LARGE, object.as_ptr().addr()) }
                 .is_some_and(|(block, _)| Some(block.order()) == order_of(layout))
         })
     }

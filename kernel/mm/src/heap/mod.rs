@@ -6,6 +6,53 @@
 //! and frees only the start of a live slot of the layout's class. Every other address is refused, with nothing changed,
 //! and named in a [`HeapError`].
 //!
+//! # Use
+//!
+//! ```
+//! use bifolio::allocator::Cpu;
+//! use bifolio::error::FreeError;
+//! use bifolio::frame::Order;
+//! use bifolio::heap::{Heap, PageSource};
+//! use core::alloc::Layout;
+//! use core::ptr::NonNull;
+//!
+//! struct Machine;
+//! impl Cpu for Machine {
+//!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+//!         critical() // a kernel masks interrupts here
+//!     }
+//! }
+//!
+//! /// A kernel asks its page allocator, and returns where it has mapped the frames.
+//! struct Pages;
+//!
+//! # fn layout(order: Order) -> Layout {
+//! #     Layout::from_size_align(order.bytes() as usize, order.bytes() as usize).unwrap()
+//! # }
+//! // SAFETY: blocks are exclusive, mapped, and aligned to their size.
+//! unsafe impl PageSource for Pages {
+//!     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+//!         // ...
+//! #        NonNull::new(unsafe { std::alloc::alloc(layout(order)) })
+//!     }
+//!     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+//!         // ...
+//! #        unsafe { std::alloc::dealloc(block.as_ptr(), layout(order)) };
+//! #        Ok(())
+//!     }
+//! }
+//!
+//! // In a kernel, `#[global_allocator]` stands before this, and that is all.
+//! static HEAP: Heap<Pages, Machine> = Heap::new(Pages);
+//!
+//! let layout = Layout::new::<[u64; 12]>();
+//! let object = HEAP.allocate(layout).expect("there is memory");
+//! // SAFETY: the object is ours, and not used afterwards.
+//! let (first, second) = unsafe { (HEAP.free(object, layout), HEAP.free(object, layout)) };
+//! assert_eq!(first, Ok(()));
+//! assert!(second.unwrap_err().to_string().ends_with("slot 0 of kmalloc-96 is free already (double free)"));
+//! ```
+//!
 //! # Locks
 //! One for each class, one for large objects, one for the registry; interrupts are masked while one is held, so the heap
 //! may be used in interrupt handlers. On its fast path an operation holds one class's lock. No lock is held while frames
@@ -113,8 +160,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     fn free_quickly(&self, address: usize, layout: Layout) -> bool {
         SizeClass::of(layout).is_some_and(|class| {
             self.cache(class).with::<C, _>(|cache| {
-                self.find_slot(cache.owner(), address)
-                    .is_some_and(|(slab, slot)| cache.put(slab, slot))
+                // SAFETY: we hold the cache's lock.
+                unsafe { self.find_slot(cache.owner(), address) }.is_some_and(|(slab, slot)| cache.put(slab, slot))
             })
         })
     }
@@ -125,7 +172,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             return self.free_large(object, layout);
         };
         let freed = self.cache(class).with::<C, _>(|cache| {
-            let (slab, slot) = self.find_slot(cache.owner(), object.as_ptr().addr())?;
+            // SAFETY: we hold the cache's lock.
+            let (slab, slot) = unsafe { self.find_slot(cache.owner(), object.as_ptr().addr()) }?;
             Some(cache.put_any(slab, slot))
         });
         match freed {
@@ -198,7 +246,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             return self.is_live_large(object, layout);
         };
         self.cache(class).with::<C, _>(|cache| {
-            self.find_slot(cache.owner(), object.as_ptr().addr())
+            // SAFETY: we hold the cache's lock.
+            unsafe { self.find_slot(cache.owner(), object.as_ptr().addr()) }
                 .is_some_and(|(slab, slot)| !slab.is_free(slot))
         })
     }
@@ -208,10 +257,14 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         &self.caches[class.index()]
     }
 
-    /// The slot that starts at `address`, if it is one of `owner`'s, whose lock is held.
+    /// The slot that starts at `address`, if it is one of `owner`'s.
+    ///
+    /// # Safety
+    /// The owner's lock is held, for as long as the slab is used.
     #[inline]
-    fn find_slot(&self, owner: Owner, address: usize) -> Option<(Meta<Slab>, u16)> {
-        let slab = self.registry.map.find(address);
+    unsafe fn find_slot(&self, owner: Owner, address: usize) -> Option<(Meta<Slab>, u16)> {
+        // SAFETY: the caller holds a lock.
+        let slab = unsafe { self.registry.map.find(address) };
         if slab.owner() != owner {
             return None;
         }
@@ -254,7 +307,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     fn diagnose(&self, object: NonNull<u8>, layout: Layout) -> HeapError {
         let address = object.as_ptr().addr();
         self.stopped(|_| {
-            let Some((slab, cache)) = self.slab_around(address) else {
+            // SAFETY: all locks are held.
+            let Some((slab, cache)) = (unsafe { self.slab_around(address) }) else {
                 return HeapError::Foreign { address };
             };
             let offset = address - slab.base().addr();
@@ -286,13 +340,17 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         })
     }
 
-    /// The slab or large block that `address` lies in, and its cache's name. Some lock of the heap is held.
+    /// The slab or large block that `address` lies in, and its cache's name.
     ///
     /// Only the first frame of a block of one slot leads to its descriptor, but blocks are aligned to their size: the
     /// block around an address starts at one of as many addresses as there are orders.
-    fn slab_around(&self, address: usize) -> Option<(Meta<Slab>, &'static str)> {
+    ///
+    /// # Safety
+    /// Every lock of the heap is held, for as long as the slab is used.
+    unsafe fn slab_around(&self, address: usize) -> Option<(Meta<Slab>, &'static str)> {
         Order::all().find_map(|order| {
-            let slab = self.registry.map.find(address & !(order.bytes() as usize - 1));
+            // SAFETY: the caller holds all locks.
+            let slab = unsafe { self.registry.map.find(address & !(order.bytes() as usize - 1)) };
             let cache = Self::name(slab.owner())?;
             let is_inside = address.wrapping_sub(slab.base().addr()) < slab.order().bytes() as usize;
             is_inside.then_some((slab, cache))
@@ -328,7 +386,8 @@ struct Stopped<'a> {
 
 // SAFETY: a free slot is given to one caller at a time, since the lock of its class is held while its bit is cleared;
 // it is as large and as aligned as its class, which was chosen to suffice for the layout, and stays the caller's until
-// the caller frees it: the slab is not given back while a slot is in use.
+// the caller frees it: the slab is not given back while a slot is in use. Nothing here unwinds but the error hook, for
+// which `set_error_hook` says what it owes.
 unsafe impl<S: PageSource, C: Cpu> GlobalAlloc for Heap<S, C> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -56,6 +56,9 @@ pub(crate) struct Slab {
 // SAFETY: `owner` is atomic; the other fields are touched by one CPU at a time, by the invariant *Ownership*.
 unsafe impl Sync for Slab {}
 
+// Two cache lines; the slots of a small slab take the first alone.
+const _: () = assert!(size_of::<Slab>() == 128);
+
 impl Slab {
     /// The most slots that a slab can have.
     pub(crate) const MAX_SLOTS: usize = WORDS * u64::BITS as usize;

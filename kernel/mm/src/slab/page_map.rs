@@ -11,7 +11,7 @@
 //! grow with its size.
 //!
 //! Walks take no lock of the map's own. Entries change under the registry's lock; a table is given back only with every
-//! lock of the heap held, so whoever walks must hold one of them, or know the address to be that of a live object.
+//! lock of the heap held, so whoever walks must hold one of them, no matter which.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -91,31 +91,43 @@ impl PageMap {
     }
 
     /// The entry for `address` in the table at `level` on its path.
+    ///
+    /// # Safety
+    /// Some lock of the heap is held, for as long as the entry is used.
     #[inline]
-    fn entry(&self, address: usize, level: u32) -> &AtomicPtr<Table> {
+    unsafe fn entry(&self, address: usize, level: u32) -> &AtomicPtr<Table> {
         let mut table = &self.root;
         for above in (level + 1..LEVELS).rev() {
             let below = table.entries[index(address, above)].load(Ordering::Acquire);
             // SAFETY: an entry above level 0 always leads to a table, one of `NO_TABLE` at least, and the table is not
-            // given back while the caller walks (invariant *Metadata*, and the rule for walks above).
+            // given back while the caller holds a lock (invariant *Metadata*).
             table = unsafe { &*below };
         }
         &table.entries[index(address, level)]
     }
 
     /// The slab whose block holds the frame of `address`; a vacant descriptor if there is none.
+    ///
+    /// # Safety
+    /// Some lock of the heap is held.
     #[inline]
-    pub(crate) fn find(&self, address: usize) -> Meta<Slab> {
-        let slab = self.entry(address, 0).load(Ordering::Acquire).cast::<Slab>();
+    pub(crate) unsafe fn find(&self, address: usize) -> Meta<Slab> {
+        // SAFETY: the caller holds a lock.
+        let slab = unsafe { self.entry(address, 0) }.load(Ordering::Acquire).cast::<Slab>();
         // SAFETY: an entry at level 0 leads to an initialised descriptor, `NO_SLAB` at least (invariant *Metadata*).
         unsafe { Meta::new(NonNull::new_unchecked(slab)) }
     }
 
     /// How many tables are missing for the frame of `address`.
-    pub(crate) fn missing(&self, address: usize) -> usize {
-        (1..LEVELS)
-            .filter(|&level| self.entry(address, level).load(Ordering::Relaxed) == nothing(level))
-            .count()
+    ///
+    /// # Safety
+    /// The caller holds the registry's lock.
+    pub(crate) unsafe fn missing(&self, address: usize) -> usize {
+        let leads_nowhere = |&level: &u32| {
+            // SAFETY: the caller holds a lock.
+            unsafe { self.entry(address, level) }.load(Ordering::Relaxed) == nothing(level)
+        };
+        (1..LEVELS).filter(leads_nowhere).count()
     }
 
     /// Makes the missing tables for `address`, each in a frame from `pages`.
@@ -125,7 +137,8 @@ impl PageMap {
     /// become the map's.
     pub(crate) unsafe fn link(&self, address: usize, mut pages: impl FnMut() -> Option<NonNull<u8>>) {
         for level in (1..LEVELS).rev() {
-            let entry = self.entry(address, level);
+            // SAFETY: the caller holds the lock.
+            let entry = unsafe { self.entry(address, level) };
             if entry.load(Ordering::Relaxed) != nothing(level) {
                 continue;
             }
@@ -155,7 +168,8 @@ impl PageMap {
     pub(crate) unsafe fn set(&self, address: usize, frames: u64, slab: Option<Meta<Slab>>) {
         let target = slab.map_or(nothing(0), |slab| slab.as_ptr().cast());
         for frame in 0..frames as usize {
-            let entry = self.entry(address + (frame << FRAME_SHIFT), 0);
+            // SAFETY: the caller holds the lock.
+            let entry = unsafe { self.entry(address + (frame << FRAME_SHIFT), 0) };
             debug_assert!((entry.load(Ordering::Relaxed) == nothing(0)) == slab.is_some());
             entry.store(target, Ordering::Release);
         }
@@ -172,11 +186,15 @@ impl PageMap {
     }
 
     /// The start of the first stretch at or behind `from` that has a table at `level` of its own.
-    pub(crate) fn next_table(&self, level: u32, from: usize) -> Option<usize> {
+    ///
+    /// # Safety
+    /// The caller holds the registry's lock.
+    pub(crate) unsafe fn next_table(&self, level: u32, from: usize) -> Option<usize> {
         let mut address = from;
         'again: while address < SPAN {
             for above in (level + 1..LEVELS).rev() {
-                if self.entry(address, above).load(Ordering::Relaxed) == nothing(above) {
+                // SAFETY: the caller holds a lock.
+                if unsafe { self.entry(address, above) }.load(Ordering::Relaxed) == nothing(above) {
                     address = (address & !(entry_span(above) - 1)) + entry_span(above);
                     continue 'again;
                 }
@@ -187,19 +205,31 @@ impl PageMap {
     }
 
     /// The slabs that frames from `address` on lead to, in the table at level 0 there.
-    pub(crate) fn slabs(&self, address: usize) -> impl Iterator<Item = (usize, Meta<Slab>)> {
+    ///
+    /// # Safety
+    /// Some lock of the heap is held, for as long as the iterator is used.
+    pub(crate) unsafe fn slabs(&self, address: usize) -> impl Iterator<Item = (usize, Meta<Slab>)> {
         (0..ENTRIES)
             .map(move |frame| address + (frame << FRAME_SHIFT))
             .filter_map(move |address| {
-                let slab = self.find(address);
+                // SAFETY: the caller holds a lock.
+                let slab = unsafe { self.find(address) };
                 (slab.as_ptr().cast() != nothing(0)).then_some((address, slab))
             })
     }
 
     /// Whether the table at `level` for `address`, which exists, leads nowhere.
-    pub(crate) fn is_idle(&self, level: u32, address: usize) -> bool {
+    ///
+    /// # Safety
+    /// The caller holds the registry's lock.
+    pub(crate) unsafe fn is_idle(&self, level: u32, address: usize) -> bool {
         let first = address & !(Self::table_span(level) - 1);
-        (0..ENTRIES).all(|i| self.entry(first + i * entry_span(level), level).load(Ordering::Relaxed) == nothing(level))
+        (0..ENTRIES)
+            .map(|index| first + index * entry_span(level))
+            .all(|address| {
+                // SAFETY: the caller holds a lock.
+                unsafe { self.entry(address, level) }.load(Ordering::Relaxed) == nothing(level)
+            })
     }
 
     /// Takes the table at `level` for `address` out of the map and returns its frame.
@@ -207,9 +237,9 @@ impl PageMap {
     /// # Safety
     /// The caller holds every lock of the heap, and the table [is idle](Self::is_idle).
     pub(crate) unsafe fn unlink(&self, level: u32, address: usize) -> Option<NonNull<u8>> {
-        let table = self
-            .entry(address, level + 1)
-            .swap(nothing(level + 1), Ordering::Relaxed);
+        // SAFETY: the caller holds every lock.
+        let entry = unsafe { self.entry(address, level + 1) };
+        let table = entry.swap(nothing(level + 1), Ordering::Relaxed);
         NonNull::new(table.cast())
     }
 }

@@ -85,7 +85,8 @@ impl<S: PageSource> Registry<S> {
         };
         let slab = loop {
             let opened = self.books.with::<C, _>(|books| {
-                let missing = self.map.missing(address);
+                // SAFETY: we hold the lock.
+                let missing = unsafe { self.map.missing(address) };
                 if spare.count < missing + usize::from(books.pool.is_exhausted()) {
                     return None;
                 }
@@ -142,7 +143,8 @@ impl<S: PageSource> Registry<S> {
     pub(crate) fn next_idle_table<C: Cpu>(&self, level: u32, mut from: usize) -> Option<usize> {
         // The lock is taken for each table anew: interrupts are not masked for long.
         loop {
-            let (address, idle) = self.books.with::<C, _>(|_| {
+            // SAFETY: we hold the lock.
+            let (address, idle) = self.books.with::<C, _>(|_| unsafe {
                 let address = self.map.next_table(level, from)?;
                 Some((address, self.map.is_idle(level, address)))
             })?;
@@ -158,12 +160,14 @@ impl<S: PageSource> Registry<S> {
     /// # Safety
     /// The caller holds every lock of the heap; `books` is what this registry's guards.
     pub(crate) unsafe fn remove_idle_table(&self, books: &mut Books, level: u32, at: usize) -> Option<NonNull<u8>> {
-        if self.map.next_table(level, at) != Some(at) || !self.map.is_idle(level, at) {
-            return None;
+        // SAFETY: every lock is held; what is unlinked is there and idle.
+        unsafe {
+            if self.map.next_table(level, at) != Some(at) || !self.map.is_idle(level, at) {
+                return None;
+            }
+            books.tables -= 1;
+            self.map.unlink(level, at)
         }
-        books.tables -= 1;
-        // SAFETY: every lock is held, and the table is there and idle.
-        unsafe { self.map.unlink(level, at) }
     }
 
     /// Gives frames back to the source and returns how many it took; if it refuses them, that is reported.

@@ -85,6 +85,32 @@ fn one_empty_slab_is_kept_and_the_next_goes_back_at_once() {
 }
 
 #[test]
+fn an_empty_slab_is_kept_although_others_have_room_and_is_used_after_them() {
+    let heap = TestHeap::new(Blocks::new(1 << 10));
+    let layout = layout(1000, 8);
+    let class = SizeClass::of(layout).unwrap();
+    let mut objects: Vec<_> = (0..32 * 3).map(|seed| Object::new(&heap, layout, seed)).collect();
+    let hole = objects.pop().unwrap();
+    let start = hole.start();
+    hole.free(&heap);
+    // The slab in the middle empties while the last one has room.
+    objects.drain(32..64).for_each(|object| object.free(&heap));
+    let stats = heap.cache_stats(class);
+    assert_eq!((stats.slabs, stats.active_slabs), (3, 2));
+    objects.push(Object::new(&heap, layout, 1));
+    assert_eq!(
+        objects.last().map(Object::start),
+        Some(start),
+        "the slab in use is filled first"
+    );
+    let requests = heap.source().requests();
+    objects.extend((0..32).map(|seed| Object::new(&heap, layout, seed)));
+    assert_eq!(heap.source().requests(), requests, "then the empty one");
+    objects.into_iter().for_each(|object| object.free(&heap));
+    assert_empties(&heap);
+}
+
+#[test]
 fn resizing_keeps_the_contents_and_the_place_where_it_can() {
     let heap = TestHeap::new(Blocks::new(1 << 16));
     for align in [1, 64, 4096, 1 << 16] {
