@@ -183,3 +183,107 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         check(0, "a cache's counts are those of its slabs", said == counted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::alloc::Layout;
+    use core::ptr::NonNull;
+
+    use super::super::large::Large;
+    use super::*;
+    use crate::error::FreeError;
+    use crate::slab::cache::Cache;
+
+    struct Host;
+
+    impl Cpu for Host {
+        fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+            critical()
+        }
+    }
+
+    /// Blocks that are never given back: what is corrupt must not be freed.
+    struct Leak;
+
+    // SAFETY: the host's allocator gives out exclusive memory of the layout asked for.
+    unsafe impl PageSource for Leak {
+        fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+            let bytes = order.bytes() as usize;
+            // SAFETY: the layout is not empty.
+            NonNull::new(unsafe { std::alloc::alloc(Layout::from_size_align(bytes, bytes).ok()?) })
+        }
+
+        unsafe fn release(&self, _: NonNull<u8>, _: Order) -> Result<(), FreeError> {
+            Ok(())
+        }
+    }
+
+    /// The rule that `validate` finds broken after `corrupt` has been at a sound heap, and at the slab of an object.
+    fn rule_broken_by(corrupt: impl FnOnce(&mut Stopped<'_>, &PageMap, Meta<Slab>)) -> &'static str {
+        let heap = Heap::<Leak, Host>::new(Leak);
+        let object = heap.allocate(Layout::new::<[u64; 8]>()).unwrap();
+        for size in [8, 64, 1000, 100_000] {
+            heap.allocate(Layout::from_size_align(size, 8).unwrap()).unwrap();
+        }
+        heap.validate().unwrap();
+        heap.stopped(|all| {
+            // SAFETY: all locks are held.
+            let slab = unsafe { heap.registry.map.find(object.as_ptr().addr()) };
+            corrupt(all, &heap.registry.map, slab);
+        });
+        heap.validate().expect_err("the corruption went unnoticed").rule
+    }
+
+    const CLASS: usize = 7;
+
+    #[test]
+    fn each_kind_of_corruption_breaks_its_rule() {
+        assert_eq!(
+            rule_broken_by(|_, _, slab| slab.set_owner(Owner::cache(CLASS + 1))),
+            "a slab's slots have its cache's size"
+        );
+        assert_eq!(
+            rule_broken_by(|_, _, slab| slab.set_owner(Owner::TRANSIT)),
+            "a slab without a cache has no objects"
+        );
+        assert_eq!(
+            rule_broken_by(|_, _, slab| slab.set_owner(Owner::VACANT)),
+            "a block that the page map leads to has an owner"
+        );
+        assert_eq!(
+            rule_broken_by(|_, _, slab| while slab.take().or_else(|| slab.take_last()).is_some() {}),
+            "a slab is on its cache's list unless it is full"
+        );
+        assert_eq!(
+            rule_broken_by(|all, _, slab| all.books.pool.put(slab)),
+            "the descriptor of a block is in use"
+        );
+        assert_eq!(
+            rule_broken_by(|all, _, _| assert!(all.books.pool.take().is_some())),
+            "the descriptors in use are those the page map leads to"
+        );
+        assert_eq!(
+            rule_broken_by(|_, map, slab| {
+                let last = slab.base().addr() + slab.order().bytes() as usize - 1;
+                // SAFETY: all locks are held.
+                unsafe { map.set(last, 1, None) };
+            }),
+            "a slab's frames lead to its descriptor"
+        );
+        assert_eq!(
+            rule_broken_by(|_, map, slab| {
+                // SAFETY: all locks are held.
+                unsafe { map.set(slab.base().addr(), 1, None) };
+            }),
+            "a block's first frame leads to its descriptor"
+        );
+        assert_eq!(
+            rule_broken_by(|all, _, _| *all.large = Large::new()),
+            "the count of large objects is their number"
+        );
+        assert_eq!(
+            rule_broken_by(|all, _, _| *all.caches[CLASS] = Cache::new(CLASS)),
+            "a cache's counts are those of its slabs"
+        );
+    }
+}

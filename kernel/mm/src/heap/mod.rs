@@ -218,7 +218,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let Ok(wanted) = Layout::from_size_align(size, layout.align()) else {
             return Ok(None);
         };
-        if Self::slot_size(wanted) == Self::slot_size(layout) {
+        if Self::usable_size(wanted) == Self::usable_size(layout) {
             return Ok(Some(object));
         }
         let Some(moved) = self.allocate(wanted) else {
@@ -233,7 +233,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     }
 
     /// How many bytes an object of this layout may use: the size of its slot or block. `None` if no object has it.
-    pub fn slot_size(layout: Layout) -> Option<usize> {
+    pub fn usable_size(layout: Layout) -> Option<usize> {
         match SizeClass::of(layout) {
             Some(class) => Some(class.size()),
             None => large::order_of(layout).map(|order| order.bytes() as usize),
@@ -326,7 +326,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
                 };
             }
             let (given, actual) = (layout.size(), slab.size());
-            if slab.is_free(slot) || Self::slot_size(layout) == Some(actual) {
+            if slab.is_free(slot) || Self::usable_size(layout) == Some(actual) {
                 // In the second case it was free when it was to be freed, and has been allocated again since.
                 return HeapError::DoubleFree { address, cache, slot };
             }

@@ -4,7 +4,8 @@ use std::alloc::GlobalAlloc;
 use std::ptr;
 use std::sync::Mutex;
 
-use bifolio::frame::Order;
+use bifolio::error::FreeError;
+use bifolio::frame::{Order, Pfn};
 use bifolio::heap::HeapError;
 
 use crate::objects::{Object, TestHeap, assert_empties, bad_free, layout};
@@ -179,4 +180,18 @@ fn errors_without_a_caller_panic_unless_told_otherwise() {
     let heap = TestHeap::new(Blocks::new(1 << 12));
     // SAFETY: this is nobody's object.
     unsafe { heap.dealloc(ptr::without_provenance_mut(0x1000), layout(8, 8)) };
+}
+
+#[test]
+fn a_page_source_that_takes_nothing_back_is_told_of() {
+    static HEARD: Mutex<Vec<HeapError>> = Mutex::new(Vec::new());
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    heap.set_error_hook(|&error| HEARD.lock().unwrap().push(error));
+    let object = Object::new(&heap, layout(100_000, 8), 1);
+    let (address, order) = (object.start(), Order::new(5).unwrap());
+    heap.source().forget();
+    object.free(&heap);
+    heap.validate().unwrap();
+    let error = FreeError::AlreadyFree(Pfn::containing(address as u64));
+    assert_eq!(*HEARD.lock().unwrap(), [HeapError::Refused { address, order, error }]);
 }

@@ -137,7 +137,7 @@ fn resizing_keeps_the_contents_and_the_place_where_it_can() {
         ] {
             let (start, old) = (object.start(), object.layout);
             assert!(object.resize(&heap, size));
-            let stays = TestHeap::slot_size(object.layout) == TestHeap::slot_size(old);
+            let stays = TestHeap::usable_size(object.layout) == TestHeap::usable_size(old);
             assert_eq!(object.start() == start, stays, "{old:?} to {size}");
             heap.validate().unwrap();
         }

@@ -80,7 +80,7 @@ impl Model {
 
     /// Whether freeing must succeed by the contract: a live object's start, with a layout that amounts to the same.
     fn is_good_free(&self, address: usize, layout: std::alloc::Layout) -> bool {
-        let size_of = TestHeap::slot_size;
+        let size_of = TestHeap::usable_size;
         self.live
             .get(&address)
             .is_some_and(|object| size_of(object.layout) == size_of(layout))

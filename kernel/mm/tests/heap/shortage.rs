@@ -15,7 +15,7 @@ fn all_of_memory_can_be_had_in_objects_of_any_size_and_comes_back() {
         heap.validate().unwrap();
         let HeapFrames { slabs, large, metadata } = heap.frames();
         assert_eq!(slabs + large + metadata, heap.source().frames());
-        let used = objects.len() * TestHeap::slot_size(layout(size, 8)).unwrap();
+        let used = objects.len() * TestHeap::usable_size(layout(size, 8)).unwrap();
         let all = (FRAMES * FRAME_SIZE) as usize;
         assert!(used * 100 >= all * 90, "{used} bytes of {size} in {all}");
         // Whatever one frees can be allocated again.
@@ -84,7 +84,7 @@ fn what_can_never_be_served_is_refused_without_asking() {
         layout(isize::MAX as usize, 1),
     ] {
         assert!(heap.allocate(layout).is_none());
-        assert_eq!(TestHeap::slot_size(layout), None);
+        assert_eq!(TestHeap::usable_size(layout), None);
     }
     assert_eq!(state(&heap), before);
 }
