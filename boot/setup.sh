@@ -112,14 +112,15 @@ find_rest() {
     [ "${BIFOLIO_WINDOW:-0}" != 1 ] || window_is_there || rest="$rest qemu-window"
 }
 
+# The places are those that the host program searches.
 firmware_is_there() {
-    for file in /usr/share/OVMF/OVMF_CODE*.fd /usr/share/edk2/ovmf/OVMF_CODE*.fd /usr/share/edk2/x64/OVMF_CODE*.fd \
-        /usr/share/edk2-ovmf/x64/OVMF_CODE*.fd /usr/share/qemu/ovmf-x86_64-code.bin \
-        /usr/share/qemu/edk2-x86_64-code.fd /opt/homebrew/share/qemu/edk2-x86_64-code.fd \
-        /usr/local/share/qemu/edk2-x86_64-code.fd; do
-        [ ! -e "$file" ] || return 0
-    done
-    return 1
+    [ -z "${OVMF_CODE:-}" ] || return 0
+    sed -n 's/^ *("\(\/.*\)", "\(\/.*\)"),$/\1 \2/p' boot/src/firmware.rs | {
+        while read -r code variables; do
+            if [ -r "$code" ] && [ -r "$variables" ]; then exit 0; fi
+        done
+        exit 1
+    }
 }
 
 window_is_there() { qemu-system-x86_64 -display help 2>/dev/null | grep -qE '^(gtk|sdl|cocoa)'; }

@@ -1,0 +1,30 @@
+//! The host program: from a kernel's ELF file to a machine that runs it, watched until it ends.
+//!
+//! A kernel cannot be trusted to say how it fares: it may hang, reset the machine or never start. So everything that is
+//! known of a run is pieced together out here, from what the guest says ([`events`]), from what it prints ([`console`])
+//! and from what QEMU tells about it ([`qmp`]), and becomes one [`run::Outcome`].
+//!
+//! | module | its part |
+//! |---|---|
+//! | [`machine`], [`firmware`] | what machine is wanted, and whether it can be had here |
+//! | [`image`] | the kernel's ELF file becomes a disk that BIOS or UEFI boots |
+//! | [`qemu`], [`qmp`] | the emulator: its command line, its process, its control socket |
+//! | [`run`] | one machine from power-on to its end, and the [`run::Ending`] it came to |
+//! | [`events`], [`console`], [`symbols`] | reading what the guest sends, and addresses as functions and lines |
+//! | [`terminal`] | the user's keys and signals while a machine runs |
+//! | [`harness`], [`report`] | a test kernel's tests, one machine after another, shown as `cargo test` shows them |
+//! | [`suite`] | everything that `make test` runs |
+
+pub mod console;
+pub mod events;
+pub mod firmware;
+
+pub mod image;
+pub mod machine;
+pub mod qemu;
+pub mod qmp;
+
+pub mod run;
+
+pub mod symbols;
+pub mod terminal;

@@ -1,0 +1,430 @@
+//! One machine from power-on to its end, and what it came to.
+//!
+//! Everything about a run comes together in one loop that waits for whatever is next: text, an event, a word from QEMU,
+//! a key, a signal, or the time limit. Each way to end is an [`Ending`] of its own, because "it did not work" is no help
+//! to somebody who writes a kernel.
+
+use crate::console::Console;
+use crate::events::{Decoder, Report};
+use crate::qemu::{Qemu, Setup};
+use crate::qmp::{self, Stopped};
+use crate::symbols::Symbols;
+use crate::terminal::{self, Keys};
+use anyhow::{Context, Result};
+use protocol::ExitCode;
+use protocol::event::SYNC;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+/// How long a machine may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From power-on to [`Report::Ready`].
+    pub boot: Option<Duration>,
+    /// From there, and again from every report, to the next one or the end.
+    pub quiet: Option<Duration>,
+}
+
+impl Limits {
+    /// Boot takes two to eight seconds on an idle host; this is for one that is busy or slow.
+    pub const BOOT: Duration = Duration::from_secs(90);
+}
+
+/// Who wants to know what happens during a run.
+pub trait Watcher {
+    /// The guest's text, from its first line on, is written here.
+    fn console(&mut self) -> &mut dyn Write;
+
+    /// The guest reports something; all text that it printed before has been written.
+    fn report(&mut self, report: &Report);
+}
+
+/// How a machine ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest ended it and said how it went.
+    Exited(ExitCode),
+    /// Nothing happened within the limit.
+    Hung(Duration),
+    /// An exception that could not be handled, nor the one about that: the CPU gave up.
+    TripleFault,
+    /// The guest reset the machine.
+    Reset,
+    /// The guest switched the machine off without a word of how it went.
+    PoweredOff,
+    /// The user closed the window.
+    Closed,
+    /// A signal to this program, such as Ctrl-C.
+    Interrupted(i32),
+    /// QEMU itself failed: its status, and what it wrote.
+    QemuFailed(String),
+}
+
+/// How far a kernel got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Firmware and boot loader ran, and no kernel was seen.
+    Firmware,
+    /// The kernel has begun.
+    Started,
+    /// The kernel has set itself up.
+    Ready,
+}
+
+/// What is known of a run after it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// How far the kernel got.
+    pub stage: Stage,
+    /// The panic's message and location, if there was one.
+    pub panic: Option<(String, String)>,
+    /// Something on the events' port that was no event.
+    pub garbage: Option<Vec<u8>>,
+    /// Where the CPUs stood, if the machine hung or reset.
+    pub cpus: Vec<String>,
+    /// The last lines of the console.
+    pub tail: Vec<String>,
+    /// From the kernel's first act to its being ready.
+    pub setup_time: Option<Duration>,
+}
+
+impl Outcome {
+    /// Whether the guest did all that it was asked for.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.ending == Ending::Exited(ExitCode::Success) && self.garbage.is_none()
+    }
+
+    /// What happened, in sentences for a person, one a line.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let mut text = match &self.ending {
+            Ending::Exited(ExitCode::Panic) | Ending::Exited(ExitCode::Failure) | Ending::Exited(ExitCode::Success)
+                if self.panic.is_some() =>
+            {
+                "the kernel panicked".to_owned()
+            }
+            ending => ending.to_string(),
+        };
+        text.push_str(match self.stage {
+            Stage::Firmware => ", before the kernel's first sign of life",
+            Stage::Started => ", while the kernel set itself up",
+            Stage::Ready => "",
+        });
+        if let Some((message, location)) = &self.panic {
+            text += &format!("\n  {message}\n  at {location}");
+        }
+        for cpu in &self.cpus {
+            text += &format!("\n  {cpu}");
+        }
+        if let Some(bytes) = &self.garbage {
+            let start = bytes[..bytes.len().min(32)].escape_ascii();
+            text += &format!(
+                "\n  it sent what is not an event of this version of the protocol ({} bytes: \"{start}\")",
+                bytes.len()
+            );
+        }
+        text
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Exited(ExitCode::Success) => f.write_str("the kernel ended with success"),
+            Ending::Exited(ExitCode::Failure) => f.write_str("the kernel ended with a failure"),
+            Ending::Exited(ExitCode::Panic) => f.write_str("the kernel ended with a panic"),
+            Ending::Hung(limit) => write!(f, "the machine hung: no sign of life for {} s", limit.as_secs_f32()),
+            Ending::TripleFault => f.write_str("the machine reset by a triple fault"),
+            Ending::Reset => f.write_str("the kernel reset the machine"),
+            Ending::PoweredOff => f.write_str("the kernel switched the machine off without saying how it went"),
+            Ending::Closed => f.write_str("the machine's window was closed"),
+            Ending::Interrupted(signal) => write!(f, "interrupted by {}", terminal::signal_name(*signal)),
+            Ending::QemuFailed(message) => write!(f, "QEMU failed: {message}"),
+        }
+    }
+}
+
+/// Runs a machine until it ends or a limit is reached. `keys` go to the guest once it is ready.
+///
+/// # Errors
+/// The machine could not be started, or this host fails while it runs. However the guest fares is an [`Outcome`].
+pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut dyn Watcher) -> Result<Outcome> {
+    let signals = terminal::signals()?;
+    let mut run = Run {
+        qemu: Qemu::start(setup)?,
+        limits,
+        deadline: limits.boot.map(|limit| (Instant::now() + limit, limit)),
+        console: Console::new(Symbols::of(setup.kernel)),
+        text: VecDeque::new(),
+        decoder: Decoder::default(),
+        reports: VecDeque::new(),
+        unsent: Vec::new(),
+        started: None,
+        watcher,
+        outcome: Outcome {
+            ending: Ending::PoweredOff,
+            stage: Stage::Firmware,
+            panic: None,
+            garbage: None,
+            cpus: Vec::new(),
+            tail: Vec::new(),
+            setup_time: None,
+        },
+    };
+    run.outcome.ending = run.until_it_ends(signals, keys)?;
+    run.flush()?;
+    let mut outcome = run.outcome;
+    outcome.tail = run.console.tail();
+    Ok(outcome)
+}
+
+struct Run<'a> {
+    qemu: Qemu,
+    limits: Limits,
+    deadline: Option<(Instant, Duration)>,
+    console: Console,
+    /// Text that waits for the event whose place it has reached.
+    text: VecDeque<u8>,
+    decoder: Decoder,
+    /// Events that wait for the text to reach their place.
+    reports: VecDeque<Report>,
+    /// Keys that the guest has not taken yet.
+    unsent: Vec<u8>,
+    started: Option<Instant>,
+    watcher: &'a mut dyn Watcher,
+    outcome: Outcome,
+}
+
+impl Run<'_> {
+    fn until_it_ends(&mut self, signals: &terminal::Signals, mut keys: Option<&Keys>) -> Result<Ending> {
+        loop {
+            // Keys wait until the guest is ready for them: firmware would take them for its own.
+            let wanted = keys.filter(|_| self.unsent.is_empty() && self.outcome.stage == Stage::Ready);
+            let ready = self.wait(signals, wanted)?;
+
+            if let Some(signal) = signals.received() {
+                return Ok(Ending::Interrupted(signal));
+            }
+            let mut bytes = Vec::new();
+            let console_is_open = drain(&mut self.qemu.console, &mut bytes)?;
+            self.text.extend(bytes.drain(..));
+            let events_are_open = drain(&mut self.qemu.events, &mut bytes)?;
+            self.decoder.push(&bytes, |report| self.reports.push_back(report));
+            self.deliver()?;
+            if !console_is_open || !events_are_open {
+                return self.qemu_ended();
+            }
+            if ready.qmp && !self.qemu.qmp.receive()? {
+                return self.qemu_ended();
+            }
+            if let Some(stopped) = self.qemu.qmp.stopped() {
+                return Ok(self.stopped(stopped));
+            }
+            if ready.key && !self.read_keys(wanted.expect("only then it was waited for"))? {
+                keys = None;
+            }
+            self.send_keys()?;
+            if let Some((deadline, limit)) = self.deadline
+                && Instant::now() >= deadline
+            {
+                self.look_at_cpus();
+                return Ok(Ending::Hung(limit));
+            }
+        }
+    }
+
+    /// Waits until something is there to be read, the guest takes pending keys, or the deadline.
+    fn wait(&self, signals: &terminal::Signals, keys: Option<&Keys>) -> Result<Ready> {
+        let mut sources = vec![
+            PollFd::new(self.qemu.qmp.stream(), PollFlags::IN),
+            PollFd::new(signals.stream(), PollFlags::IN),
+            PollFd::new(&self.qemu.console, PollFlags::IN),
+            PollFd::new(&self.qemu.events, PollFlags::IN),
+        ];
+        if !self.unsent.is_empty() {
+            sources.push(PollFd::new(&self.qemu.keys, PollFlags::OUT));
+        }
+        sources.extend(keys.map(|keys| PollFd::new(keys.stdin(), PollFlags::IN)));
+        let left = self
+            .deadline
+            .map(|(deadline, _)| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map(Timespec::try_from).transpose()?;
+        match poll(&mut sources, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait for the machine"),
+        }
+        let is_ready = |source: Option<&PollFd<'_>>| source.is_some_and(|source| !source.revents().is_empty());
+        Ok(Ready {
+            qmp: is_ready(sources.first()),
+            key: keys.is_some() && is_ready(sources.last()),
+        })
+    }
+
+    /// Passes on text and events in the order in which the guest sent them, as far as that is known yet.
+    fn deliver(&mut self) -> Result<()> {
+        loop {
+            let place = self.text.iter().position(|&byte| byte == SYNC);
+            let text: Vec<u8> = self.text.drain(..place.unwrap_or(self.text.len())).collect();
+            self.show(&text)?;
+            if place.is_none() {
+                return Ok(());
+            }
+            let Some(report) = self.reports.pop_front() else {
+                return Ok(());
+            };
+            self.text.pop_front();
+            self.handle(report);
+        }
+    }
+
+    /// Passes on what still waits, after the end.
+    fn flush(&mut self) -> Result<()> {
+        self.deliver()?;
+        let text: Vec<u8> = self.text.drain(..).filter(|&byte| byte != SYNC).collect();
+        self.show(&text)?;
+        while let Some(report) = self.reports.pop_front() {
+            self.handle(report);
+        }
+        Ok(())
+    }
+
+    /// Firmware's text is kept for the report of a failure and not shown: it clears the screen.
+    fn show(&mut self, text: &[u8]) -> Result<()> {
+        let result = if self.outcome.stage == Stage::Firmware {
+            self.console.push(text, &mut io::sink())
+        } else {
+            self.console.push(text, self.watcher.console())
+        };
+        result.context("cannot show the machine's console")
+    }
+
+    fn handle(&mut self, report: Report) {
+        match &report {
+            Report::Started => {
+                self.outcome.stage = Stage::Started;
+                self.started = Some(Instant::now());
+            }
+            Report::Ready => {
+                self.outcome.stage = Stage::Ready;
+                self.outcome.setup_time = self.started.map(|started| started.elapsed());
+            }
+            Report::Panicked { message, location } => {
+                // The first panic is the cause; one that follows from it is not.
+                self.outcome
+                    .panic
+                    .get_or_insert_with(|| (message.clone(), location.clone()));
+            }
+            Report::Garbage(bytes) => {
+                self.outcome.garbage.get_or_insert_with(|| bytes.clone());
+            }
+            _ => {}
+        }
+        if self.outcome.stage == Stage::Ready {
+            self.deadline = self.limits.quiet.map(|limit| (Instant::now() + limit, limit));
+        }
+        self.watcher.report(&report);
+    }
+
+    fn read_keys(&mut self, keys: &Keys) -> Result<bool> {
+        const END_OF_TRANSMISSION: u8 = 4;
+        let mut buffer = [0; 256];
+        let count = match rustix::io::read(keys.stdin(), &mut buffer) {
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(true),
+            // A terminal that has gone; the hangup's signal follows.
+            Err(Errno::IO) => 0,
+            result => result.context("cannot read standard input")?,
+        };
+        // The guest's echo of this one would pass for the place of an event.
+        self.unsent.extend(buffer[..count].iter().filter(|&&byte| byte != SYNC));
+        if count == 0 {
+            // The end of a file or a pipe, as a terminal would tell it.
+            self.unsent.push(END_OF_TRANSMISSION);
+        }
+        Ok(count > 0)
+    }
+
+    /// Sends as many keys as QEMU takes now.
+    fn send_keys(&mut self) -> Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        match self.qemu.keys.write(&self.unsent) {
+            Ok(count) => drop(self.unsent.drain(..count)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // QEMU ends at this moment: the loop sees that next.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.unsent.clear(),
+            Err(error) => return Err(error).context("cannot send keys to QEMU"),
+        }
+        Ok(())
+    }
+
+    fn stopped(&mut self, stopped: Stopped) -> Ending {
+        match stopped {
+            Stopped::PoweredOff => Ending::PoweredOff,
+            Stopped::Quit => Ending::Closed,
+            Stopped::Reset => {
+                self.look_at_cpus();
+                if self.qemu.has_triple_faulted() {
+                    Ending::TripleFault
+                } else {
+                    Ending::Reset
+                }
+            }
+        }
+    }
+
+    fn look_at_cpus(&mut self) {
+        let Ok(registers) = self.qemu.qmp.registers() else {
+            return;
+        };
+        let symbols = self.console.symbols();
+        let places = qmp::cpus(&registers).into_iter().map(|cpu| {
+            let halted = if cpu.halted { " (waiting for an interrupt)" } else { "" };
+            let name = symbols
+                .describe(cpu.rip)
+                .map_or_else(String::new, |name| format!(" {name}"));
+            format!("CPU {} at {:#018x}{name}{halted}", cpu.number, cpu.rip)
+        });
+        self.outcome.cpus = places.collect();
+    }
+
+    fn qemu_ended(&mut self) -> Result<Ending> {
+        let status = self.qemu.wait()?;
+        // What it sent last may have come after the last look.
+        let mut bytes = Vec::new();
+        drain(&mut self.qemu.console, &mut bytes)?;
+        self.text.extend(bytes.drain(..));
+        drain(&mut self.qemu.events, &mut bytes)?;
+        self.decoder.push(&bytes, |report| self.reports.push_back(report));
+        Ok(match status.code() {
+            Some(0) => Ending::PoweredOff,
+            code => code.and_then(ExitCode::from_qemu_status).map_or_else(
+                || Ending::QemuFailed(format!("{status}\n{}", self.qemu.complaints())),
+                Ending::Exited,
+            ),
+        })
+    }
+}
+
+/// What [`Run::wait`] found, where that cannot be learnt by trying.
+struct Ready {
+    qmp: bool,
+    key: bool,
+}
+
+/// Reads all that is there without waiting; `false` at the end of the stream.
+fn drain(stream: &mut impl Read, bytes: &mut Vec<u8>) -> Result<bool> {
+    match stream.read_to_end(bytes) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(false),
+        Err(error) => Err(error).context("cannot read from QEMU"),
+    }
+}
