@@ -89,9 +89,9 @@ fn threads_free_each_others_objects_while_others_shrink_and_err() {
             }
             rounds
         });
-        first.join().unwrap();
-        second.join().unwrap();
+        let ends = [first.join(), second.join()];
         done.store(true, Ordering::Relaxed);
+        ends.into_iter().for_each(Result::unwrap);
         assert!(disturber.join().unwrap() > 0);
     });
     assert_empties(heap);
