@@ -71,7 +71,7 @@ impl Ovmf {
         }
         Self::search(PLACES).context(
             "UEFI needs the firmware OVMF, and it is in none of the usual places.\n\
-             Install it (Debian, Ubuntu: the package `ovmf`; Fedora, Arch: `edk2-ovmf`; openSUSE: `qemu-ovmf-x86_64`),\n\
+             Run `make setup`, or install it yourself (Debian, Ubuntu: the package `ovmf`; Fedora, Arch: `edk2-ovmf`; openSUSE: `qemu-ovmf-x86_64`),\n\
              or set OVMF_CODE and OVMF_VARS to its two files",
         )
     }

@@ -18,13 +18,13 @@
 pub mod console;
 pub mod events;
 pub mod firmware;
-
+pub mod harness;
 pub mod image;
 pub mod machine;
 pub mod qemu;
 pub mod qmp;
-
+pub mod report;
 pub mod run;
-
+pub mod suite;
 pub mod symbols;
 pub mod terminal;

@@ -1,14 +1,16 @@
 //! The command line of the host program.
 
 use anyhow::{Context, Result, ensure};
+use boot::harness::{self, Interrupted, Plan};
 use boot::machine::{Firmware, Machine};
 use boot::qemu::{self, Setup};
+use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
 use boot::terminal::Keys;
-use boot::{events::Report, image};
+use boot::{events, image, suite};
 use clap::{Args, Parser, Subcommand};
 use protocol::input;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +29,10 @@ enum Command {
     Image(ImageArguments),
     /// Run a kernel in QEMU, with its console on this terminal
     Run(RunArguments),
+    /// Run what cargo built for the kernel's target: a test kernel as tests, another one as `run` does
+    Runner(RunnerArguments),
+    /// Run everything that `make test` runs
+    Suite,
 }
 
 #[derive(Args)]
@@ -58,8 +64,44 @@ struct RunArguments {
     #[arg(long)]
     gdb: bool,
     /// End a run whose kernel does not end it after so many seconds [default: 120 with --cmd, else none]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: Option<u64>,
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+}
+
+/// Cargo's runner: the arguments of a test program as far as a booted one has a use for them.
+#[derive(Args)]
+struct RunnerArguments {
+    /// The ELF file that cargo built
+    elf: PathBuf,
+    #[command(flatten)]
+    machine: Machine,
+    /// Run only tests whose name contains one of these; for a kernel that is no test, its shell commands
+    filters: Vec<String>,
+    /// Take filters and skips for whole names
+    #[arg(long)]
+    exact: bool,
+    /// Leave out tests whose name contains this
+    #[arg(long, value_name = "FILTER")]
+    skip: Vec<String>,
+    /// List the tests instead
+    #[arg(long)]
+    list: bool,
+    /// Show what tests print while they run
+    #[arg(long, alias = "no-capture")]
+    nocapture: bool,
+    /// Accepted and without effect: a machine runs its tests one after another
+    #[arg(long, value_name = "N")]
+    test_threads: Option<u32>,
+    /// The longest that a test, or a kernel's commands, may take
+    #[arg(long, env = "BIFOLIO_TIMEOUT", value_name = "SECONDS", value_parser = seconds, default_value = "120")]
+    timeout: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number of seconds, at least 1".into()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -68,11 +110,30 @@ fn main() -> ExitCode {
             image::make(&arguments.elf, arguments.firmware, &arguments.out).map(|()| ExitCode::SUCCESS)
         }
         Command::Run(arguments) => run(&arguments),
+        Command::Runner(arguments) => runner(arguments),
+        Command::Suite => suite::run().map(|count| {
+            if count.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }),
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
+    result.unwrap_or_else(|error| match error.downcast_ref::<Interrupted>() {
+        Some(interrupted) => {
+            eprintln!("\n{interrupted}");
+            signalled(interrupted.0)
+        }
+        None => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     })
+}
+
+/// The exit status of a program that a signal ended, as shells have it.
+fn signalled(signal: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))
 }
 
 /// Shows a run on the terminal as it happens.
@@ -83,7 +144,7 @@ impl Watcher for OnTerminal {
         &mut self.0
     }
 
-    fn report(&mut self, _: &Report) {}
+    fn report(&mut self, _: &events::Report) {}
 }
 
 fn run(arguments: &RunArguments) -> Result<ExitCode> {
@@ -104,10 +165,7 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
         window: arguments.window,
         gdb: arguments.gdb,
     };
-    let quiet = arguments
-        .timeout
-        .or((!is_interactive).then_some(120))
-        .map(Duration::from_secs);
+    let quiet = arguments.timeout.or((!is_interactive).then_some(harness::TIME_LIMIT));
     // A machine that waits for gdb takes as long as its user does.
     let limits = if arguments.gdb {
         Limits {
@@ -131,6 +189,57 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let outcome = run::run(&setup, limits, keys.as_ref(), &mut OnTerminal(io::stdout()));
     drop(keys);
     Ok(conclude(&outcome?))
+}
+
+fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
+    // Cargo keeps test programs, and nothing else that it runs, in this directory.
+    let is_test = arguments
+        .elf
+        .parent()
+        .is_some_and(|directory| directory.ends_with("deps"));
+    if !is_test {
+        return run(&RunArguments {
+            kernel: Some(arguments.elf),
+            machine: arguments.machine,
+            cmd: (!arguments.filters.is_empty()).then(|| arguments.filters.join(" ")),
+            window: false,
+            gdb: false,
+            timeout: None,
+        });
+    }
+    let plan = Plan {
+        kernel: &arguments.elf,
+        machine: arguments.machine,
+        selection: selection(&arguments.filters, &arguments.skip, arguments.exact),
+        time_limit: arguments.timeout,
+    };
+    if arguments.list {
+        let names = harness::list(&plan)?;
+        names.iter().for_each(|name| println!("{name}: test"));
+        println!("\n{} tests, 0 benchmarks", names.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("     Booting {} ({})", arguments.elf.display(), arguments.machine);
+    let stdout = io::stdout();
+    let in_colours = stdout.is_terminal();
+    let mut report = Report::new(stdout, in_colours, arguments.nocapture);
+    let tests = harness::run(&plan, &mut report)?;
+    report.conclude(&tests);
+    // The status that Rust's own test programs fail with.
+    Ok(if tests.failed() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(101)
+    })
+}
+
+/// What `cargo test`'s arguments select, in the protocol's words.
+fn selection(filters: &[String], skips: &[String], exact: bool) -> String {
+    let (take, leave_out) = if exact { ('=', '!') } else { ('~', '-') };
+    let taken = filters.iter().map(|filter| format!("{take}{filter}\n"));
+    taken
+        .chain(skips.iter().map(|skip| format!("{leave_out}{skip}\n")))
+        .collect()
 }
 
 /// The kernel that was built beside this program, in the same profile.
@@ -158,7 +267,7 @@ fn conclude(outcome: &Outcome) -> ExitCode {
     }
     if let Ending::Interrupted(signal) = outcome.ending {
         eprintln!("\n{}", outcome.ending);
-        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(1));
+        return signalled(signal);
     }
     eprintln!("\nerror: {}", outcome.explain());
     if outcome.stage == Stage::Firmware {

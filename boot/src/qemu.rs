@@ -8,7 +8,7 @@
 
 use crate::firmware::Ovmf;
 use crate::image;
-use crate::machine::{Firmware, Machine};
+use crate::machine::{Firmware, Machine, Memory};
 use crate::qmp::Qmp;
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
@@ -172,8 +172,9 @@ fn not_started(program: &OsStr, error: io::Error) -> anyhow::Error {
     match error.kind() {
         ErrorKind::NotFound => anyhow::anyhow!(
             "{name} is not on this machine.\n\
-             Install QEMU (Debian, Ubuntu: the package `qemu-system-x86`; Fedora: `qemu-system-x86-core`; Arch: \
-             `qemu-system-x86`),\nor set QEMU to the program"
+             Run `make setup`, or install QEMU yourself (Debian, Ubuntu: the package `qemu-system-x86`; Fedora: `qemu-system-x86-core`; Arch: \
+             `qemu-system-x86`),\n\
+             or set QEMU to the program"
         ),
         _ => anyhow::Error::new(error).context(format!("cannot start {name}")),
     }
@@ -209,7 +210,7 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     );
     add("-m", format!("{}M", memory.bytes() >> 20));
     add("-smp", processors.to_string());
-    add("-cpu", "max,phys-bits=46".into());
+    add("-cpu", format!("max,phys-bits={}", address_bits(memory)));
     add("-icount", format!("shift={CLOCK_SHIFT}"));
     add("-vga", "std".into());
     if !setup.window {
@@ -250,6 +251,14 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     }
     arguments.extend(["-nodefaults", "-no-user-config"].map(Into::into));
     arguments
+}
+
+/// How many bits the machine's physical addresses have. UEFI firmware maps all that they can name, page by page, before
+/// it does anything else: with 46 bits that takes it minutes, so there are no more than the memory needs.
+fn address_bits(memory: Memory) -> u32 {
+    // With 40 bits, memory ends below the 12 GiB at the top of the first TiB that AMD reserves; beyond, it is moved up
+    // by a TiB.
+    if memory.bytes() <= 1000 << 30 { 40 } else { 43 }
 }
 
 /// The command that attaches gdb to a machine that was started with `--gdb`.

@@ -9,43 +9,64 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// What is known about the addresses in a kernel.
-pub struct Symbols(Option<Loader>);
+pub struct Symbols {
+    loader: Option<Loader>,
+    /// The workspace, with a slash at its end.
+    root: Option<String>,
+}
 
 impl Symbols {
     /// The symbols of `kernel`. A file without any, or one that cannot be read, knows nothing of any address: a missing
     /// name must not keep a kernel from running.
     #[must_use]
     pub fn of(kernel: &Path) -> Symbols {
-        Symbols(Loader::new(kernel).ok())
+        Symbols {
+            loader: Loader::new(kernel).ok(),
+            root: workspace(),
+        }
     }
 
-    /// Function, file and line of the instruction at `address`; functions that were inlined there come first, the one
-    /// that really was called last. `None` if nothing is known.
+    /// Function, file and line of the instruction at `address`; a line more for each function that it was inlined into,
+    /// the one that really was called last. `None` if nothing is known.
     #[must_use]
     pub fn describe(&self, address: u64) -> Option<String> {
-        let loader = self.0.as_ref()?;
-        let mut text = String::new();
+        let loader = self.loader.as_ref()?;
         let mut frames = loader.find_frames(address).ok()?;
+        let mut lines = Vec::new();
         while let Ok(Some(frame)) = frames.next() {
-            let separator = if text.is_empty() { "" } else { ", inlined into " };
-            let _ = match frame.function.as_ref().map(|function| function.demangle()) {
-                Some(Ok(name)) => write!(text, "{separator}{}", without_hash(&name)),
-                _ => write!(text, "{separator}?"),
-            };
-            if let Some((file, line)) = frame.location.and_then(|location| location.file.zip(location.line)) {
-                let _ = write!(text, " at {}:{line}", shortened(file));
+            let name = frame.function.as_ref().and_then(|function| function.demangle().ok());
+            let mut line = name.map_or_else(|| "?".to_owned(), |name| without_hash(&name).to_owned());
+            if let Some((file, number)) = frame.location.and_then(|location| location.file.zip(location.line)) {
+                line += &format!(" at {}:{number}", self.shortened(file));
             }
+            lines.push(line);
         }
-        if text.is_empty() {
-            text = without_hash(&addr2line::demangle_auto(loader.find_symbol(address)?.into(), None)).to_owned();
+        if lines.is_empty() {
+            lines.push(without_hash(&addr2line::demangle_auto(loader.find_symbol(address)?.into(), None)).to_owned());
         }
-        Some(text)
+        Some(lines.join("\n       inlined into "))
     }
 
     /// The same for a line of a backtrace.
     #[must_use]
     pub fn describe_frame(&self, line: backtrace::Line) -> Option<String> {
         self.describe(line.instruction())
+    }
+
+    /// A path from the workspace, a crate's directory or the library's: what comes before is the same everywhere.
+    fn shortened<'f>(&self, file: &'f str) -> &'f str {
+        if let Some(inside) = self.root.as_deref().and_then(|root| file.strip_prefix(root)) {
+            return inside;
+        }
+        if let Some((_, inside)) = file.split_once("/rustlib/src/rust/") {
+            return inside;
+        }
+        for root in ["/registry/src/", "/rustc/"] {
+            if let Some((_, inside)) = file.split_once(root) {
+                return inside.split_once('/').map_or(inside, |(_, path)| path);
+            }
+        }
+        file
     }
 }
 
@@ -57,20 +78,14 @@ fn without_hash(name: &str) -> &str {
     }
 }
 
-/// A path from the working directory, a crate's directory or the library's: what comes before is the same everywhere.
-fn shortened(file: &str) -> &str {
-    let here = std::env::current_dir()
-        .ok()
-        .and_then(|here| Some(format!("{}/", here.to_str()?)));
-    if let Some(inside) = here.as_deref().and_then(|here| file.strip_prefix(here)) {
-        return inside;
-    }
-    for root in ["/registry/src/", "/rustc/"] {
-        if let Some((_, inside)) = file.split_once(root) {
-            return inside.split_once('/').map_or(inside, |(_, path)| path);
-        }
-    }
-    file
+/// The workspace that this runs in: cargo runs tests in the directories of their packages, and names files from its own.
+fn workspace() -> Option<String> {
+    let here = std::env::current_dir().ok()?;
+    let root = here
+        .ancestors()
+        .filter(|directory| directory.join("Cargo.lock").is_file())
+        .last()?;
+    Some(format!("{}/", root.to_str()?))
 }
 
 #[cfg(test)]
@@ -120,6 +135,30 @@ mod tests {
             shortened("/rustc/abcdef/library/core/src/panicking.rs"),
             "library/core/src/panicking.rs"
         );
-        assert_eq!(shortened("kernel/src/main.rs"), "kernel/src/main.rs");
+        let symbols = Symbols {
+            loader: None,
+            root: Some("/home/x/bifolio/".into()),
+        };
+        for (file, expected) in [
+            (
+                "/home/x/bifolio/tests/framework/src/lib.rs",
+                "tests/framework/src/lib.rs",
+            ),
+            (
+                "/home/x/.cargo/registry/src/index-1/log-0.4/src/lib.rs",
+                "log-0.4/src/lib.rs",
+            ),
+            (
+                "/rustc/abcdef/library/core/src/panicking.rs",
+                "library/core/src/panicking.rs",
+            ),
+            (
+                "/usr/lib/rustlib/src/rust/library/core/src/fmt/mod.rs",
+                "library/core/src/fmt/mod.rs",
+            ),
+            ("kernel/src/main.rs", "kernel/src/main.rs"),
+        ] {
+            assert_eq!(symbols.shortened(file), expected);
+        }
     }
 }
