@@ -10,7 +10,7 @@
 //! | [`cpu`] | segments, exceptions, interrupts |
 //! | [`memory`] | the memory map, page frames, paging, the heap |
 //! | [`shell`] | commands for a person or for `CMD=` |
-//! | [`panic`], [`backtrace`] | the end, explained |
+//! | [`mod@panic`], [`backtrace`] | the end, explained |
 #![no_std]
 
 extern crate alloc;

@@ -26,10 +26,7 @@ struct Recovery {
 /// # Safety
 /// An exception abandons `f` where it stands: nothing that lives in it is dropped. `f` must own nothing that has to be
 /// given back, and hold no lock that anyone else wants.
-///
-/// # Errors
-/// The registers at the exception.
-pub unsafe fn catch<F: FnOnce()>(f: F) -> Result<(), Trap> {
+pub unsafe fn catch<F: FnOnce()>(f: F) -> Option<Trap> {
     extern "C" fn call<F: FnOnce()>(f: *mut Option<F>) {
         // SAFETY: `catch` passes a pointer to its own variable, which outlives the call.
         if let Some(f) = unsafe { (*f).take() } {
@@ -48,12 +45,8 @@ pub unsafe fn catch<F: FnOnce()>(f: F) -> Result<(), Trap> {
     // registers that a function must keep, so that returning a second time finds this frame as it was.
     let raised = unsafe { enter(call::<F> as *const (), (&raw mut f).cast(), target) };
     INNERMOST.store(outer, Ordering::Relaxed);
-    if raised {
-        // SAFETY: `redirect`, and it alone, makes `enter` return true, after it has written the trap.
-        Err(unsafe { recovery.caught.assume_init_read() })
-    } else {
-        Ok(())
-    }
+    // SAFETY: `redirect`, and it alone, makes `enter` return true, after it has written the trap.
+    raised.then(|| unsafe { recovery.caught.assume_init_read() })
 }
 
 /// Makes the exception return to the innermost [`catch`]; false if there is none.

@@ -58,7 +58,7 @@ pub static COMMANDS: &[Command] = &[
         name: "memmap",
         usage: "memmap",
         help: "the machine's memory map, sanitised",
-        run: |_, arguments| show(arguments, |out| map::write(out)),
+        run: |_, arguments| show(arguments, map::write),
     },
     Command {
         name: "alloc",

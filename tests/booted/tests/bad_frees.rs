@@ -163,7 +163,7 @@ fn the_x86_64_crates_face_survives_bad_frees() {
 
 #[test_case]
 fn bad_frees_on_the_heap_are_named_and_change_nothing() {
-    // SAFETY (of every free here): those that are not wrong free an object that nobody uses; the others are refused.
+    // SAFETY: of these frees, those that are not wrong free an object that nobody uses; the others are refused.
     let free = |object: NonNull<u8>, layout| unsafe { HEAP.free(object, layout) };
     let layout = Layout::new::<[u64; 12]>();
     let objects: Vec<NonNull<u8>> = (0..3).map(|_| HEAP.allocate(layout).unwrap()).collect();

@@ -159,11 +159,8 @@ fn blocks_hold_what_is_written_to_them() {
     }
     for frame in blocks.iter().copied().flat_map(frames_of) {
         // SAFETY: as above.
-        assert_eq!(
-            unsafe { first_word(frame).read_volatile() },
-            !frame.number(),
-            "frame {frame}"
-        );
+        let word = unsafe { first_word(frame).read_volatile() };
+        assert_eq!(word, !frame.number(), "frame {frame}");
     }
     blocks
         .drain(..)

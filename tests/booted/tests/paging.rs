@@ -95,7 +95,7 @@ fn read(address: VirtAddr) -> u64 {
 #[track_caller]
 fn assert_unreachable(address: VirtAddr) {
     // SAFETY: the closure owns nothing.
-    let trap = unsafe { catch(|| _ = read(address)) }.expect_err("the page is still reachable");
+    let trap = unsafe { catch(|| _ = read(address)) }.expect("the page is still reachable");
     assert_eq!((trap.vector, Cr2::read_raw()), (PAGE_FAULT, address.as_u64()));
 }
 
