@@ -137,8 +137,8 @@ impl fmt::Display for Memory {
         let mib = self.0 / MIB;
         match mib {
             0 => f.write_str("0M"),
-            _ if mib % (1 << 20) == 0 => write!(f, "{}T", mib >> 20),
-            _ if mib % (1 << 10) == 0 => write!(f, "{}G", mib >> 10),
+            _ if mib.is_multiple_of(1 << 20) => write!(f, "{}T", mib >> 20),
+            _ if mib.is_multiple_of(1 << 10) => write!(f, "{}G", mib >> 10),
             _ => write!(f, "{mib}M"),
         }
     }
