@@ -3,6 +3,7 @@
 //! The first thing that the kernel sets up, so that whatever goes wrong later can be said. Everything printed goes
 //! through one lock, taken with interrupts masked, so that lines do not mix and no interrupt can find it held.
 
+use crate::screen;
 use core::fmt::{self, Write};
 use log::{LevelFilter, Metadata, Record};
 use spin::Mutex;
@@ -47,6 +48,7 @@ pub fn write(text: fmt::Arguments<'_>) {
     interrupts::without_interrupts(|| {
         // A UART has no errors to report, so neither has the formatting.
         let _ = CONSOLE.lock().write_fmt(text);
+        screen::write(text);
     });
 }
 
@@ -137,6 +139,7 @@ impl embedded_io::ErrorType for Console {
 impl embedded_io::Write for Console {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
         write_bytes(bytes);
+        interrupts::without_interrupts(|| screen::write_bytes(bytes));
         Ok(bytes.len())
     }
 

@@ -6,6 +6,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`console`] | COM1: printing, the log, reading a byte |
+//! | [`screen`] | the console on the machine's display, if somebody watches it |
 //! | [`host`] | the host program: inputs, events, the end of the machine |
 //! | [`cpu`] | segments, exceptions, interrupts |
 //! | [`memory`] | the memory map, page frames, paging, the heap |
@@ -21,6 +22,7 @@ pub mod cpu;
 pub mod host;
 pub mod memory;
 pub mod panic;
+pub mod screen;
 pub mod shell;
 
 use bootloader_api::BootloaderConfig;

@@ -7,7 +7,7 @@
 
 use bootloader_api::{BootInfo, entry_point};
 use kernel::host::{self, Stopwatch};
-use kernel::{console, cpu, memory, shell};
+use kernel::{console, cpu, memory, screen, shell};
 use protocol::Event;
 
 entry_point!(main, config = &kernel::BOOTLOADER_CONFIG);
@@ -15,9 +15,10 @@ entry_point!(main, config = &kernel::BOOTLOADER_CONFIG);
 fn main(boot_info: &'static mut BootInfo) -> ! {
     let boot = Stopwatch::start();
 
-    // A voice: text to people on COM1, events to the host program on COM2.
+    // A voice: text to people on COM1 and perhaps a display, events to the host program on COM2.
     console::init();
     host::init();
+    screen::init(boot_info.framebuffer.take());
     log::info!("bifolio {}", env!("CARGO_PKG_VERSION"));
 
     // Exceptions: from here on a mistake is a report and not a reset.

@@ -3,7 +3,7 @@
 //! Nothing here allocates, waits for a lock or trusts the stack.
 
 use crate::backtrace::Backtrace;
-use crate::{console, host, println};
+use crate::{console, host, println, screen};
 use core::fmt;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +38,7 @@ pub(crate) unsafe fn seize() {
     unsafe {
         console::seize();
         host::seize();
+        screen::seize();
     }
 }
 
