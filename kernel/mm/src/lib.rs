@@ -36,13 +36,19 @@
 //! # Use
 //!
 //! ```
-//! use bifolio::allocator::{Cpu, PageAllocator, Plan};
+//! use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 //! use bifolio::error::FreeError;
 //! use bifolio::frame::{Gfp, Order};
 //! use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 //!
+//! static ARENAS: [Arena; 1] = [Arena::new()]; // one for each CPU
+//!
 //! struct Machine;
 //! impl Cpu for Machine {
+//!     fn current() -> usize {
+//!         0 // a kernel reads its per-CPU data
+//!     }
+//!     fn synchronize() {} // with more than one CPU: an interrupt to all others
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // a kernel masks interrupts here: `x86_64::instructions::interrupts::without_interrupts`
 //!     }
@@ -53,7 +59,7 @@
 //! let plan = Plan::new(MemoryMap::sanitise(&mut firmware)?)?;
 //! // A kernel makes this slice from the frames `plan.metadata()`, mapped somewhere.
 //! let mut metadata = vec![0; plan.metadata_words()];
-//! let frames = PageAllocator::<Machine>::new(&plan, &mut metadata)?;
+//! let frames = PageAllocator::<Machine>::new(&plan, &mut metadata, &ARENAS)?;
 //!
 //! let order = Order::new(3).ok_or("no such order")?;
 //! let pfn = frames.allocate(order, Gfp::KERNEL)?;

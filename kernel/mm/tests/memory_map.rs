@@ -79,7 +79,7 @@ fn no_usable_memory_below_16_mib_leaves_an_empty_zone() {
     let mut regions = [region(16 * MIB, 64 * MIB, Usable)];
     let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     let mut metadata = vec![0; plan.metadata_words()];
-    let frames = bifolio::allocator::PageAllocator::<Host>::new(&plan, &mut metadata).unwrap();
+    let frames = bifolio::allocator::PageAllocator::<Host>::new(&plan, &mut metadata, &[]).unwrap();
     assert_eq!(frames.zone(ZoneKind::Dma).managed, 0);
     assert_eq!(frames.zone(ZoneKind::Dma).present, 0);
     assert_eq!(
@@ -91,6 +91,12 @@ fn no_usable_memory_below_16_mib_leaves_an_empty_zone() {
 
 struct Host;
 impl bifolio::allocator::Cpu for Host {
+    fn current() -> usize {
+        0
+    }
+
+    fn synchronize() {}
+
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }

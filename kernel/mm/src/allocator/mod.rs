@@ -3,21 +3,39 @@
 //! A request names the highest zone that it may use and falls back downward. Each zone keeps frames back: from
 //! requests that could use a higher zone, and below its watermarks from those that are not pressing. The fast path asks
 //! every zone for memory above `low`; only when none has any, the slow path goes down to what the flags allow.
+//!
+//! Single frames do not come this far as a rule: each CPU has an [`Arena`] of them.
 
+mod arena;
 mod plan;
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+pub use arena::Arena;
+use arena::{Freed, Run};
 pub use plan::{Plan, SetupError};
 use spin::Mutex;
 
 use crate::error::{AddError, FreeError, Violation};
 use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use crate::zone::{Block, Watermarks, Zone, ZoneStats, min_free_kib, protection};
+use crate::buddy::WORD_ORDER;
+use crate::zone::{Block, Singles, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
 /// What the allocator must be able to ask of the processor that it runs on.
 pub trait Cpu {
+    /// The number of the CPU that this runs on: its place in the arenas. Beyond them, it has none.
+    ///
+    /// Called with interrupts masked, so that the code is still on that CPU when it uses the number.
+    fn current() -> usize;
+
+    /// Makes every other CPU that runs this program pass a full memory barrier before this returns.
+    ///
+    /// An interrupt to all others does that, and on Linux the system call `membarrier`. With one CPU there is nothing to
+    /// do. Called without any lock held, and hardly ever: when memory is short.
+    fn synchronize();
+
     /// Runs `critical` with interrupts masked, and restores their state behind it.
     ///
     /// A lock that an interrupt handler may take is only taken inside, or the handler would wait for the code that it
@@ -58,12 +76,17 @@ impl fmt::Display for AllocError {
 
 impl core::error::Error for AllocError {}
 
-/// The page-frame allocator: Linux-style zones over the physical memory of a machine.
+/// The page-frame allocator: Linux-style zones over the physical memory of a machine, and an arena for each CPU.
 ///
 /// It never touches the memory that it manages. All its state is in the metadata that [`Plan`] laid out, so a stray
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
 pub struct PageAllocator<'m, C> {
     zones: [Mutex<Zone<'m>>; ZoneKind::COUNT],
+    states: [States<'m>; ZoneKind::COUNT],
+    arenas: &'m [Arena],
+    /// Held by who empties other CPUs' arenas.
+    draining: Mutex<()>,
+    late: AtomicU64,
     metadata: PfnRange,
     cpu: PhantomData<fn() -> C>,
 }
@@ -71,19 +94,24 @@ pub struct PageAllocator<'m, C> {
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Sets the allocator up over the plan's metadata, mapped, whatever it holds. Every usable frame is free then.
     ///
+    /// Each CPU whose number is below that of `arenas` has one of its own; they must be fresh.
+    ///
     /// # Errors
     /// [`SetupError`] if `metadata` has another size than planned.
-    pub fn new(plan: &Plan<'_>, metadata: &'m mut [u64]) -> Result<Self, SetupError> {
+    pub fn new(plan: &Plan<'_>, metadata: &'m mut [u64], arenas: &'m [Arena]) -> Result<Self, SetupError> {
         let mut zones = plan.zones(metadata)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
-                zone.add(range)
-                    .expect("the plan's usable ranges are disjoint and lie in its spans");
+                zone.add(range).expect("the plan's usable ranges are disjoint and lie in its spans");
             }
         }
         balance(&mut zones.each_mut());
         Ok(Self {
+            states: zones.each_ref().map(Zone::states),
             zones: zones.map(Mutex::new),
+            arenas,
+            draining: Mutex::new(()),
+            late: AtomicU64::new(0),
             metadata: plan.metadata(),
             cpu: PhantomData,
         })
@@ -94,21 +122,146 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         C::without_interrupts(|| critical(&mut self.zones[kind.index()].lock()))
     }
 
+    /// Runs `inside` in this CPU's arena; `None` if it has none, or may not enter it now.
+    #[inline]
+    fn in_arena<R>(&self, inside: impl FnOnce(&Arena) -> R) -> Option<R> {
+        C::without_interrupts(|| self.arenas.get(C::current())?.enter(inside))
+    }
+
     /// Allocates a block of `order`: its first frame, aligned to the block's size. What the frames hold is unknown.
     ///
     /// # Errors
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
+    #[inline]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        if order == Order::ZERO
+            && gfp.highest_zone() == Some(ZoneKind::Normal)
+            && let Some(mobility) = gfp.mobility()
+        {
+            if let Some(Some(pfn)) = self.in_arena(|arena| arena.run(mobility).allocate()) {
+                return Ok(pfn);
+            }
+            if let Some(pfn) = self.allocate_refilling(mobility) {
+                return Ok(pfn);
+            }
+        }
+        self.allocate_from_zones(order, gfp)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_refilling(&self, mobility: Mobility) -> Option<Pfn> {
+        self.in_arena(|arena| self.refill(arena.run(mobility), mobility))?
+    }
+
+    /// Gets a run new frames, as long as a zone is left with more than its `low` mark, and hands out the first.
+    fn refill(&self, run: &Run, mobility: Mobility) -> Option<Pfn> {
+        let mut old = run.loan();
+        for kind in ZoneKind::ALL.into_iter().rev() {
+            let mut zone = self.zones[kind.index()].lock();
+            if let Some(loan) = old.take_if(|loan| ZoneKind::of(loan.base) == kind) {
+                let more = zone.lend_more(loan.base);
+                if more != 0 {
+                    self.found_late(run.take_more(more));
+                    return run.allocate();
+                }
+                zone.end_loan(loan);
+                run.take(None);
+            }
+            let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
+            if Watermarks::admit(zone.free_frames(), WORD, low, reserve)
+                && let Some(loan) = zone.lend(mobility)
+            {
+                drop(zone);
+                self.end_loan(old);
+                run.take(Some(loan));
+                return run.allocate();
+            }
+        }
+        None
+    }
+
+    fn end_loan(&self, loan: Option<Singles>) {
+        if let Some(loan) = loan {
+            self.zones[ZoneKind::of(loan.base).index()].lock().end_loan(loan);
+        }
+    }
+
+    /// Returns the frames that an arena has collected.
+    #[cold]
+    #[inline(never)]
+    fn return_collected(&self, arena: &Arena) {
+        let mut returns = arena.take_returns().peekable();
+        while let Some(kind) = returns.peek().map(|word| ZoneKind::of(word.base)) {
+            let mut zone = self.zones[kind.index()].lock();
+            while let Some(word) = returns.next_if(|word| ZoneKind::of(word.base) == kind) {
+                self.found_late(zone.free_singles(word));
+            }
+        }
+    }
+
+    /// Takes note of frames that were freed twice, which was seen only now.
+    fn found_late(&self, frames: u64) {
+        if frames != 0 {
+            self.late.fetch_add(frames.count_ones().into(), Relaxed);
+        }
+    }
+
+    /// Gives everything that an arena holds back to the zones.
+    fn empty(&self, arena: &Arena) {
+        self.return_collected(arena);
+        for run in arena.runs() {
+            self.end_loan(run.loan());
+            run.take(None);
+        }
+    }
+
+    /// Gives the frames in all arenas back to the zones: what the calling CPU's arena holds, and, as far as nobody else
+    /// is at it, what the others' hold.
+    pub fn drain(&self) {
+        let own = C::without_interrupts(|| {
+            let own = C::current();
+            if let Some(arena) = self.arenas.get(own) {
+                arena.enter(|arena| self.empty(arena));
+            }
+            own
+        });
+        // Waiting here could be waiting for somebody who waits for this CPU to pass a barrier.
+        if let Some(_alone) = self.draining.try_lock() {
+            for (_, arena) in self.arenas.iter().enumerate().filter(|(cpu, _)| *cpu != own) {
+                arena.seize::<C, _>(|arena| C::without_interrupts(|| self.empty(arena)));
+            }
+        }
+    }
+
+    /// How many free frames the arenas hold, or have coming to them: those that are free and that no zone counts.
+    ///
+    /// A snapshot: other CPUs go on meanwhile.
+    pub fn cached(&self) -> u64 {
+        let waiting = ZoneKind::ALL.map(|kind| self.with(kind, |zone| zone.waiting()));
+        self.arenas.iter().map(Arena::frames).chain(waiting).sum()
+    }
+
+    /// How many double frees were noticed only when the frame came back to its zone: the two frees were on two CPUs, or
+    /// both before the first came back. The second free did nothing.
+    pub fn late_double_frees(&self) -> u64 {
+        self.late.load(Relaxed)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_from_zones(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         let (Some(highest), Some(mobility)) = (gfp.highest_zone(), gfp.mobility()) else {
             return Err(AllocError::ContradictoryFlags(gfp));
         };
-        let request = Request {
-            order,
-            mobility,
-            highest,
-        };
+        let request = Request { order, mobility, highest };
         self.allocate_above(request, |zone| zone.watermarks.low)
             .or_else(|| self.allocate_slowly(request, gfp))
+            .or_else(|| {
+                // What is in an arena must not be missing where it is needed.
+                self.drain();
+                self.allocate_slowly(request, gfp)
+            })
             .ok_or(AllocError::OutOfMemory { order, gfp })
     }
 
@@ -154,8 +307,34 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`FreeError`] if no such block was allocated: a double free, a wrong order, a frame inside a block, a reserved
     /// frame, a frame that is not managed. The allocator is unchanged.
+    #[inline]
     pub fn free(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order))
+        if order == Order::ZERO
+            && let Some(Some(result)) = self.in_arena(|arena| arena.free_into_run(pfn))
+        {
+            return result;
+        }
+        self.free_elsewhere(pfn, order)
+    }
+
+    /// Frees a block that is in no run of this CPU's.
+    #[inline(never)]
+    fn free_elsewhere(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let kind = ZoneKind::of(pfn);
+        // Read without the lock, a yes is to be believed and a no is not.
+        if order == Order::ZERO && self.states[kind.index()].is_single(pfn) {
+            let collect = |arena: &Arena| {
+                let freed = arena.collect(pfn)?;
+                if let Freed::Full = freed {
+                    self.return_collected(arena);
+                }
+                Ok(())
+            };
+            if let Some(result) = self.in_arena(collect) {
+                return result;
+            }
+        }
+        self.with(kind, |zone| zone.free(pfn, order))
     }
 
     /// The order of the allocated block that starts at `pfn`.
@@ -163,7 +342,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free`] would say.
     pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
-        self.with(ZoneKind::of(pfn), |zone| zone.order_of(pfn))
+        self.with(ZoneKind::of(pfn), |zone| zone.states().order_of(pfn))
     }
 
     /// Gives the allocator frames that the map had and that were not usable yet, such as those of ACPI tables that
@@ -218,6 +397,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             .try_for_each(|kind| self.with(kind, |zone| zone.validate()))
     }
 }
+
+/// What a refill asks for: a whole word.
+const WORD: Order = Order::new(WORD_ORDER as u8).expect("a word is a block");
 
 /// What a request asks for, as the zonelist sees it.
 #[derive(Clone, Copy)]

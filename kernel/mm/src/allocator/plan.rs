@@ -2,6 +2,7 @@
 
 use core::error::Error;
 use core::fmt;
+use core::sync::atomic::AtomicU64;
 
 use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
@@ -70,7 +71,7 @@ impl<'a> Plan<'a> {
                 return Err(SetupError::TooManyPageblocks(kind));
             }
         }
-        let words: usize = extents.iter().map(Zone::words_for).sum();
+        let words: usize = extents.iter().map(|extent| Zone::shared_words(extent) + Zone::private_words(extent)).sum();
         let needed = (words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
         let usable = || map.ranges(RegionKind::Usable);
         let room = usable().filter(|range| range.frames() >= needed).last();
@@ -99,12 +100,15 @@ impl<'a> Plan<'a> {
         if planned != given {
             return Err(SetupError::WrongMetadataSize { planned, given });
         }
-        let mut rest = metadata;
+        let (shared, mut private) = metadata.split_at_mut(self.extents.iter().map(Zone::shared_words).sum());
+        let mut shared = as_atomic(shared);
         Ok(ZoneKind::ALL.map(|kind| {
-            let spans = spans(kind, self.map.ram());
-            let (zone, behind) = Zone::new(kind, self.extents[kind.index()], spans, core::mem::take(&mut rest));
-            rest = behind;
-            zone
+            let extent = self.extents[kind.index()];
+            let (own, rest) = core::mem::take(&mut private).split_at_mut(Zone::private_words(&extent));
+            private = rest;
+            let (states, rest) = shared.split_at(Zone::shared_words(&extent));
+            shared = rest;
+            Zone::new(kind, extent, spans(kind, self.map.ram()), own, states)
         }))
     }
 
@@ -128,3 +132,11 @@ const _: () = assert!(
     Order::MAX.get() == Order::PAGEBLOCK.get() + 1,
     "a block of order 10 is two pageblocks"
 );
+
+/// The words as atomics, which anybody may read.
+fn as_atomic(words: &mut [u64]) -> &[AtomicU64] {
+    // SAFETY: an `AtomicU64` has the layout of a `u64`, and its alignment on every target that has one of 64 bits, x86_64
+    // among them. The words are borrowed mutably for as long as the atomics live, so that nobody accesses them otherwise.
+    unsafe { core::slice::from_raw_parts(words.as_mut_ptr().cast(), words.len()) }
+}
+const _: () = assert!(align_of::<AtomicU64>() == align_of::<u64>());

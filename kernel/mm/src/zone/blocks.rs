@@ -1,6 +1,6 @@
 //! A zone as a sequence of blocks: what reports and checkers read.
 
-use super::pageblock::Unity;
+use super::states::Unity;
 use super::{Zone, is_lower_half};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
@@ -9,8 +9,10 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 pub enum BlockState {
     /// Free: as large as it can be, since its buddy is not free.
     Free,
-    /// Allocated, with this order.
+    /// Allocated, with this order. Frames that a CPU's arena holds for the next request count as allocated.
     Allocated,
+    /// Free, in a word of which a CPU's arena is to take the frames.
+    Cached,
     /// Reserved. Reserved frames have no blocks: they come in aligned pieces of their own.
     Reserved,
 }
@@ -36,9 +38,8 @@ impl Zone<'_> {
 
     fn blocks_of(&self, pageblock: usize) -> impl Iterator<Item = Block> + '_ {
         let summary = &self.summaries[pageblock];
-        let planes = &self.planes[pageblock];
-        let start = self.start_of(pageblock);
-        let whole = match summary.unity() {
+                let start = self.states.start_of(pageblock);
+        let whole = match self.states.unity(pageblock) {
             Unity::Split => None,
             Unity::Reserved => Some((Order::PAGEBLOCK, BlockState::Reserved)),
             Unity::Allocated => Some((Order::PAGEBLOCK, BlockState::Allocated)),
@@ -54,7 +55,7 @@ impl Zone<'_> {
                 // The lower half spoke for both.
                 Some((Order::MAX, _)) if !is_lower_half(pageblock) => return None,
                 Some(whole) => whole,
-                None => planes.block_at(offset)?,
+                None => self.states.block_at(pageblock, summary.loans(), offset)?,
             };
             let pfn = start.offset(offset.into());
             offset = (offset + order.frames() as u32).min(PAGEBLOCK_FRAMES as u32);

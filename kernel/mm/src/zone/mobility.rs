@@ -1,7 +1,7 @@
 //! What a request does when the pageblocks of its own mobility have nothing left (Linux: `__rmqueue_fallback`).
 
 use super::index::Bucket;
-use super::pageblock::Unity;
+use super::states::Unity;
 use super::{Zone, is_lower_half};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
@@ -56,7 +56,7 @@ impl Zone<'_> {
     /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it may be half of.
     fn retype(&mut self, pageblock: usize, mobility: Mobility) {
         let free_pair = self.summaries[pageblock].largest() == Some(Order::MAX);
-        debug_assert!(!free_pair || is_lower_half(pageblock) && self.summaries[pageblock].unity() == Unity::Free);
+        debug_assert!(!free_pair || is_lower_half(pageblock) && self.states.unity(pageblock) == Unity::Free);
         self.change(pageblock, |pageblock| pageblock.summary.set_mobility(mobility));
         if free_pair {
             self.change(pageblock | 1, |pageblock| pageblock.summary.set_mobility(mobility));

@@ -1,6 +1,6 @@
 //! A zone: the pageblocks of one class of memory, and which of them to allocate from.
 //!
-//! The truth is the pageblocks' bit planes. Everything else here follows from them: the summaries say what a pageblock
+//! The truth is the two bits of each frame. Everything else here follows from them: the summaries say what a pageblock
 //! holds, the index says which pageblock to look in. A request goes to the pageblock whose largest free block is the
 //! smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
 //!
@@ -13,6 +13,7 @@ mod levels;
 mod mobility;
 mod pageblock;
 mod span;
+mod states;
 mod validate;
 mod watermark;
 
@@ -20,10 +21,15 @@ pub use blocks::{Block, BlockState};
 pub(crate) use span::{Extent, Span, spans};
 pub use watermark::{Watermarks, min_free_kib, protection};
 
+use core::sync::atomic::AtomicU64;
+
+use crate::buddy::WORD_FRAMES;
 use crate::error::{AddError, FreeError};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 use index::{Bucket, Index};
-use pageblock::{Pageblock, Planes, Summary, Unity};
+use pageblock::{Pageblock, Summary};
+pub(crate) use states::States;
+use states::{Unity, place};
 
 /// How a zone stands, in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,37 +60,50 @@ pub struct ZoneStats {
 pub(crate) struct Zone<'m> {
     kind: ZoneKind,
     extent: Extent,
-    spans: &'m [Span],
+    states: States<'m>,
     summaries: &'m mut [Summary],
-    planes: &'m mut [Planes],
     index: Index<'m>,
     managed: u64,
     free: u64,
+    /// Frames that were freed into words on loan.
+    waiting: u64,
     pub watermarks: Watermarks,
     pub protection: [u64; ZoneKind::COUNT],
 }
 
+/// Single frames of one word that a zone lends or takes back together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Singles {
+    /// The word's first frame.
+    pub base: Pfn,
+    /// The frames, a bit each.
+    pub frames: u64,
+}
+
 impl<'m> Zone<'m> {
-    /// Words of metadata that a zone with this much memory needs.
-    pub fn words_for(extent: &Extent) -> usize {
-        let per_pageblock = size_of::<Planes>() + size_of::<Summary>();
-        (extent.pageblocks * per_pageblock + extent.spans * size_of::<Span>()) / size_of::<u64>()
-            + Index::words_for(extent.pageblocks)
+    /// Words of metadata that only the zone reads.
+    pub fn private_words(extent: &Extent) -> usize {
+        let bytes = extent.pageblocks * size_of::<Summary>() + extent.spans * size_of::<Span>();
+        bytes / size_of::<u64>() + Index::words_for(extent.pageblocks)
     }
 
-    /// A zone in which every frame is reserved, over the first [`Zone::words_for`] words of `metadata`, and the rest
-    /// of the words. What the words held before does not matter.
+    /// Words of metadata that anybody may read: the states of the frames.
+    pub fn shared_words(extent: &Extent) -> usize {
+        States::words_for(extent.pageblocks)
+    }
+
+    /// A zone in which every frame is reserved, over [`Zone::private_words`] and [`Zone::shared_words`] words of
+    /// metadata. What the words held before does not matter.
     pub fn new(
         kind: ZoneKind,
         extent: Extent,
         memory: impl Iterator<Item = Span>,
-        metadata: &'m mut [u64],
-    ) -> (Self, &'m mut [u64]) {
+        private: &'m mut [u64],
+        shared: &'m [AtomicU64],
+    ) -> Self {
         let words = |bytes: usize| bytes / size_of::<u64>();
-        let (planes, rest) = metadata.split_at_mut(extent.pageblocks * words(size_of::<Planes>()));
-        let (summaries, rest) = rest.split_at_mut(extent.pageblocks * words(size_of::<Summary>()));
-        let (spans, rest) = rest.split_at_mut(extent.spans * words(size_of::<Span>()));
-        let (index, rest) = rest.split_at_mut(Index::words_for(extent.pageblocks));
+        let (summaries, rest) = private.split_at_mut(extent.pageblocks * words(size_of::<Summary>()));
+        let (spans, index) = rest.split_at_mut(extent.spans * words(size_of::<Span>()));
 
         let summaries: &mut [Summary] = bytemuck::cast_slice_mut(summaries);
         summaries.fill(Summary::reserved());
@@ -92,19 +111,23 @@ impl<'m> Zone<'m> {
         for (slot, span) in spans.iter_mut().zip(memory) {
             *slot = span;
         }
-        let zone = Self {
+        Self {
             kind,
             extent,
-            spans,
+            states: States::new(spans, extent.pageblocks, shared),
             summaries,
-            planes: bytemuck::cast_slice_mut(planes),
             index: Index::new(extent.pageblocks, index),
             managed: 0,
             free: 0,
+            waiting: 0,
             watermarks: Watermarks::default(),
             protection: [0; ZoneKind::COUNT],
-        };
-        (zone, rest)
+        }
+    }
+
+    /// The states of the zone's frames, to be read without its lock.
+    pub fn states(&self) -> States<'m> {
+        self.states
     }
 
     /// Frames that were given to the allocator.
@@ -117,41 +140,24 @@ impl<'m> Zone<'m> {
         self.free
     }
 
-    /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
-    fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
-        let behind = self.spans.partition_point(|span| span.start() <= pfn);
-        let span = self.spans.get(behind.checked_sub(1)?)?;
-        let distance = pfn.number() - span.start().number();
-        let pageblock = (distance / PAGEBLOCK_FRAMES) as usize;
-        (pageblock < span.pageblocks()).then(|| (span.first() + pageblock, (distance % PAGEBLOCK_FRAMES) as u32))
-    }
-
-    /// The first frame of a pageblock.
-    fn start_of(&self, pageblock: usize) -> Pfn {
-        let span = &self.spans[self.spans.partition_point(|span| span.first() <= pageblock) - 1];
-        span.start()
-            .offset((pageblock - span.first()) as u64 * PAGEBLOCK_FRAMES)
-    }
-
-    fn pageblock(&mut self, pageblock: usize) -> Pageblock<'_> {
-        Pageblock {
-            summary: &mut self.summaries[pageblock],
-            planes: &mut self.planes[pageblock],
-        }
+    #[inline]
+    fn pageblock(&mut self, number: usize) -> Pageblock<'_, 'm> {
+        Pageblock { number, summary: &mut self.summaries[number], states: self.states }
     }
 
     /// The bucket that the pageblock is in, if any: the upper half of a free block of order 10 is in none.
+    #[inline]
     fn bucket(&self, pageblock: usize) -> Option<Bucket> {
         let summary = &self.summaries[pageblock];
         let order = summary.largest()?;
-        (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket {
-            mobility: summary.mobility(),
-            order,
-        })
+        (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket { mobility: summary.mobility(), order })
     }
 
-    /// Moves the pageblock from the bucket that it was in to the one it belongs into now.
-    fn reindex(&mut self, pageblock: usize, before: Option<Bucket>) {
+    /// Changes one pageblock, and with it its place in the index.
+    #[inline]
+    fn change<R>(&mut self, pageblock: usize, change: impl FnOnce(&mut Pageblock<'_, 'm>) -> R) -> R {
+        let before = self.bucket(pageblock);
+        let result = change(&mut self.pageblock(pageblock));
         let after = self.bucket(pageblock);
         if before != after {
             if let Some(bucket) = before {
@@ -161,34 +167,29 @@ impl<'m> Zone<'m> {
                 self.index.insert(bucket, pageblock);
             }
         }
-    }
-
-    /// Changes one pageblock, and with it its place in the index.
-    fn change<R>(&mut self, pageblock: usize, change: impl FnOnce(&mut Pageblock<'_>) -> R) -> R {
-        let before = self.bucket(pageblock);
-        let result = change(&mut self.pageblock(pageblock));
-        self.reindex(pageblock, before);
         result
     }
 
     /// Makes the two halves of a free block of order 10 blocks of order 9.
     fn split_pair(&mut self, pageblock: usize) {
         for half in [pageblock & !1, pageblock | 1] {
-            self.change(half, |half| half.summary.unite(Unity::Free, Some(Order::PAGEBLOCK)));
+            self.change(half, |half| half.unite(Unity::Free, Some(Order::PAGEBLOCK)));
         }
     }
 
     /// Makes a pageblock that became free one block of order 10 with its buddy, if that is free too.
     ///
     /// The buddy takes over the pageblock's mobility, as in Linux, so that a block has one.
+    #[inline]
     fn merge_pair(&mut self, pageblock: usize) {
-        let free = |pageblock: usize| self.summaries[pageblock].unity() == Unity::Free;
-        if free(pageblock) && free(pageblock ^ 1) {
+        if self.summaries[pageblock].largest() == Some(Order::PAGEBLOCK)
+            && self.states.unity(pageblock ^ 1) == Unity::Free
+        {
             let mobility = self.summaries[pageblock].mobility();
             for half in [pageblock & !1, pageblock | 1] {
                 self.change(half, |half| {
                     half.summary.set_mobility(mobility);
-                    half.summary.unite(Unity::Free, Some(Order::MAX));
+                    half.unite(Unity::Free, Some(Order::MAX));
                 });
             }
         }
@@ -197,10 +198,10 @@ impl<'m> Zone<'m> {
     /// Takes a block of `order` from a pageblock that has room for it; its first frame.
     fn take(&mut self, pageblock: usize, order: Order) -> Pfn {
         self.free -= order.frames();
-        let start = self.start_of(pageblock);
+        let start = self.states.start_of(pageblock);
         if order == Order::MAX {
             for (half, unity) in [(pageblock, Unity::LowerHalf), (pageblock | 1, Unity::UpperHalf)] {
-                self.change(half, |half| half.summary.unite(unity, None));
+                self.change(half, |half| half.unite(unity, None));
             }
             return start;
         }
@@ -210,18 +211,84 @@ impl<'m> Zone<'m> {
         start.offset(self.change(pageblock, |pageblock| pageblock.allocate(order)).into())
     }
 
-    /// Allocates a block of `order` for contents of this mobility: from its own pageblocks, else by taking over one
-    /// of another kind's, else out of one. `None` if no block is large enough.
-    pub fn allocate(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let own = self
-            .index
-            .smallest_sufficient(mobility, order)
-            .map(|order| Bucket { mobility, order });
-        let bucket = match own {
-            Some(bucket) => bucket,
+    /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another
+    /// kind, else one of another kind. `None` if no block is large enough.
+    #[inline]
+    fn find(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        let bucket = match self.index.smallest_sufficient(mobility, order) {
+            Some(order) => Bucket { mobility, order },
             None => self.fall_back(order, mobility)?,
         };
-        Some(self.take(self.index.lowest(bucket), order))
+        Some(self.index.lowest(bucket))
+    }
+
+    /// Allocates a block of `order` for contents of this mobility. `None` if no block is large enough.
+    pub fn allocate(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let pageblock = self.find(order, mobility)?;
+        Some(self.take(pageblock, order))
+    }
+
+    /// Lends the free frames of one word, as blocks of order 0. Until the loan ends nobody else gets frames of the word.
+    pub fn lend(&mut self, mobility: Mobility) -> Option<Singles> {
+        let pageblock = self.find(Order::ZERO, mobility)?;
+        if self.summaries[pageblock].largest() == Some(Order::MAX) {
+            self.split_pair(pageblock);
+        }
+        let (word, frames) = self.change(pageblock, |pageblock| pageblock.lend());
+        self.free -= u64::from(frames.count_ones());
+        let base = self.states.start_of(pageblock).offset(word as u64 * u64::from(WORD_FRAMES));
+        Some(Singles { base, frames })
+    }
+
+    /// Lends the frames of a lent word that have become free since.
+    pub fn lend_more(&mut self, base: Pfn) -> u64 {
+        let (pageblock, word) = self.word_at(base);
+        let frames = self.pageblock(pageblock).lend_more(word);
+        self.waiting -= u64::from(frames.count_ones());
+        frames
+    }
+
+    /// Takes a lent word back, with those of its frames that the borrower did not use.
+    pub fn end_loan(&mut self, loan: Singles) {
+        let bad = self.free_singles(loan);
+        debug_assert!(bad == 0, "what was lent are blocks of order 0");
+        let (pageblock, word) = self.word_at(loan.base);
+        let count = u64::from(self.change(pageblock, |pageblock| pageblock.end_loan(word)));
+        self.waiting -= count;
+        self.free += count;
+        self.merge_pair(pageblock);
+    }
+
+    /// Frees blocks of order 0 in one word. Returns the frames at which there was no such block; they are unchanged.
+    pub fn free_singles(&mut self, singles: Singles) -> u64 {
+        let (pageblock, word) = self.word_at(singles.base);
+        let bad = self.change(pageblock, |pageblock| pageblock.free_singles(word, singles.frames));
+        let count = u64::from((singles.frames & !bad).count_ones());
+        self.count_free(pageblock, word, count);
+        bad
+    }
+
+    /// Counts frames that became free in a word.
+    #[inline]
+    fn count_free(&mut self, pageblock: usize, word: usize, frames: u64) {
+        if self.summaries[pageblock].is_lent(word) {
+            self.waiting += frames;
+        } else {
+            self.free += frames;
+            self.merge_pair(pageblock);
+        }
+    }
+
+    /// Frames that are free and wait, in words on loan, for their borrowers.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// The word that starts at this frame.
+    #[inline]
+    fn word_at(&self, base: Pfn) -> (usize, usize) {
+        let (pageblock, offset) = self.states.locate(base).expect("words are lent and freed inside the zone's spans");
+        (pageblock, place(offset).0)
     }
 
     /// Frees the block of `order` that starts at `pfn`, merging it with its buddy as long as the buddy is free.
@@ -229,36 +296,20 @@ impl<'m> Zone<'m> {
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let (pageblock, offset) = self.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
-        let start = self.start_of(pageblock);
+        let actual = self.states.order_of(pfn)?;
+        if actual != order {
+            return Err(FreeError::WrongOrder { pfn, given: order, actual });
+        }
+        let (pageblock, offset) = self.states.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
         if order == Order::MAX {
-            let actual = self.order_of(pfn)?;
-            if actual != order {
-                return Err(FreeError::WrongOrder {
-                    pfn,
-                    given: order,
-                    actual,
-                });
-            }
             for half in [pageblock, pageblock | 1] {
-                self.change(half, |half| half.summary.unite(Unity::Free, Some(Order::PAGEBLOCK)));
+                self.change(half, |half| half.unite(Unity::Free, Some(Order::PAGEBLOCK)));
             }
         } else {
-            self.change(pageblock, |pageblock| pageblock.free(start, offset, order))?;
+            self.change(pageblock, |pageblock| pageblock.free(offset, order));
         }
-        self.free += order.frames();
-        self.merge_pair(pageblock);
+        self.count_free(pageblock, place(offset).0, order.frames());
         Ok(())
-    }
-
-    /// The order of the allocated block that starts at `pfn`.
-    ///
-    /// # Errors
-    /// [`FreeError`], saying what is there instead.
-    pub fn order_of(&mut self, pfn: Pfn) -> Result<Order, FreeError> {
-        let (pageblock, offset) = self.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
-        let start = self.start_of(pageblock);
-        self.pageblock(pageblock).order_of(start, offset)
     }
 
     /// Checks that frames lie in the zone's spans and are reserved, so that they can be added.
@@ -267,7 +318,7 @@ impl<'m> Zone<'m> {
     /// [`AddError`], saying which frame is not.
     pub fn check_addable(&mut self, range: PfnRange) -> Result<(), AddError> {
         self.for_each_part(range, |zone, pageblock, from, to| {
-            let start = zone.start_of(pageblock);
+            let start = zone.states.start_of(pageblock);
             let error = |offset: u32| AddError::Overlaps(start.offset(offset.into()));
             zone.pageblock(pageblock).check_reserved(from, to).map_err(error)
         })
@@ -280,12 +331,13 @@ impl<'m> Zone<'m> {
     pub fn add(&mut self, range: PfnRange) -> Result<(), AddError> {
         self.check_addable(range)?;
         self.for_each_part(range, |zone, pageblock, from, to| {
-            zone.change(pageblock, |pageblock| pageblock.add(from, to));
+            let count = u64::from(zone.change(pageblock, |pageblock| pageblock.add(from, to)));
+            zone.free += count;
+            zone.waiting += u64::from(to - from) - count;
             zone.merge_pair(pageblock);
             Ok(())
         })?;
         self.managed += range.frames();
-        self.free += range.frames();
         Ok(())
     }
 
@@ -297,7 +349,7 @@ impl<'m> Zone<'m> {
     ) -> Result<(), AddError> {
         let mut pfn = range.start;
         while pfn < range.end {
-            let (pageblock, from) = self.locate(pfn).ok_or(AddError::NotPlanned(range))?;
+            let (pageblock, from) = self.states.locate(pfn).ok_or(AddError::NotPlanned(range))?;
             let to = (u64::from(from) + range.end.number() - pfn.number()).min(PAGEBLOCK_FRAMES) as u32;
             visit(self, pageblock, from, to)?;
             pfn = pfn.offset((to - from).into());
@@ -322,12 +374,10 @@ impl<'m> Zone<'m> {
         for block in self.blocks().filter(|block| block.state == BlockState::Free) {
             stats.blocks[block.mobility.index()][block.order.index()] += 1;
         }
-        for summary in self
-            .summaries
-            .iter()
-            .filter(|summary| summary.unity() != Unity::Reserved)
-        {
-            stats.pageblocks[summary.mobility().index()] += 1;
+        for (pageblock, summary) in self.summaries.iter().enumerate() {
+            if self.states.unity(pageblock) != Unity::Reserved {
+                stats.pageblocks[summary.mobility().index()] += 1;
+            }
         }
         stats
     }

@@ -1,238 +1,123 @@
-//! A pageblock: 512 frames, two bits each, and what the zone must know of them without reading the bits.
-//!
-//! The two bit planes give each frame one of four states:
-//!
-//! | free | head | the frame is |
-//! |---|---|---|
-//! | 1 | 0 | free |
-//! | 0 | 1 | the first of an allocated block |
-//! | 0 | 0 | inside an allocated block |
-//! | 1 | 1 | reserved: not for the allocator to give out |
-//!
-//! An allocated block ends where the next bit of *free | head* is set, so its order is known exactly, and every bad
-//! free is told from a good one in constant time.
-//!
-//! As long as a pageblock is of one piece (free, reserved, or one allocated block) its [`Unity`] says so, and its
-//! planes are neither read nor written: memory that nobody splits costs two words at set-up.
+//! What a zone must know of a pageblock without reading its 512 frames' bits, and what changes both together.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::blocks::BlockState;
 use super::levels::Levels;
+use super::states::{States, Unity, WORDS, Word, place};
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
-use crate::error::FreeError;
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
-/// Words in each plane of a pageblock.
-const WORDS: usize = (PAGEBLOCK_FRAMES / WORD_FRAMES as u64) as usize;
-
-/// The two bit planes of a pageblock, two cache lines.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub(crate) struct Planes {
-    free: [u64; WORDS],
-    head: [u64; WORDS],
-}
-
-impl Planes {
-    /// The free frames of a word.
-    pub fn free_frames(&self, word: usize) -> u64 {
-        self.free[word] & !self.head[word]
-    }
-
-    /// The reserved frames of a word.
-    pub fn reserved_frames(&self, word: usize) -> u64 {
-        self.free[word] & self.head[word]
-    }
-
-    /// The order of the allocated block whose head this is: it reaches to the next bit of *free | head*.
-    fn extent(&self, word: usize, bit: u32) -> Order {
-        let bounds = |word: usize| self.free[word] | self.head[word];
-        let behind = bounds(word) >> bit >> 1;
-        let frames = if behind != 0 {
-            behind.trailing_zeros() + 1
-        } else if bit != 0 {
-            WORD_FRAMES - bit
-        } else {
-            let inside = (word + 1..WORDS).take_while(|word| bounds(*word) == 0).count() as u32;
-            WORD_FRAMES * (inside + 1)
-        };
-        Order::new(frames.ilog2() as u8).expect("a block inside a pageblock has an order below 9")
-    }
-
-    /// The head of the allocated block that this frame lies inside.
-    #[cold]
-    fn head_before(&self, word: usize, bit: u32) -> (usize, u32) {
-        let below = self.head[word] & ((1 << bit) - 1);
-        if below != 0 {
-            return (word, below.ilog2());
-        }
-        let heads = &self.head[..word];
-        let word = heads
-            .iter()
-            .rposition(|heads| *heads != 0)
-            .expect("a frame inside a block has its head below it");
-        (word, heads[word].ilog2())
-    }
-
-    /// Whether the summary of a split pageblock says of each word what the word holds.
-    pub fn agrees_with(&self, summary: &Summary) -> bool {
-        (0..WORDS).all(|word| {
-            let free = self.free_frames(word);
-            summary.levels.of(word) == buddy::level(free)
-        })
-    }
-
-    /// The order and state of the block that starts at `offset`; `None` inside an allocated block.
-    pub fn block_at(&self, offset: u32) -> Option<(Order, BlockState)> {
-        let (word, bit) = place(offset);
-        let (free, reserved) = (self.free_frames(word), self.reserved_frames(word));
-        let order = |order: u32| Order::new(order as u8).expect("a block inside a pageblock has an order below 9");
-        if free == u64::MAX {
-            let full = (0..WORDS).fold(0, |full, word| {
-                full | u64::from(self.free_frames(word) == u64::MAX) << word
-            });
-            let (_, words) = buddy::blocks(full).find(|(first, _)| *first as usize == word)?;
-            return Some((order(WORD_ORDER + words), BlockState::Free));
-        }
-        let starting = |frames: u64| {
-            buddy::blocks(frames)
-                .find(|(first, _)| *first == bit)
-                .map(|(_, k)| order(k))
-        };
-        if free >> bit & 1 == 1 {
-            Some((starting(free)?, BlockState::Free))
-        } else if reserved >> bit & 1 == 1 {
-            Some((starting(reserved)?, BlockState::Reserved))
-        } else {
-            (self.head[word] >> bit & 1 == 1).then(|| (self.extent(word, bit), BlockState::Allocated))
-        }
-    }
-}
-
-/// What a pageblock is as a whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unity {
-    /// Nothing in it was ever added to the zone.
-    Reserved,
-    /// All its frames are free.
-    Free,
-    /// It is one allocated block of order 9.
-    Allocated,
-    /// It is the lower half of an allocated block of order 10.
-    LowerHalf,
-    /// It is the upper half of an allocated block of order 10.
-    UpperHalf,
-    /// Not of one piece: the planes speak.
-    Split,
-}
-
-/// What the zone knows of a pageblock besides its planes: 16 bytes.
+/// The summary of a pageblock: 16 bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Summary {
-    /// While the pageblock is split: what each word holds.
+    /// While the pageblock is split: what each word holds that is free and not on loan.
     levels: Levels,
-    /// How many frames are free.
+    /// How many frames are free and not on loan.
     free: u16,
-    unity: u8,
-    mobility: u8,
     /// The order of the largest free block that starts or lies in this pageblock plus one.
     level: u8,
+    mobility: u8,
+    /// A bit for each word that is on loan: nobody but its borrower takes frames from it.
+    loans: u8,
     spare: [u8; 3],
 }
 
 impl Summary {
     /// A pageblock of reserved frames.
     pub fn reserved() -> Self {
-        Self {
-            unity: Unity::Reserved as u8,
-            mobility: Mobility::Movable as u8,
-            ..Self::zeroed()
-        }
+        Self { mobility: Mobility::Movable as u8, ..Self::zeroed() }
     }
 
-    pub fn unity(&self) -> Unity {
-        const ALL: [Unity; 6] = [
-            Unity::Reserved,
-            Unity::Free,
-            Unity::Allocated,
-            Unity::LowerHalf,
-            Unity::UpperHalf,
-            Unity::Split,
-        ];
-        ALL[self.unity as usize]
-    }
-
+    #[inline]
     pub fn mobility(&self) -> Mobility {
-        Mobility::ALL[self.mobility as usize]
+        Mobility::ALL[usize::from(self.mobility)]
     }
 
     pub fn set_mobility(&mut self, mobility: Mobility) {
         self.mobility = mobility as u8;
     }
 
-    /// How many frames of the pageblock are free.
+    /// How many frames of the pageblock are free and not on loan.
     pub fn free(&self) -> u32 {
         self.free.into()
     }
 
+    /// Whether the word is on loan.
+    #[inline]
+    pub fn is_lent(&self, word: usize) -> bool {
+        self.loans >> word & 1 == 1
+    }
+
+    /// The words that are on loan, a bit each.
+    pub fn loans(&self) -> u8 {
+        self.loans
+    }
+
     /// The order of the largest free block here; 10 for both halves of a free block of order 10.
+    #[inline]
     pub fn largest(&self) -> Option<Order> {
         Order::new(self.level.wrapping_sub(1))
     }
 
-    /// Makes the pageblock one piece; `largest` is its largest free block.
-    pub fn unite(&mut self, unity: Unity, largest: Option<Order>) {
-        self.unity = unity as u8;
-        self.free = if unity == Unity::Free {
-            PAGEBLOCK_FRAMES as u16
-        } else {
-            0
-        };
-        self.level = largest.map_or(0, |order| order.get() + 1);
+    /// Whether the summary says of this word that its largest block has this level.
+    pub fn says(&self, word: usize, level: u32) -> bool {
+        self.levels.of(word) == level
     }
 }
 
-/// A pageblock at work: its summary and its planes, which change together.
-pub(crate) struct Pageblock<'a> {
+/// A pageblock at work: its summary and its frames' states, which change together under the zone's lock.
+pub(super) struct Pageblock<'a, 'm> {
+    pub number: usize,
     pub summary: &'a mut Summary,
-    pub planes: &'a mut Planes,
+    pub states: States<'m>,
 }
 
-/// The word that a frame's bits are in, and the bit.
-fn place(offset: u32) -> (usize, u32) {
-    ((offset / WORD_FRAMES) as usize, offset % WORD_FRAMES)
-}
+impl<'m> Pageblock<'_, 'm> {
+    #[inline]
+    fn word(&self, word: usize) -> Word<'m> {
+        self.states.word(self.number, word)
+    }
 
-impl Pageblock<'_> {
-    /// Writes the planes of a pageblock that was of one piece, so that its parts can change.
+    #[inline]
+    pub fn unity(&self) -> Unity {
+        self.states.unity(self.number)
+    }
+
+    /// Makes the pageblock one piece; `largest` is its largest free block.
+    #[inline]
+    pub fn unite(&mut self, unity: Unity, largest: Option<Order>) {
+        self.states.set_unity(self.number, unity);
+        self.summary.free = if unity == Unity::Free { PAGEBLOCK_FRAMES as u16 } else { 0 };
+        self.summary.level = largest.map_or(0, |order| order.get() + 1);
+    }
+
+    /// Writes the words of a pageblock that was of one piece, so that its parts can change.
     fn split(&mut self) {
-        let (free, head, level) = match self.summary.unity() {
-            Unity::Free => (u64::MAX, 0, WORD_ORDER + 1),
-            Unity::Reserved => (u64::MAX, u64::MAX, 0),
+        let (head, level) = match self.unity() {
+            Unity::Free => (false, WORD_ORDER + 1),
+            Unity::Reserved => (true, 0),
             Unity::Split => return,
             Unity::Allocated | Unity::LowerHalf | Unity::UpperHalf => unreachable!("an allocated block is not split"),
         };
-        *self.planes = Planes {
-            free: [free; WORDS],
-            head: [head; WORDS],
-        };
+        for word in 0..WORDS {
+            self.word(word).fill(true, head);
+        }
         self.summary.levels = Levels::uniform(level);
-        self.summary.unity = Unity::Split as u8;
+        self.summary.loans = 0;
+        self.states.set_unity(self.number, Unity::Split);
     }
 
-    /// Brings the summary up to date after the words changed of which it knows.
+    /// Brings the summary up to date after a level has changed.
     #[inline]
     fn settle(&mut self) {
-        let summary = &mut *self.summary;
-        let largest = summary.levels.largest();
-        summary.level = if largest <= WORD_ORDER {
+        let largest = self.summary.levels.largest();
+        self.summary.level = if largest <= WORD_ORDER {
             largest as u8
-        } else if summary.free == PAGEBLOCK_FRAMES as u16 {
-            return summary.unite(Unity::Free, Some(Order::PAGEBLOCK));
+        } else if self.summary.free == PAGEBLOCK_FRAMES as u16 {
+            return self.unite(Unity::Free, Some(Order::PAGEBLOCK));
         } else {
-            (WORD_ORDER + buddy::level(summary.levels.full())) as u8
+            (WORD_ORDER + buddy::level(self.summary.levels.full())) as u8
         };
     }
 
@@ -242,37 +127,27 @@ impl Pageblock<'_> {
     /// is what is kept at each split.
     #[inline]
     pub fn allocate(&mut self, order: Order) -> u32 {
-        if self.summary.unity() == Unity::Free {
+        if self.unity() == Unity::Free {
             if order == Order::PAGEBLOCK {
-                self.summary.unite(Unity::Allocated, None);
+                self.unite(Unity::Allocated, None);
                 return 0;
             }
             self.split();
         }
         self.summary.free -= order.frames() as u16;
         let order = u32::from(order.get());
-        let offset = if order < WORD_ORDER {
-            self.allocate_in_word(order)
-        } else {
-            self.allocate_words(order)
-        };
+        let offset = if order < WORD_ORDER { self.allocate_in_word(order) } else { self.allocate_words(order) };
         self.settle();
         offset
     }
 
     #[inline]
     fn allocate_in_word(&mut self, order: u32) -> u32 {
-        let word = self
-            .summary
-            .levels
-            .tightest(order)
-            .expect("the pageblock has room for the order");
-        let bit = buddy::tightest(self.planes.free_frames(word), order).expect("the word has room for the order");
-        self.planes.free[word] &= !(buddy::ones(order) << bit);
-        self.planes.head[word] |= 1 << bit;
-        self.summary
-            .levels
-            .set(word, buddy::level(self.planes.free_frames(word)));
+        let word = self.summary.levels.tightest(order).expect("the pageblock has room for the order");
+        let states = self.word(word);
+        let bit = buddy::tightest(states.free(), order).expect("the word has room for the order");
+        states.allocate(buddy::ones(order) << bit, 1 << bit);
+        self.summary.levels.set(word, buddy::level(states.free()));
         word as u32 * WORD_FRAMES + bit
     }
 
@@ -281,89 +156,94 @@ impl Pageblock<'_> {
         let first = buddy::tightest(self.summary.levels.full(), order - WORD_ORDER)
             .expect("the pageblock has room for the order") as usize;
         for word in first..first + (1 << (order - WORD_ORDER)) {
-            self.planes.free[word] = 0;
+            self.word(word).allocate(u64::MAX, u64::from(word == first));
             self.summary.levels.set(word, 0);
         }
-        self.planes.head[first] = 1;
         first as u32 * WORD_FRAMES
     }
 
-    /// Frees the block of `order` that starts at `offset`; `start` is the pageblock's first frame.
+    /// Frees the block of `order`, at most 9, that starts at `offset`. The caller has seen that there is such a block.
     ///
-    /// # Errors
-    /// [`FreeError`] if no such block starts there; nothing has changed then.
+    /// Frames of a word that is on loan are not counted: they are the borrower's to find.
     #[inline]
-    pub fn free(&mut self, start: Pfn, offset: u32, order: Order) -> Result<(), FreeError> {
-        let actual = self.order_of(start, offset)?;
-        if actual != order {
-            return Err(FreeError::WrongOrder {
-                pfn: start.offset(offset.into()),
-                given: order,
-                actual,
-            });
-        }
+    pub fn free(&mut self, offset: u32, order: Order) {
         if order == Order::PAGEBLOCK {
-            self.summary.unite(Unity::Free, Some(Order::PAGEBLOCK));
-            return Ok(());
+            return self.unite(Unity::Free, Some(Order::PAGEBLOCK));
         }
+        let frames = order.frames() as u16;
         let (word, bit) = place(offset);
-        self.planes.head[word] &= !(1 << bit);
-        self.summary.free += order.frames() as u16;
         let order = u32::from(order.get());
         if order < WORD_ORDER {
-            self.planes.free[word] |= buddy::ones(order) << bit;
-            // Merging only ever raises a level, and to that of the block that the freed one is part of now.
-            let merged = buddy::order_around(self.planes.free_frames(word), bit) + 1;
-            if merged > self.summary.levels.of(word) {
-                self.summary.levels.set(word, merged);
-                self.settle();
+            self.word(word).release(buddy::ones(order) << bit);
+            if self.summary.is_lent(word) {
+                return;
             }
+            self.summary.free += frames;
+            // Merging only ever raises a level, and to that of the block that the freed one is part of now.
+            self.raise(word, buddy::order_around(self.word(word).free(), bit) + 1);
         } else {
+            self.summary.free += frames;
             for word in word..word + (1 << (order - WORD_ORDER)) {
-                self.planes.free[word] = u64::MAX;
+                self.word(word).release(u64::MAX);
                 self.summary.levels.set(word, WORD_ORDER + 1);
             }
             self.settle();
         }
-        Ok(())
     }
 
-    /// The order of the allocated block that starts at `offset`; `start` is the pageblock's first frame.
-    ///
-    /// # Errors
-    /// [`FreeError`], saying what is there instead.
-    pub fn order_of(&self, start: Pfn, offset: u32) -> Result<Order, FreeError> {
-        let pfn = start.offset(offset.into());
-        let whole = |head: Pfn, order| {
-            if pfn == head {
-                Ok(order)
-            } else {
-                Err(FreeError::Interior { pfn, head, order })
-            }
-        };
-        match self.summary.unity() {
-            Unity::Split => {}
-            Unity::Free => return Err(FreeError::AlreadyFree(pfn)),
-            Unity::Reserved => return Err(FreeError::Reserved(pfn)),
-            Unity::Allocated => return whole(start, Order::PAGEBLOCK),
-            Unity::LowerHalf => return whole(start, Order::MAX),
-            Unity::UpperHalf => return whole(Pfn::new(start.number() - PAGEBLOCK_FRAMES), Order::MAX),
+    #[inline]
+    fn raise(&mut self, word: usize, level: u32) {
+        if level > self.summary.levels.of(word) {
+            self.summary.levels.set(word, level);
+            self.settle();
         }
-        let (word, bit) = place(offset);
-        match (self.planes.free[word] >> bit & 1, self.planes.head[word] >> bit & 1) {
-            (0, 1) => Ok(self.planes.extent(word, bit)),
-            (1, 0) => Err(FreeError::AlreadyFree(pfn)),
-            (1, _) => Err(FreeError::Reserved(pfn)),
-            _ => {
-                let (word, bit) = self.planes.head_before(word, bit);
-                let head = start.offset(word as u64 * u64::from(WORD_FRAMES) + u64::from(bit));
-                Err(FreeError::Interior {
-                    pfn,
-                    head,
-                    order: self.planes.extent(word, bit),
-                })
-            }
+    }
+
+    /// Frees blocks of order 0 in one word, and returns the frames at which there was no such block.
+    #[inline]
+    pub fn free_singles(&mut self, word: usize, frames: u64) -> u64 {
+        let states = self.word(word);
+        let good = frames & states.singles();
+        states.release(good);
+        if !self.summary.is_lent(word) {
+            self.summary.free += good.count_ones() as u16;
+            self.raise(word, buddy::level(states.free()));
         }
+        frames & !good
+    }
+
+    /// Lends a word with free frames: all of them become blocks of order 0, and only the borrower takes frames from the
+    /// word until it is given back. Returns the word and those frames.
+    pub fn lend(&mut self) -> (usize, u64) {
+        if self.unity() == Unity::Free {
+            self.split();
+        }
+        let word = self.summary.levels.tightest(0).expect("the pageblock has a free frame");
+        let states = self.word(word);
+        let frames = states.free();
+        states.allocate(frames, frames);
+        self.summary.free -= frames.count_ones() as u16;
+        self.summary.loans |= 1 << word;
+        self.summary.levels.set(word, 0);
+        self.settle();
+        (word, frames)
+    }
+
+    /// The frames of a lent word that have become free meanwhile: lends them as well.
+    pub fn lend_more(&mut self, word: usize) -> u64 {
+        let states = self.word(word);
+        let frames = states.free();
+        states.allocate(frames, frames);
+        frames
+    }
+
+    /// Takes a lent word back, and returns how many of its frames are free now.
+    pub fn end_loan(&mut self, word: usize) -> u32 {
+        self.summary.loans &= !(1 << word);
+        let free = self.word(word).free();
+        self.summary.free += free.count_ones() as u16;
+        self.raise(word, buddy::level(free));
+        free.count_ones()
     }
 
     /// Checks that the frames from `from` up to `to` are reserved.
@@ -371,11 +251,11 @@ impl Pageblock<'_> {
     /// # Errors
     /// The offset of the first frame that is not.
     pub fn check_reserved(&self, from: u32, to: u32) -> Result<(), u32> {
-        match self.summary.unity() {
+        match self.unity() {
             Unity::Reserved => Ok(()),
             Unity::Split => {
                 for (word, bits) in parts(from, to) {
-                    let taken = bits & !self.planes.reserved_frames(word);
+                    let taken = bits & !self.word(word).reserved();
                     if taken != 0 {
                         return Err(word as u32 * WORD_FRAMES + taken.trailing_zeros());
                     }
@@ -386,22 +266,25 @@ impl Pageblock<'_> {
         }
     }
 
-    /// Makes reserved frames free: those from `from` up to `to`.
-    pub fn add(&mut self, from: u32, to: u32) {
+    /// Makes reserved frames free: those from `from` up to `to`. Returns how many count as free now.
+    pub fn add(&mut self, from: u32, to: u32) -> u32 {
         debug_assert!(self.check_reserved(from, to).is_ok());
         if to - from == PAGEBLOCK_FRAMES as u32 {
-            self.summary.unite(Unity::Free, Some(Order::PAGEBLOCK));
-            return;
+            self.unite(Unity::Free, Some(Order::PAGEBLOCK));
+            return to - from;
         }
         self.split();
+        let mut count = 0;
         for (word, bits) in parts(from, to) {
-            self.planes.head[word] &= !bits;
-            self.summary
-                .levels
-                .set(word, buddy::level(self.planes.free_frames(word)));
+            self.word(word).release(bits);
+            if !self.summary.is_lent(word) {
+                count += bits.count_ones();
+                self.summary.levels.set(word, buddy::level(self.word(word).free()));
+            }
         }
-        self.summary.free += (to - from) as u16;
+        self.summary.free += count as u16;
         self.settle();
+        count
     }
 }
 

@@ -1,8 +1,10 @@
 //! Everything that a zone derives, derived once more from the bit planes and compared.
 
 use super::index::Bucket;
-use super::pageblock::Unity;
+use super::states::{States, Unity, WORDS};
+use super::pageblock::Summary;
 use super::{BlockState, Zone, is_lower_half};
+use crate::buddy;
 use crate::error::Violation;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
@@ -10,6 +12,8 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 #[derive(Default)]
 struct Truth {
     free: u64,
+    /// Free in words on loan.
+    waiting: u64,
     allocated: u64,
     largest: Option<Order>,
 }
@@ -20,11 +24,12 @@ impl Zone<'_> {
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
-        let (mut free, mut managed) = (0, 0);
+        let (mut free, mut waiting, mut managed) = (0, 0, 0);
         for pageblock in 0..self.summaries.len() {
             let truth = self.validate_pageblock(pageblock)?;
             free += truth.free;
-            managed += truth.free + truth.allocated;
+            waiting += truth.waiting;
+            managed += truth.free + truth.waiting + truth.allocated;
         }
         let zone = |rule, holds| {
             if holds {
@@ -41,6 +46,7 @@ impl Zone<'_> {
             self.index.is_consistent(),
         )?;
         zone("the zone's count of free frames is their number", free == self.free)?;
+        zone("the zone's count of frames that wait for a borrower is their number", waiting == self.waiting)?;
         zone("a managed frame is free or allocated", managed == self.managed)?;
         zone("managed frames are present", self.managed <= self.extent.present)?;
         zone("present frames are spanned", self.extent.present <= self.extent.spanned)?;
@@ -53,7 +59,7 @@ impl Zone<'_> {
     }
 
     fn validate_pageblock(&self, pageblock: usize) -> Result<Truth, Violation> {
-        let start = self.start_of(pageblock);
+        let start = self.states.start_of(pageblock);
         let check = |rule, holds| {
             if holds {
                 Ok(())
@@ -65,7 +71,7 @@ impl Zone<'_> {
             }
         };
         let summary = &self.summaries[pageblock];
-        let truth = match summary.unity() {
+        let truth = match self.states.unity(pageblock) {
             Unity::Split => self.validate_split(pageblock, start)?,
             Unity::Reserved => Truth::default(),
             Unity::Allocated => Truth {
@@ -73,7 +79,7 @@ impl Zone<'_> {
                 ..Truth::default()
             },
             Unity::LowerHalf | Unity::UpperHalf => {
-                let halves = [pageblock & !1, pageblock | 1].map(|half| self.summaries[half].unity());
+                let halves = [pageblock & !1, pageblock | 1].map(|half| self.states.unity(half));
                 check(
                     "a block of order 10 has two halves",
                     halves == [Unity::LowerHalf, Unity::UpperHalf],
@@ -85,7 +91,7 @@ impl Zone<'_> {
             }
             Unity::Free => {
                 let buddy = &self.summaries[pageblock ^ 1];
-                let paired = buddy.unity() == Unity::Free;
+                let paired = self.states.unity(pageblock ^ 1) == Unity::Free;
                 check(
                     "free buddies have one mobility",
                     !paired || buddy.mobility() == summary.mobility(),
@@ -108,7 +114,7 @@ impl Zone<'_> {
         )?;
         check(
             "a pageblock that is free as a whole says so",
-            truth.free < PAGEBLOCK_FRAMES || summary.unity() == Unity::Free,
+            truth.free < PAGEBLOCK_FRAMES || self.states.unity(pageblock) == Unity::Free,
         )?;
         let indexed = truth
             .largest
@@ -129,7 +135,7 @@ impl Zone<'_> {
     /// Reads a split pageblock frame by frame, in the plainest way there is.
     fn validate_split(&self, pageblock: usize, start: Pfn) -> Result<Truth, Violation> {
         let summary = &self.summaries[pageblock];
-        let planes = &self.planes[pageblock];
+        let block_at = |offset| self.states.block_at(pageblock, summary.loans(), offset);
         let mut truth = Truth::default();
         let mut offset = 0u32;
         let mut free_until = 0;
@@ -145,7 +151,7 @@ impl Zone<'_> {
                     })
                 }
             };
-            let Some((order, state)) = planes.block_at(offset) else {
+            let Some((order, state)) = block_at(offset) else {
                 return Err(Violation {
                     rule: "a frame inside a block has its head below it",
                     address: pfn.address(),
@@ -158,11 +164,12 @@ impl Zone<'_> {
             )?;
             match state {
                 BlockState::Allocated => truth.allocated += order.frames(),
+                BlockState::Cached => truth.waiting += order.frames(),
                 BlockState::Reserved => {}
                 BlockState::Free => {
                     let buddy = offset ^ order.frames() as u32;
                     let unmerged =
-                        buddy < offset && free_until == offset && planes.block_at(buddy) == Some((order, state));
+                        buddy < offset && free_until == offset && block_at(buddy) == Some((order, state));
                     check("free buddies are merged", !unmerged)?;
                     truth.free += order.frames();
                     truth.largest = truth.largest.max(Some(order));
@@ -183,8 +190,16 @@ impl Zone<'_> {
         };
         check(
             "each word's summary is what the word holds",
-            planes.agrees_with(summary),
+            agrees(&self.states, pageblock, summary),
         )?;
         Ok(truth)
     }
+}
+
+/// Whether the summary of a split pageblock says of each word what the word holds.
+fn agrees(states: &States<'_>, pageblock: usize, summary: &Summary) -> bool {
+    (0..WORDS).all(|word| {
+        let lent = summary.loans() >> word & 1 == 1;
+        summary.says(word, if lent { 0 } else { buddy::level(states.word(pageblock, word).free()) })
+    })
 }

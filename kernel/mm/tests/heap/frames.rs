@@ -32,7 +32,7 @@ impl<'m> Machine<'m> {
         let memory = NonNull::new(unsafe { alloc(Self::LAYOUT) }).unwrap();
         Self {
             memory,
-            frames: PageAllocator::new(plan, metadata).unwrap(),
+            frames: PageAllocator::new(plan, metadata, &[]).unwrap(),
         }
     }
 

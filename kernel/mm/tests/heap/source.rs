@@ -14,6 +14,12 @@ use bifolio::heap::PageSource;
 pub struct Thread;
 
 impl Cpu for Thread {
+    fn current() -> usize {
+        0
+    }
+
+    fn synchronize() {}
+
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bifolio::allocator::{Cpu, PageAllocator, Plan};
+use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
@@ -16,6 +16,12 @@ use bifolio::zone::BlockState;
 pub struct Host;
 
 impl Cpu for Host {
+    fn current() -> usize {
+        0
+    }
+
+    fn synchronize() {}
+
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }
@@ -30,14 +36,23 @@ pub fn usable(start: u64, end: u64) -> Region {
     }
 }
 
-/// An allocator over a map. Its metadata is leaked: a test is over soon.
+/// An allocator over a map, without arenas. Its metadata is leaked: a test is over soon.
 pub fn allocator(regions: &[Region]) -> PageAllocator<'static, Host> {
+    allocator_with(regions, &[])
+}
+
+/// An allocator over a map, with an arena.
+pub fn allocator_with_arena(regions: &[Region]) -> PageAllocator<'static, Host> {
+    allocator_with(regions, Box::leak(Box::new([Arena::new()])))
+}
+
+fn allocator_with(regions: &[Region], arenas: &'static [Arena]) -> PageAllocator<'static, Host> {
     let mut regions = regions.to_vec();
     let map = MemoryMap::sanitise(&mut regions).expect("the map is sound");
     let plan = Plan::new(map).expect("the map has room for the metadata");
     // What the memory held before must not matter.
     let metadata = Box::leak(vec![0xdead_beef_dead_beef; plan.metadata_words()].into_boxed_slice());
-    PageAllocator::new(&plan, metadata).expect("the metadata has the planned size")
+    PageAllocator::new(&plan, metadata, arenas).expect("the metadata has the planned size")
 }
 
 /// A block, as far as the oracle cares: first frame, order, state.

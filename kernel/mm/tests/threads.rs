@@ -1,0 +1,195 @@
+//! Arenas under real concurrency: threads are CPUs.
+
+mod oracle;
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+
+use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::memory_map::MemoryMap;
+use bifolio::zone::BlockState;
+use oracle::usable;
+
+thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// A thread as a processor: it has a number while [`as_cpu`] runs.
+struct Thread;
+
+impl Cpu for Thread {
+    fn current() -> usize {
+        CPU.get()
+    }
+
+    fn synchronize() {
+        membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    }
+
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        critical()
+    }
+}
+
+/// The system call that makes all threads of the process pass a barrier, or announces that it will be used.
+fn membarrier(command: libc::c_int) {
+    // SAFETY: the call takes no pointer and changes no memory.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    assert_eq!(result, 0, "membarrier: {}", std::io::Error::last_os_error());
+}
+
+fn as_cpu<R>(number: usize, work: impl FnOnce() -> R) -> R {
+    CPU.set(number);
+    let result = work();
+    CPU.set(usize::MAX);
+    result
+}
+
+const CPUS: usize = 4;
+const FIRST: u64 = 1 << 20;
+
+/// 64 MiB in zone Normal, with an arena for each CPU.
+fn allocator() -> PageAllocator<'static, Thread> {
+    membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+    let mut regions = [usable(FIRST, FIRST + 16384)];
+    let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
+    let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
+    let arenas: &[Arena; CPUS] = Box::leak(Box::new([const { Arena::new() }; CPUS]));
+    PageAllocator::new(&plan, metadata, arenas).unwrap()
+}
+
+/// Every block; but not its mobility, which a pageblock keeps from what was last taken from it.
+fn blocks(frames: &PageAllocator<'_, Thread>) -> Vec<(Pfn, Order, BlockState)> {
+    let mut blocks = Vec::new();
+    frames.for_each_block(ZoneKind::Normal, |block| blocks.push((block.pfn, block.order, block.state)));
+    blocks
+}
+
+/// Who owns each frame: a frame that two have at once is found at once.
+struct Owners(Vec<AtomicBool>);
+
+impl Owners {
+    fn new() -> Self {
+        Self((0..16384).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    fn each(&self, pfn: Pfn, order: Order) -> &[AtomicBool] {
+        let first = (pfn.number() - FIRST) as usize;
+        &self.0[first..first + order.frames() as usize]
+    }
+
+    fn take(&self, pfn: Pfn, order: Order) {
+        assert!(self.each(pfn, order).iter().all(|frame| !frame.swap(true, Relaxed)), "{pfn} was handed out twice");
+    }
+
+    fn give(&self, pfn: Pfn, order: Order) {
+        assert!(self.each(pfn, order).iter().all(|frame| frame.swap(false, Relaxed)), "{pfn} was not handed out");
+    }
+}
+
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+#[test]
+fn no_frame_has_two_owners_while_cpus_allocate_free_hand_over_and_drain() {
+    let frames = allocator();
+    let fresh = blocks(&frames);
+    let owners = Owners::new();
+    let operations = AtomicU64::new(0);
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..CPUS).map(|_| mpsc::channel::<(Pfn, Order)>()).unzip();
+    std::thread::scope(|scope| {
+        for (cpu, incoming) in receivers.into_iter().enumerate() {
+            let (frames, owners, operations) = (&frames, &owners, &operations);
+            let next = senders[(cpu + 1) % CPUS].clone();
+            scope.spawn(move || {
+                as_cpu(cpu, || {
+                    let mut state = 0x1234_5678_9abc_def0 + cpu as u64;
+                    let mut held = Vec::new();
+                    for _ in 0..60_000 {
+                        let choice = random(&mut state);
+                        match choice % 16 {
+                            0..7 if held.len() < 3000 => {
+                                let order = Order::new([0, 0, 0, 0, 0, 0, 1, 3][(choice >> 8) as usize % 8]).unwrap();
+                                let gfp = [Gfp::KERNEL, Gfp::MOVABLE | Gfp::WAIT][(choice >> 16) as usize % 2];
+                                if let Ok(pfn) = frames.allocate(order, gfp) {
+                                    owners.take(pfn, order);
+                                    held.push((pfn, order));
+                                }
+                            }
+                            7..9 if !held.is_empty() => {
+                                let nth = (choice >> 8) as usize % held.len();
+                                next.send(held.swap_remove(nth)).unwrap();
+                            }
+                            9 if choice >> 8 & 0x3f == 0 => frames.drain(),
+                            _ if !held.is_empty() => {
+                                held.extend(incoming.try_iter());
+                                let nth = (choice >> 8) as usize % held.len();
+                                let (pfn, order) = held.swap_remove(nth);
+                                owners.give(pfn, order);
+                                frames.free(pfn, order).unwrap();
+                            }
+                            _ => {}
+                        }
+                        operations.fetch_add(1, Relaxed);
+                    }
+                    drop(next);
+                    for (pfn, order) in held.into_iter().chain(incoming.try_iter()) {
+                        owners.give(pfn, order);
+                        frames.free(pfn, order).unwrap();
+                    }
+                    // What the neighbour still sends.
+                    for (pfn, order) in incoming {
+                        owners.give(pfn, order);
+                        frames.free(pfn, order).unwrap();
+                    }
+                });
+            });
+        }
+        drop(senders);
+    });
+    assert_eq!(operations.load(Relaxed), 60_000 * CPUS as u64);
+    frames.drain();
+    assert_eq!(frames.cached(), 0);
+    assert_eq!(frames.late_double_frees(), 0);
+    frames.validate().unwrap();
+    assert_eq!(blocks(&frames), fresh);
+}
+
+/// A CPU that stops allocating strands nothing: another gets every last frame.
+#[test]
+fn what_idle_cpus_hold_is_found_before_anybody_is_refused() {
+    let frames = allocator();
+    let managed = frames.zone(ZoneKind::Normal).managed;
+    let visit = |cpu| {
+        as_cpu(cpu, || {
+            for gfp in [Gfp::KERNEL, Gfp::MOVABLE, Gfp::RECLAIMABLE] {
+                let held: Vec<Pfn> = (0..5).map(|_| frames.allocate(Order::ZERO, gfp).unwrap()).collect();
+                held.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+            }
+        });
+    };
+    for cpu in 1..CPUS {
+        std::thread::scope(|scope| scope.spawn(|| visit(cpu)).join().unwrap());
+    }
+    assert!(frames.cached() >= 3 * 3 * 60, "the idle CPUs hold {} frames", frames.cached());
+    as_cpu(0, || {
+        let mut held = Vec::new();
+        while let Ok(pfn) = frames.allocate(Order::ZERO, Gfp::MEMALLOC) {
+            held.push(pfn);
+        }
+        assert_eq!(held.len() as u64, managed);
+        held.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+    });
+    // Whole pageblocks too: nothing is left over in anybody's arena to keep them apart.
+    let mut count = 0;
+    while frames.allocate(Order::MAX, Gfp::MEMALLOC).is_ok() {
+        count += 1;
+    }
+    assert_eq!(count, 15);
+}
