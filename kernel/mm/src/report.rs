@@ -69,6 +69,7 @@ pub fn meminfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> f
         ("MemTotal:", sum(|zone| zone.managed)),
         ("MemFree:", free),
         ("MemAvailable:", free.saturating_sub(low)),
+        ("MemArenas:", frames.cached()),
         ("MemMetadata:", frames.metadata().frames()),
     ] {
         writeln!(out, "{name:<15} {:8} kB", frames * (FRAME_SIZE / 1024))?;

@@ -2,7 +2,7 @@
 
 use super::{map, paging};
 use crate::host::Ticks;
-use bifolio::allocator::{Cpu, PageAllocator, Plan};
+use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
 use core::slice;
@@ -17,6 +17,12 @@ use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, Phy
 pub struct Processor;
 
 impl Cpu for Processor {
+    fn current() -> usize {
+        0 // the boot processor; no other is started
+    }
+
+    fn synchronize() {} // with whom?
+
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         interrupts::without_interrupts(critical)
     }
@@ -26,6 +32,9 @@ impl Cpu for Processor {
 pub type Frames = PageAllocator<'static, Processor>;
 
 static FRAMES: Once<Frames> = Once::new();
+
+/// The processors' stocks of single frames.
+pub(super) static ARENAS: [Arena; 1] = [Arena::new()];
 
 /// The machine's page frames.
 ///

@@ -36,7 +36,8 @@ pub fn init(boot_info: &'static mut BootInfo) {
     let plan = Plan::new(*map).unwrap_or_else(|error| panic!("no page allocator: {error}"));
     // SAFETY: the plan took these frames out of usable ones, so nobody else refers to them, and the window shows them.
     let metadata = unsafe { frames::metadata(&plan) };
-    let allocator = PageAllocator::new(&plan, metadata).unwrap_or_else(|error| panic!("no page allocator: {error}"));
+    let allocator = PageAllocator::new(&plan, metadata, &frames::ARENAS)
+        .unwrap_or_else(|error| panic!("no page allocator: {error}"));
     frames::init(allocator);
     let setting_up = stopwatch.elapsed();
 

@@ -73,6 +73,12 @@ pub static COMMANDS: &[Command] = &[
         run: free,
     },
     Command {
+        name: "drain",
+        usage: "drain",
+        help: "give the frames in the processors' arenas back to the zones",
+        run: drain,
+    },
+    Command {
         name: "validate",
         usage: "validate",
         help: "check every invariant of the page allocator and the heap",
@@ -147,6 +153,14 @@ fn free<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     frames().free(pfn, order)?;
     note.map(|note| shell.blocks.swap_remove(note));
     println!("freed order {order} at {pfn}");
+    Ok(())
+}
+
+fn drain<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
+    expect(words, &[], 0)?;
+    let cached = frames().cached();
+    frames().drain();
+    println!("{} frames went back to the zones", cached - frames().cached());
     Ok(())
 }
 

@@ -25,8 +25,9 @@ struct ZoneSnapshot {
 }
 
 impl Snapshot {
-    /// The state of the machine's frames.
+    /// The state of the machine's frames, those in the processors' arenas given back.
     pub fn take() -> Self {
+        frames().drain();
         Self {
             zones: ZoneKind::ALL.map(|kind| ZoneSnapshot::take(frames(), kind)),
         }
@@ -53,7 +54,7 @@ impl ZoneSnapshot {
             match block.state {
                 BlockState::Free => zone.free_blocks[block.order.index()] += 1,
                 BlockState::Allocated => zone.allocated_blocks[block.order.index()] += 1,
-                BlockState::Reserved => {}
+                BlockState::Cached | BlockState::Reserved => {}
             }
         });
         zone.blocks = hash.finish();
