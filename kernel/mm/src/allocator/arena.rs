@@ -197,16 +197,30 @@ impl Arena {
     pub(super) fn take_returns(&self) -> impl Iterator<Item = Singles> {
         let collected = self.collected.load(Relaxed) as usize;
         self.collected.store(0, Relaxed);
-        self.returns[..collected]
-            .iter()
-            .map(|(word, frames)| Singles { base: Pfn::new(word.load(Relaxed)), frames: frames.load(Relaxed) })
+        self.returns[..collected].iter().map(returned)
     }
 
-    /// How many free frames the arena holds. A snapshot: the owner goes on meanwhile.
-    pub(super) fn frames(&self) -> u64 {
+    /// The frames that the arena holds, word by word. A snapshot: the owner goes on meanwhile.
+    fn held(&self) -> impl Iterator<Item = Singles> {
+        let runs = self.runs.iter().filter_map(Run::loan);
         let collected = (self.collected.load(Relaxed) as usize).min(RETURNS);
-        let returns = self.returns[..collected].iter().map(|(_, frames)| frames);
-        let frames = self.runs.iter().map(|run| &run.free).chain(returns);
-        frames.map(|frames| u64::from(frames.load(Relaxed).count_ones())).sum()
+        runs.chain(self.returns[..collected].iter().map(returned))
     }
+
+    /// How many frames the arena holds.
+    pub(super) fn frames(&self) -> u64 {
+        self.held().map(|singles| u64::from(singles.frames.count_ones())).sum()
+    }
+
+    /// Whether the arena holds the frame.
+    pub(super) fn holds(&self, pfn: Pfn) -> bool {
+        self.held().any(|singles| {
+            let bit = pfn.number().wrapping_sub(singles.base.number());
+            bit < u64::from(WORD_FRAMES) && singles.frames >> bit & 1 == 1
+        })
+    }
+}
+
+fn returned((word, frames): &(AtomicU64, AtomicU64)) -> Singles {
+    Singles { base: Pfn::new(word.load(Relaxed)), frames: frames.load(Relaxed) }
 }

@@ -334,7 +334,18 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 return result;
             }
         }
-        self.with(kind, |zone| zone.free(pfn, order))
+        match self.with(kind, |zone| zone.free(pfn, order)) {
+            Err(FreeError::WrongOrder { actual: Order::ZERO, .. }) if self.holds(pfn) => {
+                Err(FreeError::AlreadyFree(pfn))
+            }
+            result => result,
+        }
+    }
+
+    /// Whether an arena holds the frame, which then looks allocated to its zone.
+    #[cold]
+    fn holds(&self, pfn: Pfn) -> bool {
+        self.arenas.iter().any(|arena| arena.holds(pfn))
     }
 
     /// The order of the allocated block that starts at `pfn`.
@@ -342,7 +353,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free`] would say.
     pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
-        self.with(ZoneKind::of(pfn), |zone| zone.states().order_of(pfn))
+        match self.with(ZoneKind::of(pfn), |zone| zone.states().order_of(pfn)) {
+            Ok(Order::ZERO) if self.holds(pfn) => Err(FreeError::AlreadyFree(pfn)),
+            result => result,
+        }
     }
 
     /// Gives the allocator frames that the map had and that were not usable yet, such as those of ACPI tables that

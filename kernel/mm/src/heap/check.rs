@@ -197,6 +197,12 @@ mod tests {
     struct Host;
 
     impl Cpu for Host {
+        fn current() -> usize {
+            0
+        }
+
+        fn synchronize() {}
+
         fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
             critical()
         }

@@ -18,6 +18,10 @@
 //!
 //! struct Machine;
 //! impl Cpu for Machine {
+//!     fn current() -> usize {
+//!         0 // a kernel reads its per-CPU data
+//!     }
+//!     fn synchronize() {} // with more than one CPU: an interrupt to all others
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // a kernel masks interrupts here
 //!     }

@@ -5,7 +5,7 @@
 //! smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
 //!
 //! No allocation or free loops over frames, pageblocks or lists: only over orders, the words of one pageblock, the
-//! levels of the index, and, by bisection, the zone's few [`Span`]s.
+//! levels of the index, and, by bisection, the zone's few spans of RAM.
 
 mod blocks;
 mod index;
