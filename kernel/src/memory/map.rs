@@ -123,7 +123,7 @@ impl fmt::Display for Line {
 
 /// Says in the log what became of the boot loader's entries.
 pub(super) fn summarise(entries: usize, time: Ticks) {
-    info!("memory map: {entries} entries, sanitised in {time} to");
+    info!("memory map: {entries} entries, sanitised in {time}:");
     for (range, kind) in ranges() {
         info!("  {}", Line(range, kind));
     }

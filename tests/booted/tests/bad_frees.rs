@@ -52,9 +52,14 @@ fn a_double_free_is_named_at_every_order() {
 fn a_free_of_another_order_is_named_at_every_order() {
     for actual in Order::all() {
         let pfn = frames().allocate(actual, Gfp::KERNEL).unwrap();
+        let before = Snapshot::take();
         for given in Order::all().filter(|given| *given != actual) {
-            assert_eq!(refused(pfn, given), FreeError::WrongOrder { pfn, given, actual });
+            assert_eq!(
+                frames().free(pfn, given),
+                Err(FreeError::WrongOrder { pfn, given, actual })
+            );
         }
+        assert_eq!(Snapshot::take(), before);
         frames().free(pfn, actual).unwrap();
     }
 }

@@ -15,6 +15,7 @@ use core::hint::black_box;
 use kernel::backtrace::Backtrace;
 use kernel::cpu::exceptions::{BREAKPOINT, DOUBLE_FAULT, GENERAL_PROTECTION, INVALID_OPCODE, PAGE_FAULT, Report};
 use kernel::cpu::{Trap, catch};
+use kernel::memory::paging::is_mapped;
 use protocol::backtrace::Line;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
@@ -286,6 +287,16 @@ fn a_backtrace_survives_any_frame_pointer() {
         let trace = Backtrace::of(&Trap { rbp, ..trap });
         assert_eq!(trace.addresses().collect::<Vec<_>>(), [trap.rip], "{rbp:#x}");
     }
+    // The last word below the stack, where nothing is mapped: the return address would be on the stack.
+    let mut page = circle & !0xfff;
+    while is_mapped(page) {
+        page -= 0x1000;
+    }
+    let trace = Backtrace::of(&Trap {
+        rbp: page + 0xff8,
+        ..trap
+    });
+    assert_eq!(trace.addresses().collect::<Vec<_>>(), [trap.rip]);
     let mut looped = [0_u64; 2];
     let start = VirtAddr::from_ptr(&raw const looped).as_u64();
     looped = black_box([start, 0x1111]);

@@ -92,7 +92,7 @@ fn all_memory_comes_in_blocks_of_every_order_and_back() {
     for order in Order::all().rev() {
         let count = frames_free() / order.frames();
         // All frames as blocks of order 0 are the subject above; here some of them will do.
-        let mut blocks: Vec<Pfn> = Vec::with_capacity(count.min(64 * 1024) as usize);
+        let mut blocks: Vec<Pfn> = Vec::with_capacity(count.min(16 * 1024) as usize);
         let before = Snapshot::take();
         while blocks.len() < blocks.capacity() {
             let Ok(pfn) = frames().allocate(order, Gfp::MEMALLOC) else {

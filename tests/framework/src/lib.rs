@@ -174,16 +174,10 @@ pub fn run(tests: &[&dyn Test]) {
     let first = Input::read(input::FIRST_TEST);
     let first: u32 = first.as_str().and_then(|first| first.trim().parse().ok()).unwrap_or(0);
 
-    // The binary's own name is no part of a test's name, as in any `cargo test`.
-    let named = |test: &'static str| test.split_once("::").map_or(test, |(_, name)| name);
-    let selected = || {
-        (0..)
-            .zip(tests)
-            .map(|(index, test)| (index, named(test_path(*test)), *test))
-            .filter(|(_, name, _)| selection.takes(name))
-    };
+    let tests = || (0..).zip(tests).map(|(index, test)| (index, name_of(*test), *test));
+    let selected = || tests().filter(|(_, name, _)| selection.takes(name));
     host::send(&Event::Plan {
-        total: tests.len() as u32,
+        total: tests().count() as u32,
         selected: selected().count() as u32,
     });
     if Input::read(input::LIST).is_given() {
@@ -217,8 +211,10 @@ pub fn run(tests: &[&dyn Test]) {
     host::exit(code)
 }
 
-fn test_path(test: &dyn Test) -> &'static str {
-    test.path()
+/// A test's name: its path without that of the binary, as in any `cargo test`.
+fn name_of(test: &dyn Test) -> &'static str {
+    let path = test.path();
+    path.split_once("::").map_or(path, |(_, name)| name)
 }
 
 /// Whether the page allocator and the heap are still sound. Asked after every test, whatever it is about: nothing that
