@@ -56,12 +56,14 @@ link-toolchain: ## let a rustup without network use Debian's compiler for plain 
 build: ## the kernel and the host program, without running them
 	$(with-toolchain) boot/build.sh
 
-doc: ## the documentation of all crates, in target/doc
+doc: ## the documentation of all crates, in target/doc and, for what boots, target/x86_64-unknown-none/doc
 	$(with-toolchain) cargo doc --no-deps
+	$(with-toolchain) cargo doc --no-deps -p kernel -p framework $(kernel-target)
 
 clippy: ## lint everything, warnings are errors
 	$(with-toolchain) cargo clippy --all-targets -- -D warnings
-	$(with-toolchain) cargo clippy -p kernel $(kernel-target) -- -D warnings
+	$(with-toolchain) cargo clippy -p kernel -p framework -p booted -p specimens $(kernel-target) \
+		--bins --lib --tests -- -D warnings
 
 fmt: ## format everything
 	$(with-toolchain) cargo fmt --all
