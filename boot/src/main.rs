@@ -92,6 +92,9 @@ struct RunnerArguments {
     /// Accepted and without effect: a machine runs its tests one after another
     #[arg(long, value_name = "N")]
     test_threads: Option<u32>,
+    /// Accepted and without effect: the report is short as it is
+    #[arg(long, short)]
+    quiet: bool,
     /// The longest that a test, or a kernel's commands, may take
     #[arg(long, env = "BIFOLIO_TIMEOUT", value_name = "SECONDS", value_parser = seconds, default_value = "120")]
     timeout: Duration,

@@ -28,6 +28,8 @@ pub enum Stopped {
     Reset,
     /// It switched itself off.
     PoweredOff,
+    /// A signal to QEMU itself, such as a terminal's or a shell's to all processes of a job.
+    Killed,
     /// The user closed its window, or QEMU was told to quit.
     Quit,
 }
@@ -126,6 +128,7 @@ impl Qmp {
         self.events.push_back(match message["data"]["reason"].as_str() {
             Some("guest-reset" | "subsystem-reset") => Stopped::Reset,
             Some("guest-shutdown") => Stopped::PoweredOff,
+            Some("host-signal") => Stopped::Killed,
             _ => Stopped::Quit,
         });
     }

@@ -15,6 +15,7 @@ use protocol::ExitCode;
 use protocol::event::SYNC;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use signal_hook::consts::SIGTERM;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -368,6 +369,8 @@ impl Run<'_> {
     fn stopped(&mut self, stopped: Stopped) -> Ending {
         match stopped {
             Stopped::PoweredOff => Ending::PoweredOff,
+            // The same signal is on its way to this program, and QEMU's was merely faster.
+            Stopped::Killed => Ending::Interrupted(SIGTERM),
             Stopped::Quit => Ending::Closed,
             Stopped::Reset => {
                 self.look_at_cpus();

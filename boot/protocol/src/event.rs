@@ -61,8 +61,8 @@ pub enum Event<'a> {
         index: u32,
         /// What the test itself says. That a `should_panic` test returned is for the host to judge.
         result: TestResult,
-        /// Time-stamp counter ticks from start to end: guest instructions where
-        /// [`input::CLOCK`](crate::input::CLOCK) says so.
+        /// Guest instructions from start to end; where [`input::CLOCK_SHIFT`](crate::input::CLOCK_SHIFT) is missing,
+        /// ticks of whatever clock there is.
         instructions: u64,
     },
     /// The kernel panics. The panic handler sends this, prints its report to COM1 and ends the machine with

@@ -37,8 +37,3 @@ pub const CLOCK_SHIFT: &str = "opt/bifolio/clock-shift";
 
 /// There, with any content, if somebody watches the machine's display: show the console on the framebuffer as well.
 pub const SCREEN: &str = "opt/bifolio/screen";
-
-/// Superseded by [`CLOCK_SHIFT`].
-pub const CLOCK: &str = "opt/bifolio/clock";
-/// Superseded by [`CLOCK_SHIFT`].
-pub const CLOCK_INSTRUCTIONS: &str = "instructions";
