@@ -2,7 +2,7 @@
 
 use super::index::Bucket;
 use super::states::Unity;
-use super::{Zone, is_lower_half};
+use super::{Zone, bucket, is_lower_half};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
 /// Half a pageblock's order: a free block from here up is worth its whole pageblock.
@@ -36,7 +36,7 @@ impl Zone<'_> {
             // most of it must be free.
             if u64::from(self.summaries[pageblock].free()) >= PAGEBLOCK_FRAMES / 2 {
                 self.retype(pageblock, mobility);
-                return self.bucket(pageblock);
+                return bucket(pageblock, self.summaries[pageblock].key());
             }
         }
         None

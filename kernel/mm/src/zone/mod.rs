@@ -27,7 +27,7 @@ use crate::buddy::WORD_FRAMES;
 use crate::error::{AddError, FreeError};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 use index::{Bucket, Index};
-use pageblock::{Pageblock, Summary};
+use pageblock::{Key, Pageblock, Summary};
 pub(crate) use states::States;
 use states::{Unity, place};
 
@@ -145,29 +145,27 @@ impl<'m> Zone<'m> {
         Pageblock { number, summary: &mut self.summaries[number], states: self.states }
     }
 
-    /// The bucket that the pageblock is in, if any: the upper half of a free block of order 10 is in none.
-    #[inline]
-    fn bucket(&self, pageblock: usize) -> Option<Bucket> {
-        let summary = &self.summaries[pageblock];
-        let order = summary.largest()?;
-        (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket { mobility: summary.mobility(), order })
-    }
-
     /// Changes one pageblock, and with it its place in the index.
     #[inline]
     fn change<R>(&mut self, pageblock: usize, change: impl FnOnce(&mut Pageblock<'_, 'm>) -> R) -> R {
-        let before = self.bucket(pageblock);
+        let before = self.summaries[pageblock].key();
         let result = change(&mut self.pageblock(pageblock));
-        let after = self.bucket(pageblock);
+        let after = self.summaries[pageblock].key();
         if before != after {
-            if let Some(bucket) = before {
-                self.index.remove(bucket, pageblock);
-            }
-            if let Some(bucket) = after {
-                self.index.insert(bucket, pageblock);
-            }
+            self.reindex(pageblock, before, after);
         }
         result
+    }
+
+    /// Moves a pageblock from the bucket that it was in to the one that it belongs into now.
+    #[inline(never)]
+    fn reindex(&mut self, pageblock: usize, before: Key, after: Key) {
+        if let Some(bucket) = bucket(pageblock, before) {
+            self.index.remove(bucket, pageblock);
+        }
+        if let Some(bucket) = bucket(pageblock, after) {
+            self.index.insert(bucket, pageblock);
+        }
     }
 
     /// Makes the two halves of a free block of order 10 blocks of order 9.
@@ -381,6 +379,12 @@ impl<'m> Zone<'m> {
         }
         stats
     }
+}
+
+/// The bucket that a pageblock is in, if any: the upper half of a free block of order 10 is in none.
+fn bucket(pageblock: usize, key: Key) -> Option<Bucket> {
+    let order = key.largest()?;
+    (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket { mobility: key.mobility(), order })
 }
 
 /// Whether the pageblock is the lower half of what would be a block of order 10. Spans start at even pageblocks.

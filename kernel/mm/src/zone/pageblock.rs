@@ -7,6 +7,28 @@ use super::states::{States, Unity, WORDS, Word, place};
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
+/// What decides a pageblock's place in the index.
+#[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Key {
+    /// The order of the largest free block that starts or lies in the pageblock plus one.
+    level: u8,
+    mobility: u8,
+}
+
+impl Key {
+    #[inline]
+    pub fn mobility(self) -> Mobility {
+        Mobility::ALL[usize::from(self.mobility)]
+    }
+
+    /// The order of the largest free block; 10 for both halves of a free block of order 10.
+    #[inline]
+    pub fn largest(self) -> Option<Order> {
+        Order::new(self.level.wrapping_sub(1))
+    }
+}
+
 /// The summary of a pageblock: 16 bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -15,9 +37,7 @@ pub(crate) struct Summary {
     levels: Levels,
     /// How many frames are free and not on loan.
     free: u16,
-    /// The order of the largest free block that starts or lies in this pageblock plus one.
-    level: u8,
-    mobility: u8,
+    key: Key,
     /// A bit for each word that is on loan: nobody but its borrower takes frames from it.
     loans: u8,
     spare: [u8; 3],
@@ -26,16 +46,21 @@ pub(crate) struct Summary {
 impl Summary {
     /// A pageblock of reserved frames.
     pub fn reserved() -> Self {
-        Self { mobility: Mobility::Movable as u8, ..Self::zeroed() }
+        Self { key: Key { level: 0, mobility: Mobility::Movable as u8 }, ..Self::zeroed() }
     }
 
     #[inline]
     pub fn mobility(&self) -> Mobility {
-        Mobility::ALL[usize::from(self.mobility)]
+        self.key.mobility()
     }
 
     pub fn set_mobility(&mut self, mobility: Mobility) {
-        self.mobility = mobility as u8;
+        self.key.mobility = mobility as u8;
+    }
+
+    #[inline]
+    pub fn key(&self) -> Key {
+        self.key
     }
 
     /// How many frames of the pageblock are free and not on loan.
@@ -57,7 +82,7 @@ impl Summary {
     /// The order of the largest free block here; 10 for both halves of a free block of order 10.
     #[inline]
     pub fn largest(&self) -> Option<Order> {
-        Order::new(self.level.wrapping_sub(1))
+        self.key.largest()
     }
 
     /// Whether the summary says of this word that its largest block has this level.
@@ -89,7 +114,7 @@ impl<'m> Pageblock<'_, 'm> {
     pub fn unite(&mut self, unity: Unity, largest: Option<Order>) {
         self.states.set_unity(self.number, unity);
         self.summary.free = if unity == Unity::Free { PAGEBLOCK_FRAMES as u16 } else { 0 };
-        self.summary.level = largest.map_or(0, |order| order.get() + 1);
+        self.summary.key.level = largest.map_or(0, |order| order.get() + 1);
     }
 
     /// Writes the words of a pageblock that was of one piece, so that its parts can change.
@@ -112,7 +137,7 @@ impl<'m> Pageblock<'_, 'm> {
     #[inline]
     fn settle(&mut self) {
         let largest = self.summary.levels.largest();
-        self.summary.level = if largest <= WORD_ORDER {
+        self.summary.key.level = if largest <= WORD_ORDER {
             largest as u8
         } else if self.summary.free == PAGEBLOCK_FRAMES as u16 {
             return self.unite(Unity::Free, Some(Order::PAGEBLOCK));
@@ -206,8 +231,14 @@ impl<'m> Pageblock<'_, 'm> {
         let good = frames & states.singles();
         states.release(good);
         if !self.summary.is_lent(word) {
-            self.summary.free += good.count_ones() as u16;
-            self.raise(word, buddy::level(states.free()));
+            // Mostly it is one frame, and counting and merging one is cheaper than a word.
+            let (count, level) = if good.is_power_of_two() {
+                (1, buddy::order_around(states.free(), good.trailing_zeros()) + 1)
+            } else {
+                (good.count_ones(), buddy::level(states.free()))
+            };
+            self.summary.free += count as u16;
+            self.raise(word, level);
         }
         frames & !good
     }
