@@ -80,3 +80,8 @@ pub mod memory_map;
 pub mod report;
 pub mod slab;
 pub mod zone;
+
+/// The README's code, which must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

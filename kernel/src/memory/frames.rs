@@ -21,7 +21,7 @@ impl Cpu for Processor {
         0 // the boot processor; no other is started
     }
 
-    fn synchronize() {} // with whom?
+    fn synchronize() {} // there is no other to wait for
 
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         interrupts::without_interrupts(critical)
