@@ -7,7 +7,7 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use bifolio::frame::{Gfp, Order, Pfn};
+use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use kernel::memory::{frames, paging};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -89,10 +89,8 @@ impl Default for Hoard {
     }
 }
 
-/// Free frames in all zones.
+/// Free frames: those in all zones and those that the processors' arenas hold.
 pub fn frames_free() -> u64 {
-    bifolio::frame::ZoneKind::ALL
-        .map(|kind| frames().zone(kind).free)
-        .iter()
-        .sum()
+    let in_zones: u64 = ZoneKind::ALL.map(|kind| frames().zone(kind).free).iter().sum();
+    in_zones + frames().cached()
 }
