@@ -6,7 +6,7 @@
 use crate::events::Report;
 use crate::machine::Machine;
 use crate::qemu::Setup;
-use crate::run::{self, Ending, Limits, Outcome, Watcher};
+use crate::run::{self, Ending, Limits, Outcome, Starvation, Watcher};
 use anyhow::Result;
 use protocol::{ExitCode, TestResult, input};
 use std::fmt;
@@ -303,6 +303,7 @@ impl<'a> Boot<'a> {
         let limits = Limits {
             boot: Some(Limits::BOOT),
             quiet: Some(plan.time_limit),
+            on_starvation: Starvation::Wait,
         };
         let outcome = run::run(&setup, limits, None, self)?;
         match outcome.ending {

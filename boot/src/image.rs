@@ -115,6 +115,13 @@ fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
         builder.is_64 && header.e_machine == elf::EM_X86_64,
         "it is an ELF file for another kind of machine"
     );
+    ensure!(
+        builder
+            .sections
+            .iter()
+            .any(|section| section.name.as_slice() == b".bootloader-config"),
+        "it has no entry point for the boot loader (bootloader_api's entry_point! makes one)"
+    );
     for section in &mut builder.sections {
         let is_loaded = section.is_alloc();
         let holds_names = matches!(section.data, object::build::elf::SectionData::SectionString);
@@ -129,4 +136,37 @@ fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     builder.write(&mut out).context("its sections cannot be written back")?;
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_kernel_is_refused_with_the_reason() {
+        let reason = |bytes: &[u8]| format!("{:#}", strip(bytes).unwrap_err());
+        assert!(reason(b"").contains("not an ELF file"));
+        assert!(reason(b"\x7fELF and then nonsense").contains("damaged"));
+        let ourselves = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(reason(&ourselves).contains("no entry point for the boot loader"));
+        assert!(reason(&ourselves[..ourselves.len() / 2]).contains("damaged"));
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image");
+        replace(&path, |file| Ok(fs::write(file, "old")?)).unwrap();
+        let half = replace(&path, |file| {
+            fs::write(file, "ne")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull).into())
+        });
+        assert!(half.unwrap_err().to_string().contains("no space left"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(
+            fs::read_dir(&directory).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use boot::harness::{self, Interrupted, Plan};
 use boot::machine::{Firmware, Machine};
 use boot::qemu::{self, Setup};
 use boot::report::Report;
-use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
+use boot::run::{self, Ending, Limits, Outcome, Stage, Starvation, Watcher};
 use boot::terminal::Keys;
 use boot::{events, image, suite};
 use clap::{Args, Parser, Subcommand};
@@ -170,16 +170,16 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
     };
     let quiet = arguments.timeout.or((!is_interactive).then_some(harness::TIME_LIMIT));
     // A machine that waits for gdb takes as long as its user does.
-    let limits = if arguments.gdb {
-        Limits {
-            boot: None,
-            quiet: None,
-        }
+    let boot = (!arguments.gdb).then_some(Limits::BOOT);
+    let on_starvation = if arguments.timeout.is_some() {
+        Starvation::End
     } else {
-        Limits {
-            boot: Some(Limits::BOOT),
-            quiet,
-        }
+        Starvation::Wait
+    };
+    let limits = Limits {
+        boot,
+        quiet: quiet.filter(|_| !arguments.gdb),
+        on_starvation,
     };
     eprintln!("Booting {} ({})", kernel.display(), arguments.machine);
     if arguments.gdb {

@@ -14,11 +14,13 @@ use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
 use protocol::{exit, input};
 use rustix::io::ioctl_fionbio;
+use rustix::param::clock_ticks_per_second;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 use std::{env, fs};
 use tempfile::TempDir;
 
@@ -134,6 +136,16 @@ impl Qemu {
         self.child.wait()
     }
 
+    /// How long the machine has been computing, if this host tells.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        // The second field is the program's name in parentheses; user and system time are the 14th and 15th.
+        let times = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
+        let ticks: u64 = times.map(|time| time.parse().unwrap_or(0)).sum();
+        Some(Duration::from_millis(ticks * 1000 / clock_ticks_per_second()))
+    }
+
     /// Whether the machine's log tells of a triple fault.
     #[must_use]
     pub fn has_triple_faulted(&self) -> bool {
@@ -227,7 +239,12 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
             format!("if=pflash,format=raw,unit=1,snapshot=on,file={}", value(variables)),
         );
     }
-    add("-drive", format!("format=raw,snapshot=on,file={}", value(image)));
+    // Told what to boot from, firmware does not look at everything else first.
+    add(
+        "-drive",
+        format!("if=none,id=disk,format=raw,snapshot=on,file={}", value(image)),
+    );
+    add("-device", "ide-hd,drive=disk,bootindex=0".into());
     add("-chardev", "stdio,id=console,signal=off".into());
     add("-serial", "chardev:console".into());
     add("-chardev", format!("socket,id=events,fd={EVENTS_FD}"));

@@ -28,6 +28,17 @@ pub struct Limits {
     pub boot: Option<Duration>,
     /// From there, and again from every report, to the next one or the end.
     pub quiet: Option<Duration>,
+    /// Whether a host that is too busy is an excuse.
+    pub on_starvation: Starvation,
+}
+
+/// What becomes of a limit when this host gave the machine less than half of that time to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starvation {
+    /// The machine gets more time: it is not its fault.
+    Wait,
+    /// The limit is somebody's wish and holds.
+    End,
 }
 
 impl Limits {
@@ -161,7 +172,8 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
     let mut run = Run {
         qemu: Qemu::start(setup)?,
         limits,
-        deadline: limits.boot.map(|limit| (Instant::now() + limit, limit)),
+        deadline: None,
+        computed: None,
         console: Console::new(Symbols::of(setup.kernel)),
         text: VecDeque::new(),
         decoder: Decoder::default(),
@@ -179,6 +191,7 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
             setup_time: None,
         },
     };
+    run.allow(limits.boot);
     run.outcome.ending = run.until_it_ends(signals, keys)?;
     run.flush()?;
     let mut outcome = run.outcome;
@@ -190,6 +203,8 @@ struct Run<'a> {
     qemu: Qemu,
     limits: Limits,
     deadline: Option<(Instant, Duration)>,
+    /// How long the machine had been computing when the deadline was set.
+    computed: Option<Duration>,
     console: Console,
     /// Text that waits for the event whose place it has reached.
     text: VecDeque<u8>,
@@ -235,8 +250,12 @@ impl Run<'_> {
             if let Some((deadline, limit)) = self.deadline
                 && Instant::now() >= deadline
             {
-                self.look_at_cpus();
-                return Ok(Ending::Hung(limit));
+                let is_computing = self.look_at_cpus();
+                if !(is_computing && self.is_starved(limit)) {
+                    return Ok(Ending::Hung(limit));
+                }
+                self.outcome.cpus.clear();
+                self.deadline = Some((Instant::now() + limit / 2, limit));
             }
         }
     }
@@ -328,7 +347,7 @@ impl Run<'_> {
             _ => {}
         }
         if self.outcome.stage == Stage::Ready {
-            self.deadline = self.limits.quiet.map(|limit| (Instant::now() + limit, limit));
+            self.allow(self.limits.quiet);
         }
         self.watcher.report(&report);
     }
@@ -383,19 +402,38 @@ impl Run<'_> {
         }
     }
 
-    fn look_at_cpus(&mut self) {
+    /// Begins to measure the time to the next report.
+    fn allow(&mut self, limit: Option<Duration>) {
+        self.deadline = limit.map(|limit| (Instant::now() + limit, limit));
+        self.computed = self.qemu.cpu_time();
+    }
+
+    /// Whether the machine had less than half of `limit` to compute since the last report, and may have it.
+    fn is_starved(&self, limit: Duration) -> bool {
+        let had = self
+            .qemu
+            .cpu_time()
+            .zip(self.computed)
+            .map(|(now, before)| now.saturating_sub(before));
+        self.limits.on_starvation == Starvation::Wait && had.is_some_and(|time| time < limit / 2)
+    }
+
+    /// Notes where the CPUs stand; whether one of them computes.
+    fn look_at_cpus(&mut self) -> bool {
         let Ok(registers) = self.qemu.qmp.registers() else {
-            return;
+            return false;
         };
         let symbols = self.console.symbols();
-        let places = qmp::cpus(&registers).into_iter().map(|cpu| {
+        let cpus = qmp::cpus(&registers);
+        let places = cpus.iter().map(|cpu| {
             let halted = if cpu.halted { " (waiting for an interrupt)" } else { "" };
             let name = symbols
                 .describe(cpu.rip)
                 .map_or_else(String::new, |name| format!(" {name}"));
-            format!("CPU {} at {:#018x}{name}{halted}", cpu.number, cpu.rip)
+            format!("CPU {} at {:#018x}{halted}{name}", cpu.number, cpu.rip)
         });
         self.outcome.cpus = places.collect();
+        cpus.iter().any(|cpu| !cpu.halted)
     }
 
     fn qemu_ended(&mut self) -> Result<Ending> {

@@ -38,6 +38,8 @@ const CHECKS: &[(&str, &[&str])] = &[
             "-p",
             "kernel",
             "-p",
+            "framework",
+            "-p",
             "booted",
             "-p",
             "specimens",
@@ -52,6 +54,10 @@ const CHECKS: &[(&str, &[&str])] = &[
         ],
     ),
     ("documentation", &["doc", "--no-deps"]),
+    (
+        "documentation of what boots",
+        &["doc", "--no-deps", "-p", "kernel", "-p", "framework", "--target", GUEST],
+    ),
 ];
 
 /// Tests, or checks that count as one.
