@@ -20,10 +20,10 @@ fn populated<C: Cpu>(frames: &PageAllocator<'_, C>) -> impl Iterator<Item = Zone
 /// Those of the writer.
 pub fn buddyinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
     for zone in populated(frames) {
+        let blocks = frames.free_blocks(zone.kind);
         write!(out, "Node 0, zone {:>8} ", zone.kind)?;
         for order in Order::all() {
-            let blocks: u64 = zone.blocks.iter().map(|kind| kind[order.index()]).sum();
-            write!(out, "{blocks:6} ")?;
+            write!(out, "{:6} ", blocks.of(order))?;
         }
         writeln!(out)?;
     }

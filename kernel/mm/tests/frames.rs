@@ -38,7 +38,10 @@ enum Op {
         nth: usize,
     },
     /// Frees whatever lies at a place, with any order: mostly an error.
-    FreeAnywhere { place: usize, order: u8 },
+    FreeAnywhere {
+        place: usize,
+        order: u8,
+    },
     Drain,
 }
 
@@ -102,7 +105,10 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
         }
         prop_assert_eq!(frames.validate(), Ok(()));
         let free: u64 = ZoneKind::ALL.map(|kind| frames.zone(kind).free).iter().sum();
-        prop_assert_eq!(free + frames.cached(), oracle.free_frames() + unnamed - frames.late_double_frees());
+        prop_assert_eq!(
+            free + frames.cached(),
+            oracle.free_frames() + unnamed - frames.late_double_frees()
+        );
     }
     frames.drain();
     prop_assert_eq!(frames.late_double_frees(), unnamed);
@@ -386,8 +392,8 @@ fn whole_pageblocks_stay_whole_under_churn() {
         frames.free(held.swap_remove(nth), Order::ZERO).unwrap();
         held.push(allocate());
     }
-    let stats = frames.zone(ZoneKind::Normal);
-    let whole: u64 = stats.blocks.iter().map(|kind| kind[9] + 2 * kind[10]).sum();
+    let blocks = frames.free_blocks(ZoneKind::Normal);
+    let whole = blocks.of(order(9)) + 2 * blocks.of(order(10));
     assert!(whole >= 30, "{whole} of 32 free pageblocks are whole");
     frames.validate().unwrap();
 }

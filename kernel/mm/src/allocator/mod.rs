@@ -18,10 +18,10 @@ use arena::{Freed, Run};
 pub use plan::{Plan, SetupError};
 use spin::Mutex;
 
+use crate::buddy::WORD_ORDER;
 use crate::error::{AddError, FreeError, Violation};
 use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use crate::buddy::WORD_ORDER;
-use crate::zone::{Block, Singles, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
+use crate::zone::{Block, FreeBlocks, Singles, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
 /// What the allocator must be able to ask of the processor that it runs on.
 pub trait Cpu {
@@ -102,7 +102,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let mut zones = plan.zones(metadata)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
-                zone.add(range).expect("the plan's usable ranges are disjoint and lie in its spans");
+                zone.add(range)
+                    .expect("the plan's usable ranges are disjoint and lie in its spans");
             }
         }
         balance(&mut zones.each_mut());
@@ -254,7 +255,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let (Some(highest), Some(mobility)) = (gfp.highest_zone(), gfp.mobility()) else {
             return Err(AllocError::ContradictoryFlags(gfp));
         };
-        let request = Request { order, mobility, highest };
+        let request = Request {
+            order,
+            mobility,
+            highest,
+        };
         self.allocate_above(request, |zone| zone.watermarks.low)
             .or_else(|| self.allocate_slowly(request, gfp))
             .or_else(|| {
@@ -335,9 +340,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
         }
         match self.with(kind, |zone| zone.free(pfn, order)) {
-            Err(FreeError::WrongOrder { actual: Order::ZERO, .. }) if self.holds(pfn) => {
-                Err(FreeError::AlreadyFree(pfn))
-            }
+            Err(FreeError::WrongOrder {
+                actual: Order::ZERO, ..
+            }) if self.holds(pfn) => Err(FreeError::AlreadyFree(pfn)),
             result => result,
         }
     }
@@ -392,6 +397,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// How a zone stands.
     pub fn zone(&self, kind: ZoneKind) -> ZoneStats {
         self.with(kind, |zone| zone.stats())
+    }
+
+    /// What a zone's free memory is in pieces of: a walk over its pageblocks, for reports and not for hot paths.
+    pub fn free_blocks(&self, kind: ZoneKind) -> FreeBlocks {
+        self.with(kind, |zone| zone.free_blocks())
     }
 
     /// Shows every block of a zone to `visit`, in ascending order.

@@ -71,7 +71,10 @@ impl<'a> Plan<'a> {
                 return Err(SetupError::TooManyPageblocks(kind));
             }
         }
-        let words: usize = extents.iter().map(|extent| Zone::shared_words(extent) + Zone::private_words(extent)).sum();
+        let words: usize = extents
+            .iter()
+            .map(|extent| Zone::shared_words(extent) + Zone::private_words(extent))
+            .sum();
         let needed = (words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
         let usable = || map.ranges(RegionKind::Usable);
         let room = usable().filter(|range| range.frames() >= needed).last();

@@ -36,9 +36,9 @@ impl Zone<'_> {
         (0..self.summaries.len()).flat_map(|pageblock| self.blocks_of(pageblock))
     }
 
-    fn blocks_of(&self, pageblock: usize) -> impl Iterator<Item = Block> + '_ {
+    pub(super) fn blocks_of(&self, pageblock: usize) -> impl Iterator<Item = Block> + '_ {
         let summary = &self.summaries[pageblock];
-                let start = self.states.start_of(pageblock);
+        let start = self.states.start_of(pageblock);
         let whole = match self.states.unity(pageblock) {
             Unity::Split => None,
             Unity::Reserved => Some((Order::PAGEBLOCK, BlockState::Reserved)),

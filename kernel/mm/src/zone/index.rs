@@ -3,6 +3,8 @@
 //! Each such bucket is a bitmap of 64-way levels: a bit at one level says that the word below it is not zero. Putting
 //! a pageblock in, taking it out and finding the lowest cost one step a level, four of them for 32 TiB.
 
+use core::ops::Range;
+
 use crate::frame::{Mobility, Order};
 
 /// Levels that a bitmap of `u32` pageblock numbers can need: 64^6 is more than 2^32.
@@ -78,6 +80,26 @@ impl<'m> Index<'m> {
                 return;
             }
             position /= 64;
+        }
+        self.filled[bucket.mobility.index()] |= 1 << bucket.order.get();
+    }
+
+    /// Puts every second pageblock of a range, which is not empty and starts at an even one, into the bucket.
+    pub fn insert_even(&mut self, bucket: Bucket, pageblocks: Range<usize>) {
+        debug_assert!(!pageblocks.is_empty() && pageblocks.start.is_multiple_of(2));
+        let base = self.base(bucket);
+        let (mut range, mut pattern) = (pageblocks, 0x5555_5555_5555_5555);
+        for level in &self.levels[..self.depth] {
+            let words = range.start / 64..range.end.div_ceil(64);
+            for word in words.clone() {
+                let (low, high) = (
+                    range.start.max(word * 64) - word * 64,
+                    range.end.min(word * 64 + 64) - word * 64,
+                );
+                let members = pattern & (u64::MAX << low) & (u64::MAX >> (64 - high));
+                self.words[base + *level as usize + word] |= members;
+            }
+            (range, pattern) = (words, u64::MAX);
         }
         self.filled[bucket.mobility.index()] |= 1 << bucket.order.get();
     }

@@ -21,6 +21,7 @@ pub use blocks::{Block, BlockState};
 pub(crate) use span::{Extent, Span, spans};
 pub use watermark::{Watermarks, min_free_kib, protection};
 
+use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 
 use crate::buddy::WORD_FRAMES;
@@ -46,14 +47,26 @@ pub struct ZoneStats {
     pub managed: u64,
     /// Frames that are free.
     pub free: u64,
-    /// Free blocks, by mobility and order.
-    pub blocks: [[u64; Order::COUNT]; Mobility::COUNT],
-    /// Pageblocks that hold managed frames, by mobility.
-    pub pageblocks: [u64; Mobility::COUNT],
     /// The zone's watermarks.
     pub watermarks: Watermarks,
     /// Frames kept from a request that could use each zone, by that zone (Linux: `lowmem_reserve`).
     pub protection: [u64; ZoneKind::COUNT],
+}
+
+/// What a zone's free memory is in pieces of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FreeBlocks {
+    /// Free blocks, by mobility and order.
+    pub blocks: [[u64; Order::COUNT]; Mobility::COUNT],
+    /// Pageblocks that hold managed frames, by mobility.
+    pub pageblocks: [u64; Mobility::COUNT],
+}
+
+impl FreeBlocks {
+    /// Free blocks of this order, of any mobility.
+    pub fn of(&self, order: Order) -> u64 {
+        self.blocks.iter().map(|blocks| blocks[order.index()]).sum()
+    }
 }
 
 /// One zone's state. Its memory is borrowed for as long as the allocator lives; it never touches the frames.
@@ -142,7 +155,11 @@ impl<'m> Zone<'m> {
 
     #[inline]
     fn pageblock(&mut self, number: usize) -> Pageblock<'_, 'm> {
-        Pageblock { number, summary: &mut self.summaries[number], states: self.states }
+        Pageblock {
+            number,
+            summary: &mut self.summaries[number],
+            states: self.states,
+        }
     }
 
     /// Changes one pageblock, and with it its place in the index.
@@ -234,7 +251,10 @@ impl<'m> Zone<'m> {
         }
         let (word, frames) = self.change(pageblock, |pageblock| pageblock.lend());
         self.free -= u64::from(frames.count_ones());
-        let base = self.states.start_of(pageblock).offset(word as u64 * u64::from(WORD_FRAMES));
+        let base = self
+            .states
+            .start_of(pageblock)
+            .offset(word as u64 * u64::from(WORD_FRAMES));
         Some(Singles { base, frames })
     }
 
@@ -285,7 +305,10 @@ impl<'m> Zone<'m> {
     /// The word that starts at this frame.
     #[inline]
     fn word_at(&self, base: Pfn) -> (usize, usize) {
-        let (pageblock, offset) = self.states.locate(base).expect("words are lent and freed inside the zone's spans");
+        let (pageblock, offset) = self
+            .states
+            .locate(base)
+            .expect("words are lent and freed inside the zone's spans");
         (pageblock, place(offset).0)
     }
 
@@ -296,7 +319,11 @@ impl<'m> Zone<'m> {
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let actual = self.states.order_of(pfn)?;
         if actual != order {
-            return Err(FreeError::WrongOrder { pfn, given: order, actual });
+            return Err(FreeError::WrongOrder {
+                pfn,
+                given: order,
+                actual,
+            });
         }
         let (pageblock, offset) = self.states.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
         if order == Order::MAX {
@@ -315,28 +342,77 @@ impl<'m> Zone<'m> {
     /// # Errors
     /// [`AddError`], saying which frame is not.
     pub fn check_addable(&mut self, range: PfnRange) -> Result<(), AddError> {
-        self.for_each_part(range, |zone, pageblock, from, to| {
+        let check = |zone: &mut Self, pageblock, from, to| {
             let start = zone.states.start_of(pageblock);
             let error = |offset: u32| AddError::Overlaps(start.offset(offset.into()));
             zone.pageblock(pageblock).check_reserved(from, to).map_err(error)
-        })
+        };
+        let (_, ragged) = self.whole_pairs(range);
+        ragged
+            .into_iter()
+            .try_for_each(|range| self.for_each_part(range, check))
     }
 
-    /// Gives reserved frames to the zone. This is set-up, and loops over the pageblocks of the range.
+    /// Gives reserved frames to the zone. This is set-up: it loops over the pageblocks of the range, but the whole ones
+    /// among them cost a few words each.
     ///
     /// # Errors
     /// [`AddError`] if any of the frames is not in a span or was given before; the zone is unchanged.
     pub fn add(&mut self, range: PfnRange) -> Result<(), AddError> {
         self.check_addable(range)?;
-        self.for_each_part(range, |zone, pageblock, from, to| {
-            let count = u64::from(zone.change(pageblock, |pageblock| pageblock.add(from, to)));
-            zone.free += count;
-            zone.waiting += u64::from(to - from) - count;
-            zone.merge_pair(pageblock);
-            Ok(())
-        })?;
+        let (whole, ragged) = self.whole_pairs(range);
+        for range in ragged {
+            self.for_each_part(range, |zone, pageblock, from, to| {
+                let count = u64::from(zone.change(pageblock, |pageblock| pageblock.add(from, to)));
+                zone.free += count;
+                zone.waiting += u64::from(to - from) - count;
+                zone.merge_pair(pageblock);
+                Ok(())
+            })?;
+        }
+        if let Some((first, _)) = self.states.locate(whole.start).filter(|_| !whole.is_empty()) {
+            self.add_pairs(first..first + (whole.frames() / PAGEBLOCK_FRAMES) as usize);
+        }
         self.managed += range.frames();
         Ok(())
+    }
+
+    /// The part of the range, which may be empty, that is whole blocks of order 10 in one span, all untouched; and what
+    /// is left of the range before and behind it.
+    fn whole_pairs(&self, range: PfnRange) -> (PfnRange, [PfnRange; 2]) {
+        let step = Order::MAX.frames();
+        let start = range.start.number().next_multiple_of(step).min(range.end.number());
+        let end = (range.end.number() / step * step).max(start);
+        let whole = PfnRange::new(Pfn::new(start), Pfn::new(end));
+        let untouched = self.states.locate(whole.start).is_some_and(|(first, _)| {
+            let count = (whole.frames() / PAGEBLOCK_FRAMES) as usize;
+            let last = self.states.locate(Pfn::new(end.wrapping_sub(1)));
+            last.is_some_and(|(last, _)| last + 1 == first + count)
+                && self.states.all(first..first + count, Unity::Reserved)
+        });
+        let whole = if untouched {
+            whole
+        } else {
+            PfnRange::new(whole.start, whole.start)
+        };
+        (
+            whole,
+            [
+                PfnRange::new(range.start, whole.start),
+                PfnRange::new(whole.end, range.end),
+            ],
+        )
+    }
+
+    /// Makes untouched pageblocks, which are whole pairs, free blocks of order 10.
+    fn add_pairs(&mut self, pageblocks: Range<usize>) {
+        let summary = Summary::free_pair();
+        self.free += pageblocks.len() as u64 * PAGEBLOCK_FRAMES;
+        self.summaries[pageblocks.clone()].fill(summary);
+        self.states.set_all(pageblocks.clone(), Unity::Free);
+        if let Some(bucket) = bucket(pageblocks.start, summary.key()) {
+            self.index.insert_even(bucket, pageblocks);
+        }
     }
 
     /// Visits the pageblocks of a range, with the offsets of the range's first frame there and the one behind its last.
@@ -355,36 +431,47 @@ impl<'m> Zone<'m> {
         Ok(())
     }
 
-    /// How the zone stands. The counts of blocks come from a walk over the pageblocks: for reports, not for hot paths.
+    /// How the zone stands.
     pub fn stats(&self) -> ZoneStats {
-        let mut stats = ZoneStats {
+        ZoneStats {
             kind: self.kind,
             start: self.extent.start,
             spanned: self.extent.spanned,
             present: self.extent.present,
             managed: self.managed,
             free: self.free,
-            blocks: Default::default(),
-            pageblocks: Default::default(),
             watermarks: self.watermarks,
             protection: self.protection,
-        };
-        for block in self.blocks().filter(|block| block.state == BlockState::Free) {
-            stats.blocks[block.mobility.index()][block.order.index()] += 1;
         }
+    }
+
+    /// What the free memory is in pieces of: a walk over the pageblocks, for reports.
+    pub fn free_blocks(&self) -> FreeBlocks {
+        let mut count = FreeBlocks::default();
         for (pageblock, summary) in self.summaries.iter().enumerate() {
-            if self.states.unity(pageblock) != Unity::Reserved {
-                stats.pageblocks[summary.mobility().index()] += 1;
+            if self.states.unity(pageblock) == Unity::Reserved {
+                continue;
+            }
+            let mobility = summary.mobility().index();
+            count.pageblocks[mobility] += 1;
+            for block in self
+                .blocks_of(pageblock)
+                .filter(|block| block.state == BlockState::Free)
+            {
+                count.blocks[mobility][block.order.index()] += 1;
             }
         }
-        stats
+        count
     }
 }
 
 /// The bucket that a pageblock is in, if any: the upper half of a free block of order 10 is in none.
 fn bucket(pageblock: usize, key: Key) -> Option<Bucket> {
     let order = key.largest()?;
-    (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket { mobility: key.mobility(), order })
+    (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket {
+        mobility: key.mobility(),
+        order,
+    })
 }
 
 /// Whether the pageblock is the lower half of what would be a block of order 10. Spans start at even pageblocks.

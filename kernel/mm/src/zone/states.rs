@@ -17,6 +17,7 @@
 //! more than a plain load. A block's own bits stand still as long as it is allocated, but its neighbours' do not; so
 //! what is read without the lock may be taken for a yes, never for a no.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::blocks::BlockState;
@@ -112,6 +113,20 @@ impl Word<'_> {
     }
 }
 
+/// Eight pageblocks that are all the same as a whole.
+fn all_of(unity: Unity) -> u64 {
+    u64::from_ne_bytes([unity as u8; 8])
+}
+
+/// The words that hold the pageblocks' bytes, each with the bits of those bytes.
+fn eights(pageblocks: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
+    let Range { start, end } = pageblocks;
+    (start / 8..end.div_ceil(8)).map(move |eight| {
+        let (low, high) = (start.max(eight * 8) - eight * 8, end.min(eight * 8 + 8) - eight * 8);
+        (eight, (u64::MAX << (8 * low)) & (u64::MAX >> (64 - 8 * high)))
+    })
+}
+
 /// The states of a zone's frames.
 #[derive(Clone, Copy)]
 pub(crate) struct States<'m> {
@@ -131,9 +146,13 @@ impl<'m> States<'m> {
     pub fn new(spans: &'m [Span], pageblocks: usize, metadata: &'m [AtomicU64]) -> Self {
         let (planes, unities) = metadata.split_at(pageblocks * 2 * WORDS);
         for eight in unities {
-            eight.store(u64::from_ne_bytes([Unity::Reserved as u8; 8]), Relaxed);
+            eight.store(all_of(Unity::Reserved), Relaxed);
         }
-        Self { spans, unities, planes: planes.as_chunks().0 }
+        Self {
+            spans,
+            unities,
+            planes: planes.as_chunks().0,
+        }
     }
 
     /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
@@ -156,7 +175,8 @@ impl<'m> States<'m> {
             [only] => only,
             spans => &spans[spans.partition_point(|span| span.first() <= pageblock) - 1],
         };
-        span.start().offset((pageblock - span.first()) as u64 * PAGEBLOCK_FRAMES)
+        span.start()
+            .offset((pageblock - span.first()) as u64 * PAGEBLOCK_FRAMES)
     }
 
     /// What the pageblock is as a whole.
@@ -177,14 +197,33 @@ impl<'m> States<'m> {
     #[inline]
     pub fn set_unity(&self, pageblock: usize, unity: Unity) {
         let (eight, shift) = (&self.unities[pageblock / 8], pageblock % 8 * 8);
-        eight.store(eight.load(Relaxed) & !(0xff << shift) | (unity as u64) << shift, Relaxed);
+        eight.store(
+            eight.load(Relaxed) & !(0xff << shift) | (unity as u64) << shift,
+            Relaxed,
+        );
+    }
+
+    /// Whether the pageblocks are all the same as a whole.
+    pub fn all(&self, pageblocks: Range<usize>, unity: Unity) -> bool {
+        eights(pageblocks).all(|(eight, mask)| self.unities[eight].load(Relaxed) & mask == all_of(unity) & mask)
+    }
+
+    /// Says of pageblocks what they all are as a whole.
+    pub fn set_all(&self, pageblocks: Range<usize>, unity: Unity) {
+        for (eight, mask) in eights(pageblocks) {
+            let word = &self.unities[eight];
+            word.store(word.load(Relaxed) & !mask | all_of(unity) & mask, Relaxed);
+        }
     }
 
     /// A word of a pageblock that is split.
     #[inline]
     pub fn word(&self, pageblock: usize, word: usize) -> Word<'m> {
         let planes = &self.planes[pageblock];
-        Word { free: &planes[word % WORDS * 2], head: &planes[word % WORDS * 2 + 1] }
+        Word {
+            free: &planes[word % WORDS * 2],
+            head: &planes[word % WORDS * 2 + 1],
+        }
     }
 
     /// Whether an allocated block of order 0 is at `pfn`.
@@ -216,8 +255,13 @@ impl<'m> States<'m> {
     #[cold]
     fn order_of_odd(&self, pfn: Pfn, pageblock: usize, offset: u32) -> Result<Order, FreeError> {
         let start = self.start_of(pageblock);
-        let whole =
-            |head: Pfn, order| if pfn == head { Ok(order) } else { Err(FreeError::Interior { pfn, head, order }) };
+        let whole = |head: Pfn, order| {
+            if pfn == head {
+                Ok(order)
+            } else {
+                Err(FreeError::Interior { pfn, head, order })
+            }
+        };
         match self.unity(pageblock) {
             Unity::Split => {}
             Unity::Free => return Err(FreeError::AlreadyFree(pfn)),
@@ -239,7 +283,11 @@ impl<'m> States<'m> {
             return Err(FreeError::AlreadyFree(pfn));
         };
         let head = start.offset(word as u64 * u64::from(WORD_FRAMES) + u64::from(bit));
-        Err(FreeError::Interior { pfn, head, order: self.extent(pageblock, word, bit) })
+        Err(FreeError::Interior {
+            pfn,
+            head,
+            order: self.extent(pageblock, word, bit),
+        })
     }
 
     /// The order of the allocated block whose head this is: it reaches to the next bit of *free | head*.
@@ -262,7 +310,10 @@ impl<'m> States<'m> {
         let below = self.word(pageblock, word).heads() & ((1 << bit) - 1);
         let heads = core::iter::once((word, below));
         let heads = heads.chain((0..word).rev().map(|word| (word, self.word(pageblock, word).heads())));
-        heads.filter(|(_, heads)| *heads != 0).map(|(word, heads)| (word, heads.ilog2())).next()
+        heads
+            .filter(|(_, heads)| *heads != 0)
+            .map(|(word, heads)| (word, heads.ilog2()))
+            .next()
     }
 
     /// The order and state of the block that starts at `offset` in a split pageblock, of which the words in the mask
@@ -272,14 +323,22 @@ impl<'m> States<'m> {
         let states = self.word(pageblock, word);
         let order = |order: u32| Order::new(order as u8);
         let lent = |word: usize| loans >> word & 1 == 1;
-        let state = if lent(word) { BlockState::Cached } else { BlockState::Free };
+        let state = if lent(word) {
+            BlockState::Cached
+        } else {
+            BlockState::Free
+        };
         if states.free() == u64::MAX && !lent(word) {
             let full = |word: usize| u64::from(self.word(pageblock, word).free() == u64::MAX && !lent(word)) << word;
             let full = (0..WORDS).fold(0, |mask, word| mask | full(word));
             let (_, words) = buddy::blocks(full).find(|(first, _)| *first as usize == word)?;
             return Some((order(WORD_ORDER + words)?, BlockState::Free));
         }
-        let starting = |frames: u64| buddy::blocks(frames).find(|(first, _)| *first == bit).and_then(|(_, k)| order(k));
+        let starting = |frames: u64| {
+            buddy::blocks(frames)
+                .find(|(first, _)| *first == bit)
+                .and_then(|(_, k)| order(k))
+        };
         if states.free() >> bit & 1 == 1 {
             Some((starting(states.free())?, state))
         } else if states.reserved() >> bit & 1 == 1 {

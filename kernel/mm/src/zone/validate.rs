@@ -1,8 +1,8 @@
 //! Everything that a zone derives, derived once more from the bit planes and compared.
 
 use super::index::Bucket;
-use super::states::{States, Unity, WORDS};
 use super::pageblock::Summary;
+use super::states::{States, Unity, WORDS};
 use super::{BlockState, Zone, is_lower_half};
 use crate::buddy;
 use crate::error::Violation;
@@ -46,7 +46,10 @@ impl Zone<'_> {
             self.index.is_consistent(),
         )?;
         zone("the zone's count of free frames is their number", free == self.free)?;
-        zone("the zone's count of frames that wait for a borrower is their number", waiting == self.waiting)?;
+        zone(
+            "the zone's count of frames that wait for a borrower is their number",
+            waiting == self.waiting,
+        )?;
         zone("a managed frame is free or allocated", managed == self.managed)?;
         zone("managed frames are present", self.managed <= self.extent.present)?;
         zone("present frames are spanned", self.extent.present <= self.extent.spanned)?;
@@ -168,8 +171,7 @@ impl Zone<'_> {
                 BlockState::Reserved => {}
                 BlockState::Free => {
                     let buddy = offset ^ order.frames() as u32;
-                    let unmerged =
-                        buddy < offset && free_until == offset && block_at(buddy) == Some((order, state));
+                    let unmerged = buddy < offset && free_until == offset && block_at(buddy) == Some((order, state));
                     check("free buddies are merged", !unmerged)?;
                     truth.free += order.frames();
                     truth.largest = truth.largest.max(Some(order));
@@ -200,6 +202,13 @@ impl Zone<'_> {
 fn agrees(states: &States<'_>, pageblock: usize, summary: &Summary) -> bool {
     (0..WORDS).all(|word| {
         let lent = summary.loans() >> word & 1 == 1;
-        summary.says(word, if lent { 0 } else { buddy::level(states.word(pageblock, word).free()) })
+        summary.says(
+            word,
+            if lent {
+                0
+            } else {
+                buddy::level(states.word(pageblock, word).free())
+            },
+        )
     })
 }
