@@ -22,11 +22,7 @@ impl Console {
     /// A console of a kernel with these symbols.
     #[must_use]
     pub fn new(symbols: Symbols) -> Console {
-        Console {
-            symbols,
-            line: Vec::new(),
-            tail: VecDeque::new(),
-        }
+        Console { symbols, line: Vec::new(), tail: VecDeque::new() }
     }
 
     /// The kernel's symbols.
@@ -70,10 +66,7 @@ impl Console {
     fn keep(&mut self, line: &str) {
         // Firmware positions its cursor and clears the screen, which would do the same to a terminal that shows this.
         let plain = console::strip_ansi_codes(line);
-        let plain: String = plain
-            .chars()
-            .filter(|char| !char.is_control() || *char == '\t')
-            .collect();
+        let plain: String = plain.chars().filter(|char| !char.is_control() || *char == '\t').collect();
         if plain.trim().is_empty() && self.tail.back().is_none_or(String::is_empty) {
             return;
         }
@@ -117,9 +110,7 @@ mod tests {
     fn the_tail_is_the_last_lines() {
         let mut console = blind();
         for line in 0..100 {
-            console
-                .push(format!("line {line}\r\n").as_bytes(), &mut io::sink())
-                .unwrap();
+            console.push(format!("line {line}\r\n").as_bytes(), &mut io::sink()).unwrap();
         }
         let tail = console.tail();
         assert_eq!((tail.len(), tail.last().unwrap().as_str()), (TAIL, "line 99"));
@@ -132,16 +123,9 @@ mod tests {
         let bytes = std::fs::read(&program).unwrap();
         use object::{Object, ObjectSymbol};
         let file = object::File::parse(&*bytes).unwrap();
-        let main = file
-            .symbols()
-            .find(|symbol| symbol.name() == Ok("main"))
-            .unwrap()
-            .address();
+        let main = file.symbols().find(|symbol| symbol.name() == Ok("main")).unwrap().address();
         let mut out = Vec::new();
-        let line = backtrace::Line {
-            number: 0,
-            address: main,
-        };
+        let line = backtrace::Line { number: 0, address: main };
         console.push(format!("{line}\r\nthe end").as_bytes(), &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), format!("{line} main\nthe end"));
     }

@@ -47,32 +47,14 @@ impl From<Event<'_>> for Report {
             Event::Started => Report::Started,
             Event::Ready => Report::Ready,
             Event::Plan { total, selected } => Report::Plan { total, selected },
-            Event::Listed { index, name } => Report::Listed {
-                index,
-                name: name.into(),
-            },
-            Event::TestStarted {
-                index,
-                name,
-                should_panic,
-            } => Report::TestStarted {
-                index,
-                name: name.into(),
-                should_panic,
-            },
-            Event::TestFinished {
-                index,
-                result,
-                instructions,
-            } => Report::TestFinished {
-                index,
-                result,
-                instructions,
-            },
-            Event::Panicked { message, location } => Report::Panicked {
-                message: message.into(),
-                location: location.into(),
-            },
+            Event::Listed { index, name } => Report::Listed { index, name: name.into() },
+            Event::TestStarted { index, name, should_panic } => {
+                Report::TestStarted { index, name: name.into(), should_panic }
+            }
+            Event::TestFinished { index, result, instructions } => Report::TestFinished { index, result, instructions },
+            Event::Panicked { message, location } => {
+                Report::Panicked { message: message.into(), location: location.into() }
+            }
         }
     }
 }
@@ -115,17 +97,12 @@ mod tests {
 
     fn reports(bytes: &[u8], chunk: usize) -> Vec<Report> {
         let (mut decoder, mut all) = (Decoder::default(), Vec::new());
-        bytes
-            .chunks(chunk)
-            .for_each(|part| decoder.push(part, |report| all.push(report)));
+        bytes.chunks(chunk).for_each(|part| decoder.push(part, |report| all.push(report)));
         all
     }
 
     fn stream(events: &[Event<'_>]) -> Vec<u8> {
-        events
-            .iter()
-            .flat_map(|event| encode(event, &mut [0; MAX_FRAME]).to_vec())
-            .collect()
+        events.iter().flat_map(|event| encode(event, &mut [0; MAX_FRAME]).to_vec()).collect()
     }
 
     #[test]
@@ -134,11 +111,7 @@ mod tests {
         let plan = Event::Plan { total: 2, selected: 1 };
         bytes.extend(stream(&[Event::Started, Event::Ready, plan]));
         for chunk in [1, 2, 3, 7, bytes.len()] {
-            assert_eq!(
-                reports(&bytes, chunk),
-                [Report::Started, Report::Ready, plan.into()],
-                "in chunks of {chunk}"
-            );
+            assert_eq!(reports(&bytes, chunk), [Report::Started, Report::Ready, plan.into()], "in chunks of {chunk}");
         }
     }
 
@@ -147,10 +120,7 @@ mod tests {
         let mut bytes = stream(&[Event::Started]);
         bytes.extend(b"junk\0");
         bytes.extend(stream(&[Event::Ready]));
-        assert_eq!(
-            reports(&bytes, 5),
-            [Report::Started, Report::Garbage(b"junk".into()), Report::Ready]
-        );
+        assert_eq!(reports(&bytes, 5), [Report::Started, Report::Garbage(b"junk".into()), Report::Ready]);
     }
 
     #[test]

@@ -25,32 +25,14 @@ const PLACES: &[(&str, &str)] = &[
     // Fedora, RHEL
     ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
     // Arch
-    (
-        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
-        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
-    ),
-    (
-        "/usr/share/edk2-ovmf/x64/OVMF_CODE.fd",
-        "/usr/share/edk2-ovmf/x64/OVMF_VARS.fd",
-    ),
+    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+    ("/usr/share/edk2-ovmf/x64/OVMF_CODE.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.fd"),
     // openSUSE
-    (
-        "/usr/share/qemu/ovmf-x86_64-code.bin",
-        "/usr/share/qemu/ovmf-x86_64-vars.bin",
-    ),
+    ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
     // QEMU's own builds, Homebrew, Nix profiles
-    (
-        "/usr/share/qemu/edk2-x86_64-code.fd",
-        "/usr/share/qemu/edk2-i386-vars.fd",
-    ),
-    (
-        "/usr/local/share/qemu/edk2-x86_64-code.fd",
-        "/usr/local/share/qemu/edk2-i386-vars.fd",
-    ),
-    (
-        "/opt/homebrew/share/qemu/edk2-x86_64-code.fd",
-        "/opt/homebrew/share/qemu/edk2-i386-vars.fd",
-    ),
+    ("/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/qemu/edk2-i386-vars.fd"),
+    ("/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"),
+    ("/opt/homebrew/share/qemu/edk2-x86_64-code.fd", "/opt/homebrew/share/qemu/edk2-i386-vars.fd"),
 ];
 
 impl Ovmf {
@@ -78,13 +60,8 @@ impl Ovmf {
 
     fn search(places: &[(&str, &str)]) -> Option<Ovmf> {
         let readable = |path: &str| File::open(path).is_ok();
-        let &(code, variables) = places
-            .iter()
-            .find(|(code, variables)| readable(code) && readable(variables))?;
-        Some(Ovmf {
-            code: Path::new(code).into(),
-            variables: Path::new(variables).into(),
-        })
+        let &(code, variables) = places.iter().find(|(code, variables)| readable(code) && readable(variables))?;
+        Some(Ovmf { code: Path::new(code).into(), variables: Path::new(variables).into() })
     }
 }
 
@@ -101,9 +78,7 @@ mod tests {
             fs::write(path(name), "").unwrap();
         }
         let pairs = ["a", "b", "c"].map(|name| (path(&format!("{name}-code")), path(&format!("{name}-vars"))));
-        let places = pairs
-            .each_ref()
-            .map(|(code, variables)| (code.as_str(), variables.as_str()));
+        let places = pairs.each_ref().map(|(code, variables)| (code.as_str(), variables.as_str()));
         let found = Ovmf::search(&places).unwrap();
         assert!(found.code.ends_with("b-code") && found.variables.ends_with("b-vars"));
         assert_eq!(Ovmf::search(&places[..1]), None);

@@ -139,16 +139,8 @@ pub fn list(plan: &Plan<'_>) -> Result<Vec<String>> {
     let mut silent = Silent;
     let mut boot = Boot::new(&mut silent);
     let outcome = boot.run(plan, &[(input::LIST, "1".into())])?;
-    if !outcome.is_success()
-        || boot
-            .plan
-            .is_none_or(|(_, selected)| selected as usize != boot.listed.len())
-    {
-        anyhow::bail!(
-            "the kernel did not list its tests: {}\n{}",
-            outcome.explain(),
-            outcome.tail.join("\n")
-        );
+    if !outcome.is_success() || boot.plan.is_none_or(|(_, selected)| selected as usize != boot.listed.len()) {
+        anyhow::bail!("the kernel did not list its tests: {}\n{}", outcome.explain(), outcome.tail.join("\n"));
     }
     Ok(boot.listed)
 }
@@ -165,15 +157,7 @@ pub fn run(plan: &Plan<'_>, progress: &mut dyn Progress) -> Result<Tests> {
     loop {
         let mut boot = Boot::new(progress);
         let outcome = boot.run(plan, &[(input::FIRST_TEST, first.to_string())])?;
-        let Boot {
-            plan,
-            finished,
-            open,
-            fault,
-            progress,
-            capture,
-            ..
-        } = boot;
+        let Boot { plan, finished, open, fault, progress, capture, .. } = boot;
         let passed = finished.iter().all(|test| test.verdict.is_pass());
         all.tests.extend(finished);
         all.fault = fault.or_else(|| plan_fault(plan, &mut announced, &outcome));
@@ -209,18 +193,11 @@ pub fn run(plan: &Plan<'_>, progress: &mut dyn Progress) -> Result<Tests> {
 /// What is wrong with a boot's plan, if anything.
 fn plan_fault(plan: Option<(u32, u32)>, announced: &mut Option<(u32, u32)>, outcome: &Outcome) -> Option<String> {
     let Some(plan) = plan else {
-        return Some(format!(
-            "the kernel did not say which tests it has: {}",
-            with_tail(outcome)
-        ));
+        return Some(format!("the kernel did not say which tests it has: {}", with_tail(outcome)));
     };
     let before = *announced.get_or_insert(plan);
-    (before != plan).then(|| {
-        format!(
-            "the kernel announced {} of {} tests, and now {} of {}",
-            before.1, before.0, plan.1, plan.0
-        )
-    })
+    (before != plan)
+        .then(|| format!("the kernel announced {} of {} tests, and now {} of {}", before.1, before.0, plan.1, plan.0))
 }
 
 /// What is wrong with how a kernel ended that was not within a test, if anything.
@@ -277,15 +254,7 @@ struct Boot<'a> {
 
 impl<'a> Boot<'a> {
     fn new(progress: &'a mut dyn Progress) -> Boot<'a> {
-        Boot {
-            progress,
-            plan: None,
-            listed: vec![],
-            finished: vec![],
-            open: None,
-            fault: None,
-            capture: vec![],
-        }
+        Boot { progress, plan: None, listed: vec![], finished: vec![], open: None, fault: None, capture: vec![] }
     }
 
     fn run(&mut self, plan: &Plan<'_>, inputs: &[(&'static str, String)]) -> Result<Outcome> {
@@ -293,18 +262,8 @@ impl<'a> Boot<'a> {
         if !plan.selection.is_empty() {
             inputs.push((input::SELECTION, plan.selection.clone()));
         }
-        let setup = Setup {
-            kernel: plan.kernel,
-            machine: plan.machine,
-            inputs,
-            window: false,
-            gdb: false,
-        };
-        let limits = Limits {
-            boot: Some(Limits::BOOT),
-            quiet: Some(plan.time_limit),
-            on_starvation: Starvation::Wait,
-        };
+        let setup = Setup { kernel: plan.kernel, machine: plan.machine, inputs, window: false, gdb: false };
+        let limits = Limits { boot: Some(Limits::BOOT), quiet: Some(plan.time_limit), on_starvation: Starvation::Wait };
         let outcome = run::run(&setup, limits, None, self)?;
         match outcome.ending {
             Ending::Interrupted(signal) => Err(Interrupted(signal).into()),
@@ -327,27 +286,15 @@ impl Watcher for Boot<'_> {
                 }
             }
             Report::Listed { name, .. } => self.listed.push(name.clone()),
-            Report::TestStarted {
-                index,
-                name,
-                should_panic,
-            } => {
+            Report::TestStarted { index, name, should_panic } => {
                 if let Some(open) = &self.open {
                     self.fault = Some(format!("the kernel began the test {name} within {}", open.name));
                 }
                 self.capture.clear();
                 self.progress.started(name, *should_panic);
-                self.open = Some(Open {
-                    index: *index,
-                    name: name.clone(),
-                    should_panic: *should_panic,
-                });
+                self.open = Some(Open { index: *index, name: name.clone(), should_panic: *should_panic });
             }
-            Report::TestFinished {
-                index,
-                result,
-                instructions,
-            } => {
+            Report::TestFinished { index, result, instructions } => {
                 let Some(open) = self.open.take_if(|open| open.index == *index) else {
                     self.fault = Some(format!("the kernel finished test number {index}, which had not begun"));
                     return;
@@ -359,13 +306,7 @@ impl Watcher for Boot<'_> {
                 };
                 let console = String::from_utf8_lossy(&std::mem::take(&mut self.capture)).into_owned();
                 let Open { name, should_panic, .. } = open;
-                let test = Tested {
-                    name,
-                    should_panic,
-                    verdict,
-                    instructions: Some(*instructions),
-                    console,
-                };
+                let test = Tested { name, should_panic, verdict, instructions: Some(*instructions), console };
                 self.progress.finished(&test);
                 self.finished.push(test);
             }

@@ -75,10 +75,7 @@ fn write_image(content: &[u8], firmware: Firmware, out: &Path) -> Result<()> {
 /// Writes a file beside `path` and then moves it there, so that a machine that boots from `path` right now keeps its
 /// disk and nobody ever sees half a file.
 fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let attempt = || {
         let file = NamedTempFile::new_in(directory)?.into_temp_path();
         write(&file)?;
@@ -87,11 +84,7 @@ fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     };
     attempt().map_err(|error: anyhow::Error| {
         let cause = format!("cannot write {}", path.display());
-        match error
-            .chain()
-            .find_map(|cause| cause.downcast_ref::<io::Error>())
-            .map(io::Error::kind)
-        {
+        match error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind) {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => anyhow!(
                 "{cause}: no space left there or in {}. An image takes a few MiB in each",
                 std::env::temp_dir().display()
@@ -111,15 +104,9 @@ fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
     ensure!(bytes.starts_with(&elf::ELFMAG), "it is not an ELF file");
     let mut builder = Builder::read(bytes).context("its ELF structure is damaged")?;
     let header = &builder.header;
+    ensure!(builder.is_64 && header.e_machine == elf::EM_X86_64, "it is an ELF file for another kind of machine");
     ensure!(
-        builder.is_64 && header.e_machine == elf::EM_X86_64,
-        "it is an ELF file for another kind of machine"
-    );
-    ensure!(
-        builder
-            .sections
-            .iter()
-            .any(|section| section.name.as_slice() == b".bootloader-config"),
+        builder.sections.iter().any(|section| section.name.as_slice() == b".bootloader-config"),
         "it has no entry point for the boot loader (bootloader_api's entry_point! makes one)"
     );
     for section in &mut builder.sections {
@@ -163,10 +150,6 @@ mod tests {
         });
         assert!(half.unwrap_err().to_string().contains("no space left"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(
-            fs::read_dir(&directory).unwrap().count(),
-            1,
-            "nothing is left beside it"
-        );
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left beside it");
     }
 }

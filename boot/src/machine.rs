@@ -35,11 +35,7 @@ impl Machine {
     pub fn check(&self) -> anyhow::Result<()> {
         let least = self.firmware.least_memory();
         if self.memory < least {
-            anyhow::bail!(
-                "{} of memory is too little to boot: {} needs at least {least}",
-                self.memory,
-                self.firmware
-            );
+            anyhow::bail!("{} of memory is too little to boot: {} needs at least {least}", self.memory, self.firmware);
         }
         Ok(())
     }
@@ -121,10 +117,7 @@ impl FromStr for Memory {
         }
         let too_much = || "too much: 4T is the most".to_string();
         let number: u64 = digits.parse().map_err(|_| too_much())?;
-        let bytes = number
-            .checked_mul(1 << shift)
-            .filter(|&bytes| bytes <= 4 * TIB)
-            .ok_or_else(too_much)?;
+        let bytes = number.checked_mul(1 << shift).filter(|&bytes| bytes <= 4 * TIB).ok_or_else(too_much)?;
         if bytes % MIB != 0 {
             return Err("must be whole MiB".into());
         }
@@ -165,10 +158,7 @@ mod tests {
     #[test]
     fn bad_memory_is_refused_with_the_reason() {
         for text in ["", "M", "512", "1.5G", "-1M", "+1M", "0x10M", "5 M", "512MB", "ß", "Gß"] {
-            assert!(
-                text.parse::<Memory>().unwrap_err().contains("whole number with a unit"),
-                "{text:?}"
-            );
+            assert!(text.parse::<Memory>().unwrap_err().contains("whole number with a unit"), "{text:?}");
         }
         for text in ["5T", "4194305M", "18446744073709551615T", "99999999999999999999M"] {
             assert!(text.parse::<Memory>().unwrap_err().contains("4T"), "{text:?}");
@@ -178,25 +168,9 @@ mod tests {
 
     #[test]
     fn each_firmware_has_its_least_memory() {
-        let machine = |mib, firmware| Machine {
-            memory: Memory::from_mib(mib),
-            processors: 1,
-            firmware,
-        };
+        let machine = |mib, firmware| Machine { memory: Memory::from_mib(mib), processors: 1, firmware };
         assert!(machine(24, Firmware::Bios).check().is_ok() && machine(48, Firmware::Uefi).check().is_ok());
-        assert!(
-            machine(23, Firmware::Bios)
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("24M")
-        );
-        assert!(
-            machine(47, Firmware::Uefi)
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("48M")
-        );
+        assert!(machine(23, Firmware::Bios).check().unwrap_err().to_string().contains("24M"));
+        assert!(machine(47, Firmware::Uefi).check().unwrap_err().to_string().contains("48M"));
     }
 }

@@ -114,13 +114,9 @@ fn main() -> ExitCode {
         }
         Command::Run(arguments) => run(&arguments),
         Command::Runner(arguments) => runner(arguments),
-        Command::Suite => suite::run().map(|count| {
-            if count.failed == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }),
+        Command::Suite => {
+            suite::run().map(|count| if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
     };
     result.unwrap_or_else(|error| match error.downcast_ref::<Interrupted>() {
         Some(interrupted) => {
@@ -156,37 +152,17 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
         None => default_kernel()?,
     };
     let is_interactive = arguments.cmd.is_none();
-    let inputs = arguments
-        .cmd
-        .iter()
-        .map(|commands| (input::COMMANDS, commands.clone()))
-        .collect();
-    let setup = Setup {
-        kernel: &kernel,
-        machine: arguments.machine,
-        inputs,
-        window: arguments.window,
-        gdb: arguments.gdb,
-    };
+    let inputs = arguments.cmd.iter().map(|commands| (input::COMMANDS, commands.clone())).collect();
+    let setup =
+        Setup { kernel: &kernel, machine: arguments.machine, inputs, window: arguments.window, gdb: arguments.gdb };
     let quiet = arguments.timeout.or((!is_interactive).then_some(harness::TIME_LIMIT));
     // A machine that waits for gdb takes as long as its user does.
     let boot = (!arguments.gdb).then_some(Limits::BOOT);
-    let on_starvation = if arguments.timeout.is_some() {
-        Starvation::End
-    } else {
-        Starvation::Wait
-    };
-    let limits = Limits {
-        boot,
-        quiet: quiet.filter(|_| !arguments.gdb),
-        on_starvation,
-    };
+    let on_starvation = if arguments.timeout.is_some() { Starvation::End } else { Starvation::Wait };
+    let limits = Limits { boot, quiet: quiet.filter(|_| !arguments.gdb), on_starvation };
     eprintln!("Booting {} ({})", kernel.display(), arguments.machine);
     if arguments.gdb {
-        eprintln!(
-            "The machine waits for gdb. In another terminal:\n  {}",
-            qemu::gdb_command(&kernel)
-        );
+        eprintln!("The machine waits for gdb. In another terminal:\n  {}", qemu::gdb_command(&kernel));
     }
     let keys = is_interactive.then(Keys::take).transpose()?;
     let outcome = run::run(&setup, limits, keys.as_ref(), &mut OnTerminal(io::stdout()));
@@ -196,10 +172,7 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
 
 fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
     // Cargo keeps test programs, and nothing else that it runs, in this directory.
-    let is_test = arguments
-        .elf
-        .parent()
-        .is_some_and(|directory| directory.ends_with("deps"));
+    let is_test = arguments.elf.parent().is_some_and(|directory| directory.ends_with("deps"));
     if !is_test {
         return run(&RunArguments {
             kernel: Some(arguments.elf),
@@ -229,30 +202,22 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
     let tests = harness::run(&plan, &mut report)?;
     report.conclude(&tests);
     // The status that Rust's own test programs fail with.
-    Ok(if tests.failed() == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(101)
-    })
+    Ok(if tests.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) })
 }
 
 /// What `cargo test`'s arguments select, in the protocol's words.
 fn selection(filters: &[String], skips: &[String], exact: bool) -> String {
     let (take, leave_out) = if exact { ('=', '!') } else { ('~', '-') };
     let taken = filters.iter().map(|filter| format!("{take}{filter}\n"));
-    taken
-        .chain(skips.iter().map(|skip| format!("{leave_out}{skip}\n")))
-        .collect()
+    taken.chain(skips.iter().map(|skip| format!("{leave_out}{skip}\n"))).collect()
 }
 
 /// The kernel that was built beside this program, in the same profile.
 fn default_kernel() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let profile = program.parent().context("this program lies nowhere")?;
-    let (target, name) = profile
-        .parent()
-        .zip(profile.file_name())
-        .context("this program lies in no target directory")?;
+    let (target, name) =
+        profile.parent().zip(profile.file_name()).context("this program lies in no target directory")?;
     let kernel = target.join("x86_64-unknown-none").join(name).join("kernel");
     ensure!(
         kernel.is_file(),

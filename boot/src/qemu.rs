@@ -90,14 +90,8 @@ impl Qemu {
             .stdout(Stdio::piped())
             .stderr(fs::File::create(files.path().join(COMPLAINTS))?)
             .fd_mappings(vec![
-                FdMapping {
-                    parent_fd: their_events.into(),
-                    child_fd: EVENTS_FD,
-                },
-                FdMapping {
-                    parent_fd: their_qmp.into(),
-                    child_fd: QMP_FD,
-                },
+                FdMapping { parent_fd: their_events.into(), child_fd: EVENTS_FD },
+                FdMapping { parent_fd: their_qmp.into(), child_fd: QMP_FD },
             ])?;
         let mut child = command.spawn().map_err(|error| not_started(&program, error))?;
         // `command` still owns the other ends of the sockets, and with them open nobody would see QEMU close its own.
@@ -107,14 +101,7 @@ impl Qemu {
         ioctl_fionbio(&console, true)?;
         events.set_nonblocking(true)?;
         let mut qemu = match Qmp::new(qmp) {
-            Ok(qmp) => Qemu {
-                child,
-                keys,
-                console,
-                events,
-                qmp,
-                files,
-            },
+            Ok(qmp) => Qemu { child, keys, console, events, qmp, files },
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -174,9 +161,7 @@ impl Drop for Qemu {
 
 /// The emulator: `QEMU` in the environment, or the usual name on the path.
 fn program() -> OsString {
-    env::var_os("QEMU")
-        .filter(|value| !value.is_empty())
-        .unwrap_or_else(|| "qemu-system-x86_64".into())
+    env::var_os("QEMU").filter(|value| !value.is_empty()).unwrap_or_else(|| "qemu-system-x86_64".into())
 }
 
 fn not_started(program: &OsStr, error: io::Error) -> anyhow::Error {
@@ -194,10 +179,8 @@ fn not_started(program: &OsStr, error: io::Error) -> anyhow::Error {
 
 /// A QEMU without any window would show nothing and say nothing about it.
 fn check_window(program: &OsStr) -> Result<()> {
-    let output = Command::new(program)
-        .args(["-display", "help"])
-        .output()
-        .map_err(|error| not_started(program, error))?;
+    let output =
+        Command::new(program).args(["-display", "help"]).output().map_err(|error| not_started(program, error))?;
     let kinds = String::from_utf8_lossy(&output.stdout);
     if !kinds.lines().any(|kind| matches!(kind.trim(), "gtk" | "sdl" | "cocoa")) {
         bail!("this QEMU cannot show windows.\nInstall its display (Debian, Ubuntu: the package `qemu-system-gui`)");
@@ -216,10 +199,7 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     // Without a reservation a machine may have more memory than the host: what the guest never touches costs nothing.
     add("-machine", "q35,memory-backend=ram".into());
-    add(
-        "-object",
-        format!("memory-backend-ram,id=ram,size={},reserve=off", memory.bytes()),
-    );
+    add("-object", format!("memory-backend-ram,id=ram,size={},reserve=off", memory.bytes()));
     add("-m", format!("{}M", memory.bytes() >> 20));
     add("-smp", processors.to_string());
     add("-cpu", format!("max,phys-bits={}", address_bits(memory)));
@@ -229,21 +209,12 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
         add("-display", "none".into());
     }
     if let Some(Ovmf { code, variables }) = ovmf {
-        add(
-            "-drive",
-            format!("if=pflash,format=raw,unit=0,readonly=on,file={}", value(code)),
-        );
+        add("-drive", format!("if=pflash,format=raw,unit=0,readonly=on,file={}", value(code)));
         // The machine's own variables: its writes go to an overlay that QEMU throws away.
-        add(
-            "-drive",
-            format!("if=pflash,format=raw,unit=1,snapshot=on,file={}", value(variables)),
-        );
+        add("-drive", format!("if=pflash,format=raw,unit=1,snapshot=on,file={}", value(variables)));
     }
     // Told what to boot from, firmware does not look at everything else first.
-    add(
-        "-drive",
-        format!("if=none,id=disk,format=raw,snapshot=on,file={}", value(image)),
-    );
+    add("-drive", format!("if=none,id=disk,format=raw,snapshot=on,file={}", value(image)));
     add("-device", "ide-hd,drive=disk,bootindex=0".into());
     add("-chardev", "stdio,id=console,signal=off".into());
     add("-serial", "chardev:console".into());
@@ -282,10 +253,7 @@ fn address_bits(memory: Memory) -> u32 {
 #[must_use]
 pub fn gdb_command(kernel: &Path) -> String {
     let kernel: PathBuf = fs::canonicalize(kernel).unwrap_or_else(|_| kernel.into());
-    format!(
-        "gdb '{}' -ex 'target remote :{GDB_PORT}' -ex 'hbreak _start' -ex continue",
-        kernel.display()
-    )
+    format!("gdb '{}' -ex 'target remote :{GDB_PORT}' -ex 'hbreak _start' -ex continue", kernel.display())
 }
 
 #[cfg(test)]
@@ -297,46 +265,20 @@ mod tests {
     }
 
     fn setup() -> Setup<'static> {
-        let machine = Machine {
-            memory: "6G".parse().unwrap(),
-            processors: 2,
-            firmware: Firmware::Bios,
-        };
-        Setup {
-            kernel: Path::new("kernel"),
-            machine,
-            inputs: vec![],
-            window: false,
-            gdb: false,
-        }
+        let machine = Machine { memory: "6G".parse().unwrap(), processors: 2, firmware: Firmware::Bios };
+        Setup { kernel: Path::new("kernel"), machine, inputs: vec![], window: false, gdb: false }
     }
 
     #[test]
     fn the_machine_is_the_one_that_was_asked_for() {
         let text = line(&setup(), None);
-        for part in [
-            "size=6442450944,reserve=off",
-            "-m 6144M",
-            "-smp 2",
-            "-display none",
-            "iobase=0xf4",
-        ] {
+        for part in ["size=6442450944,reserve=off", "-m 6144M", "-smp 2", "-display none", "iobase=0xf4"] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("pflash") && !text.contains("-S"));
-        let ovmf = Ovmf {
-            code: "/code".into(),
-            variables: "/vars".into(),
-        };
+        let ovmf = Ovmf { code: "/code".into(), variables: "/vars".into() };
         assert!(line(&setup(), Some(&ovmf)).contains("readonly=on,file=/code"));
-        let window = line(
-            &Setup {
-                window: true,
-                gdb: true,
-                ..setup()
-            },
-            None,
-        );
+        let window = line(&Setup { window: true, gdb: true, ..setup() }, None);
         assert!(window.contains("-S") && window.contains(input::SCREEN) && !window.contains("-display"));
     }
 
@@ -344,10 +286,7 @@ mod tests {
     fn commas_in_values_do_not_end_them() {
         let inputs = vec![(input::COMMANDS, "alloc 3 DMA,HIGH; free 1".to_owned())];
         let text = line(&Setup { inputs, ..setup() }, None);
-        assert!(
-            text.contains("name=opt/bifolio/cmd,string=alloc 3 DMA,,HIGH; free 1"),
-            "{text}"
-        );
+        assert!(text.contains("name=opt/bifolio/cmd,string=alloc 3 DMA,,HIGH; free 1"), "{text}");
         assert!(text.contains("file=/tmp/a,,b.img"));
     }
 }

@@ -41,11 +41,7 @@ impl Qmp {
     /// The socket's.
     pub fn new(stream: UnixStream) -> Result<Qmp> {
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut qmp = Qmp {
-            stream,
-            unread: Vec::new(),
-            events: VecDeque::new(),
-        };
+        let mut qmp = Qmp { stream, unread: Vec::new(), events: VecDeque::new() };
         qmp.send(&json!({ "execute": "qmp_capabilities" }))?;
         Ok(qmp)
     }
@@ -89,10 +85,7 @@ impl Qmp {
         loop {
             while let Some(message) = self.next_message()? {
                 if message["id"] == "registers" {
-                    return message["return"]
-                        .as_str()
-                        .map(Into::into)
-                        .context("QEMU does not tell the registers");
+                    return message["return"].as_str().map(Into::into).context("QEMU does not tell the registers");
                 }
                 self.sort(&message);
             }
@@ -105,9 +98,7 @@ impl Qmp {
     }
 
     fn send(&mut self, message: &Value) -> Result<()> {
-        self.stream
-            .write_all(format!("{message}\n").as_bytes())
-            .context("QEMU does not listen")
+        self.stream.write_all(format!("{message}\n").as_bytes()).context("QEMU does not listen")
     }
 
     /// Takes the next whole line out of what was read.
@@ -116,9 +107,7 @@ impl Qmp {
             return Ok(None);
         };
         let line: Vec<u8> = self.unread.drain(..=end).collect();
-        Ok(Some(
-            serde_json::from_slice(&line).context("QEMU's control socket does not speak JSON")?,
-        ))
+        Ok(Some(serde_json::from_slice(&line).context("QEMU's control socket does not speak JSON")?))
     }
 
     fn sort(&mut self, message: &Value) {
@@ -154,11 +143,7 @@ pub fn cpus(registers: &str) -> Vec<Cpu> {
         if let Some(digits) = word.strip_prefix("CPU#") {
             number = digits.parse().unwrap_or(0);
         } else if let Some(Ok(rip)) = word.strip_prefix("RIP=").map(|digits| u64::from_str_radix(digits, 16)) {
-            cpus.push(Cpu {
-                number,
-                rip,
-                halted: false,
-            });
+            cpus.push(Cpu { number, rip, halted: false });
         } else if let (Some(flag), Some(cpu)) = (word.strip_prefix("HLT="), cpus.last_mut()) {
             cpu.halted = flag == "1";
         }
@@ -179,9 +164,7 @@ mod tests {
             .unwrap();
         assert!(qmp.receive().unwrap());
         assert_eq!(qmp.stopped(), None);
-        theirs
-            .write_all(b"DOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}}\r\n")
-            .unwrap();
+        theirs.write_all(b"DOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}}\r\n").unwrap();
         assert!(qmp.receive().unwrap());
         assert_eq!((qmp.stopped(), qmp.stopped()), (Some(Stopped::Reset), None));
         theirs
@@ -197,16 +180,8 @@ mod tests {
         let text = "\r\nCPU#0\r\nRAX=00 RBX=1\r\nRIP=ffffffff80004072 RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\n\
                     CPU#1\r\nRIP=000000000000fff0 RFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n";
         let expected = [
-            Cpu {
-                number: 0,
-                rip: 0xffff_ffff_8000_4072,
-                halted: false,
-            },
-            Cpu {
-                number: 1,
-                rip: 0xfff0,
-                halted: true,
-            },
+            Cpu { number: 0, rip: 0xffff_ffff_8000_4072, halted: false },
+            Cpu { number: 1, rip: 0xfff0, halted: true },
         ];
         assert_eq!(cpus(text), expected);
         assert_eq!(cpus("CPU#0 EIP"), []);

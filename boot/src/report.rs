@@ -17,13 +17,7 @@ impl<W: Write> Report<W> {
     /// A report in colours if `out` understands them, that shows what tests print as they do if `shows_text`.
     pub fn new(out: W, in_colours: bool, shows_text: bool) -> Report<W> {
         let style = || Style::new().force_styling(in_colours);
-        Report {
-            out,
-            good: style().green(),
-            bad: style().red(),
-            shows_text,
-            planned: false,
-        }
+        Report { out, good: style().green(), bad: style().red(), shows_text, planned: false }
     }
 
     /// Writes why tests failed, and the result.
@@ -42,11 +36,7 @@ impl<W: Write> Report<W> {
         if let Some(fault) = &tests.fault {
             self.line(&format!("\nerror: {fault}"));
         }
-        let verdict = if tests.failed() == 0 {
-            self.good.apply_to("ok")
-        } else {
-            self.bad.apply_to("FAILED")
-        };
+        let verdict = if tests.failed() == 0 { self.good.apply_to("ok") } else { self.bad.apply_to("FAILED") };
         let text = format!(
             "\ntest result: {verdict}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
             tests.passed(),
@@ -72,10 +62,7 @@ impl<W: Write> Progress for Report<W> {
     fn planned(&mut self, selected: u32) {
         // Later boots continue the same list.
         if !std::mem::replace(&mut self.planned, true) {
-            self.line(&format!(
-                "\nrunning {selected} test{}",
-                if selected == 1 { "" } else { "s" }
-            ));
+            self.line(&format!("\nrunning {selected} test{}", if selected == 1 { "" } else { "s" }));
         }
     }
 
@@ -92,20 +79,9 @@ impl<W: Write> Progress for Report<W> {
     }
 
     fn finished(&mut self, test: &Tested) {
-        let verdict = if test.verdict.is_pass() {
-            self.good.apply_to("ok")
-        } else {
-            self.bad.apply_to("FAILED")
-        };
-        let count = test
-            .instructions
-            .map(|count| format!(" ({} instructions)", grouped(count)))
-            .unwrap_or_default();
-        let name = if self.shows_text {
-            format!("test {} ... ", test.name)
-        } else {
-            String::new()
-        };
+        let verdict = if test.verdict.is_pass() { self.good.apply_to("ok") } else { self.bad.apply_to("FAILED") };
+        let count = test.instructions.map(|count| format!(" ({} instructions)", grouped(count))).unwrap_or_default();
+        let name = if self.shows_text { format!("test {} ... ", test.name) } else { String::new() };
         self.line(&format!("{name}{verdict}{count}"));
     }
 }
@@ -114,12 +90,8 @@ impl<W: Write> Progress for Report<W> {
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| str::from_utf8(group).expect("digits"))
-        .collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).expect("digits")).collect();
     groups.join("_")
 }
 
@@ -128,16 +100,11 @@ pub fn grouped(number: u64) -> String {
 pub fn sum_results(text: &str) -> (usize, usize) {
     let count = |line: &str, what: &str| -> usize {
         let parts = line.split([';', '.']).map(str::trim);
-        parts
-            .filter_map(|part| part.strip_suffix(what))
-            .find_map(|number| number.trim().parse().ok())
-            .unwrap_or(0)
+        parts.filter_map(|part| part.strip_suffix(what)).find_map(|number| number.trim().parse().ok()).unwrap_or(0)
     };
     let plain = console::strip_ansi_codes(text);
     let lines = plain.lines().filter(|line| line.starts_with("test result: "));
-    lines.fold((0, 0), |(passed, failed), line| {
-        (passed + count(line, "passed"), failed + count(line, "failed"))
-    })
+    lines.fold((0, 0), |(passed, failed), line| (passed + count(line, "passed"), failed + count(line, "failed")))
 }
 
 #[cfg(test)]
@@ -148,13 +115,7 @@ mod tests {
     use std::time::Duration;
 
     fn tested(name: &str, verdict: Verdict, instructions: Option<u64>) -> Tested {
-        Tested {
-            name: name.into(),
-            should_panic: false,
-            verdict,
-            instructions,
-            console: "some text\n".into(),
-        }
+        Tested { name: name.into(), should_panic: false, verdict, instructions, console: "some text\n".into() }
     }
 
     #[test]
@@ -190,16 +151,10 @@ mod tests {
     #[test]
     fn a_fault_fails_the_whole() {
         let mut out = Vec::new();
-        let tests = Tests {
-            fault: Some("the kernel died".into()),
-            ..Tests::default()
-        };
+        let tests = Tests { fault: Some("the kernel died".into()), ..Tests::default() };
         Report::new(&mut out, true, false).conclude(&tests);
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.contains("error: the kernel died") && text.contains("\x1b[31mFAILED"),
-            "{text}"
-        );
+        assert!(text.contains("error: the kernel died") && text.contains("\x1b[31mFAILED"), "{text}");
         assert_eq!(sum_results(&text), (0, 1));
     }
 
@@ -214,9 +169,6 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_from_the_right() {
-        assert_eq!(
-            [0, 999, 1000, 12_345_678].map(grouped),
-            ["0", "999", "1_000", "12_345_678"]
-        );
+        assert_eq!([0, 999, 1000, 12_345_678].map(grouped), ["0", "999", "1_000", "12_345_678"]);
     }
 }

@@ -272,19 +272,14 @@ impl Run<'_> {
             sources.push(PollFd::new(&self.qemu.keys, PollFlags::OUT));
         }
         sources.extend(keys.map(|keys| PollFd::new(keys.stdin(), PollFlags::IN)));
-        let left = self
-            .deadline
-            .map(|(deadline, _)| deadline.saturating_duration_since(Instant::now()));
+        let left = self.deadline.map(|(deadline, _)| deadline.saturating_duration_since(Instant::now()));
         let timeout = left.map(Timespec::try_from).transpose()?;
         match poll(&mut sources, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).context("cannot wait for the machine"),
         }
         let is_ready = |source: Option<&PollFd<'_>>| source.is_some_and(|source| !source.revents().is_empty());
-        Ok(Ready {
-            qmp: is_ready(sources.first()),
-            key: keys.is_some() && is_ready(sources.last()),
-        })
+        Ok(Ready { qmp: is_ready(sources.first()), key: keys.is_some() && is_ready(sources.last()) })
     }
 
     /// Passes on text and events in the order in which the guest sent them, as far as that is known yet.
@@ -337,9 +332,7 @@ impl Run<'_> {
             }
             Report::Panicked { message, location } => {
                 // The first panic is the cause; one that follows from it is not.
-                self.outcome
-                    .panic
-                    .get_or_insert_with(|| (message.clone(), location.clone()));
+                self.outcome.panic.get_or_insert_with(|| (message.clone(), location.clone()));
             }
             Report::Garbage(bytes) => {
                 self.outcome.garbage.get_or_insert_with(|| bytes.clone());
@@ -393,11 +386,7 @@ impl Run<'_> {
             Stopped::Quit => Ending::Closed,
             Stopped::Reset => {
                 self.look_at_cpus();
-                if self.qemu.has_triple_faulted() {
-                    Ending::TripleFault
-                } else {
-                    Ending::Reset
-                }
+                if self.qemu.has_triple_faulted() { Ending::TripleFault } else { Ending::Reset }
             }
         }
     }
@@ -410,11 +399,7 @@ impl Run<'_> {
 
     /// Whether the machine had less than half of `limit` to compute since the last report, and may have it.
     fn is_starved(&self, limit: Duration) -> bool {
-        let had = self
-            .qemu
-            .cpu_time()
-            .zip(self.computed)
-            .map(|(now, before)| now.saturating_sub(before));
+        let had = self.qemu.cpu_time().zip(self.computed).map(|(now, before)| now.saturating_sub(before));
         self.limits.on_starvation == Starvation::Wait && had.is_some_and(|time| time < limit / 2)
     }
 
@@ -427,9 +412,7 @@ impl Run<'_> {
         let cpus = qmp::cpus(&registers);
         let places = cpus.iter().map(|cpu| {
             let halted = if cpu.halted { " (waiting for an interrupt)" } else { "" };
-            let name = symbols
-                .describe(cpu.rip)
-                .map_or_else(String::new, |name| format!(" {name}"));
+            let name = symbols.describe(cpu.rip).map_or_else(String::new, |name| format!(" {name}"));
             format!("CPU {} at {:#018x}{halted}{name}", cpu.number, cpu.rip)
         });
         self.outcome.cpus = places.collect();
@@ -446,10 +429,9 @@ impl Run<'_> {
         self.decoder.push(&bytes, |report| self.reports.push_back(report));
         Ok(match status.code() {
             Some(0) => Ending::PoweredOff,
-            code => code.and_then(ExitCode::from_qemu_status).map_or_else(
-                || Ending::QemuFailed(format!("{status}\n{}", self.qemu.complaints())),
-                Ending::Exited,
-            ),
+            code => code
+                .and_then(ExitCode::from_qemu_status)
+                .map_or_else(|| Ending::QemuFailed(format!("{status}\n{}", self.qemu.complaints())), Ending::Exited),
         })
     }
 }

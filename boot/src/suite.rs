@@ -54,10 +54,7 @@ const CHECKS: &[(&str, &[&str])] = &[
         ],
     ),
     ("documentation", &["doc", "--no-deps"]),
-    (
-        "documentation of what boots",
-        &["doc", "--no-deps", "-p", "kernel", "-p", "framework", "--target", GUEST],
-    ),
+    ("documentation of what boots", &["doc", "--no-deps", "-p", "kernel", "-p", "framework", "--target", GUEST]),
 ];
 
 /// Tests, or checks that count as one.
@@ -85,16 +82,11 @@ pub fn run() -> Result<Count> {
     let start = Instant::now();
     let board = Board::new();
     let kernels = board.build()?;
-    let machines = FIRMWARES.iter().flat_map(|&firmware| {
-        MEMORIES.iter().map(move |&memory| Machine {
-            memory,
-            processors: 1,
-            firmware,
-        })
-    });
-    let boots: Vec<(Machine, &PathBuf)> = machines
-        .flat_map(|machine| kernels.iter().map(move |kernel| (machine, kernel)))
-        .collect();
+    let machines = FIRMWARES
+        .iter()
+        .flat_map(|&firmware| MEMORIES.iter().map(move |&memory| Machine { memory, processors: 1, firmware }));
+    let boots: Vec<(Machine, &PathBuf)> =
+        machines.flat_map(|machine| kernels.iter().map(move |kernel| (machine, kernel))).collect();
     board.expect(CHECKS.len() + boots.len());
     let next = AtomicUsize::new(0);
     let boot_the_rest = || -> Result<()> {
@@ -105,9 +97,7 @@ pub fn run() -> Result<Count> {
     };
     thread::scope(|scope| {
         let machines = scope.spawn(boot_the_rest);
-        let checks = CHECKS
-            .iter()
-            .try_for_each(|(title, arguments)| board.job(title, || check(arguments)));
+        let checks = CHECKS.iter().try_for_each(|(title, arguments)| board.job(title, || check(arguments)));
         checks
             .and_then(|()| boot_the_rest())
             .and(machines.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -126,24 +116,13 @@ fn subject(kernel: &Path) -> String {
 
 /// Runs the tests of a kernel on a machine.
 fn boot(kernel: &Path, machine: Machine) -> Result<Finished> {
-    let plan = Plan {
-        kernel,
-        machine,
-        selection: String::new(),
-        time_limit: harness::TIME_LIMIT,
-    };
+    let plan = Plan { kernel, machine, selection: String::new(), time_limit: harness::TIME_LIMIT };
     let mut output = Vec::new();
     let mut report = Report::new(&mut output, false, false);
     let tests = harness::run(&plan, &mut report)?;
     report.conclude(&tests);
-    let count = Count {
-        passed: tests.passed(),
-        failed: tests.failed(),
-    };
-    Ok(Finished {
-        count,
-        output: String::from_utf8_lossy(&output).into_owned(),
-    })
+    let count = Count { passed: tests.passed(), failed: tests.failed() };
+    Ok(Finished { count, output: String::from_utf8_lossy(&output).into_owned() })
 }
 
 /// Runs a cargo command. One that prints no test results counts as one test.
@@ -164,17 +143,11 @@ fn cargo(arguments: &[&str]) -> Result<(bool, String)> {
     let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut output = tempfile::tempfile().context("cannot keep cargo's output")?;
     let mut command = Command::new(&program);
-    command
-        .args(arguments)
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .stdin(Stdio::null());
+    command.args(arguments).env("RUSTDOCFLAGS", "-D warnings").stdin(Stdio::null());
     command.stdout(output.try_clone()?).stderr(output.try_clone()?);
-    let mut child = command.spawn().with_context(|| {
-        format!(
-            "cannot start {}. `make setup` installs the toolchain",
-            program.display()
-        )
-    })?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}. `make setup` installs the toolchain", program.display()))?;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -199,13 +172,9 @@ fn read_all(file: &mut File) -> io::Result<String> {
 /// Takes the paths of test programs out of the JSON messages that cargo writes with `--message-format=json`.
 #[must_use]
 pub fn executables(messages: &str) -> Vec<PathBuf> {
-    let messages = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let tests = messages.filter(|message| message["target"]["kind"][0] == "test");
-    tests
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .collect()
+    tests.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).collect()
 }
 
 /// Shows how the suite gets on, and counts.
@@ -224,46 +193,24 @@ struct Sum {
 
 impl Board {
     fn new() -> Board {
-        Board {
-            bars: MultiProgress::new(),
-            is_terminal: io::stderr().is_terminal(),
-            sum: Mutex::default(),
-        }
+        Board { bars: MultiProgress::new(), is_terminal: io::stderr().is_terminal(), sum: Mutex::default() }
     }
 
     /// Builds the booted tests and finds their kernels.
     fn build(&self) -> Result<Vec<PathBuf>> {
-        let arguments = [
-            "test",
-            "-p",
-            "booted",
-            "--target",
-            GUEST,
-            "--no-run",
-            "--message-format=json-render-diagnostics",
-        ];
+        let arguments =
+            ["test", "-p", "booted", "--target", GUEST, "--no-run", "--message-format=json-render-diagnostics"];
         let bar = self.bar("building the booted tests");
         let start = Instant::now();
         let (succeeded, output) = cargo(&arguments)?;
         bar.finish_and_clear();
         if !succeeded {
-            self.say(
-                output
-                    .lines()
-                    .filter(|line| !line.starts_with('{'))
-                    .collect::<Vec<_>>()
-                    .join("\n")
-                    .as_str(),
-            );
+            self.say(output.lines().filter(|line| !line.starts_with('{')).collect::<Vec<_>>().join("\n").as_str());
             bail!("the booted tests do not build");
         }
         let kernels = executables(&output);
         ensure!(!kernels.is_empty(), "there are no booted tests");
-        self.say(&format!(
-            "built {} booted subjects ({:.1} s)",
-            kernels.len(),
-            start.elapsed().as_secs_f32()
-        ));
+        self.say(&format!("built {} booted subjects ({:.1} s)", kernels.len(), start.elapsed().as_secs_f32()));
         Ok(kernels)
     }
 
@@ -282,21 +229,14 @@ impl Board {
         bar.finish_and_clear();
         let Finished { count, output } = match result {
             Err(error) if error.is::<Interrupted>() => return Err(error),
-            Err(error) => Finished {
-                count: Count { passed: 0, failed: 1 },
-                output: format!("error: {error:#}"),
-            },
+            Err(error) => Finished { count: Count { passed: 0, failed: 1 }, output: format!("error: {error:#}") },
             Ok(finished) => finished,
         };
         let mut sum = self.lock();
         sum.done += 1;
         sum.count.passed += count.passed;
         sum.count.failed += count.failed;
-        let verdict = if count.failed == 0 {
-            "ok".to_owned()
-        } else {
-            format!("FAILED: {} failed", count.failed)
-        };
+        let verdict = if count.failed == 0 { "ok".to_owned() } else { format!("FAILED: {} failed", count.failed) };
         let line = format!(
             "[{:2}/{}] {title} ... {verdict}, {} passed ({:.1} s)",
             sum.done,
@@ -326,11 +266,7 @@ impl Board {
 
     fn bar(&self, title: &str) -> ProgressBar {
         let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is valid");
-        let bar = self.bars.add(
-            ProgressBar::new_spinner()
-                .with_style(style)
-                .with_message(title.to_owned()),
-        );
+        let bar = self.bars.add(ProgressBar::new_spinner().with_style(style).with_message(title.to_owned()));
         if self.is_terminal {
             bar.enable_steady_tick(Duration::from_millis(200));
         }

@@ -23,21 +23,14 @@ impl Symbols {
     /// name must not keep a kernel from running.
     #[must_use]
     pub fn of(kernel: &Path) -> Symbols {
-        Symbols {
-            loader: Loader::new(kernel).ok(),
-            code: code_of(kernel).unwrap_or_default(),
-            root: workspace(),
-        }
+        Symbols { loader: Loader::new(kernel).ok(), code: code_of(kernel).unwrap_or_default(), root: workspace() }
     }
 
     /// Function, file and line of the instruction at `address`; a line more for each function that it was inlined into,
     /// the one that really was called last. `None` if nothing is known.
     #[must_use]
     pub fn describe(&self, address: u64) -> Option<String> {
-        let loader = self
-            .loader
-            .as_ref()
-            .filter(|_| self.code.iter().any(|range| range.contains(&address)))?;
+        let loader = self.loader.as_ref().filter(|_| self.code.iter().any(|range| range.contains(&address)))?;
         let mut frames = loader.find_frames(address).ok()?;
         let mut lines = Vec::new();
         while let Ok(Some(frame)) = frames.next() {
@@ -82,10 +75,7 @@ fn code_of(kernel: &Path) -> Option<Vec<Range<u64>>> {
     let bytes = std::fs::read(kernel).ok()?;
     let file = object::File::parse(&*bytes).ok()?;
     let code = file.sections().filter(|section| section.kind() == SectionKind::Text);
-    Some(
-        code.map(|section| section.address()..section.address() + section.size())
-            .collect(),
-    )
+    Some(code.map(|section| section.address()..section.address() + section.size()).collect())
 }
 
 /// A legacy mangled name's last part is a hash that means nothing to people.
@@ -99,10 +89,7 @@ fn without_hash(name: &str) -> &str {
 /// The workspace that this runs in: cargo runs tests in the directories of their packages, and names files from its own.
 fn workspace() -> Option<String> {
     let here = std::env::current_dir().ok()?;
-    let root = here
-        .ancestors()
-        .filter(|directory| directory.join("Cargo.lock").is_file())
-        .last()?;
+    let root = here.ancestors().filter(|directory| directory.join("Cargo.lock").is_file()).last()?;
     Some(format!("{}/", root.to_str()?))
 }
 
@@ -123,17 +110,10 @@ mod tests {
         let bytes = std::fs::read(&program).unwrap();
         let file = object::File::parse(&*bytes).unwrap();
         let is_landmark = |name: &str| name.contains("symbols") && name.contains("landmark");
-        let address = file
-            .symbols()
-            .find(|symbol| symbol.name().is_ok_and(is_landmark))
-            .unwrap()
-            .address();
+        let address = file.symbols().find(|symbol| symbol.name().is_ok_and(is_landmark)).unwrap().address();
         let symbols = Symbols::of(&program);
         let text = symbols.describe(address + landmark() - 1).unwrap();
-        assert!(
-            text.contains("boot::symbols::tests::landmark at boot/src/symbols.rs:"),
-            "{text}"
-        );
+        assert!(text.contains("boot::symbols::tests::landmark at boot/src/symbols.rs:"), "{text}");
         assert_eq!(symbols.describe(1), None);
     }
 
@@ -146,28 +126,12 @@ mod tests {
     fn paths_and_names_lose_what_says_nothing() {
         assert_eq!(without_hash("core::fmt::h0123456789abcdef"), "core::fmt");
         assert_eq!(without_hash("core::fmt::hello"), "core::fmt::hello");
-        let symbols = Symbols {
-            loader: None,
-            code: vec![],
-            root: Some("/home/x/bifolio/".into()),
-        };
+        let symbols = Symbols { loader: None, code: vec![], root: Some("/home/x/bifolio/".into()) };
         for (file, expected) in [
-            (
-                "/home/x/bifolio/tests/framework/src/lib.rs",
-                "tests/framework/src/lib.rs",
-            ),
-            (
-                "/home/x/.cargo/registry/src/index-1/log-0.4/src/lib.rs",
-                "log-0.4/src/lib.rs",
-            ),
-            (
-                "/rustc/abcdef/library/core/src/panicking.rs",
-                "library/core/src/panicking.rs",
-            ),
-            (
-                "/usr/lib/rustlib/src/rust/library/core/src/fmt/mod.rs",
-                "library/core/src/fmt/mod.rs",
-            ),
+            ("/home/x/bifolio/tests/framework/src/lib.rs", "tests/framework/src/lib.rs"),
+            ("/home/x/.cargo/registry/src/index-1/log-0.4/src/lib.rs", "log-0.4/src/lib.rs"),
+            ("/rustc/abcdef/library/core/src/panicking.rs", "library/core/src/panicking.rs"),
+            ("/usr/lib/rustlib/src/rust/library/core/src/fmt/mod.rs", "library/core/src/fmt/mod.rs"),
             ("kernel/src/main.rs", "kernel/src/main.rs"),
         ] {
             assert_eq!(symbols.shortened(file), expected);

@@ -38,10 +38,7 @@ impl Keys {
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
         termios::tcsetattr(&stdin, OptionalActions::Now, &modes).context("cannot set the terminal's modes")?;
-        Ok(Keys {
-            stdin,
-            before: Some(before),
-        })
+        Ok(Keys { stdin, before: Some(before) })
     }
 
     /// Standard input, to wait on.
@@ -94,9 +91,7 @@ impl Signals {
     /// The signal that has come, if any has.
     #[must_use]
     pub fn received(&self) -> Option<i32> {
-        i32::try_from(self.which.load(Ordering::Relaxed))
-            .ok()
-            .filter(|&signal| signal != 0)
+        i32::try_from(self.which.load(Ordering::Relaxed)).ok().filter(|&signal| signal != 0)
     }
 }
 

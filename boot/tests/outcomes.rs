@@ -11,25 +11,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-const MACHINE: Machine = Machine {
-    memory: Memory::from_mib(128),
-    processors: 1,
-    firmware: Firmware::Bios,
-};
+const MACHINE: Machine = Machine { memory: Memory::from_mib(128), processors: 1, firmware: Firmware::Bios };
 /// Long enough for any specimen on a busy host, short enough to wait for the one that hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Builds the specimens and finds their kernel, as `cargo test` would.
 fn specimens() -> PathBuf {
-    let arguments = [
-        "test",
-        "-p",
-        "specimens",
-        "--target",
-        "x86_64-unknown-none",
-        "--no-run",
-        "--message-format=json",
-    ];
+    let arguments = ["test", "-p", "specimens", "--target", "x86_64-unknown-none", "--no-run", "--message-format=json"];
     let output = Command::new(env!("CARGO")).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8(output.stdout).unwrap();
@@ -38,12 +26,7 @@ fn specimens() -> PathBuf {
 
 fn run(selection: &str) -> (Tests, String) {
     let kernel = specimens();
-    let plan = Plan {
-        kernel: &kernel,
-        machine: MACHINE,
-        selection: selection.into(),
-        time_limit: TIME_LIMIT,
-    };
+    let plan = Plan { kernel: &kernel, machine: MACHINE, selection: selection.into(), time_limit: TIME_LIMIT };
     let mut text = Vec::new();
     let mut report = Report::new(&mut text, false, false);
     let tests = harness::run(&plan, &mut report).unwrap();
@@ -53,11 +36,7 @@ fn run(selection: &str) -> (Tests, String) {
 
 /// The one test of this name.
 fn test<'t>(tests: &'t Tests, name: &str) -> &'t Tested {
-    let found: Vec<_> = tests
-        .tests
-        .iter()
-        .filter(|test| test.name.rsplit("::").next() == Some(name))
-        .collect();
+    let found: Vec<_> = tests.tests.iter().filter(|test| test.name.rsplit("::").next() == Some(name)).collect();
     assert_eq!(found.len(), 1, "{name} ran once");
     found[0]
 }
@@ -74,74 +53,32 @@ fn each_specimen_is_reported_as_what_it_is() {
     assert!(test(&tests, "passes").instructions.is_some_and(|count| count > 0));
 
     assert_eq!(*verdict("returns_an_error"), Verdict::ReturnedError);
-    assert!(
-        test(&tests, "returns_an_error")
-            .console
-            .contains("this specimen returns an error")
-    );
+    assert!(test(&tests, "returns_an_error").console.contains("this specimen returns an error"));
     assert_eq!(*verdict("returns_although_it_should_panic"), Verdict::DidNotPanic);
 
-    let Verdict::Panicked(message, location) = verdict("panics") else {
-        panic!("{text}")
-    };
-    assert!(
-        message.contains("this specimen panics") && location.contains("specimens.rs:"),
-        "{message} at {location}"
-    );
+    let Verdict::Panicked(message, location) = verdict("panics") else { panic!("{text}") };
+    assert!(message.contains("this specimen panics") && location.contains("specimens.rs:"), "{message} at {location}");
     let backtrace = &test(&tests, "panics").console;
-    assert!(
-        backtrace.contains("specimens::panics at tests/specimens/tests/specimens.rs:"),
-        "{backtrace}"
-    );
-    let Verdict::Panicked(message, _) = verdict("reads_from_nowhere") else {
-        panic!("{text}")
-    };
+    assert!(backtrace.contains("specimens::panics at tests/specimens/tests/specimens.rs:"), "{backtrace}");
+    let Verdict::Panicked(message, _) = verdict("reads_from_nowhere") else { panic!("{text}") };
     assert!(message.contains("page fault"), "{message}");
 
-    let Verdict::Died(Ending::Hung(TIME_LIMIT), explanation) = verdict("hangs") else {
-        panic!("{text}")
-    };
-    assert!(
-        explanation.contains("specimens::hangs"),
-        "the place where it hangs is in: {explanation}"
-    );
-    let Verdict::Died(Ending::TripleFault, explanation) = verdict("triple_faults") else {
-        panic!("{text}")
-    };
-    assert!(
-        explanation.contains("specimens::triple_faults"),
-        "the place of the fault is in: {explanation}"
-    );
+    let Verdict::Died(Ending::Hung(TIME_LIMIT), explanation) = verdict("hangs") else { panic!("{text}") };
+    assert!(explanation.contains("specimens::hangs"), "the place where it hangs is in: {explanation}");
+    let Verdict::Died(Ending::TripleFault, explanation) = verdict("triple_faults") else { panic!("{text}") };
+    assert!(explanation.contains("specimens::triple_faults"), "the place of the fault is in: {explanation}");
 
-    assert_eq!(
-        (tests.passed(), tests.failed(), tests.filtered_out),
-        (4, 6, 0),
-        "{text}"
-    );
-    assert!(
-        text.contains("test result: FAILED. 4 passed; 6 failed; 0 ignored; 0 measured; 0 filtered out"),
-        "{text}"
-    );
+    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (4, 6, 0), "{text}");
+    assert!(text.contains("test result: FAILED. 4 passed; 6 failed; 0 ignored; 0 measured; 0 filtered out"), "{text}");
 }
 
 #[test]
 fn a_selection_runs_what_it_names_and_counts_the_rest() {
     let (tests, text) = run("~passes\n-end\n");
-    assert_eq!(
-        (tests.passed(), tests.failed(), tests.filtered_out),
-        (1, 0, 9),
-        "{text}"
-    );
-    assert!(
-        text.contains("running 1 test\n") && text.contains("instructions)"),
-        "{text}"
-    );
+    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (1, 0, 9), "{text}");
+    assert!(text.contains("running 1 test\n") && text.contains("instructions)"), "{text}");
     let (none, text) = run("=no such test\n");
-    assert_eq!(
-        (none.tests.len(), none.fault, none.filtered_out),
-        (0, None, 10),
-        "{text}"
-    );
+    assert_eq!((none.tests.len(), none.fault, none.filtered_out), (0, None, 10), "{text}");
 }
 
 #[test]
@@ -153,12 +90,7 @@ fn the_same_test_takes_the_same_instructions_in_every_boot() {
 #[test]
 fn tests_are_listed_without_running() {
     let kernel = specimens();
-    let plan = Plan {
-        kernel: &kernel,
-        machine: MACHINE,
-        selection: "~pass".into(),
-        time_limit: TIME_LIMIT,
-    };
+    let plan = Plan { kernel: &kernel, machine: MACHINE, selection: "~pass".into(), time_limit: TIME_LIMIT };
     let names = harness::list(&plan).unwrap();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names.iter().all(|name| name.contains("pass")));

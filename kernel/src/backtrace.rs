@@ -36,18 +36,12 @@ impl Backtrace {
                 options(nomem, nostack, preserves_flags),
             );
         }
-        Self {
-            instruction,
-            frame_pointer,
-        }
+        Self { instruction, frame_pointer }
     }
 
     /// The calls that led to an exception.
     pub fn of(trap: &Trap) -> Self {
-        Self {
-            instruction: trap.rip,
-            frame_pointer: trap.rbp,
-        }
+        Self { instruction: trap.rip, frame_pointer: trap.rbp }
     }
 
     /// The addresses, innermost first.
@@ -59,9 +53,7 @@ impl Backtrace {
             frame_pointer = if caller > frame_pointer { caller } else { 0 };
             Some(return_address)
         });
-        core::iter::once(self.instruction)
-            .chain(callers.take_while(|&address| address != 0))
-            .take(DEPTH)
+        core::iter::once(self.instruction).chain(callers.take_while(|&address| address != 0)).take(DEPTH)
     }
 }
 

@@ -24,21 +24,14 @@ const UNKNOWN: u32 = u32::MAX;
 pub fn init() {
     // SAFETY: this is the only place that touches COM2's ports, and the value moves into the only static for it.
     if let Ok(mut uart) = unsafe { Uart16550::new_port(event::COM2) } {
-        let config = Config {
-            baud_rate: BaudRate::Baud115200,
-            ..Config::DEFAULT
-        };
+        let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };
         if uart.init(config).is_ok() {
             interrupts::without_interrupts(|| *EVENTS.lock() = Some(uart));
         }
     }
     send(&Event::Started);
     let shift = Input::read(input::CLOCK_SHIFT);
-    if let Some(shift) = shift
-        .as_str()
-        .and_then(|shift| shift.parse().ok())
-        .filter(|&shift| shift < u64::BITS)
-    {
+    if let Some(shift) = shift.as_str().and_then(|shift| shift.parse().ok()).filter(|&shift| shift < u64::BITS) {
         CLOCK_SHIFT.store(shift, Ordering::Relaxed);
     }
 }
@@ -130,10 +123,7 @@ impl Input {
     pub fn read(name: &str) -> Self {
         // `FwCfg` is for one user at a time: selecting and reading are two steps.
         static FW_CFG: Mutex<()> = Mutex::new(());
-        let mut input = Self {
-            bytes: [0; Self::CAPACITY],
-            length: None,
-        };
+        let mut input = Self { bytes: [0; Self::CAPACITY], length: None };
         interrupts::without_interrupts(|| {
             let _one_user = FW_CFG.lock();
             // SAFETY: the lock makes this the only `FwCfg`. Without QEMU the ports answer with all ones, which is not
@@ -166,10 +156,7 @@ impl Input {
 
 /// Formats `text` for an event, where memory cannot be asked for. What is too long is cut.
 pub fn with_text<R>(text: fmt::Arguments<'_>, then: impl FnOnce(&str) -> R) -> R {
-    let mut buffer = Text {
-        bytes: [0; MAX_TEXT],
-        length: 0,
-    };
+    let mut buffer = Text { bytes: [0; MAX_TEXT], length: 0 };
     // The only error is that the buffer is full: the beginning is what an event has room for.
     let _ = buffer.write_fmt(text);
     then(core::str::from_utf8(&buffer.bytes[..buffer.length]).unwrap_or("(not text)"))
@@ -185,10 +172,6 @@ impl Write for Text {
         let part = &text[..text.floor_char_boundary(self.bytes.len() - self.length)];
         self.bytes[self.length..][..part.len()].copy_from_slice(part.as_bytes());
         self.length += part.len();
-        if part.len() == text.len() {
-            Ok(())
-        } else {
-            Err(fmt::Error)
-        }
+        if part.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }

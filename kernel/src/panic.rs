@@ -16,16 +16,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     // SAFETY: interrupts are masked, and whatever panicked never runs again.
     unsafe { seize() };
     match info.location() {
-        Some(location) => die(
-            format_args!("{}", info.message()),
-            format_args!("{location}"),
-            Backtrace::here(),
-        ),
-        None => die(
-            format_args!("{}", info.message()),
-            format_args!("(unknown)"),
-            Backtrace::here(),
-        ),
+        Some(location) => die(format_args!("{}", info.message()), format_args!("{location}"), Backtrace::here()),
+        None => die(format_args!("{}", info.message()), format_args!("(unknown)"), Backtrace::here()),
     }
 }
 

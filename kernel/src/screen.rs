@@ -34,15 +34,7 @@ pub fn init(framebuffer: Option<FrameBuffer>) {
         return;
     }
     buffer.fill(0);
-    let screen = Screen {
-        buffer,
-        info,
-        rows,
-        columns,
-        row: 0,
-        column: 0,
-        escape: Escape::None,
-    };
+    let screen = Screen { buffer, info, rows, columns, row: 0, column: 0, escape: Escape::None };
     interrupts::without_interrupts(|| *SCREEN.lock() = Some(screen));
 }
 
@@ -138,10 +130,7 @@ impl Screen {
         let at = self.column.min(columns - 1) * CHAR_WIDTH * pixel;
         for y in 0..LINE_HEIGHT {
             let start = (self.row * LINE_HEIGHT + y) * self.info.stride * pixel;
-            change(
-                &mut self.buffer[start..][..columns * CHAR_WIDTH * pixel],
-                (at, CHAR_WIDTH * pixel),
-            );
+            change(&mut self.buffer[start..][..columns * CHAR_WIDTH * pixel], (at, CHAR_WIDTH * pixel));
         }
     }
 

@@ -30,11 +30,7 @@ impl Line {
     /// A call's return address can belong to the next line, or to the next function if the call never returns.
     #[must_use]
     pub fn instruction(&self) -> u64 {
-        if self.number == 0 {
-            self.address
-        } else {
-            self.address.wrapping_sub(1)
-        }
+        if self.number == 0 { self.address } else { self.address.wrapping_sub(1) }
     }
 
     /// Reads a line back; `None` if it is any other text.
@@ -44,10 +40,7 @@ impl Line {
         if digits.len() != 16 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        Some(Line {
-            number: number.parse().ok()?,
-            address: u64::from_str_radix(digits, 16).ok()?,
-        })
+        Some(Line { number: number.parse().ok()?, address: u64::from_str_radix(digits, 16).ok()? })
     }
 }
 
@@ -69,19 +62,10 @@ mod tests {
 
     #[test]
     fn only_whole_lines_of_this_form_are_taken() {
-        for text in [
-            "",
-            "#0 0x0000000000000001",
-            "  #0 0x1",
-            "  #x 0x0000000000000001",
-            "  #0 0x00000000000000g1",
-        ] {
+        for text in ["", "#0 0x0000000000000001", "  #0 0x1", "  #x 0x0000000000000001", "  #0 0x00000000000000g1"] {
             assert_eq!(Line::parse(text), None, "{text:?}");
         }
-        assert_eq!(
-            Line::parse("  #12 0x0000000000000001\r"),
-            Some(Line { number: 12, address: 1 })
-        );
+        assert_eq!(Line::parse("  #12 0x0000000000000001\r"), Some(Line { number: 12, address: 1 }));
         assert_eq!(Line::parse("  # 0x0000000000000001"), None);
     }
 }

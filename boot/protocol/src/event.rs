@@ -90,29 +90,17 @@ pub enum TestResult {
 /// a kernel that may not be able to allocate.
 pub fn encode<'b>(event: &Event<'_>, buffer: &'b mut [u8; MAX_FRAME]) -> &'b [u8] {
     let event = match *event {
-        Event::Listed { index, name } => Event::Listed {
-            index,
-            name: shorten(name),
-        },
-        Event::TestStarted {
-            index,
-            name,
-            should_panic,
-        } => Event::TestStarted {
-            index,
-            name: shorten(name),
-            should_panic,
-        },
-        Event::Panicked { message, location } => Event::Panicked {
-            message: shorten(message),
-            location: shorten(location),
-        },
+        Event::Listed { index, name } => Event::Listed { index, name: shorten(name) },
+        Event::TestStarted { index, name, should_panic } => {
+            Event::TestStarted { index, name: shorten(name), should_panic }
+        }
+        Event::Panicked { message, location } => {
+            Event::Panicked { message: shorten(message), location: shorten(location) }
+        }
         event => event,
     };
     buffer[0] = 0;
-    let encoded = postcard::to_slice_cobs(&event, &mut buffer[1..])
-        .expect("MAX_FRAME holds every event")
-        .len();
+    let encoded = postcard::to_slice_cobs(&event, &mut buffer[1..]).expect("MAX_FRAME holds every event").len();
     &buffer[..1 + encoded]
 }
 
@@ -152,25 +140,10 @@ mod tests {
             Event::Ready,
             Event::Plan { total: 5, selected: 0 },
             Event::Listed { index: 0, name: "a::b" },
-            Event::TestStarted {
-                index: u32::MAX,
-                name: "",
-                should_panic: true,
-            },
-            Event::TestFinished {
-                index: 0,
-                result: TestResult::Failed,
-                instructions: u64::MAX,
-            },
-            Event::TestFinished {
-                index: 256,
-                result: TestResult::Passed,
-                instructions: 0,
-            },
-            Event::Panicked {
-                message: "with a \0 in it",
-                location: "src/main.rs:1:2",
-            },
+            Event::TestStarted { index: u32::MAX, name: "", should_panic: true },
+            Event::TestFinished { index: 0, result: TestResult::Failed, instructions: u64::MAX },
+            Event::TestFinished { index: 256, result: TestResult::Passed, instructions: 0 },
+            Event::Panicked { message: "with a \0 in it", location: "src/main.rs:1:2" },
         ] {
             assert_eq!(decode(&mut body(&event)), Ok(event));
         }
@@ -180,13 +153,8 @@ mod tests {
     fn long_texts_are_cut_at_a_character() {
         let long: String = core::iter::repeat_n('ß', MAX_FRAME).chain(['x']).collect();
         let odd = std::format!("x{long}");
-        let mut frame = body(&Event::Panicked {
-            message: &odd,
-            location: &long,
-        });
-        let Ok(Event::Panicked { message, location }) = decode(&mut frame) else {
-            panic!("not decoded")
-        };
+        let mut frame = body(&Event::Panicked { message: &odd, location: &long });
+        let Ok(Event::Panicked { message, location }) = decode(&mut frame) else { panic!("not decoded") };
         assert_eq!((message.len(), location.len()), (MAX_TEXT - 1, MAX_TEXT));
         assert!(odd.starts_with(message) && long.starts_with(location));
     }

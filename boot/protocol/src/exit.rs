@@ -29,9 +29,7 @@ impl ExitCode {
     /// What the guest said, given QEMU's exit status; `None` if that status does not come from a guest.
     #[must_use]
     pub fn from_qemu_status(status: i32) -> Option<ExitCode> {
-        [ExitCode::Success, ExitCode::Failure, ExitCode::Panic]
-            .into_iter()
-            .find(|code| code.qemu_status() == status)
+        [ExitCode::Success, ExitCode::Failure, ExitCode::Panic].into_iter().find(|code| code.qemu_status() == status)
     }
 }
 

@@ -95,11 +95,7 @@ pub const fn tightest(free: u64, order: u32) -> Option<u32> {
         blocks = larger;
         k += 1;
     }
-    if blocks != 0 {
-        Some(blocks.trailing_zeros())
-    } else {
-        None
-    }
+    if blocks != 0 { Some(blocks.trailing_zeros()) } else { None }
 }
 
 /// The word's blocks from the lowest bit up, as pairs of first bit and order.
@@ -147,26 +143,10 @@ mod tests {
             state ^= state << 17;
             state
         };
-        let mut all = vec![
-            0,
-            1,
-            u64::MAX,
-            1 << 63,
-            u64::MAX >> 1,
-            0xffff_0000_ffff_0000,
-            0x0000_0001_0000_0000,
-        ];
+        let mut all = vec![0, 1, u64::MAX, 1 << 63, u64::MAX >> 1, 0xffff_0000_ffff_0000, 0x0000_0001_0000_0000];
         for _ in 0..2000 {
             let (a, b, c) = (random(), random(), random());
-            all.extend([
-                a,
-                a & b,
-                a | b,
-                a | b | c,
-                a & b & c,
-                a | a << 1 | a << 2 | a << 3,
-                !(1 << (a % 64)),
-            ]);
+            all.extend([a, a & b, a | b, a | b | c, a & b & c, a | a << 1 | a << 2 | a << 3, !(1 << (a % 64))]);
         }
         all.into_iter()
     }
@@ -181,11 +161,7 @@ mod tests {
     #[test]
     fn level_is_the_largest_block_plus_one() {
         for word in words() {
-            let largest = by_definition(word)
-                .into_iter()
-                .map(|(_, order)| order + 1)
-                .max()
-                .unwrap_or(0);
+            let largest = by_definition(word).into_iter().map(|(_, order)| order + 1).max().unwrap_or(0);
             assert_eq!(level(word), largest, "{word:#x}");
         }
     }
@@ -207,11 +183,7 @@ mod tests {
             for order in 0..=WORD_ORDER {
                 let blocks = by_definition(word);
                 let best = blocks.iter().filter(|b| b.1 >= order).map(|b| (b.1, b.0)).min();
-                assert_eq!(
-                    tightest(word, order),
-                    best.map(|(_, bit)| bit),
-                    "{word:#x} order {order}"
-                );
+                assert_eq!(tightest(word, order), best.map(|(_, bit)| bit), "{word:#x} order {order}");
             }
         }
     }

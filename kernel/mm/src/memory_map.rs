@@ -74,11 +74,7 @@ impl fmt::Display for MapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WrapsAround(r) => {
-                write!(
-                    f,
-                    "memory map: the {} entry at {:#x} wraps around to {:#x}",
-                    r.kind, r.start, r.end
-                )
+                write!(f, "memory map: the {} entry at {:#x} wraps around to {:#x}", r.kind, r.start, r.end)
             }
             Self::BeyondPhysicalLimit(r) => write!(
                 f,
@@ -127,11 +123,7 @@ impl<'a> MemoryMap<'a> {
     /// No frame is in the ranges of two kinds. Reserved frames are those that an entry calls so, and the first MiB;
     /// what no entry speaks of is in no range, and is not RAM.
     pub fn ranges(&self, kind: RegionKind) -> impl Iterator<Item = PfnRange> + Clone + use<'a> {
-        Ranges {
-            regions: self.regions,
-            kind,
-            position: 0,
-        }
+        Ranges { regions: self.regions, kind, position: 0 }
     }
 
     /// The frames that are RAM, usable now or once the ACPI tables were read, in ascending order.
@@ -166,11 +158,7 @@ struct Ranges<'a> {
 impl Ranges<'_> {
     /// The first maximal stretch of bytes, from `from` upwards, that entries of the `wanted` kinds cover between them.
     fn covered(&self, from: u64, wanted: impl Fn(RegionKind) -> bool) -> Option<(u64, u64)> {
-        let low = Region {
-            start: 0,
-            end: LOW_MEMORY_END,
-            kind: RegionKind::Reserved,
-        };
+        let low = Region { start: 0, end: LOW_MEMORY_END, kind: RegionKind::Reserved };
         let mut stretch: Option<(u64, u64)> = None;
         for region in core::iter::once(&low).chain(self.regions) {
             let (start, end) = match region.kind {

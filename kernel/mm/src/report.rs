@@ -8,10 +8,7 @@ use crate::zone::ZoneStats;
 
 /// The zones that have any RAM; Linux lists no others in `buddyinfo`.
 fn populated<C: Cpu>(frames: &PageAllocator<'_, C>) -> impl Iterator<Item = ZoneStats> {
-    ZoneKind::ALL
-        .into_iter()
-        .map(|kind| frames.zone(kind))
-        .filter(|zone| zone.present > 0)
+    ZoneKind::ALL.into_iter().map(|kind| frames.zone(kind)).filter(|zone| zone.present > 0)
 }
 
 /// Free blocks of each order, a line a zone (Linux: `/proc/buddyinfo`).

@@ -105,10 +105,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
         }
         prop_assert_eq!(frames.validate(), Ok(()));
         let free: u64 = ZoneKind::ALL.map(|kind| frames.zone(kind).free).iter().sum();
-        prop_assert_eq!(
-            free + frames.cached(),
-            oracle.free_frames() + unnamed - frames.late_double_frees()
-        );
+        prop_assert_eq!(free + frames.cached(), oracle.free_frames() + unnamed - frames.late_double_frees());
     }
     frames.drain();
     prop_assert_eq!(frames.late_double_frees(), unnamed);
@@ -165,96 +162,16 @@ fn every_bad_free_is_named_and_changes_nothing() {
     let before = blocks(&frames);
     let freed = head.offset(16);
     let bad = [
-        (
-            head,
-            3,
-            FreeError::WrongOrder {
-                pfn: head,
-                given: order(3),
-                actual: order(4),
-            },
-        ),
-        (
-            head,
-            10,
-            FreeError::WrongOrder {
-                pfn: head,
-                given: order(10),
-                actual: order(4),
-            },
-        ),
-        (
-            head.offset(1),
-            0,
-            FreeError::Interior {
-                pfn: head.offset(1),
-                head,
-                order: order(4),
-            },
-        ),
-        (
-            head.offset(8),
-            3,
-            FreeError::Interior {
-                pfn: head.offset(8),
-                head,
-                order: order(4),
-            },
-        ),
-        (
-            huge,
-            9,
-            FreeError::WrongOrder {
-                pfn: huge,
-                given: order(9),
-                actual: order(10),
-            },
-        ),
-        (
-            huge.offset(512),
-            9,
-            FreeError::Interior {
-                pfn: huge.offset(512),
-                head: huge,
-                order: order(10),
-            },
-        ),
-        (
-            huge.offset(1023),
-            0,
-            FreeError::Interior {
-                pfn: huge.offset(1023),
-                head: huge,
-                order: order(10),
-            },
-        ),
-        (
-            half,
-            7,
-            FreeError::WrongOrder {
-                pfn: half,
-                given: order(7),
-                actual: order(8),
-            },
-        ),
-        (
-            half.offset(128),
-            7,
-            FreeError::Interior {
-                pfn: half.offset(128),
-                head: half,
-                order: order(8),
-            },
-        ),
-        (
-            half.offset(255),
-            0,
-            FreeError::Interior {
-                pfn: half.offset(255),
-                head: half,
-                order: order(8),
-            },
-        ),
+        (head, 3, FreeError::WrongOrder { pfn: head, given: order(3), actual: order(4) }),
+        (head, 10, FreeError::WrongOrder { pfn: head, given: order(10), actual: order(4) }),
+        (head.offset(1), 0, FreeError::Interior { pfn: head.offset(1), head, order: order(4) }),
+        (head.offset(8), 3, FreeError::Interior { pfn: head.offset(8), head, order: order(4) }),
+        (huge, 9, FreeError::WrongOrder { pfn: huge, given: order(9), actual: order(10) }),
+        (huge.offset(512), 9, FreeError::Interior { pfn: huge.offset(512), head: huge, order: order(10) }),
+        (huge.offset(1023), 0, FreeError::Interior { pfn: huge.offset(1023), head: huge, order: order(10) }),
+        (half, 7, FreeError::WrongOrder { pfn: half, given: order(7), actual: order(8) }),
+        (half.offset(128), 7, FreeError::Interior { pfn: half.offset(128), head: half, order: order(8) }),
+        (half.offset(255), 0, FreeError::Interior { pfn: half.offset(255), head: half, order: order(8) }),
         (freed, 0, FreeError::AlreadyFree(freed)),
         (Pfn::new(0), 0, FreeError::Reserved(Pfn::new(0))),
         (Pfn::new(255), 0, FreeError::Reserved(Pfn::new(255))),
@@ -276,10 +193,7 @@ fn every_bad_free_is_named_and_changes_nothing() {
 fn flags_that_contradict_each_other_are_refused() {
     let frames = allocator(&ragged());
     for gfp in [Gfp::DMA | Gfp::DMA32, Gfp::MOVABLE | Gfp::RECLAIMABLE] {
-        assert_eq!(
-            frames.allocate(Order::ZERO, gfp),
-            Err(AllocError::ContradictoryFlags(gfp))
-        );
+        assert_eq!(frames.allocate(Order::ZERO, gfp), Err(AllocError::ContradictoryFlags(gfp)));
     }
 }
 
@@ -293,22 +207,14 @@ fn a_request_falls_back_downward_and_never_upward() {
     while zone_of(Gfp::MEMALLOC) == Ok(ZoneKind::Normal) {}
     assert_eq!(zone_of(Gfp::KERNEL), Ok(ZoneKind::Dma32));
     while zone_of(Gfp::DMA).is_ok() {}
-    assert_eq!(
-        frames.zone(ZoneKind::Dma).free,
-        frames.zone(ZoneKind::Dma).watermarks.min
-    );
+    assert_eq!(frames.zone(ZoneKind::Dma).free, frames.zone(ZoneKind::Dma).watermarks.min);
     assert_eq!(zone_of(Gfp::KERNEL), Ok(ZoneKind::Dma32));
 }
 
 /// The exact frame at which each kind of request is refused.
 #[test]
 fn watermarks_hold_to_the_frame() {
-    for (gfp, left) in [
-        (Gfp::KERNEL, 8),
-        (Gfp::NOWAIT, 8),
-        (Gfp::HIGH | Gfp::WAIT, 4),
-        (Gfp::ATOMIC, 3),
-    ] {
+    for (gfp, left) in [(Gfp::KERNEL, 8), (Gfp::NOWAIT, 8), (Gfp::HIGH | Gfp::WAIT, 4), (Gfp::ATOMIC, 3)] {
         let frames = allocator(&[usable(4096, 8192)]);
         let zone = || frames.zone(ZoneKind::Dma32);
         let min = zone().watermarks.min;
@@ -338,11 +244,7 @@ fn lower_zones_keep_a_256th_of_the_higher_ones_back() {
 #[test]
 fn memory_can_be_added_once_and_only_where_it_was_planned() {
     let mut regions = ragged();
-    regions.push(Region {
-        start: 1100 * 4096,
-        end: 1300 * 4096,
-        kind: RegionKind::AcpiReclaimable,
-    });
+    regions.push(Region { start: 1100 * 4096, end: 1300 * 4096, kind: RegionKind::AcpiReclaimable });
     let frames = allocator(&regions);
     let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
     let before = frames.zone(ZoneKind::Dma);
@@ -351,10 +253,7 @@ fn memory_can_be_added_once_and_only_where_it_was_planned() {
         frames.add(range(NORMAL / 2, NORMAL / 2 + 9)),
         Err(AddError::NotPlanned(range(NORMAL / 2, NORMAL / 2 + 9)))
     );
-    assert_eq!(
-        frames.add(frames.metadata()),
-        Err(AddError::Overlaps(frames.metadata().start))
-    );
+    assert_eq!(frames.add(frames.metadata()), Err(AddError::Overlaps(frames.metadata().start)));
     assert_eq!(frames.zone(ZoneKind::Dma), before);
     assert_eq!(frames.add(range(1100, 1300)), Ok(()));
     assert_eq!(frames.add(range(1100, 1300)), Err(AddError::Overlaps(Pfn::new(1100))));
@@ -385,9 +284,7 @@ fn whole_pageblocks_stay_whole_under_churn() {
     let mut held: Vec<Pfn> = (0..16384).map(|_| allocate()).collect();
     let mut state = 1u64;
     for _ in 0..16 * held.len() {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let nth = (state >> 33) as usize % held.len();
         frames.free(held.swap_remove(nth), Order::ZERO).unwrap();
         held.push(allocate());

@@ -75,10 +75,7 @@ fn collections_hold_what_was_put_into_them() {
         }
     }
     assert!(table.iter().all(|(text, &number)| text.parse() == Ok(number)));
-    assert!(
-        map.iter()
-            .all(|(&key, text)| text.parse::<u64>().unwrap().wrapping_mul(0x9e37_79b9_7f4a_7c15) == key)
-    );
+    assert!(map.iter().all(|(&key, text)| text.parse::<u64>().unwrap().wrapping_mul(0x9e37_79b9_7f4a_7c15) == key));
     HEAP.validate().unwrap();
 }
 

@@ -19,9 +19,7 @@ fn region(start: u64, end: u64, kind: RegionKind) -> Region {
 fn ranges(regions: &[Region], kind: RegionKind) -> Vec<(u64, u64)> {
     let mut regions = regions.to_vec();
     let map = MemoryMap::sanitise(&mut regions).unwrap();
-    map.ranges(kind)
-        .map(|range| (range.start.address(), range.end.address()))
-        .collect()
+    map.ranges(kind).map(|range| (range.start.address(), range.end.address())).collect()
 }
 
 fn refusal(regions: &[Region]) -> MapError {
@@ -44,9 +42,7 @@ fn usable_is_rounded_inward_and_the_rest_outward() {
 #[test]
 fn adjacent_entries_are_one_even_where_they_meet_inside_a_frame() {
     // UEFI hands over 122 entries at 256 MiB, nearly all of them adjacent.
-    let map: Vec<Region> = (0..122)
-        .map(|n| region(MIB + n * 0x1800, MIB + (n + 1) * 0x1800, Usable))
-        .collect();
+    let map: Vec<Region> = (0..122).map(|n| region(MIB + n * 0x1800, MIB + (n + 1) * 0x1800, Usable)).collect();
     assert_eq!(ranges(&map, Usable), [(MIB, MIB + 122 * 0x1800)]);
 }
 
@@ -61,9 +57,7 @@ fn the_first_mib_is_reserved_although_firmware_calls_it_usable() {
 fn metadata_costs_what_ram_there_is_and_not_how_high_the_map_reaches() {
     let words = |regions: &[Region]| {
         let mut regions = regions.to_vec();
-        Plan::new(MemoryMap::sanitise(&mut regions).unwrap())
-            .unwrap()
-            .metadata_words()
+        Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap().metadata_words()
     };
     let plain = [region(MIB, 512 * MIB, Usable)];
     let reaching = [plain[0], region(0xfd_0000_0000, 0x100_0000_0000, Reserved)];
@@ -82,10 +76,7 @@ fn no_usable_memory_below_16_mib_leaves_an_empty_zone() {
     let frames = bifolio::allocator::PageAllocator::<Host>::new(&plan, &mut metadata, &[]).unwrap();
     assert_eq!(frames.zone(ZoneKind::Dma).managed, 0);
     assert_eq!(frames.zone(ZoneKind::Dma).present, 0);
-    assert_eq!(
-        frames.zone(ZoneKind::Dma32).managed,
-        48 * 256 - plan.metadata().frames()
-    );
+    assert_eq!(frames.zone(ZoneKind::Dma32).managed, 48 * 256 - plan.metadata().frames());
     frames.validate().unwrap();
 }
 
@@ -120,15 +111,9 @@ fn unsorted_overlapping_and_empty_entries_are_put_in_order() {
 #[test]
 fn an_entry_that_wraps_around_is_named() {
     let bad = region(u64::MAX - 0xfff, 0x1000, Usable);
-    assert_eq!(
-        refusal(&[region(MIB, 8 * MIB, Usable), bad]),
-        MapError::WrapsAround(bad)
-    );
+    assert_eq!(refusal(&[region(MIB, 8 * MIB, Usable), bad]), MapError::WrapsAround(bad));
     let text = MapError::WrapsAround(bad).to_string();
-    assert!(
-        text.contains("0xfffffffffffff000") && text.contains("wraps around"),
-        "{text}"
-    );
+    assert!(text.contains("0xfffffffffffff000") && text.contains("wraps around"), "{text}");
 }
 
 #[test]
@@ -144,21 +129,14 @@ fn usable_memory_beyond_the_physical_limit_is_named_and_reserved_memory_there_ig
 fn a_map_without_a_usable_frame_is_refused() {
     assert_eq!(refusal(&[]), MapError::NothingUsable);
     assert_eq!(refusal(&[region(0, MIB, Usable)]), MapError::NothingUsable);
-    assert_eq!(
-        refusal(&[region(0, u64::MAX, Reserved), region(MIB, GIB, Usable)]),
-        MapError::NothingUsable
-    );
-    assert_eq!(
-        refusal(&[region(2 * MIB + 1, 2 * MIB + 0x1fff, Usable)]),
-        MapError::NothingUsable
-    );
+    assert_eq!(refusal(&[region(0, u64::MAX, Reserved), region(MIB, GIB, Usable)]), MapError::NothingUsable);
+    assert_eq!(refusal(&[region(2 * MIB + 1, 2 * MIB + 0x1fff, Usable)]), MapError::NothingUsable);
 }
 
 #[test]
 fn ram_without_room_for_the_metadata_is_refused() {
-    let mut regions: Vec<Region> = (0..64)
-        .map(|n| region(GIB + n * 64 * MIB, GIB + n * 64 * MIB + 4 * KIB, Usable))
-        .collect();
+    let mut regions: Vec<Region> =
+        (0..64).map(|n| region(GIB + n * 64 * MIB, GIB + n * 64 * MIB + 4 * KIB, Usable)).collect();
     let map = MemoryMap::sanitise(&mut regions).unwrap();
     match Plan::new(map) {
         Err(SetupError::NoRoomForMetadata { needed, largest: 1 }) => assert!(needed > 1),
@@ -168,10 +146,7 @@ fn ram_without_room_for_the_metadata_is_refused() {
 
 fn any_regions() -> impl Strategy<Value = Vec<Region>> {
     // Ends that are often equal, adjacent, inside one frame, or empty.
-    let edge = (
-        0u64..24,
-        prop_oneof![Just(0u64), Just(1), Just(0x7ff), Just(0x800), Just(0xfff)],
-    )
+    let edge = (0u64..24, prop_oneof![Just(0u64), Just(1), Just(0x7ff), Just(0x800), Just(0xfff)])
         .prop_map(|(frame, rest)| MIB + frame * 0x1000 - 0x8000 + rest);
     let kind = prop_oneof![4 => Just(Usable), 1 => Just(AcpiReclaimable), 1 => Just(Reserved)];
     let one = (edge.clone(), edge, kind).prop_map(|(a, b, kind)| region(a.min(b), a.max(b), kind));
@@ -184,27 +159,13 @@ fn kind_of(regions: &[Region], frame: u64) -> Option<RegionKind> {
     if end <= MIB {
         return Some(Reserved);
     }
-    let touches = |kind| {
-        regions
-            .iter()
-            .any(|r| r.kind == kind && r.start < r.end && r.start < end && r.end > start)
-    };
-    [Reserved, AcpiReclaimable]
-        .into_iter()
-        .find(|kind| touches(*kind))
-        .or_else(|| {
-            let edges = regions
-                .iter()
-                .flat_map(|r| [r.start, r.end])
-                .filter(|edge| (start..end).contains(edge));
-            let covered = |byte: u64| {
-                regions
-                    .iter()
-                    .any(|r| r.kind == Usable && r.start <= byte && byte < r.end)
-            };
-            let whole = edges.chain([start]).all(covered);
-            whole.then_some(Usable)
-        })
+    let touches = |kind| regions.iter().any(|r| r.kind == kind && r.start < r.end && r.start < end && r.end > start);
+    [Reserved, AcpiReclaimable].into_iter().find(|kind| touches(*kind)).or_else(|| {
+        let edges = regions.iter().flat_map(|r| [r.start, r.end]).filter(|edge| (start..end).contains(edge));
+        let covered = |byte: u64| regions.iter().any(|r| r.kind == Usable && r.start <= byte && byte < r.end);
+        let whole = edges.chain([start]).all(covered);
+        whole.then_some(Usable)
+    })
 }
 
 proptest! {

@@ -34,11 +34,7 @@ pub unsafe fn catch<F: FnOnce()>(f: F) -> Option<Trap> {
         }
     }
     let mut f = Some(f);
-    let mut recovery = Recovery {
-        rsp: 0,
-        rip: 0,
-        caught: MaybeUninit::uninit(),
-    };
+    let mut recovery = Recovery { rsp: 0, rip: 0, caught: MaybeUninit::uninit() };
     let target = &raw mut recovery;
     let outer = INNERMOST.swap(target, Ordering::Relaxed);
     // SAFETY: `call::<F>` takes the pointer that goes with it, and `target` is valid for writes. The assembly keeps the

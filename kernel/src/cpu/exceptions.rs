@@ -97,8 +97,7 @@ pub(super) fn set<const VECTOR: u8, F>(slot: &mut Entry<F>) {
 fn set_on<const VECTOR: u8, F>(slot: &mut Entry<F>, stack: ExceptionStack) {
     // SAFETY: as in `set`; the stack is in the task segment, and each is given to one vector only.
     unsafe {
-        slot.set_handler_addr(VirtAddr::from_ptr(entry::<VECTOR> as *const ()))
-            .set_stack_index(stack as u16);
+        slot.set_handler_addr(VirtAddr::from_ptr(entry::<VECTOR> as *const ())).set_stack_index(stack as u16);
     }
 }
 
@@ -136,13 +135,7 @@ pub struct Report<'a>(pub &'a Trap);
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(trap) = self;
-        writeln!(
-            f,
-            "EXCEPTION {}, vector {}, error code {:#x}",
-            name(trap.vector),
-            trap.vector,
-            trap.error_code
-        )?;
+        writeln!(f, "EXCEPTION {}, vector {}, error code {:#x}", name(trap.vector), trap.vector, trap.error_code)?;
         writeln!(f, "  cause       {}", Cause(trap))?;
         if let PAGE_FAULT | DOUBLE_FAULT = trap.vector {
             writeln!(f, "  address     {:#018x}", Cr2::read_raw())?;

@@ -43,25 +43,10 @@ pub struct Trap {
 impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = [
-            [
-                ("rax", self.rax),
-                ("rbx", self.rbx),
-                ("rcx", self.rcx),
-                ("rdx", self.rdx),
-            ],
-            [
-                ("rsi", self.rsi),
-                ("rdi", self.rdi),
-                ("rbp", self.rbp),
-                ("rsp", self.rsp),
-            ],
+            [("rax", self.rax), ("rbx", self.rbx), ("rcx", self.rcx), ("rdx", self.rdx)],
+            [("rsi", self.rsi), ("rdi", self.rdi), ("rbp", self.rbp), ("rsp", self.rsp)],
             [("r8 ", self.r8), ("r9 ", self.r9), ("r10", self.r10), ("r11", self.r11)],
-            [
-                ("r12", self.r12),
-                ("r13", self.r13),
-                ("r14", self.r14),
-                ("r15", self.r15),
-            ],
+            [("r12", self.r12), ("r13", self.r13), ("r14", self.r14), ("r15", self.r15)],
         ];
         for row in rows {
             for (name, value) in row {

@@ -77,14 +77,8 @@ pub(super) fn summarise(time: Ticks) {
     let managed: u64 = zones.iter().map(|zone| zone.managed).sum();
     let metadata = frames().metadata();
     let ram = PfnRange::new(Pfn::new(0), map::end_of_ram());
-    let reserved: u64 = map::map()
-        .ranges(RegionKind::Reserved)
-        .map(|range| range.intersection(ram).frames())
-        .sum();
-    info!(
-        "  {managed} managed, {reserved} reserved, {} metadata pages (at {metadata})",
-        metadata.frames()
-    );
+    let reserved: u64 = map::map().ranges(RegionKind::Reserved).map(|range| range.intersection(ram).frames()).sum();
+    info!("  {managed} managed, {reserved} reserved, {} metadata pages (at {metadata})", metadata.frames());
 }
 
 /// The page allocator as the crate `x86_64` knows one, for page tables and for what they map.

@@ -15,13 +15,8 @@ const UEFI_ACPI_RECLAIM: u32 = 9;
 /// The BIOS's number for memory that holds ACPI tables.
 const BIOS_ACPI_RECLAIM: u32 = 3;
 
-static REGIONS: Mutex<[Region; CAPACITY]> = Mutex::new(
-    [Region {
-        start: 0,
-        end: 0,
-        kind: RegionKind::Reserved,
-    }; CAPACITY],
-);
+static REGIONS: Mutex<[Region; CAPACITY]> =
+    Mutex::new([Region { start: 0, end: 0, kind: RegionKind::Reserved }; CAPACITY]);
 static MAP: Once<MemoryMap<'static>> = Once::new();
 
 /// Sanitises the boot loader's memory map.
@@ -32,18 +27,10 @@ pub(super) fn init(raw: &[MemoryRegion]) -> &'static MemoryMap<'static> {
     MAP.call_once(|| {
         // The map refers to the entries for as long as the kernel runs, so their lock is never released.
         let regions = MutexGuard::leak(REGIONS.lock());
-        assert!(
-            raw.len() <= CAPACITY,
-            "memory map: {} entries, and room for {CAPACITY}",
-            raw.len()
-        );
+        assert!(raw.len() <= CAPACITY, "memory map: {} entries, and room for {CAPACITY}", raw.len());
         let regions = &mut regions[..raw.len()];
         for (region, raw) in regions.iter_mut().zip(raw) {
-            *region = Region {
-                start: raw.start,
-                end: raw.end,
-                kind: kind(raw.kind),
-            };
+            *region = Region { start: raw.start, end: raw.end, kind: kind(raw.kind) };
         }
         MemoryMap::sanitise(regions).unwrap_or_else(|error| panic!("{error}"))
     })
@@ -70,9 +57,7 @@ fn kind(raw: MemoryRegionKind) -> RegionKind {
 
 /// The end of the RAM that the map tells of: reserved ranges may lie far behind, and are not RAM.
 pub fn end_of_ram() -> Pfn {
-    let ram = map()
-        .ranges(RegionKind::Usable)
-        .chain(map().ranges(RegionKind::AcpiReclaimable));
+    let ram = map().ranges(RegionKind::Usable).chain(map().ranges(RegionKind::AcpiReclaimable));
     ram.map(|range| range.end).max().unwrap_or_default()
 }
 
@@ -81,16 +66,8 @@ fn ranges() -> impl Iterator<Item = (PfnRange, RegionKind)> {
     // Each kind's ranges ascend, and no two overlap: what comes next is the lowest that lies behind the last one.
     let mut position = Pfn::new(0);
     core::iter::from_fn(move || {
-        let rest = |kind| {
-            map()
-                .ranges(kind)
-                .find(|range| range.start >= position)
-                .map(|range| (range, kind))
-        };
-        let next = RegionKind::ALL
-            .into_iter()
-            .filter_map(rest)
-            .min_by_key(|(range, _)| range.start)?;
+        let rest = |kind| map().ranges(kind).find(|range| range.start >= position).map(|range| (range, kind));
+        let next = RegionKind::ALL.into_iter().filter_map(rest).min_by_key(|(range, _)| range.start)?;
         position = next.0.end;
         Some(next)
     })
@@ -113,11 +90,7 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(range, kind) = self;
         let (start, last) = (range.start.address(), range.end.address() - 1);
-        write!(
-            f,
-            "[mem {start:#018x}-{last:#018x}] {:>10} kB  {kind}",
-            range.frames() * (FRAME_SIZE / 1024)
-        )
+        write!(f, "[mem {start:#018x}-{last:#018x}] {:>10} kB  {kind}", range.frames() * (FRAME_SIZE / 1024))
     }
 }
 

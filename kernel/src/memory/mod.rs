@@ -21,10 +21,7 @@ use x86_64::VirtAddr;
 /// If the boot loader did not map physical memory, or its memory map leaves nothing to work with. There is no kernel
 /// without memory.
 pub fn init(boot_info: &'static mut BootInfo) {
-    let window = boot_info
-        .physical_memory_offset
-        .into_option()
-        .expect("the boot loader maps physical memory");
+    let window = boot_info.physical_memory_offset.into_option().expect("the boot loader maps physical memory");
     // SAFETY: the boot loader says so, and nothing has looked at its page tables yet.
     unsafe { paging::init(VirtAddr::new(window)) };
 

@@ -19,10 +19,7 @@ static TABLE: Once<Mutex<OffsetPageTable<'static>>> = Once::new();
 /// # Safety
 /// All physical memory is mapped at `window`, stays mapped, and no one else refers to the page tables.
 pub(super) unsafe fn init(window: VirtAddr) {
-    assert!(
-        window.is_aligned(Order::MAX.bytes()),
-        "the window onto physical memory at {window:?} is not aligned"
-    );
+    assert!(window.is_aligned(Order::MAX.bytes()), "the window onto physical memory at {window:?} is not aligned");
     WINDOW.store(window.as_u64(), Ordering::Relaxed);
     TABLE.call_once(|| {
         let (level_4, _) = Cr3::read();

@@ -24,12 +24,7 @@ pub struct Command {
 
 /// Every command there is.
 pub static COMMANDS: &[Command] = &[
-    Command {
-        name: "help",
-        usage: "help",
-        help: "list the commands",
-        run: help,
-    },
+    Command { name: "help", usage: "help", help: "list the commands", run: help },
     Command {
         name: "meminfo",
         usage: "meminfo",
@@ -66,12 +61,7 @@ pub static COMMANDS: &[Command] = &[
         help: "allocate a block of 2^order frames; flags are Linux's, such as DMA or MOVABLE|ATOMIC",
         run: alloc,
     },
-    Command {
-        name: "free",
-        usage: "free <pfn> [order]",
-        help: "free a block that 'alloc' gave",
-        run: free,
-    },
+    Command { name: "free", usage: "free <pfn> [order]", help: "free a block that 'alloc' gave", run: free },
     Command {
         name: "drain",
         usage: "drain",
@@ -84,12 +74,7 @@ pub static COMMANDS: &[Command] = &[
         help: "check every invariant of the page allocator and the heap",
         run: validate,
     },
-    Command {
-        name: "poweroff",
-        usage: "poweroff",
-        help: "switch the machine off",
-        run: poweroff,
-    },
+    Command { name: "poweroff", usage: "poweroff", help: "switch the machine off", run: poweroff },
 ];
 
 /// Takes the words that a command has: those in `names` are required, then up to `optional` more.
@@ -127,11 +112,7 @@ fn alloc<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
         return Err(Error::NoRoomToNote);
     }
     shell.blocks.push((pfn, order));
-    println!(
-        "order {order}, {} kB in zone {}: free {pfn} {order}",
-        order.bytes() / 1024,
-        ZoneKind::of(pfn)
-    );
+    println!("order {order}, {} kB in zone {}: free {pfn} {order}", order.bytes() / 1024, ZoneKind::of(pfn));
     Ok(())
 }
 
@@ -188,10 +169,7 @@ fn number(word: &str) -> Result<u64, Error<'_>> {
 }
 
 fn order(word: &str) -> Result<Order, Error<'_>> {
-    u8::try_from(number(word)?)
-        .ok()
-        .and_then(Order::new)
-        .ok_or(Error::NotAnOrder(word))
+    u8::try_from(number(word)?).ok().and_then(Order::new).ok_or(Error::NotAnOrder(word))
 }
 
 /// Flags by their names, joined by `|` or `,`, in any case, with or without `GFP_` in front.
@@ -203,10 +181,7 @@ fn flags(word: &str) -> Result<Gfp, Error<'_>> {
             .split_at_checked(4)
             .filter(|(start, _)| start.eq_ignore_ascii_case("GFP_"))
             .map_or(name, |(_, name)| name);
-        let flag = known
-            .iter()
-            .find(|flag| flag.name().eq_ignore_ascii_case(name))
-            .ok_or(Error::UnknownFlag(word))?;
+        let flag = known.iter().find(|flag| flag.name().eq_ignore_ascii_case(name)).ok_or(Error::UnknownFlag(word))?;
         Ok(flags | *flag.value())
     })
 }

@@ -35,10 +35,7 @@ pub enum Error<'a> {
 impl Error<'_> {
     /// Whether the command was put wrongly, so that showing its usage helps.
     pub fn is_about_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Missing(_) | Self::Unexpected(_) | Self::NotANumber(_) | Self::NotAnOrder(_)
-        )
+        matches!(self, Self::Missing(_) | Self::Unexpected(_) | Self::NotANumber(_) | Self::NotAnOrder(_))
     }
 }
 
@@ -52,15 +49,10 @@ impl fmt::Display for Error<'_> {
             Self::NotAnOrder(word) => write!(f, "'{word}' is not an order: orders are 0 to {}", Order::MAX),
             Self::UnknownFlag(word) => {
                 write!(f, "unknown flag '{word}'; flags are")?;
-                <Gfp as bitflags::Flags>::FLAGS
-                    .iter()
-                    .try_for_each(|flag| write!(f, " {}", flag.name()))
+                <Gfp as bitflags::Flags>::FLAGS.iter().try_for_each(|flag| write!(f, " {}", flag.name()))
             }
             Self::NotTheShells(pfn, order) => {
-                write!(
-                    f,
-                    "the order-{order} block at {pfn} is the kernel's own; the shell frees what 'alloc' gave"
-                )
+                write!(f, "the order-{order} block at {pfn} is the kernel's own; the shell frees what 'alloc' gave")
             }
             Self::NoRoomToNote => {
                 f.write_str("out of memory: the heap has no room to note the block; it was freed again")

@@ -51,10 +51,7 @@ pub fn run() -> ! {
     host::exit(match commands.as_str() {
         Some(commands) => shell.run_all(commands),
         None => {
-            println!(
-                "error: the commands are longer than {} bytes, or not UTF-8",
-                Input::CAPACITY
-            );
+            println!("error: the commands are longer than {} bytes, or not UTF-8", Input::CAPACITY);
             ExitCode::Failure
         }
     })
@@ -154,10 +151,7 @@ impl Autocomplete for Table {
     fn autocomplete(request: Request<'_>, completion: &mut Autocompletion<'_>) {
         // A request of any other kind would be a newer crate's.
         if let Request::CommandName(beginning) = request {
-            for rest in COMMANDS
-                .iter()
-                .filter_map(|command| command.name.strip_prefix(beginning))
-            {
+            for rest in COMMANDS.iter().filter_map(|command| command.name.strip_prefix(beginning)) {
                 completion.merge_autocompletion(rest);
             }
         }

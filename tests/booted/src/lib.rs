@@ -44,9 +44,7 @@ impl Hoard {
     pub fn new() -> Self {
         // Two blocks of the largest order for each frame of the list's own that holds notes, and small ones at the edges.
         let largest = frames_free() / Order::MAX.frames();
-        Self {
-            blocks: Vec::with_capacity(largest as usize + 16 * 1024),
-        }
+        Self { blocks: Vec::with_capacity(largest as usize + 16 * 1024) }
     }
 
     /// Takes everything that these flags get, largest blocks first.
@@ -56,10 +54,7 @@ impl Hoard {
     pub fn take(&mut self, gfp: Gfp) {
         for order in Order::all().rev() {
             while let Ok(pfn) = frames().allocate(order, gfp) {
-                assert!(
-                    self.blocks.len() < self.blocks.capacity(),
-                    "memory is in more pieces than expected"
-                );
+                assert!(self.blocks.len() < self.blocks.capacity(), "memory is in more pieces than expected");
                 self.blocks.push((pfn, order));
             }
         }
@@ -76,9 +71,7 @@ impl Hoard {
     /// If the allocator does not take a block.
     pub fn give_back(&mut self) {
         for (pfn, order) in self.blocks.drain(..) {
-            frames()
-                .free(pfn, order)
-                .expect("the block was allocated with this order");
+            frames().free(pfn, order).expect("the block was allocated with this order");
         }
     }
 }

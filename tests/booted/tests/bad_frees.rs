@@ -54,10 +54,7 @@ fn a_free_of_another_order_is_named_at_every_order() {
         let pfn = frames().allocate(actual, Gfp::KERNEL).unwrap();
         let before = Snapshot::take();
         for given in Order::all().filter(|given| *given != actual) {
-            assert_eq!(
-                frames().free(pfn, given),
-                Err(FreeError::WrongOrder { pfn, given, actual })
-            );
+            assert_eq!(frames().free(pfn, given), Err(FreeError::WrongOrder { pfn, given, actual }));
         }
         assert_eq!(Snapshot::take(), before);
         frames().free(pfn, actual).unwrap();
@@ -86,37 +83,18 @@ fn a_free_of_reserved_memory_is_named() {
     }
     for pfn in [Pfn::new(0), Pfn::new(0x9f), kernel] {
         let error = refused(pfn, Order::ZERO);
-        assert!(
-            matches!(error, FreeError::Reserved(_) | FreeError::NotManaged(_)),
-            "{error}"
-        );
+        assert!(matches!(error, FreeError::Reserved(_) | FreeError::NotManaged(_)), "{error}");
     }
 }
 
 #[test_case]
 fn a_free_of_what_is_not_ram_is_named() {
-    let end = RegionKind::ALL
-        .into_iter()
-        .flat_map(|kind| map().ranges(kind))
-        .map(|range| range.end)
-        .max()
-        .unwrap();
-    for pfn in [
-        end,
-        end.offset(1 << 20),
-        Pfn::containing(0xfec0_0000),
-        Pfn::new(u64::MAX),
-    ] {
+    let end = RegionKind::ALL.into_iter().flat_map(|kind| map().ranges(kind)).map(|range| range.end).max().unwrap();
+    for pfn in [end, end.offset(1 << 20), Pfn::containing(0xfec0_0000), Pfn::new(u64::MAX)] {
         let error = refused(pfn, Order::ZERO);
-        assert!(
-            matches!(error, FreeError::NotManaged(_) | FreeError::Reserved(_)),
-            "{error}"
-        );
+        assert!(matches!(error, FreeError::NotManaged(_) | FreeError::Reserved(_)), "{error}");
     }
-    assert_eq!(
-        refused(Pfn::new(u64::MAX), Order::MAX),
-        FreeError::NotManaged(Pfn::new(u64::MAX))
-    );
+    assert_eq!(refused(Pfn::new(u64::MAX), Order::MAX), FreeError::NotManaged(Pfn::new(u64::MAX)));
 }
 
 #[test_case]
@@ -126,20 +104,13 @@ fn a_frame_that_nobody_allocated_is_not_freed() {
     for order in Order::all() {
         assert_eq!(refused(pfn, order), FreeError::AlreadyFree(pfn));
     }
-    assert_eq!(
-        refused(pfn.offset(3), Order::ZERO),
-        FreeError::AlreadyFree(pfn.offset(3))
-    );
+    assert_eq!(refused(pfn.offset(3), Order::ZERO), FreeError::AlreadyFree(pfn.offset(3)));
 }
 
 #[test_case]
 fn every_error_says_which_frame() {
     let pfn = frames().allocate(order(2), Gfp::KERNEL).unwrap();
-    for (pfn, order) in [
-        (pfn, Order::ZERO),
-        (pfn.offset(1), Order::ZERO),
-        (Pfn::new(3), Order::ZERO),
-    ] {
+    for (pfn, order) in [(pfn, Order::ZERO), (pfn.offset(1), Order::ZERO), (Pfn::new(3), Order::ZERO)] {
         let text = alloc::format!("{}", refused(pfn, order));
         assert!(text.contains(&alloc::format!("{pfn}")), "{text}");
     }
@@ -176,23 +147,10 @@ fn bad_frees_on_the_heap_are_named_and_change_nothing() {
     let before = Snapshot::take();
 
     let interior = free(object.map_addr(|address| address.saturating_add(8)), layout);
-    assert!(
-        matches!(interior, Err(HeapError::Interior { offset: 8, .. })),
-        "{interior:?}"
-    );
+    assert!(matches!(interior, Err(HeapError::Interior { offset: 8, .. })), "{interior:?}");
 
     let wrong = free(object, Layout::new::<[u64; 100]>());
-    assert!(
-        matches!(
-            wrong,
-            Err(HeapError::WrongLayout {
-                given: 800,
-                actual: 96,
-                ..
-            })
-        ),
-        "{wrong:?}"
-    );
+    assert!(matches!(wrong, Err(HeapError::WrongLayout { given: 800, actual: 96, .. })), "{wrong:?}");
 
     let mut local = [0_u8; 96];
     let foreign = free(NonNull::from(&mut local).cast(), layout);
@@ -203,11 +161,7 @@ fn bad_frees_on_the_heap_are_named_and_change_nothing() {
     assert!(matches!(double, Err(HeapError::DoubleFree { .. })), "{double:?}");
 
     HEAP.validate().unwrap();
-    assert_eq!(
-        Snapshot::take(),
-        before,
-        "the slab has other objects, so its frames stay"
-    );
+    assert_eq!(Snapshot::take(), before, "the slab has other objects, so its frames stay");
     free(objects[0], layout).unwrap();
     free(objects[2], layout).unwrap();
 }

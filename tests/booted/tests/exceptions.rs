@@ -72,20 +72,11 @@ fn a_page_fault_names_address_cause_and_instruction() {
     let trap = raised_by(|| read(NOWHERE));
     assert_eq!((trap.vector, trap.error_code), (PAGE_FAULT, 0));
     assert_eq!(Cr2::read_raw(), NOWHERE);
-    assert!(
-        trap.rip.abs_diff(instruction) < 0x10_0000,
-        "{:#x} is not in this kernel",
-        trap.rip
-    );
+    assert!(trap.rip.abs_diff(instruction) < 0x10_0000, "{:#x} is not in this kernel", trap.rip);
     let rip = alloc::format!("instruction {:#018x}", trap.rip);
     assert_says(
         &report(&trap),
-        &[
-            "page fault (#PF)",
-            "0x0000123456789000",
-            "reading from a page that is not mapped",
-            &rip,
-        ],
+        &["page fault (#PF)", "0x0000123456789000", "reading from a page that is not mapped", &rip],
     );
 }
 
@@ -103,18 +94,11 @@ fn a_report_shows_the_registers_at_the_fault() {
             );
         }
     });
-    assert_eq!(
-        (trap.rax, trap.rcx, trap.rdx, trap.rsi, trap.rdi),
-        (0xaaaa, 0xcccc, 0xdddd, 0x5151, 0xd1d1)
-    );
+    assert_eq!((trap.rax, trap.rcx, trap.rdx, trap.rsi, trap.rdi), (0xaaaa, 0xcccc, 0xdddd, 0x5151, 0xd1d1));
     assert_eq!((trap.r8, trap.r9, trap.r10, trap.r11), (8, 9, 10, 11));
     assert_says(
         &report(&trap),
-        &[
-            "writing to a page that is not mapped",
-            "rax 0x000000000000aaaa",
-            "r11 0x000000000000000b",
-        ],
+        &["writing to a page that is not mapped", "rax 0x000000000000aaaa", "r11 0x000000000000000b"],
     );
 }
 
@@ -184,11 +168,7 @@ fn a_stack_overflow_is_a_double_fault_that_the_kernel_survives() {
         assert_eq!((trap.vector, trap.error_code), (DOUBLE_FAULT, 0));
         // The report was not written on the stack that is full.
         let here = &raw const trap as u64;
-        assert!(
-            trap.rsp < here && here - trap.rsp > 128 * 1024,
-            "stack at {:#x}, here {here:#x}",
-            trap.rsp
-        );
+        assert!(trap.rsp < here && here - trap.rsp > 128 * 1024, "stack at {:#x}, here {here:#x}", trap.rsp);
         assert_says(&report(&trap), &["double fault (#DF)", "the stack has overflown"]);
     }
 }
@@ -246,15 +226,9 @@ fn a_backtrace_names_every_caller() {
             black_box(walk())
         }
         let addresses = caller();
-        let calls = [
-            walk as fn() -> Vec<u64> as usize as u64,
-            caller as fn() -> Vec<u64> as usize as u64,
-        ];
+        let calls = [walk as fn() -> Vec<u64> as usize as u64, caller as fn() -> Vec<u64> as usize as u64];
         for (address, function) in addresses.iter().zip(calls) {
-            assert!(
-                (function..function + 0x400).contains(address),
-                "{address:#x} is not in {function:#x}"
-            );
+            assert!((function..function + 0x400).contains(address), "{address:#x} is not in {function:#x}");
         }
         addresses
     };
@@ -271,18 +245,7 @@ fn a_backtrace_survives_any_frame_pointer() {
     let trap = raised_by(interrupts::int3);
     let on_stack = [0_u64; 4];
     let circle = &raw const on_stack as u64;
-    let wild = [
-        0,
-        1,
-        8,
-        0x7ff8,
-        NOWHERE,
-        NOWHERE + 4,
-        0x8000_0000_0000_0000,
-        !0,
-        !7,
-        circle + 1,
-    ];
+    let wild = [0, 1, 8, 0x7ff8, NOWHERE, NOWHERE + 4, 0x8000_0000_0000_0000, !0, !7, circle + 1];
     for rbp in wild {
         let trace = Backtrace::of(&Trap { rbp, ..trap });
         assert_eq!(trace.addresses().collect::<Vec<_>>(), [trap.rip], "{rbp:#x}");
@@ -292,10 +255,7 @@ fn a_backtrace_survives_any_frame_pointer() {
     while is_mapped(page) {
         page -= 0x1000;
     }
-    let trace = Backtrace::of(&Trap {
-        rbp: page + 0xff8,
-        ..trap
-    });
+    let trace = Backtrace::of(&Trap { rbp: page + 0xff8, ..trap });
     assert_eq!(trace.addresses().collect::<Vec<_>>(), [trap.rip]);
     let mut looped = [0_u64; 2];
     let start = VirtAddr::from_ptr(&raw const looped).as_u64();

@@ -31,19 +31,11 @@ impl Pfns {
 
     fn with_capacity(count: usize) -> Self {
         let chunks = count.div_ceil(Self::CHUNK);
-        Self {
-            chunks: (0..chunks)
-                .map(|_| Vec::with_capacity(Self::CHUNK.min(count)))
-                .collect(),
-        }
+        Self { chunks: (0..chunks).map(|_| Vec::with_capacity(Self::CHUNK.min(count))).collect() }
     }
 
     fn push(&mut self, pfn: Pfn) {
-        let chunk = self
-            .chunks
-            .iter_mut()
-            .find(|chunk| chunk.len() < chunk.capacity())
-            .expect("room for every frame");
+        let chunk = self.chunks.iter_mut().find(|chunk| chunk.len() < chunk.capacity()).expect("room for every frame");
         chunk.push(pfn.number().try_into().expect("less than 16 TiB"));
     }
 
@@ -134,9 +126,7 @@ fn a_long_mix_of_requests_restores_the_first_state_exactly() {
         }
     }
     frames().validate().unwrap();
-    blocks
-        .drain(..)
-        .for_each(|(pfn, order)| frames().free(pfn, order).unwrap());
+    blocks.drain(..).for_each(|(pfn, order)| frames().free(pfn, order).unwrap());
     assert_eq!(Snapshot::take(), before);
 }
 
@@ -162,9 +152,7 @@ fn blocks_hold_what_is_written_to_them() {
         let word = unsafe { first_word(frame).read_volatile() };
         assert_eq!(word, !frame.number(), "frame {frame}");
     }
-    blocks
-        .drain(..)
-        .for_each(|(pfn, order)| frames().free(pfn, order).unwrap());
+    blocks.drain(..).for_each(|(pfn, order)| frames().free(pfn, order).unwrap());
     assert_eq!(Snapshot::take(), before);
 }
 
@@ -177,18 +165,9 @@ fn reserves_are_for_those_who_may_take_them() {
         hoard.take(gfp);
         *left = frames_free();
         let refused = frames().allocate(Order::ZERO, gfp);
-        assert_eq!(
-            refused,
-            Err(AllocError::OutOfMemory {
-                order: Order::ZERO,
-                gfp
-            })
-        );
+        assert_eq!(refused, Err(AllocError::OutOfMemory { order: Order::ZERO, gfp }));
     }
-    assert!(
-        left[0] > left[1] && left[1] > left[2] && left[2] == 0,
-        "{left:?} frames left"
-    );
+    assert!(left[0] > left[1] && left[1] > left[2] && left[2] == 0, "{left:?} frames left");
     assert_eq!(hoard.frames(), before.free());
     hoard.give_back();
     assert_eq!(Snapshot::take(), before);
@@ -198,10 +177,7 @@ fn reserves_are_for_those_who_may_take_them() {
 fn contradictory_flags_are_refused() {
     let before = Snapshot::take();
     for gfp in [Gfp::DMA | Gfp::DMA32, Gfp::MOVABLE | Gfp::RECLAIMABLE] {
-        assert_eq!(
-            frames().allocate(Order::ZERO, gfp),
-            Err(AllocError::ContradictoryFlags(gfp))
-        );
+        assert_eq!(frames().allocate(Order::ZERO, gfp), Err(AllocError::ContradictoryFlags(gfp)));
     }
     assert_eq!(Snapshot::take(), before);
 }
@@ -211,14 +187,8 @@ fn frames_of_the_x86_64_crate_come_in_both_sizes_and_go_back() {
     let before = Snapshot::take();
     let small: PhysFrame<Size4KiB> = KernelFrames.allocate_frame().unwrap();
     let large: PhysFrame<Size2MiB> = KernelFrames.allocate_frame().unwrap();
-    assert_eq!(
-        frames().order_of(Pfn::containing(small.start_address().as_u64())),
-        Ok(Order::ZERO)
-    );
-    assert_eq!(
-        frames().order_of(Pfn::containing(large.start_address().as_u64())),
-        Ok(Order::PAGEBLOCK)
-    );
+    assert_eq!(frames().order_of(Pfn::containing(small.start_address().as_u64())), Ok(Order::ZERO));
+    assert_eq!(frames().order_of(Pfn::containing(large.start_address().as_u64())), Ok(Order::PAGEBLOCK));
     // SAFETY: nothing uses the frames.
     unsafe {
         KernelFrames.deallocate_frame(small);

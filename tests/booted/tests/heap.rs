@@ -35,11 +35,7 @@ fn leaving_nothing(test: impl FnOnce()) {
     test();
     HEAP.validate().unwrap();
     HEAP.shrink();
-    assert_eq!(
-        HEAP.frames(),
-        HeapFrames::default(),
-        "the heap holds frames without an object"
-    );
+    assert_eq!(HEAP.frames(), HeapFrames::default(), "the heap holds frames without an object");
     assert_eq!(Snapshot::take(), before);
 }
 
@@ -124,10 +120,7 @@ fn every_alignment_is_kept() {
                 let layout = Layout::from_size_align(size, 1 << shift).unwrap();
                 // SAFETY: the size is not zero.
                 let object = unsafe { alloc(layout) };
-                assert!(
-                    !object.is_null() && object.addr().is_multiple_of(layout.align()),
-                    "{layout:?} at {object:?}"
-                );
+                assert!(!object.is_null() && object.addr().is_multiple_of(layout.align()), "{layout:?} at {object:?}");
                 // SAFETY: the object is live, and as large as the layout says.
                 unsafe {
                     object.write_bytes(0xa5, size);
@@ -147,11 +140,7 @@ fn objects_of_every_size_keep_to_themselves() {
             if objects.len() == objects.capacity() || random.random_bool(0.4) && !objects.is_empty() {
                 let place = random.random_range(0..objects.len());
                 let (fill, object) = objects.swap_remove_back(place).unwrap();
-                assert!(
-                    object.iter().all(|byte| *byte == fill),
-                    "someone wrote into {} bytes",
-                    object.len()
-                );
+                assert!(object.iter().all(|byte| *byte == fill), "someone wrote into {} bytes", object.len());
             } else {
                 // Sizes spread evenly over their logarithms, up to beyond the largest size class.
                 let magnitude = random.random_range(0..14);

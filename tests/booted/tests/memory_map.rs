@@ -27,9 +27,7 @@ fn ram() -> Vec<PfnRange> {
     let table = Input::read("etc/e820");
     let table = table.as_bytes().expect("QEMU gives its memory table");
     let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
-    let entries = table
-        .chunks_exact(ENTRY)
-        .filter(|entry| entry[16..] == RAM.to_le_bytes());
+    let entries = table.chunks_exact(ENTRY).filter(|entry| entry[16..] == RAM.to_le_bytes());
     entries
         .map(|entry| (word(&entry[..8]), word(&entry[8..16])))
         .map(|(start, length)| PfnRange::new(Pfn::containing(start), Pfn::containing(start + length)))
@@ -47,10 +45,7 @@ fn usable() -> impl Iterator<Item = PfnRange> {
 #[track_caller]
 fn assert_not_usable(address: u64, what: &str) {
     let pfn = frame_of(VirtAddr::new(address));
-    assert!(
-        !usable().any(|range| range.contains(pfn)),
-        "{what} lies in usable frame {pfn}"
-    );
+    assert!(!usable().any(|range| range.contains(pfn)), "{what} lies in usable frame {pfn}");
 }
 
 #[test_case]
@@ -71,11 +66,7 @@ fn what_is_called_usable_is_ram() {
 fn every_frame_of_ram_has_a_kind() {
     for ram in ram() {
         let of_kind = |kind| frames_in(map().ranges(kind).map(|range| range.intersection(ram)));
-        assert_eq!(
-            RegionKind::ALL.map(of_kind).iter().sum::<u64>(),
-            ram.frames(),
-            "in {ram}"
-        );
+        assert_eq!(RegionKind::ALL.map(of_kind).iter().sum::<u64>(), ram.frames(), "in {ram}");
     }
 }
 
@@ -113,18 +104,11 @@ fn what_the_kernel_runs_on_is_not_usable() {
 #[test_case]
 fn zones_manage_what_is_usable_and_the_metadata_is_part_of_it() {
     let metadata = frames().metadata();
-    assert!(
-        usable().any(|range| range.intersection(metadata) == metadata),
-        "{metadata}"
-    );
+    assert!(usable().any(|range| range.intersection(metadata) == metadata), "{metadata}");
     for kind in ZoneKind::ALL {
         let zone = frames().zone(kind);
         let usable = frames_in(usable().map(|range| range.intersection(kind.range())));
-        assert_eq!(
-            zone.managed + metadata.intersection(kind.range()).frames(),
-            usable,
-            "{kind}"
-        );
+        assert_eq!(zone.managed + metadata.intersection(kind.range()).frames(), usable, "{kind}");
         assert!(zone.spanned >= zone.present && zone.present >= zone.managed, "{kind}");
     }
 }

@@ -114,10 +114,7 @@ where
         assert_eq!(read(paging::to_virtual(frame.start_address() + offset)), !offset);
     }
     assert_unreachable(EMPTY + S::SIZE);
-    assert_eq!(
-        paging::table().translate_addr(EMPTY + 16_u64),
-        Some(frame.start_address() + 16_u64)
-    );
+    assert_eq!(paging::table().translate_addr(EMPTY + 16_u64), Some(frame.start_address() + 16_u64));
     unmap(Page::<S>::containing_address(EMPTY));
     assert_unreachable(EMPTY);
     free_empty_tables();

@@ -43,11 +43,7 @@ fn the_commands_that_show_something_all_do() {
 #[test_case]
 fn no_command_hides_another() {
     for (index, command) in COMMANDS.iter().enumerate() {
-        assert!(
-            COMMANDS[..index].iter().all(|other| other.name != command.name),
-            "{}",
-            command.name
-        );
+        assert!(COMMANDS[..index].iter().all(|other| other.name != command.name), "{}", command.name);
         assert!(command.usage.starts_with(command.name), "{}", command.usage);
     }
 }
@@ -57,11 +53,7 @@ fn alloc_takes_frames_from_the_zone_that_is_asked_for() {
     let mut shell = Shell::default();
     for kind in [ZoneKind::Dma, ZoneKind::Dma32] {
         let before = frames().zone(kind).free;
-        let command = if kind == ZoneKind::Dma {
-            "alloc 3 DMA"
-        } else {
-            "alloc 3 gfp_dma32|movable"
-        };
+        let command = if kind == ZoneKind::Dma { "alloc 3 DMA" } else { "alloc 3 gfp_dma32|movable" };
         assert_eq!(shell.run_all(command), ExitCode::Success);
         assert_eq!(before - frames().zone(kind).free, 8, "{command}");
     }
@@ -126,9 +118,7 @@ fn wrong_commands_are_refused_one_by_one() {
 
 #[test_case]
 fn the_kernels_own_frames_are_not_the_shells_to_free() {
-    let pfn = frames()
-        .allocate(bifolio::frame::Order::ZERO, bifolio::frame::Gfp::KERNEL)
-        .unwrap();
+    let pfn = frames().allocate(bifolio::frame::Order::ZERO, bifolio::frame::Gfp::KERNEL).unwrap();
     is_refused(&alloc::format!("free {pfn}"));
     frames().free(pfn, bifolio::frame::Order::ZERO).unwrap();
 }

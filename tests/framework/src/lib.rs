@@ -176,10 +176,7 @@ pub fn run(tests: &[&dyn Test]) {
 
     let tests = || (0..).zip(tests).map(|(index, test)| (index, name_of(*test), *test));
     let selected = || tests().filter(|(_, name, _)| selection.takes(name));
-    host::send(&Event::Plan {
-        total: tests().count() as u32,
-        selected: selected().count() as u32,
-    });
+    host::send(&Event::Plan { total: tests().count() as u32, selected: selected().count() as u32 });
     if Input::read(input::LIST).is_given() {
         for (index, name, _) in selected() {
             host::send(&Event::Listed { index, name });
@@ -190,11 +187,7 @@ pub fn run(tests: &[&dyn Test]) {
     let mut code = ExitCode::Success;
     for (index, name, test) in selected().filter(|(index, ..)| *index >= first) {
         let should_panic = test.should_panic();
-        host::send(&Event::TestStarted {
-            index,
-            name,
-            should_panic,
-        });
+        host::send(&Event::TestStarted { index, name, should_panic });
         let stopwatch = Stopwatch::start();
         let result = test.run();
         let time = stopwatch.elapsed();
@@ -202,11 +195,7 @@ pub fn run(tests: &[&dyn Test]) {
         if result == TestResult::Failed || should_panic {
             code = ExitCode::Failure;
         }
-        host::send(&Event::TestFinished {
-            index,
-            result,
-            instructions: time.0,
-        });
+        host::send(&Event::TestFinished { index, result, instructions: time.0 });
     }
     host::exit(code)
 }

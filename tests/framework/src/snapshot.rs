@@ -28,9 +28,7 @@ impl Snapshot {
     /// The state of the machine's frames, those in the processors' arenas given back.
     pub fn take() -> Self {
         frames().drain();
-        Self {
-            zones: ZoneKind::ALL.map(|kind| ZoneSnapshot::take(frames(), kind)),
-        }
+        Self { zones: ZoneKind::ALL.map(|kind| ZoneSnapshot::take(frames(), kind)) }
     }
 
     /// Free frames in all zones.

@@ -56,10 +56,7 @@ fn hangs() {
 /// The machine resets: a triple fault.
 #[test_case]
 fn triple_faults() {
-    let nothing = DescriptorTablePointer {
-        limit: 0,
-        base: VirtAddr::zero(),
-    };
+    let nothing = DescriptorTablePointer { limit: 0, base: VirtAddr::zero() };
     // SAFETY: not sound, and not meant to be: without an exception table the next exception is a triple fault.
     unsafe { lidt(&nothing) };
     instructions::interrupts::int3();

@@ -41,11 +41,7 @@ impl Run {
     const NONE: u64 = u64::MAX;
 
     const fn new() -> Self {
-        Self {
-            base: AtomicU64::new(Self::NONE),
-            free: AtomicU64::new(0),
-            lent: AtomicU64::new(0),
-        }
+        Self { base: AtomicU64::new(Self::NONE), free: AtomicU64::new(0), lent: AtomicU64::new(0) }
     }
 
     /// Hands out the lowest frame.
@@ -62,10 +58,7 @@ impl Run {
     /// The loan, with the frames that were not handed out; `None` without one.
     pub fn loan(&self) -> Option<Singles> {
         let base = self.base.load(Relaxed);
-        (base != Self::NONE).then(|| Singles {
-            base: Pfn::new(base),
-            frames: self.free.load(Relaxed),
-        })
+        (base != Self::NONE).then(|| Singles { base: Pfn::new(base), frames: self.free.load(Relaxed) })
     }
 
     /// Takes a loan in place of the one before, which the caller has ended.
@@ -131,11 +124,7 @@ impl Arena {
         self.busy.store(true, Relaxed);
         // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
         compiler_fence(Ordering::SeqCst);
-        let result = if self.stopped.load(Acquire) {
-            None
-        } else {
-            Some(inside(self))
-        };
+        let result = if self.stopped.load(Acquire) { None } else { Some(inside(self)) };
         self.busy.store(false, Release);
         result
     }
@@ -185,10 +174,7 @@ impl Arena {
     /// [`FreeError::AlreadyFree`] if it is the same frame as the last.
     #[inline]
     pub(super) fn collect(&self, pfn: Pfn) -> Result<Freed, FreeError> {
-        let (base, bit) = (
-            pfn.number() & !u64::from(WORD_FRAMES - 1),
-            1 << (pfn.number() % u64::from(WORD_FRAMES)),
-        );
+        let (base, bit) = (pfn.number() & !u64::from(WORD_FRAMES - 1), 1 << (pfn.number() % u64::from(WORD_FRAMES)));
         let collected = self.collected.load(Relaxed) as usize;
         if let Some((word, frames)) = self.returns.get(collected.wrapping_sub(1))
             && word.load(Relaxed) == base
@@ -204,11 +190,7 @@ impl Arena {
         word.store(base, Relaxed);
         frames.store(bit, Relaxed);
         self.collected.store(collected as u64 + 1, Relaxed);
-        Ok(if collected + 1 == RETURNS {
-            Freed::Full
-        } else {
-            Freed::Kept
-        })
+        Ok(if collected + 1 == RETURNS { Freed::Full } else { Freed::Kept })
     }
 
     /// Takes out what was collected.
@@ -240,8 +222,5 @@ impl Arena {
 }
 
 fn returned((word, frames): &(AtomicU64, AtomicU64)) -> Singles {
-    Singles {
-        base: Pfn::new(word.load(Relaxed)),
-        frames: frames.load(Relaxed),
-    }
+    Singles { base: Pfn::new(word.load(Relaxed)), frames: frames.load(Relaxed) }
 }

@@ -102,8 +102,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let mut zones = plan.zones(metadata)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
-                zone.add(range)
-                    .expect("the plan's usable ranges are disjoint and lie in its spans");
+                zone.add(range).expect("the plan's usable ranges are disjoint and lie in its spans");
             }
         }
         balance(&mut zones.each_mut());
@@ -255,11 +254,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let (Some(highest), Some(mobility)) = (gfp.highest_zone(), gfp.mobility()) else {
             return Err(AllocError::ContradictoryFlags(gfp));
         };
-        let request = Request {
-            order,
-            mobility,
-            highest,
-        };
+        let request = Request { order, mobility, highest };
         self.allocate_above(request, |zone| zone.watermarks.low)
             .or_else(|| self.allocate_slowly(request, gfp))
             .or_else(|| {
@@ -274,10 +269,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     fn allocate_slowly(&self, request: Request, gfp: Gfp) -> Option<Pfn> {
         if gfp.contains(Gfp::MEMALLOC) {
             let request = |kind| self.with(kind, |zone| zone.allocate(request.order, request.mobility));
-            return ZoneKind::ALL[..=gfp.highest_zone()?.index()]
-                .iter()
-                .rev()
-                .find_map(|kind| request(*kind));
+            return ZoneKind::ALL[..=gfp.highest_zone()?.index()].iter().rev().find_map(|kind| request(*kind));
         }
         // As Linux has it: pressing requests go to half the mark, and to three eighths if they cannot wait either.
         self.allocate_above(request, |zone| {
@@ -300,9 +292,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             self.with(kind, |zone| {
                 let reserve = zone.protection[request.highest.index()];
                 let admitted = Watermarks::admit(zone.free_frames(), request.order, mark(zone), reserve);
-                admitted
-                    .then(|| zone.allocate(request.order, request.mobility))
-                    .flatten()
+                admitted.then(|| zone.allocate(request.order, request.mobility)).flatten()
             })
         })
     }
@@ -340,9 +330,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
         }
         match self.with(kind, |zone| zone.free(pfn, order)) {
-            Err(FreeError::WrongOrder {
-                actual: Order::ZERO, ..
-            }) if self.holds(pfn) => Err(FreeError::AlreadyFree(pfn)),
+            Err(FreeError::WrongOrder { actual: Order::ZERO, .. }) if self.holds(pfn) => {
+                Err(FreeError::AlreadyFree(pfn))
+            }
             result => result,
         }
     }
@@ -416,9 +406,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
-        ZoneKind::ALL
-            .into_iter()
-            .try_for_each(|kind| self.with(kind, |zone| zone.validate()))
+        ZoneKind::ALL.into_iter().try_for_each(|kind| self.with(kind, |zone| zone.validate()))
     }
 }
 

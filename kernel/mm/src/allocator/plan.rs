@@ -71,19 +71,13 @@ impl<'a> Plan<'a> {
                 return Err(SetupError::TooManyPageblocks(kind));
             }
         }
-        let words: usize = extents
-            .iter()
-            .map(|extent| Zone::shared_words(extent) + Zone::private_words(extent))
-            .sum();
+        let words: usize = extents.iter().map(|extent| Zone::shared_words(extent) + Zone::private_words(extent)).sum();
         let needed = (words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
         let usable = || map.ranges(RegionKind::Usable);
         let room = usable().filter(|range| range.frames() >= needed).last();
-        let metadata = room
-            .map(|range| PfnRange::new(Pfn::new(range.end.number() - needed), range.end))
-            .ok_or(SetupError::NoRoomForMetadata {
-                needed,
-                largest: usable().map(PfnRange::frames).max().unwrap_or(0),
-            })?;
+        let metadata = room.map(|range| PfnRange::new(Pfn::new(range.end.number() - needed), range.end)).ok_or(
+            SetupError::NoRoomForMetadata { needed, largest: usable().map(PfnRange::frames).max().unwrap_or(0) },
+        )?;
         Ok(Self { map, extents, metadata })
     }
 
@@ -131,10 +125,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-const _: () = assert!(
-    Order::MAX.get() == Order::PAGEBLOCK.get() + 1,
-    "a block of order 10 is two pageblocks"
-);
+const _: () = assert!(Order::MAX.get() == Order::PAGEBLOCK.get() + 1, "a block of order 10 is two pageblocks");
 
 /// The words as atomics, which anybody may read.
 fn as_atomic(words: &mut [u64]) -> &[AtomicU64] {

@@ -27,14 +27,7 @@ struct Count {
 }
 
 fn check(address: usize, rule: &'static str, holds: bool) -> Result<(), Violation> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Violation {
-            rule,
-            address: address as u64,
-        })
-    }
+    if holds { Ok(()) } else { Err(Violation { rule, address: address as u64 }) }
 }
 
 impl<S: PageSource, C: Cpu> Heap<S, C> {
@@ -46,11 +39,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     pub fn validate(&self) -> Result<(), Violation> {
         self.stopped(|all| {
             let truth = self.count(all)?;
-            check(
-                0,
-                "the descriptors in use are those the page map leads to",
-                truth.blocks == all.books.pool.open(),
-            )?;
+            check(0, "the descriptors in use are those the page map leads to", truth.blocks == all.books.pool.open())?;
             for order in Order::all() {
                 let counted = truth.large[order.index()] == all.large.blocks(order);
                 check(0, "the count of large objects is their number", counted)?;
@@ -64,11 +53,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
 
     /// Walks the page map, checking each block as it is met.
     fn count(&self, all: &Stopped<'_>) -> Result<Truth, Violation> {
-        let mut truth = Truth {
-            caches: [Count::default(); SizeClass::COUNT],
-            large: [0; Order::COUNT],
-            blocks: 0,
-        };
+        let mut truth = Truth { caches: [Count::default(); SizeClass::COUNT], large: [0; Order::COUNT], blocks: 0 };
         let mut cursor = 0;
         // The first address behind the block that was met last, and its descriptor.
         let mut last: Option<(usize, Meta<Slab>)> = None;
@@ -85,16 +70,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
                 }
                 // The map knows the lower 48 bits of an address; the rest follows from them.
                 let base = slab.base().addr();
-                check(
-                    base,
-                    "a block's first frame leads to its descriptor",
-                    PageMap::masked(base) == address,
-                )?;
-                check(
-                    base,
-                    "blocks do not overlap",
-                    last.is_none_or(|(end, _)| end <= address),
-                )?;
+                check(base, "a block's first frame leads to its descriptor", PageMap::masked(base) == address)?;
+                check(base, "blocks do not overlap", last.is_none_or(|(end, _)| end <= address))?;
                 self.check_block(all, slab, &mut truth)?;
                 last = Some((address + slab.order().bytes() as usize, slab));
             }
@@ -105,15 +82,9 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     fn check_block(&self, all: &Stopped<'_>, slab: Meta<Slab>, truth: &mut Truth) -> Result<(), Violation> {
         let base = slab.base().addr();
         let check = |rule, holds| check(base, rule, holds);
-        check(
-            "a block is aligned to its size",
-            base & (slab.order().bytes() as usize - 1) == 0,
-        )?;
+        check("a block is aligned to its size", base & (slab.order().bytes() as usize - 1) == 0)?;
         check("the descriptor of a block is in use", all.books.pool.has_open(slab))?;
-        check(
-            "a slab's counter, summary and padding agree with its bitmap",
-            slab.is_consistent(),
-        )?;
+        check("a slab's counter, summary and padding agree with its bitmap", slab.is_consistent())?;
         truth.blocks += 1;
         match slab.owner() {
             Owner::TRANSIT => return check("a slab without a cache has no objects", slab.used() == 0),
@@ -128,14 +99,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         };
         let geometry = class.geometry();
         check("a slab's slots have its cache's size", slab.size() == class.size())?;
-        check(
-            "a slab has the slots of its order",
-            slab.slots() == geometry.slots(slab.order()),
-        )?;
-        check(
-            "a slab is on its cache's list unless it is full",
-            slab.links().is_linked() != slab.is_full(),
-        )?;
+        check("a slab has the slots of its order", slab.slots() == geometry.slots(slab.order()))?;
+        check("a slab is on its cache's list unless it is full", slab.links().is_linked() != slab.is_full())?;
         if slab.slots() > 1 {
             for frame in 0..slab.order().frames() as usize {
                 // SAFETY: all locks are held.
@@ -161,11 +126,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let mut partial = 0;
         for slab in cache.partial().iter() {
             let base = slab.base().addr();
-            check(
-                base,
-                "the slabs on a cache's list are its own",
-                slab.owner() == cache.owner(),
-            )?;
+            check(base, "the slabs on a cache's list are its own", slab.owner() == cache.owner())?;
             check(
                 base,
                 "only the last slab of a list is empty",
@@ -174,12 +135,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             partial += 1;
             check(base, "a list holds each slab once", partial <= counted.partial)?;
         }
-        let said = Count {
-            slabs: cache.slabs(),
-            partial,
-            slots: cache.slots(),
-            frames: cache.frames(),
-        };
+        let said = Count { slabs: cache.slabs(), partial, slots: cache.slots(), frames: cache.frames() };
         check(0, "a cache's counts are those of its slabs", said == counted)
     }
 }
@@ -260,10 +216,7 @@ mod tests {
             rule_broken_by(|_, _, slab| while slab.take().or_else(|| slab.take_last()).is_some() {}),
             "a slab is on its cache's list unless it is full"
         );
-        assert_eq!(
-            rule_broken_by(|all, _, slab| all.books.pool.put(slab)),
-            "the descriptor of a block is in use"
-        );
+        assert_eq!(rule_broken_by(|all, _, slab| all.books.pool.put(slab)), "the descriptor of a block is in use");
         assert_eq!(
             rule_broken_by(|all, _, _| assert!(all.books.pool.take().is_some())),
             "the descriptors in use are those the page map leads to"
@@ -283,10 +236,7 @@ mod tests {
             }),
             "a block's first frame leads to its descriptor"
         );
-        assert_eq!(
-            rule_broken_by(|all, _, _| *all.large = Large::new()),
-            "the count of large objects is their number"
-        );
+        assert_eq!(rule_broken_by(|all, _, _| *all.large = Large::new()), "the count of large objects is their number");
         assert_eq!(
             rule_broken_by(|all, _, _| *all.caches[CLASS] = Cache::new(CLASS)),
             "a cache's counts are those of its slabs"

@@ -21,9 +21,7 @@ impl Large {
     pub(super) const NAME: &'static str = "kmalloc-large";
 
     pub(super) const fn new() -> Self {
-        Self {
-            blocks: [0; Order::COUNT],
-        }
+        Self { blocks: [0; Order::COUNT] }
     }
 
     /// Live objects in blocks of `order`.
@@ -33,9 +31,7 @@ impl Large {
 
     /// The frames in all of them.
     pub(super) fn frames(&self) -> u64 {
-        Order::all()
-            .map(|order| self.blocks(order) as u64 * order.frames())
-            .sum()
+        Order::all().map(|order| self.blocks(order) as u64 * order.frames()).sum()
     }
 }
 

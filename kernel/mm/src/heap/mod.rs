@@ -101,12 +101,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             caches[number] = Locked::new(Cache::new(number));
             number += 1;
         }
-        Self {
-            caches,
-            large: Locked::new(Large::new()),
-            registry: Registry::new(source),
-            cpu: PhantomData,
-        }
+        Self { caches, large: Locked::new(Large::new()), registry: Registry::new(source), cpu: PhantomData }
     }
 
     /// Chooses what becomes of errors that no caller can be told of, those of the `GlobalAlloc` face above all: `hook`
@@ -137,9 +132,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
 
     #[cold]
     fn allocate_slowly(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        self.cache(class)
-            .with::<C, _>(Cache::take_any)
-            .or_else(|| self.grow(class))
+        self.cache(class).with::<C, _>(Cache::take_any).or_else(|| self.grow(class))
     }
 
     /// Frees an object.
@@ -152,11 +145,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// If `object` is live, it is the caller's, and nobody uses it any more.
     #[inline]
     pub unsafe fn free(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        if self.free_quickly(object.as_ptr().addr(), layout) {
-            Ok(())
-        } else {
-            self.free_slowly(object, layout)
-        }
+        if self.free_quickly(object.as_ptr().addr(), layout) { Ok(()) } else { self.free_slowly(object, layout) }
     }
 
     /// Frees an object of a size class if nothing is wrong and its slab stays where it is; else does nothing.
@@ -280,9 +269,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     #[cold]
     fn grow(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let geometry = class.geometry();
-        let slab = self
-            .fetch(geometry)
-            .or_else(|| if self.shrink() > 0 { self.fetch(geometry) } else { None });
+        let slab = self.fetch(geometry).or_else(|| if self.shrink() > 0 { self.fetch(geometry) } else { None });
         self.cache(class).with::<C, _>(|cache| {
             if let Some(slab) = slab {
                 cache.adopt(slab);
@@ -293,17 +280,9 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     }
 
     fn fetch(&self, geometry: &Geometry) -> Option<Meta<Slab>> {
-        let open = |order| {
-            self.registry
-                .open::<C>(order, geometry.size, geometry.slots(order), geometry.divider)
-        };
-        open(geometry.order).or_else(|| {
-            if geometry.least_order < geometry.order {
-                open(geometry.least_order)
-            } else {
-                None
-            }
-        })
+        let open = |order| self.registry.open::<C>(order, geometry.size, geometry.slots(order), geometry.divider);
+        open(geometry.order)
+            .or_else(|| if geometry.least_order < geometry.order { open(geometry.least_order) } else { None })
     }
 
     /// What is wrong with freeing `object` as a `layout`, looked at with the heap at a standstill.
@@ -322,25 +301,14 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             }
             let (slot, offset) = (slot as u16, offset % slab.size());
             if offset != 0 {
-                return HeapError::Interior {
-                    address,
-                    cache,
-                    slot,
-                    offset,
-                };
+                return HeapError::Interior { address, cache, slot, offset };
             }
             let (given, actual) = (layout.size(), slab.size());
             if slab.is_free(slot) || Self::usable_size(layout) == Some(actual) {
                 // In the second case it was free when it was to be freed, and has been allocated again since.
                 return HeapError::DoubleFree { address, cache, slot };
             }
-            HeapError::WrongLayout {
-                address,
-                cache,
-                slot,
-                given,
-                actual,
-            }
+            HeapError::WrongLayout { address, cache, slot, given, actual }
         })
     }
 

@@ -48,11 +48,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let geometry = class.geometry();
         self.cache(class).with::<C, _>(|cache| {
             // Only slabs with a free slot are on the list; the others have none to count.
-            let free: usize = cache
-                .partial()
-                .iter()
-                .map(|slab| usize::from(slab.slots() - slab.used()))
-                .sum();
+            let free: usize = cache.partial().iter().map(|slab| usize::from(slab.slots() - slab.used())).sum();
             let empty = cache.partial().back().is_some_and(|slab| slab.is_empty());
             CacheStats {
                 name: geometry.name,
@@ -76,11 +72,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// The frames that the heap has.
     pub fn frames(&self) -> HeapFrames {
         HeapFrames {
-            slabs: self
-                .caches
-                .iter()
-                .map(|cache| cache.with::<C, _>(|cache| cache.frames()))
-                .sum(),
+            slabs: self.caches.iter().map(|cache| cache.with::<C, _>(|cache| cache.frames())).sum(),
             large: self.large.with::<C, _>(|large| large.frames()),
             metadata: self.registry.books.with::<C, _>(|books| books.frames() as u64),
         }

@@ -37,13 +37,7 @@ pub(crate) enum Freed {
 impl Cache {
     /// The cache with this number, without a slab.
     pub(crate) const fn new(number: usize) -> Self {
-        Self {
-            owner: Owner::cache(number),
-            partial: List::new(),
-            slabs: 0,
-            slots: 0,
-            frames: 0,
-        }
+        Self { owner: Owner::cache(number), partial: List::new(), slabs: 0, slots: 0, frames: 0 }
     }
 
     /// Takes a slot, unless that would fill a slab: `None`, and nothing changed, if it would, or if there is no slab with

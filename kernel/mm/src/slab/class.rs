@@ -36,13 +36,7 @@ impl Geometry {
     /// The geometry for objects of `size` bytes.
     const fn new(name: &'static str, size: u32) -> Self {
         let least_order = Order::covering((size as u64).div_ceil(FRAME_SIZE)).unwrap();
-        let mut geometry = Self {
-            name,
-            size,
-            order: Self::USUAL_ORDER,
-            least_order,
-            divider: Divider::new(size),
-        };
+        let mut geometry = Self { name, size, order: Self::USUAL_ORDER, least_order, divider: Divider::new(size) };
         while geometry.waste() * Self::MAX_WASTE > geometry.order.bytes() {
             if geometry.order.get() == least_order.get() {
                 geometry.order = Self::MAX_ORDER;
@@ -61,11 +55,7 @@ impl Geometry {
     /// How many slots a slab of `order` has.
     pub(crate) const fn slots(&self, order: Order) -> u16 {
         let slots = order.bytes() / self.size as u64;
-        if slots > Slab::MAX_SLOTS as u64 {
-            Slab::MAX_SLOTS as u16
-        } else {
-            slots as u16
-        }
+        if slots > Slab::MAX_SLOTS as u64 { Slab::MAX_SLOTS as u16 } else { slots as u16 }
     }
 }
 
@@ -153,11 +143,7 @@ impl SizeClass {
         // The padded size less one.
         let last = layout.size().saturating_sub(1) | (layout.align() - 1);
         let index = last >> GRAIN_SHIFT;
-        if index < CLASS_OF.len() {
-            Some(Self(CLASS_OF[index]))
-        } else {
-            None
-        }
+        if index < CLASS_OF.len() { Some(Self(CLASS_OF[index])) } else { None }
     }
 
     /// All classes, smallest first.
@@ -206,15 +192,9 @@ mod tests {
             let align = 1usize << shift;
             for size in 0..=SizeClass::MAX_SIZE {
                 let class = SizeClass::of(Layout::from_size_align(size, align).unwrap());
-                assert_eq!(
-                    class.is_none(),
-                    size.max(1).next_multiple_of(align) > SizeClass::MAX_SIZE
-                );
+                assert_eq!(class.is_none(), size.max(1).next_multiple_of(align) > SizeClass::MAX_SIZE);
                 if let Some(class) = class {
-                    assert!(
-                        class.size() >= size && class.size() % align == 0,
-                        "{size} bytes at {align}"
-                    );
+                    assert!(class.size() >= size && class.size() % align == 0, "{size} bytes at {align}");
                     assert!(class.geometry().least_order.bytes() >= align as u64);
                 }
             }
@@ -242,11 +222,7 @@ mod tests {
                 assert!((1..=Slab::MAX_SLOTS as u64).contains(&slots));
                 assert!(slots * u64::from(geometry.size) <= order.bytes());
             }
-            assert!(
-                geometry.waste() * Geometry::MAX_WASTE <= geometry.order.bytes(),
-                "{}",
-                geometry.name
-            );
+            assert!(geometry.waste() * Geometry::MAX_WASTE <= geometry.order.bytes(), "{}", geometry.name);
         }
     }
 
@@ -263,13 +239,7 @@ mod tests {
                 }
             }
             // Before the slab, and at the same place under other upper address bits.
-            for far in [
-                1usize.wrapping_neg(),
-                size.wrapping_neg(),
-                1 << 48,
-                0xffff << 48,
-                usize::MAX / 2,
-            ] {
+            for far in [1usize.wrapping_neg(), size.wrapping_neg(), 1 << 48, 0xffff << 48, usize::MAX / 2] {
                 assert!(geometry.divider.divide(far) > Slab::MAX_SLOTS);
             }
         }

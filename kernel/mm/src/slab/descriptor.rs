@@ -255,13 +255,7 @@ mod tests {
         let geometry = class.geometry();
         let base = ptr::without_provenance_mut(1 << 30);
         let slots = geometry.slots(geometry.order);
-        slab.open(
-            NonNull::new(base).unwrap(),
-            geometry.order,
-            geometry.size,
-            slots,
-            geometry.divider,
-        );
+        slab.open(NonNull::new(base).unwrap(), geometry.order, geometry.size, slots, geometry.divider);
         base.addr()
     }
 
@@ -289,13 +283,7 @@ mod tests {
         let mut block = vec![0u8; geometry.order.bytes() as usize];
         let base = NonNull::new(block.as_mut_ptr()).unwrap();
         let slab = Slab::vacant();
-        slab.open(
-            base,
-            geometry.order,
-            geometry.size,
-            geometry.slots(geometry.order),
-            geometry.divider,
-        );
+        slab.open(base, geometry.order, geometry.size, geometry.slots(geometry.order), geometry.divider);
         let mut live = BTreeSet::new();
         while let Some(object) = slab.take().or_else(|| slab.take_last()) {
             assert!(live.insert(object.as_ptr().addr()));

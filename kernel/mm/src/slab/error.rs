@@ -70,38 +70,18 @@ impl fmt::Display for HeapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Foreign { address } => write!(f, "bad free of {address:#x}: no object of this heap"),
-            Self::Interior {
-                address,
-                cache,
-                slot,
-                offset,
-            } => {
-                write!(
-                    f,
-                    "bad free of {address:#x}: {offset} bytes inside slot {slot} of {cache}"
-                )
+            Self::Interior { address, cache, slot, offset } => {
+                write!(f, "bad free of {address:#x}: {offset} bytes inside slot {slot} of {cache}")
             }
             Self::DoubleFree { address, cache, slot } => {
-                write!(
-                    f,
-                    "bad free of {address:#x}: slot {slot} of {cache} is free already (double free)"
-                )
+                write!(f, "bad free of {address:#x}: slot {slot} of {cache} is free already (double free)")
             }
-            Self::WrongLayout {
-                address,
-                cache,
-                slot,
-                given,
-                actual,
-            } => write!(
+            Self::WrongLayout { address, cache, slot, given, actual } => write!(
                 f,
                 "bad free of {address:#x}: a layout of {given} bytes given for slot {slot} of {cache}, which has {actual}"
             ),
             Self::Refused { address, order, error } => {
-                write!(
-                    f,
-                    "the page source did not take back the order-{order} block at {address:#x}: {error}"
-                )
+                write!(f, "the page source did not take back the order-{order} block at {address:#x}: {error}")
             }
         }
     }

@@ -61,10 +61,7 @@ pub(crate) struct Links<T> {
 
 impl<T> Links<T> {
     pub(crate) const fn new() -> Self {
-        Self {
-            next: Cell::new(None),
-            previous: Cell::new(None),
-        }
+        Self { next: Cell::new(None), previous: Cell::new(None) }
     }
 
     pub(crate) fn is_linked(&self) -> bool {
@@ -138,9 +135,7 @@ impl<T: Linked> List<T> {
     /// The elements from front to back.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Meta<T>> {
         let front = self.front;
-        core::iter::successors(front, move |element| {
-            element.links().next.get().filter(|&next| Some(next) != front)
-        })
+        core::iter::successors(front, move |element| element.links().next.get().filter(|&next| Some(next) != front))
     }
 }
 

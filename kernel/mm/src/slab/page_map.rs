@@ -85,9 +85,7 @@ impl PageMap {
 
     /// A map that leads nowhere.
     pub(crate) const fn new() -> Self {
-        Self {
-            root: Table::leading_to(&raw const NO_TABLE[LEVELS as usize - 2]),
-        }
+        Self { root: Table::leading_to(&raw const NO_TABLE[LEVELS as usize - 2]) }
     }
 
     /// The entry for `address` in the table at `level` on its path.
@@ -149,12 +147,7 @@ impl PageMap {
             let table = page.cast::<Table>();
             for index in 0..ENTRIES {
                 // SAFETY: the frame is ours and as large as a table; entries are written before the table is reachable.
-                unsafe {
-                    table
-                        .cast::<AtomicPtr<Table>>()
-                        .add(index)
-                        .write(AtomicPtr::new(nothing(level - 1)))
-                };
+                unsafe { table.cast::<AtomicPtr<Table>>().add(index).write(AtomicPtr::new(nothing(level - 1))) };
             }
             entry.store(table.as_ptr(), Ordering::Release);
         }
@@ -209,13 +202,11 @@ impl PageMap {
     /// # Safety
     /// Some lock of the heap is held, for as long as the iterator is used.
     pub(crate) unsafe fn slabs(&self, address: usize) -> impl Iterator<Item = (usize, Meta<Slab>)> {
-        (0..ENTRIES)
-            .map(move |frame| address + (frame << FRAME_SHIFT))
-            .filter_map(move |address| {
-                // SAFETY: the caller holds a lock.
-                let slab = unsafe { self.find(address) };
-                (slab.as_ptr().cast() != nothing(0)).then_some((address, slab))
-            })
+        (0..ENTRIES).map(move |frame| address + (frame << FRAME_SHIFT)).filter_map(move |address| {
+            // SAFETY: the caller holds a lock.
+            let slab = unsafe { self.find(address) };
+            (slab.as_ptr().cast() != nothing(0)).then_some((address, slab))
+        })
     }
 
     /// Whether the table at `level` for `address`, which exists, leads nowhere.
@@ -224,12 +215,10 @@ impl PageMap {
     /// The caller holds the registry's lock.
     pub(crate) unsafe fn is_idle(&self, level: u32, address: usize) -> bool {
         let first = address & !(Self::table_span(level) - 1);
-        (0..ENTRIES)
-            .map(|index| first + index * entry_span(level))
-            .all(|address| {
-                // SAFETY: the caller holds a lock.
-                unsafe { self.entry(address, level) }.load(Ordering::Relaxed) == nothing(level)
-            })
+        (0..ENTRIES).map(|index| first + index * entry_span(level)).all(|address| {
+            // SAFETY: the caller holds a lock.
+            unsafe { self.entry(address, level) }.load(Ordering::Relaxed) == nothing(level)
+        })
     }
 
     /// Takes the table at `level` for `address` out of the map and returns its frame.

@@ -35,16 +35,10 @@ impl Meta<Header> {
 
 /// The page that holds a descriptor, and the descriptor's place in it.
 fn place_of(slab: Meta<Slab>) -> (Meta<Header>, usize) {
-    let header = slab
-        .as_ptr()
-        .map_addr(|address| address & !(FRAME_SIZE as usize - 1))
-        .cast::<Header>();
+    let header = slab.as_ptr().map_addr(|address| address & !(FRAME_SIZE as usize - 1)).cast::<Header>();
     let offset = slab.as_ptr().addr() - header.addr() - size_of::<Header>();
     // SAFETY: descriptors lie in pages that start with a header, and their pointers have the whole page's provenance.
-    (
-        unsafe { Meta::new(NonNull::new_unchecked(header)) },
-        offset / size_of::<Slab>(),
-    )
+    (unsafe { Meta::new(NonNull::new_unchecked(header)) }, offset / size_of::<Slab>())
 }
 
 /// All pages of descriptors. It is touched under the registry's lock only.
@@ -57,11 +51,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) const fn new() -> Self {
-        Self {
-            partial: List::new(),
-            pages: 0,
-            open: 0,
-        }
+        Self { partial: List::new(), pages: 0, open: 0 }
     }
 
     /// Whether [`take`](Self::take) would find nothing.
@@ -78,10 +68,7 @@ impl Pool {
         // SAFETY: the frame is ours, aligned, and has room for the header and the descriptors; what is written here
         // makes them initialised, as `Meta` demands.
         let header = unsafe {
-            header.write(Header {
-                links: Links::new(),
-                vacant: Cell::new(ALL_VACANT),
-            });
+            header.write(Header { links: Links::new(), vacant: Cell::new(ALL_VACANT) });
             let first = header.add(1).cast::<Slab>();
             for index in 0..DESCRIPTORS {
                 first.add(index).write(Slab::vacant());

@@ -62,16 +62,8 @@ fn mapped_frames(slots: u16, order: Order) -> u64 {
 
 impl<S: PageSource> Registry<S> {
     pub(crate) const fn new(source: S) -> Self {
-        let books = Books {
-            pool: Pool::new(),
-            tables: 0,
-        };
-        Self {
-            source,
-            map: PageMap::new(),
-            books: Locked::new(books),
-            hook: Locked::new(HeapError::panic),
-        }
+        let books = Books { pool: Pool::new(), tables: 0 };
+        Self { source, map: PageMap::new(), books: Locked::new(books), hook: Locked::new(HeapError::panic) }
     }
 
     /// Fetches a block of frames and opens it as `slots` slots of `size` bytes that no cache owns yet.
@@ -79,10 +71,7 @@ impl<S: PageSource> Registry<S> {
     pub(crate) fn open<C: Cpu>(&self, order: Order, size: u32, slots: u16, divider: Divider) -> Option<Meta<Slab>> {
         let block = self.source.allocate(order)?;
         let address = block.as_ptr().addr();
-        let mut spare = Spare {
-            pages: [None; Spare::MAX],
-            count: 0,
-        };
+        let mut spare = Spare { pages: [None; Spare::MAX], count: 0 };
         let slab = loop {
             let opened = self.books.with::<C, _>(|books| {
                 // SAFETY: we hold the lock.
@@ -179,11 +168,7 @@ impl<S: PageSource> Registry<S> {
         match unsafe { self.source.release(block, order) } {
             Ok(()) => order.frames(),
             Err(error) => {
-                self.report::<C>(&HeapError::Refused {
-                    address: block.as_ptr().addr(),
-                    order,
-                    error,
-                });
+                self.report::<C>(&HeapError::Refused { address: block.as_ptr().addr(), order, error });
                 0
             }
         }

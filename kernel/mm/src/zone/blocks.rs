@@ -59,12 +59,7 @@ impl Zone<'_> {
             };
             let pfn = start.offset(offset.into());
             offset = (offset + order.frames() as u32).min(PAGEBLOCK_FRAMES as u32);
-            Some(Block {
-                pfn,
-                order,
-                state,
-                mobility: summary.mobility(),
-            })
+            Some(Block { pfn, order, state, mobility: summary.mobility() })
         })
     }
 }

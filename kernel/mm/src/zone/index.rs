@@ -55,13 +55,7 @@ impl<'m> Index<'m> {
             stride += length;
             depth += 1;
         }
-        Self {
-            words,
-            levels,
-            depth,
-            stride,
-            filled: [0; Mobility::COUNT],
-        }
+        Self { words, levels, depth, stride, filled: [0; Mobility::COUNT] }
     }
 
     fn base(&self, bucket: Bucket) -> usize {
@@ -92,10 +86,7 @@ impl<'m> Index<'m> {
         for level in &self.levels[..self.depth] {
             let words = range.start / 64..range.end.div_ceil(64);
             for word in words.clone() {
-                let (low, high) = (
-                    range.start.max(word * 64) - word * 64,
-                    range.end.min(word * 64 + 64) - word * 64,
-                );
+                let (low, high) = (range.start.max(word * 64) - word * 64, range.end.min(word * 64 + 64) - word * 64);
                 let members = pattern & (u64::MAX << low) & (u64::MAX >> (64 - high));
                 self.words[base + *level as usize + word] |= members;
             }
@@ -149,11 +140,7 @@ impl<'m> Index<'m> {
             Order::all().all(|order| {
                 let bucket = &self.words[self.base(Bucket { mobility, order })..][..self.stride];
                 let level = |n: usize| {
-                    let end = if n + 1 < self.depth {
-                        self.levels[n + 1] as usize
-                    } else {
-                        self.stride
-                    };
+                    let end = if n + 1 < self.depth { self.levels[n + 1] as usize } else { self.stride };
                     &bucket[self.levels[n] as usize..end]
                 };
                 let linked = (1..self.depth).all(|n| {
@@ -179,10 +166,7 @@ mod tests {
         let count = 1 << 20;
         let mut words = vec![!0; Index::words_for(count)];
         let mut index = Index::new(count, &mut words);
-        let bucket = Bucket {
-            mobility: Mobility::Movable,
-            order: Order::PAGEBLOCK,
-        };
+        let bucket = Bucket { mobility: Mobility::Movable, order: Order::PAGEBLOCK };
         let members = [3usize, 64, 4095, 4096, 262_144, count - 1];
         assert_eq!(index.smallest_sufficient(bucket.mobility, Order::ZERO), None);
         for pageblock in members.into_iter().rev() {
@@ -190,10 +174,7 @@ mod tests {
             assert_eq!(index.lowest(bucket), pageblock);
             assert!(index.contains(bucket, pageblock));
         }
-        assert_eq!(
-            index.smallest_sufficient(bucket.mobility, Order::ZERO),
-            Some(bucket.order)
-        );
+        assert_eq!(index.smallest_sufficient(bucket.mobility, Order::ZERO), Some(bucket.order));
         assert_eq!(index.smallest_sufficient(bucket.mobility, Order::MAX), None);
         assert_eq!(index.smallest_sufficient(Mobility::Unmovable, Order::ZERO), None);
         assert!(index.is_consistent());

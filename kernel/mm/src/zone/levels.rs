@@ -68,15 +68,10 @@ mod tests {
             assert_eq!(plain.map(|level| level), core::array::from_fn(|word| levels.of(word)));
             assert_eq!(levels.largest(), *plain.iter().max().unwrap());
             for order in 0..=WORD_ORDER {
-                let best = (0..8)
-                    .filter(|word| plain[*word] > order)
-                    .min_by_key(|word| (plain[*word], *word));
+                let best = (0..8).filter(|word| plain[*word] > order).min_by_key(|word| (plain[*word], *word));
                 assert_eq!(levels.tightest(order), best);
             }
-            assert_eq!(
-                levels.full(),
-                (0..8).filter(|word| plain[*word] == 7).map(|word| 1 << word).sum()
-            );
+            assert_eq!(levels.full(), (0..8).filter(|word| plain[*word] == 7).map(|word| 1 << word).sum());
         }
     }
 }

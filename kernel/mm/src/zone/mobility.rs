@@ -28,10 +28,7 @@ impl Zone<'_> {
             if order.get() < WORTH_CLAIMING && !sticky {
                 return None;
             }
-            let pageblock = self.index.lowest(Bucket {
-                mobility: foreign,
-                order,
-            });
+            let pageblock = self.index.lowest(Bucket { mobility: foreign, order });
             // A block that is free as a whole is retyped; in a part of one, what is allocated keeps its kind, so that
             // most of it must be free.
             if u64::from(self.summaries[pageblock].free()) >= PAGEBLOCK_FRAMES / 2 {
@@ -44,12 +41,7 @@ impl Zone<'_> {
 
     fn steal(&self, order: Order, mobility: Mobility) -> Option<Bucket> {
         (mobility.fallbacks().into_iter())
-            .filter_map(|mobility| {
-                Some(Bucket {
-                    mobility,
-                    order: self.index.smallest_sufficient(mobility, order)?,
-                })
-            })
+            .filter_map(|mobility| Some(Bucket { mobility, order: self.index.smallest_sufficient(mobility, order)? }))
             .min_by_key(|bucket| bucket.order)
     }
 

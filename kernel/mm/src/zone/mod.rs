@@ -155,11 +155,7 @@ impl<'m> Zone<'m> {
 
     #[inline]
     fn pageblock(&mut self, number: usize) -> Pageblock<'_, 'm> {
-        Pageblock {
-            number,
-            summary: &mut self.summaries[number],
-            states: self.states,
-        }
+        Pageblock { number, summary: &mut self.summaries[number], states: self.states }
     }
 
     /// Changes one pageblock, and with it its place in the index.
@@ -251,10 +247,7 @@ impl<'m> Zone<'m> {
         }
         let (word, frames) = self.change(pageblock, |pageblock| pageblock.lend());
         self.free -= u64::from(frames.count_ones());
-        let base = self
-            .states
-            .start_of(pageblock)
-            .offset(word as u64 * u64::from(WORD_FRAMES));
+        let base = self.states.start_of(pageblock).offset(word as u64 * u64::from(WORD_FRAMES));
         Some(Singles { base, frames })
     }
 
@@ -305,10 +298,7 @@ impl<'m> Zone<'m> {
     /// The word that starts at this frame.
     #[inline]
     fn word_at(&self, base: Pfn) -> (usize, usize) {
-        let (pageblock, offset) = self
-            .states
-            .locate(base)
-            .expect("words are lent and freed inside the zone's spans");
+        let (pageblock, offset) = self.states.locate(base).expect("words are lent and freed inside the zone's spans");
         (pageblock, place(offset).0)
     }
 
@@ -319,11 +309,7 @@ impl<'m> Zone<'m> {
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let actual = self.states.order_of(pfn)?;
         if actual != order {
-            return Err(FreeError::WrongOrder {
-                pfn,
-                given: order,
-                actual,
-            });
+            return Err(FreeError::WrongOrder { pfn, given: order, actual });
         }
         let (pageblock, offset) = self.states.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
         if order == Order::MAX {
@@ -348,9 +334,7 @@ impl<'m> Zone<'m> {
             zone.pageblock(pageblock).check_reserved(from, to).map_err(error)
         };
         let (_, ragged) = self.whole_pairs(range);
-        ragged
-            .into_iter()
-            .try_for_each(|range| self.for_each_part(range, check))
+        ragged.into_iter().try_for_each(|range| self.for_each_part(range, check))
     }
 
     /// Gives reserved frames to the zone. This is set-up: it loops over the pageblocks of the range, but the whole ones
@@ -390,18 +374,8 @@ impl<'m> Zone<'m> {
             last.is_some_and(|(last, _)| last + 1 == first + count)
                 && self.states.all(first..first + count, Unity::Reserved)
         });
-        let whole = if untouched {
-            whole
-        } else {
-            PfnRange::new(whole.start, whole.start)
-        };
-        (
-            whole,
-            [
-                PfnRange::new(range.start, whole.start),
-                PfnRange::new(whole.end, range.end),
-            ],
-        )
+        let whole = if untouched { whole } else { PfnRange::new(whole.start, whole.start) };
+        (whole, [PfnRange::new(range.start, whole.start), PfnRange::new(whole.end, range.end)])
     }
 
     /// Makes untouched pageblocks, which are whole pairs, free blocks of order 10.
@@ -454,10 +428,7 @@ impl<'m> Zone<'m> {
             }
             let mobility = summary.mobility().index();
             count.pageblocks[mobility] += 1;
-            for block in self
-                .blocks_of(pageblock)
-                .filter(|block| block.state == BlockState::Free)
-            {
+            for block in self.blocks_of(pageblock).filter(|block| block.state == BlockState::Free) {
                 count.blocks[mobility][block.order.index()] += 1;
             }
         }
@@ -468,10 +439,7 @@ impl<'m> Zone<'m> {
 /// The bucket that a pageblock is in, if any: the upper half of a free block of order 10 is in none.
 fn bucket(pageblock: usize, key: Key) -> Option<Bucket> {
     let order = key.largest()?;
-    (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket {
-        mobility: key.mobility(),
-        order,
-    })
+    (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket { mobility: key.mobility(), order })
 }
 
 /// Whether the pageblock is the lower half of what would be a block of order 10. Spans start at even pageblocks.

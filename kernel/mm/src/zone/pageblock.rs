@@ -46,26 +46,13 @@ pub(crate) struct Summary {
 impl Summary {
     /// A pageblock of reserved frames.
     pub fn reserved() -> Self {
-        Self {
-            key: Key {
-                level: 0,
-                mobility: Mobility::Movable as u8,
-            },
-            ..Self::zeroed()
-        }
+        Self { key: Key { level: 0, mobility: Mobility::Movable as u8 }, ..Self::zeroed() }
     }
 
     /// Half of a free block of order 10.
     pub fn free_pair() -> Self {
-        let key = Key {
-            level: Order::MAX.get() + 1,
-            mobility: Mobility::Movable as u8,
-        };
-        Self {
-            key,
-            free: PAGEBLOCK_FRAMES as u16,
-            ..Self::zeroed()
-        }
+        let key = Key { level: Order::MAX.get() + 1, mobility: Mobility::Movable as u8 };
+        Self { key, free: PAGEBLOCK_FRAMES as u16, ..Self::zeroed() }
     }
 
     #[inline]
@@ -132,11 +119,7 @@ impl<'m> Pageblock<'_, 'm> {
     #[inline]
     pub fn unite(&mut self, unity: Unity, largest: Option<Order>) {
         self.states.set_unity(self.number, unity);
-        self.summary.free = if unity == Unity::Free {
-            PAGEBLOCK_FRAMES as u16
-        } else {
-            0
-        };
+        self.summary.free = if unity == Unity::Free { PAGEBLOCK_FRAMES as u16 } else { 0 };
         self.summary.key.level = largest.map_or(0, |order| order.get() + 1);
     }
 
@@ -184,22 +167,14 @@ impl<'m> Pageblock<'_, 'm> {
         }
         self.summary.free -= order.frames() as u16;
         let order = u32::from(order.get());
-        let offset = if order < WORD_ORDER {
-            self.allocate_in_word(order)
-        } else {
-            self.allocate_words(order)
-        };
+        let offset = if order < WORD_ORDER { self.allocate_in_word(order) } else { self.allocate_words(order) };
         self.settle();
         offset
     }
 
     #[inline]
     fn allocate_in_word(&mut self, order: u32) -> u32 {
-        let word = self
-            .summary
-            .levels
-            .tightest(order)
-            .expect("the pageblock has room for the order");
+        let word = self.summary.levels.tightest(order).expect("the pageblock has room for the order");
         let states = self.word(word);
         let bit = buddy::tightest(states.free(), order).expect("the word has room for the order");
         states.allocate(buddy::ones(order) << bit, 1 << bit);

@@ -47,12 +47,7 @@ pub(crate) fn spans(kind: ZoneKind, ram: impl Iterator<Item = PfnRange>) -> impl
     let mut stretches = ram
         .map(move |range| range.intersection(kind.range()))
         .filter(|range| !range.is_empty())
-        .map(move |range| {
-            (
-                range.start.number() / step * step,
-                range.end.number().next_multiple_of(step),
-            )
-        })
+        .map(move |range| (range.start.number() / step * step, range.end.number().next_multiple_of(step)))
         .peekable();
     let mut first = 0;
     core::iter::from_fn(move || {
@@ -60,11 +55,7 @@ pub(crate) fn spans(kind: ZoneKind, ram: impl Iterator<Item = PfnRange>) -> impl
         while let Some((_, more)) = stretches.next_if(|(next, _)| *next < end + HOLE_FRAMES) {
             end = end.max(more);
         }
-        let span = Span {
-            start,
-            first,
-            pageblocks: ((end - start) / PAGEBLOCK_FRAMES) as u32,
-        };
+        let span = Span { start, first, pageblocks: ((end - start) / PAGEBLOCK_FRAMES) as u32 };
         first += span.pageblocks;
         debug_assert!(span.end() == end);
         Some(span)
@@ -85,11 +76,7 @@ impl Extent {
     /// The extent of a zone, from the RAM of the whole machine in ascending order.
     pub fn of(kind: ZoneKind, ram: impl Iterator<Item = PfnRange> + Clone) -> Self {
         let mut extent = Self::default();
-        for range in ram
-            .clone()
-            .map(|range| range.intersection(kind.range()))
-            .filter(|range| !range.is_empty())
-        {
+        for range in ram.clone().map(|range| range.intersection(kind.range())).filter(|range| !range.is_empty()) {
             if extent.present == 0 {
                 extent.start = range.start;
             }

@@ -148,11 +148,7 @@ impl<'m> States<'m> {
         for eight in unities {
             eight.store(all_of(Unity::Reserved), Relaxed);
         }
-        Self {
-            spans,
-            unities,
-            planes: planes.as_chunks().0,
-        }
+        Self { spans, unities, planes: planes.as_chunks().0 }
     }
 
     /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
@@ -175,21 +171,14 @@ impl<'m> States<'m> {
             [only] => only,
             spans => &spans[spans.partition_point(|span| span.first() <= pageblock) - 1],
         };
-        span.start()
-            .offset((pageblock - span.first()) as u64 * PAGEBLOCK_FRAMES)
+        span.start().offset((pageblock - span.first()) as u64 * PAGEBLOCK_FRAMES)
     }
 
     /// What the pageblock is as a whole.
     #[inline]
     pub fn unity(&self, pageblock: usize) -> Unity {
-        const ALL: [Unity; 6] = [
-            Unity::Reserved,
-            Unity::Free,
-            Unity::Allocated,
-            Unity::LowerHalf,
-            Unity::UpperHalf,
-            Unity::Split,
-        ];
+        const ALL: [Unity; 6] =
+            [Unity::Reserved, Unity::Free, Unity::Allocated, Unity::LowerHalf, Unity::UpperHalf, Unity::Split];
         ALL[(self.unities[pageblock / 8].load(Relaxed) >> (pageblock % 8 * 8) & 0xff) as usize]
     }
 
@@ -197,10 +186,7 @@ impl<'m> States<'m> {
     #[inline]
     pub fn set_unity(&self, pageblock: usize, unity: Unity) {
         let (eight, shift) = (&self.unities[pageblock / 8], pageblock % 8 * 8);
-        eight.store(
-            eight.load(Relaxed) & !(0xff << shift) | (unity as u64) << shift,
-            Relaxed,
-        );
+        eight.store(eight.load(Relaxed) & !(0xff << shift) | (unity as u64) << shift, Relaxed);
     }
 
     /// Whether the pageblocks are all the same as a whole.
@@ -220,10 +206,7 @@ impl<'m> States<'m> {
     #[inline]
     pub fn word(&self, pageblock: usize, word: usize) -> Word<'m> {
         let planes = &self.planes[pageblock];
-        Word {
-            free: &planes[word % WORDS * 2],
-            head: &planes[word % WORDS * 2 + 1],
-        }
+        Word { free: &planes[word % WORDS * 2], head: &planes[word % WORDS * 2 + 1] }
     }
 
     /// Whether an allocated block of order 0 is at `pfn`.
@@ -256,11 +239,7 @@ impl<'m> States<'m> {
     fn order_of_odd(&self, pfn: Pfn, pageblock: usize, offset: u32) -> Result<Order, FreeError> {
         let start = self.start_of(pageblock);
         let whole = |head: Pfn, order| {
-            if pfn == head {
-                Ok(order)
-            } else {
-                Err(FreeError::Interior { pfn, head, order })
-            }
+            if pfn == head { Ok(order) } else { Err(FreeError::Interior { pfn, head, order }) }
         };
         match self.unity(pageblock) {
             Unity::Split => {}
@@ -283,11 +262,7 @@ impl<'m> States<'m> {
             return Err(FreeError::AlreadyFree(pfn));
         };
         let head = start.offset(word as u64 * u64::from(WORD_FRAMES) + u64::from(bit));
-        Err(FreeError::Interior {
-            pfn,
-            head,
-            order: self.extent(pageblock, word, bit),
-        })
+        Err(FreeError::Interior { pfn, head, order: self.extent(pageblock, word, bit) })
     }
 
     /// The order of the allocated block whose head this is: it reaches to the next bit of *free | head*.
@@ -310,10 +285,7 @@ impl<'m> States<'m> {
         let below = self.word(pageblock, word).heads() & ((1 << bit) - 1);
         let heads = core::iter::once((word, below));
         let heads = heads.chain((0..word).rev().map(|word| (word, self.word(pageblock, word).heads())));
-        heads
-            .filter(|(_, heads)| *heads != 0)
-            .map(|(word, heads)| (word, heads.ilog2()))
-            .next()
+        heads.filter(|(_, heads)| *heads != 0).map(|(word, heads)| (word, heads.ilog2())).next()
     }
 
     /// The order and state of the block that starts at `offset` in a split pageblock, of which the words in the mask
@@ -323,22 +295,14 @@ impl<'m> States<'m> {
         let states = self.word(pageblock, word);
         let order = |order: u32| Order::new(order as u8);
         let lent = |word: usize| loans >> word & 1 == 1;
-        let state = if lent(word) {
-            BlockState::Cached
-        } else {
-            BlockState::Free
-        };
+        let state = if lent(word) { BlockState::Cached } else { BlockState::Free };
         if states.free() == u64::MAX && !lent(word) {
             let full = |word: usize| u64::from(self.word(pageblock, word).free() == u64::MAX && !lent(word)) << word;
             let full = (0..WORDS).fold(0, |mask, word| mask | full(word));
             let (_, words) = buddy::blocks(full).find(|(first, _)| *first as usize == word)?;
             return Some((order(WORD_ORDER + words)?, BlockState::Free));
         }
-        let starting = |frames: u64| {
-            buddy::blocks(frames)
-                .find(|(first, _)| *first == bit)
-                .and_then(|(_, k)| order(k))
-        };
+        let starting = |frames: u64| buddy::blocks(frames).find(|(first, _)| *first == bit).and_then(|(_, k)| order(k));
         if states.free() >> bit & 1 == 1 {
             Some((starting(states.free())?, state))
         } else if states.reserved() >> bit & 1 == 1 {

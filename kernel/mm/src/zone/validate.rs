@@ -32,104 +32,54 @@ impl Zone<'_> {
             managed += truth.free + truth.waiting + truth.allocated;
         }
         let zone = |rule, holds| {
-            if holds {
-                Ok(())
-            } else {
-                Err(Violation {
-                    rule,
-                    address: self.extent.start.address(),
-                })
-            }
+            if holds { Ok(()) } else { Err(Violation { rule, address: self.extent.start.address() }) }
         };
-        zone(
-            "each level of the index says what the level below holds",
-            self.index.is_consistent(),
-        )?;
+        zone("each level of the index says what the level below holds", self.index.is_consistent())?;
         zone("the zone's count of free frames is their number", free == self.free)?;
-        zone(
-            "the zone's count of frames that wait for a borrower is their number",
-            waiting == self.waiting,
-        )?;
+        zone("the zone's count of frames that wait for a borrower is their number", waiting == self.waiting)?;
         zone("a managed frame is free or allocated", managed == self.managed)?;
         zone("managed frames are present", self.managed <= self.extent.present)?;
         zone("present frames are spanned", self.extent.present <= self.extent.spanned)?;
         let marks = &self.watermarks;
         zone("the watermarks rise", marks.min <= marks.low && marks.low <= marks.high)?;
-        zone(
-            "the reserves rise with the requesting zone",
-            self.protection[self.kind.index()..].is_sorted(),
-        )
+        zone("the reserves rise with the requesting zone", self.protection[self.kind.index()..].is_sorted())
     }
 
     fn validate_pageblock(&self, pageblock: usize) -> Result<Truth, Violation> {
         let start = self.states.start_of(pageblock);
         let check = |rule, holds| {
-            if holds {
-                Ok(())
-            } else {
-                Err(Violation {
-                    rule,
-                    address: start.address(),
-                })
-            }
+            if holds { Ok(()) } else { Err(Violation { rule, address: start.address() }) }
         };
         let summary = &self.summaries[pageblock];
         let truth = match self.states.unity(pageblock) {
             Unity::Split => self.validate_split(pageblock, start)?,
             Unity::Reserved => Truth::default(),
-            Unity::Allocated => Truth {
-                allocated: PAGEBLOCK_FRAMES,
-                ..Truth::default()
-            },
+            Unity::Allocated => Truth { allocated: PAGEBLOCK_FRAMES, ..Truth::default() },
             Unity::LowerHalf | Unity::UpperHalf => {
                 let halves = [pageblock & !1, pageblock | 1].map(|half| self.states.unity(half));
-                check(
-                    "a block of order 10 has two halves",
-                    halves == [Unity::LowerHalf, Unity::UpperHalf],
-                )?;
-                Truth {
-                    allocated: PAGEBLOCK_FRAMES,
-                    ..Truth::default()
-                }
+                check("a block of order 10 has two halves", halves == [Unity::LowerHalf, Unity::UpperHalf])?;
+                Truth { allocated: PAGEBLOCK_FRAMES, ..Truth::default() }
             }
             Unity::Free => {
                 let buddy = &self.summaries[pageblock ^ 1];
                 let paired = self.states.unity(pageblock ^ 1) == Unity::Free;
-                check(
-                    "free buddies have one mobility",
-                    !paired || buddy.mobility() == summary.mobility(),
-                )?;
+                check("free buddies have one mobility", !paired || buddy.mobility() == summary.mobility())?;
                 let largest = Some(if paired { Order::MAX } else { Order::PAGEBLOCK });
-                Truth {
-                    free: PAGEBLOCK_FRAMES,
-                    largest,
-                    ..Truth::default()
-                }
+                Truth { free: PAGEBLOCK_FRAMES, largest, ..Truth::default() }
             }
         };
-        check(
-            "a pageblock's count of free frames is their number",
-            u64::from(summary.free()) == truth.free,
-        )?;
-        check(
-            "a pageblock's largest free block is the largest there is",
-            summary.largest() == truth.largest,
-        )?;
+        check("a pageblock's count of free frames is their number", u64::from(summary.free()) == truth.free)?;
+        check("a pageblock's largest free block is the largest there is", summary.largest() == truth.largest)?;
         check(
             "a pageblock that is free as a whole says so",
             truth.free < PAGEBLOCK_FRAMES || self.states.unity(pageblock) == Unity::Free,
         )?;
-        let indexed = truth
-            .largest
-            .filter(|order| *order < Order::MAX || is_lower_half(pageblock));
+        let indexed = truth.largest.filter(|order| *order < Order::MAX || is_lower_half(pageblock));
         for mobility in Mobility::ALL {
             for order in Order::all() {
                 let belongs = summary.mobility() == mobility && indexed == Some(order);
                 let rule = "a pageblock is in the bucket of its mobility and largest free block, and in no other";
-                check(
-                    rule,
-                    self.index.contains(Bucket { mobility, order }, pageblock) == belongs,
-                )?;
+                check(rule, self.index.contains(Bucket { mobility, order }, pageblock) == belongs)?;
             }
         }
         Ok(truth)
@@ -145,26 +95,13 @@ impl Zone<'_> {
         while u64::from(offset) < PAGEBLOCK_FRAMES {
             let pfn = start.offset(offset.into());
             let check = |rule, holds| {
-                if holds {
-                    Ok(())
-                } else {
-                    Err(Violation {
-                        rule,
-                        address: pfn.address(),
-                    })
-                }
+                if holds { Ok(()) } else { Err(Violation { rule, address: pfn.address() }) }
             };
             let Some((order, state)) = block_at(offset) else {
-                return Err(Violation {
-                    rule: "a frame inside a block has its head below it",
-                    address: pfn.address(),
-                });
+                return Err(Violation { rule: "a frame inside a block has its head below it", address: pfn.address() });
             };
             check("a block is aligned to its size", pfn.is_aligned(order))?;
-            check(
-                "a block ends inside its pageblock",
-                u64::from(offset) + order.frames() <= PAGEBLOCK_FRAMES,
-            )?;
+            check("a block ends inside its pageblock", u64::from(offset) + order.frames() <= PAGEBLOCK_FRAMES)?;
             match state {
                 BlockState::Allocated => truth.allocated += order.frames(),
                 BlockState::Cached => truth.waiting += order.frames(),
@@ -181,19 +118,9 @@ impl Zone<'_> {
             offset += order.frames() as u32;
         }
         let check = |rule, holds| {
-            if holds {
-                Ok(())
-            } else {
-                Err(Violation {
-                    rule,
-                    address: start.address(),
-                })
-            }
+            if holds { Ok(()) } else { Err(Violation { rule, address: start.address() }) }
         };
-        check(
-            "each word's summary is what the word holds",
-            agrees(&self.states, pageblock, summary),
-        )?;
+        check("each word's summary is what the word holds", agrees(&self.states, pageblock, summary))?;
         Ok(truth)
     }
 }
@@ -202,13 +129,6 @@ impl Zone<'_> {
 fn agrees(states: &States<'_>, pageblock: usize, summary: &Summary) -> bool {
     (0..WORDS).all(|word| {
         let lent = summary.loans() >> word & 1 == 1;
-        summary.says(
-            word,
-            if lent {
-                0
-            } else {
-                buddy::level(states.word(pageblock, word).free())
-            },
-        )
+        summary.says(word, if lent { 0 } else { buddy::level(states.word(pageblock, word).free()) })
     })
 }

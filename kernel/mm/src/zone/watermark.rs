@@ -24,17 +24,9 @@ impl fmt::Display for Watermarks {
 impl Watermarks {
     /// The marks of a zone with `managed` of `total` frames, when `min_free` frames are kept on the whole machine.
     pub fn new(managed: u64, total: u64, min_free: u64) -> Self {
-        let min = if total == 0 {
-            0
-        } else {
-            (u128::from(min_free) * u128::from(managed) / u128::from(total)) as u64
-        };
+        let min = if total == 0 { 0 } else { (u128::from(min_free) * u128::from(managed) / u128::from(total)) as u64 };
         let step = (min / 4).max(managed / 1000);
-        Self {
-            min,
-            low: min + step,
-            high: min + 2 * step,
-        }
+        Self { min, low: min + step, high: min + 2 * step }
     }
 
     /// Whether a request may take a block of `order` from a zone with `free` free frames and leave `mark` and

@@ -21,14 +21,7 @@ fn a_double_free_is_named_with_cache_and_slot() {
         object.free(&heap);
     }
     let error = bad_free(&heap, address, layout);
-    assert_eq!(
-        error,
-        HeapError::DoubleFree {
-            address,
-            cache: "kmalloc-96",
-            slot: 6
-        }
-    );
+    assert_eq!(error, HeapError::DoubleFree { address, cache: "kmalloc-96", slot: 6 });
     assert_eq!(
         error.to_string(),
         format!("bad free of {address:#x}: slot 6 of kmalloc-96 is free already (double free)")
@@ -46,12 +39,7 @@ fn an_interior_pointer_is_named_with_its_slot() {
     let objects: Vec<_> = (0..40).map(|seed| Object::new(&heap, layout, seed)).collect();
     for offset in 1..160 {
         let address = objects[33].start() + offset;
-        let expected = HeapError::Interior {
-            address,
-            cache: "kmalloc-160",
-            slot: 33,
-            offset,
-        };
+        let expected = HeapError::Interior { address, cache: "kmalloc-160", slot: 33, offset };
         assert_eq!(bad_free(&heap, address, layout), expected);
         assert_eq!(bad_free(&heap, address, self::layout(1 << 20, 8)), expected);
     }
@@ -68,15 +56,7 @@ fn an_address_without_an_object_is_foreign() {
     let tail = (object.start() & !8191) + 8184;
     // The map knows 48 bits of an address: the other 16 must matter too.
     let alias = object.start() | 1 << 63;
-    for address in [
-        1,
-        4096,
-        usize::MAX,
-        tail,
-        alias,
-        object.start() ^ 1 << 47,
-        (&raw const local).addr(),
-    ] {
+    for address in [1, 4096, usize::MAX, tail, alias, object.start() ^ 1 << 47, (&raw const local).addr()] {
         for layout in [layout(24, 8), layout(64, 8), layout(9000, 8)] {
             assert_eq!(bad_free(&heap, address, layout), HeapError::Foreign { address });
         }
@@ -91,13 +71,7 @@ fn a_wrong_layout_is_named_with_both_sizes() {
     let object = Object::new(&heap, layout(50, 8), 1);
     let address = object.start();
     for given in [1, 48, 57, 64, 4096, 100_000] {
-        let expected = HeapError::WrongLayout {
-            address,
-            cache: "kmalloc-56",
-            slot: 0,
-            given,
-            actual: 56,
-        };
+        let expected = HeapError::WrongLayout { address, cache: "kmalloc-56", slot: 0, given, actual: 56 };
         assert_eq!(bad_free(&heap, address, layout(given, 8)), expected);
     }
     object.free(&heap);
@@ -113,23 +87,12 @@ fn large_objects_are_told_as_exactly() {
         let (address, cache) = (object.start(), "kmalloc-large");
         for offset in [1, 4096, bytes / 2, bytes / 2 + 4096, bytes - 1] {
             let address = address + offset;
-            let expected = HeapError::Interior {
-                address,
-                cache,
-                slot: 0,
-                offset,
-            };
+            let expected = HeapError::Interior { address, cache, slot: 0, offset };
             assert_eq!(bad_free(&heap, address, object.layout), expected);
             assert_eq!(bad_free(&heap, address, layout(8, 8)), expected);
         }
         for given in [8, bytes / 2, 2 * bytes] {
-            let expected = HeapError::WrongLayout {
-                address,
-                cache,
-                slot: 0,
-                given,
-                actual: bytes,
-            };
+            let expected = HeapError::WrongLayout { address, cache, slot: 0, given, actual: bytes };
             assert_eq!(bad_free(&heap, address, layout(given, 8)), expected);
         }
         let layout = object.layout;
@@ -164,10 +127,7 @@ fn errors_without_a_caller_go_to_the_hook() {
     unsafe {
         heap.dealloc(ptr::without_provenance_mut(0x1000), layout(8, 8));
         heap.dealloc(ptr::null_mut(), layout(8, 8));
-        assert!(
-            heap.realloc(ptr::without_provenance_mut(0x2000), layout(8, 8), 9)
-                .is_null()
-        );
+        assert!(heap.realloc(ptr::without_provenance_mut(0x2000), layout(8, 8), 9).is_null());
     }
     let heard = std::mem::take(&mut *HEARD.lock().unwrap());
     assert_eq!(heard, [0x1000, 0, 0x2000].map(|address| HeapError::Foreign { address }));

@@ -30,18 +30,14 @@ impl<'m> Machine<'m> {
     fn new(plan: &Plan<'_>, metadata: &'m mut [u64]) -> Self {
         // SAFETY: the layout is not empty.
         let memory = NonNull::new(unsafe { alloc(Self::LAYOUT) }).unwrap();
-        Self {
-            memory,
-            frames: PageAllocator::new(plan, metadata, &[]).unwrap(),
-        }
+        Self { memory, frames: PageAllocator::new(plan, metadata, &[]).unwrap() }
     }
 
     /// Every block there is. (A pageblock's mobility is a hint about its last user, and stays when that is gone.)
     fn blocks(&self) -> Vec<(Pfn, Order, BlockState)> {
         let mut blocks = Vec::new();
         for kind in ZoneKind::ALL {
-            self.frames
-                .for_each_block(kind, |block| blocks.push((block.pfn, block.order, block.state)));
+            self.frames.for_each_block(kind, |block| blocks.push((block.pfn, block.order, block.state)));
         }
         blocks
     }
@@ -74,11 +70,7 @@ unsafe impl Sync for Machine<'_> {}
 
 #[test]
 fn when_all_is_freed_the_page_allocator_is_as_it_was_to_the_bit() {
-    let mut firmware = [Region {
-        start: 0,
-        end: BYTES as u64,
-        kind: RegionKind::Usable,
-    }];
+    let mut firmware = [Region { start: 0, end: BYTES as u64, kind: RegionKind::Usable }];
     let plan = Plan::new(MemoryMap::sanitise(&mut firmware).unwrap()).unwrap();
     let mut metadata = vec![0; plan.metadata_words()];
     let machine = Machine::new(&plan, &mut metadata);

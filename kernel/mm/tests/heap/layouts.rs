@@ -67,10 +67,7 @@ fn one_empty_slab_is_kept_and_the_next_goes_back_at_once() {
         heap.validate().unwrap();
     }
     let stats = heap.cache_stats(class);
-    assert_eq!(
-        (stats.slabs, stats.active_slabs, stats.active_objects, stats.objects),
-        (2, 1, 32, 64)
-    );
+    assert_eq!((stats.slabs, stats.active_slabs, stats.active_objects, stats.objects), (2, 1, 32, 64));
     // Around the edge of a slab nothing is fetched or given back.
     let requests = heap.source().requests();
     for seed in 0..10 {
@@ -98,11 +95,7 @@ fn an_empty_slab_is_kept_although_others_have_room_and_is_used_after_them() {
     let stats = heap.cache_stats(class);
     assert_eq!((stats.slabs, stats.active_slabs), (3, 2));
     objects.push(Object::new(&heap, layout, 1));
-    assert_eq!(
-        objects.last().map(Object::start),
-        Some(start),
-        "the slab in use is filled first"
-    );
+    assert_eq!(objects.last().map(Object::start), Some(start), "the slab in use is filled first");
     let requests = heap.source().requests();
     objects.extend((0..32).map(|seed| Object::new(&heap, layout, seed)));
     assert_eq!(heap.source().requests(), requests, "then the empty one");
@@ -115,26 +108,8 @@ fn resizing_keeps_the_contents_and_the_place_where_it_can() {
     let heap = TestHeap::new(Blocks::new(1 << 16));
     for align in [1, 64, 4096, 1 << 16] {
         let mut object = Object::new(&heap, layout(1, align), 99);
-        for size in [
-            2,
-            8,
-            9,
-            100,
-            112,
-            113,
-            8192,
-            8193,
-            12_288,
-            16_384,
-            16_385,
-            1 << 20,
-            LARGEST,
-            40_000,
-            70,
-            65,
-            0,
-            1,
-        ] {
+        for size in [2, 8, 9, 100, 112, 113, 8192, 8193, 12_288, 16_384, 16_385, 1 << 20, LARGEST, 40_000, 70, 65, 0, 1]
+        {
             let (start, old) = (object.start(), object.layout);
             assert!(object.resize(&heap, size));
             let stays = TestHeap::usable_size(object.layout) == TestHeap::usable_size(old);
@@ -164,14 +139,8 @@ fn the_global_allocator_face_does_the_same() {
     }
     // SAFETY: layouts of nonzero size.
     unsafe {
-        assert!(
-            heap.alloc(layout(LARGEST + 1, 1)).is_null(),
-            "larger than the largest block"
-        );
-        assert!(
-            heap.alloc(layout(1, 2 * LARGEST)).is_null(),
-            "more aligned than the largest block"
-        );
+        assert!(heap.alloc(layout(LARGEST + 1, 1)).is_null(), "larger than the largest block");
+        assert!(heap.alloc(layout(1, 2 * LARGEST)).is_null(), "more aligned than the largest block");
         assert!(heap.alloc(layout(isize::MAX as usize, 1)).is_null());
     }
     assert_empties(&heap);

@@ -67,23 +67,15 @@ impl Model {
     fn insert(&mut self, object: Object) {
         let before = self.live.range(..object.start()).next_back();
         let after = self.live.range(object.start()..).next();
-        assert!(
-            before.is_none_or(|(_, other)| other.end() <= object.start()),
-            "{object:?} overlaps {before:?}"
-        );
-        assert!(
-            after.is_none_or(|(&start, _)| object.end() <= start),
-            "{object:?} overlaps {after:?}"
-        );
+        assert!(before.is_none_or(|(_, other)| other.end() <= object.start()), "{object:?} overlaps {before:?}");
+        assert!(after.is_none_or(|(&start, _)| object.end() <= start), "{object:?} overlaps {after:?}");
         self.live.insert(object.start(), object);
     }
 
     /// Whether freeing must succeed by the contract: a live object's start, with a layout that amounts to the same.
     fn is_good_free(&self, address: usize, layout: std::alloc::Layout) -> bool {
         let size_of = TestHeap::usable_size;
-        self.live
-            .get(&address)
-            .is_some_and(|object| size_of(object.layout) == size_of(layout))
+        self.live.get(&address).is_some_and(|object| size_of(object.layout) == size_of(layout))
     }
 
     fn refuse(&self, address: usize, layout: std::alloc::Layout) {

@@ -27,11 +27,7 @@ unsafe impl Send for Object {}
 impl Object {
     /// Allocates and fills; `None` if the heap refuses.
     pub fn try_new<S: PageSource>(heap: &Heap<S, Thread>, layout: Layout, seed: u8) -> Option<Self> {
-        let object = Self {
-            address: heap.allocate(layout)?,
-            layout,
-            seed,
-        };
+        let object = Self { address: heap.allocate(layout)?, layout, seed };
         assert!(object.start().is_multiple_of(layout.align()), "misaligned: {object:?}");
         object.fill(0);
         Some(object)

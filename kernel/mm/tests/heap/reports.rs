@@ -8,9 +8,7 @@ use crate::source::Blocks;
 #[test]
 fn slabinfo_has_the_format_of_linux() {
     let heap = TestHeap::new(Blocks::new(1 << 12));
-    let objects: Vec<_> = (0..600)
-        .map(|seed| Object::new(&heap, layout(60, 8), seed as u8))
-        .collect();
+    let objects: Vec<_> = (0..600).map(|seed| Object::new(&heap, layout(60, 8), seed as u8)).collect();
     let mut text = String::new();
     heap.write_slabinfo(&mut text).unwrap();
     let lines: Vec<&str> = text.lines().collect();

@@ -45,10 +45,7 @@ fn a_refusal_half_way_gives_back_what_was_taken() {
             heap.validate().unwrap();
         }
         let (requests, object) = served.expect("served in the end");
-        assert_eq!(
-            requests, 5,
-            "a block, three tables of the page map, a page of descriptors"
-        );
+        assert_eq!(requests, 5, "a block, three tables of the page map, a page of descriptors");
         heap.source().refuse_after(None);
         object.free(&heap);
         assert_empties(&heap);
@@ -78,11 +75,7 @@ fn a_refusal_leaves_live_objects_alone() {
 fn what_can_never_be_served_is_refused_without_asking() {
     let heap = TestHeap::new(Blocks::new(1 << 12));
     let before = state(&heap);
-    for layout in [
-        layout((4 << 20) + 1, 1),
-        layout(1, 8 << 20),
-        layout(isize::MAX as usize, 1),
-    ] {
+    for layout in [layout((4 << 20) + 1, 1), layout(1, 8 << 20), layout(isize::MAX as usize, 1)] {
         assert!(heap.allocate(layout).is_none());
         assert_eq!(TestHeap::usable_size(layout), None);
     }
@@ -94,9 +87,7 @@ fn memory_in_small_pieces_still_serves_every_class() {
     for class in SizeClass::all() {
         let heap = TestHeap::new(Blocks::new(1 << 12));
         heap.source().set_largest(Order::new(1).unwrap());
-        let objects: Vec<_> = (0..40)
-            .map(|seed| Object::new(&heap, layout(class.size(), 8), seed))
-            .collect();
+        let objects: Vec<_> = (0..40).map(|seed| Object::new(&heap, layout(class.size(), 8), seed)).collect();
         heap.validate().unwrap();
         objects.into_iter().for_each(|object| object.free(&heap));
         assert_empties(&heap);

@@ -61,13 +61,7 @@ impl Blocks {
 
     /// The blocks that are given out: address and order.
     pub fn out(&self) -> Vec<(usize, Order)> {
-        self.0
-            .lock()
-            .unwrap()
-            .out
-            .iter()
-            .map(|(&address, &(_, order))| (address, order))
-            .collect()
+        self.0.lock().unwrap().out.iter().map(|(&address, &(_, order))| (address, order)).collect()
     }
 
     /// Gives every block back behind the heap's back, but leaves the memory be.
@@ -128,11 +122,7 @@ unsafe impl PageSource for Blocks {
         let pfn = Pfn::containing(address as u64);
         let &(own, actual) = state.out.get(&address).ok_or(FreeError::AlreadyFree(pfn))?;
         if actual != order {
-            return Err(FreeError::WrongOrder {
-                pfn,
-                given: order,
-                actual,
-            });
+            return Err(FreeError::WrongOrder { pfn, given: order, actual });
         }
         state.out.remove(&address);
         state.frames -= order.frames();

@@ -40,11 +40,7 @@ fn threads_free_each_others_objects_while_others_shrink_and_err() {
         let mut objects = Vec::new();
         for step in 0..STEPS {
             match random.below(10) {
-                0..5 => objects.push(Object::new(
-                    heap,
-                    layout(random.size(), 1 << random.below(8)),
-                    step as u8,
-                )),
+                0..5 => objects.push(Object::new(heap, layout(random.size(), 1 << random.below(8)), step as u8)),
                 5..7 if !objects.is_empty() => {
                     let index = random.below(objects.len());
                     // The other thread may be through already.

@@ -29,11 +29,7 @@ impl Cpu for Host {
 
 /// A usable region, in frames.
 pub fn usable(start: u64, end: u64) -> Region {
-    Region {
-        start: start * 4096,
-        end: end * 4096,
-        kind: RegionKind::Usable,
-    }
+    Region { start: start * 4096, end: end * 4096, kind: RegionKind::Usable }
 }
 
 /// An allocator over a map, without arenas. Its metadata is leaked: a test is over soon.
@@ -64,10 +60,7 @@ pub fn blocks(frames: &PageAllocator<'_, Host>) -> BTreeSet<Seen> {
     for kind in ZoneKind::ALL {
         frames.for_each_block(kind, |block| {
             if block.state != BlockState::Reserved {
-                assert!(
-                    seen.insert((block.pfn.number(), block.order.get(), block.state)),
-                    "{block:?} twice"
-                );
+                assert!(seen.insert((block.pfn.number(), block.order.get(), block.state)), "{block:?} twice");
             }
         });
     }
@@ -90,10 +83,7 @@ impl Oracle {
             .flat_map(whole)
             .filter(|frame| *frame >= 256 && !metadata.contains(Pfn::new(*frame)))
             .collect();
-        Self {
-            managed,
-            allocated: BTreeMap::new(),
-        }
+        Self { managed, allocated: BTreeMap::new() }
     }
 
     fn owner(&self, frame: u64) -> Option<(u64, u8)> {
@@ -114,21 +104,14 @@ impl Oracle {
     /// Whether a zone up to `highest` has a free block of this order.
     pub fn could_serve(&self, order: u8, highest: ZoneKind) -> bool {
         let within = |frame: &u64| ZoneKind::of(Pfn::new(*frame)) <= highest;
-        self.managed
-            .iter()
-            .copied()
-            .filter(within)
-            .any(|frame| self.is_free_block(frame, order))
+        self.managed.iter().copied().filter(within).any(|frame| self.is_free_block(frame, order))
     }
 
     /// Takes note of a block that was allocated.
     pub fn allocate(&mut self, pfn: Pfn, order: Order, highest: ZoneKind) {
         let (start, order) = (pfn.number(), order.get());
         assert!(ZoneKind::of(pfn) <= highest, "{pfn} lies above zone {highest}");
-        assert!(
-            self.is_free_block(start, order),
-            "order {order} at {pfn} is not a free block"
-        );
+        assert!(self.is_free_block(start, order), "order {order} at {pfn} is not a free block");
         self.allocated.insert(start, order);
     }
 
@@ -141,16 +124,12 @@ impl Oracle {
         }
         match self.owner(frame) {
             None => Err(FreeError::AlreadyFree(pfn)),
-            Some((head, actual)) if head != frame => Err(FreeError::Interior {
-                pfn,
-                head: Pfn::new(head),
-                order: order(actual),
-            }),
-            Some((_, actual)) if actual != given.get() => Err(FreeError::WrongOrder {
-                pfn,
-                given,
-                actual: order(actual),
-            }),
+            Some((head, actual)) if head != frame => {
+                Err(FreeError::Interior { pfn, head: Pfn::new(head), order: order(actual) })
+            }
+            Some((_, actual)) if actual != given.get() => {
+                Err(FreeError::WrongOrder { pfn, given, actual: order(actual) })
+            }
             Some(_) => {
                 self.allocated.remove(&frame);
                 Ok(())
@@ -160,10 +139,7 @@ impl Oracle {
 
     /// The blocks that there must be: the allocated ones, and every maximal free one.
     pub fn blocks(&self) -> BTreeSet<Seen> {
-        let allocated = self
-            .allocated
-            .iter()
-            .map(|(start, order)| (*start, *order, BlockState::Allocated));
+        let allocated = self.allocated.iter().map(|(start, order)| (*start, *order, BlockState::Allocated));
         let mut blocks: BTreeSet<Seen> = allocated.collect();
         for frame in &self.managed {
             for order in 0..=Order::MAX.get() {
@@ -179,9 +155,7 @@ impl Oracle {
 
     /// The allocated blocks, lowest first.
     pub fn allocated(&self) -> impl Iterator<Item = (Pfn, Order)> + '_ {
-        self.allocated
-            .iter()
-            .map(|(start, order)| (Pfn::new(*start), Order::new(*order).unwrap()))
+        self.allocated.iter().map(|(start, order)| (Pfn::new(*start), Order::new(*order).unwrap()))
     }
 
     pub fn free_frames(&self) -> u64 {
