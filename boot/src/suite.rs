@@ -28,7 +28,7 @@ const GUEST: &str = "x86_64-unknown-none";
 
 /// What cargo checks, each as a title and arguments. The host's tests come first, since they take longest.
 const CHECKS: &[(&str, &[&str])] = &[
-    ("host tests", &["test"]),
+    ("host tests", &["test", "--no-fail-fast"]),
     ("format", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--all-targets", "--", "-D", "warnings"]),
     (
