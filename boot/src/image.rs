@@ -19,8 +19,11 @@ use tempfile::NamedTempFile;
 /// Makes the image of `kernel` for `firmware` at `out`, replacing what is there in one step.
 ///
 /// # Errors
-/// The ELF cannot be read or is not one, or the image cannot be written; what was at `out` is still there then.
+/// The ELF cannot be read or is not one, the image cannot be written, or `out` is something else than a file, such as a
+/// device; what was at `out` is still there then.
 pub fn make(kernel: &Path, firmware: Firmware, out: &Path) -> Result<()> {
+    let is_other = fs::metadata(out).is_ok_and(|metadata| !metadata.is_file());
+    ensure!(!is_other, "{} is there and is no regular file: it is left alone", out.display());
     write_image(&stripped(kernel)?, firmware, out)
 }
 
@@ -137,6 +140,17 @@ mod tests {
         let ourselves = fs::read(std::env::current_exe().unwrap()).unwrap();
         assert!(reason(&ourselves).contains("no entry point for the boot loader"));
         assert!(reason(&ourselves[..ourselves.len() / 2]).contains("damaged"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_never_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let _listening = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let error = make(Path::new("kernel"), Firmware::Bios, &path).unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
+        assert!(fs::metadata(&path).unwrap().file_type().is_socket());
     }
 
     #[test]
