@@ -155,13 +155,18 @@ fn every_frame_is_handed_out_once_at_every_order() {
 
 #[test]
 fn every_bad_free_is_named_and_changes_nothing() {
-    let frames = allocator(&ragged());
+    name_every_bad_free(&allocator(&ragged()));
+    name_every_bad_free(&allocator_with_arena(&ragged()));
+}
+
+fn name_every_bad_free(frames: &PageAllocator<'_, Host>) {
     let head = frames.allocate(order(4), Gfp::DMA | Gfp::MEMALLOC).unwrap();
     let huge = frames.allocate(order(10), Gfp::MEMALLOC).unwrap();
     let half = frames.allocate(order(8), Gfp::MEMALLOC).unwrap();
-    let before = blocks(&frames);
+    let before = blocks(frames);
     let freed = head.offset(16);
     let bad = [
+        (head, 0, FreeError::WrongOrder { pfn: head, given: order(0), actual: order(4) }),
         (head, 3, FreeError::WrongOrder { pfn: head, given: order(3), actual: order(4) }),
         (head, 10, FreeError::WrongOrder { pfn: head, given: order(10), actual: order(4) }),
         (head.offset(1), 0, FreeError::Interior { pfn: head.offset(1), head, order: order(4) }),
@@ -182,7 +187,7 @@ fn every_bad_free_is_named_and_changes_nothing() {
     ];
     for (pfn, o, expected) in bad {
         assert_eq!(frames.free(pfn, order(o)), Err(expected), "freeing {pfn} at order {o}");
-        assert_eq!(blocks(&frames), before, "freeing {pfn} at order {o} changed something");
+        assert_eq!(blocks(frames), before, "freeing {pfn} at order {o} changed something");
     }
     frames.free(half, order(8)).unwrap();
     assert_eq!(frames.free(half, order(8)), Err(FreeError::AlreadyFree(half)));
@@ -253,6 +258,7 @@ fn memory_can_be_added_once_and_only_where_it_was_planned() {
         frames.add(range(NORMAL / 2, NORMAL / 2 + 9)),
         Err(AddError::NotPlanned(range(NORMAL / 2, NORMAL / 2 + 9)))
     );
+    assert_eq!(frames.add(range(4096, 5120)), Err(AddError::Overlaps(Pfn::new(4096))));
     assert_eq!(frames.add(frames.metadata()), Err(AddError::Overlaps(frames.metadata().start)));
     assert_eq!(frames.zone(ZoneKind::Dma), before);
     assert_eq!(frames.add(range(1100, 1300)), Ok(()));
@@ -292,5 +298,86 @@ fn whole_pageblocks_stay_whole_under_churn() {
     let blocks = frames.free_blocks(ZoneKind::Normal);
     let whole = blocks.of(order(9)) + 2 * blocks.of(order(10));
     assert!(whole >= 30, "{whole} of 32 free pageblocks are whole");
+    frames.validate().unwrap();
+}
+
+#[test]
+fn a_double_free_into_the_own_run_is_named_at_the_call() {
+    let frames = allocator_with_arena(&ragged());
+    let pfn = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    frames.free(pfn, Order::ZERO).unwrap();
+    let cached = frames.cached();
+    assert_eq!(frames.free(pfn, Order::ZERO), Err(FreeError::AlreadyFree(pfn)));
+    assert_eq!(frames.order_of(pfn), Err(FreeError::AlreadyFree(pfn)));
+    assert_eq!(frames.cached(), cached);
+}
+
+/// Between the two frees the frame is among those that the arena has collected, where its zone cannot see it.
+#[test]
+fn a_double_free_of_a_collected_frame_is_counted_when_it_returns() {
+    let regions = [usable(NORMAL, NORMAL + 4096)];
+    let frames = allocator_with_arena(&regions);
+    let fresh = blocks(&frames);
+    // More than two words, so that the first is no run any more.
+    let held: Vec<Pfn> = (0..200).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+    frames.free(held[0], Order::ZERO).unwrap();
+    assert_eq!(frames.free(held[0], Order::ZERO), Err(FreeError::AlreadyFree(held[0])));
+    frames.free(held[64], Order::ZERO).unwrap();
+    assert_eq!(frames.free(held[0], Order::ZERO), Ok(()));
+    frames.drain();
+    assert_eq!(frames.late_double_frees(), 1);
+    for (nth, pfn) in held.into_iter().enumerate() {
+        let expected = if nth == 0 || nth == 64 { Err(FreeError::AlreadyFree(pfn)) } else { Ok(()) };
+        assert_eq!(frames.free(pfn, Order::ZERO), expected);
+    }
+    frames.drain();
+    assert_eq!(frames.late_double_frees(), 1);
+    assert_eq!(blocks(&frames), fresh);
+}
+
+/// A run that was lent by a lower zone, while the higher one was short, goes back when the higher one serves again.
+#[test]
+fn a_run_goes_back_to_the_zone_that_lent_it() {
+    let regions = [usable(4096, 12288), usable(NORMAL, NORMAL + 4096)];
+    let frames = allocator_with_arena(&regions);
+    let fresh = blocks(&frames);
+    let mut taken = Vec::new();
+    while let Ok(pfn) = frames.allocate(order(3), Gfp::MEMALLOC) {
+        taken.push(pfn);
+        if ZoneKind::of(pfn) < ZoneKind::Normal {
+            break;
+        }
+    }
+    let mut singles = vec![frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()];
+    assert_eq!(ZoneKind::of(singles[0]), ZoneKind::Dma32);
+    taken.into_iter().for_each(|pfn| frames.free(pfn, order(3)).unwrap());
+    while ZoneKind::of(*singles.last().unwrap()) == ZoneKind::Dma32 {
+        singles.push(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap());
+    }
+    singles.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+    frames.drain();
+    assert_eq!(blocks(&frames), fresh);
+    frames.validate().unwrap();
+}
+
+#[test]
+fn a_block_that_is_claimed_whole_changes_its_mobility_as_a_whole() {
+    let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
+    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, [0, 8, 0]);
+    frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    // The largest block was claimed, order 10: two pageblocks.
+    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, [2, 6, 0]);
+}
+
+#[test]
+fn what_is_not_worth_claiming_is_stolen_from_the_smallest_block() {
+    let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
+    while frames.allocate(Order::ZERO, Gfp::MEMALLOC).is_ok() {}
+    let unmovable = frames.free_blocks(ZoneKind::Normal).pageblocks;
+    for frame in (0..4).chain([1025]) {
+        frames.free(Pfn::new(NORMAL + frame), Order::ZERO).unwrap();
+    }
+    assert_eq!(frames.allocate(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC), Ok(Pfn::new(NORMAL + 1025)));
+    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, unmovable);
     frames.validate().unwrap();
 }

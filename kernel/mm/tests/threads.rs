@@ -193,3 +193,35 @@ fn what_idle_cpus_hold_is_found_before_anybody_is_refused() {
     }
     assert_eq!(count, 15);
 }
+
+/// One CPU empties the others' arenas without a pause while they allocate and free.
+#[test]
+fn an_arena_is_never_emptied_while_its_owner_is_inside() {
+    let frames = allocator();
+    let owners = Owners::new();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (frames, owners, done) = (&frames, &owners, &done);
+        let owner = scope.spawn(move || {
+            as_cpu(1, || {
+                for _ in 0..300_000 {
+                    let held = [Gfp::KERNEL, Gfp::MOVABLE].map(|gfp| frames.allocate(Order::ZERO, gfp).unwrap());
+                    held.iter().for_each(|pfn| owners.take(*pfn, Order::ZERO));
+                    held.iter().for_each(|pfn| owners.give(*pfn, Order::ZERO));
+                    held.iter().for_each(|pfn| frames.free(*pfn, Order::ZERO).unwrap());
+                }
+            });
+            done.store(true, Relaxed);
+        });
+        scope.spawn(move || {
+            as_cpu(0, || {
+                while !done.load(Relaxed) && !owner.is_finished() {
+                    frames.drain();
+                }
+            });
+        });
+    });
+    frames.drain();
+    frames.validate().unwrap();
+    assert_eq!((frames.cached(), frames.late_double_frees()), (0, 0));
+}
