@@ -372,12 +372,16 @@ fn a_block_that_is_claimed_whole_changes_its_mobility_as_a_whole() {
 #[test]
 fn what_is_not_worth_claiming_is_stolen_from_the_smallest_block() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
-    while frames.allocate(Order::ZERO, Gfp::MEMALLOC).is_ok() {}
-    let unmovable = frames.free_blocks(ZoneKind::Normal).pageblocks;
-    for frame in (0..4).chain([1025]) {
+    let first = (0..2048).map(|_| frames.allocate(Order::ZERO, Gfp::MEMALLOC).unwrap()).max();
+    assert_eq!(first, Some(Pfn::new(NORMAL + 2047)));
+    while frames.allocate(Order::ZERO, Gfp::RECLAIMABLE | Gfp::MEMALLOC).is_ok() {}
+    let pageblocks = frames.free_blocks(ZoneKind::Normal).pageblocks;
+    assert_eq!(pageblocks, [4, 0, 4]);
+    // Of the two foreign kinds the one that is asked first has the larger block.
+    for frame in [1025, 2048, 2049, 2050, 2051] {
         frames.free(Pfn::new(NORMAL + frame), Order::ZERO).unwrap();
     }
     assert_eq!(frames.allocate(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC), Ok(Pfn::new(NORMAL + 1025)));
-    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, unmovable);
+    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, pageblocks);
     frames.validate().unwrap();
 }
