@@ -5,6 +5,8 @@
 
 use core::fmt;
 
+pub use crate::gfp::Gfp;
+
 /// Bytes in a frame, as a shift: a frame is `1 << FRAME_SHIFT` bytes.
 pub const FRAME_SHIFT: u32 = 12;
 /// Bytes in a frame.
@@ -230,7 +232,7 @@ impl fmt::Display for ZoneKind {
     }
 }
 
-/// What may become of a block's contents, kept per pageblock (Linux: migrate type), so that what cannot move is
+/// What a pageblock is for (Linux: migrate type): mostly what may become of its contents, so that what cannot move is
 /// packed together and leaves whole pageblocks to the rest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Mobility {
@@ -240,26 +242,38 @@ pub enum Mobility {
     Movable,
     /// Cannot move, but can be dropped on demand: caches.
     Reclaimable,
+    /// Kept for blocks that are needed at once and cannot be waited for.
+    HighAtomic,
+    /// Nothing is allocated from it, so that its frames can be taken together. What it was before comes back.
+    Isolate,
 }
 
 impl Mobility {
     /// The kinds, in the order of Linux's tables.
-    pub const ALL: [Self; 3] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
+    pub const ALL: [Self; 5] = [Self::Unmovable, Self::Movable, Self::Reclaimable, Self::HighAtomic, Self::Isolate];
     /// How many kinds there are.
     pub const COUNT: usize = Self::ALL.len();
+    /// The kinds that a request can have, and that arenas hold (Linux: `MIGRATE_PCPTYPES`).
+    pub const REQUESTED: [Self; 3] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
 
-    /// The kind's place in [`Mobility::ALL`].
+    /// The kind's place in [`Mobility::ALL`], and in [`Mobility::REQUESTED`].
     pub const fn index(self) -> usize {
         self as usize
     }
 
     /// The kinds whose pageblocks serve this one when its own have nothing left, best first (Linux: `fallbacks`).
-    pub const fn fallbacks(self) -> [Self; 2] {
+    pub const fn fallbacks(self) -> &'static [Self] {
         match self {
-            Self::Unmovable => [Self::Reclaimable, Self::Movable],
-            Self::Movable => [Self::Reclaimable, Self::Unmovable],
-            Self::Reclaimable => [Self::Unmovable, Self::Movable],
+            Self::Unmovable => &[Self::Reclaimable, Self::Movable],
+            Self::Movable => &[Self::Reclaimable, Self::Unmovable],
+            Self::Reclaimable => &[Self::Unmovable, Self::Movable],
+            Self::HighAtomic | Self::Isolate => &[],
         }
+    }
+
+    /// Whether free pageblocks of this kind make one block with those of others (Linux: `migratetype_is_mergeable`).
+    pub const fn is_mergeable(self) -> bool {
+        matches!(self, Self::Unmovable | Self::Movable | Self::Reclaimable)
     }
 
     /// The name, as Linux prints it.
@@ -268,6 +282,19 @@ impl Mobility {
             Self::Unmovable => "Unmovable",
             Self::Movable => "Movable",
             Self::Reclaimable => "Reclaimable",
+            Self::HighAtomic => "HighAtomic",
+            Self::Isolate => "Isolate",
+        }
+    }
+
+    /// The letter by which Linux's failure reports name the kind.
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Unmovable => 'U',
+            Self::Movable => 'M',
+            Self::Reclaimable => 'E',
+            Self::HighAtomic => 'H',
+            Self::Isolate => 'I',
         }
     }
 }
@@ -275,57 +302,5 @@ impl Mobility {
 impl fmt::Display for Mobility {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-bitflags::bitflags! {
-    /// How a request for frames may be served: where from, and how much of the reserves it may take.
-    ///
-    /// The names and combinations are Linux's (`GFP_…`, `__GFP_…`).
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub struct Gfp: u32 {
-        /// Only frames below 16 MiB.
-        const DMA = 1 << 0;
-        /// Only frames below 4 GiB.
-        const DMA32 = 1 << 1;
-        /// The contents can be moved.
-        const MOVABLE = 1 << 2;
-        /// The contents can be dropped on demand.
-        const RECLAIMABLE = 1 << 3;
-        /// May take half of what is kept below the `min` watermark.
-        const HIGH = 1 << 4;
-        /// May wait for memory to be reclaimed.
-        const WAIT = 1 << 5;
-        /// May take everything: for who frees more than it takes.
-        const MEMALLOC = 1 << 6;
-
-        /// The kernel's own data.
-        const KERNEL = Self::WAIT.bits();
-        /// Cannot wait, as in an interrupt handler, and so may take three eighths more of the reserve than others.
-        const ATOMIC = Self::HIGH.bits();
-        /// Cannot wait, and has no claim on the reserves.
-        const NOWAIT = 0;
-    }
-}
-
-impl Gfp {
-    /// The highest zone that the request may use; `None` if the flags contradict each other.
-    pub const fn highest_zone(self) -> Option<ZoneKind> {
-        match (self.contains(Self::DMA), self.contains(Self::DMA32)) {
-            (false, false) => Some(ZoneKind::Normal),
-            (false, true) => Some(ZoneKind::Dma32),
-            (true, false) => Some(ZoneKind::Dma),
-            (true, true) => None,
-        }
-    }
-
-    /// What may become of the contents; `None` if the flags contradict each other.
-    pub const fn mobility(self) -> Option<Mobility> {
-        match (self.contains(Self::MOVABLE), self.contains(Self::RECLAIMABLE)) {
-            (false, false) => Some(Mobility::Unmovable),
-            (true, false) => Some(Mobility::Movable),
-            (false, true) => Some(Mobility::Reclaimable),
-            (true, true) => None,
-        }
     }
 }

@@ -75,6 +75,7 @@ pub mod allocator;
 pub mod buddy;
 pub mod error;
 pub mod frame;
+mod gfp;
 pub mod heap;
 pub mod memory_map;
 pub mod report;

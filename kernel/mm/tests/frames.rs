@@ -363,10 +363,10 @@ fn a_run_goes_back_to_the_zone_that_lent_it() {
 #[test]
 fn a_block_that_is_claimed_whole_changes_its_mobility_as_a_whole() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
-    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, [0, 8, 0]);
+    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, [0, 8, 0, 0, 0]);
     frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
     // The largest block was claimed, order 10: two pageblocks.
-    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, [2, 6, 0]);
+    assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, [2, 6, 0, 0, 0]);
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn what_is_not_worth_claiming_is_stolen_from_the_smallest_block() {
     assert_eq!(first, Some(Pfn::new(NORMAL + 2047)));
     while frames.allocate(Order::ZERO, Gfp::RECLAIMABLE | Gfp::MEMALLOC).is_ok() {}
     let pageblocks = frames.free_blocks(ZoneKind::Normal).pageblocks;
-    assert_eq!(pageblocks, [4, 0, 4]);
+    assert_eq!(pageblocks, [4, 0, 4, 0, 0]);
     // Of the two foreign kinds the one that is asked first has the larger block.
     for frame in [1025, 2048, 2049, 2050, 2051] {
         frames.free(Pfn::new(NORMAL + frame), Order::ZERO).unwrap();

@@ -85,7 +85,7 @@ pub struct Arena {
     busy: AtomicBool,
     /// Somebody else wants to be.
     stopped: AtomicBool,
-    runs: [Run; Mobility::COUNT],
+    runs: [Run; Mobility::REQUESTED.len()],
     /// How many words `returns` holds.
     collected: AtomicU64,
     /// Words by their first frame, and frames of them that were freed here, a bit each.
@@ -112,7 +112,7 @@ impl Arena {
         Self {
             busy: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
-            runs: [const { Run::new() }; Mobility::COUNT],
+            runs: [const { Run::new() }; Mobility::REQUESTED.len()],
             collected: AtomicU64::new(0),
             returns: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; RETURNS],
         }

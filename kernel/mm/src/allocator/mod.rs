@@ -62,14 +62,10 @@ impl fmt::Display for AllocError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ContradictoryFlags(gfp) => {
-                write!(f, "the flags ")?;
-                bitflags::parser::to_writer(gfp, &mut *f)?;
-                write!(f, " contradict each other")
+                write!(f, "the flags {gfp} contradict each other")
             }
             Self::OutOfMemory { order, gfp } => {
-                write!(f, "page allocation failure: order:{order}, mode:{:#x}(", gfp.bits())?;
-                bitflags::parser::to_writer(gfp, &mut *f)?;
-                write!(f, ")")
+                write!(f, "page allocation failure: order:{order}, mode:{:#x}({gfp})", gfp.bits())
             }
         }
     }

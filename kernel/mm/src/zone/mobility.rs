@@ -22,7 +22,7 @@ impl Zone<'_> {
         let sticky = mobility != Mobility::Movable;
         for order in Order::all().rev().take_while(|candidate| *candidate >= order) {
             let holds = |kind: &Mobility| self.index.filled(*kind) >> order.get() & 1 == 1;
-            let Some(foreign) = mobility.fallbacks().into_iter().find(holds) else {
+            let Some(foreign) = mobility.fallbacks().iter().copied().find(holds) else {
                 continue;
             };
             if order.get() < WORTH_CLAIMING && !sticky {
@@ -40,7 +40,7 @@ impl Zone<'_> {
     }
 
     fn steal(&self, order: Order, mobility: Mobility) -> Option<Bucket> {
-        (mobility.fallbacks().into_iter())
+        (mobility.fallbacks().iter().copied())
             .filter_map(|mobility| Some(Bucket { mobility, order: self.index.smallest_sufficient(mobility, order)? }))
             .min_by_key(|bucket| bucket.order)
     }
