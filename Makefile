@@ -2,7 +2,7 @@
 # boot/check-machine.sh (the variables below) and the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup link-toolchain build doc clippy fmt clean check-machine
+.PHONY: help run test bench setup link-toolchain build doc clippy fmt clean check-machine
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -19,6 +19,12 @@ export BIFOLIO_CMD := $(value CMD)
 export BIFOLIO_WINDOW := $(value DISPLAY_WINDOW)
 export BIFOLIO_GDB := $(value GDB)
 export BIFOLIO_TIMEOUT := $(value TIMEOUT)
+# What `make bench` measures.
+export BIFOLIO_WORKLOAD := $(value WORKLOAD)
+export BIFOLIO_ALLOCATOR := $(value ALLOCATOR)
+export BIFOLIO_QUICK := $(value QUICK)
+export BIFOLIO_ROUNDS := $(value ROUNDS)
+unexport WORKLOAD ALLOCATOR QUICK ROUNDS
 unexport MEM SMP FIRMWARE CMD DISPLAY_WINDOW GDB TIMEOUT
 
 with-toolchain := @boot/setup.sh
@@ -35,6 +41,11 @@ help: ## this list
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
 	@echo '  GDB=1               wait for gdb before the first instruction'
 	@echo '  TIMEOUT=60          end the run after that many seconds'
+	@echo 'What `make bench` measures is changed by'
+	@echo '  QUICK=1             a fast look: fewer operations, one round'
+	@echo '  ROUNDS=5            how often each time is taken'
+	@echo '  WORKLOAD=pair,bulk  only workloads whose names contain one of these'
+	@echo '  ALLOCATOR=bitmap    only allocators whose names contain one of these'
 
 run: check-machine ## everything from a bare machine to the kernel's shell on this terminal
 	$(with-toolchain) boot/build.sh
@@ -46,6 +57,11 @@ run: check-machine ## everything from a bare machine to the kernel's shell on th
 test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo run -q -p boot -- suite
+
+bench: ## the allocator and its peers on the same operations, as tables and in target/bench
+	$(with-toolchain) cargo run --profile measured -p bench -- \
+		$${BIFOLIO_WORKLOAD:+"--workload=$$BIFOLIO_WORKLOAD"} $${BIFOLIO_ALLOCATOR:+"--allocator=$$BIFOLIO_ALLOCATOR"} \
+		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $(if $(filter 1,$(BIFOLIO_QUICK)),--quick)
 
 setup: ## install what is missing: the Rust toolchain, QEMU, UEFI firmware
 	@boot/setup.sh

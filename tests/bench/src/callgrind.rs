@@ -1,0 +1,98 @@
+//! Instructions: each workload in a process of its own under callgrind, which counts inside the measured code only.
+
+use crate::case::{Case, Repeat};
+use crate::meter::{COUNTED, Mode, Run, Value};
+use crate::results::Figure;
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::ProgressBar;
+use std::env;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// What to do where valgrind is missing.
+pub const MISSING: &str = "valgrind is not on this machine, so instructions are not counted: those columns are left out.\n\
+     Install the package `valgrind` (Debian, Ubuntu: `apt-get install valgrind`; Fedora, Arch: the same name)";
+
+/// Whether callgrind can be run.
+pub fn is_there() -> bool {
+    let mut command = Command::new("valgrind");
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// The workloads whose instructions can be counted, each with an allocator.
+pub fn countable(cases: &[Case]) -> Vec<(&'static str, &'static str)> {
+    let counted = cases.iter().filter(|case| case.repeat == Repeat::EveryRound && case.threads.contains(&1));
+    counted.flat_map(|case| case.workloads.iter().map(|workload| (*workload, case.allocator))).collect()
+}
+
+/// Counts all of them, as many at a time as there are CPUs: unlike times, counts do not mind.
+///
+/// # Errors
+/// Callgrind fails, or says something else than it should.
+pub fn run(pairs: &[(&'static str, &'static str)], workers: usize, bar: &ProgressBar) -> Result<Vec<Figure>> {
+    let next = AtomicUsize::new(0);
+    let figures = Mutex::new(Vec::new());
+    let work = || -> Result<()> {
+        loop {
+            let nth = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&(workload, allocator)) = pairs.get(nth) else { return Ok(()) };
+            bar.set_message(format!("{workload}, instructions: {allocator}"));
+            let value = count(workload, allocator).with_context(|| format!("{workload} with {allocator}"))?;
+            let figure = Figure::instructions("host", workload, allocator, value);
+            figures.lock().expect("no worker panics while it holds it").push((nth, figure));
+            bar.inc(1);
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    let mut figures = figures.into_inner().expect("all workers are done");
+    figures.sort_by_key(|(nth, _)| *nth);
+    Ok(figures.into_iter().map(|(_, figure)| figure).collect())
+}
+
+/// The instructions of one operation.
+fn count(workload: &str, allocator: &str) -> Result<f64> {
+    let directory = tempfile::tempdir()?;
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no"])
+        .arg(format!("--toggle-collect=*{COUNTED}*"))
+        .arg(format!("--callgrind-out-file={}", directory.path().join("out").display()))
+        .arg(env::current_exe()?)
+        .args(["count", workload, allocator])
+        .stdin(Stdio::null())
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "valgrind ended with {}:\n{errors}", output.status);
+    let instructions = errors
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))
+        .and_then(|(_, count)| count.trim().parse::<f64>().ok())
+        .with_context(|| format!("callgrind did not say how many instructions it saw:\n{errors}"))?;
+    let operations: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("the run counted nothing")?;
+    Ok(instructions / operations)
+}
+
+/// The run that happens under callgrind: prints how many operations were counted.
+///
+/// # Errors
+/// There is no such case.
+pub fn counted_run(cases: &[Case], workload: &str, allocator: &str) -> Result<()> {
+    let case = cases.iter().find_map(|case| {
+        let name = case.workloads.iter().find(|&&name| name == workload && case.allocator == allocator)?;
+        Some((case, *name))
+    });
+    let Some((case, workload)) = case else { bail!("no workload {workload} with {allocator}") };
+    let measured = (case.run)(Run { mode: Mode::Count(workload), threads: 1 });
+    let Some(Value::Operations { count, .. }) = measured.into_iter().next().map(|measured| measured.value) else {
+        bail!("{workload} measures no operations");
+    };
+    println!("{count}");
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Runs a piece of work on pinned threads, and takes its time or marks it for callgrind.
+//!
+//! A run does everything that a workload needs, in time and in instruction counts alike: what it sets up is not
+//! measured, what it hands to [`Clock::measure`] is. The measured code is the same in both modes.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What is wanted of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Times.
+    Time,
+    /// Times of few operations: a fast look.
+    Quick,
+    /// Few operations under callgrind, which counts the instructions of this workload alone.
+    Count(&'static str),
+}
+
+/// One run of one group of workloads with one allocator.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// What is wanted.
+    pub mode: Mode,
+    /// How many threads do the work, each on a CPU of its own.
+    pub threads: usize,
+}
+
+/// What became of one workload in one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// The workload's name.
+    pub workload: &'static str,
+    /// What came out.
+    pub value: Value,
+}
+
+/// What a workload gives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// So many operations took so long, summed over threads, and so many requests were refused.
+    Operations {
+        /// How many operations.
+        count: u64,
+        /// How long they took.
+        time: Duration,
+        /// How many of them were refused.
+        refused: u64,
+    },
+    /// Metadata, in bytes for each frame.
+    BytesPerFrame(f64),
+    /// Blocks of 2 MiB that could be allocated in the end.
+    Blocks {
+        /// How many.
+        allocated: u64,
+        /// How many a perfect allocator would have given.
+        limit: u64,
+        /// Blocks without an allocated frame, at equal distances in time.
+        over_time: Vec<u64>,
+    },
+}
+
+impl Run {
+    /// How many operations to do: `full` when times are taken, and fewer when a look is enough or instructions are
+    /// counted, which does not take many.
+    pub fn operations(self, full: u64, counted: u64) -> u64 {
+        match self.mode {
+            Mode::Time => full,
+            Mode::Quick => (full / 8).max(counted),
+            Mode::Count(_) => counted,
+        }
+    }
+
+    /// Runs `work` on every thread at once, each with its own clock, and puts together what they measured.
+    pub fn on_threads(self, work: impl Fn(&mut Clock<'_>) + Sync) -> Vec<Measured> {
+        let barrier = Barrier::new(self.threads);
+        let cpus = allowed_cpus();
+        let all: Vec<Vec<Measured>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads)
+                .map(|cpu| {
+                    let (barrier, work, place) = (&barrier, &work, cpus[cpu % cpus.len()]);
+                    scope.spawn(move || {
+                        pin(place);
+                        CPU.set(cpu);
+                        let mut clock = Clock { cpu, mode: self.mode, barrier, measured: Vec::new() };
+                        work(&mut clock);
+                        clock.measured
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        let mut sum: Vec<Measured> = Vec::new();
+        for part in all.into_iter().flatten() {
+            add(&mut sum, part);
+        }
+        sum
+    }
+}
+
+/// Adds operations to those of the same workload.
+fn add(sum: &mut Vec<Measured>, part: Measured) {
+    let same = sum.iter_mut().find(|whole| whole.workload == part.workload);
+    match (same.map(|whole| &mut whole.value), &part.value) {
+        (
+            Some(Value::Operations { count, time, refused }),
+            Value::Operations { count: more, time: longer, refused: others },
+        ) => {
+            *count += more;
+            *time += *longer;
+            *refused += others;
+        }
+        _ => sum.push(part),
+    }
+}
+
+/// A thread's own measurements.
+pub struct Clock<'a> {
+    /// The thread's number, which is its CPU's.
+    pub cpu: usize,
+    mode: Mode,
+    barrier: &'a Barrier,
+    measured: Vec<Measured>,
+}
+
+impl Clock<'_> {
+    /// Measures `count` operations once all threads have come this far. `work` returns how many were refused.
+    pub fn measure(&mut self, workload: &'static str, count: u64, work: impl FnOnce() -> u64) {
+        self.barrier.wait();
+        if let Mode::Count(wanted) = self.mode
+            && wanted != workload
+        {
+            work();
+            return;
+        }
+        let start = Instant::now();
+        let refused = counted_by_callgrind(work);
+        let time = start.elapsed();
+        add(&mut self.measured, Measured { workload, value: Value::Operations { count, time, refused } });
+    }
+
+    /// Waits for all threads.
+    pub fn wait(&self) {
+        self.barrier.wait();
+    }
+}
+
+/// The name that callgrind is told to count inside of.
+pub const COUNTED: &str = "counted_by_callgrind";
+
+#[inline(never)]
+fn counted_by_callgrind(work: impl FnOnce() -> u64) -> u64 {
+    work()
+}
+
+thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The number of the CPU that this thread stands for.
+#[inline]
+pub fn current_cpu() -> usize {
+    CPU.get()
+}
+
+/// How many CPUs this process may run on.
+pub fn cpus() -> usize {
+    allowed_cpus().len()
+}
+
+fn allowed_cpus() -> Vec<usize> {
+    // SAFETY: all zeros is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer and the size are those of the set.
+    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0 {
+        return vec![0];
+    }
+    // SAFETY: every number asked for lies inside the set.
+    (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect()
+}
+
+/// Keeps the calling thread on a CPU.
+fn pin(cpu: usize) {
+    // SAFETY: all zeros is an empty set, the number comes out of one, and pointer and size are the set's.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &raw const set)
+    };
+    assert_eq!(result, 0, "cannot pin a thread to CPU {cpu}: {}", io::Error::last_os_error());
+}

@@ -1,0 +1,94 @@
+//! Bifolio itself: 1 GiB in zone Normal that need not exist, and an arena for each thread.
+
+use super::frames::{FRAMES, PageFrames};
+use crate::meter::current_cpu;
+use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
+use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use std::io;
+use std::sync::Once;
+
+/// As many CPUs as any run has threads.
+const CPUS: usize = 2;
+
+/// The first frame: the first of zone Normal.
+const FIRST: u64 = ZoneKind::Normal.range().start.number();
+
+/// A thread as a processor.
+pub struct Thread;
+
+impl Cpu for Thread {
+    #[inline]
+    fn current() -> usize {
+        current_cpu()
+    }
+
+    fn synchronize() {
+        membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    }
+
+    #[inline]
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        critical()
+    }
+}
+
+/// The system call that makes all threads of the process pass a barrier, or announces that it will be used.
+fn membarrier(command: libc::c_int) {
+    // SAFETY: the call takes no pointer and changes no memory.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    assert_eq!(result, 0, "membarrier: {}", io::Error::last_os_error());
+}
+
+/// The allocator, and how many bytes it needs besides its code.
+pub struct Bifolio {
+    frames: PageAllocator<'static, Thread>,
+    bytes: usize,
+}
+
+impl PageFrames for Bifolio {
+    const NAME: &'static str = "bifolio";
+    type Block = Pfn;
+
+    /// The metadata is never freed, as in a kernel: 120 KiB.
+    fn new() -> Self {
+        static ANNOUNCED: Once = Once::new();
+        ANNOUNCED.call_once(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED));
+        // The metadata goes to the end of the memory: this much more there is, so that no frame is missing.
+        let mut metadata = 0;
+        loop {
+            let (start, frames) = (FIRST * FRAME_SIZE, FRAMES as u64 + metadata);
+            let mut regions = [Region { start, end: start + frames * FRAME_SIZE, kind: RegionKind::Usable }];
+            let map = MemoryMap::sanitise(&mut regions).expect("the region is RAM");
+            let plan = Plan::new(map).expect("there is room for metadata");
+            if plan.metadata().frames() > metadata {
+                metadata = plan.metadata().frames();
+                continue;
+            }
+            let words = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
+            let arenas: &[Arena; CPUS] = Box::leak(Box::new([const { Arena::new() }; CPUS]));
+            let bytes = size_of_val(words) + size_of_val(arenas);
+            let frames = PageAllocator::new(&plan, words, arenas).expect("the metadata is as planned");
+            assert_eq!(frames.zone(ZoneKind::Normal).free, FRAMES as u64);
+            return Self { frames, bytes };
+        }
+    }
+
+    #[inline]
+    fn allocate(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
+        self.frames.allocate(order, gfp).ok()
+    }
+
+    #[inline]
+    fn free(&self, block: Pfn, order: Order) {
+        self.frames.free(block, order).expect("the harness frees what it allocated");
+    }
+
+    fn number(&self, block: Pfn) -> usize {
+        (block.number() - FIRST) as usize
+    }
+
+    fn bytes_per_frame(&self) -> f64 {
+        self.bytes as f64 / FRAMES as f64
+    }
+}

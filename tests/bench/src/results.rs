@@ -1,0 +1,164 @@
+//! What was measured, and the file that says so.
+
+use crate::meter::Value;
+use anyhow::{Context, Result};
+use serde::{Serialize, Serializer};
+use std::fs;
+use std::path::Path;
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Time, on each thread.
+    NsPerOp,
+    /// Instructions.
+    InstructionsPerOp,
+    /// Metadata.
+    BytesPerFrame,
+    /// Of what a perfect allocator would have given.
+    Percent,
+}
+
+impl Unit {
+    /// As in the results' file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NsPerOp => "ns/op",
+            Self::InstructionsPerOp => "instructions/op",
+            Self::BytesPerFrame => "bytes/frame",
+            Self::Percent => "percent",
+        }
+    }
+}
+
+impl Serialize for Unit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// One figure, as it stands in the file; what the file has no field for is for the tables and plots.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// `host` or `kernel`.
+    pub suite: &'static str,
+    /// The workload's name.
+    pub workload: String,
+    /// The allocator's name.
+    pub allocator: String,
+    /// How many threads did it.
+    pub threads: usize,
+    /// What `value` counts.
+    pub unit: Unit,
+    /// The median of all rounds.
+    pub value: f64,
+    /// The lowest and the highest round.
+    #[serde(skip)]
+    pub spread: (f64, f64),
+    /// How many requests were refused, in all rounds.
+    #[serde(skip)]
+    pub refused: u64,
+    /// For blocks of 2 MiB: how many there were, of how many, and how many over time.
+    #[serde(skip)]
+    pub blocks: Option<Blocks>,
+}
+
+/// How many blocks of 2 MiB there were.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blocks {
+    /// Allocated in the end.
+    pub allocated: u64,
+    /// What a perfect allocator would have given.
+    pub limit: u64,
+    /// Without an allocated frame, at equal distances in time.
+    pub over_time: Vec<u64>,
+}
+
+impl Figure {
+    /// Sums the rounds of one case up. There is at least one.
+    pub fn of_rounds(workload: &str, allocator: &str, threads: usize, rounds: &[Value]) -> Self {
+        let (mut values, mut refused_in_all, mut seen) = (Vec::new(), 0, None);
+        let mut unit = Unit::NsPerOp;
+        for round in rounds {
+            values.push(match round {
+                Value::Operations { count, time, refused } => {
+                    refused_in_all += refused;
+                    time.as_nanos() as f64 / (*count).max(1) as f64
+                }
+                Value::BytesPerFrame(bytes) => {
+                    unit = Unit::BytesPerFrame;
+                    *bytes
+                }
+                Value::Blocks { allocated, limit, over_time } => {
+                    unit = Unit::Percent;
+                    seen = Some(Blocks { allocated: *allocated, limit: *limit, over_time: over_time.clone() });
+                    100.0 * *allocated as f64 / *limit as f64
+                }
+            });
+        }
+        values.sort_by(f64::total_cmp);
+        let (workload, allocator) = (workload.to_owned(), allocator.to_owned());
+        Self {
+            suite: "host",
+            workload,
+            allocator,
+            threads,
+            unit,
+            value: median(&values),
+            spread: (values[0], values[values.len() - 1]),
+            refused: refused_in_all,
+            blocks: seen,
+        }
+    }
+
+    /// A count of instructions, which is the same each time.
+    pub fn instructions(suite: &'static str, workload: &str, allocator: &str, value: f64) -> Self {
+        let (workload, allocator) = (workload.to_owned(), allocator.to_owned());
+        let unit = Unit::InstructionsPerOp;
+        Self { suite, workload, allocator, threads: 1, unit, value, spread: (value, value), refused: 0, blocks: None }
+    }
+}
+
+/// The middle of sorted values.
+fn median(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
+}
+
+/// Writes the figures as JSON.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(figures: &[Figure], path: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(figures)? + "\n";
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn round(ns: u64) -> Value {
+        Value::Operations { count: 10, time: Duration::from_nanos(ns), refused: 1 }
+    }
+
+    #[test]
+    fn the_median_stands_for_the_rounds() {
+        let figure = Figure::of_rounds("page-pair", "bifolio", 1, &[round(50), round(10), round(20)]);
+        assert_eq!((figure.value, figure.spread, figure.refused), (2.0, (1.0, 5.0), 3));
+        let figure = Figure::of_rounds("page-pair", "bifolio", 1, &[round(50), round(10), round(20), round(40)]);
+        assert_eq!(figure.value, 3.0);
+    }
+
+    #[test]
+    fn a_figure_has_the_fields_that_the_format_names() {
+        let figure = Figure::instructions("host", "page-pair", "bifolio", 1.25);
+        let json = serde_json::to_value(&figure).unwrap();
+        let expected = serde_json::json!({
+            "suite": "host", "workload": "page-pair", "allocator": "bifolio", "threads": 1,
+            "unit": "instructions/op", "value": 1.25
+        });
+        assert_eq!(json, expected);
+    }
+}
