@@ -43,6 +43,43 @@ const fn paired(blocks: u64, order: u32) -> u64 {
     blocks & (blocks >> (1u32 << order)) & STARTS[order as usize + 1]
 }
 
+/// The starts of the free aligned blocks of `order` (at most [`WORD_ORDER`]), larger ones being several of them.
+#[inline]
+pub const fn starts(free: u64, order: u32) -> u64 {
+    let mut blocks = free;
+    let mut k = 0;
+    while k < order {
+        blocks = paired(blocks, k);
+        k += 1;
+    }
+    blocks
+}
+
+/// The frames of the blocks of `order` (below [`WORD_ORDER`]) that start at `heads`.
+#[inline]
+pub const fn spread(heads: u64, order: u32) -> u64 {
+    (heads << (1u32 << order)).wrapping_sub(heads)
+}
+
+/// The starts, among `heads`, of the allocated blocks of exactly `order` (below [`WORD_ORDER`]), when a block of any
+/// state begins at each bit of `bounds`: the next begins `2^order` frames on, or with the next word.
+#[inline]
+pub const fn exactly(heads: u64, bounds: u64, order: u32) -> u64 {
+    let size = 1u32 << order;
+    let ends = heads & (bounds >> size | 1 << (WORD_FRAMES - size));
+    if order == 0 {
+        return ends;
+    }
+    // Whether any of the next `size - 1` bits is set: windows that double, the last two overlapping.
+    let mut window = bounds >> 1;
+    let mut k = 0;
+    while k + 1 < order {
+        window |= window >> (1u32 << k);
+        k += 1;
+    }
+    ends & !(window | window >> (size / 2 - 1))
+}
+
 /// The order of the largest block in the word plus one, or 0 if the word has no bit set.
 ///
 /// Plus one, because "no block" then compares below every order and needs no case of its own. Without a branch: what
@@ -60,19 +97,11 @@ pub const fn level(free: u64) -> u32 {
     level
 }
 
-/// The order of the block that holds `bit`, which must be free.
-///
-/// The block ends before the nearest bit that is not free on either side, and two bits part ways at the order of the
-/// highest bit in which their numbers differ.
+/// Whether the aligned block of `order` (at most [`WORD_ORDER`]) that holds `bit` is free.
 #[inline]
-pub const fn order_around(free: u64, bit: u32) -> u32 {
-    let below = !free & ((1 << bit) - 1);
-    let above = !free & (u64::MAX << bit);
-    // Where nothing is in the way the block may reach the whole word: a bit number that differs in bit 6.
-    let last = if below == 0 { bit ^ WORD_FRAMES } else { below.ilog2() };
-    let next = above.trailing_zeros();
-    let (down, up) = ((bit ^ last).ilog2(), (bit ^ next).ilog2());
-    if down < up { down } else { up }
+pub const fn is_block(free: u64, bit: u32, order: u32) -> bool {
+    let block = ones(order) << (bit & (u32::MAX << order));
+    free & block == block
 }
 
 /// The first bit of the lowest of the smallest blocks that hold a block of `order` (at most [`WORD_ORDER`]).
@@ -80,12 +109,8 @@ pub const fn order_around(free: u64, bit: u32) -> u32 {
 /// The smallest sufficient block is the one to split: it is what the rest of the word loses least by.
 #[inline]
 pub const fn tightest(free: u64, order: u32) -> Option<u32> {
-    let mut blocks = free;
-    let mut k = 0;
-    while k < order {
-        blocks = paired(blocks, k);
-        k += 1;
-    }
+    let mut blocks = starts(free, order);
+    let mut k = order;
     while k < WORD_ORDER && blocks != 0 {
         let larger = paired(blocks, k);
         let exact = blocks & !(larger | larger << (1u32 << k));
@@ -167,12 +192,32 @@ mod tests {
     }
 
     #[test]
-    fn order_around_is_that_of_the_block_which_holds_the_bit() {
+    fn is_block_asks_every_frame_of_the_block() {
         for word in words() {
-            for (first, order) in by_definition(word) {
-                for bit in first..first + (1 << order) {
-                    assert_eq!(order_around(word, bit), order, "{word:#x} bit {bit}");
+            for bit in 0..WORD_FRAMES {
+                for order in 0..=WORD_ORDER {
+                    let first = bit - bit % (1 << order);
+                    let all = (first..first + (1 << order)).all(|bit| word >> bit & 1 == 1);
+                    assert_eq!(is_block(word, bit, order), all, "{word:#x} bit {bit} order {order}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn exactly_finds_the_blocks_that_end_where_the_next_begins() {
+        for (bounds, heads) in words().zip(words().skip(3)) {
+            let heads = heads & bounds;
+            for order in 0..WORD_ORDER {
+                let size = 1u32 << order;
+                let is = |bit: &u32| {
+                    let next = (bit + 1..WORD_FRAMES).find(|next| bounds >> next & 1 == 1).unwrap_or(WORD_FRAMES);
+                    heads >> bit & 1 == 1 && next - bit == size
+                };
+                let found: Vec<u32> = (0..WORD_FRAMES).filter(is).collect();
+                let set = |bits: &[u32], frames: u64| bits.iter().fold(0, |set, bit| set | frames << bit);
+                assert_eq!(exactly(heads, bounds, order), set(&found, 1), "{heads:#x} {bounds:#x} order {order}");
+                assert_eq!(spread(set(&found, 1), order), set(&found, ones(order)), "{heads:#x} order {order}");
             }
         }
     }

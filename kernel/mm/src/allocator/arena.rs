@@ -1,9 +1,11 @@
-//! Per-CPU arenas: single frames without a lock.
+//! Per-CPU arenas: small blocks without a lock.
 //!
-//! An arena holds a *run* for each mobility: one word of frames, on loan from a zone. Allocating is clearing the lowest
-//! bit of a mask, freeing a frame of the run is setting one, and neither needs a locked instruction. Frames that were
-//! allocated elsewhere are collected, word by word, and go back to their zone in batches under one lock; a word that fills
-//! up returns as one block of order 6.
+//! An arena holds a *run* for each small order and mobility: one word of frames, on loan from a zone. Allocating is
+//! clearing the lowest bit of a mask, freeing a block of the run is setting one, and neither needs a locked instruction.
+//!
+//! Blocks that were allocated elsewhere are collected by word, in a small set-associative table. When a set of it is
+//! full, its words go back to their zones under one lock; a word that fills up returns as one block of order 6. What is
+//! in the table is known exactly, so a double free on one CPU is named at once.
 //!
 //! # Who may touch an arena
 //!
@@ -19,21 +21,26 @@ use Ordering::{Acquire, Relaxed, Release};
 
 use super::Cpu;
 use crate::buddy::WORD_FRAMES;
-use crate::error::FreeError;
-use crate::frame::{Mobility, Pfn};
-use crate::zone::Singles;
+use crate::frame::{Mobility, Order, Pfn, ZoneKind};
+use crate::zone::{Batch, WordNumber};
 
-/// How many words an arena collects before it returns them.
-const RETURNS: usize = 32;
+/// The orders that arenas serve are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
+pub(super) const ORDERS: usize = 4;
+/// Sets of words to be returned.
+const SETS: usize = 16;
+/// Words in a set: they return to their zones together.
+const WAYS: usize = 4;
 
-/// A word of frames on loan from a zone. No frames at all while `base` is [`Run::NONE`].
+/// A word on loan from a zone, to be handed out as blocks of one order. No word at all while `base` is [`Run::NONE`].
 pub(super) struct Run {
     /// The number of the word's first frame.
     base: AtomicU64,
-    /// The frames that can be handed out, a bit each.
+    /// The blocks that can be handed out, a bit for the first frame of each.
     free: AtomicU64,
-    /// The frames on loan, a bit each: those that can be handed out and those that have been.
+    /// The blocks on loan, in the same way: those that can be handed out and those that have been.
     lent: AtomicU64,
+    /// The word's number in its zone.
+    word: AtomicU64,
 }
 
 impl Run {
@@ -41,10 +48,15 @@ impl Run {
     const NONE: u64 = u64::MAX;
 
     const fn new() -> Self {
-        Self { base: AtomicU64::new(Self::NONE), free: AtomicU64::new(0), lent: AtomicU64::new(0) }
+        Self {
+            base: AtomicU64::new(Self::NONE),
+            free: AtomicU64::new(0),
+            lent: AtomicU64::new(0),
+            word: AtomicU64::new(0),
+        }
     }
 
-    /// Hands out the lowest frame.
+    /// Hands out the lowest block.
     #[inline]
     pub fn allocate(&self) -> Option<Pfn> {
         let free = self.free.load(Relaxed);
@@ -55,28 +67,99 @@ impl Run {
         Some(Pfn::new(self.base.load(Relaxed) + u64::from(free.trailing_zeros())))
     }
 
-    /// The loan, with the frames that were not handed out; `None` without one.
-    pub fn loan(&self) -> Option<Singles> {
-        let base = self.base.load(Relaxed);
-        (base != Self::NONE).then(|| Singles { base: Pfn::new(base), frames: self.free.load(Relaxed) })
-    }
-
-    /// Takes a loan in place of the one before, which the caller has ended.
-    pub fn take(&self, loan: Option<Singles>) {
-        let (base, frames) = loan.map_or((Self::NONE, 0), |loan| (loan.base.number(), loan.frames));
-        self.base.store(base, Relaxed);
-        self.free.store(frames, Relaxed);
-        self.lent.store(frames, Relaxed);
-    }
-
-    /// Takes more frames of the same word; those among them that were never handed out are returned.
-    pub fn take_more(&self, frames: u64) -> u64 {
+    /// Takes a block of the run back. `None` if it is none of the run's, or was not handed out.
+    #[inline]
+    fn free(&self, pfn: Pfn) -> Option<()> {
+        let bit = pfn.number().wrapping_sub(self.base.load(Relaxed));
+        if bit >= u64::from(WORD_FRAMES) {
+            return None;
+        }
         let free = self.free.load(Relaxed);
-        self.free.store(free | frames, Relaxed);
-        self.lent.store(self.lent.load(Relaxed) | frames, Relaxed);
-        free & frames
+        if (self.lent.load(Relaxed) ^ free) >> bit & 1 == 0 {
+            return None;
+        }
+        self.free.store(free | 1 << bit, Relaxed);
+        Some(())
+    }
+
+    /// The zone that lent the word, and the loan with the blocks that were not handed out; `None` without one.
+    pub fn loan(&self, order: Order) -> Option<(ZoneKind, Batch)> {
+        let base = self.base.load(Relaxed);
+        let loan = || Batch { word: WordNumber(self.word.load(Relaxed)), order, heads: self.free.load(Relaxed) };
+        (base != Self::NONE).then(|| (ZoneKind::of(Pfn::new(base)), loan()))
+    }
+
+    /// Takes a loan of the word that starts at `base`, in place of the one before, which the caller has ended.
+    pub fn take(&self, base: Pfn, loan: Batch) {
+        self.base.store(base.number(), Relaxed);
+        self.free.store(loan.heads, Relaxed);
+        self.lent.store(loan.heads, Relaxed);
+        self.word.store(loan.word.0, Relaxed);
+    }
+
+    /// Has no loan any more: the caller has ended it.
+    pub fn clear(&self) {
+        self.base.store(Self::NONE, Relaxed);
+        self.free.store(0, Relaxed);
+        self.lent.store(0, Relaxed);
+    }
+
+    /// Takes more blocks of the same word; those among them that were never handed out are returned.
+    pub fn take_more(&self, heads: u64) -> u64 {
+        let free = self.free.load(Relaxed);
+        self.free.store(free | heads, Relaxed);
+        self.lent.store(self.lent.load(Relaxed) | heads, Relaxed);
+        free & heads
+    }
+
+    /// Whether the frame is the first of a block that can be handed out.
+    fn holds(&self, pfn: Pfn) -> bool {
+        let bit = pfn.number().wrapping_sub(self.base.load(Relaxed));
+        bit < u64::from(WORD_FRAMES) && self.free.load(Relaxed) >> bit & 1 == 1
     }
 }
+
+/// Blocks of one order in one word that were freed here and are to be returned. None while `heads` is 0.
+struct Return {
+    /// The number of the word's first frame plus the blocks' order, which is smaller than a word.
+    key: AtomicU64,
+    /// The blocks, a bit for the first frame of each.
+    heads: AtomicU64,
+    /// The blocks that could be freed here when the first was, in the same way: those that were allocated then. One's
+    /// own block stays allocated until one frees it, so that this need not be asked of the zone again.
+    allocated: AtomicU64,
+    /// The word's number in its zone.
+    word: AtomicU64,
+}
+
+impl Return {
+    const fn new() -> Self {
+        Self { key: AtomicU64::new(0), heads: AtomicU64::new(0), allocated: AtomicU64::new(0), word: AtomicU64::new(0) }
+    }
+
+    fn key(pfn: Pfn, order: Order) -> (u64, u32) {
+        let bit = pfn.number() % u64::from(WORD_FRAMES);
+        (pfn.number() - bit + u64::from(order.get()), bit as u32)
+    }
+
+    /// The zone that the blocks go to, and the blocks.
+    fn batch(&self) -> Option<(ZoneKind, Batch)> {
+        let (key, heads) = (self.key.load(Relaxed), self.heads.load(Relaxed));
+        let order = Order::new((key % u64::from(WORD_FRAMES)) as u8)?;
+        let batch = Batch { word: WordNumber(self.word.load(Relaxed)), order, heads };
+        (heads != 0).then(|| (ZoneKind::of(Pfn::new(key)), batch))
+    }
+
+    fn holds(&self, pfn: Pfn) -> bool {
+        let bit = pfn.number() % u64::from(WORD_FRAMES);
+        self.key.load(Relaxed) / u64::from(WORD_FRAMES) == pfn.number() / u64::from(WORD_FRAMES)
+            && self.heads.load(Relaxed) >> bit & 1 == 1
+    }
+}
+
+/// Words that return together.
+#[repr(align(128))]
+struct Set([Return; WAYS]);
 
 /// One CPU's arena. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
@@ -85,19 +168,20 @@ pub struct Arena {
     busy: AtomicBool,
     /// Somebody else wants to be.
     stopped: AtomicBool,
-    runs: [Run; Mobility::REQUESTED.len()],
-    /// How many words `returns` holds.
-    collected: AtomicU64,
-    /// Words by their first frame, and frames of them that were freed here, a bit each.
-    returns: [(AtomicU64, AtomicU64); RETURNS],
+    /// By order and mobility.
+    runs: [[Run; Mobility::REQUESTED.len()]; ORDERS],
+    returns: [Set; SETS],
 }
 
-/// What became of a frame that was freed into an arena.
-pub(super) enum Freed {
-    /// It is in the run, or among the frames to be returned.
+/// What the table of returns says to a block that is freed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Collected {
+    /// The block is among those to be returned now.
     Kept,
-    /// As [`Freed::Kept`], and the arena holds as many frames as it may: it is to be emptied.
-    Full,
+    /// It was among them already: a double free.
+    Twice,
+    /// Nothing is known of the block: it is to be checked, and [kept](Arena::keep) in this set.
+    Unknown,
 }
 
 impl Default for Arena {
@@ -112,9 +196,8 @@ impl Arena {
         Self {
             busy: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
-            runs: [const { Run::new() }; Mobility::REQUESTED.len()],
-            collected: AtomicU64::new(0),
-            returns: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; RETURNS],
+            runs: [const { [const { Run::new() }; Mobility::REQUESTED.len()] }; ORDERS],
+            returns: [const { Set([const { Return::new() }; WAYS]) }; SETS],
         }
     }
 
@@ -142,85 +225,102 @@ impl Arena {
         result
     }
 
+    /// The run of an order, which must be below [`ORDERS`], and mobility.
     #[inline]
-    pub(super) fn run(&self, mobility: Mobility) -> &Run {
-        &self.runs[mobility.index()]
+    pub(super) fn run(&self, order: Order, mobility: Mobility) -> &Run {
+        &self.runs[order.index() % ORDERS][mobility.index()]
     }
 
-    pub(super) fn runs(&self) -> &[Run] {
-        &self.runs
+    /// All runs, each with its order.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (Order, &Run)> {
+        Order::all().zip(&self.runs).flat_map(|(order, runs)| runs.iter().map(move |run| (order, run)))
     }
 
-    /// Frees a frame of one of the runs; `None` if it is in none of them.
+    /// Frees a block into the run that it is of; `None` if it is of none, or is in it.
     #[inline]
-    pub(super) fn free_into_run(&self, pfn: Pfn) -> Option<Result<(), FreeError>> {
-        for run in &self.runs {
-            let bit = pfn.number().wrapping_sub(run.base.load(Relaxed));
-            if bit < u64::from(WORD_FRAMES) && run.lent.load(Relaxed) >> bit & 1 == 1 {
-                let free = run.free.load(Relaxed);
-                if free >> bit & 1 == 1 {
-                    return Some(Err(FreeError::AlreadyFree(pfn)));
+    pub(super) fn free_into_run(&self, pfn: Pfn, order: Order) -> Option<()> {
+        self.runs[order.index() % ORDERS].iter().find_map(|run| run.free(pfn))
+    }
+
+    #[inline]
+    fn set(&self, key: u64) -> &Set {
+        // Words that lie a power of two apart must not all meet in one set.
+        let word = key / u64::from(WORD_FRAMES);
+        &self.returns[((word ^ word / SETS as u64) % SETS as u64) as usize]
+    }
+
+    /// Collects a block that goes back to its zone, if its word is being returned.
+    #[inline]
+    pub(super) fn collect(&self, pfn: Pfn, order: Order) -> Collected {
+        let (key, bit) = Return::key(pfn, order);
+        for way in &self.set(key).0 {
+            let heads = way.heads.load(Relaxed);
+            if heads == 0 {
+                break;
+            }
+            if way.key.load(Relaxed) == key {
+                if heads >> bit & 1 == 1 {
+                    return Collected::Twice;
                 }
-                run.free.store(free | 1 << bit, Relaxed);
-                return Some(Ok(()));
+                if way.allocated.load(Relaxed) >> bit & 1 == 0 {
+                    return Collected::Unknown;
+                }
+                way.heads.store(heads | 1 << bit, Relaxed);
+                return Collected::Kept;
             }
         }
-        None
+        Collected::Unknown
     }
 
-    /// Collects a frame that goes back to its zone.
-    ///
-    /// # Errors
-    /// [`FreeError::AlreadyFree`] if it is the same frame as the last.
+    /// Collects a block, one of those that are `allocated` in a word. False if its set is full, and must first be emptied
+    /// by [`Arena::take_set`].
     #[inline]
-    pub(super) fn collect(&self, pfn: Pfn) -> Result<Freed, FreeError> {
-        let (base, bit) = (pfn.number() & !u64::from(WORD_FRAMES - 1), 1 << (pfn.number() % u64::from(WORD_FRAMES)));
-        let collected = self.collected.load(Relaxed) as usize;
-        if let Some((word, frames)) = self.returns.get(collected.wrapping_sub(1))
-            && word.load(Relaxed) == base
-        {
-            let before = frames.load(Relaxed);
-            if before & bit != 0 {
-                return Err(FreeError::AlreadyFree(pfn));
+    pub(super) fn keep(&self, pfn: Pfn, order: Order, word: WordNumber, allocated: u64) -> bool {
+        let (key, bit) = Return::key(pfn, order);
+        for way in &self.set(key).0 {
+            let heads = way.heads.load(Relaxed);
+            if heads == 0 || way.key.load(Relaxed) == key {
+                way.key.store(key, Relaxed);
+                way.word.store(word.0, Relaxed);
+                way.heads.store(heads | 1 << bit, Relaxed);
+                way.allocated.store(allocated, Relaxed);
+                return true;
             }
-            frames.store(before | bit, Relaxed);
-            return Ok(Freed::Kept);
         }
-        let (word, frames) = &self.returns[collected % RETURNS];
-        word.store(base, Relaxed);
-        frames.store(bit, Relaxed);
-        self.collected.store(collected as u64 + 1, Relaxed);
-        Ok(if collected + 1 == RETURNS { Freed::Full } else { Freed::Kept })
+        false
     }
 
-    /// Takes out what was collected.
-    pub(super) fn take_returns(&self) -> impl Iterator<Item = Singles> {
-        let collected = self.collected.load(Relaxed) as usize;
-        self.collected.store(0, Relaxed);
-        self.returns[..collected].iter().map(returned)
+    /// Takes out what is collected in the set that a block belongs into, each batch with the zone that it goes to.
+    pub(super) fn take_set(&self, pfn: Pfn) -> impl Iterator<Item = (ZoneKind, Batch)> {
+        take(self.set(Return::key(pfn, Order::ZERO).0))
     }
 
-    /// The frames that the arena holds, word by word. A snapshot: the owner goes on meanwhile.
-    fn held(&self) -> impl Iterator<Item = Singles> {
-        let runs = self.runs.iter().filter_map(Run::loan);
-        let collected = (self.collected.load(Relaxed) as usize).min(RETURNS);
-        runs.chain(self.returns[..collected].iter().map(returned))
+    /// Takes out everything that is collected.
+    pub(super) fn take_returns(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
+        self.returns.iter().flat_map(take)
     }
 
-    /// How many frames the arena holds.
-    pub(super) fn frames(&self) -> u64 {
-        self.held().map(|singles| u64::from(singles.frames.count_ones())).sum()
+    /// What the arena holds, word by word. A snapshot: the owner goes on meanwhile.
+    pub(super) fn held(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
+        let runs = self.runs().filter_map(|(order, run)| run.loan(order));
+        runs.chain(self.returns.iter().flat_map(|set| &set.0).filter_map(Return::batch))
     }
 
-    /// Whether the arena holds the frame.
+    /// Whether one of the arena's runs has the block that starts at this frame to hand out.
+    pub(super) fn offers(&self, pfn: Pfn) -> bool {
+        self.runs.as_flattened().iter().any(|run| run.holds(pfn))
+    }
+
+    /// Whether the arena holds the block that starts at this frame.
     pub(super) fn holds(&self, pfn: Pfn) -> bool {
-        self.held().any(|singles| {
-            let bit = pfn.number().wrapping_sub(singles.base.number());
-            bit < u64::from(WORD_FRAMES) && singles.frames >> bit & 1 == 1
-        })
+        self.offers(pfn) || self.returns.iter().flat_map(|set| &set.0).any(|way| way.holds(pfn))
     }
 }
 
-fn returned((word, frames): &(AtomicU64, AtomicU64)) -> Singles {
-    Singles { base: Pfn::new(word.load(Relaxed)), frames: frames.load(Relaxed) }
+fn take(set: &Set) -> impl Iterator<Item = (ZoneKind, Batch)> {
+    set.0.iter().filter_map(|way| {
+        let batch = way.batch();
+        way.heads.store(0, Relaxed);
+        batch
+    })
 }

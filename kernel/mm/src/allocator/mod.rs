@@ -15,14 +15,14 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use arena::Arena;
-use arena::{Freed, Run};
+use arena::{Collected, ORDERS, Run};
 pub use plan::{Plan, SetupError};
 use spin::Mutex;
 
 use crate::buddy::WORD_ORDER;
 use crate::error::{AddError, FreeError, Violation};
 use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use crate::zone::{Block, FreeBlocks, Singles, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
+use crate::zone::{Batch, Block, FreeBlocks, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
 /// What the allocator must be able to ask of the processor that it runs on.
 pub trait Cpu {
@@ -131,68 +131,75 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        if order == Order::ZERO
+        if order.index() < ORDERS
             && gfp.highest_zone() == Some(ZoneKind::Normal)
             && let Some(mobility) = gfp.mobility()
         {
-            if let Some(Some(pfn)) = self.in_arena(|arena| arena.run(mobility).allocate()) {
+            if let Some(Some(pfn)) = self.in_arena(|arena| arena.run(order, mobility).allocate()) {
                 return Ok(pfn);
             }
-            if let Some(pfn) = self.allocate_refilling(mobility) {
+            if let Some(pfn) = self.allocate_refilling(order, mobility) {
                 return Ok(pfn);
             }
         }
         self.allocate_from_zones(order, gfp)
     }
 
-    #[cold]
     #[inline(never)]
-    fn allocate_refilling(&self, mobility: Mobility) -> Option<Pfn> {
-        self.in_arena(|arena| self.refill(arena.run(mobility), mobility))?
+    fn allocate_refilling(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        self.in_arena(|arena| self.refill(arena, order, mobility))?
     }
 
-    /// Gets a run new frames, as long as a zone is left with more than its `low` mark, and hands out the first.
-    fn refill(&self, run: &Run, mobility: Mobility) -> Option<Pfn> {
-        let mut old = run.loan();
+    /// Gets a run new blocks, as long as a zone is left with more than its `low` mark, and hands out the first.
+    ///
+    /// A run changes its word only while the zone of that word is locked.
+    fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let run = arena.run(order, mobility);
+        let mut old = run.loan(order);
         for kind in ZoneKind::ALL.into_iter().rev() {
             let mut zone = self.zones[kind.index()].lock();
-            if let Some(loan) = old.take_if(|loan| ZoneKind::of(loan.base) == kind) {
-                let more = zone.lend_more(loan.base);
+            if let Some((_, loan)) = old.take_if(|(lender, _)| *lender == kind) {
+                let more = zone.lend_more(loan.word, order);
                 if more != 0 {
                     self.found_late(run.take_more(more));
                     return run.allocate();
                 }
                 zone.end_loan(loan);
-                run.take(None);
+                run.clear();
             }
             let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
             if Watermarks::admit(zone.free_frames(), WORD, low, reserve)
-                && let Some(loan) = zone.lend(mobility)
+                && let Some((base, loan)) = zone.lend(order, mobility)
             {
-                drop(zone);
-                self.end_loan(old);
-                run.take(Some(loan));
+                if let Some((lender, loan)) = old {
+                    drop(zone);
+                    self.end_loan(run, lender, loan);
+                }
+                run.take(base, loan);
                 return run.allocate();
             }
         }
         None
     }
 
-    fn end_loan(&self, loan: Option<Singles>) {
-        if let Some(loan) = loan {
-            self.zones[ZoneKind::of(loan.base).index()].lock().end_loan(loan);
-        }
+    fn end_loan(&self, run: &Run, lender: ZoneKind, loan: Batch) {
+        let mut zone = self.zones[lender.index()].lock();
+        zone.end_loan(loan);
+        run.clear();
     }
 
-    /// Returns the frames that an arena has collected.
-    #[cold]
+    /// Returns batches of blocks to their zones.
     #[inline(never)]
-    fn return_collected(&self, arena: &Arena) {
-        let mut returns = arena.take_returns().peekable();
-        while let Some(kind) = returns.peek().map(|word| ZoneKind::of(word.base)) {
-            let mut zone = self.zones[kind.index()].lock();
-            while let Some(word) = returns.next_if(|word| ZoneKind::of(word.base) == kind) {
-                self.found_late(zone.free_singles(word));
+    fn return_batches(&self, batches: impl Iterator<Item = (ZoneKind, Batch)>) {
+        let mut locked = None;
+        for (kind, batch) in batches {
+            if !matches!(&locked, Some((held, _)) if *held == kind) {
+                // The one must be unlocked before the other is locked.
+                drop(locked.take());
+                locked = Some((kind, self.zones[kind.index()].lock()));
+            }
+            if let Some((_, zone)) = &mut locked {
+                self.found_late(zone.free_batch(batch));
             }
         }
     }
@@ -206,10 +213,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives everything that an arena holds back to the zones.
     fn empty(&self, arena: &Arena) {
-        self.return_collected(arena);
-        for run in arena.runs() {
-            self.end_loan(run.loan());
-            run.take(None);
+        self.return_batches(arena.take_returns());
+        for (order, run) in arena.runs() {
+            if let Some((lender, loan)) = run.loan(order) {
+                self.end_loan(run, lender, loan);
+            }
         }
     }
 
@@ -236,7 +244,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// A snapshot: other CPUs go on meanwhile.
     pub fn cached(&self) -> u64 {
         let waiting = ZoneKind::ALL.map(|kind| self.with(kind, |zone| zone.waiting()));
-        self.arenas.iter().map(Arena::frames).chain(waiting).sum()
+        let held = self.arenas.iter().flat_map(Arena::held);
+        held.map(|(_, batch)| u64::from(batch.heads.count_ones()) << batch.order.get()).chain(waiting).sum()
     }
 
     /// How many double frees were noticed only when the frame came back to its zone: the two frees were on two CPUs, or
@@ -252,10 +261,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// frame, a frame that is not managed. The allocator is unchanged.
     #[inline]
     pub fn free(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order == Order::ZERO
-            && let Some(Some(result)) = self.in_arena(|arena| arena.free_into_run(pfn))
-        {
-            return result;
+        if order.index() < ORDERS && self.in_arena(|arena| arena.free_into_run(pfn, order)) == Some(Some(())) {
+            return Ok(());
         }
         self.free_elsewhere(pfn, order)
     }
@@ -263,29 +270,60 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Frees a block that is in no run of this CPU's.
     #[inline(never)]
     fn free_elsewhere(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let kind = ZoneKind::of(pfn);
-        // Read without the lock, a yes is to be believed and a no is not.
-        if order == Order::ZERO && self.states[kind.index()].is_single(pfn) {
-            let collect = |arena: &Arena| {
-                let freed = arena.collect(pfn)?;
-                if let Freed::Full = freed {
-                    self.return_collected(arena);
-                }
-                Ok(())
-            };
-            if let Some(result) = self.in_arena(collect) {
-                return result;
+        if order.index() < ORDERS {
+            match self.in_arena(|arena| self.collect(arena, pfn, order)) {
+                Some(Collected::Kept) => return Ok(()),
+                Some(Collected::Twice) => return Err(FreeError::AlreadyFree(pfn)),
+                Some(Collected::Unknown) | None => {}
             }
         }
-        match self.with(kind, |zone| zone.free(pfn, order)) {
-            Err(FreeError::WrongOrder { actual: Order::ZERO, .. }) if self.holds(pfn) => {
+        self.free_into_zone(pfn, order)
+    }
+
+    /// Collects a block, to be returned with others, if that may be done.
+    #[inline]
+    fn collect(&self, arena: &Arena, pfn: Pfn, order: Order) -> Collected {
+        let collected = arena.collect(pfn, order);
+        if collected != Collected::Unknown {
+            return collected;
+        }
+        // Read without the lock, a yes is to be believed and a no is not.
+        let states = &self.states[ZoneKind::of(pfn).index()];
+        match states.allocated_around(pfn, order) {
+            Some((word, bit, allocated)) if allocated >> bit & 1 == 1 => {
+                if !arena.keep(pfn, order, word, allocated) {
+                    self.return_batches(arena.take_set(pfn));
+                    arena.keep(pfn, order, word, allocated);
+                }
+                Collected::Kept
+            }
+            _ => Collected::Unknown,
+        }
+    }
+
+    /// Frees a block under its zone's lock.
+    #[inline(never)]
+    fn free_into_zone(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let freed = self.with(ZoneKind::of(pfn), |zone| {
+            // What a run has to hand out looks allocated to its zone.
+            if order.index() < ORDERS
+                && zone.states().is_lent_at(pfn)
+                && self.arenas.iter().any(|arena| arena.offers(pfn))
+            {
+                return Err(FreeError::AlreadyFree(pfn));
+            }
+            zone.free(pfn, order)
+        });
+        match freed {
+            // As does what is to be returned to it.
+            Err(FreeError::WrongOrder { pfn: head, .. } | FreeError::Interior { head, .. }) if self.holds(head) => {
                 Err(FreeError::AlreadyFree(pfn))
             }
             result => result,
         }
     }
 
-    /// Whether an arena holds the frame, which then looks allocated to its zone.
+    /// Whether an arena holds the block that starts at this frame, which then looks allocated to its zone.
     #[cold]
     fn holds(&self, pfn: Pfn) -> bool {
         self.arenas.iter().any(|arena| arena.holds(pfn))
@@ -297,7 +335,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free`] would say.
     pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
         match self.with(ZoneKind::of(pfn), |zone| zone.states().order_of(pfn)) {
-            Ok(Order::ZERO) if self.holds(pfn) => Err(FreeError::AlreadyFree(pfn)),
+            Ok(_) if self.holds(pfn) => Err(FreeError::AlreadyFree(pfn)),
+            Err(FreeError::Interior { head, .. }) if self.holds(head) => Err(FreeError::AlreadyFree(pfn)),
             result => result,
         }
     }

@@ -2,11 +2,11 @@
 
 use core::error::Error;
 use core::fmt;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU16, AtomicU64};
 
 use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
-use crate::zone::{Extent, Zone, spans};
+use crate::zone::{Extent, Shared, States, Zone, spans};
 
 /// Why an allocator could not be set up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +71,7 @@ impl<'a> Plan<'a> {
                 return Err(SetupError::TooManyPageblocks(kind));
             }
         }
-        let words: usize = extents.iter().map(|extent| Zone::shared_words(extent) + Zone::private_words(extent)).sum();
+        let words: usize = extents.iter().map(|extent| shared_words(extent) + Zone::private_words(extent)).sum();
         let needed = (words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
         let usable = || map.ranges(RegionKind::Usable);
         let room = usable().filter(|range| range.frames() >= needed).last();
@@ -97,15 +97,18 @@ impl<'a> Plan<'a> {
         if planned != given {
             return Err(SetupError::WrongMetadataSize { planned, given });
         }
-        let (shared, mut private) = metadata.split_at_mut(self.extents.iter().map(Zone::shared_words).sum());
-        let mut shared = as_atomic(shared);
+        let mut rest = metadata;
+        let mut take = |words: usize| {
+            let (taken, remaining) = core::mem::take(&mut rest).split_at_mut(words);
+            rest = remaining;
+            taken
+        };
         Ok(ZoneKind::ALL.map(|kind| {
             let extent = self.extents[kind.index()];
-            let (own, rest) = core::mem::take(&mut private).split_at_mut(Zone::private_words(&extent));
-            private = rest;
-            let (states, rest) = shared.split_at(Zone::shared_words(&extent));
-            shared = rest;
-            Zone::new(kind, extent, spans(kind, self.map.ram()), own, states)
+            let words = States::words_for(extent.pageblocks);
+            let (words, wholes) = take(shared_words(&extent)).split_at_mut(words);
+            let shared = Shared { words: as_atomic(words), wholes: as_atomic::<u16>(bytemuck::cast_slice_mut(wholes)) };
+            Zone::new(kind, extent, spans(kind, self.map.ram()), take(Zone::private_words(&extent)), shared)
         }))
     }
 
@@ -127,10 +130,33 @@ impl<'a> Plan<'a> {
 
 const _: () = assert!(Order::MAX.get() == Order::PAGEBLOCK.get() + 1, "a block of order 10 is two pageblocks");
 
-/// The words as atomics, which anybody may read.
-fn as_atomic(words: &mut [u64]) -> &[AtomicU64] {
-    // SAFETY: an `AtomicU64` has the layout of a `u64`, and its alignment on every target that has one of 64 bits, x86_64
-    // among them. The words are borrowed mutably for as long as the atomics live, so that nobody accesses them otherwise.
-    unsafe { core::slice::from_raw_parts(words.as_mut_ptr().cast(), words.len()) }
+/// Words of metadata that anybody may read: the states of a zone's frames.
+fn shared_words(extent: &Extent) -> usize {
+    States::words_for(extent.pageblocks) + (extent.pageblocks * size_of::<u16>()).div_ceil(size_of::<u64>())
+}
+
+/// An integer and its atomic.
+///
+/// # Safety
+/// `Atomic` has the layout of `Self`, alignment included.
+unsafe trait Integer {
+    type Atomic;
+}
+
+// SAFETY: it has by its documentation, on every target that aligns 64 bits to 64, which the assertion checks.
+unsafe impl Integer for u64 {
+    type Atomic = AtomicU64;
 }
 const _: () = assert!(align_of::<AtomicU64>() == align_of::<u64>());
+
+// SAFETY: it has by its documentation.
+unsafe impl Integer for u16 {
+    type Atomic = AtomicU16;
+}
+
+/// The integers as atomics, which anybody may read.
+fn as_atomic<T: Integer>(integers: &mut [T]) -> &[T::Atomic] {
+    // SAFETY: the layouts are the same by the trait's contract. The integers are borrowed mutably for as long as the
+    // atomics live, so that nobody accesses them otherwise.
+    unsafe { core::slice::from_raw_parts(integers.as_mut_ptr().cast(), integers.len()) }
+}

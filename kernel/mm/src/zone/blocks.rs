@@ -55,7 +55,7 @@ impl Zone<'_> {
                 // The lower half spoke for both.
                 Some((Order::MAX, _)) if !is_lower_half(pageblock) => return None,
                 Some(whole) => whole,
-                None => self.states.block_at(pageblock, summary.loans(), offset)?,
+                None => self.states.block_at(pageblock, offset)?,
             };
             let pfn = start.offset(offset.into());
             offset = (offset + order.frames() as u32).min(PAGEBLOCK_FRAMES as u32);

@@ -22,15 +22,14 @@ pub(crate) use span::{Extent, Span, spans};
 pub use watermark::{Watermarks, min_free_kib, protection};
 
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
 
-use crate::buddy::WORD_FRAMES;
+use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::error::{AddError, FreeError};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 use index::{Bucket, Index};
 use pageblock::{Key, Pageblock, Summary};
-pub(crate) use states::States;
-use states::{Unity, place};
+pub(crate) use states::{Shared, States};
+use states::{Unity, WORDS, place};
 
 /// How a zone stands, in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,13 +83,30 @@ pub(crate) struct Zone<'m> {
     pub protection: [u64; ZoneKind::COUNT],
 }
 
-/// Single frames of one word that a zone lends or takes back together.
+/// A word of a zone: 64 frames, numbered through the zone's pageblocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Singles {
-    /// The word's first frame.
-    pub base: Pfn,
-    /// The frames, a bit each.
-    pub frames: u64,
+pub(crate) struct WordNumber(pub u64);
+
+impl WordNumber {
+    #[inline]
+    pub fn new(pageblock: usize, word: usize) -> Self {
+        Self((pageblock * WORDS + word) as u64)
+    }
+
+    /// The pageblock that the word is in, and its place there.
+    #[inline]
+    fn place(self) -> (usize, usize) {
+        (self.0 as usize / WORDS, self.0 as usize % WORDS)
+    }
+}
+
+/// Blocks of one order, smaller than a word, in one word: what a zone lends or takes back together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Batch {
+    pub word: WordNumber,
+    pub order: Order,
+    /// The first frame of each block, a bit each.
+    pub heads: u64,
 }
 
 impl<'m> Zone<'m> {
@@ -100,19 +116,14 @@ impl<'m> Zone<'m> {
         bytes / size_of::<u64>() + Index::words_for(extent.pageblocks)
     }
 
-    /// Words of metadata that anybody may read: the states of the frames.
-    pub fn shared_words(extent: &Extent) -> usize {
-        States::words_for(extent.pageblocks)
-    }
-
-    /// A zone in which every frame is reserved, over [`Zone::private_words`] and [`Zone::shared_words`] words of
-    /// metadata. What the words held before does not matter.
+    /// A zone in which every frame is reserved, over [`Zone::private_words`] words of metadata and what
+    /// [`States`] need. What the memory held before does not matter.
     pub fn new(
         kind: ZoneKind,
         extent: Extent,
         memory: impl Iterator<Item = Span>,
         private: &'m mut [u64],
-        shared: &'m [AtomicU64],
+        shared: Shared<'m>,
     ) -> Self {
         let words = |bytes: usize| bytes / size_of::<u64>();
         let (summaries, rest) = private.split_at_mut(extent.pageblocks * words(size_of::<Summary>()));
@@ -163,28 +174,31 @@ impl<'m> Zone<'m> {
     fn change<R>(&mut self, pageblock: usize, change: impl FnOnce(&mut Pageblock<'_, 'm>) -> R) -> R {
         let before = self.summaries[pageblock].key();
         let result = change(&mut self.pageblock(pageblock));
-        let after = self.summaries[pageblock].key();
-        if before != after {
-            self.reindex(pageblock, before, after);
+        if self.summaries[pageblock].key() != before {
+            self.reindex(pageblock, before);
         }
         result
     }
 
-    /// Moves a pageblock from the bucket that it was in to the one that it belongs into now.
+    /// Moves a pageblock from the bucket that it was in to the one that it belongs into now, and sees to its buddy.
     #[inline(never)]
-    fn reindex(&mut self, pageblock: usize, before: Key, after: Key) {
+    fn reindex(&mut self, pageblock: usize, before: Key) {
+        if self.summaries[pageblock].largest() == Some(Order::PAGEBLOCK) {
+            self.merge_pair(pageblock);
+        }
+        let after = self.summaries[pageblock].key();
         if let Some(bucket) = bucket(pageblock, before) {
             self.index.remove(bucket, pageblock);
         }
         if let Some(bucket) = bucket(pageblock, after) {
             self.index.insert(bucket, pageblock);
         }
-    }
-
-    /// Makes the two halves of a free block of order 10 blocks of order 9.
-    fn split_pair(&mut self, pageblock: usize) {
-        for half in [pageblock & !1, pageblock | 1] {
-            self.change(half, |half| half.unite(Unity::Free, Some(Order::PAGEBLOCK)));
+        let buddy = pageblock ^ 1;
+        if before.largest() == Some(Order::MAX) && self.summaries[buddy].largest() == Some(Order::MAX) {
+            let parted = after.largest() != Some(Order::MAX);
+            if parted {
+                self.change(buddy, |buddy| buddy.set_largest(Some(Order::PAGEBLOCK)));
+            }
         }
     }
 
@@ -193,33 +207,44 @@ impl<'m> Zone<'m> {
     /// The buddy takes over the pageblock's mobility, as in Linux, so that a block has one.
     #[inline]
     fn merge_pair(&mut self, pageblock: usize) {
-        if self.summaries[pageblock].largest() == Some(Order::PAGEBLOCK)
-            && self.states.unity(pageblock ^ 1) == Unity::Free
+        if self.states.unity(pageblock ^ 1) == Unity::Free
+            && self.summaries[pageblock ^ 1].largest() == Some(Order::PAGEBLOCK)
         {
             let mobility = self.summaries[pageblock].mobility();
-            for half in [pageblock & !1, pageblock | 1] {
-                self.change(half, |half| {
-                    half.summary.set_mobility(mobility);
-                    half.unite(Unity::Free, Some(Order::MAX));
-                });
-            }
+            self.pageblock(pageblock).set_largest(Some(Order::MAX));
+            self.change(pageblock ^ 1, |buddy| {
+                buddy.summary.set_mobility(mobility);
+                buddy.set_largest(Some(Order::MAX));
+            });
         }
     }
 
     /// Takes a block of `order` from a pageblock that has room for it; its first frame.
+    #[inline]
     fn take(&mut self, pageblock: usize, order: Order) -> Pfn {
         self.free -= order.frames();
         let start = self.states.start_of(pageblock);
         if order == Order::MAX {
-            for (half, unity) in [(pageblock, Unity::LowerHalf), (pageblock | 1, Unity::UpperHalf)] {
-                self.change(half, |half| half.unite(unity, None));
-            }
+            self.set_pair(pageblock, [Unity::LowerHalf, Unity::UpperHalf], None);
             return start;
         }
-        if self.summaries[pageblock].largest() == Some(Order::MAX) {
-            self.split_pair(pageblock);
-        }
         start.offset(self.change(pageblock, |pageblock| pageblock.allocate(order)).into())
+    }
+
+    /// Makes a free block of order 10 an allocated one, or the reverse.
+    fn set_pair(&mut self, pageblock: usize, unities: [Unity; 2], largest: Option<Order>) {
+        let lower = pageblock & !1;
+        let before = self.summaries[lower].key();
+        for (half, unity) in [lower, lower | 1].into_iter().zip(unities) {
+            self.pageblock(half).unite(unity, largest);
+        }
+        let after = self.summaries[lower].key();
+        if let Some(bucket) = bucket(lower, before) {
+            self.index.remove(bucket, lower);
+        }
+        if let Some(bucket) = bucket(lower, after) {
+            self.index.insert(bucket, lower);
+        }
     }
 
     /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another
@@ -239,55 +264,70 @@ impl<'m> Zone<'m> {
         Some(self.take(pageblock, order))
     }
 
-    /// Lends the free frames of one word, as blocks of order 0. Until the loan ends nobody else gets frames of the word.
-    pub fn lend(&mut self, mobility: Mobility) -> Option<Singles> {
-        let pageblock = self.find(Order::ZERO, mobility)?;
-        if self.summaries[pageblock].largest() == Some(Order::MAX) {
-            self.split_pair(pageblock);
-        }
-        let (word, frames) = self.change(pageblock, |pageblock| pageblock.lend());
-        self.free -= u64::from(frames.count_ones());
+    /// Lends a word with a free block of `order`, at most 3: its free blocks of that order, with the word's first frame.
+    /// Until the loan ends nobody else gets frames of the word.
+    pub fn lend(&mut self, order: Order, mobility: Mobility) -> Option<(Pfn, Batch)> {
+        let pageblock = self.find(order, mobility)?;
+        let (word, heads, rest) = self.change(pageblock, |pageblock| pageblock.lend(order.get().into()));
+        self.free -= (u64::from(heads.count_ones()) << order.get()) + u64::from(rest);
+        self.waiting += u64::from(rest);
         let base = self.states.start_of(pageblock).offset(word as u64 * u64::from(WORD_FRAMES));
-        Some(Singles { base, frames })
+        Some((base, Batch { word: WordNumber::new(pageblock, word), order, heads }))
     }
 
-    /// Lends the frames of a lent word that have become free since.
-    pub fn lend_more(&mut self, base: Pfn) -> u64 {
-        let (pageblock, word) = self.word_at(base);
-        let frames = self.pageblock(pageblock).lend_more(word);
-        self.waiting -= u64::from(frames.count_ones());
-        frames
+    /// Lends the blocks of `order` in a lent word that have become free since: their heads.
+    pub fn lend_more(&mut self, word: WordNumber, order: Order) -> u64 {
+        let (pageblock, word) = word.place();
+        let heads = self.pageblock(pageblock).lend_more(word, order.get().into());
+        self.waiting -= u64::from(heads.count_ones()) << order.get();
+        heads
     }
 
-    /// Takes a lent word back, with those of its frames that the borrower did not use.
-    pub fn end_loan(&mut self, loan: Singles) {
-        let bad = self.free_singles(loan);
-        debug_assert!(bad == 0, "what was lent are blocks of order 0");
-        let (pageblock, word) = self.word_at(loan.base);
+    /// Takes a lent word back, with those of its blocks that the borrower did not use.
+    pub fn end_loan(&mut self, loan: Batch) {
+        let bad = self.free_batch(loan);
+        debug_assert!(bad == 0, "what was lent are blocks of the loan's order");
+        let (pageblock, word) = loan.word.place();
         let count = u64::from(self.change(pageblock, |pageblock| pageblock.end_loan(word)));
         self.waiting -= count;
         self.free += count;
-        self.merge_pair(pageblock);
     }
 
-    /// Frees blocks of order 0 in one word. Returns the frames at which there was no such block; they are unchanged.
-    pub fn free_singles(&mut self, singles: Singles) -> u64 {
-        let (pageblock, word) = self.word_at(singles.base);
-        let bad = self.change(pageblock, |pageblock| pageblock.free_singles(word, singles.frames));
-        let count = u64::from((singles.frames & !bad).count_ones());
-        self.count_free(pageblock, word, count);
-        bad
-    }
-
-    /// Counts frames that became free in a word.
+    /// Frees blocks of one order in one word. Returns the heads at which there was no such block; they are unchanged.
     #[inline]
-    fn count_free(&mut self, pageblock: usize, word: usize, frames: u64) {
-        if self.summaries[pageblock].is_lent(word) {
-            self.waiting += frames;
-        } else {
-            self.free += frames;
-            self.merge_pair(pageblock);
+    pub fn free_batch(&mut self, batch: Batch) -> u64 {
+        let (pageblock, word) = batch.word.place();
+        if self.states.unity(pageblock) != Unity::Split {
+            return batch.heads;
         }
+        let order = u32::from(batch.order.get());
+        let states = self.states.word(pageblock, word);
+        let good = batch.heads & states.allocated(order);
+        states.release(buddy::spread(good, order));
+        let single = good.is_power_of_two();
+        let count = if single { 1 } else { u64::from(good.count_ones()) } << order;
+        if self.states.is_lent(pageblock, word) {
+            // They are the borrower's to find.
+            self.waiting += count;
+            return batch.heads & !good;
+        }
+        self.free += count;
+        let summary = &mut self.summaries[pageblock];
+        summary.count_free(count);
+        // Merging only ever raises a level. Mostly it is one block, and asking whether that one has grown into a larger
+        // one than the word had is cheaper than asking for the largest.
+        let (free, level) = (states.free(), summary.level(word));
+        let raised =
+            if single { buddy::is_block(free, good.trailing_zeros(), level) } else { buddy::level(free) > level };
+        if raised {
+            self.raise(pageblock, word, free);
+        }
+        batch.heads & !good
+    }
+
+    #[inline(never)]
+    fn raise(&mut self, pageblock: usize, word: usize, free: u64) {
+        self.change(pageblock, |pageblock| pageblock.raise(word, buddy::level(free)));
     }
 
     /// Frames that are free and wait, in words on loan, for their borrowers.
@@ -295,31 +335,37 @@ impl<'m> Zone<'m> {
         self.waiting
     }
 
-    /// The word that starts at this frame.
-    #[inline]
-    fn word_at(&self, base: Pfn) -> (usize, usize) {
-        let (pageblock, offset) = self.states.locate(base).expect("words are lent and freed inside the zone's spans");
-        (pageblock, place(offset).0)
-    }
-
     /// Frees the block of `order` that starts at `pfn`, merging it with its buddy as long as the buddy is free.
     ///
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
+    #[inline]
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        if u32::from(order.get()) < WORD_ORDER
+            && let Some((pageblock, offset)) = self.states.locate(pfn)
+        {
+            let (word, bit) = place(offset);
+            if self.free_batch(Batch { word: WordNumber::new(pageblock, word), order, heads: 1 << bit }) == 0 {
+                return Ok(());
+            }
+        }
+        self.free_large(pfn, order)
+    }
+
+    /// [`Zone::free`] for whole words and pageblocks, and for whatever no such block starts at.
+    #[inline(never)]
+    fn free_large(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let actual = self.states.order_of(pfn)?;
         if actual != order {
             return Err(FreeError::WrongOrder { pfn, given: order, actual });
         }
         let (pageblock, offset) = self.states.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
         if order == Order::MAX {
-            for half in [pageblock, pageblock | 1] {
-                self.change(half, |half| half.unite(Unity::Free, Some(Order::PAGEBLOCK)));
-            }
+            self.set_pair(pageblock, [Unity::Free; 2], Some(Order::MAX));
         } else {
-            self.change(pageblock, |pageblock| pageblock.free(offset, order));
+            self.change(pageblock, |pageblock| pageblock.free_words(offset, order));
         }
-        self.count_free(pageblock, place(offset).0, order.frames());
+        self.free += order.frames();
         Ok(())
     }
 
@@ -350,7 +396,6 @@ impl<'m> Zone<'m> {
                 let count = u64::from(zone.change(pageblock, |pageblock| pageblock.add(from, to)));
                 zone.free += count;
                 zone.waiting += u64::from(to - from) - count;
-                zone.merge_pair(pageblock);
                 Ok(())
             })?;
         }

@@ -38,9 +38,7 @@ pub(crate) struct Summary {
     /// How many frames are free and not on loan.
     free: u16,
     key: Key,
-    /// A bit for each word that is on loan: nobody but its borrower takes frames from it.
-    loans: u8,
-    spare: [u8; 3],
+    spare: [u8; 4],
 }
 
 impl Summary {
@@ -74,21 +72,22 @@ impl Summary {
         self.free.into()
     }
 
-    /// Whether the word is on loan.
-    #[inline]
-    pub fn is_lent(&self, word: usize) -> bool {
-        self.loans >> word & 1 == 1
-    }
-
-    /// The words that are on loan, a bit each.
-    pub fn loans(&self) -> u8 {
-        self.loans
-    }
-
     /// The order of the largest free block here; 10 for both halves of a free block of order 10.
     #[inline]
     pub fn largest(&self) -> Option<Order> {
         self.key.largest()
+    }
+
+    /// Counts frames of a split pageblock that became free.
+    #[inline]
+    pub fn count_free(&mut self, frames: u64) {
+        self.free += frames as u16;
+    }
+
+    /// The level of the largest block in a word of a split pageblock.
+    #[inline]
+    pub fn level(&self, word: usize) -> u32 {
+        self.levels.of(word)
     }
 
     /// Whether the summary says of this word that its largest block has this level.
@@ -120,6 +119,12 @@ impl<'m> Pageblock<'_, 'm> {
     pub fn unite(&mut self, unity: Unity, largest: Option<Order>) {
         self.states.set_unity(self.number, unity);
         self.summary.free = if unity == Unity::Free { PAGEBLOCK_FRAMES as u16 } else { 0 };
+        self.set_largest(largest);
+    }
+
+    /// Says what the largest free block is of a pageblock that stays what it is.
+    #[inline]
+    pub fn set_largest(&mut self, largest: Option<Order>) {
         self.summary.key.level = largest.map_or(0, |order| order.get() + 1);
     }
 
@@ -135,7 +140,6 @@ impl<'m> Pageblock<'_, 'm> {
             self.word(word).fill(true, head);
         }
         self.summary.levels = Levels::uniform(level);
-        self.summary.loans = 0;
         self.states.set_unity(self.number, Unity::Split);
     }
 
@@ -193,90 +197,56 @@ impl<'m> Pageblock<'_, 'm> {
         first as u32 * WORD_FRAMES
     }
 
-    /// Frees the block of `order`, at most 9, that starts at `offset`. The caller has seen that there is such a block.
-    ///
-    /// Frames of a word that is on loan are not counted: they are the borrower's to find.
+    /// Frees the block of `order`, from 6 to 9, that starts at `offset`. The caller has seen that there is such a block.
     #[inline]
-    pub fn free(&mut self, offset: u32, order: Order) {
+    pub fn free_words(&mut self, offset: u32, order: Order) {
         if order == Order::PAGEBLOCK {
             return self.unite(Unity::Free, Some(Order::PAGEBLOCK));
         }
-        let frames = order.frames() as u16;
-        let (word, bit) = place(offset);
-        let order = u32::from(order.get());
-        if order < WORD_ORDER {
-            self.word(word).release(buddy::ones(order) << bit);
-            if self.summary.is_lent(word) {
-                return;
-            }
-            self.summary.free += frames;
-            // Merging only ever raises a level, and to that of the block that the freed one is part of now.
-            self.raise(word, buddy::order_around(self.word(word).free(), bit) + 1);
-        } else {
-            self.summary.free += frames;
-            for word in word..word + (1 << (order - WORD_ORDER)) {
-                self.word(word).release(u64::MAX);
-                self.summary.levels.set(word, WORD_ORDER + 1);
-            }
-            self.settle();
+        let first = place(offset).0;
+        self.summary.free += order.frames() as u16;
+        for word in first..first + (1 << (u32::from(order.get()) - WORD_ORDER)) {
+            self.word(word).release(u64::MAX);
+            self.summary.levels.set(word, WORD_ORDER + 1);
         }
+        self.settle();
     }
 
-    #[inline]
-    fn raise(&mut self, word: usize, level: u32) {
-        if level > self.summary.levels.of(word) {
-            self.summary.levels.set(word, level);
-            self.settle();
-        }
+    /// Brings the summary up to date with a word whose largest block has grown to this level.
+    pub fn raise(&mut self, word: usize, level: u32) {
+        self.summary.levels.set(word, level);
+        self.settle();
     }
 
-    /// Frees blocks of order 0 in one word, and returns the frames at which there was no such block.
-    #[inline]
-    pub fn free_singles(&mut self, word: usize, frames: u64) -> u64 {
-        let states = self.word(word);
-        let good = frames & states.singles();
-        states.release(good);
-        if !self.summary.is_lent(word) {
-            // Mostly it is one frame, and counting and merging one is cheaper than a word.
-            let (count, level) = if good.is_power_of_two() {
-                (1, buddy::order_around(states.free(), good.trailing_zeros()) + 1)
-            } else {
-                (good.count_ones(), buddy::level(states.free()))
-            };
-            self.summary.free += count as u16;
-            self.raise(word, level);
-        }
-        frames & !good
-    }
-
-    /// Lends a word with free frames: all of them become blocks of order 0, and only the borrower takes frames from the
-    /// word until it is given back. Returns the word and those frames.
-    pub fn lend(&mut self) -> (usize, u64) {
+    /// Lends a word with a free block of `order`, at most 3: its free blocks of that order become allocated ones, and
+    /// only the borrower takes frames from the word until it is given back. Returns the word, the heads of those blocks,
+    /// and how many other frames of the word are free.
+    pub fn lend(&mut self, order: u32) -> (usize, u64, u32) {
         if self.unity() == Unity::Free {
             self.split();
         }
-        let word = self.summary.levels.tightest(0).expect("the pageblock has a free frame");
-        let states = self.word(word);
-        let frames = states.free();
-        states.allocate(frames, frames);
-        self.summary.free -= frames.count_ones() as u16;
-        self.summary.loans |= 1 << word;
+        let word = self.summary.levels.tightest(order).expect("the pageblock has room for the order");
+        let before = self.word(word).free();
+        let heads = self.lend_more(word, order);
+        let rest = before & !buddy::spread(heads, order);
+        self.summary.free -= before.count_ones() as u16;
+        self.states.set_lent(self.number, word, true);
         self.summary.levels.set(word, 0);
         self.settle();
-        (word, frames)
+        (word, heads, rest.count_ones())
     }
 
-    /// The frames of a lent word that have become free meanwhile: lends them as well.
-    pub fn lend_more(&mut self, word: usize) -> u64 {
+    /// The blocks of `order` that are free in a lent word: makes them allocated ones, and returns their heads.
+    pub fn lend_more(&mut self, word: usize, order: u32) -> u64 {
         let states = self.word(word);
-        let frames = states.free();
-        states.allocate(frames, frames);
-        frames
+        let heads = buddy::starts(states.free(), order);
+        states.allocate(buddy::spread(heads, order), heads);
+        heads
     }
 
     /// Takes a lent word back, and returns how many of its frames are free now.
     pub fn end_loan(&mut self, word: usize) -> u32 {
-        self.summary.loans &= !(1 << word);
+        self.states.set_lent(self.number, word, false);
         let free = self.word(word).free();
         self.summary.free += free.count_ones() as u16;
         self.raise(word, buddy::level(free));
@@ -314,7 +284,7 @@ impl<'m> Pageblock<'_, 'm> {
         let mut count = 0;
         for (word, bits) in parts(from, to) {
             self.word(word).release(bits);
-            if !self.summary.is_lent(word) {
+            if !self.states.is_lent(self.number, word) {
                 count += bits.count_ones();
                 self.summary.levels.set(word, buddy::level(self.word(word).free()));
             }

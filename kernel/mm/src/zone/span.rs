@@ -12,7 +12,7 @@ use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 const HOLE_FRAMES: u64 = 128 << 20 >> crate::frame::FRAME_SHIFT;
 
 /// A stretch of pageblocks, most of which have RAM. It starts and ends at the bounds of blocks of order 10.
-#[derive(Clone, Copy, Pod, Zeroable, Debug)]
+#[derive(Clone, Copy, Pod, Zeroable, Default, Debug)]
 #[repr(C)]
 pub(crate) struct Span {
     start: u64,
@@ -34,6 +34,15 @@ impl Span {
     /// How many pageblocks there are.
     pub fn pageblocks(&self) -> usize {
         self.pageblocks as usize
+    }
+
+    /// The number in the zone of the pageblock that a frame of the span is in, and the frame's offset there.
+    #[inline]
+    pub fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
+        let distance = pfn.number().wrapping_sub(self.start);
+        let pageblock = distance / PAGEBLOCK_FRAMES;
+        let inside = pageblock < u64::from(self.pageblocks);
+        inside.then(|| (self.first() + pageblock as usize, (distance % PAGEBLOCK_FRAMES) as u32))
     }
 
     fn end(&self) -> u64 {

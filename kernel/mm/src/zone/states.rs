@@ -18,8 +18,9 @@
 //! what is read without the lock may be taken for a yes, never for a no.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 
+use super::WordNumber;
 use super::blocks::BlockState;
 use super::span::Span;
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
@@ -86,10 +87,11 @@ impl Word<'_> {
         self.free.load(Relaxed) | self.head.load(Relaxed)
     }
 
-    /// The allocated blocks of order 0.
+    /// The heads of the allocated blocks of `order`, below [`WORD_ORDER`].
     #[inline]
-    pub fn singles(self) -> u64 {
-        self.heads() & (self.bounds() >> 1 | 1 << (WORD_FRAMES - 1))
+    pub fn allocated(self, order: u32) -> u64 {
+        let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
+        buddy::exactly(head & !free, head | free, order)
     }
 
     /// Makes free frames allocated blocks that begin at `heads`.
@@ -113,63 +115,64 @@ impl Word<'_> {
     }
 }
 
-/// Eight pageblocks that are all the same as a whole.
-fn all_of(unity: Unity) -> u64 {
-    u64::from_ne_bytes([unity as u8; 8])
-}
-
-/// The words that hold the pageblocks' bytes, each with the bits of those bytes.
-fn eights(pageblocks: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
-    let Range { start, end } = pageblocks;
-    (start / 8..end.div_ceil(8)).map(move |eight| {
-        let (low, high) = (start.max(eight * 8) - eight * 8, end.min(eight * 8 + 8) - eight * 8);
-        (eight, (u64::MAX << (8 * low)) & (u64::MAX >> (64 - 8 * high)))
-    })
-}
-
 /// The states of a zone's frames.
 #[derive(Clone, Copy)]
 pub(crate) struct States<'m> {
+    /// The first of the spans, which mostly is the only one or by far the largest.
+    first: Span,
     spans: &'m [Span],
-    /// A byte for each pageblock: its [`Unity`].
-    unities: &'m [AtomicU64],
     planes: &'m [Planes],
+    /// For each pageblock its [`Unity`] in the low byte; in the high byte a bit for each word that is on loan, as long as
+    /// the pageblock is split.
+    wholes: &'m [AtomicU16],
+}
+
+/// The memory of a zone's [`States`], which may hold anything.
+pub(crate) struct Shared<'m> {
+    /// [`States::words_for`] the number of pageblocks.
+    pub words: &'m [AtomicU64],
+    /// As many as pageblocks, or more.
+    pub wholes: &'m [AtomicU16],
 }
 
 impl<'m> States<'m> {
-    /// Words of metadata for this many pageblocks: their planes and their unities.
+    /// Words of metadata for this many pageblocks: their planes.
     pub fn words_for(pageblocks: usize) -> usize {
-        pageblocks * 2 * WORDS + pageblocks.div_ceil(8)
+        pageblocks * 2 * WORDS
     }
 
-    /// The states of the pageblocks in `spans`, all reserved, over [`States::words_for`] words that may hold anything.
-    pub fn new(spans: &'m [Span], pageblocks: usize, metadata: &'m [AtomicU64]) -> Self {
-        let (planes, unities) = metadata.split_at(pageblocks * 2 * WORDS);
-        for eight in unities {
-            eight.store(all_of(Unity::Reserved), Relaxed);
-        }
-        Self { spans, unities, planes: planes.as_chunks().0 }
+    /// The states of the pageblocks in `spans`, all reserved.
+    pub fn new(spans: &'m [Span], pageblocks: usize, memory: Shared<'m>) -> Self {
+        let states = Self {
+            first: spans.first().copied().unwrap_or_default(),
+            spans,
+            planes: memory.words.as_chunks().0,
+            wholes: &memory.wholes[..pageblocks],
+        };
+        states.set_all(0..pageblocks, Unity::Reserved);
+        states
     }
 
     /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
     #[inline]
     pub fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
-        let span = match self.spans {
-            [only] => only,
-            spans => &spans[spans.partition_point(|span| span.start() <= pfn).checked_sub(1)?],
-        };
-        let distance = pfn.number().wrapping_sub(span.start().number());
-        let pageblock = distance / PAGEBLOCK_FRAMES;
-        let inside = pageblock < span.pageblocks() as u64;
-        inside.then(|| (span.first() + pageblock as usize, (distance % PAGEBLOCK_FRAMES) as u32))
+        self.first.locate(pfn).or_else(|| self.locate_behind(pfn))
+    }
+
+    /// [`States::locate`] behind the first span.
+    #[inline(never)]
+    fn locate_behind(&self, pfn: Pfn) -> Option<(usize, u32)> {
+        let behind = self.spans.partition_point(|span| span.start() <= pfn);
+        self.spans[behind.checked_sub(1)?].locate(pfn)
     }
 
     /// The first frame of a pageblock.
     #[inline]
     pub fn start_of(&self, pageblock: usize) -> Pfn {
-        let span = match self.spans {
-            [only] => only,
-            spans => &spans[spans.partition_point(|span| span.first() <= pageblock) - 1],
+        let span = if pageblock < self.first.pageblocks() {
+            &self.first
+        } else {
+            &self.spans[self.spans.partition_point(|span| span.first() <= pageblock) - 1]
         };
         span.start().offset((pageblock - span.first()) as u64 * PAGEBLOCK_FRAMES)
     }
@@ -179,27 +182,41 @@ impl<'m> States<'m> {
     pub fn unity(&self, pageblock: usize) -> Unity {
         const ALL: [Unity; 6] =
             [Unity::Reserved, Unity::Free, Unity::Allocated, Unity::LowerHalf, Unity::UpperHalf, Unity::Split];
-        ALL[(self.unities[pageblock / 8].load(Relaxed) >> (pageblock % 8 * 8) & 0xff) as usize]
+        ALL[usize::from(self.wholes[pageblock].load(Relaxed) as u8)]
     }
 
-    /// Says what the pageblock is as a whole; its words are another matter.
+    /// Says what the pageblock is as a whole; its words are another matter. Nothing of it is on loan.
     #[inline]
     pub fn set_unity(&self, pageblock: usize, unity: Unity) {
-        let (eight, shift) = (&self.unities[pageblock / 8], pageblock % 8 * 8);
-        eight.store(eight.load(Relaxed) & !(0xff << shift) | (unity as u64) << shift, Relaxed);
+        self.wholes[pageblock].store(unity as u16, Relaxed);
     }
 
     /// Whether the pageblocks are all the same as a whole.
     pub fn all(&self, pageblocks: Range<usize>, unity: Unity) -> bool {
-        eights(pageblocks).all(|(eight, mask)| self.unities[eight].load(Relaxed) & mask == all_of(unity) & mask)
+        self.wholes[pageblocks].iter().all(|whole| whole.load(Relaxed) == unity as u16)
     }
 
     /// Says of pageblocks what they all are as a whole.
     pub fn set_all(&self, pageblocks: Range<usize>, unity: Unity) {
-        for (eight, mask) in eights(pageblocks) {
-            let word = &self.unities[eight];
-            word.store(word.load(Relaxed) & !mask | all_of(unity) & mask, Relaxed);
-        }
+        self.wholes[pageblocks].iter().for_each(|whole| whole.store(unity as u16, Relaxed));
+    }
+
+    /// Says of a word of a split pageblock whether it is on loan: nobody but its borrower takes frames from one.
+    pub fn set_lent(&self, pageblock: usize, word: usize, lent: bool) {
+        let (whole, bit) = (&self.wholes[pageblock], 0x100 << word);
+        whole.store(whole.load(Relaxed) & !bit | if lent { bit } else { 0 }, Relaxed);
+    }
+
+    /// Whether the pageblock is split, so that its words speak, and this word of it is not on loan.
+    #[inline]
+    fn speaks(&self, pageblock: usize, word: usize) -> bool {
+        self.wholes[pageblock].load(Relaxed) & (0xff | 0x100 << word) == Unity::Split as u16
+    }
+
+    /// Whether a word of a split pageblock is on loan.
+    #[inline]
+    pub fn is_lent(&self, pageblock: usize, word: usize) -> bool {
+        self.wholes[pageblock].load(Relaxed) & 0x100 << word != 0
     }
 
     /// A word of a pageblock that is split.
@@ -209,13 +226,19 @@ impl<'m> States<'m> {
         Word { free: &planes[word % WORDS * 2], head: &planes[word % WORDS * 2 + 1] }
     }
 
-    /// Whether an allocated block of order 0 is at `pfn`.
+    /// The word that a frame is in, its bit there, and the heads of the blocks of `order` that are allocated in the word.
+    /// `None` if the word is on loan, or does not speak.
     #[inline]
-    pub fn is_single(&self, pfn: Pfn) -> bool {
-        self.locate(pfn).is_some_and(|(pageblock, offset)| {
-            let (word, bit) = place(offset);
-            self.unity(pageblock) == Unity::Split && self.word(pageblock, word).singles() >> bit & 1 == 1
-        })
+    pub fn allocated_around(&self, pfn: Pfn, order: Order) -> Option<(WordNumber, u32, u64)> {
+        let (pageblock, offset) = self.locate(pfn)?;
+        let (word, bit) = place(offset);
+        let allocated = || self.word(pageblock, word).allocated(order.get().into());
+        self.speaks(pageblock, word).then(|| (WordNumber::new(pageblock, word), bit, allocated()))
+    }
+
+    /// Whether the word that a frame is in is on loan.
+    pub fn is_lent_at(&self, pfn: Pfn) -> bool {
+        self.locate(pfn).is_some_and(|(pageblock, offset)| self.is_lent(pageblock, place(offset).0))
     }
 
     /// The order of the allocated block that starts at `pfn`.
@@ -288,13 +311,12 @@ impl<'m> States<'m> {
         heads.filter(|(_, heads)| *heads != 0).map(|(word, heads)| (word, heads.ilog2())).next()
     }
 
-    /// The order and state of the block that starts at `offset` in a split pageblock, of which the words in the mask
-    /// `loans` are on loan; `None` inside an allocated block.
-    pub fn block_at(&self, pageblock: usize, loans: u8, offset: u32) -> Option<(Order, BlockState)> {
+    /// The order and state of the block that starts at `offset` in a split pageblock; `None` inside an allocated block.
+    pub fn block_at(&self, pageblock: usize, offset: u32) -> Option<(Order, BlockState)> {
         let (word, bit) = place(offset);
         let states = self.word(pageblock, word);
         let order = |order: u32| Order::new(order as u8);
-        let lent = |word: usize| loans >> word & 1 == 1;
+        let lent = |word: usize| self.is_lent(pageblock, word);
         let state = if lent(word) { BlockState::Cached } else { BlockState::Free };
         if states.free() == u64::MAX && !lent(word) {
             let full = |word: usize| u64::from(self.word(pageblock, word).free() == u64::MAX && !lent(word)) << word;

@@ -88,7 +88,7 @@ impl Zone<'_> {
     /// Reads a split pageblock frame by frame, in the plainest way there is.
     fn validate_split(&self, pageblock: usize, start: Pfn) -> Result<Truth, Violation> {
         let summary = &self.summaries[pageblock];
-        let block_at = |offset| self.states.block_at(pageblock, summary.loans(), offset);
+        let block_at = |offset| self.states.block_at(pageblock, offset);
         let mut truth = Truth::default();
         let mut offset = 0u32;
         let mut free_until = 0;
@@ -128,7 +128,9 @@ impl Zone<'_> {
 /// Whether the summary of a split pageblock says of each word what the word holds.
 fn agrees(states: &States<'_>, pageblock: usize, summary: &Summary) -> bool {
     (0..WORDS).all(|word| {
-        let lent = summary.loans() >> word & 1 == 1;
-        summary.says(word, if lent { 0 } else { buddy::level(states.word(pageblock, word).free()) })
+        summary.says(
+            word,
+            if states.is_lent(pageblock, word) { 0 } else { buddy::level(states.word(pageblock, word).free()) },
+        )
     })
 }
