@@ -3,11 +3,53 @@
 use core::error::Error;
 use core::fmt;
 
-use crate::frame::{Order, Pfn, PfnRange};
+use crate::frame::{Gfp, Order, Pfn, PfnRange};
+
+/// Why a request for frames was refused. The allocator is unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AllocError {
+    /// The flags name two zones, or two mobilities.
+    ContradictoryFlags(Gfp),
+    /// The request is for no frames at all.
+    NoFrames,
+    /// The request is for more frames than the largest block has.
+    TooManyFrames(u64),
+    /// [`Gfp::ZERO`], on a machine whose [`Cpu`](crate::allocator::Cpu) cannot zero frames.
+    CannotZero,
+    /// No zone that the request may use has a free block of this order above its watermark and reserve.
+    OutOfMemory {
+        /// The order that was asked for.
+        order: Order,
+        /// The flags of the request.
+        gfp: Gfp,
+    },
+}
+
+impl fmt::Display for AllocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ContradictoryFlags(gfp) => {
+                write!(f, "the flags {gfp} contradict each other")
+            }
+            Self::NoFrames => f.write_str("a request for no frames"),
+            Self::TooManyFrames(frames) => {
+                write!(f, "{frames} frames are more than the largest block, {}", Order::MAX.frames())
+            }
+            Self::CannotZero => f.write_str("this machine's frames cannot be zeroed"),
+            Self::OutOfMemory { order, gfp } => {
+                write!(f, "page allocation failure: order:{order}, mode:{:#x}({gfp})", gfp.bits())
+            }
+        }
+    }
+}
+
+impl Error for AllocError {}
 
 /// Why a block was not freed. The allocator is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FreeError {
+    /// The range that was to be freed holds no frames.
+    NoFrames,
     /// The frame is not RAM that the allocator knows of.
     NotManaged(Pfn),
     /// The frame was never for the allocator to give out: firmware's, the kernel's, or the allocator's own.
@@ -37,6 +79,7 @@ pub enum FreeError {
 impl fmt::Display for FreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoFrames => f.write_str("an empty range has no frames to free"),
             Self::NotManaged(pfn) => write!(f, "frame {pfn} is not managed memory"),
             Self::Reserved(pfn) => write!(f, "frame {pfn} is reserved"),
             Self::AlreadyFree(pfn) => write!(f, "frame {pfn} is free already (double free)"),
@@ -51,6 +94,37 @@ impl fmt::Display for FreeError {
 }
 
 impl Error for FreeError {}
+
+/// Why a block was not split. The allocator is unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SplitError {
+    /// The pieces would be larger than the block.
+    Larger {
+        /// The block's order, as the caller gave it.
+        order: Order,
+        /// The order of the pieces.
+        into: Order,
+    },
+    /// There is no such block.
+    NoBlock(FreeError),
+}
+
+impl fmt::Display for SplitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Larger { order, into } => write!(f, "a block of order {order} has no parts of order {into}"),
+            Self::NoBlock(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for SplitError {}
+
+impl From<FreeError> for SplitError {
+    fn from(error: FreeError) -> Self {
+        Self::NoBlock(error)
+    }
+}
 
 /// Why frames were not added to a zone. The zone is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -94,6 +94,18 @@ impl PfnRange {
         self.start.0 <= pfn.0 && pfn.0 < self.end.0
     }
 
+    /// The range as aligned blocks, the largest that there can be, in ascending order.
+    pub fn blocks(self) -> impl Iterator<Item = (Pfn, Order)> + Clone {
+        let mut start = self.start;
+        core::iter::from_fn(move || {
+            let rest = Self::new(start, self.end).frames();
+            let order = start.0.trailing_zeros().min(rest.checked_ilog2()?).min(Order::MAX.0.into());
+            let block = (start, Order(order as u8));
+            start = start.offset(block.1.frames());
+            Some(block)
+        })
+    }
+
     /// The frames that lie in both ranges.
     pub fn intersection(self, other: Self) -> Self {
         Self::new(self.start.max(other.start), self.end.min(other.end))

@@ -42,6 +42,9 @@ bitflags::bitflags! {
 }
 
 impl Gfp {
+    /// Of the allocator's own requests: goes no further than the fast path.
+    pub(crate) const READILY: Self = Self::from_bits_retain(0x4000_0000);
+
     /// The highest zone that the request may use; `None` if the flags contradict each other.
     pub const fn highest_zone(self) -> Option<ZoneKind> {
         match (self.contains(Self::DMA), self.contains(Self::DMA32)) {
@@ -60,12 +63,6 @@ impl Gfp {
             (false, true) => Some(Mobility::Reclaimable),
             (true, true) => None,
         }
-    }
-
-    /// Whether a refusal is worth a report: one that asked for none, or that could neither wait nor use the reserves
-    /// ([`Gfp::NOWAIT`]), must be ready for it.
-    pub const fn warns(self) -> bool {
-        !self.contains(Self::NOWARN)
     }
 }
 

@@ -336,7 +336,7 @@ fn a_run_goes_back_to_the_zone_that_lent_it() {
     let frames = allocator_with_arena(&regions);
     let fresh = blocks(&frames);
     let mut taken = Vec::new();
-    while let Ok(pfn) = frames.allocate(order(3), Gfp::MEMALLOC) {
+    while let Ok(pfn) = frames.allocate(order(3), Gfp::MOVABLE | Gfp::MEMALLOC) {
         taken.push(pfn);
         if ZoneKind::of(pfn) < ZoneKind::Normal {
             break;

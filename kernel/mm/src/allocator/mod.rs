@@ -7,71 +7,35 @@
 //! Single frames do not come this far as a rule: each CPU has an [`Arena`] of them.
 
 mod arena;
+mod bulk;
+mod cpu;
+mod exact;
+mod owned;
 mod plan;
+mod reclaim;
+mod report;
+mod stats;
+mod zeroed;
 mod zonelist;
 
-use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use arena::Arena;
 use arena::{Collected, ORDERS, Run};
+pub use cpu::Cpu;
+pub use owned::OwnedFrames;
 pub use plan::{Plan, SetupError};
+use reclaim::SlowPath;
+pub use reclaim::{Shrinker, TooManyShrinkers};
 use spin::Mutex;
+pub use stats::Stats;
 
 use crate::buddy::WORD_ORDER;
+pub use crate::error::AllocError;
 use crate::error::{AddError, FreeError, Violation};
 use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
 use crate::zone::{Batch, Block, FreeBlocks, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
-
-/// What the allocator must be able to ask of the processor that it runs on.
-pub trait Cpu {
-    /// The number of the CPU that this runs on: its place in the arenas. Beyond them, it has none.
-    ///
-    /// Called with interrupts masked, so that the code is still on that CPU when it uses the number.
-    fn current() -> usize;
-
-    /// Makes every other CPU that runs this program pass a full memory barrier before this returns.
-    ///
-    /// An interrupt to all others does that, and on Linux the system call `membarrier`. With one CPU there is nothing to
-    /// do. Called without any lock held, and hardly ever: when memory is short.
-    fn synchronize();
-
-    /// Runs `critical` with interrupts masked, and restores their state behind it.
-    ///
-    /// A lock that an interrupt handler may take is only taken inside, or the handler would wait for the code that it
-    /// interrupted. On a host, where no interrupts are, this just calls.
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R;
-}
-
-/// Why a request for frames was refused. The allocator is unchanged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AllocError {
-    /// The flags name two zones, or two mobilities.
-    ContradictoryFlags(Gfp),
-    /// No zone that the request may use has a free block of this order above its watermark and reserve.
-    OutOfMemory {
-        /// The order that was asked for.
-        order: Order,
-        /// The flags of the request.
-        gfp: Gfp,
-    },
-}
-
-impl fmt::Display for AllocError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ContradictoryFlags(gfp) => {
-                write!(f, "the flags {gfp} contradict each other")
-            }
-            Self::OutOfMemory { order, gfp } => {
-                write!(f, "page allocation failure: order:{order}, mode:{:#x}({gfp})", gfp.bits())
-            }
-        }
-    }
-}
-
-impl core::error::Error for AllocError {}
 
 /// The page-frame allocator: Linux-style zones over the physical memory of a machine, and an arena for each CPU.
 ///
@@ -85,6 +49,7 @@ pub struct PageAllocator<'m, C> {
     draining: Mutex<()>,
     late: AtomicU64,
     metadata: PfnRange,
+    slow: SlowPath<'m>,
     cpu: PhantomData<fn() -> C>,
 }
 
@@ -103,6 +68,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
         }
         balance(&mut zones.each_mut());
+        let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
         Ok(Self {
             states: zones.each_ref().map(Zone::states),
             zones: zones.map(Mutex::new),
@@ -110,6 +76,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             draining: Mutex::new(()),
             late: AtomicU64::new(0),
             metadata: plan.metadata(),
+            slow: SlowPath::new(has_normal),
             cpu: PhantomData,
         })
     }
@@ -131,6 +98,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        if gfp.contains(Gfp::ZERO) {
+            return self.allocate_zeroed(order, gfp);
+        }
         if order.index() < ORDERS
             && gfp.highest_zone() == Some(ZoneKind::Normal)
             && let Some(mobility) = gfp.mobility()
@@ -224,6 +194,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Gives the frames in all arenas back to the zones: what the calling CPU's arena holds, and, as far as nobody else
     /// is at it, what the others' hold.
     pub fn drain(&self) {
+        self.slow.drains.fetch_add(1, Relaxed);
         let own = C::without_interrupts(|| {
             let own = C::current();
             if let Some(arena) = self.arenas.get(own) {

@@ -3,10 +3,60 @@
 use super::index::Bucket;
 use super::states::Unity;
 use super::{Zone, bucket, is_lower_half};
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
 /// Half a pageblock's order: a free block from here up is worth its whole pageblock.
 const WORTH_CLAIMING: u8 = Order::PAGEBLOCK.get() / 2;
+
+/// How a request was served from pageblocks of another mobility.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fallback {
+    /// A free block of whole pageblocks changed its mobility.
+    ClaimedWhole,
+    /// A pageblock changed its mobility, and what is allocated in it keeps its own.
+    ClaimedPageblock,
+    /// The block was taken from a pageblock that keeps its mobility.
+    Stolen,
+}
+
+impl Fallback {
+    /// The ways, in the order in which they are tried.
+    pub const ALL: [Self; 3] = [Self::ClaimedWhole, Self::ClaimedPageblock, Self::Stolen];
+
+    /// The way's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClaimedWhole => "claim_whole",
+            Self::ClaimedPageblock => "claim_pageblock",
+            Self::Stolen => "steal",
+        }
+    }
+}
+
+/// How often requests were served from pageblocks of another mobility.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Fallbacks([[[u64; KINDS]; KINDS]; Fallback::ALL.len()]);
+
+const KINDS: usize = Mobility::REQUESTED.len();
+
+impl Fallbacks {
+    /// How often this way, from a pageblock of one kind to a request of the other.
+    pub fn count(&self, way: Fallback, from: Mobility, to: Mobility) -> u64 {
+        let counts = self.0[way as usize].get(from.index());
+        counts.and_then(|to_kinds| to_kinds.get(to.index())).copied().unwrap_or(0)
+    }
+
+    fn note(&mut self, way: Fallback, from: Mobility, to: Mobility) {
+        self.0[way as usize][from.index()][to.index()] += 1;
+    }
+}
+
+impl core::ops::AddAssign for Fallbacks {
+    fn add_assign(&mut self, other: Self) {
+        let counts = self.0.as_flattened_mut().as_flattened_mut();
+        counts.iter_mut().zip(other.0.as_flattened().as_flattened()).for_each(|(count, other)| *count += other);
+    }
+}
 
 impl Zone<'_> {
     /// Finds a bucket of another mobility to serve the request, and takes its pageblock over where that pays.
@@ -18,20 +68,33 @@ impl Zone<'_> {
         self.claim(order, mobility).or_else(|| self.steal(order, mobility))
     }
 
+    /// [`Zone::allocate`], if that does not mix mobilities in a pageblock: from a pageblock of the own mobility, or from
+    /// one that is free as a whole.
+    pub fn allocate_unmixed(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        if self.index.smallest_sufficient(mobility, order).is_none() {
+            self.claim(order.max(Order::PAGEBLOCK), mobility)?;
+        }
+        self.allocate(order, mobility)
+    }
+
+    /// Takes over the pageblock of the largest foreign block of at least `order` that is worth it.
     fn claim(&mut self, order: Order, mobility: Mobility) -> Option<Bucket> {
         let sticky = mobility != Mobility::Movable;
         for order in Order::all().rev().take_while(|candidate| *candidate >= order) {
+            if order.get() < WORTH_CLAIMING && !sticky {
+                return None;
+            }
             let holds = |kind: &Mobility| self.index.filled(*kind) >> order.get() & 1 == 1;
             let Some(foreign) = mobility.fallbacks().iter().copied().find(holds) else {
                 continue;
             };
-            if order.get() < WORTH_CLAIMING && !sticky {
-                return None;
-            }
             let pageblock = self.index.lowest(Bucket { mobility: foreign, order });
             // A block that is free as a whole is retyped; in a part of one, what is allocated keeps its kind, so that
             // most of it must be free.
             if u64::from(self.summaries[pageblock].free()) >= PAGEBLOCK_FRAMES / 2 {
+                let whole = order >= Order::PAGEBLOCK;
+                let way = if whole { Fallback::ClaimedWhole } else { Fallback::ClaimedPageblock };
+                self.fallbacks.note(way, foreign, mobility);
                 self.retype(pageblock, mobility);
                 return bucket(pageblock, self.summaries[pageblock].key());
             }
@@ -39,10 +102,13 @@ impl Zone<'_> {
         None
     }
 
-    fn steal(&self, order: Order, mobility: Mobility) -> Option<Bucket> {
-        (mobility.fallbacks().iter().copied())
+    /// The smallest sufficient foreign block, of the kind that is asked first among equals.
+    fn steal(&mut self, order: Order, mobility: Mobility) -> Option<Bucket> {
+        let smallest = (mobility.fallbacks().iter().copied())
             .filter_map(|mobility| Some(Bucket { mobility, order: self.index.smallest_sufficient(mobility, order)? }))
-            .min_by_key(|bucket| bucket.order)
+            .min_by_key(|bucket| bucket.order)?;
+        self.fallbacks.note(Fallback::Stolen, smallest.mobility, mobility);
+        Some(smallest)
     }
 
     /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it may be half of.

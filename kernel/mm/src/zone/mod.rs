@@ -8,16 +8,19 @@
 //! levels of the index, and, by bisection, the zone's few spans of RAM.
 
 mod blocks;
+mod fragmentation;
 mod index;
 mod levels;
 mod mobility;
 mod pageblock;
 mod span;
+mod split;
 mod states;
 mod validate;
 mod watermark;
 
 pub use blocks::{Block, BlockState};
+pub use mobility::{Fallback, Fallbacks};
 pub(crate) use span::{Extent, Span, spans};
 pub use watermark::{Watermarks, min_free_kib, protection};
 
@@ -50,6 +53,8 @@ pub struct ZoneStats {
     pub watermarks: Watermarks,
     /// Frames kept from a request that could use each zone, by that zone (Linux: `lowmem_reserve`).
     pub protection: [u64; ZoneKind::COUNT],
+    /// How often requests were served from pageblocks of another mobility.
+    pub fallbacks: Fallbacks,
 }
 
 /// What a zone's free memory is in pieces of.
@@ -79,6 +84,7 @@ pub(crate) struct Zone<'m> {
     free: u64,
     /// Frames that were freed into words on loan.
     waiting: u64,
+    fallbacks: Fallbacks,
     pub watermarks: Watermarks,
     pub protection: [u64; ZoneKind::COUNT],
 }
@@ -144,6 +150,7 @@ impl<'m> Zone<'m> {
             managed: 0,
             free: 0,
             waiting: 0,
+            fallbacks: Fallbacks::default(),
             watermarks: Watermarks::default(),
             protection: [0; ZoneKind::COUNT],
         }
@@ -461,6 +468,7 @@ impl<'m> Zone<'m> {
             free: self.free,
             watermarks: self.watermarks,
             protection: self.protection,
+            fallbacks: self.fallbacks,
         }
     }
 

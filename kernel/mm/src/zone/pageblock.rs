@@ -105,7 +105,7 @@ pub(super) struct Pageblock<'a, 'm> {
 
 impl<'m> Pageblock<'_, 'm> {
     #[inline]
-    fn word(&self, word: usize) -> Word<'m> {
+    pub fn word(&self, word: usize) -> Word<'m> {
         self.states.word(self.number, word)
     }
 
@@ -129,15 +129,19 @@ impl<'m> Pageblock<'_, 'm> {
     }
 
     /// Writes the words of a pageblock that was of one piece, so that its parts can change.
-    fn split(&mut self) {
-        let (head, level) = match self.unity() {
-            Unity::Free => (false, WORD_ORDER + 1),
-            Unity::Reserved => (true, 0),
+    pub fn split(&mut self) {
+        let (free, head, level) = match self.unity() {
+            Unity::Free => (true, false, WORD_ORDER + 1),
+            Unity::Reserved => (true, true, 0),
+            Unity::Allocated => (false, false, 0),
             Unity::Split => return,
-            Unity::Allocated | Unity::LowerHalf | Unity::UpperHalf => unreachable!("an allocated block is not split"),
+            Unity::LowerHalf | Unity::UpperHalf => unreachable!("a pageblock is not part of a larger block"),
         };
         for word in 0..WORDS {
-            self.word(word).fill(true, head);
+            self.word(word).fill(free, head);
+        }
+        if self.unity() == Unity::Allocated {
+            self.word(0).allocate(0, 1);
         }
         self.summary.levels = Levels::uniform(level);
         self.states.set_unity(self.number, Unity::Split);

@@ -1,6 +1,16 @@
 //! The allocator's state in the text formats of Linux, so that its tools and lectures apply unchanged.
 
+mod events;
+mod fragmentation;
+mod mem;
+mod zones;
+
 use core::fmt::{self, Write};
+
+pub use events::vmstat;
+pub use fragmentation::{extfrag_index, unusable_index};
+pub use mem::show_mem;
+pub use zones::{pagetypeinfo, zoneinfo};
 
 use crate::allocator::{Cpu, PageAllocator};
 use crate::frame::{FRAME_SIZE, Order, ZoneKind};
@@ -23,32 +33,6 @@ pub fn buddyinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) ->
             write!(out, "{:6} ", blocks.of(order))?;
         }
         writeln!(out)?;
-    }
-    Ok(())
-}
-
-/// Each zone's counts, watermarks and reserves (Linux: `/proc/zoneinfo`).
-///
-/// # Errors
-/// Those of the writer.
-pub fn zoneinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
-    for zone in ZoneKind::ALL.into_iter().map(|kind| frames.zone(kind)) {
-        writeln!(out, "Node 0, zone {:>8}", zone.kind)?;
-        writeln!(out, "  pages free     {}", zone.free)?;
-        for (name, value) in [
-            ("boost", 0),
-            ("min", zone.watermarks.min),
-            ("low", zone.watermarks.low),
-            ("high", zone.watermarks.high),
-            ("spanned", zone.spanned),
-            ("present", zone.present),
-            ("managed", zone.managed),
-        ] {
-            writeln!(out, "        {name:<8} {value}")?;
-        }
-        let [dma, dma32, normal] = zone.protection;
-        writeln!(out, "        protection: ({dma}, {dma32}, {normal})")?;
-        writeln!(out, "  start_pfn:           {}", zone.start.number())?;
     }
     Ok(())
 }

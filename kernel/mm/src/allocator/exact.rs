@@ -1,0 +1,72 @@
+//! Blocks in pieces: an allocated block split into smaller ones, and counts of frames that are no power of two (Linux:
+//! `split_page`, `alloc_pages_exact`).
+
+use super::arena::ORDERS;
+use super::{AllocError, Cpu, PageAllocator};
+use crate::error::{FreeError, SplitError};
+use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// Makes the allocated block of `order` that starts at `pfn` allocated blocks of order `into`, each of which is freed by
+    /// itself.
+    ///
+    /// # Errors
+    /// [`SplitError`] if there is no such block, or `into` is larger than `order`; nothing has changed.
+    pub fn split(&self, pfn: Pfn, order: Order, into: Order) -> Result<(), SplitError> {
+        if into > order {
+            return Err(SplitError::Larger { order, into });
+        }
+        if order.index() < ORDERS && into < order {
+            // An arena knows a block that it gave, and would take it back whole.
+            self.drain();
+        }
+        // A frame in an arena looks allocated to its zone.
+        let actual = self.order_of(pfn)?;
+        if actual != order {
+            return Err(FreeError::WrongOrder { pfn, given: order, actual }.into());
+        }
+        Ok(self.with(ZoneKind::of(pfn), |zone| zone.split(pfn, order, into))?)
+    }
+
+    /// Allocates exactly this many frames in a row. They are allocated as the [largest blocks](PfnRange::blocks) that
+    /// make up the range: to be freed together, with [`free_range`](Self::free_range), or each by itself.
+    ///
+    /// The smallest sufficient block is allocated and split, and what is left over is free again when this returns.
+    ///
+    /// # Errors
+    /// [`AllocError`] if no frames are asked for, or more than the largest block has, or for the reasons that
+    /// [`allocate`](Self::allocate) has.
+    pub fn allocate_exact(&self, frames: u64, gfp: Gfp) -> Result<PfnRange, AllocError> {
+        if frames == 0 {
+            return Err(AllocError::NoFrames);
+        }
+        let order = Order::covering(frames).ok_or(AllocError::TooManyFrames(frames))?;
+        // Not from an arena: it would go on to know the block as one.
+        let start = self.allocate_from_zones(order, gfp - Gfp::ZERO)?;
+        if gfp.contains(Gfp::ZERO) {
+            self.zero(start, order)?;
+        }
+        let range = PfnRange::new(start, start.offset(frames));
+        self.with(ZoneKind::of(start), |zone| zone.trim(start, order, frames))
+            .expect("the block was allocated just now");
+        Ok(range)
+    }
+
+    /// Frees the allocated blocks that make up the range, which are as large as can be: what
+    /// [`allocate_exact`](Self::allocate_exact) and its like gave.
+    ///
+    /// # Errors
+    /// [`FreeError`] if the range is empty, or for the first block that is not there; nothing is freed then.
+    pub fn free_range(&self, range: PfnRange) -> Result<(), FreeError> {
+        if range.is_empty() {
+            return Err(FreeError::NoFrames);
+        }
+        for (pfn, order) in range.blocks() {
+            let actual = self.order_of(pfn)?;
+            if actual != order {
+                return Err(FreeError::WrongOrder { pfn, given: order, actual });
+            }
+        }
+        range.blocks().try_for_each(|(pfn, order)| self.free(pfn, order))
+    }
+}

@@ -1,0 +1,133 @@
+//! Shrinkers: who can give memory back when it is short.
+//!
+//! A cache holds memory that it could do without. It says so once, and a request that is about to be refused, and may
+//! wait, asks it for some (Linux: shrinkers, in direct reclaim).
+
+use core::error::Error;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use spin::Mutex;
+
+use super::zonelist::Request;
+use super::{Cpu, PageAllocator};
+use crate::frame::ZoneKind;
+
+/// How many shrinkers there can be.
+const SHRINKERS: usize = 16;
+/// Frames that a shrinker is asked for at least, so that the next request need not come again at once (Linux:
+/// `SWAP_CLUSTER_MAX`).
+const CLUSTER: u64 = 32;
+/// How often shrinkers are asked for one request, as long as they have something to give (Linux:
+/// `MAX_RECLAIM_RETRIES`).
+pub(super) const ROUNDS: u32 = 16;
+
+/// Somebody who holds page frames that he could do without.
+///
+/// Called by requests that may wait, and that would be refused otherwise: with no lock of the allocator's held, so that
+/// it may free and even allocate frames. A request made inside calls no shrinker again. Several CPUs may call at once.
+pub trait Shrinker: Sync {
+    /// Frees about this many frames, and returns how many it was. None means that there is nothing left to give.
+    fn shrink(&self, frames: u64) -> u64;
+}
+
+/// There are as many shrinkers as the allocator has room for: [`PageAllocator::add_shrinker`] added none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooManyShrinkers;
+
+impl fmt::Display for TooManyShrinkers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there are {SHRINKERS} shrinkers already")
+    }
+}
+
+impl Error for TooManyShrinkers {}
+
+/// What the slow path knows from one request to the next.
+pub(super) struct SlowPath<'m> {
+    /// Whether requests that may use any zone are first to be served without mixing mobilities. As in Linux that is so
+    /// where zone Normal has memory.
+    pub unmixed_first: bool,
+    shrinkers: Mutex<[Option<&'m dyn Shrinker>; SHRINKERS]>,
+    /// The CPUs that are inside a shrinker, a bit each, modulo 64.
+    shrinking: AtomicU64,
+    /// Requests that came to the slow path and could wait, by the highest zone they could use.
+    pub stalls: [AtomicU64; ZoneKind::COUNT],
+    /// Times that all arenas were emptied.
+    pub drains: AtomicU64,
+    /// Frames that shrinkers were asked for.
+    pub scanned: AtomicU64,
+    /// Frames that shrinkers gave.
+    pub reclaimed: AtomicU64,
+    /// Requests that were refused.
+    pub refused: AtomicU64,
+    /// Milliseconds of uptime plus one at which the last refusal was reported; 0 before the first.
+    pub reported: AtomicU64,
+    /// Blocks that somebody else had freed when their handle was dropped.
+    pub bad_drops: AtomicU64,
+}
+
+impl SlowPath<'_> {
+    pub fn new(unmixed_first: bool) -> Self {
+        Self {
+            unmixed_first,
+            shrinkers: Mutex::new([None; SHRINKERS]),
+            shrinking: AtomicU64::new(0),
+            stalls: Default::default(),
+            drains: AtomicU64::new(0),
+            scanned: AtomicU64::new(0),
+            reclaimed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            bad_drops: AtomicU64::new(0),
+        }
+    }
+
+    #[cold]
+    pub fn count_bad_drop(&self) {
+        self.bad_drops.fetch_add(1, Relaxed);
+    }
+}
+
+impl<'m, C: Cpu> PageAllocator<'m, C> {
+    /// Adds somebody to ask for memory when it is short. They are asked in the order in which they came.
+    ///
+    /// # Errors
+    /// [`TooManyShrinkers`] if there is no room for one more.
+    pub fn add_shrinker(&self, shrinker: &'m dyn Shrinker) -> Result<(), TooManyShrinkers> {
+        C::without_interrupts(|| {
+            let mut shrinkers = self.slow.shrinkers.lock();
+            let free = shrinkers.iter_mut().find(|slot| slot.is_none()).ok_or(TooManyShrinkers)?;
+            *free = Some(shrinker);
+            Ok(())
+        })
+    }
+
+    /// Takes a shrinker out again, and says whether it was there. A call that another CPU has begun may still go on.
+    pub fn remove_shrinker(&self, shrinker: &dyn Shrinker) -> bool {
+        let same = |other: &mut &'m dyn Shrinker| core::ptr::addr_eq(*other, shrinker);
+        C::without_interrupts(|| self.slow.shrinkers.lock().iter_mut().any(|slot| slot.take_if(same).is_some()))
+    }
+
+    /// Asks the shrinkers for memory until one has given what the request needs. How many frames they gave: none inside of
+    /// a shrinker.
+    pub(super) fn shrink(&self, request: &Request) -> u64 {
+        let slow = &self.slow;
+        let own = C::without_interrupts(|| 1 << (C::current() % 64));
+        if slow.shrinking.fetch_or(own, Relaxed) & own != 0 {
+            return 0;
+        }
+        let wanted = request.order.frames().max(CLUSTER);
+        let mut given = 0;
+        for slot in 0..SHRINKERS {
+            let shrinker = C::without_interrupts(|| slow.shrinkers.lock()[slot]);
+            if let Some(shrinker) = shrinker.filter(|_| given < wanted) {
+                slow.scanned.fetch_add(wanted - given, Relaxed);
+                given += shrinker.shrink(wanted - given);
+            }
+        }
+        slow.shrinking.fetch_and(!own, Relaxed);
+        slow.reclaimed.fetch_add(given, Relaxed);
+        given
+    }
+}

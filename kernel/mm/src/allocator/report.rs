@@ -1,0 +1,46 @@
+//! What is said of a refused request.
+
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::zonelist::Request;
+use super::{AllocError, Cpu, PageAllocator};
+use crate::frame::Gfp;
+use crate::report;
+
+/// Milliseconds between two reports.
+const INTERVAL: u64 = 10_000;
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// Counts a refusal, and reports it unless the request wants none or another was reported within ten seconds.
+    #[cold]
+    pub(super) fn refuse(&self, request: &Request) {
+        self.slow.refused.fetch_add(1, Relaxed);
+        if request.gfp.contains(Gfp::NOWARN) {
+            return;
+        }
+        let now = C::uptime().as_millis() as u64 + 1;
+        let last = self.slow.reported.load(Relaxed);
+        let due = last == 0 || now.saturating_sub(last) >= INTERVAL;
+        // Of two CPUs that are refused at once, one reports.
+        if due && self.slow.reported.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+            C::report(&Failure {
+                frames: self,
+                error: AllocError::OutOfMemory { order: request.order, gfp: request.gfp },
+            });
+        }
+    }
+}
+
+/// The report of a refused request, written when it is shown.
+struct Failure<'a, 'm, C> {
+    frames: &'a PageAllocator<'m, C>,
+    error: AllocError,
+}
+
+impl<C: Cpu> fmt::Display for Failure<'_, '_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.error)?;
+        report::show_mem(self.frames, f)
+    }
+}

@@ -1,0 +1,47 @@
+//! What has happened since boot, counted where it costs nothing: under a lock, or on a slow path.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::{Cpu, PageAllocator};
+use crate::frame::ZoneKind;
+use crate::zone::ZoneStats;
+
+/// How the allocator stands and what it has done since boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Each zone, lowest first.
+    pub zones: [ZoneStats; ZoneKind::COUNT],
+    /// Free frames that the arenas hold, or have coming to them.
+    pub cached: u64,
+    /// Requests that came to the slow path and could wait, by the highest zone they could use (Linux: `allocstall`).
+    pub stalls: [u64; ZoneKind::COUNT],
+    /// Times that all arenas were emptied, on demand or for want of memory.
+    pub drains: u64,
+    /// Frames that shrinkers were asked for (Linux: `pgscan_direct`).
+    pub scanned: u64,
+    /// Frames that shrinkers gave back (Linux: `pgsteal_direct`).
+    pub reclaimed: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Double frees that were noticed only when the frame came back to its zone.
+    pub late_double_frees: u64,
+    /// Blocks that had been freed by somebody else when their [handle](super::OwnedFrames) was dropped.
+    pub bad_drops: u64,
+}
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// How the allocator stands, and what it has done since boot. A snapshot: other CPUs go on meanwhile.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            zones: ZoneKind::ALL.map(|kind| self.zone(kind)),
+            cached: self.cached(),
+            stalls: self.slow.stalls.each_ref().map(|count| count.load(Relaxed)),
+            drains: self.slow.drains.load(Relaxed),
+            scanned: self.slow.scanned.load(Relaxed),
+            reclaimed: self.slow.reclaimed.load(Relaxed),
+            refused: self.slow.refused.load(Relaxed),
+            late_double_frees: self.late_double_frees(),
+            bad_drops: self.slow.bad_drops.load(Relaxed),
+        }
+    }
+}
