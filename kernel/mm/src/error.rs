@@ -14,6 +14,13 @@ pub enum AllocError {
     NoFrames,
     /// The request is for more frames than the largest block has.
     TooManyFrames(u64),
+    /// No zone that the request may use has so many free frames in a row, and enough beside them.
+    NoFreeRun {
+        /// The number of frames that was asked for.
+        frames: u64,
+        /// The flags of the request.
+        gfp: Gfp,
+    },
     /// [`Gfp::ZERO`], on a machine whose [`Cpu`](crate::allocator::Cpu) cannot zero frames.
     CannotZero,
     /// No zone that the request may use has a free block of this order above its watermark and reserve.
@@ -35,6 +42,7 @@ impl fmt::Display for AllocError {
             Self::TooManyFrames(frames) => {
                 write!(f, "{frames} frames are more than the largest block, {}", Order::MAX.frames())
             }
+            Self::NoFreeRun { frames, gfp } => write!(f, "no {frames} free frames in a row for {gfp}"),
             Self::CannotZero => f.write_str("this machine's frames cannot be zeroed"),
             Self::OutOfMemory { order, gfp } => {
                 write!(f, "page allocation failure: order:{order}, mode:{:#x}({gfp})", gfp.bits())
@@ -125,6 +133,44 @@ impl From<FreeError> for SplitError {
         Self::NoBlock(error)
     }
 }
+
+/// Why a range of frames was not isolated or allocated. The allocator is unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RangeError {
+    /// The range holds no frames.
+    NoFrames,
+    /// The range lies in more than one zone.
+    CrossesZones(PfnRange),
+    /// The flags contradict each other, or do not allow the range's zone.
+    ContradictoryFlags(Gfp),
+    /// The frame is not RAM that the allocator knows of.
+    NotManaged(Pfn),
+    /// The frame was never for the allocator to give out.
+    Reserved(Pfn),
+    /// The frame is allocated.
+    Busy(Pfn),
+    /// The pageblock at this frame is isolated: somebody else is taking its frames.
+    Isolated(Pfn),
+    /// [`Gfp::ZERO`], on a machine whose [`Cpu`](crate::allocator::Cpu) cannot zero frames.
+    CannotZero,
+}
+
+impl fmt::Display for RangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoFrames => f.write_str("an empty range has no frames"),
+            Self::CrossesZones(range) => write!(f, "frames {range} are in more than one zone"),
+            Self::ContradictoryFlags(gfp) => write!(f, "the flags {gfp} contradict each other, or the range"),
+            Self::NotManaged(pfn) => write!(f, "frame {pfn} is not managed memory"),
+            Self::Reserved(pfn) => write!(f, "frame {pfn} is reserved"),
+            Self::Busy(pfn) => write!(f, "frame {pfn} is allocated"),
+            Self::Isolated(pfn) => write!(f, "the pageblock at frame {pfn} is isolated already"),
+            Self::CannotZero => AllocError::CannotZero.fmt(f),
+        }
+    }
+}
+
+impl Error for RangeError {}
 
 /// Why frames were not added to a zone. The zone is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -43,12 +43,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let order = Order::covering(frames).ok_or(AllocError::TooManyFrames(frames))?;
         // Not from an arena: it would go on to know the block as one.
         let start = self.allocate_from_zones(order, gfp - Gfp::ZERO)?;
-        if gfp.contains(Gfp::ZERO) {
-            self.zero(start, order)?;
-        }
         let range = PfnRange::new(start, start.offset(frames));
         self.with(ZoneKind::of(start), |zone| zone.trim(start, order, frames))
             .expect("the block was allocated just now");
+        if gfp.contains(Gfp::ZERO) {
+            self.zero(range)?;
+        }
         Ok(range)
     }
 

@@ -8,6 +8,7 @@
 
 mod arena;
 mod bulk;
+mod contiguous;
 mod cpu;
 mod exact;
 mod owned;

@@ -9,7 +9,6 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use spin::Mutex;
 
-use super::zonelist::Request;
 use super::{Cpu, PageAllocator};
 use crate::frame::ZoneKind;
 
@@ -109,15 +108,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         C::without_interrupts(|| self.slow.shrinkers.lock().iter_mut().any(|slot| slot.take_if(same).is_some()))
     }
 
-    /// Asks the shrinkers for memory until one has given what the request needs. How many frames they gave: none inside of
+    /// Asks the shrinkers for memory until they have given so many frames, or a few more. How many frames they gave: none inside of
     /// a shrinker.
-    pub(super) fn shrink(&self, request: &Request) -> u64 {
+    pub(super) fn shrink(&self, frames: u64) -> u64 {
         let slow = &self.slow;
         let own = C::without_interrupts(|| 1 << (C::current() % 64));
         if slow.shrinking.fetch_or(own, Relaxed) & own != 0 {
             return 0;
         }
-        let wanted = request.order.frames().max(CLUSTER);
+        let wanted = frames.max(CLUSTER);
         let mut given = 0;
         for slot in 0..SHRINKERS {
             let shrinker = C::without_interrupts(|| slow.shrinkers.lock()[slot]);

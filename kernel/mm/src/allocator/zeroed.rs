@@ -8,17 +8,17 @@ impl<C: Cpu> PageAllocator<'_, C> {
     #[inline(never)]
     pub(super) fn allocate_zeroed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         let pfn = self.allocate(order, gfp - Gfp::ZERO)?;
-        self.zero(pfn, order)?;
+        self.zero(PfnRange::new(pfn, pfn.offset(order.frames())))?;
         Ok(pfn)
     }
 
-    /// Fills a block with zeros that was just allocated, and that nobody else knows of yet; if that cannot be, frees it.
-    pub(super) fn zero(&self, pfn: Pfn, order: Order) -> Result<(), AllocError> {
-        // SAFETY: the caller has just allocated the block, out of RAM, and nobody else knows of it yet.
-        if unsafe { C::zero(PfnRange::new(pfn, pfn.offset(order.frames()))) } {
+    /// Fills frames with zeros that were just allocated, and that nobody else knows of yet; if that cannot be, frees them.
+    pub(super) fn zero(&self, frames: PfnRange) -> Result<(), AllocError> {
+        // SAFETY: the caller has just allocated the frames, out of RAM, and nobody else knows of them yet.
+        if unsafe { C::zero(frames) } {
             return Ok(());
         }
-        self.free(pfn, order).expect("the block was allocated just now");
+        self.free_range(frames).expect("the frames were allocated just now");
         Err(AllocError::CannotZero)
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    fn new(order: Order, gfp: Gfp) -> Result<Self, AllocError> {
+    pub fn new(order: Order, gfp: Gfp) -> Result<Self, AllocError> {
         match (gfp.mobility(), gfp.highest_zone()) {
             (Some(mobility), Some(highest)) => Ok(Self { order, gfp, mobility, highest }),
             _ => Err(AllocError::ContradictoryFlags(gfp)),
@@ -36,24 +36,38 @@ impl Request {
     }
 
     /// Whether shrinkers may be called: who frees memory for others must not wait for it.
-    fn may_reclaim(&self) -> bool {
+    pub fn may_reclaim(&self) -> bool {
         self.gfp.contains(Gfp::WAIT) && !self.gfp.contains(Gfp::MEMALLOC)
     }
 
+    /// Whether the request is one that HighAtomic pageblocks are kept for.
+    fn is_highatomic(&self) -> bool {
+        self.gfp.contains(Gfp::HIGH) && !self.gfp.contains(Gfp::WAIT) && self.order > Order::ZERO
+    }
+
+    /// Whether the request would rather have frames from HighAtomic pageblocks than be refused, and may.
+    fn may_use_reserves(&self) -> bool {
+        self.gfp.contains(Gfp::HIGH) || !self.gfp.contains(Gfp::WAIT)
+    }
+
     /// The zones that the request may use, best first.
-    fn zonelist(&self) -> impl Iterator<Item = ZoneKind> {
+    pub fn zonelist(&self) -> impl Iterator<Item = ZoneKind> {
         ZoneKind::ALL[..=self.highest.index()].iter().rev().copied()
     }
 
-    /// The frames that the request must leave below a zone's `min` mark: pressing ones go to half of it, and to three
-    /// eighths if they cannot wait either.
-    fn min(&self, marks: &Watermarks) -> u64 {
+    /// What the request must leave in a zone at least: the mark, and what the zone keeps from requests that could use a
+    /// higher one.
+    ///
+    /// Pressing requests go to half of `min`, and to three eighths if they cannot wait either.
+    pub fn marks(&self, zone: &Zone<'_>) -> (u64, u64) {
+        let (min, reserve) = (zone.watermarks.min, zone.protection[self.highest.index()]);
         match (self.gfp.contains(Gfp::HIGH), self.gfp.contains(Gfp::WAIT)) {
-            (false, _) => marks.min,
-            (true, true) => marks.min - marks.min / 2,
+            _ if self.gfp.contains(Gfp::MEMALLOC) => (0, 0),
+            (false, _) => (min, reserve),
+            (true, true) => (min - min / 2, reserve),
             (true, false) => {
-                let half = marks.min - marks.min / 2;
-                half - half / 4
+                let half = min - min / 2;
+                (half - half / 4, reserve)
             }
         }
     }
@@ -82,7 +96,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// The fast path: any zone that is left with more than its `low` mark.
     fn allocate_quickly(&self, request: &Request) -> Option<Pfn> {
-        let above_low = |mixing| self.allocate_above(request, mixing, |zone| zone.watermarks.low);
+        let above_low = |mixing| {
+            request.zonelist().find_map(|kind| {
+                self.with(kind, |zone| {
+                    let (low, reserve) = (zone.watermarks.low, zone.protection[request.highest.index()]);
+                    let admitted = Watermarks::admit(zone.free_frames(), request.order, low, reserve);
+                    admitted.then(|| request.take(zone, mixing)).flatten()
+                })
+            })
+        };
         let unmixed_first = self.slow.unmixed_first && request.highest == ZoneKind::Normal;
         unmixed_first.then(|| above_low(Mixing::Never)).flatten().or_else(|| above_low(Mixing::AtNeed))
     }
@@ -103,32 +125,31 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 self.allocate_at_need(request)
             })
             .or_else(|| request.may_reclaim().then(|| self.allocate_reclaiming(request)).flatten())
+            .or_else(|| request.may_reclaim().then(|| self.allocate_unreserving(request)).flatten())
     }
 
     /// Goes down to what the flags of the request allow.
     fn allocate_at_need(&self, request: &Request) -> Option<Pfn> {
-        if request.gfp.contains(Gfp::MEMALLOC) {
-            return request.zonelist().find_map(|kind| self.with(kind, |zone| request.take(zone, Mixing::AtNeed)));
-        }
-        self.allocate_above(request, Mixing::AtNeed, |zone| request.min(&zone.watermarks))
+        request.zonelist().find_map(|kind| self.with(kind, |zone| request.take_at_need(zone)))
     }
 
     /// Asks shrinkers for memory as long as they have any to give and it is not enough.
     fn allocate_reclaiming(&self, request: &Request) -> Option<Pfn> {
-        (0..ROUNDS).take_while(|_| self.shrink(request) > 0).find_map(|_| {
+        (0..ROUNDS).take_while(|_| self.shrink(request.order.frames()) > 0).find_map(|_| {
             self.drain();
             self.allocate_at_need(request)
         })
     }
 
-    /// Allocates from the highest zone that can serve the request and stay above the mark and its reserve.
-    fn allocate_above(&self, request: &Request, mixing: Mixing, mark: impl Fn(&Zone<'m>) -> u64) -> Option<Pfn> {
+    /// Gives up pageblocks that are kept for requests that cannot wait, one by one, until there is enough.
+    fn allocate_unreserving(&self, request: &Request) -> Option<Pfn> {
         request.zonelist().find_map(|kind| {
-            self.with(kind, |zone| {
-                let reserve = zone.protection[request.highest.index()];
-                let admitted = Watermarks::admit(zone.free_frames(), request.order, mark(zone), reserve);
-                admitted.then(|| request.take(zone, mixing)).flatten()
-            })
+            while self.with(kind, |zone| zone.unreserve_highatomic(request.mobility)) {
+                if let Some(pfn) = self.allocate_at_need(request) {
+                    return Some(pfn);
+                }
+            }
+            None
         })
     }
 }
@@ -141,5 +162,25 @@ impl Request {
         } else {
             zone.allocate(self.order, self.mobility)
         }
+    }
+
+    /// Takes the block from this zone, if the zone may go so low for the request.
+    fn take_at_need(&self, zone: &mut Zone<'_>) -> Option<Pfn> {
+        let (mark, reserve) = self.marks(zone);
+        let free = if self.may_use_reserves() { zone.free_with_reserves() } else { zone.free_frames() };
+        if !self.gfp.contains(Gfp::MEMALLOC) && !Watermarks::admit(free, self.order, mark, reserve) {
+            return None;
+        }
+        let highatomic = self.is_highatomic();
+        let kept = highatomic.then(|| zone.allocate_highatomic(self.order)).flatten();
+        let pfn = kept.or_else(|| self.take(zone, Mixing::AtNeed)).or_else(|| {
+            // To be refused now is worse than to leave less for a larger block later.
+            let cannot_wait = !self.gfp.contains(Gfp::WAIT);
+            cannot_wait.then(|| zone.allocate_highatomic(self.order)).flatten()
+        })?;
+        if highatomic {
+            zone.reserve_highatomic(pfn, self.order);
+        }
+        Some(pfn)
     }
 }

@@ -8,6 +8,9 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 /// Half a pageblock's order: a free block from here up is worth its whole pageblock.
 const WORTH_CLAIMING: u8 = Order::PAGEBLOCK.get() / 2;
 
+/// Half a pageblock's frames: with so many free, or of its own kind, a request takes the pageblock over.
+const HALF: u32 = PAGEBLOCK_FRAMES as u32 / 2;
+
 /// How a request was served from pageblocks of another mobility.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fallback {
@@ -90,11 +93,11 @@ impl Zone<'_> {
             };
             let pageblock = self.index.lowest(Bucket { mobility: foreign, order });
             // A block that is free as a whole is retyped; in a part of one, what is allocated keeps its kind, so that
-            // most of it must be free.
-            if u64::from(self.summaries[pageblock].free()) >= PAGEBLOCK_FRAMES / 2 {
-                let whole = order >= Order::PAGEBLOCK;
+            // most of it must be free, or of a kind that suits.
+            let whole = order >= Order::PAGEBLOCK;
+            if whole || self.summaries[pageblock].free() + self.compatible(pageblock, mobility) >= HALF {
                 let way = if whole { Fallback::ClaimedWhole } else { Fallback::ClaimedPageblock };
-                self.fallbacks.note(way, foreign, mobility);
+                self.special.fallbacks.note(way, foreign, mobility);
                 self.retype(pageblock, mobility);
                 return bucket(pageblock, self.summaries[pageblock].key());
             }
@@ -107,17 +110,42 @@ impl Zone<'_> {
         let smallest = (mobility.fallbacks().iter().copied())
             .filter_map(|mobility| Some(Bucket { mobility, order: self.index.smallest_sufficient(mobility, order)? }))
             .min_by_key(|bucket| bucket.order)?;
-        self.fallbacks.note(Fallback::Stolen, smallest.mobility, mobility);
+        self.special.fallbacks.note(Fallback::Stolen, smallest.mobility, mobility);
+        self.note_foreign(self.index.lowest(smallest), mobility, order.frames());
         Some(smallest)
     }
 
-    /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it may be half of.
-    fn retype(&mut self, pageblock: usize, mobility: Mobility) {
-        let free_pair = self.summaries[pageblock].largest() == Some(Order::MAX);
-        debug_assert!(!free_pair || is_lower_half(pageblock) && self.states.unity(pageblock) == Unity::Free);
-        self.change(pageblock, |pageblock| pageblock.summary.set_mobility(mobility));
-        if free_pair {
-            self.change(pageblock | 1, |pageblock| pageblock.summary.set_mobility(mobility));
+    /// Allocated frames of a pageblock that may well be of the request's kind. Between what is unmovable and what is
+    /// reclaimable there is no telling, so there they are none.
+    fn compatible(&self, pageblock: usize, mobility: Mobility) -> u32 {
+        let summary = &self.summaries[pageblock];
+        if is_movable(summary.mobility()) == is_movable(mobility) { 0 } else { summary.foreign().into() }
+    }
+
+    /// Takes note that frames of a pageblock were allocated for contents of this mobility.
+    pub(super) fn note_foreign(&mut self, pageblock: usize, mobility: Mobility, frames: u64) {
+        let summary = &mut self.summaries[pageblock];
+        if is_movable(summary.mobility()) != is_movable(mobility) {
+            summary.set_foreign(summary.foreign() + frames as u16);
         }
     }
+
+    /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it may be half of.
+    pub(super) fn retype(&mut self, pageblock: usize, mobility: Mobility) {
+        let free_pair = self.summaries[pageblock].largest() == Some(Order::MAX);
+        debug_assert!(!free_pair || is_lower_half(pageblock) && self.states.unity(pageblock) == Unity::Free);
+        let halves = if free_pair { pageblock..=pageblock | 1 } else { pageblock..=pageblock };
+        for pageblock in halves {
+            let summary = &mut self.summaries[pageblock];
+            if is_movable(summary.mobility()) != is_movable(mobility) {
+                // What was at home is foreign now, and the reverse.
+                summary.set_foreign(PAGEBLOCK_FRAMES as u16 - summary.free() as u16 - summary.foreign());
+            }
+            self.change(pageblock, |pageblock| pageblock.summary.set_mobility(mobility));
+        }
+    }
+}
+
+fn is_movable(mobility: Mobility) -> bool {
+    mobility == Mobility::Movable
 }

@@ -9,7 +9,9 @@
 
 mod blocks;
 mod fragmentation;
+mod highatomic;
 mod index;
+mod isolate;
 mod levels;
 mod mobility;
 mod pageblock;
@@ -47,8 +49,19 @@ pub struct ZoneStats {
     pub present: u64,
     /// Frames that were given to the allocator.
     pub managed: u64,
-    /// Frames that are free.
+    /// Frames that are free, those that are kept for pressing requests among them.
     pub free: u64,
+    /// Frames that are free in isolated pageblocks, and that nobody can allocate.
+    pub isolated: u64,
+    /// Free frames in HighAtomic pageblocks, which are for pressing requests.
+    pub free_highatomic: u64,
+    /// Frames of HighAtomic pageblocks.
+    pub reserved_highatomic: u64,
+    /// Frames that have left the zone since boot: allocated, or lent to an arena. What an arena hands out and takes back
+    /// in between is not seen here.
+    pub allocated: u64,
+    /// Frames that have come back to the zone since boot.
+    pub freed: u64,
     /// The zone's watermarks.
     pub watermarks: Watermarks,
     /// Frames kept from a request that could use each zone, by that zone (Linux: `lowmem_reserve`).
@@ -84,9 +97,23 @@ pub(crate) struct Zone<'m> {
     free: u64,
     /// Frames that were freed into words on loan.
     waiting: u64,
-    fallbacks: Fallbacks,
+    special: Special,
     pub watermarks: Watermarks,
     pub protection: [u64; ZoneKind::COUNT],
+}
+
+/// What a zone counts beside its free frames.
+#[derive(Default)]
+struct Special {
+    /// Free frames in isolated pageblocks, which are not among the zone's free frames.
+    isolated: u64,
+    /// Free frames in pageblocks that are kept for pressing requests, which are.
+    free_highatomic: u64,
+    /// Frames of those pageblocks.
+    reserved_highatomic: u64,
+    /// Frames that were ever allocated or lent.
+    allocated: u64,
+    fallbacks: Fallbacks,
 }
 
 /// A word of a zone: 64 frames, numbered through the zone's pageblocks.
@@ -150,7 +177,7 @@ impl<'m> Zone<'m> {
             managed: 0,
             free: 0,
             waiting: 0,
-            fallbacks: Fallbacks::default(),
+            special: Special::default(),
             watermarks: Watermarks::default(),
             protection: [0; ZoneKind::COUNT],
         }
@@ -166,9 +193,29 @@ impl<'m> Zone<'m> {
         self.managed
     }
 
-    /// Frames that are free.
+    /// Frames that are free, for any request to take.
     pub fn free_frames(&self) -> u64 {
-        self.free
+        self.free - self.special.free_highatomic
+    }
+
+    /// Counts frames of a pageblock that became free.
+    #[inline]
+    fn count_free(&mut self, pageblock: usize, frames: u64) {
+        if self.summaries[pageblock].key().is_ordinary() {
+            self.free += frames;
+        } else {
+            self.count_special(pageblock, frames);
+        }
+    }
+
+    #[cold]
+    fn count_special(&mut self, pageblock: usize, frames: u64) {
+        if self.summaries[pageblock].mobility() == Mobility::Isolate {
+            self.special.isolated += frames;
+        } else {
+            self.free += frames;
+            self.special.free_highatomic += frames;
+        }
     }
 
     #[inline]
@@ -217,10 +264,15 @@ impl<'m> Zone<'m> {
         if self.states.unity(pageblock ^ 1) == Unity::Free
             && self.summaries[pageblock ^ 1].largest() == Some(Order::PAGEBLOCK)
         {
-            let mobility = self.summaries[pageblock].mobility();
+            let [mobility, other] = [pageblock, pageblock ^ 1].map(|half| self.summaries[half].mobility());
+            if mobility != other && !(mobility.is_mergeable() && other.is_mergeable()) {
+                return;
+            }
             self.pageblock(pageblock).set_largest(Some(Order::MAX));
             self.change(pageblock ^ 1, |buddy| {
-                buddy.summary.set_mobility(mobility);
+                if mobility != other {
+                    buddy.summary.set_mobility(mobility);
+                }
                 buddy.set_largest(Some(Order::MAX));
             });
         }
@@ -230,6 +282,7 @@ impl<'m> Zone<'m> {
     #[inline]
     fn take(&mut self, pageblock: usize, order: Order) -> Pfn {
         self.free -= order.frames();
+        self.special.allocated += order.frames();
         let start = self.states.start_of(pageblock);
         if order == Order::MAX {
             self.set_pair(pageblock, [Unity::LowerHalf, Unity::UpperHalf], None);
@@ -276,8 +329,14 @@ impl<'m> Zone<'m> {
     pub fn lend(&mut self, order: Order, mobility: Mobility) -> Option<(Pfn, Batch)> {
         let pageblock = self.find(order, mobility)?;
         let (word, heads, rest) = self.change(pageblock, |pageblock| pageblock.lend(order.get().into()));
-        self.free -= (u64::from(heads.count_ones()) << order.get()) + u64::from(rest);
+        let lent = u64::from(heads.count_ones()) << order.get();
+        self.free -= lent + u64::from(rest);
         self.waiting += u64::from(rest);
+        self.special.allocated += lent;
+        if self.summaries[pageblock].mobility() != mobility {
+            // The first block was noted when it was found.
+            self.note_foreign(pageblock, mobility, lent - order.frames());
+        }
         let base = self.states.start_of(pageblock).offset(word as u64 * u64::from(WORD_FRAMES));
         Some((base, Batch { word: WordNumber::new(pageblock, word), order, heads }))
     }
@@ -285,8 +344,13 @@ impl<'m> Zone<'m> {
     /// Lends the blocks of `order` in a lent word that have become free since: their heads.
     pub fn lend_more(&mut self, word: WordNumber, order: Order) -> u64 {
         let (pageblock, word) = word.place();
+        if self.summaries[pageblock].mobility() == Mobility::Isolate {
+            return 0;
+        }
         let heads = self.pageblock(pageblock).lend_more(word, order.get().into());
-        self.waiting -= u64::from(heads.count_ones()) << order.get();
+        let lent = u64::from(heads.count_ones()) << order.get();
+        self.waiting -= lent;
+        self.special.allocated += lent;
         heads
     }
 
@@ -297,7 +361,7 @@ impl<'m> Zone<'m> {
         let (pageblock, word) = loan.word.place();
         let count = u64::from(self.change(pageblock, |pageblock| pageblock.end_loan(word)));
         self.waiting -= count;
-        self.free += count;
+        self.count_free(pageblock, count);
     }
 
     /// Frees blocks of one order in one word. Returns the heads at which there was no such block; they are unchanged.
@@ -318,7 +382,7 @@ impl<'m> Zone<'m> {
             self.waiting += count;
             return batch.heads & !good;
         }
-        self.free += count;
+        self.count_free(pageblock, count);
         let summary = &mut self.summaries[pageblock];
         summary.count_free(count);
         // Merging only ever raises a level. Mostly it is one block, and asking whether that one has grown into a larger
@@ -368,11 +432,19 @@ impl<'m> Zone<'m> {
         }
         let (pageblock, offset) = self.states.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
         if order == Order::MAX {
-            self.set_pair(pageblock, [Unity::Free; 2], Some(Order::MAX));
+            let halves = [pageblock, pageblock | 1];
+            halves.into_iter().for_each(|half| self.count_free(half, PAGEBLOCK_FRAMES));
+            if self.summaries[pageblock].mobility() == self.summaries[pageblock | 1].mobility() {
+                self.set_pair(pageblock, [Unity::Free; 2], Some(Order::MAX));
+            } else {
+                for half in halves {
+                    self.change(half, |half| half.unite(Unity::Free, Some(Order::PAGEBLOCK)));
+                }
+            }
         } else {
             self.change(pageblock, |pageblock| pageblock.free_words(offset, order));
+            self.count_free(pageblock, order.frames());
         }
-        self.free += order.frames();
         Ok(())
     }
 
@@ -401,7 +473,7 @@ impl<'m> Zone<'m> {
         for range in ragged {
             self.for_each_part(range, |zone, pageblock, from, to| {
                 let count = u64::from(zone.change(pageblock, |pageblock| pageblock.add(from, to)));
-                zone.free += count;
+                zone.count_free(pageblock, count);
                 zone.waiting += u64::from(to - from) - count;
                 Ok(())
             })?;
@@ -468,7 +540,13 @@ impl<'m> Zone<'m> {
             free: self.free,
             watermarks: self.watermarks,
             protection: self.protection,
-            fallbacks: self.fallbacks,
+            isolated: self.special.isolated,
+            free_highatomic: self.special.free_highatomic,
+            reserved_highatomic: self.special.reserved_highatomic,
+            allocated: self.special.allocated,
+            // What was allocated and is not any more.
+            freed: self.special.allocated + self.free + self.special.isolated + self.waiting - self.managed,
+            fallbacks: self.special.fallbacks,
         }
     }
 

@@ -13,13 +13,23 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 pub(super) struct Key {
     /// The order of the largest free block that starts or lies in the pageblock plus one.
     level: u8,
+    /// The pageblock's mobility, and [`Key::ISOLATED`].
     mobility: u8,
 }
 
 impl Key {
+    /// Hides the pageblock's own mobility.
+    const ISOLATED: u8 = 0x80;
+
     #[inline]
     pub fn mobility(self) -> Mobility {
-        Mobility::ALL[usize::from(self.mobility)]
+        Mobility::ALL.get(usize::from(self.mobility)).copied().unwrap_or(Mobility::Isolate)
+    }
+
+    /// Whether the mobility is one that requests have, so that free frames are just free.
+    #[inline]
+    pub fn is_ordinary(self) -> bool {
+        self.mobility < Mobility::HighAtomic as u8
     }
 
     /// The order of the largest free block; 10 for both halves of a free block of order 10.
@@ -38,7 +48,10 @@ pub(crate) struct Summary {
     /// How many frames are free and not on loan.
     free: u16,
     key: Key,
-    spare: [u8; 4],
+    /// How many of the allocated frames can move in a pageblock of what cannot, or the reverse, at most. What is freed is
+    /// taken for the pageblock's own kind, as long as there is any.
+    foreign: u16,
+    spare: [u8; 2],
 }
 
 impl Summary {
@@ -60,6 +73,25 @@ impl Summary {
 
     pub fn set_mobility(&mut self, mobility: Mobility) {
         self.key.mobility = mobility as u8;
+    }
+
+    /// The mobility that the pageblock has when it is not isolated.
+    pub fn own_mobility(&self) -> Mobility {
+        Mobility::ALL[usize::from(self.key.mobility & !Key::ISOLATED)]
+    }
+
+    /// Isolates the pageblock, or ends that; its own mobility stays what it is.
+    pub fn set_isolated(&mut self, isolated: bool) {
+        self.key.mobility = self.own_mobility() as u8 | if isolated { Key::ISOLATED } else { 0 };
+    }
+
+    /// How many allocated frames are of the other kind, movable or not, than the pageblock: an estimate from above.
+    pub fn foreign(&self) -> u16 {
+        self.foreign.min(PAGEBLOCK_FRAMES as u16 - self.free)
+    }
+
+    pub fn set_foreign(&mut self, frames: u16) {
+        self.foreign = frames;
     }
 
     #[inline]
@@ -118,6 +150,7 @@ impl<'m> Pageblock<'_, 'm> {
     #[inline]
     pub fn unite(&mut self, unity: Unity, largest: Option<Order>) {
         self.states.set_unity(self.number, unity);
+        self.summary.foreign = 0;
         self.summary.free = if unity == Unity::Free { PAGEBLOCK_FRAMES as u16 } else { 0 };
         self.set_largest(largest);
     }
@@ -180,6 +213,24 @@ impl<'m> Pageblock<'_, 'm> {
         offset
     }
 
+    /// Allocates the block of `order`, at most 9, at `offset`, all of which must be free.
+    pub fn allocate_at(&mut self, offset: u32, order: Order) {
+        if order == Order::PAGEBLOCK {
+            return self.unite(Unity::Allocated, None);
+        }
+        self.split();
+        self.summary.free -= order.frames() as u16;
+        let (first, bit) = place(offset);
+        let order = u32::from(order.get());
+        if order < WORD_ORDER {
+            self.word(first).allocate(buddy::ones(order) << bit, 1 << bit);
+            self.summary.levels.set(first, buddy::level(self.word(first).free()));
+        } else {
+            self.allocate_words_at(first, order);
+        }
+        self.settle();
+    }
+
     #[inline]
     fn allocate_in_word(&mut self, order: u32) -> u32 {
         let word = self.summary.levels.tightest(order).expect("the pageblock has room for the order");
@@ -194,11 +245,16 @@ impl<'m> Pageblock<'_, 'm> {
     fn allocate_words(&mut self, order: u32) -> u32 {
         let first = buddy::tightest(self.summary.levels.full(), order - WORD_ORDER)
             .expect("the pageblock has room for the order") as usize;
+        self.allocate_words_at(first, order);
+        first as u32 * WORD_FRAMES
+    }
+
+    #[inline]
+    fn allocate_words_at(&mut self, first: usize, order: u32) {
         for word in first..first + (1 << (order - WORD_ORDER)) {
             self.word(word).allocate(u64::MAX, u64::from(word == first));
             self.summary.levels.set(word, 0);
         }
-        first as u32 * WORD_FRAMES
     }
 
     /// Frees the block of `order`, from 6 to 9, that starts at `offset`. The caller has seen that there is such a block.
@@ -300,7 +356,7 @@ impl<'m> Pageblock<'_, 'm> {
 }
 
 /// The words that hold the frames from `from` up to `to`, each with the bits of those frames.
-fn parts(from: u32, to: u32) -> impl Iterator<Item = (usize, u64)> {
+pub(super) fn parts(from: u32, to: u32) -> impl Iterator<Item = (usize, u64)> {
     (place(from).0..to.div_ceil(WORD_FRAMES) as usize).map(move |word| {
         let first = word as u32 * WORD_FRAMES;
         let (low, high) = (from.max(first) - first, to.min(first + WORD_FRAMES) - first);

@@ -24,10 +24,18 @@ impl Zone<'_> {
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
-        let (mut free, mut waiting, mut managed) = (0, 0, 0);
+        let (mut free, mut waiting, mut managed, mut isolated) = (0, 0, 0, 0);
+        let (mut free_highatomic, mut reserved_highatomic) = (0, 0);
         for pageblock in 0..self.summaries.len() {
             let truth = self.validate_pageblock(pageblock)?;
-            free += truth.free;
+            match self.summaries[pageblock].mobility() {
+                Mobility::Isolate => isolated += truth.free,
+                Mobility::HighAtomic => (free, free_highatomic) = (free + truth.free, free_highatomic + truth.free),
+                _ => free += truth.free,
+            }
+            if self.summaries[pageblock].own_mobility() == Mobility::HighAtomic {
+                reserved_highatomic += PAGEBLOCK_FRAMES;
+            }
             waiting += truth.waiting;
             managed += truth.free + truth.waiting + truth.allocated;
         }
@@ -37,6 +45,11 @@ impl Zone<'_> {
         zone("each level of the index says what the level below holds", self.index.is_consistent())?;
         zone("the zone's count of free frames is their number", free == self.free)?;
         zone("the zone's count of frames that wait for a borrower is their number", waiting == self.waiting)?;
+        let special = &self.special;
+        zone("the zone's count of isolated frames is their number", isolated == special.isolated)?;
+        zone("the zone's count of free HighAtomic frames is their number", free_highatomic == special.free_highatomic)?;
+        let counted = special.reserved_highatomic;
+        zone("the zone's count of HighAtomic pageblocks is their number", reserved_highatomic == counted)?;
         zone("a managed frame is free or allocated", managed == self.managed)?;
         zone("managed frames are present", self.managed <= self.extent.present)?;
         zone("present frames are spanned", self.extent.present <= self.extent.spanned)?;
@@ -62,8 +75,10 @@ impl Zone<'_> {
             }
             Unity::Free => {
                 let buddy = &self.summaries[pageblock ^ 1];
-                let paired = self.states.unity(pageblock ^ 1) == Unity::Free;
-                check("free buddies have one mobility", !paired || buddy.mobility() == summary.mobility())?;
+                let one = buddy.mobility() == summary.mobility();
+                let mergeable = buddy.mobility().is_mergeable() && summary.mobility().is_mergeable();
+                let paired = self.states.unity(pageblock ^ 1) == Unity::Free && (one || mergeable);
+                check("free buddies have one mobility", !paired || one)?;
                 let largest = Some(if paired { Order::MAX } else { Order::PAGEBLOCK });
                 Truth { free: PAGEBLOCK_FRAMES, largest, ..Truth::default() }
             }

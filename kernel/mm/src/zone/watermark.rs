@@ -32,7 +32,12 @@ impl Watermarks {
     /// Whether a request may take a block of `order` from a zone with `free` free frames and leave `mark` and
     /// `reserve` frames in it.
     pub fn admit(free: u64, order: Order, mark: u64, reserve: u64) -> bool {
-        free.saturating_sub(order.frames() - 1) > mark + reserve
+        Self::admit_frames(free, order.frames(), mark, reserve)
+    }
+
+    /// [`Watermarks::admit`] for any number of frames, at least one.
+    pub fn admit_frames(free: u64, frames: u64, mark: u64, reserve: u64) -> bool {
+        free.saturating_sub(frames - 1) > mark + reserve
     }
 }
 

@@ -1,0 +1,113 @@
+//! Ranges of frames: chosen by the caller, or longer than any block (Linux: `alloc_contig_range`, `alloc_contig_pages`).
+//!
+//! These walk over pageblocks. They are for set-up and for the few who need megabytes in a row, not for hot paths.
+
+use super::zonelist::Request;
+use super::{AllocError, Cpu, PageAllocator};
+use crate::error::RangeError;
+use crate::frame::{Gfp, Order, PfnRange, ZoneKind};
+use crate::zone::Watermarks;
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// Isolates every pageblock that the range lies in: nothing is allocated from it any more, and what is free there, or
+    /// is freed, is counted apart (Linux: `start_isolate_page_range`). What is in arenas is still handed out until they
+    /// are [drained](Self::drain).
+    ///
+    /// # Errors
+    /// [`RangeError`] if the range is empty, or not in one zone's RAM, or a pageblock is isolated already.
+    pub fn isolate(&self, range: PfnRange) -> Result<(), RangeError> {
+        self.with(zone_of(range)?, |zone| zone.isolate(range))
+    }
+
+    /// Ends the isolation of every pageblock that the range lies in; each has the mobility that it had before. Of what is
+    /// not isolated nothing changes.
+    pub fn unisolate(&self, range: PfnRange) {
+        if let Ok(kind) = zone_of(range) {
+            self.with(kind, |zone| zone.unisolate(range));
+        }
+    }
+
+    /// Allocates exactly these frames, as the [largest blocks](PfnRange::blocks) that make up the range: to be freed
+    /// together, with [`free_range`](Self::free_range), or each by itself. No watermark is asked.
+    ///
+    /// Frames that arenas hold are taken back from them; if there are still allocated ones in the range, and the request
+    /// may wait, shrinkers are asked for memory once. Nothing that is allocated is moved.
+    ///
+    /// # Errors
+    /// [`RangeError`], saying which frame is in the way; nothing is allocated then, and every pageblock is as it was.
+    pub fn allocate_range(&self, range: PfnRange, gfp: Gfp) -> Result<(), RangeError> {
+        let kind = zone_of(range)?;
+        if gfp.mobility().is_none() || gfp.highest_zone().is_none_or(|highest| highest < kind) {
+            return Err(RangeError::ContradictoryFlags(gfp));
+        }
+        self.with(kind, |zone| zone.isolate(range))?;
+        let take = || {
+            self.drain();
+            self.with(kind, |zone| zone.take_isolated(range))
+        };
+        let taken = take().or_else(|error| {
+            let reclaimed = gfp.contains(Gfp::WAIT) && self.shrink(range.frames()) > 0;
+            if reclaimed && matches!(error, RangeError::Busy(_)) { take() } else { Err(error) }
+        });
+        self.with(kind, |zone| zone.unisolate(range));
+        taken?;
+        if gfp.contains(Gfp::ZERO) { self.zero(range).map_err(|_| RangeError::CannotZero) } else { Ok(()) }
+    }
+
+    /// Allocates so many frames in a row, as the [largest blocks](PfnRange::blocks) that make them up: to be freed together,
+    /// with [`free_range`](Self::free_range), or each by itself. If the number is a power of two, they are aligned to it.
+    ///
+    /// What a block serves comes from one, as from [`allocate_exact`](Self::allocate_exact); for more, the zones are
+    /// searched block by block.
+    ///
+    /// # Errors
+    /// [`AllocError`] if no frames are asked for, the flags contradict each other, or no zone has so many free frames in a
+    /// row and may give them.
+    pub fn allocate_contiguous(&self, frames: u64, gfp: Gfp) -> Result<PfnRange, AllocError> {
+        if frames <= Order::MAX.frames()
+            && let Ok(range) = self.allocate_exact(frames, gfp | Gfp::NOWARN)
+        {
+            return Ok(range);
+        }
+        if frames == 0 {
+            return Err(AllocError::NoFrames);
+        }
+        let request = Request::new(Order::ZERO, gfp)?;
+        let search = || {
+            self.drain();
+            self.take_free_run(&request, frames)
+        };
+        let reclaim = || (request.may_reclaim() && self.shrink(frames) > 0).then(search).flatten();
+        let range = search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })?;
+        if gfp.contains(Gfp::ZERO) {
+            self.zero(range)?;
+        }
+        Ok(range)
+    }
+
+    /// Allocates the first free frames in a row, so many, of the highest zone that has them and may give them.
+    fn take_free_run(&self, request: &Request, frames: u64) -> Option<PfnRange> {
+        request.zonelist().find_map(|kind| {
+            self.with(kind, |zone| {
+                let (mark, reserve) = request.marks(zone);
+                if !Watermarks::admit_frames(zone.free_frames(), frames, mark, reserve) {
+                    return None;
+                }
+                let range = zone.free_run(frames)?;
+                zone.isolate(range).ok()?;
+                let taken = zone.take_isolated(range);
+                zone.unisolate(range);
+                taken.ok().map(|()| range)
+            })
+        })
+    }
+}
+
+/// The zone that a range lies in.
+fn zone_of(range: PfnRange) -> Result<ZoneKind, RangeError> {
+    if range.is_empty() {
+        return Err(RangeError::NoFrames);
+    }
+    let kind = ZoneKind::of(range.start);
+    if range.intersection(kind.range()) == range { Ok(kind) } else { Err(RangeError::CrossesZones(range)) }
+}
