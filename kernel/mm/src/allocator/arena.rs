@@ -119,8 +119,8 @@ impl Run {
     }
 }
 
-/// Blocks of one order in one word that were freed here and are to be returned. None while `heads` is 0.
-struct Return {
+/// Blocks of one order in one word that were freed here and are to be returned. None while `key` is [`Return::NONE`].
+pub(super) struct Return {
     /// The number of the word's first frame plus the blocks' order, which is smaller than a word.
     key: AtomicU64,
     /// The blocks, a bit for the first frame of each.
@@ -133,21 +133,49 @@ struct Return {
 }
 
 impl Return {
+    /// No block has that high an order.
+    const NONE: u64 = u64::MAX;
+
     const fn new() -> Self {
-        Self { key: AtomicU64::new(0), heads: AtomicU64::new(0), allocated: AtomicU64::new(0), word: AtomicU64::new(0) }
+        const ZERO: AtomicU64 = AtomicU64::new(0);
+        Self { key: AtomicU64::new(Self::NONE), heads: ZERO, allocated: ZERO, word: ZERO }
     }
 
+    #[inline]
     fn key(pfn: Pfn, order: Order) -> (u64, u32) {
         let bit = pfn.number() % u64::from(WORD_FRAMES);
         (pfn.number() - bit + u64::from(order.get()), bit as u32)
     }
 
-    /// The zone that the blocks go to, and the blocks.
+    /// Collects one more block of the word. False if it is not known to be allocated, or was collected before.
+    #[inline]
+    fn add(&self, bit: u32) -> bool {
+        let heads = self.heads.load(Relaxed);
+        let known = (self.allocated.load(Relaxed) & !heads) >> bit & 1 == 1;
+        if known {
+            self.heads.store(heads | 1 << bit, Relaxed);
+        }
+        known
+    }
+
+    /// The zone that the blocks go to, and the blocks; `None` if there are none.
+    #[inline]
     fn batch(&self) -> Option<(ZoneKind, Batch)> {
-        let (key, heads) = (self.key.load(Relaxed), self.heads.load(Relaxed));
+        let key = self.key.load(Relaxed);
+        if key == Self::NONE {
+            return None;
+        }
         let order = Order::new((key % u64::from(WORD_FRAMES)) as u8)?;
-        let batch = Batch { word: WordNumber(self.word.load(Relaxed)), order, heads };
-        (heads != 0).then(|| (ZoneKind::of(Pfn::new(key)), batch))
+        let batch = Batch { word: WordNumber(self.word.load(Relaxed)), order, heads: self.heads.load(Relaxed) };
+        Some((ZoneKind::of(Pfn::new(key)), batch))
+    }
+
+    /// Takes the blocks out: the zone that they go to, and the blocks.
+    #[inline]
+    pub fn take(&self) -> Option<(ZoneKind, Batch)> {
+        let batch = self.batch();
+        self.key.store(Self::NONE, Relaxed);
+        batch
     }
 
     fn holds(&self, pfn: Pfn) -> bool {
@@ -159,7 +187,7 @@ impl Return {
 
 /// Words that return together.
 #[repr(align(128))]
-struct Set([Return; WAYS]);
+pub(super) struct Set(pub [Return; WAYS]);
 
 /// One CPU's arena. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
@@ -171,17 +199,19 @@ pub struct Arena {
     /// By order and mobility.
     runs: [[Run; Mobility::REQUESTED.len()]; ORDERS],
     returns: [Set; SETS],
+    /// The word of the latest block that was freed elsewhere.
+    latest: AtomicU64,
 }
 
-/// What the table of returns says to a block that is freed.
+/// What became of a block that was to be collected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Collected {
-    /// The block is among those to be returned now.
+    /// It is among those to be returned.
     Kept,
-    /// It was among them already: a double free.
+    /// As [`Collected::Kept`], and its set is to be returned now.
+    Full,
+    /// It was among them before: a double free.
     Twice,
-    /// Nothing is known of the block: it is to be checked, and [kept](Arena::keep) in this set.
-    Unknown,
 }
 
 impl Default for Arena {
@@ -198,6 +228,7 @@ impl Arena {
             stopped: AtomicBool::new(false),
             runs: [const { [const { Run::new() }; Mobility::REQUESTED.len()] }; ORDERS],
             returns: [const { Set([const { Return::new() }; WAYS]) }; SETS],
+            latest: AtomicU64::new(0),
         }
     }
 
@@ -249,61 +280,71 @@ impl Arena {
         &self.returns[((word ^ word / SETS as u64) % SETS as u64) as usize]
     }
 
-    /// Collects a block that goes back to its zone, if its word is being returned.
+    /// Frees a block that goes back to its zone, if others of its word do. `None` if no others do; false if it is not known
+    /// to be allocated, or was collected before.
     #[inline]
-    pub(super) fn collect(&self, pfn: Pfn, order: Order) -> Collected {
+    pub(super) fn free_into_return(&self, pfn: Pfn, order: Order) -> Option<bool> {
         let (key, bit) = Return::key(pfn, order);
-        for way in &self.set(key).0 {
-            let heads = way.heads.load(Relaxed);
-            if heads == 0 {
-                break;
-            }
-            if way.key.load(Relaxed) == key {
-                if heads >> bit & 1 == 1 {
-                    return Collected::Twice;
-                }
-                if way.allocated.load(Relaxed) >> bit & 1 == 0 {
-                    return Collected::Unknown;
-                }
-                way.heads.store(heads | 1 << bit, Relaxed);
-                return Collected::Kept;
-            }
-        }
-        Collected::Unknown
+        let way = self.set(key).0.iter().find(|way| way.key.load(Relaxed) == key)?;
+        Some(way.add(bit))
     }
 
-    /// Collects a block, one of those that are `allocated` in a word. False if its set is full, and must first be emptied
-    /// by [`Arena::take_set`].
+    /// Whether the block is of another word than the one that this was asked of before.
     #[inline]
-    pub(super) fn keep(&self, pfn: Pfn, order: Order, word: WordNumber, allocated: u64) -> bool {
+    pub(super) fn leaves_word(&self, pfn: Pfn) -> bool {
+        let word = pfn.number() / u64::from(WORD_FRAMES);
+        let before = self.latest.load(Relaxed);
+        self.latest.store(word, Relaxed);
+        word != before
+    }
+
+    /// What tells the arena from all others.
+    #[inline]
+    pub(super) fn id(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Collects a block, one of those that are `allocated` in its word, to be returned with others. `None` if its set is
+    /// full, which is so only in an interrupt that came before it was returned.
+    #[inline]
+    pub(super) fn collect(&self, pfn: Pfn, order: Order, word: WordNumber, allocated: u64) -> Option<Collected> {
         let (key, bit) = Return::key(pfn, order);
-        for way in &self.set(key).0 {
-            let heads = way.heads.load(Relaxed);
-            if heads == 0 || way.key.load(Relaxed) == key {
+        for (nth, way) in self.set(key).0.iter().enumerate() {
+            let here = way.key.load(Relaxed);
+            if here == key || here == Return::NONE {
+                let heads = if here == key { way.heads.load(Relaxed) } else { 0 };
+                if heads >> bit & 1 == 1 {
+                    return Some(Collected::Twice);
+                }
                 way.key.store(key, Relaxed);
-                way.word.store(word.0, Relaxed);
                 way.heads.store(heads | 1 << bit, Relaxed);
                 way.allocated.store(allocated, Relaxed);
-                return true;
+                way.word.store(word.0, Relaxed);
+                return Some(if nth + 1 == WAYS { Collected::Full } else { Collected::Kept });
             }
         }
-        false
+        None
     }
 
-    /// Takes out what is collected in the set that a block belongs into, each batch with the zone that it goes to.
-    pub(super) fn take_set(&self, pfn: Pfn) -> impl Iterator<Item = (ZoneKind, Batch)> {
-        take(self.set(Return::key(pfn, Order::ZERO).0))
+    /// The set that blocks of this order in the word of `pfn` are collected in.
+    pub(super) fn set_of(&self, pfn: Pfn, order: Order) -> &Set {
+        self.set(Return::key(pfn, order).0)
     }
 
-    /// Takes out everything that is collected.
-    pub(super) fn take_returns(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
-        self.returns.iter().flat_map(take)
+    /// All sets of words that are to be returned.
+    pub(super) fn returns(&self) -> &[Set] {
+        &self.returns
+    }
+
+    /// Everything that was collected.
+    fn collected(&self) -> impl Iterator<Item = &Return> {
+        self.returns.iter().flat_map(|set| &set.0)
     }
 
     /// What the arena holds, word by word. A snapshot: the owner goes on meanwhile.
     pub(super) fn held(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
         let runs = self.runs().filter_map(|(order, run)| run.loan(order));
-        runs.chain(self.returns.iter().flat_map(|set| &set.0).filter_map(Return::batch))
+        runs.chain(self.collected().filter_map(Return::batch))
     }
 
     /// Whether one of the arena's runs has the block that starts at this frame to hand out.
@@ -313,14 +354,6 @@ impl Arena {
 
     /// Whether the arena holds the block that starts at this frame.
     pub(super) fn holds(&self, pfn: Pfn) -> bool {
-        self.offers(pfn) || self.returns.iter().flat_map(|set| &set.0).any(|way| way.holds(pfn))
+        self.offers(pfn) || self.collected().any(|way| way.holds(pfn))
     }
-}
-
-fn take(set: &Set) -> impl Iterator<Item = (ZoneKind, Batch)> {
-    set.0.iter().filter_map(|way| {
-        let batch = way.batch();
-        way.heads.store(0, Relaxed);
-        batch
-    })
 }

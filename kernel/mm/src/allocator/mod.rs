@@ -20,23 +20,23 @@ mod zeroed;
 mod zonelist;
 
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 pub use arena::Arena;
-use arena::{Collected, ORDERS, Run};
+use arena::{Collected, ORDERS, Run, Set};
 pub use cpu::Cpu;
 pub use owned::OwnedFrames;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 pub use stats::Stats;
 
 use crate::buddy::WORD_ORDER;
 pub use crate::error::AllocError;
 use crate::error::{AddError, FreeError, Violation};
 use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use crate::zone::{Batch, Block, FreeBlocks, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
+use crate::zone::{Batch, Block, FreeBlocks, Lent, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
 /// The page-frame allocator: Linux-style zones over the physical memory of a machine, and an arena for each CPU.
 ///
@@ -45,6 +45,8 @@ use crate::zone::{Batch, Block, FreeBlocks, States, Watermarks, Zone, ZoneStats,
 pub struct PageAllocator<'m, C> {
     zones: [Mutex<Zone<'m>>; ZoneKind::COUNT],
     states: [States<'m>; ZoneKind::COUNT],
+    /// The [id](Arena::id) of the arena for which each zone was locked last.
+    users: [AtomicUsize; ZoneKind::COUNT],
     arenas: &'m [Arena],
     /// Held by who empties other CPUs' arenas.
     draining: Mutex<()>,
@@ -73,6 +75,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         Ok(Self {
             states: zones.each_ref().map(Zone::states),
             zones: zones.map(Mutex::new),
+            users: [const { AtomicUsize::new(0) }; ZoneKind::COUNT],
             arenas,
             draining: Mutex::new(()),
             late: AtomicU64::new(0),
@@ -121,33 +124,43 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.in_arena(|arena| self.refill(arena, order, mobility))?
     }
 
-    /// Gets a run new blocks, as long as a zone is left with more than its `low` mark, and hands out the first.
+    /// Gets a run new blocks, as long as a zone is left with more than its `low` mark, and hands out the first. Where no
+    /// word would give the run many, it gets none, and the block comes from the zone.
     ///
     /// A run changes its word only while the zone of that word is locked.
     fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Option<Pfn> {
         let run = arena.run(order, mobility);
-        let mut old = run.loan(order);
+        let old = run.loan(order);
         for kind in ZoneKind::ALL.into_iter().rev() {
-            let mut zone = self.zones[kind.index()].lock();
-            if let Some((_, loan)) = old.take_if(|(lender, _)| *lender == kind) {
-                let more = zone.lend_more(loan.word, order);
+            let mut zone = self.lock_for(arena, kind);
+            if let Some((_, old)) = old.filter(|(lender, _)| *lender == kind) {
+                let more = zone.lend_more(old.word, order);
                 if more != 0 {
                     self.found_late(run.take_more(more));
                     return run.allocate();
                 }
-                zone.end_loan(loan);
-                run.clear();
             }
             let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
-            if Watermarks::admit(zone.free_frames(), WORD, low, reserve)
-                && let Some((base, loan)) = zone.lend(order, mobility)
-            {
-                if let Some((lender, loan)) = old {
+            if !Watermarks::admit(zone.free_frames(), WORD, low, reserve) {
+                continue;
+            }
+            match zone.lend(order, mobility) {
+                None => {}
+                Some(Lent::Block(pfn)) => return Some(pfn),
+                Some(Lent::Word(base, loan)) => {
+                    match old {
+                        Some((lender, old)) if lender == kind => zone.end_loan(old),
+                        Some((lender, old)) => {
+                            drop(zone);
+                            self.end_loan(run, lender, old);
+                            zone = self.lock_for(arena, kind);
+                        }
+                        None => {}
+                    }
+                    run.take(base, loan);
                     drop(zone);
-                    self.end_loan(run, lender, loan);
+                    return run.allocate();
                 }
-                run.take(base, loan);
-                return run.allocate();
             }
         }
         None
@@ -159,19 +172,28 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         run.clear();
     }
 
-    /// Returns batches of blocks to their zones.
-    #[inline(never)]
-    fn return_batches(&self, batches: impl Iterator<Item = (ZoneKind, Batch)>) {
+    /// Locks a zone on behalf of an arena.
+    #[inline]
+    fn lock_for(&self, arena: &Arena, kind: ZoneKind) -> MutexGuard<'_, Zone<'m>> {
+        let zone = self.zones[kind.index()].lock();
+        self.users[kind.index()].store(arena.id(), Relaxed);
+        zone
+    }
+
+    /// Returns what is collected in a set to its zones.
+    fn return_set(&self, arena: &Arena, set: &Set) {
         let mut locked = None;
-        for (kind, batch) in batches {
-            if !matches!(&locked, Some((held, _)) if *held == kind) {
-                // The one must be unlocked before the other is locked.
-                drop(locked.take());
-                locked = Some((kind, self.zones[kind.index()].lock()));
-            }
-            if let Some((_, zone)) = &mut locked {
-                self.found_late(zone.free_batch(batch));
-            }
+        for way in &set.0 {
+            let Some((kind, batch)) = way.take() else { break };
+            let zone = match &mut locked {
+                Some((held, zone)) if *held == kind => zone,
+                other => {
+                    // The one must be unlocked before the other is locked.
+                    *other = None;
+                    &mut other.insert((kind, self.lock_for(arena, kind))).1
+                }
+            };
+            self.found_late(zone.free_batch(batch));
         }
     }
 
@@ -184,7 +206,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives everything that an arena holds back to the zones.
     fn empty(&self, arena: &Arena) {
-        self.return_batches(arena.take_returns());
+        arena.returns().iter().for_each(|set| self.return_set(arena, set));
         for (order, run) in arena.runs() {
             if let Some((lender, loan)) = run.loan(order) {
                 self.end_loan(run, lender, loan);
@@ -239,38 +261,48 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.free_elsewhere(pfn, order)
     }
 
-    /// Frees a block that is in no run of this CPU's.
+    /// Frees a block that is of no run of this CPU's.
     #[inline(never)]
     fn free_elsewhere(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         if order.index() < ORDERS {
-            match self.in_arena(|arena| self.collect(arena, pfn, order)) {
-                Some(Collected::Kept) => return Ok(()),
-                Some(Collected::Twice) => return Err(FreeError::AlreadyFree(pfn)),
-                Some(Collected::Unknown) | None => {}
+            match self.in_arena(|arena| self.free_small(arena, pfn, order)) {
+                Some(Some(Collected::Kept)) => return Ok(()),
+                Some(Some(Collected::Full)) => return self.return_set_of(pfn, order),
+                Some(Some(Collected::Twice)) => return Err(FreeError::AlreadyFree(pfn)),
+                Some(None) | None => {}
             }
         }
         self.free_into_zone(pfn, order)
     }
 
-    /// Collects a block, to be returned with others, if that may be done.
+    /// Frees a small block through this CPU's arena, or straight into its zone if no other CPU has used that since: then
+    /// its lock and its state are at hand, and collecting one block after the other would only cost more. Blocks that
+    /// follow each other in one word are collected all the same. `None` if nothing was done.
     #[inline]
-    fn collect(&self, arena: &Arena, pfn: Pfn, order: Order) -> Collected {
-        let collected = arena.collect(pfn, order);
-        if collected != Collected::Unknown {
-            return collected;
+    fn free_small(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
+        let kind = ZoneKind::of(pfn).index();
+        match arena.free_into_return(pfn, order) {
+            Some(true) => return Some(Collected::Kept),
+            Some(false) => {}
+            None if arena.leaves_word(pfn) && self.users[kind].load(Relaxed) == arena.id() => {
+                return self.zones[kind].lock().free_small(pfn, order).then_some(Collected::Kept);
+            }
+            None => {}
         }
         // Read without the lock, a yes is to be believed and a no is not.
-        let states = &self.states[ZoneKind::of(pfn).index()];
-        match states.allocated_around(pfn, order) {
-            Some((word, bit, allocated)) if allocated >> bit & 1 == 1 => {
-                if !arena.keep(pfn, order, word, allocated) {
-                    self.return_batches(arena.take_set(pfn));
-                    arena.keep(pfn, order, word, allocated);
-                }
-                Collected::Kept
-            }
-            _ => Collected::Unknown,
+        let (word, bit, allocated) = self.states[kind].allocated_around(pfn, order)?;
+        if allocated >> bit & 1 == 0 {
+            return None;
         }
+        arena.collect(pfn, order, word, allocated)
+    }
+
+    /// Returns the set that a block of this order at `pfn` filled up.
+    #[inline(never)]
+    fn return_set_of(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        // If the arena is stopped now, whoever stopped it empties it.
+        self.in_arena(|arena| self.return_set(arena, arena.set_of(pfn, order)));
+        Ok(())
     }
 
     /// Frees a block under its zone's lock.

@@ -142,6 +142,17 @@ pub(crate) struct Batch {
     pub heads: u64,
 }
 
+/// What a zone gives an arena.
+pub(crate) enum Lent {
+    /// A word on loan: its first frame, and the blocks.
+    Word(Pfn, Batch),
+    /// One allocated block.
+    Block(Pfn),
+}
+
+/// The free frames, for each frame of a block, that a pageblock must have for a word of it to be lent.
+const WORTH_LENDING: u32 = 64;
+
 impl<'m> Zone<'m> {
     /// Words of metadata that only the zone reads.
     pub fn private_words(extent: &Extent) -> usize {
@@ -324,10 +335,14 @@ impl<'m> Zone<'m> {
         Some(self.take(pageblock, order))
     }
 
-    /// Lends a word with a free block of `order`, at most 3: its free blocks of that order, with the word's first frame.
-    /// Until the loan ends nobody else gets frames of the word.
-    pub fn lend(&mut self, order: Order, mobility: Mobility) -> Option<(Pfn, Batch)> {
+    /// Lends a word with free blocks of `order`, at most 3. Until the loan ends nobody else gets frames of the word.
+    /// Where little is free, allocates a single block instead: a loan is worth it for several.
+    #[inline]
+    pub fn lend(&mut self, order: Order, mobility: Mobility) -> Option<Lent> {
         let pageblock = self.find(order, mobility)?;
+        if self.summaries[pageblock].free() < WORTH_LENDING << order.get() {
+            return Some(Lent::Block(self.take(pageblock, order)));
+        }
         let (word, heads, rest) = self.change(pageblock, |pageblock| pageblock.lend(order.get().into()));
         let lent = u64::from(heads.count_ones()) << order.get();
         self.free -= lent + u64::from(rest);
@@ -338,13 +353,13 @@ impl<'m> Zone<'m> {
             self.note_foreign(pageblock, mobility, lent - order.frames());
         }
         let base = self.states.start_of(pageblock).offset(word as u64 * u64::from(WORD_FRAMES));
-        Some((base, Batch { word: WordNumber::new(pageblock, word), order, heads }))
+        Some(Lent::Word(base, Batch { word: WordNumber::new(pageblock, word), order, heads }))
     }
 
     /// Lends the blocks of `order` in a lent word that have become free since: their heads.
     pub fn lend_more(&mut self, word: WordNumber, order: Order) -> u64 {
         let (pageblock, word) = word.place();
-        if self.summaries[pageblock].mobility() == Mobility::Isolate {
+        if self.states.word(pageblock, word).free() == 0 || self.summaries[pageblock].mobility() == Mobility::Isolate {
             return 0;
         }
         let heads = self.pageblock(pageblock).lend_more(word, order.get().into());
@@ -365,8 +380,31 @@ impl<'m> Zone<'m> {
     }
 
     /// Frees blocks of one order in one word. Returns the heads at which there was no such block; they are unchanged.
-    #[inline]
     pub fn free_batch(&mut self, batch: Batch) -> u64 {
+        let (pageblock, word) = batch.word.place();
+        if !self.states.speaks(pageblock, word) {
+            return self.free_lent(batch);
+        }
+        if batch.order == Order::ZERO && batch.heads.is_power_of_two() {
+            return if self.free_single(pageblock, word, batch.heads) { 0 } else { batch.heads };
+        }
+        let order = u32::from(batch.order.get());
+        let states = self.states.word(pageblock, word);
+        let good = batch.heads & states.allocated(order);
+        let free = states.release(buddy::spread(good, order));
+        let count = u64::from(good.count_ones()) << order;
+        self.count_free(pageblock, count);
+        let summary = &mut self.summaries[pageblock];
+        summary.count_free(count);
+        if buddy::level(free) > summary.level(word) {
+            self.raise(pageblock, word, free);
+        }
+        batch.heads & !good
+    }
+
+    /// [`Zone::free_batch`] for a word on loan: what is freed there is the borrower's to find.
+    #[cold]
+    fn free_lent(&mut self, batch: Batch) -> u64 {
         let (pageblock, word) = batch.word.place();
         if self.states.unity(pageblock) != Unity::Split {
             return batch.heads;
@@ -375,25 +413,51 @@ impl<'m> Zone<'m> {
         let states = self.states.word(pageblock, word);
         let good = batch.heads & states.allocated(order);
         states.release(buddy::spread(good, order));
-        let single = good.is_power_of_two();
-        let count = if single { 1 } else { u64::from(good.count_ones()) } << order;
-        if self.states.is_lent(pageblock, word) {
-            // They are the borrower's to find.
-            self.waiting += count;
-            return batch.heads & !good;
+        self.waiting += u64::from(good.count_ones()) << order;
+        batch.heads & !good
+    }
+
+    /// Frees the block of `order`, less than a word, that starts at `pfn`, unless there is none or its word is on loan.
+    #[inline]
+    pub fn free_small(&mut self, pfn: Pfn, order: Order) -> bool {
+        let Some((pageblock, offset)) = self.states.locate(pfn) else { return false };
+        let (word, bit) = place(offset);
+        if !self.states.speaks(pageblock, word) {
+            return false;
         }
-        self.count_free(pageblock, count);
+        if order == Order::ZERO {
+            return self.free_single(pageblock, word, 1 << bit);
+        }
+        let order = u32::from(order.get());
+        let states = self.states.word(pageblock, word);
+        if states.allocated(order) >> bit & 1 == 0 {
+            return false;
+        }
+        let free = states.release(buddy::ones(order) << bit);
+        self.grow(pageblock, word, free, bit, 1 << order);
+        true
+    }
+
+    /// Frees one frame, of a word that is not on loan, if it is an allocated block of order 0.
+    #[inline]
+    fn free_single(&mut self, pageblock: usize, word: usize, frame: u64) -> bool {
+        let Some(free) = self.states.word(pageblock, word).release_single(frame) else { return false };
+        self.grow(pageblock, word, free, frame.trailing_zeros(), 1);
+        true
+    }
+
+    /// Counts a block that became free at `bit` of a word of which all of `free` is free now.
+    ///
+    /// Merging only ever raises a level. Asking whether the block has grown into one that is larger than any that the word
+    /// had is cheaper than asking for the largest.
+    #[inline]
+    fn grow(&mut self, pageblock: usize, word: usize, free: u64, bit: u32, frames: u64) {
+        self.count_free(pageblock, frames);
         let summary = &mut self.summaries[pageblock];
-        summary.count_free(count);
-        // Merging only ever raises a level. Mostly it is one block, and asking whether that one has grown into a larger
-        // one than the word had is cheaper than asking for the largest.
-        let (free, level) = (states.free(), summary.level(word));
-        let raised =
-            if single { buddy::is_block(free, good.trailing_zeros(), level) } else { buddy::level(free) > level };
-        if raised {
+        summary.count_free(frames);
+        if buddy::is_block(free, bit, summary.level(word)) {
             self.raise(pageblock, word, free);
         }
-        batch.heads & !good
     }
 
     #[inline(never)]
@@ -410,20 +474,14 @@ impl<'m> Zone<'m> {
     ///
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
-    #[inline]
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if u32::from(order.get()) < WORD_ORDER
-            && let Some((pageblock, offset)) = self.states.locate(pfn)
-        {
-            let (word, bit) = place(offset);
-            if self.free_batch(Batch { word: WordNumber::new(pageblock, word), order, heads: 1 << bit }) == 0 {
-                return Ok(());
-            }
+        if u32::from(order.get()) < WORD_ORDER && self.free_small(pfn, order) {
+            return Ok(());
         }
         self.free_large(pfn, order)
     }
 
-    /// [`Zone::free`] for whole words and pageblocks, and for whatever no such block starts at.
+    /// [`Zone::free`] for whole words and pageblocks, words on loan, and whatever no such block starts at.
     #[inline(never)]
     fn free_large(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let actual = self.states.order_of(pfn)?;
@@ -431,6 +489,11 @@ impl<'m> Zone<'m> {
             return Err(FreeError::WrongOrder { pfn, given: order, actual });
         }
         let (pageblock, offset) = self.states.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
+        let (word, bit) = place(offset);
+        if u32::from(order.get()) < WORD_ORDER {
+            self.free_lent(Batch { word: WordNumber::new(pageblock, word), order, heads: 1 << bit });
+            return Ok(());
+        }
         if order == Order::MAX {
             let halves = [pageblock, pageblock | 1];
             halves.into_iter().for_each(|half| self.count_free(half, PAGEBLOCK_FRAMES));

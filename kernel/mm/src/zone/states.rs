@@ -91,7 +91,11 @@ impl Word<'_> {
     #[inline]
     pub fn allocated(self, order: u32) -> u64 {
         let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
-        buddy::exactly(head & !free, head | free, order)
+        if order == 0 {
+            buddy::exactly(head & !free, head | free, 0)
+        } else {
+            buddy::exactly(head & !free, head | free, order)
+        }
     }
 
     /// Makes free frames allocated blocks that begin at `heads`.
@@ -101,11 +105,26 @@ impl Word<'_> {
         self.free.store(self.free.load(Relaxed) & !frames, Relaxed);
     }
 
-    /// Makes the frames of allocated blocks free.
+    /// Makes the frames of allocated blocks free, and returns all that are free then.
     #[inline]
-    pub fn release(self, frames: u64) {
-        self.free.store(self.free.load(Relaxed) | frames, Relaxed);
-        self.head.store(self.head.load(Relaxed) & !frames, Relaxed);
+    pub fn release(self, frames: u64) -> u64 {
+        let (free, head) = (self.free.load(Relaxed) | frames, self.head.load(Relaxed) & !frames);
+        self.free.store(free, Relaxed);
+        self.head.store(head, Relaxed);
+        free & !head
+    }
+
+    /// Makes an allocated block of order 0 free, and returns all frames that are free then; `None` if it is no such block.
+    #[inline]
+    pub fn release_single(self, frame: u64) -> Option<u64> {
+        let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
+        if buddy::exactly(head & !free, head | free, 0) & frame == 0 {
+            return None;
+        }
+        let (free, head) = (free | frame, head & !frame);
+        self.free.store(free, Relaxed);
+        self.head.store(head, Relaxed);
+        Some(free & !head)
     }
 
     /// Gives every frame the same two bits.
@@ -209,7 +228,7 @@ impl<'m> States<'m> {
 
     /// Whether the pageblock is split, so that its words speak, and this word of it is not on loan.
     #[inline]
-    fn speaks(&self, pageblock: usize, word: usize) -> bool {
+    pub fn speaks(&self, pageblock: usize, word: usize) -> bool {
         self.wholes[pageblock].load(Relaxed) & (0xff | 0x100 << word) == Unity::Split as u16
     }
 
