@@ -22,6 +22,8 @@ pub fn show_mem<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> 
         let marks = zone.watermarks;
         write!(out, "Node 0 {} free:{}kB boost:0kB ", zone.kind, kib(zone.free))?;
         write!(out, "min:{}kB low:{}kB high:{}kB ", kib(marks.min), kib(marks.low), kib(marks.high))?;
+        write!(out, "reserved_highatomic:{}KB ", kib(zone.reserved_highatomic))?;
+        write!(out, "free_highatomic:{}KB ", kib(zone.free_highatomic))?;
         writeln!(out, "present:{}kB managed:{}kB", kib(zone.present), kib(zone.managed))?;
         let [dma, dma32, normal] = zone.protection;
         writeln!(out, "lowmem_reserve[]: {dma} {dma32} {normal}")?;

@@ -42,7 +42,8 @@ pub fn allocator_with_arena(regions: &[Region]) -> PageAllocator<'static, Host> 
     allocator_with(regions, Box::leak(Box::new([Arena::new()])))
 }
 
-fn allocator_with(regions: &[Region], arenas: &'static [Arena]) -> PageAllocator<'static, Host> {
+/// An allocator over a map, for any kind of processor.
+pub fn allocator_with<C: Cpu>(regions: &[Region], arenas: &'static [Arena]) -> PageAllocator<'static, C> {
     let mut regions = regions.to_vec();
     let map = MemoryMap::sanitise(&mut regions).expect("the map is sound");
     let plan = Plan::new(map).expect("the map has room for the metadata");

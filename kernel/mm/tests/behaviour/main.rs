@@ -1,0 +1,46 @@
+//! The rules of page frames one by one: a test for each, named for it.
+
+#[path = "../oracle/mod.rs"]
+mod oracle;
+
+mod exact;
+mod highatomic;
+mod isolation;
+mod machine;
+mod mobility;
+mod owned;
+mod reclaim;
+
+use bifolio::allocator::{Cpu, PageAllocator};
+use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
+
+/// 4 GiB, in frames.
+const NORMAL: u64 = 1 << 20;
+
+fn order(order: u8) -> Order {
+    Order::new(order).unwrap()
+}
+
+fn pfn(frame: u64) -> Pfn {
+    Pfn::new(NORMAL + frame)
+}
+
+/// Frames of zone Normal, counted from its first.
+fn range(start: u64, end: u64) -> PfnRange {
+    PfnRange::new(pfn(start), pfn(end))
+}
+
+/// How many pageblocks of each kind zone Normal has.
+fn pageblocks<C: Cpu>(frames: &PageAllocator<'_, C>) -> [u64; Mobility::COUNT] {
+    frames.free_blocks(ZoneKind::Normal).pageblocks
+}
+
+/// Allocates single frames until there are none.
+fn exhaust<C: Cpu>(frames: &PageAllocator<'_, C>, gfp: Gfp) -> Vec<Pfn> {
+    core::iter::from_fn(|| frames.allocate(Order::ZERO, gfp | Gfp::NOWARN).ok()).collect()
+}
+
+/// Frees single frames of zone Normal.
+fn free_each<C: Cpu>(frames: &PageAllocator<'_, C>, each: impl IntoIterator<Item = u64>) {
+    each.into_iter().for_each(|frame| frames.free(pfn(frame), Order::ZERO).unwrap());
+}
