@@ -102,8 +102,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        if gfp.contains(Gfp::ZERO) {
-            return self.allocate_zeroed(order, gfp);
+        if gfp.intersects(Gfp::ZERO.union(Gfp::NOFRAGMENT)) {
+            return self.allocate_specially(order, gfp);
         }
         if order.index() < ORDERS
             && gfp.highest_zone() == Some(ZoneKind::Normal)
@@ -125,7 +125,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Gets a run new blocks, as long as a zone is left with more than its `low` mark, and hands out the first. Where no
-    /// word would give the run many, it gets none, and the block comes from the zone.
+    /// word would give the run many, it gets none, and the block comes from the zone. Mobilities are not mixed here.
     ///
     /// A run changes its word only while the zone of that word is locked.
     fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Option<Pfn> {
@@ -143,6 +143,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
             if !Watermarks::admit(zone.free_frames(), WORD, low, reserve) {
                 continue;
+            }
+            if !zone.serves_unmixed(order, mobility) {
+                // What serves a whole word must not be spoiled for the sake of one block.
+                if self.slow.unmixed_first { continue } else { return None }
             }
             match zone.lend(order, mobility) {
                 None => {}

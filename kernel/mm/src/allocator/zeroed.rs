@@ -4,12 +4,16 @@ use super::{AllocError, Cpu, PageAllocator};
 use crate::frame::{Gfp, Order, Pfn, PfnRange};
 
 impl<C: Cpu> PageAllocator<'_, C> {
-    /// Allocates a block, and sees that it holds zeros.
+    /// Serves a request with flags that the fast path knows nothing of.
     #[inline(never)]
-    pub(super) fn allocate_zeroed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        let pfn = self.allocate(order, gfp - Gfp::ZERO)?;
-        self.zero(PfnRange::new(pfn, pfn.offset(order.frames())))?;
-        Ok(pfn)
+    pub(super) fn allocate_specially(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        if gfp.contains(Gfp::ZERO) {
+            let pfn = self.allocate(order, gfp - Gfp::ZERO)?;
+            self.zero(PfnRange::new(pfn, pfn.offset(order.frames())))?;
+            return Ok(pfn);
+        }
+        // An arena does not know where its frames are from.
+        self.allocate_from_zones(order, gfp)
     }
 
     /// Fills frames with zeros that were just allocated, and that nobody else knows of yet; if that cannot be, frees them.

@@ -71,16 +71,21 @@ impl Zone<'_> {
         self.claim(order, mobility).or_else(|| self.steal(order, mobility))
     }
 
-    /// [`Zone::allocate`], if that does not mix mobilities in a pageblock: from a pageblock of the own mobility, or from
-    /// one that is free as a whole.
+    /// Whether a request can be served without mixing mobilities in a pageblock: from a pageblock of the own mobility, or
+    /// from one that is free as a whole, which is one of the own then.
+    #[inline]
+    pub fn serves_unmixed(&mut self, order: Order, mobility: Mobility) -> bool {
+        self.index.smallest_sufficient(mobility, order).is_some()
+            || self.claim(order.max(Order::PAGEBLOCK), mobility).is_some()
+    }
+
+    /// [`Zone::allocate`], if that does not mix mobilities in a pageblock.
     pub fn allocate_unmixed(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        if self.index.smallest_sufficient(mobility, order).is_none() {
-            self.claim(order.max(Order::PAGEBLOCK), mobility)?;
-        }
-        self.allocate(order, mobility)
+        if self.serves_unmixed(order, mobility) { self.allocate(order, mobility) } else { None }
     }
 
     /// Takes over the pageblock of the largest foreign block of at least `order` that is worth it.
+    #[cold]
     fn claim(&mut self, order: Order, mobility: Mobility) -> Option<Bucket> {
         let sticky = mobility != Mobility::Movable;
         for order in Order::all().rev().take_while(|candidate| *candidate >= order) {
@@ -123,7 +128,7 @@ impl Zone<'_> {
     }
 
     /// Takes note that frames of a pageblock were allocated for contents of this mobility.
-    pub(super) fn note_foreign(&mut self, pageblock: usize, mobility: Mobility, frames: u64) {
+    fn note_foreign(&mut self, pageblock: usize, mobility: Mobility, frames: u64) {
         let summary = &mut self.summaries[pageblock];
         if is_movable(summary.mobility()) != is_movable(mobility) {
             summary.set_foreign(summary.foreign() + frames as u16);

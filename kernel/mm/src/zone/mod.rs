@@ -348,10 +348,6 @@ impl<'m> Zone<'m> {
         self.free -= lent + u64::from(rest);
         self.waiting += u64::from(rest);
         self.special.allocated += lent;
-        if self.summaries[pageblock].mobility() != mobility {
-            // The first block was noted when it was found.
-            self.note_foreign(pageblock, mobility, lent - order.frames());
-        }
         let base = self.states.start_of(pageblock).offset(word as u64 * u64::from(WORD_FRAMES));
         Some(Lent::Word(base, Batch { word: WordNumber::new(pageblock, word), order, heads }))
     }

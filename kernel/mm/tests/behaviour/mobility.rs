@@ -4,7 +4,7 @@ use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use bifolio::zone::{Fallback, Fallbacks};
 
-use super::oracle::{Host, allocator, usable};
+use super::oracle::{Host, allocator, allocator_with_arena, usable};
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn};
 
 use Mobility::{Movable, Reclaimable, Unmovable};
@@ -159,6 +159,22 @@ fn a_no_fragment_request_takes_whole_pageblocks_and_nothing_less() {
     assert_eq!(kind_at(&frames, pfn(512)), Unmovable);
     // Of its own kind it takes anything.
     assert_eq!(frames.allocate(Order::ZERO, gfp), Ok(pfn(513)));
+}
+
+#[test]
+fn an_arena_neither_mixes_mobilities_nor_hands_out_for_who_must_not() {
+    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    exhaust(&frames, Gfp::MOVABLE | Gfp::MEMALLOC);
+    free_each(&frames, (0..4000).filter(|frame| frame / 4 % 2 == 0));
+    frames.drain();
+    // 2000 frames are free, more than the watermarks, and all are movable ones.
+    let unmovable = frames.allocate(Order::ZERO, Gfp::MEMALLOC | Gfp::NOFRAGMENT);
+    assert!(unmovable.is_err());
+    frames.allocate(Order::ZERO, Gfp::RECLAIMABLE).unwrap();
+    assert_eq!((frames.zone(ZoneKind::Normal).free, frames.cached()), (1999, 0), "one frame, and no word");
+    // The claimed pageblock is one of the own now.
+    frames.allocate(Order::ZERO, Gfp::RECLAIMABLE).unwrap();
+    assert!(frames.cached() > 0);
 }
 
 /// Two zones, the upper with memory for movable contents in pieces, the lower with whole pageblocks.
