@@ -75,13 +75,13 @@ impl Run {
     }
 
     /// Runs `work` on every thread at once, each with its own clock, and puts together what they measured.
-    pub fn on_threads(self, work: impl Fn(&mut Clock<'_>) + Sync) -> Vec<Measured> {
+    pub fn on_threads(self, work: &(dyn Fn(&mut Clock<'_>) + Sync)) -> Vec<Measured> {
         let barrier = Barrier::new(self.threads);
         let cpus = allowed_cpus();
         let all: Vec<Vec<Measured>> = thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads)
                 .map(|cpu| {
-                    let (barrier, work, place) = (&barrier, &work, cpus[cpu % cpus.len()]);
+                    let (barrier, place) = (&barrier, cpus[cpu % cpus.len()]);
                     scope.spawn(move || {
                         pin(place);
                         CPU.set(cpu);
@@ -130,8 +130,9 @@ pub struct Clock<'a> {
 }
 
 impl Clock<'_> {
-    /// Measures `count` operations once all threads have come this far. `work` returns how many were refused.
-    pub fn measure(&mut self, workload: &'static str, count: u64, work: impl FnOnce() -> u64) {
+    /// Measures `count` operations once all threads have come this far. `work`, which is called once, returns how many
+    /// were refused.
+    pub fn measure(&mut self, workload: &'static str, count: u64, work: &mut dyn FnMut() -> u64) {
         self.barrier.wait();
         if let Mode::Count(wanted) = self.mode
             && wanted != workload
@@ -155,7 +156,7 @@ impl Clock<'_> {
 pub const COUNTED: &str = "counted_by_callgrind";
 
 #[inline(never)]
-fn counted_by_callgrind(work: impl FnOnce() -> u64) -> u64 {
+fn counted_by_callgrind(work: &mut dyn FnMut() -> u64) -> u64 {
     work()
 }
 

@@ -58,7 +58,7 @@ fn allocate_all<A: PageFrames>(frames: &A, gfp: Gfp, census: &mut Census) -> Vec
 /// 16 times over: a random one is freed and another allocated.
 pub fn churn<A: PageFrames>(run: Run) -> Vec<Measured> {
     const ROUNDS: usize = 16;
-    measure(run, "frag-churn", (PAGEBLOCKS / 2) as u64, |over_time| {
+    measure(run, "frag-churn", (PAGEBLOCKS / 2) as u64, &|over_time: &mut Vec<u64>| {
         let (frames, mut random, mut census) = (A::new(), Random::new(3), Census::new());
         let mut held = allocate_all(&frames, MOVABLE, &mut census);
         random.shuffle(&mut held);
@@ -88,7 +88,7 @@ pub fn churn<A: PageFrames>(run: Run) -> Vec<Measured> {
 pub fn unmovable<A: PageFrames>(run: Run) -> Vec<Measured> {
     const TAKEN: usize = FRAMES / 16 * 15;
     const UNMOVABLE: usize = TAKEN / 20;
-    measure(run, "frag-unmovable", (PAGEBLOCKS - UNMOVABLE / PAGEBLOCK) as u64, |over_time| {
+    measure(run, "frag-unmovable", (PAGEBLOCKS - UNMOVABLE / PAGEBLOCK) as u64, &|over_time: &mut Vec<u64>| {
         let (frames, mut random, mut census) = (A::new(), Random::new(5), Census::new());
         let mut is_movable = vec![true; TAKEN];
         is_movable[..UNMOVABLE].fill(false);
@@ -120,7 +120,7 @@ pub fn unmovable<A: PageFrames>(run: Run) -> Vec<Measured> {
 /// `frag-mixed`: mixed orders, half of memory in use, for a million operations.
 pub fn mixed<A: PageFrames>(run: Run) -> Vec<Measured> {
     let steps = run.operations(1_000_000, 0);
-    measure(run, "frag-mixed", (PAGEBLOCKS / 2) as u64, |over_time| {
+    measure(run, "frag-mixed", (PAGEBLOCKS / 2) as u64, &|over_time: &mut Vec<u64>| {
         let (frames, mut mixed) = (A::new(), Mixed::<A>::new(13, FRAMES / 2));
         for _ in 0..SAMPLES {
             mixed.churn(&frames, steps / SAMPLES as u64);
@@ -136,7 +136,7 @@ pub fn mixed<A: PageFrames>(run: Run) -> Vec<Measured> {
 
 fn measure(run: Run, workload: &'static str, limit: u64, work: impl Fn(&mut Vec<u64>) -> u64 + Sync) -> Vec<Measured> {
     let result = std::sync::Mutex::new(None);
-    run.on_threads(|_| {
+    run.on_threads(&|_| {
         let mut over_time = Vec::new();
         let allocated = work(&mut over_time);
         *result.lock().expect("one thread only") = Some(Value::Blocks { allocated, limit, over_time });

@@ -50,11 +50,11 @@ fn share<A: PageFrames>(run: Run, order: Order) -> Vec<A::Block> {
 /// `page-pair`: as a kernel in use does it. A frame of each thread's is in use all the time, so that nothing merges far.
 pub fn pair<A: PageFrames>(run: Run) -> Vec<Measured> {
     let frames = A::new();
-    run.on_threads(|clock| {
+    run.on_threads(&|clock| {
         let held = frames.allocate(Order::ZERO, Gfp::KERNEL);
         pairs(&frames, run.operations(20_000, 200));
         let count = run.operations(1_000_000, 10_000);
-        clock.measure("page-pair", count, || pairs(&frames, count));
+        clock.measure("page-pair", count, &mut || pairs(&frames, count));
         free_all(&frames, Order::ZERO, held.as_slice());
     })
 }
@@ -65,10 +65,10 @@ pub fn pair_top<A: PageFrames>(run: Run) -> Vec<Measured> {
     let frames = A::new();
     let mut blocks = share::<A>(Run { threads: 2, ..run }, Order::PAGEBLOCK);
     assert_eq!(fill(&frames, Order::PAGEBLOCK, Gfp::KERNEL, &mut blocks), blocks.len());
-    run.on_threads(|clock| {
+    run.on_threads(&|clock| {
         pairs(&frames, run.operations(20_000, 200));
         let count = run.operations(200_000, 5_000);
-        clock.measure("page-pair-top", count, || pairs(&frames, count));
+        clock.measure("page-pair-top", count, &mut || pairs(&frames, count));
     })
 }
 
@@ -85,11 +85,11 @@ pub fn batch<A: PageFrames>(run: Run) -> Vec<Measured> {
         }
         refused
     };
-    run.on_threads(|clock| {
+    run.on_threads(&|clock| {
         let held = frames.allocate(Order::ZERO, Gfp::KERNEL);
         batches(run.operations(20_000, 512));
         let count = run.operations(640_000, 12_800);
-        clock.measure("page-batch64", count, || batches(count));
+        clock.measure("page-batch64", count, &mut || batches(count));
         free_all(&frames, Order::ZERO, held.as_slice());
     })
 }
@@ -120,7 +120,7 @@ fn whole_memory<A: PageFrames>(
     rearrange: impl Fn(&mut [A::Block]) + Sync,
 ) -> Vec<Measured> {
     let frames = A::new();
-    run.on_threads(|clock| {
+    run.on_threads(&|clock| {
         let mut blocks = share::<A>(run, order);
         let count = blocks.len() as u64;
         let warm = fill(&frames, order, ALL, &mut blocks);
@@ -129,12 +129,12 @@ fn whole_memory<A: PageFrames>(
         free_all(&frames, order, &blocks[..warm]);
         for _ in 0..times {
             let mut got = 0;
-            clock.measure(alloc, count, || {
+            clock.measure(alloc, count, &mut || {
                 got = fill(&frames, order, ALL, &mut blocks);
                 count - got as u64
             });
             rearrange(&mut blocks[..got]);
-            clock.measure(free, got as u64, || {
+            clock.measure(free, got as u64, &mut || {
                 free_all(&frames, order, &blocks[..got]);
                 0
             });
@@ -151,7 +151,7 @@ pub fn cross_free<A: PageFrames>(run: Run) -> Vec<Measured> {
         clock.wait();
         std::mem::take(&mut *hand_over[clock.cpu ^ 1].lock().expect("nobody panics meanwhile"))
     };
-    run.on_threads(|clock| {
+    run.on_threads(&|clock| {
         let mut random = Random::new(7);
         // The first time does not count.
         for time in 0..=run.operations(2, 1) {
@@ -165,7 +165,7 @@ pub fn cross_free<A: PageFrames>(run: Run) -> Vec<Measured> {
                 clock.wait();
                 continue;
             }
-            clock.measure("page-cross-free", blocks.len() as u64, || {
+            clock.measure("page-cross-free", blocks.len() as u64, &mut || {
                 free_all(&frames, Order::ZERO, &blocks);
                 0
             });
@@ -234,11 +234,11 @@ const ORDERS: [Order; 16] = {
 /// `page-mixed`: mixed sizes with half of memory in use.
 pub fn mixed<A: PageFrames>(run: Run) -> Vec<Measured> {
     let frames = A::new();
-    run.on_threads(|clock| {
+    run.on_threads(&|clock| {
         let mut mixed = Mixed::<A>::new(11 + clock.cpu as u64, FRAMES / 2 / run.threads);
         mixed.churn(&frames, run.operations(200_000, 100_000));
         let count = run.operations(400_000, 20_000);
-        clock.measure("page-mixed", count, || mixed.churn(&frames, count));
+        clock.measure("page-mixed", count, &mut || mixed.churn(&frames, count));
     })
 }
 

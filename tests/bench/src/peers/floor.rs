@@ -25,6 +25,13 @@ struct Inner {
 // SAFETY: a stack is only touched by the thread of its CPU.
 unsafe impl Sync for Stack {}
 
+impl Floor {
+    #[inline]
+    fn stack(&self) -> *mut Inner {
+        self.0[current_cpu() % CPUS].0.get()
+    }
+}
+
 impl PageFrames for Floor {
     const NAME: &'static str = "floor";
     type Block = u32;
@@ -40,16 +47,18 @@ impl PageFrames for Floor {
     #[inline]
     fn allocate(&self, _: Order, _: Gfp) -> Option<u32> {
         // SAFETY: this thread is the only one with this number, and the reference ends with this call.
-        let stack = unsafe { &mut *self.0[current_cpu()].0.get() };
+        let stack = unsafe { &mut *self.stack() };
         stack.used = stack.used.checked_sub(1)?;
-        Some(stack.frames[stack.used])
+        // SAFETY: the harness frees only what it allocated, so that never more are in use than there are.
+        Some(unsafe { *stack.frames.get_unchecked(stack.used) })
     }
 
     #[inline]
     fn free(&self, block: u32, _: Order) {
         // SAFETY: as above.
-        let stack = unsafe { &mut *self.0[current_cpu()].0.get() };
-        stack.frames[stack.used] = block;
+        let stack = unsafe { &mut *self.stack() };
+        // SAFETY: as above.
+        unsafe { *stack.frames.get_unchecked_mut(stack.used) = block };
         stack.used += 1;
     }
 
