@@ -33,6 +33,13 @@ pub enum Report {
         result: TestResult,
         instructions: u64,
     },
+    Measured {
+        workload: String,
+        allocator: String,
+        operations: u64,
+        instructions: u64,
+        refused: u64,
+    },
     Panicked {
         message: String,
         location: String,
@@ -52,6 +59,13 @@ impl From<Event<'_>> for Report {
                 Report::TestStarted { index, name: name.into(), should_panic }
             }
             Event::TestFinished { index, result, instructions } => Report::TestFinished { index, result, instructions },
+            Event::Measured { workload, allocator, operations, instructions, refused } => Report::Measured {
+                workload: workload.into(),
+                allocator: allocator.into(),
+                operations,
+                instructions,
+                refused,
+            },
             Event::Panicked { message, location } => {
                 Report::Panicked { message: message.into(), location: location.into() }
             }

@@ -310,7 +310,11 @@ impl Watcher for Boot<'_> {
                 self.progress.finished(&test);
                 self.finished.push(test);
             }
-            Report::Started | Report::Ready | Report::Panicked { .. } | Report::Garbage(_) => {}
+            Report::Started
+            | Report::Ready
+            | Report::Measured { .. }
+            | Report::Panicked { .. }
+            | Report::Garbage(_) => {}
         }
     }
 }

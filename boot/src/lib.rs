@@ -21,6 +21,7 @@ pub mod firmware;
 pub mod harness;
 pub mod image;
 pub mod machine;
+pub mod measure;
 pub mod qemu;
 pub mod qmp;
 pub mod report;

@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use boot::harness::{self, Interrupted, Plan};
-use boot::machine::{Firmware, Machine};
+use boot::machine::{Firmware, Machine, Memory};
 use boot::qemu::{self, Setup};
 use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Starvation, Watcher};
 use boot::terminal::Keys;
-use boot::{events, image, suite};
+use boot::{events, image, measure, suite};
 use clap::{Args, Parser, Subcommand};
 use protocol::input;
 use std::io::{self, IsTerminal, Write};
@@ -31,6 +31,8 @@ enum Command {
     Run(RunArguments),
     /// Run what cargo built for the kernel's target: a test kernel as tests, another one as `run` does
     Runner(RunnerArguments),
+    /// Boot a benchmark and write what it measures as lines of JSON
+    Measure(MeasureArguments),
     /// Run everything that `make test` runs
     Suite,
 }
@@ -66,6 +68,14 @@ struct RunArguments {
     /// End a run whose kernel does not end it after so many seconds [default: 120 with --cmd, else none]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
+}
+
+#[derive(Args)]
+struct MeasureArguments {
+    /// The benchmark's ELF file
+    elf: PathBuf,
+    /// Only workloads whose name contains one of these
+    filters: Vec<String>,
 }
 
 /// Cargo's runner: the arguments of a test program as far as a booted one has a use for them.
@@ -114,6 +124,11 @@ fn main() -> ExitCode {
         }
         Command::Run(arguments) => run(&arguments),
         Command::Runner(arguments) => runner(arguments),
+        Command::Measure(arguments) => {
+            // Enough for the metadata of a TiB; what else the machine has makes no difference to a count.
+            let machine = Machine { memory: Memory::from_mib(1024), processors: 1, firmware: Firmware::Bios };
+            measure::run(&arguments.elf, machine, selection(&arguments.filters, &[], false)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Suite => {
             suite::run().map(|count| if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }

@@ -65,6 +65,19 @@ pub enum Event<'a> {
         /// ticks of whatever clock there is.
         instructions: u64,
     },
+    /// A benchmark has measured something.
+    Measured {
+        /// The workload's name.
+        workload: &'a str,
+        /// The allocator's name.
+        allocator: &'a str,
+        /// How many operations it was.
+        operations: u64,
+        /// How many guest instructions they took together.
+        instructions: u64,
+        /// How many of the operations were refused.
+        refused: u64,
+    },
     /// The kernel panics. The panic handler sends this, prints its report to COM1 and ends the machine with
     /// [`ExitCode::Panic`](crate::ExitCode::Panic).
     Panicked {
@@ -97,6 +110,13 @@ pub fn encode<'b>(event: &Event<'_>, buffer: &'b mut [u8; MAX_FRAME]) -> &'b [u8
         Event::Panicked { message, location } => {
             Event::Panicked { message: shorten(message), location: shorten(location) }
         }
+        Event::Measured { workload, allocator, operations, instructions, refused } => Event::Measured {
+            workload: shorten(workload),
+            allocator: shorten(allocator),
+            operations,
+            instructions,
+            refused,
+        },
         event => event,
     };
     buffer[0] = 0;
@@ -143,6 +163,13 @@ mod tests {
             Event::TestStarted { index: u32::MAX, name: "", should_panic: true },
             Event::TestFinished { index: 0, result: TestResult::Failed, instructions: u64::MAX },
             Event::TestFinished { index: 256, result: TestResult::Passed, instructions: 0 },
+            Event::Measured {
+                workload: "page-pair",
+                allocator: "floor",
+                operations: u64::MAX,
+                instructions: u64::MAX,
+                refused: u64::MAX,
+            },
             Event::Panicked { message: "with a \0 in it", location: "src/main.rs:1:2" },
         ] {
             assert_eq!(decode(&mut body(&event)), Ok(event));
@@ -157,6 +184,10 @@ mod tests {
         let Ok(Event::Panicked { message, location }) = decode(&mut frame) else { panic!("not decoded") };
         assert_eq!((message.len(), location.len()), (MAX_TEXT - 1, MAX_TEXT));
         assert!(odd.starts_with(message) && long.starts_with(location));
+        let (operations, instructions, refused) = (u64::MAX, u64::MAX, u64::MAX);
+        let mut frame = body(&Event::Measured { workload: &long, allocator: &odd, operations, instructions, refused });
+        let Ok(Event::Measured { allocator, .. }) = decode(&mut frame) else { panic!("not decoded") };
+        assert_eq!(allocator.len(), MAX_TEXT - 1);
     }
 
     #[test]

@@ -10,10 +10,10 @@ mod case;
 mod meter;
 mod page;
 mod peers;
-mod random;
 mod results;
 mod rounds;
 mod tables;
+mod thread;
 
 use anyhow::{Result, ensure};
 use case::Case;
@@ -72,6 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    thread::announce_barriers();
     let all = page::cases();
     if let Some(Command::Count { workload, allocator }) = &cli.command {
         return callgrind::counted_run(&all, workload, allocator);
@@ -91,7 +92,7 @@ fn run(cli: &Cli) -> Result<()> {
     let mut figures = rounds::run(&cases, mode, rounds, &bar);
     let can_count = counted.is_empty() || callgrind::is_there();
     if can_count {
-        figures.extend(callgrind::run(&counted, meter::cpus(), &bar)?);
+        figures.extend(callgrind::run(&counted, thread::cpus(), &bar)?);
     }
     bar.finish_and_clear();
     tables::print(&figures);

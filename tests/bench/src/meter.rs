@@ -3,8 +3,7 @@
 //! A run does everything that a workload needs, in time and in instruction counts alike: what it sets up is not
 //! measured, what it hands to [`Clock::measure`] is. The measured code is the same in both modes.
 
-use std::cell::Cell;
-use std::io;
+use crate::thread::{allowed_cpus, become_cpu};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,8 +82,7 @@ impl Run {
                 .map(|cpu| {
                     let (barrier, place) = (&barrier, cpus[cpu % cpus.len()]);
                     scope.spawn(move || {
-                        pin(place);
-                        CPU.set(cpu);
+                        become_cpu(cpu, place);
                         let mut clock = Clock { cpu, mode: self.mode, barrier, measured: Vec::new() };
                         work(&mut clock);
                         clock.measured
@@ -158,41 +156,4 @@ pub const COUNTED: &str = "counted_by_callgrind";
 #[inline(never)]
 fn counted_by_callgrind(work: &mut dyn FnMut() -> u64) -> u64 {
     work()
-}
-
-thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The number of the CPU that this thread stands for.
-#[inline]
-pub fn current_cpu() -> usize {
-    CPU.get()
-}
-
-/// How many CPUs this process may run on.
-pub fn cpus() -> usize {
-    allowed_cpus().len()
-}
-
-fn allowed_cpus() -> Vec<usize> {
-    // SAFETY: all zeros is an empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer and the size are those of the set.
-    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0 {
-        return vec![0];
-    }
-    // SAFETY: every number asked for lies inside the set.
-    (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect()
-}
-
-/// Keeps the calling thread on a CPU.
-fn pin(cpu: usize) {
-    // SAFETY: all zeros is an empty set, the number comes out of one, and pointer and size are the set's.
-    let result = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &raw const set)
-    };
-    assert_eq!(result, 0, "cannot pin a thread to CPU {cpu}: {}", io::Error::last_os_error());
 }

@@ -1,8 +1,9 @@
 //! Times: every allocator in turn, round after round, so that a busy moment of the machine meets them all.
 
 use crate::case::{Case, HARNESS, Repeat};
-use crate::meter::{Mode, Run, Value, cpus};
+use crate::meter::{Mode, Run, Value};
 use crate::results::Figure;
+use crate::thread::cpus;
 use indicatif::ProgressBar;
 
 /// Runs all cases. Those of one group of workloads stand next to each other.

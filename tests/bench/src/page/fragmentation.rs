@@ -3,11 +3,10 @@
 //! Meanwhile the harness knows which frames are allocated, so it counts the blocks of 2 MiB without one over time and
 //! disturbs nobody.
 
-use super::frames::{FRAMES, PageFrames};
-use super::operations::Mixed;
 use crate::meter::{Measured, Run, Value};
-use crate::random::Random;
 use bifolio::frame::{Gfp, Order, PAGEBLOCK_FRAMES};
+use workloads::page::Mixed;
+use workloads::{FRAMES, PageFrames, Random};
 
 const PAGEBLOCK: usize = PAGEBLOCK_FRAMES as usize;
 const PAGEBLOCKS: usize = FRAMES / PAGEBLOCK;

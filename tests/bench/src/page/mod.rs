@@ -1,21 +1,19 @@
 //! Page frames: the workloads, and who takes part.
 
-mod bifolio;
 mod fragmentation;
-pub mod frames;
 mod operations;
 
 use crate::case::{Case, Repeat};
-use crate::peers::{Acid, Bitmap, BuddyAlloc, BuddySlab, BuddySystem, Floor, Nothing};
-use bifolio::Bifolio;
-use frames::PageFrames;
+use crate::peers::{Acid, BuddyAlloc, BuddySlab, Floor, Nothing};
+use crate::thread::Thread;
+use workloads::{Bifolio, Bitmap, BuddySystem, PageFrames};
 
 /// Every workload with every allocator that takes part in it, the allocators of a workload next to each other.
 pub fn cases() -> Vec<Case> {
     let everybody = [
-        buddies::<Bifolio>(),
-        buddies::<BuddySystem>(),
-        buddies::<Bitmap>(),
+        buddies::<Bifolio<Thread>>(),
+        buddies::<BuddySystem<Thread>>(),
+        buddies::<Bitmap<Thread>>(),
         buddies::<BuddySlab>(),
         buddies::<BuddyAlloc>(),
         buddies::<Acid>(),

@@ -1,12 +1,12 @@
 //! `acid_alloc`: its `Buddy` with 11 levels, as many as there are orders; lists in the free pages.
 
 use super::Memory;
-use crate::page::frames::{FRAMES, PageFrames};
+use crate::thread::Thread;
 use acid_alloc::{Buddy, Raw};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order};
-use spin::Mutex;
 use std::alloc::Layout;
 use std::ptr::NonNull;
+use workloads::{FRAMES, Locked, PageFrames};
 
 const PAGE: usize = FRAME_SIZE as usize;
 const LARGEST: usize = Order::MAX.bytes() as usize;
@@ -15,7 +15,7 @@ type Inner = Buddy<LARGEST, { Order::COUNT }, Raw>;
 
 /// See the module.
 pub struct Acid {
-    buddy: Mutex<Inner>,
+    buddy: Locked<Inner, Thread>,
     memory: Memory,
 }
 
@@ -34,7 +34,7 @@ impl PageFrames for Acid {
         // SAFETY: the mapping has the metadata and the memory, readable, writable, apart and aligned, and nobody else
         // uses them while it lives.
         let buddy = unsafe { Inner::new_raw(at(memory.base() - metadata_size()), at(memory.base()), BLOCKS) };
-        Self { buddy: Mutex::new(buddy.unwrap_or_else(|error| panic!("{}: {error:?}", Self::NAME))), memory }
+        Self { buddy: Locked::new(buddy.unwrap_or_else(|error| panic!("{}: {error:?}", Self::NAME))), memory }
     }
 
     #[inline]
@@ -42,14 +42,14 @@ impl PageFrames for Acid {
         let size = PAGE << order.get();
         // SAFETY: a power of two of at least a page, and far from the end of the address space.
         let layout = unsafe { Layout::from_size_align_unchecked(size, size) };
-        self.buddy.lock().allocate(layout).ok().map(|block| block.as_ptr().addr())
+        self.buddy.with(|buddy| buddy.allocate(layout).ok().map(|block| block.as_ptr().addr()))
     }
 
     #[inline]
     fn free(&self, block: usize, _: Order) {
         let block = NonNull::new(block as *mut u8).expect("memory is not at 0");
         // SAFETY: the harness frees what it allocated, once.
-        unsafe { self.buddy.lock().deallocate(block) };
+        self.buddy.with(|buddy| unsafe { buddy.deallocate(block) });
     }
 
     fn number(&self, block: usize) -> usize {

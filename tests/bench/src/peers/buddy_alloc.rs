@@ -1,10 +1,10 @@
 //! `buddy-alloc`: its `BuddyAlloc` with leaves of a page; bits for each order below the memory, lists in the free pages.
 
 use super::Memory;
-use crate::page::frames::{FRAMES, PageFrames};
+use crate::thread::Thread;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order};
 use buddy_alloc::buddy_alloc::{BuddyAlloc as Buddy, BuddyAllocParam};
-use spin::Mutex;
+use workloads::{FRAMES, Locked, PageFrames};
 
 const PAGE: usize = FRAME_SIZE as usize;
 /// More than its metadata needs.
@@ -12,7 +12,7 @@ const HEAD: usize = 4 << 20;
 
 /// See the module.
 pub struct BuddyAlloc {
-    buddy: Mutex<Unshared>,
+    buddy: Locked<Unshared, Thread>,
     memory: Memory,
     metadata: usize,
 }
@@ -37,18 +37,18 @@ impl PageFrames for BuddyAlloc {
         let metadata = HEAD + Memory::SIZE - set_up(HEAD, HEAD + Memory::SIZE).available_bytes();
         let buddy = set_up(metadata, metadata + Memory::SIZE);
         assert_eq!(buddy.available_bytes(), Memory::SIZE);
-        Self { buddy: Mutex::new(Unshared(buddy)), memory, metadata }
+        Self { buddy: Locked::new(Unshared(buddy)), memory, metadata }
     }
 
     #[inline]
     fn allocate(&self, order: Order, _: Gfp) -> Option<usize> {
-        let block = self.buddy.lock().0.malloc(PAGE << order.get());
+        let block = self.buddy.with(|buddy| buddy.0.malloc(PAGE << order.get()));
         (!block.is_null()).then_some(block as usize)
     }
 
     #[inline]
     fn free(&self, block: usize, _: Order) {
-        self.buddy.lock().0.free(block as *mut u8);
+        self.buddy.with(|buddy| buddy.0.free(block as *mut u8));
     }
 
     fn number(&self, block: usize) -> usize {

@@ -1,18 +1,18 @@
 //! `buddy-slab-allocator`: its buddy allocator, with 12 bytes of metadata a frame below the memory and lists in them.
 
 use super::Memory;
-use crate::page::frames::{FRAMES, PageFrames};
+use crate::thread::Thread;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order};
 use buddy_slab_allocator::BuddyAllocator;
-use spin::Mutex;
 use std::ptr;
+use workloads::{FRAMES, Locked, PageFrames};
 
 const PAGE: usize = FRAME_SIZE as usize;
 type Buddy = BuddyAllocator<PAGE>;
 
 /// See the module.
 pub struct BuddySlab {
-    buddy: Mutex<Buddy>,
+    buddy: Locked<Buddy, Thread>,
     memory: Memory,
 }
 
@@ -33,18 +33,18 @@ impl PageFrames for BuddySlab {
         unsafe { buddy.init(&mut *ptr::slice_from_raw_parts_mut(start, head() + Memory::SIZE)) }
             .unwrap_or_else(|error| panic!("{}: {error:?}", Self::NAME));
         assert_eq!(buddy.total_pages(), FRAMES);
-        Self { buddy: Mutex::new(buddy), memory }
+        Self { buddy: Locked::new(buddy), memory }
     }
 
     #[inline]
     fn allocate(&self, order: Order, _: Gfp) -> Option<usize> {
         // The memory is aligned, so that blocks are aligned to their size by nature.
-        self.buddy.lock().alloc_pages(1 << order.get(), PAGE).ok()
+        self.buddy.with(|buddy| buddy.alloc_pages(1 << order.get(), PAGE).ok())
     }
 
     #[inline]
     fn free(&self, block: usize, order: Order) {
-        self.buddy.lock().dealloc_pages(block, 1 << order.get());
+        self.buddy.with(|buddy| buddy.dealloc_pages(block, 1 << order.get()));
     }
 
     fn number(&self, block: usize) -> usize {

@@ -2,10 +2,10 @@
 //!
 //! It serves single frames only.
 
-use crate::meter::current_cpu;
-use crate::page::frames::{FRAMES, PageFrames};
+use crate::thread::current_cpu;
 use bifolio::frame::{Gfp, Order};
 use std::cell::UnsafeCell;
+use workloads::{FRAMES, PageFrames};
 
 /// As many CPUs as any run has threads.
 const CPUS: usize = 2;

@@ -1,8 +1,8 @@
 //! Memory that really exists, for peers that write into it.
 
-use crate::page::frames::FRAMES;
 use bifolio::frame::FRAME_SIZE;
 use std::{io, ptr};
+use workloads::FRAMES;
 
 /// 1 GiB of memory, aligned to its size, with room for metadata right below. Unmapped when this is dropped.
 #[derive(Debug)]

@@ -1,23 +1,20 @@
-//! The peers: allocators from the registry, as they are, behind [`PageFrames`](crate::page::frames::PageFrames).
+//! The peers: allocators from the registry, as they are, behind [`PageFrames`](workloads::PageFrames): those that run
+//! on the host only.
 //!
 //! None of them is thread-safe, so each stands behind a spin lock, which is what a kernel would do. Each gets the order of
 //! calls, the alignment and the memory that its documentation asks for, and block 0 is as aligned as it can be: none loses
 //! anything to how it is called.
 
 mod acid;
-mod bitmap;
 mod buddy_alloc;
 mod buddy_slab;
-mod buddy_system;
 mod floor;
 mod memory;
 mod nothing;
 
 pub use acid::Acid;
-pub use bitmap::Bitmap;
 pub use buddy_alloc::BuddyAlloc;
 pub use buddy_slab::BuddySlab;
-pub use buddy_system::BuddySystem;
 pub use floor::Floor;
 pub use memory::Memory;
 pub use nothing::Nothing;

@@ -1,8 +1,8 @@
 //! Nothing at all: what the harness itself costs.
 
-use crate::page::frames::PageFrames;
 use bifolio::frame::{Gfp, Order};
 use std::hint::black_box;
+use workloads::PageFrames;
 
 /// Gives out block 0, always.
 pub struct Nothing;

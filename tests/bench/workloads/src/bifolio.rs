@@ -1,12 +1,11 @@
-//! Bifolio itself: 1 GiB in zone Normal that need not exist, and an arena for each thread.
+//! Bifolio itself: 1 GiB in zone Normal that need not exist.
 
-use super::frames::{FRAMES, PageFrames};
-use crate::meter::current_cpu;
+use crate::{FRAMES, PageFrames};
+use alloc::boxed::Box;
+use alloc::vec;
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use std::io;
-use std::sync::Once;
 
 /// As many CPUs as any run has threads.
 const CPUS: usize = 2;
@@ -14,46 +13,18 @@ const CPUS: usize = 2;
 /// The first frame: the first of zone Normal.
 const FIRST: u64 = ZoneKind::Normal.range().start.number();
 
-/// A thread as a processor.
-pub struct Thread;
-
-impl Cpu for Thread {
-    #[inline]
-    fn current() -> usize {
-        current_cpu()
-    }
-
-    fn synchronize() {
-        membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-    }
-
-    #[inline]
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
-
-/// The system call that makes all threads of the process pass a barrier, or announces that it will be used.
-fn membarrier(command: libc::c_int) {
-    // SAFETY: the call takes no pointer and changes no memory.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
-    assert_eq!(result, 0, "membarrier: {}", io::Error::last_os_error());
-}
-
 /// The allocator, and how many bytes it needs besides its code.
-pub struct Bifolio {
-    frames: PageAllocator<'static, Thread>,
+pub struct Bifolio<C: 'static> {
+    frames: PageAllocator<'static, C>,
     bytes: usize,
 }
 
-impl PageFrames for Bifolio {
+impl<C: Cpu> PageFrames for Bifolio<C> {
     const NAME: &'static str = "bifolio";
     type Block = Pfn;
 
-    /// The metadata is never freed, as in a kernel: 120 KiB.
+    /// The metadata is never freed, as in a kernel: some 100 KiB.
     fn new() -> Self {
-        static ANNOUNCED: Once = Once::new();
-        ANNOUNCED.call_once(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED));
         // The metadata goes to the end of the memory: this much more there is, so that no frame is missing.
         let mut metadata = 0;
         loop {

@@ -8,13 +8,13 @@ impl Random {
     /// The sequence with this number.
     pub fn new(sequence: u64) -> Self {
         let mut random = Self(sequence);
-        random.next();
+        random.number();
         random
     }
 
     /// The next number.
     #[inline]
-    pub fn next(&mut self) -> u32 {
+    pub fn number(&mut self) -> u32 {
         self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         (self.0 >> 32) as u32
     }
@@ -22,7 +22,7 @@ impl Random {
     /// The next number, below `bound`.
     #[inline]
     pub fn below(&mut self, bound: usize) -> usize {
-        scale(self.next(), bound)
+        scale(self.number(), bound)
     }
 
     /// Puts a list in random order.

@@ -1,0 +1,47 @@
+//! The kernel's part of `make bench`: a kernel that measures and switches off.
+//!
+//! Instructions are the machine's clock, so each figure is exact and the same in every boot. What differs from the host:
+//! interrupts are masked and restored around whatever an interrupt handler must not meet, by all allocators alike.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod meter;
+mod operations;
+mod setup;
+mod worst;
+
+use bootloader_api::{BootInfo, entry_point};
+use kernel::host::{self, Input};
+use kernel::memory::frames::Processor;
+use kernel::{console, cpu, memory};
+use log::LevelFilter;
+use meter::Meter;
+use protocol::{Event, ExitCode, Selection, input};
+use workloads::{Bifolio, Bitmap, BuddySystem};
+
+entry_point!(main, config = &kernel::BOOTLOADER_CONFIG);
+
+fn main(boot_info: &'static mut BootInfo) -> ! {
+    console::init();
+    log::set_max_level(LevelFilter::Warn);
+    host::init();
+    cpu::init();
+    let metadata = setup::reserve(boot_info);
+    memory::init(boot_info);
+    cpu::interrupts::init();
+    host::send(&Event::Ready);
+
+    let selection = Input::read(input::SELECTION);
+    let meter = Meter::new(Selection::parse(selection.as_str().unwrap_or_default()));
+    operations::run::<Bifolio<Processor>>(&meter);
+    operations::run::<BuddySystem<Processor>>(&meter);
+    operations::run::<Bitmap<Processor>>(&meter);
+    worst::run::<Bifolio<Processor>>(&meter, 1_000_000);
+    worst::run::<BuddySystem<Processor>>(&meter, 100_000);
+    // A search takes it so long that more would take minutes.
+    worst::run::<Bitmap<Processor>>(&meter, 10_000);
+    setup::run(&meter, metadata);
+    host::exit(ExitCode::Success)
+}
