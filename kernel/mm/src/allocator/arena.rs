@@ -221,6 +221,9 @@ impl Default for Arena {
 }
 
 impl Arena {
+    /// Frames that an arena can hold: those of its runs, and those that are to be returned.
+    pub(super) const CAPACITY: u64 = ((ORDERS * Mobility::REQUESTED.len() + SETS * WAYS) * WORD_FRAMES as usize) as u64;
+
     /// An arena that holds nothing.
     pub const fn new() -> Self {
         Self {

@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use crate::allocator::{Cpu, PageAllocator};
 use crate::frame::{Mobility, Order, ZoneKind};
-use crate::zone::{Fallback, Fallbacks};
+use crate::zone::{Fallback, Fallbacks, ZoneStats};
 
 /// Counts of frames and of events, `name value` (Linux: `/proc/vmstat`). The names are Linux's where it counts the same;
 /// what it does not count begins with `bifolio_`.
@@ -12,18 +12,26 @@ use crate::zone::{Fallback, Fallbacks};
 /// # Errors
 /// Those of the writer.
 pub fn vmstat<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
-    const ALLOCSTALL: [&str; ZoneKind::COUNT] = ["allocstall_dma", "allocstall_dma32", "allocstall_normal"];
     let stats = frames.stats();
     let blocks = ZoneKind::ALL.map(|kind| frames.free_blocks(kind));
     let whole: u64 = blocks.iter().map(|blocks| blocks.suitable(Order::PAGEBLOCK) << Order::PAGEBLOCK.get()).sum();
-    let free: u64 = stats.zones.iter().map(|zone| zone.free).sum();
-    writeln!(out, "nr_free_pages {free}")?;
+    let sum = |count: fn(&ZoneStats) -> u64| stats.zones.iter().map(count).sum::<u64>();
+    writeln!(out, "nr_free_pages {}", sum(|zone| zone.free))?;
     writeln!(out, "nr_free_pages_blocks {whole}")?;
-    for (name, count) in ALLOCSTALL.into_iter().zip(stats.stalls) {
-        writeln!(out, "{name} {count}")?;
+    for zone in &stats.zones {
+        write_lower(out, "pgalloc_", zone.kind.name())?;
+        writeln!(out, " {}", zone.allocated)?;
     }
+    for (kind, count) in ZoneKind::ALL.into_iter().zip(stats.stalls) {
+        write_lower(out, "allocstall_", kind.name())?;
+        writeln!(out, " {count}")?;
+    }
+    writeln!(out, "pgfree {}", sum(|zone| zone.freed))?;
     writeln!(out, "pgscan_direct {}", stats.scanned)?;
     writeln!(out, "pgsteal_direct {}", stats.reclaimed)?;
+    writeln!(out, "bifolio_isolated {}", sum(|zone| zone.isolated))?;
+    writeln!(out, "bifolio_reserved_highatomic {}", sum(|zone| zone.reserved_highatomic))?;
+    writeln!(out, "bifolio_free_highatomic {}", sum(|zone| zone.free_highatomic))?;
     writeln!(out, "bifolio_cached {}", stats.cached)?;
     writeln!(out, "bifolio_drain {}", stats.drains)?;
     writeln!(out, "bifolio_refused {}", stats.refused)?;
@@ -35,10 +43,9 @@ pub fn vmstat<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fm
         for to in Mobility::REQUESTED {
             for from in to.fallbacks().iter().copied() {
                 let count = fallbacks.count(way, from, to);
-                write!(out, "bifolio_{}_", way.name())?;
-                write_lower(out, from.name())?;
-                out.write_str("_to_")?;
-                write_lower(out, to.name())?;
+                write!(out, "bifolio_{}", way.name())?;
+                write_lower(out, "_", from.name())?;
+                write_lower(out, "_to_", to.name())?;
                 writeln!(out, " {count}")?;
             }
         }
@@ -46,6 +53,8 @@ pub fn vmstat<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fm
     Ok(())
 }
 
-fn write_lower(out: &mut impl Write, name: &str) -> fmt::Result {
+/// Writes a name in lower case behind another.
+fn write_lower(out: &mut impl Write, prefix: &str, name: &str) -> fmt::Result {
+    out.write_str(prefix)?;
     name.chars().try_for_each(|c| out.write_char(c.to_ascii_lowercase()))
 }

@@ -6,7 +6,7 @@ use super::populated;
 use crate::allocator::{Cpu, PageAllocator};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, ZoneKind};
 
-/// Each zone's counts, watermarks and reserves (Linux: `/proc/zoneinfo`).
+/// Each zone's counts, watermarks and reserves, and what the arenas have of it (Linux: `/proc/zoneinfo`).
 ///
 /// # Errors
 /// Those of the writer.
@@ -27,6 +27,16 @@ pub fn zoneinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> 
         }
         let [dma, dma32, normal] = zone.protection;
         writeln!(out, "        protection: ({dma}, {dma32}, {normal})")?;
+        if zone.present == 0 {
+            continue;
+        }
+        writeln!(out, "  pagesets")?;
+        for pageset in frames.pagesets(zone.kind) {
+            writeln!(out, "    cpu: {}", pageset.cpu)?;
+            writeln!(out, "              count:    {}", pageset.count)?;
+            writeln!(out, "              high:     {}", pageset.high)?;
+            writeln!(out, "              batch:    {}", pageset.batch)?;
+        }
         writeln!(out, "  start_pfn:           {}", zone.start.number())?;
     }
     Ok(())

@@ -10,6 +10,7 @@ mod machine;
 mod mobility;
 mod owned;
 mod reclaim;
+mod reports;
 
 use bifolio::allocator::{Cpu, PageAllocator};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};

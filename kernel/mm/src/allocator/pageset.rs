@@ -1,0 +1,30 @@
+//! What each CPU's arena has of each zone, in the words of Linux, where it is a pageset.
+
+use super::arena::Arena;
+use super::{Cpu, PageAllocator};
+use crate::buddy::WORD_FRAMES;
+use crate::frame::ZoneKind;
+
+/// What one CPU's arena has of one zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pageset {
+    /// The CPU's number.
+    pub cpu: usize,
+    /// Frames of the zone that the arena holds.
+    pub count: u64,
+    /// Frames that it can hold, of all zones together.
+    pub high: u64,
+    /// Frames that it takes at once: a word, or what is free of one.
+    pub batch: u64,
+}
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// What each CPU's arena has of a zone. A snapshot: the CPUs go on meanwhile.
+    pub fn pagesets(&self, kind: ZoneKind) -> impl Iterator<Item = Pageset> {
+        self.arenas.iter().enumerate().map(move |(cpu, arena)| {
+            let held = arena.held().filter(|(zone, _)| *zone == kind);
+            let count = held.map(|(_, batch)| u64::from(batch.heads.count_ones()) << batch.order.get()).sum();
+            Pageset { cpu, count, high: Arena::CAPACITY, batch: WORD_FRAMES.into() }
+        })
+    }
+}
