@@ -31,6 +31,9 @@ const SETS: usize = 16;
 /// Words in a set: they return to their zones together.
 const WAYS: usize = 4;
 
+/// After so many frees in one word more are to be expected.
+pub(super) const SEQUENCE: u64 = 2;
+
 /// A word on loan from a zone, to be handed out as blocks of one order. No word at all while `base` is [`Run::NONE`].
 pub(super) struct Run {
     /// The number of the word's first frame.
@@ -120,7 +123,7 @@ impl Run {
 }
 
 /// Blocks of one order in one word that were freed here and are to be returned. None while `key` is [`Return::NONE`].
-pub(super) struct Return {
+struct Return {
     /// The number of the word's first frame plus the blocks' order, which is smaller than a word.
     key: AtomicU64,
     /// The blocks, a bit for the first frame of each.
@@ -170,14 +173,6 @@ impl Return {
         Some((ZoneKind::of(Pfn::new(key)), batch))
     }
 
-    /// Takes the blocks out: the zone that they go to, and the blocks.
-    #[inline]
-    pub fn take(&self) -> Option<(ZoneKind, Batch)> {
-        let batch = self.batch();
-        self.key.store(Self::NONE, Relaxed);
-        batch
-    }
-
     fn holds(&self, pfn: Pfn) -> bool {
         let bit = pfn.number() % u64::from(WORD_FRAMES);
         self.key.load(Relaxed) / u64::from(WORD_FRAMES) == pfn.number() / u64::from(WORD_FRAMES)
@@ -187,7 +182,7 @@ impl Return {
 
 /// Words that return together.
 #[repr(align(128))]
-pub(super) struct Set(pub [Return; WAYS]);
+pub(super) struct Set([Return; WAYS]);
 
 /// One CPU's arena. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
@@ -199,7 +194,9 @@ pub struct Arena {
     /// By order and mobility.
     runs: [[Run; Mobility::REQUESTED.len()]; ORDERS],
     returns: [Set; SETS],
-    /// The word of the latest block that was freed elsewhere.
+    /// How many words are being returned.
+    ways: AtomicU64,
+    /// The first frame of the word of the latest block that was freed elsewhere, plus the length of its sequence.
     latest: AtomicU64,
 }
 
@@ -231,12 +228,13 @@ impl Arena {
             stopped: AtomicBool::new(false),
             runs: [const { [const { Run::new() }; Mobility::REQUESTED.len()] }; ORDERS],
             returns: [const { Set([const { Return::new() }; WAYS]) }; SETS],
+            ways: AtomicU64::new(0),
             latest: AtomicU64::new(0),
         }
     }
 
     /// Runs `inside` unless the arena is stopped. Only for the owner, with interrupts masked.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter<R>(&self, inside: impl FnOnce(&Self) -> R) -> Option<R> {
         self.busy.store(true, Relaxed);
         // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
@@ -292,13 +290,22 @@ impl Arena {
         Some(way.add(bit))
     }
 
-    /// Whether the block is of another word than the one that this was asked of before.
+    /// Whether no word is being returned.
     #[inline]
-    pub(super) fn leaves_word(&self, pfn: Pfn) -> bool {
-        let word = pfn.number() / u64::from(WORD_FRAMES);
-        let before = self.latest.load(Relaxed);
-        self.latest.store(word, Relaxed);
-        word != before
+    pub(super) fn returns_nothing(&self) -> bool {
+        self.ways.load(Relaxed) == 0
+    }
+
+    /// Takes note of a block that is freed elsewhere: how many before it, up to [`SEQUENCE`], lay in the same word, and the
+    /// first frame of the word that the last one lay in.
+    #[inline]
+    pub(super) fn follow(&self, pfn: Pfn) -> (u64, Pfn) {
+        let word = pfn.number() & !u64::from(WORD_FRAMES - 1);
+        let latest = self.latest.load(Relaxed);
+        let (last, length) = (latest & !u64::from(WORD_FRAMES - 1), latest % u64::from(WORD_FRAMES));
+        let length = if last == word { (length + 1).min(SEQUENCE) } else { 0 };
+        self.latest.store(word | length, Relaxed);
+        (length, Pfn::new(last))
     }
 
     /// What tells the arena from all others.
@@ -319,6 +326,7 @@ impl Arena {
                 if heads >> bit & 1 == 1 {
                     return Some(Collected::Twice);
                 }
+                self.ways.store(self.ways.load(Relaxed) + u64::from(here != key), Relaxed);
                 way.key.store(key, Relaxed);
                 way.heads.store(heads | 1 << bit, Relaxed);
                 way.allocated.store(allocated, Relaxed);
@@ -329,9 +337,20 @@ impl Arena {
         None
     }
 
-    /// The set that blocks of this order in the word of `pfn` are collected in.
-    pub(super) fn set_of(&self, pfn: Pfn, order: Order) -> &Set {
-        self.set(Return::key(pfn, order).0)
+    /// The set that blocks in the word of `pfn` are collected in.
+    pub(super) fn set_of(&self, pfn: Pfn) -> &Set {
+        self.set(pfn.number())
+    }
+
+    /// Takes what is collected in a set: the batches, each with the zone that it goes to.
+    #[inline]
+    pub(super) fn take(&self, set: &Set) -> impl Iterator<Item = (ZoneKind, Batch)> {
+        set.0.iter().map_while(|way| {
+            let batch = way.batch()?;
+            way.key.store(Return::NONE, Relaxed);
+            self.ways.store(self.ways.load(Relaxed) - 1, Relaxed);
+            Some(batch)
+        })
     }
 
     /// All sets of words that are to be returned.

@@ -24,7 +24,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 pub use arena::Arena;
-use arena::{Collected, ORDERS, Run, Set};
+use arena::{Collected, ORDERS, Run, SEQUENCE, Set};
 pub use cpu::Cpu;
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
@@ -93,7 +93,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Runs `inside` in this CPU's arena; `None` if it has none, or may not enter it now.
-    #[inline]
+    #[inline(always)]
     fn in_arena<R>(&self, inside: impl FnOnce(&Arena) -> R) -> Option<R> {
         C::without_interrupts(|| self.arenas.get(C::current())?.enter(inside))
     }
@@ -187,10 +187,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Returns what is collected in a set to its zones.
+    #[inline(never)]
     fn return_set(&self, arena: &Arena, set: &Set) {
         let mut locked = None;
-        for way in &set.0 {
-            let Some((kind, batch)) = way.take() else { break };
+        for (kind, batch) in arena.take(set) {
             let zone = match &mut locked {
                 Some((held, zone)) if *held == kind => zone,
                 other => {
@@ -261,53 +261,71 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// frame, a frame that is not managed. The allocator is unchanged.
     #[inline]
     pub fn free(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order.index() < ORDERS && self.in_arena(|arena| arena.free_into_run(pfn, order)) == Some(Some(())) {
+        if order.index() >= ORDERS {
+            return self.free_into_zone(pfn, order);
+        }
+        if self.in_arena(|arena| arena.free_into_run(pfn, order)) == Some(Some(())) {
             return Ok(());
         }
-        self.free_elsewhere(pfn, order)
+        if order == Order::ZERO {
+            self.free_elsewhere::<true>(pfn, Order::ZERO)
+        } else {
+            self.free_elsewhere::<false>(pfn, order)
+        }
     }
 
-    /// Frees a block that is of no run of this CPU's.
+    /// Frees a small block that is of no run of this CPU's. That it is a `SINGLE` frame, as most are, spares much.
     #[inline(never)]
-    fn free_elsewhere(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order.index() < ORDERS {
-            match self.in_arena(|arena| self.free_small(arena, pfn, order)) {
-                Some(Some(Collected::Kept)) => return Ok(()),
-                Some(Some(Collected::Full)) => return self.return_set_of(pfn, order),
-                Some(Some(Collected::Twice)) => return Err(FreeError::AlreadyFree(pfn)),
-                Some(None) | None => {}
-            }
+    fn free_elsewhere<const SINGLE: bool>(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let order = if SINGLE { Order::ZERO } else { order };
+        match self.in_arena(|arena| self.free_small(arena, pfn, order)) {
+            Some(Some(Collected::Kept)) => Ok(()),
+            Some(Some(Collected::Full)) => self.return_set_of(pfn),
+            Some(Some(Collected::Twice)) => Err(FreeError::AlreadyFree(pfn)),
+            Some(None) | None => self.free_into_zone(pfn, order),
         }
-        self.free_into_zone(pfn, order)
     }
 
     /// Frees a small block through this CPU's arena, or straight into its zone if no other CPU has used that since: then
     /// its lock and its state are at hand, and collecting one block after the other would only cost more. Blocks that
     /// follow each other in one word are collected all the same. `None` if nothing was done.
-    #[inline]
+    #[inline(always)]
     fn free_small(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
         let kind = ZoneKind::of(pfn).index();
-        match arena.free_into_return(pfn, order) {
-            Some(true) => return Some(Collected::Kept),
-            Some(false) => {}
-            None if arena.leaves_word(pfn) && self.users[kind].load(Relaxed) == arena.id() => {
-                return self.zones[kind].lock().free_small(pfn, order).then_some(Collected::Kept);
+        let (length, last) = arena.follow(pfn);
+        if length < SEQUENCE {
+            if self.users[kind].load(Relaxed) == arena.id() {
+                if !arena.returns_nothing() {
+                    self.return_set(arena, arena.set_of(last));
+                }
+                if arena.returns_nothing() {
+                    let mut zone = self.zones[kind].lock();
+                    let freed = if order == Order::ZERO { zone.free_frame(pfn) } else { zone.free_small(pfn, order) };
+                    return freed.then_some(Collected::Kept);
+                }
             }
-            None => {}
+        } else if arena.free_into_return(pfn, order) == Some(true) {
+            return Some(Collected::Kept);
         }
+        self.collect(arena, pfn, order)
+    }
+
+    /// Collects a small block, to be returned with others, if that may be done.
+    #[inline(never)]
+    fn collect(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
         // Read without the lock, a yes is to be believed and a no is not.
-        let (word, bit, allocated) = self.states[kind].allocated_around(pfn, order)?;
+        let (word, bit, allocated) = self.states[ZoneKind::of(pfn).index()].allocated_around(pfn, order)?;
         if allocated >> bit & 1 == 0 {
             return None;
         }
         arena.collect(pfn, order, word, allocated)
     }
 
-    /// Returns the set that a block of this order at `pfn` filled up.
+    /// Returns the set that a block in the word of `pfn` filled up.
     #[inline(never)]
-    fn return_set_of(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    fn return_set_of(&self, pfn: Pfn) -> Result<(), FreeError> {
         // If the arena is stopped now, whoever stopped it empties it.
-        self.in_arena(|arena| self.return_set(arena, arena.set_of(pfn, order)));
+        self.in_arena(|arena| self.return_set(arena, arena.set_of(pfn)));
         Ok(())
     }
 

@@ -81,7 +81,6 @@ enum Mixing {
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
-    #[cold]
     #[inline(never)]
     pub(super) fn allocate_from_zones(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         let request = Request::new(order, gfp)?;

@@ -58,15 +58,27 @@ impl<'m> Index<'m> {
         Self { words, levels, depth, stride, filled: [0; Mobility::COUNT] }
     }
 
+    #[inline]
     fn base(&self, bucket: Bucket) -> usize {
         (bucket.mobility.index() * Order::COUNT + bucket.order.index()) * self.stride
     }
 
     /// Puts the pageblock into the bucket.
+    #[inline]
     pub fn insert(&mut self, bucket: Bucket, pageblock: usize) {
+        let word = &mut self.words[self.base(bucket) + pageblock / 64];
+        let was = *word;
+        *word = was | 1 << (pageblock % 64);
+        if was == 0 {
+            self.insert_above(bucket, pageblock / 64);
+        }
+    }
+
+    /// Says at the levels above that a word of the finest has members now.
+    #[inline(never)]
+    fn insert_above(&mut self, bucket: Bucket, mut position: usize) {
         let base = self.base(bucket);
-        let mut position = pageblock;
-        for level in &self.levels[..self.depth] {
+        for level in &self.levels[1..self.depth] {
             let word = &mut self.words[base + *level as usize + position / 64];
             let was = *word;
             *word = was | 1 << (position % 64);
@@ -96,10 +108,20 @@ impl<'m> Index<'m> {
     }
 
     /// Takes the pageblock out of the bucket.
+    #[inline]
     pub fn remove(&mut self, bucket: Bucket, pageblock: usize) {
+        let word = &mut self.words[self.base(bucket) + pageblock / 64];
+        *word &= !(1 << (pageblock % 64));
+        if *word == 0 {
+            self.remove_above(bucket, pageblock / 64);
+        }
+    }
+
+    /// Says at the levels above that a word of the finest has no members any more.
+    #[inline(never)]
+    fn remove_above(&mut self, bucket: Bucket, mut position: usize) {
         let base = self.base(bucket);
-        let mut position = pageblock;
-        for level in &self.levels[..self.depth] {
+        for level in &self.levels[1..self.depth] {
             let word = &mut self.words[base + *level as usize + position / 64];
             *word &= !(1 << (position % 64));
             if *word != 0 {
@@ -116,6 +138,7 @@ impl<'m> Index<'m> {
     }
 
     /// The lowest pageblock of the bucket, which must not be empty.
+    #[inline]
     pub fn lowest(&self, bucket: Bucket) -> usize {
         let base = self.base(bucket);
         self.levels[..self.depth].iter().rev().fold(0, |position, level| {

@@ -231,7 +231,7 @@ impl<'m> Zone<'m> {
 
     #[inline]
     fn pageblock(&mut self, number: usize) -> Pageblock<'_, 'm> {
-        Pageblock { number, summary: &mut self.summaries[number], states: self.states }
+        Pageblock { number, summary: &mut self.summaries[number], states: &self.states }
     }
 
     /// Changes one pageblock, and with it its place in the index.
@@ -245,48 +245,70 @@ impl<'m> Zone<'m> {
         result
     }
 
-    /// Moves a pageblock from the bucket that it was in to the one that it belongs into now, and sees to its buddy.
+    /// Moves a pageblock from the bucket that it was in to the one that it belongs into now.
     #[inline(never)]
     fn reindex(&mut self, pageblock: usize, before: Key) {
-        if self.summaries[pageblock].largest() == Some(Order::PAGEBLOCK) {
-            self.merge_pair(pageblock);
-        }
         let after = self.summaries[pageblock].key();
-        if let Some(bucket) = bucket(pageblock, before) {
-            self.index.remove(bucket, pageblock);
+        if before.largest().max(after.largest()) >= Some(Order::PAGEBLOCK) {
+            return self.reindex_whole(pageblock, before, after);
         }
-        if let Some(bucket) = bucket(pageblock, after) {
-            self.index.insert(bucket, pageblock);
+        if let Some(order) = before.largest() {
+            self.index.remove(Bucket { mobility: before.mobility(), order }, pageblock);
         }
-        let buddy = pageblock ^ 1;
-        if before.largest() == Some(Order::MAX) && self.summaries[buddy].largest() == Some(Order::MAX) {
-            let parted = after.largest() != Some(Order::MAX);
-            if parted {
-                self.change(buddy, |buddy| buddy.set_largest(Some(Order::PAGEBLOCK)));
-            }
+        if let Some(order) = after.largest() {
+            self.index.insert(Bucket { mobility: after.mobility(), order }, pageblock);
         }
     }
 
-    /// Makes a pageblock that became free one block of order 10 with its buddy, if that is free too.
-    ///
-    /// The buddy takes over the pageblock's mobility, as in Linux, so that a block has one.
-    #[inline]
-    fn merge_pair(&mut self, pageblock: usize) {
-        if self.states.unity(pageblock ^ 1) == Unity::Free
-            && self.summaries[pageblock ^ 1].largest() == Some(Order::PAGEBLOCK)
-        {
-            let [mobility, other] = [pageblock, pageblock ^ 1].map(|half| self.summaries[half].mobility());
-            if mobility != other && !(mobility.is_mergeable() && other.is_mergeable()) {
+    /// [`Zone::reindex`] for a pageblock that was free as a whole, or is now: then it may be half of a free block of order
+    /// 10, which only the lower half is indexed for.
+    fn reindex_whole(&mut self, pageblock: usize, before: Key, after: Key) {
+        let (buddy, lower) = (pageblock ^ 1, pageblock & !1);
+        let largest = [before, after].map(Key::largest);
+        match largest[0] {
+            Some(Order::MAX) if largest[1] == Some(Order::MAX) => {
+                if pageblock == lower {
+                    self.index.remove(Bucket { mobility: before.mobility(), order: Order::MAX }, lower);
+                    self.index.insert(Bucket { mobility: after.mobility(), order: Order::MAX }, lower);
+                }
                 return;
             }
-            self.pageblock(pageblock).set_largest(Some(Order::MAX));
-            self.change(pageblock ^ 1, |buddy| {
-                if mobility != other {
-                    buddy.summary.set_mobility(mobility);
-                }
-                buddy.set_largest(Some(Order::MAX));
-            });
+            Some(Order::MAX) => {
+                self.index.remove(Bucket { mobility: before.mobility(), order: Order::MAX }, lower);
+                self.pageblock(buddy).set_largest(Some(Order::PAGEBLOCK));
+                let mobility = self.summaries[buddy].mobility();
+                self.index.insert(Bucket { mobility, order: Order::PAGEBLOCK }, buddy);
+            }
+            Some(order) => self.index.remove(Bucket { mobility: before.mobility(), order }, pageblock),
+            None => {}
         }
+        let mobility = after.mobility();
+        match largest[1] {
+            Some(Order::PAGEBLOCK) if self.can_merge(pageblock) => {
+                let other = self.summaries[buddy].mobility();
+                self.index.remove(Bucket { mobility: other, order: Order::PAGEBLOCK }, buddy);
+                if mobility != other {
+                    // As in Linux the later half decides.
+                    self.summaries[buddy].set_mobility(mobility);
+                }
+                for half in [pageblock, buddy] {
+                    self.pageblock(half).set_largest(Some(Order::MAX));
+                }
+                self.index.insert(Bucket { mobility, order: Order::MAX }, lower);
+            }
+            Some(order) => self.index.insert(Bucket { mobility, order }, pageblock),
+            None => {}
+        }
+    }
+
+    /// Whether a pageblock that is free as a whole makes a block of order 10 with its buddy.
+    #[inline]
+    fn can_merge(&self, pageblock: usize) -> bool {
+        let buddy = &self.summaries[pageblock ^ 1];
+        let [mobility, other] = [self.summaries[pageblock].mobility(), buddy.mobility()];
+        self.states.unity(pageblock ^ 1) == Unity::Free
+            && buddy.largest() == Some(Order::PAGEBLOCK)
+            && (mobility == other || mobility.is_mergeable() && other.is_mergeable())
     }
 
     /// Takes a block of `order` from a pageblock that has room for it; its first frame.
@@ -413,16 +435,20 @@ impl<'m> Zone<'m> {
         batch.heads & !good
     }
 
-    /// Frees the block of `order`, less than a word, that starts at `pfn`, unless there is none or its word is on loan.
+    /// Frees the block of order 0 at `pfn`, unless there is none or its word is on loan.
     #[inline]
+    pub fn free_frame(&mut self, pfn: Pfn) -> bool {
+        let Some((pageblock, offset)) = self.states.locate(pfn) else { return false };
+        let (word, bit) = place(offset);
+        self.states.speaks(pageblock, word) && self.free_single(pageblock, word, 1 << bit)
+    }
+
+    /// Frees the block of `order`, less than a word, that starts at `pfn`, unless there is none or its word is on loan.
     pub fn free_small(&mut self, pfn: Pfn, order: Order) -> bool {
         let Some((pageblock, offset)) = self.states.locate(pfn) else { return false };
         let (word, bit) = place(offset);
         if !self.states.speaks(pageblock, word) {
             return false;
-        }
-        if order == Order::ZERO {
-            return self.free_single(pageblock, word, 1 << bit);
         }
         let order = u32::from(order.get());
         let states = self.states.word(pageblock, word);
@@ -471,10 +497,23 @@ impl<'m> Zone<'m> {
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if u32::from(order.get()) < WORD_ORDER && self.free_small(pfn, order) {
-            return Ok(());
+        let freed = match order {
+            Order::PAGEBLOCK => self.free_pageblock(pfn),
+            _ => u32::from(order.get()) < WORD_ORDER && self.free_small(pfn, order),
+        };
+        if freed { Ok(()) } else { self.free_large(pfn, order) }
+    }
+
+    /// Frees the block of order 9 that starts at `pfn`, unless there is none.
+    #[inline]
+    fn free_pageblock(&mut self, pfn: Pfn) -> bool {
+        let Some((pageblock, 0)) = self.states.locate(pfn) else { return false };
+        if self.states.unity(pageblock) != Unity::Allocated {
+            return false;
         }
-        self.free_large(pfn, order)
+        self.count_free(pageblock, PAGEBLOCK_FRAMES);
+        self.change(pageblock, |pageblock| pageblock.unite(Unity::Free, Some(Order::PAGEBLOCK)));
+        true
     }
 
     /// [`Zone::free`] for whole words and pageblocks, words on loan, and whatever no such block starts at.

@@ -132,7 +132,7 @@ impl Summary {
 pub(super) struct Pageblock<'a, 'm> {
     pub number: usize,
     pub summary: &'a mut Summary,
-    pub states: States<'m>,
+    pub states: &'a States<'m>,
 }
 
 impl<'m> Pageblock<'_, 'm> {
