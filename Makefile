@@ -24,7 +24,8 @@ export BIFOLIO_WORKLOAD := $(value WORKLOAD)
 export BIFOLIO_ALLOCATOR := $(value ALLOCATOR)
 export BIFOLIO_QUICK := $(value QUICK)
 export BIFOLIO_ROUNDS := $(value ROUNDS)
-unexport WORKLOAD ALLOCATOR QUICK ROUNDS
+export BIFOLIO_UPDATE := $(value UPDATE)
+unexport WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
 unexport MEM SMP FIRMWARE CMD DISPLAY_WINDOW GDB TIMEOUT
 
 with-toolchain := @boot/setup.sh
@@ -46,6 +47,7 @@ help: ## this list
 	@echo '  ROUNDS=5            how often each time is taken'
 	@echo '  WORKLOAD=pair,bulk  only workloads whose names contain one of these'
 	@echo '  ALLOCATOR=bitmap    only allocators whose names contain one of these'
+	@echo '  UPDATE=1            put tables and plots into docs/performance.md'
 
 run: check-machine ## everything from a bare machine to the kernel's shell on this terminal
 	$(with-toolchain) boot/build.sh
@@ -59,9 +61,12 @@ test: ## everything from a bare machine to all tests green; ends with `N passed,
 	$(with-toolchain) cargo run -q -p boot -- suite
 
 bench: ## the allocator and its peers on the same operations, as tables and in target/bench
+	$(with-toolchain) boot/build.sh
+	$(with-toolchain) cargo build --release -p bench-kernel $(kernel-target)
 	$(with-toolchain) cargo run --profile measured -p bench -- \
 		$${BIFOLIO_WORKLOAD:+"--workload=$$BIFOLIO_WORKLOAD"} $${BIFOLIO_ALLOCATOR:+"--allocator=$$BIFOLIO_ALLOCATOR"} \
-		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $(if $(filter 1,$(BIFOLIO_QUICK)),--quick)
+		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $(if $(filter 1,$(BIFOLIO_QUICK)),--quick) \
+		$(if $(filter 1,$(BIFOLIO_UPDATE)),--update docs/performance.md)
 
 setup: ## install what is missing: the Rust toolchain, QEMU, UEFI firmware
 	@boot/setup.sh
@@ -78,7 +83,8 @@ doc: ## the documentation of all crates, in target/doc and, for what boots, targ
 
 clippy: ## lint everything, warnings are errors
 	$(with-toolchain) cargo clippy --all-targets -- -D warnings
-	$(with-toolchain) cargo clippy -p kernel -p framework -p booted -p specimens $(kernel-target) \
+	$(with-toolchain) cargo clippy -p bench -p workloads --all-targets -- -D warnings
+	$(with-toolchain) cargo clippy -p kernel -p framework -p booted -p specimens -p bench-kernel $(kernel-target) \
 		--bins --lib --tests -- -D warnings
 
 fmt: ## format everything

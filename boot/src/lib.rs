@@ -13,6 +13,7 @@
 //! | [`events`], [`console`], [`symbols`] | reading what the guest sends, and addresses as functions and lines |
 //! | [`terminal`] | the user's keys and signals while a machine runs |
 //! | [`harness`], [`report`] | a test kernel's tests, one machine after another, shown as `cargo test` shows them |
+//! | [`measure`] | what a booted benchmark measures, as lines for whoever shows it |
 //! | [`suite`] | everything that `make test` runs |
 
 pub mod console;

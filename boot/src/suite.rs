@@ -43,6 +43,8 @@ const CHECKS: &[(&str, &[&str])] = &[
             "booted",
             "-p",
             "specimens",
+            "-p",
+            "bench-kernel",
             "--target",
             GUEST,
             "--bins",
@@ -53,6 +55,8 @@ const CHECKS: &[(&str, &[&str])] = &[
             "warnings",
         ],
     ),
+    // Whether they are fast is `make bench`'s to say; that they build is looked after here.
+    ("lints of the benchmarks", &["clippy", "-p", "bench", "-p", "workloads", "--all-targets", "--", "-D", "warnings"]),
     ("documentation", &["doc", "--no-deps"]),
     ("documentation of what boots", &["doc", "--no-deps", "-p", "kernel", "-p", "framework", "--target", GUEST]),
 ];

@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Repeat};
 use crate::meter::{COUNTED, Mode, Run, Value};
-use crate::results::Figure;
+use crate::results::{Figure, Suite};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use std::env;
@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// What to do where valgrind is missing.
-pub const MISSING: &str = "valgrind is not on this machine, so instructions are not counted: those columns are left out.\n\
-     Install the package `valgrind` (Debian, Ubuntu: `apt-get install valgrind`; Fedora, Arch: the same name)";
+pub const MISSING: &str = "valgrind is not on this machine, so no instructions were counted on the host, and their columns \
+     are missing.\nInstall the package `valgrind` (Debian, Ubuntu: `apt-get install valgrind`; Fedora, Arch: the same \
+     name), or say --no-count";
 
 /// Whether callgrind can be run.
 pub fn is_there() -> bool {
@@ -41,7 +42,7 @@ pub fn run(pairs: &[(&'static str, &'static str)], workers: usize, bar: &Progres
             let Some(&(workload, allocator)) = pairs.get(nth) else { return Ok(()) };
             bar.set_message(format!("{workload}, instructions: {allocator}"));
             let value = count(workload, allocator).with_context(|| format!("{workload} with {allocator}"))?;
-            let figure = Figure::instructions("host", workload, allocator, value);
+            let figure = Figure::instructions(Suite::Host, workload, allocator, value, 0);
             figures.lock().expect("no worker panics while it holds it").push((nth, figure));
             bar.inc(1);
         }

@@ -32,3 +32,8 @@ pub enum Repeat {
     /// Once: what comes out is the same each time.
     Once,
 }
+
+/// Whether a name contains one of the filters, or there is none.
+pub fn is_named(name: &str, filters: &[String]) -> bool {
+    filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+}

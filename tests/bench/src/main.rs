@@ -7,21 +7,26 @@
 
 mod callgrind;
 mod case;
+mod goals;
+mod guest;
 mod meter;
 mod page;
 mod peers;
+mod plots;
+mod report;
 mod results;
 mod rounds;
 mod tables;
 mod thread;
 
 use anyhow::{Result, ensure};
-use case::Case;
-use clap::{Parser, Subcommand};
+use case::{Case, is_named};
+use clap::{Parser, Subcommand, ValueEnum};
+use guest::Guest;
 use indicatif::{ProgressBar, ProgressStyle};
 use meter::Mode;
+use results::Figure;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,13 +42,16 @@ struct Cli {
     /// Only allocators whose name contains one of these
     #[arg(long, short, value_name = "FILTER", value_delimiter = ',')]
     allocator: Vec<String>,
+    /// Only one of the suites
+    #[arg(long, short)]
+    suite: Option<OneSuite>,
     /// How often each time is taken [default: 5, or 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// A fast look: fewer operations and rounds
     #[arg(long)]
     quick: bool,
-    /// Do not count instructions
+    /// Do not count instructions on the host
     #[arg(long)]
     no_count: bool,
     /// List workloads and allocators instead
@@ -52,6 +60,17 @@ struct Cli {
     /// Where results go
     #[arg(long, value_name = "DIRECTORY", default_value = "target/bench")]
     out: PathBuf,
+    /// Put the tables between the markers of this page, and the plots into its folder
+    #[arg(long, value_name = "PAGE")]
+    update: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OneSuite {
+    /// In this process
+    Host,
+    /// In a booted kernel
+    Kernel,
 }
 
 #[derive(Subcommand)]
@@ -78,43 +97,50 @@ fn run(cli: &Cli) -> Result<()> {
         return callgrind::counted_run(&all, workload, allocator);
     }
     let cases: Vec<Case> = all.into_iter().filter(|case| is_selected(case, cli)).collect();
-    ensure!(!cases.is_empty(), "no workload and allocator of these names: --list shows all");
     if cli.list {
         list(&cases);
         return Ok(());
     }
-    fs::create_dir_all(&cli.out)?;
-    let (mode, rounds) = if cli.quick { (Mode::Quick, 1) } else { (Mode::Time, 5) };
-    let rounds = cli.rounds.map_or(rounds, usize::from);
-    let counted = if cli.no_count { Vec::new() } else { callgrind::countable(&cases) };
-
-    let bar = progress_bar(rounds::count(&cases, rounds) + counted.len());
-    let mut figures = rounds::run(&cases, mode, rounds, &bar);
-    let can_count = counted.is_empty() || callgrind::is_there();
-    if can_count {
-        figures.extend(callgrind::run(&counted, thread::cpus(), &bar)?);
+    let guest = if cli.suite == Some(OneSuite::Host) { None } else { Some(Guest::find()?) };
+    let mut figures = Vec::new();
+    if cli.suite != Some(OneSuite::Kernel) {
+        figures.extend(measure_host(cli, &cases)?);
     }
-    bar.finish_and_clear();
-    tables::print(&figures);
-    if cli.quick {
-        println!("\nThis was a fast look: few operations, {rounds} round(s). It proves nothing.");
+    if let Some(guest) = guest {
+        let bar = ProgressBar::new_spinner();
+        figures.extend(guest.run(&cli.workload, &cli.allocator, &bar)?);
+        bar.finish_and_clear();
     }
-    if !can_count {
+    ensure!(!figures.is_empty(), "no workload and allocator of these names: --list shows those of the host");
+    report::write(&figures, cli.quick, &cli.out)?;
+    if let Some(page) = &cli.update {
+        ensure!(!cli.quick, "a fast look is not for a page");
+        report::update(&figures, page)?;
+    }
+    if !cli.no_count && cli.suite != Some(OneSuite::Kernel) && !callgrind::is_there() {
         eprintln!("\nwarning: {}", callgrind::MISSING);
     }
-    let path = cli.out.join("results.json");
-    results::write(&figures, &path)?;
-    println!("\n{}", path.display());
     Ok(())
 }
 
+fn measure_host(cli: &Cli, cases: &[Case]) -> Result<Vec<Figure>> {
+    let (mode, rounds) = if cli.quick { (Mode::Quick, 1) } else { (Mode::Time, 5) };
+    let rounds = cli.rounds.map_or(rounds, usize::from);
+    let can_count = !cli.no_count && callgrind::is_there();
+    let counted = if can_count { callgrind::countable(cases) } else { Vec::new() };
+    let bar = progress_bar(rounds::count(cases, rounds) + counted.len());
+    let mut figures = rounds::run(cases, mode, rounds, &bar);
+    figures.extend(callgrind::run(&counted, thread::cpus(), &bar)?);
+    bar.finish_and_clear();
+    if thread::cpus() < 2 {
+        eprintln!("warning: this process may run on one CPU only, so nothing was measured with two threads");
+    }
+    Ok(figures)
+}
+
 fn is_selected(case: &Case, cli: &Cli) -> bool {
-    let matches = |name: &str, filters: &[String]| {
-        filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
-    };
-    let is_harness = case.allocator == case::HARNESS;
-    case.workloads.iter().any(|workload| matches(workload, &cli.workload))
-        && (is_harness || matches(case.allocator, &cli.allocator))
+    case.workloads.iter().any(|workload| is_named(workload, &cli.workload))
+        && (case.allocator == case::HARNESS || is_named(case.allocator, &cli.allocator))
 }
 
 fn list(cases: &[Case]) {

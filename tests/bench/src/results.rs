@@ -37,11 +37,21 @@ impl Serialize for Unit {
     }
 }
 
+/// Where a figure was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Suite {
+    /// In a process.
+    Host,
+    /// In a booted kernel.
+    Kernel,
+}
+
 /// One figure, as it stands in the file; what the file has no field for is for the tables and plots.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figure {
-    /// `host` or `kernel`.
-    pub suite: &'static str,
+    /// Where it was measured.
+    pub suite: Suite,
     /// The workload's name.
     pub workload: String,
     /// The allocator's name.
@@ -99,7 +109,7 @@ impl Figure {
         values.sort_by(f64::total_cmp);
         let (workload, allocator) = (workload.to_owned(), allocator.to_owned());
         Self {
-            suite: "host",
+            suite: Suite::Host,
             workload,
             allocator,
             threads,
@@ -112,10 +122,10 @@ impl Figure {
     }
 
     /// A count of instructions, which is the same each time.
-    pub fn instructions(suite: &'static str, workload: &str, allocator: &str, value: f64) -> Self {
+    pub fn instructions(suite: Suite, workload: &str, allocator: &str, value: f64, refused: u64) -> Self {
         let (workload, allocator) = (workload.to_owned(), allocator.to_owned());
         let unit = Unit::InstructionsPerOp;
-        Self { suite, workload, allocator, threads: 1, unit, value, spread: (value, value), refused: 0, blocks: None }
+        Self { suite, workload, allocator, threads: 1, unit, value, spread: (value, value), refused, blocks: None }
     }
 }
 
@@ -153,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_figure_has_the_fields_that_the_format_names() {
-        let figure = Figure::instructions("host", "page-pair", "bifolio", 1.25);
+        let figure = Figure::instructions(Suite::Host, "page-pair", "bifolio", 1.25, 0);
         let json = serde_json::to_value(&figure).unwrap();
         let expected = serde_json::json!({
             "suite": "host", "workload": "page-pair", "allocator": "bifolio", "threads": 1,

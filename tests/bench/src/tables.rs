@@ -1,31 +1,101 @@
-//! Tables.
+//! Tables, for a terminal and for Markdown.
 
 use crate::case::{FLOOR, HARNESS, OURS};
-use crate::results::{Figure, Unit};
+use crate::goals::Goal;
+use crate::results::{Figure, Suite, Unit};
 use comfy_table::{CellAlignment, Table, presets};
+use std::fmt::Write;
 
-/// A column of the big table.
-fn columns(figures: &[Figure]) -> Vec<(String, usize)> {
-    let mut columns: Vec<(String, usize)> = Vec::new();
-    for figure in figures {
-        let column = (figure.workload.clone(), figure.threads);
-        if !columns.contains(&column) {
-            columns.push(column);
+/// The worst of each order: details of `page-worst`.
+const WORST_OF_ORDER: &str = "page-worst-";
+
+/// Where tables go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A terminal.
+    Terminal,
+    /// A page.
+    Markdown,
+}
+
+/// All tables, each with a title.
+pub fn all(figures: &[Figure], medium: Medium) -> String {
+    let mut text = String::new();
+    let host = |unit| move |figure: &&Figure| figure.suite == Suite::Host && figure.unit == unit;
+    let mut add = |title: &str, table: Option<Table>| {
+        if let Some(table) = table {
+            let title = if medium == Medium::Markdown { format!("### {title}\n") } else { title.to_owned() };
+            writeln!(text, "{title}\n{table}\n").expect("a string takes everything");
         }
+    };
+    add("Bifolio, its goals and the best peer", standing(figures, medium));
+    let times = figures.iter().filter(host(Unit::NsPerOp));
+    add("Host: ns per operation on each thread, median (lowest..highest round)", everybody(times, medium));
+    let counts = figures.iter().filter(host(Unit::InstructionsPerOp));
+    add("Host: instructions per operation, the harness's included", everybody(counts, medium));
+    let metadata = figures.iter().filter(host(Unit::BytesPerFrame));
+    add("Host: bytes of metadata for each frame", everybody(metadata, medium));
+    let blocks = figures.iter().filter(host(Unit::Percent));
+    add("Host: blocks of 2 MiB that could be allocated in the end", everybody(blocks, medium));
+    let is_worst = |figure: &&Figure| figure.workload.starts_with(WORST_OF_ORDER);
+    let kernel = || figures.iter().filter(|figure| figure.suite == Suite::Kernel);
+    let operations = kernel().filter(|figure| !is_worst(figure));
+    add("Kernel: guest instructions per operation", everybody(operations, medium));
+    add(
+        "Kernel: guest instructions of the worst single operation of each order",
+        everybody(kernel().filter(is_worst), medium),
+    );
+    text
+}
+
+/// How ours stands: a row for each of its figures.
+fn standing(figures: &[Figure], medium: Medium) -> Option<Table> {
+    let mut table = table(medium);
+    table.set_header(["workload", "counted in", OURS, "goal", "", "best peer", "", "ours : peer", FLOOR]);
+    // The figures of a workload stand together, as each workload first appears.
+    let place = |figure: &Figure| {
+        let is_it = |other: &Figure| (other.suite, &other.workload) == (figure.suite, &figure.workload);
+        (figures.iter().position(is_it), figure.threads)
+    };
+    let is_shown = |figure: &&Figure| figure.allocator == OURS && !figure.workload.starts_with(WORST_OF_ORDER);
+    let mut rows: Vec<&Figure> = figures.iter().filter(is_shown).collect();
+    rows.sort_by_key(|figure| place(figure));
+    for ours in rows {
+        let others = || figures.iter().filter(|figure| is_same_measurement(figure, ours));
+        let peers = others().filter(|figure| ![OURS, FLOOR, HARNESS].contains(&figure.allocator.as_str()));
+        let best = peers.min_by(|one, other| badness(one).total_cmp(&badness(other)));
+        let goal = Goal::of(ours);
+        let verdict = goal.map_or("", |goal| if goal.is_reached(ours) { "reached" } else { "MISSED" });
+        let floor = others().find(|figure| figure.allocator == FLOOR).map(short);
+        table.add_row([
+            format!("{}{}", if ours.suite == Suite::Kernel { "kernel: " } else { "" }, title(ours)),
+            if ours.unit == Unit::Percent { "blocks".into() } else { ours.unit.name().to_owned() },
+            short(ours),
+            goal.map_or_else(String::new, |goal| bound(goal, ours)),
+            verdict.to_owned(),
+            best.map(|best| best.allocator.clone()).unwrap_or_default(),
+            best.map(short).unwrap_or_default(),
+            best.filter(|best| best.value > 0.0)
+                .map(|best| format!("{:.2}", ours.value / best.value))
+                .unwrap_or_default(),
+            floor.unwrap_or_default(),
+        ]);
     }
-    columns
+    align(&mut table, &[2, 3, 6, 7, 8]);
+    (table.row_count() > 0).then_some(table)
 }
 
-/// Prints everything.
-pub fn print(figures: &[Figure]) {
-    println!("{}", everything(figures, presets::UTF8_BORDERS_ONLY));
-}
-
-fn everything(figures: &[Figure], preset: &str) -> Table {
+/// All allocators next to each other: a row for each workload.
+fn everybody<'a>(figures: impl Iterator<Item = &'a Figure>, medium: Medium) -> Option<Table> {
+    let figures: Vec<&Figure> = figures.collect();
     let mut allocators: Vec<&str> = Vec::new();
-    for figure in figures {
+    let mut rows: Vec<&Figure> = Vec::new();
+    for figure in &figures {
         if !allocators.contains(&figure.allocator.as_str()) {
             allocators.push(&figure.allocator);
+        }
+        if !rows.iter().any(|row| is_same_measurement(row, figure)) {
+            rows.push(figure);
         }
     }
     allocators.sort_by_key(|name| match *name {
@@ -34,36 +104,116 @@ fn everything(figures: &[Figure], preset: &str) -> Table {
         HARNESS => 3,
         _ => 1,
     });
+    let mut table = table(medium);
+    let header =
+        allocators.iter().map(|name| if medium == Medium::Terminal { broken(name) } else { (*name).to_owned() });
+    table.set_header([String::new()].into_iter().chain(header));
+    for row in &rows {
+        let cell = |allocator: &&str| {
+            let own = figures.iter().find(|figure| is_same_measurement(figure, row) && figure.allocator == *allocator);
+            own.map_or_else(String::new, |figure| long(figure))
+        };
+        table.add_row([title(row)].into_iter().chain(allocators.iter().map(cell)));
+    }
+    align(&mut table, &(1..=allocators.len()).collect::<Vec<_>>());
+    (!rows.is_empty()).then_some(table)
+}
+
+fn table(medium: Medium) -> Table {
     let mut table = Table::new();
-    table.load_preset(preset);
-    let mut header = vec![String::from("ns (min..max) | instructions")];
-    header.extend(allocators.iter().map(|name| (*name).to_owned()));
-    table.set_header(header);
-    for (workload, threads) in columns(figures) {
-        let title = if threads == 1 { workload.clone() } else { format!("{workload}, {threads} threads") };
-        let mut row = vec![title];
-        for allocator in &allocators {
-            let own = figures.iter().filter(|figure| {
-                figure.workload == workload && figure.threads == threads && figure.allocator == *allocator
-            });
-            let text: Vec<String> = own.map(show).collect();
-            row.push(text.join(" | "));
-        }
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    table.load_preset(if medium == Medium::Markdown { presets::ASCII_MARKDOWN } else { presets::UTF8_BORDERS_ONLY });
     table
 }
 
-fn show(figure: &Figure) -> String {
+fn align(table: &mut Table, right: &[usize]) {
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// A long name on two lines.
+fn broken(name: &str) -> String {
+    match name.rfind(['_', '-']) {
+        Some(place) if name.len() > 12 => format!("{}\n{}", &name[..=place], &name[place + 1..]),
+        _ => name.to_owned(),
+    }
+}
+
+fn title(figure: &Figure) -> String {
+    if figure.threads == 1 {
+        figure.workload.clone()
+    } else {
+        format!("{}, {} threads", figure.workload, figure.threads)
+    }
+}
+
+fn is_same_measurement(one: &Figure, other: &Figure) -> bool {
+    let key = |figure: &Figure| (figure.suite, figure.threads, figure.unit);
+    key(one) == key(other) && one.workload == other.workload
+}
+
+/// The smaller, the better.
+fn badness(figure: &Figure) -> f64 {
+    if figure.unit == Unit::Percent { -figure.value } else { figure.value }
+}
+
+fn bound(goal: &Goal, figure: &Figure) -> String {
+    format!("{} {}", if figure.unit == Unit::Percent { "≥" } else { "≤" }, rounded(goal.bound, figure.unit))
+}
+
+fn short(figure: &Figure) -> String {
+    let refused = if figure.refused == 0 { String::new() } else { format!(", {} refused", figure.refused) };
+    match &figure.blocks {
+        Some(blocks) => format!("{} of {}", blocks.allocated, blocks.limit),
+        None => rounded(figure.value, figure.unit) + &refused,
+    }
+}
+
+fn long(figure: &Figure) -> String {
     let (low, high) = figure.spread;
-    let refused = if figure.refused == 0 { String::new() } else { format!(" ({} refused)", figure.refused) };
-    match (figure.unit, &figure.blocks) {
-        (Unit::NsPerOp, _) => format!("{:.1} ({low:.1}..{high:.1}){refused}", figure.value),
-        (_, Some(blocks)) => format!("{} of {}", blocks.allocated, blocks.limit),
-        (Unit::BytesPerFrame, _) => format!("{:.2}", figure.value),
-        _ => format!("{:.0}", figure.value),
+    if figure.unit == Unit::NsPerOp && low < high {
+        format!("{} ({}..{})", short(figure), rounded(low, figure.unit), rounded(high, figure.unit))
+    } else {
+        short(figure)
+    }
+}
+
+/// A number with as many digits as mean something.
+fn rounded(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::BytesPerFrame => format!("{value:.2}"),
+        Unit::NsPerOp if value < 100.0 => format!("{value:.1}"),
+        _ => {
+            let digits = format!("{value:.0}");
+            let groups: Vec<&str> =
+                digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or_default()).collect();
+            groups.join(",")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_groups_and_no_false_precision() {
+        assert_eq!(rounded(1_526_402.4, Unit::InstructionsPerOp), "1,526,402");
+        assert_eq!(rounded(12.34, Unit::NsPerOp), "12.3");
+        assert_eq!(rounded(123.4, Unit::NsPerOp), "123");
+        assert_eq!(rounded(0.324, Unit::BytesPerFrame), "0.32");
+    }
+
+    #[test]
+    fn the_best_peer_is_neither_ours_nor_the_floor() {
+        let figure = |allocator, value| Figure::instructions(Suite::Host, "page-pair", allocator, value, 0);
+        let figures = [figure(OURS, 50.0), figure("slow", 200.0), figure("fast", 100.0), figure(FLOOR, 20.0)];
+        let text = all(&figures, Medium::Markdown);
+        let row = text.lines().find(|line| line.contains("page-pair")).unwrap();
+        for part in ["≤ 40", "MISSED", "fast", "100", "0.50", "20"] {
+            assert!(row.contains(part), "{part} in {row}");
+        }
     }
 }

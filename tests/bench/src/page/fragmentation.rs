@@ -133,7 +133,12 @@ pub fn mixed<A: PageFrames>(run: Run) -> Vec<Measured> {
     })
 }
 
-fn measure(run: Run, workload: &'static str, limit: u64, work: impl Fn(&mut Vec<u64>) -> u64 + Sync) -> Vec<Measured> {
+fn measure(
+    run: Run,
+    workload: &'static str,
+    limit: u64,
+    work: &(dyn Fn(&mut Vec<u64>) -> u64 + Sync),
+) -> Vec<Measured> {
     let result = std::sync::Mutex::new(None);
     run.on_threads(&|_| {
         let mut over_time = Vec::new();

@@ -1,0 +1,81 @@
+//! The kernel's part: boots the benchmark's kernel through the host program, and reads what it measures.
+
+use crate::results::{Figure, Suite};
+use anyhow::{Context, Result, ensure};
+use indicatif::ProgressBar;
+use serde::Deserialize;
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// A line of the host program's.
+#[derive(Deserialize)]
+struct Line {
+    workload: String,
+    allocator: String,
+    operations: u64,
+    instructions: u64,
+    refused: u64,
+}
+
+/// The two files that it takes: the host program, and the kernel.
+pub struct Guest {
+    program: PathBuf,
+    kernel: PathBuf,
+}
+
+impl Guest {
+    /// Finds them where `make bench` builds them: beside this program, in the target directory.
+    ///
+    /// # Errors
+    /// One is missing.
+    pub fn find() -> Result<Self> {
+        let own = env::current_exe()?;
+        let target = own.ancestors().nth(2).context("this program lies in no target directory")?;
+        let guest = Self {
+            program: target.join("debug/boot"),
+            kernel: target.join("x86_64-unknown-none/release/bench-kernel"),
+        };
+        for (file, command) in [
+            (&guest.program, "cargo build -p boot"),
+            (&guest.kernel, "cargo build --release -p bench-kernel --target x86_64-unknown-none"),
+        ] {
+            ensure!(
+                file.is_file(),
+                "{} is not there, and the kernel's part needs it.\n`make bench` builds it, or `{command}`; --suite host \
+                 does without",
+                file.display()
+            );
+        }
+        Ok(guest)
+    }
+
+    /// Boots and measures. Allocators are chosen afterwards: all run in the same boot.
+    ///
+    /// # Errors
+    /// The machine cannot be started or does not come to a good end.
+    pub fn run(&self, workloads: &[String], allocators: &[String], bar: &ProgressBar) -> Result<Vec<Figure>> {
+        bar.set_message("booting the kernel");
+        let mut command = Command::new(&self.program);
+        command.arg("measure").arg(&self.kernel).args(workloads).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut figures = Vec::new();
+        for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
+            let line: Line = serde_json::from_str(&line?).context("the host program said something else")?;
+            bar.set_message(format!("{}, in the kernel: {}", line.workload, line.allocator));
+            bar.tick();
+            let value = line.instructions as f64 / line.operations.max(1) as f64;
+            figures.push(Figure::instructions(Suite::Kernel, &line.workload, &line.allocator, value, line.refused));
+        }
+        let end = child.wait_with_output()?;
+        ensure!(
+            end.status.success(),
+            "the kernel's part failed ({}):\n{}",
+            end.status,
+            String::from_utf8_lossy(&end.stderr)
+        );
+        figures.retain(|figure| crate::case::is_named(&figure.allocator, allocators));
+        Ok(figures)
+    }
+}
