@@ -6,6 +6,7 @@
 use crate::console;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use protocol::event::{self, MAX_FRAME, MAX_TEXT};
 use protocol::{Event, ExitCode, exit, input};
 use qemu_fw_cfg::FwCfg;
@@ -101,6 +102,12 @@ impl fmt::Display for Ticks {
         };
         write!(f, "{} {unit}", self.0)
     }
+}
+
+/// The time since the machine was switched on, roughly: the time-stamp counter's ticks are taken for nanoseconds, which
+/// they are under QEMU with `-icount`. Elsewhere they are less.
+pub fn uptime() -> Duration {
+    Duration::from_nanos(time_stamp())
 }
 
 fn time_stamp() -> u64 {

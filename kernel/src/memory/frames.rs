@@ -1,12 +1,13 @@
 //! Page frames: the allocator over the machine's memory, and its face for the crate `x86_64`.
 
 use super::{map, paging};
-use crate::host::Ticks;
+use crate::host::{self, Ticks};
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
-use core::slice;
-use log::{error, info};
+use core::time::Duration;
+use core::{fmt, slice};
+use log::{error, info, warn};
 use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::instructions::interrupts;
@@ -25,6 +26,21 @@ impl Cpu for Processor {
 
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         interrupts::without_interrupts(critical)
+    }
+
+    unsafe fn zero(frames: PfnRange) -> bool {
+        let start = paging::to_virtual(PhysAddr::new(frames.start.address()));
+        // SAFETY: the window shows all RAM, and by this function's contract the frames are nobody else's.
+        unsafe { start.as_mut_ptr::<u8>().write_bytes(0, (frames.frames() * FRAME_SIZE) as usize) };
+        true
+    }
+
+    fn uptime() -> Duration {
+        host::uptime()
+    }
+
+    fn report(failure: &dyn fmt::Display) {
+        warn!("{failure}");
     }
 }
 

@@ -36,6 +36,7 @@ pub fn init(boot_info: &'static mut BootInfo) {
     let allocator = PageAllocator::new(&plan, metadata, &frames::ARENAS)
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
     frames::init(allocator);
+    frames().add_shrinker(&heap::HEAP).expect("there is room for the first shrinker");
     let setting_up = stopwatch.elapsed();
 
     map::summarise(boot_info.memory_regions.len(), sanitising);

@@ -1,10 +1,10 @@
 //! The commands: one table, and a function each.
 
+use super::blocks::{alloc, alloc_contig, alloc_exact, alloc_range, free, free_range, isolate, split, unisolate};
 use super::{Error, Shell};
 use crate::console::Console;
 use crate::memory::{frames, heap, map};
 use crate::{host, println};
-use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::report;
 use core::fmt;
 use protocol::ExitCode;
@@ -44,6 +44,30 @@ pub static COMMANDS: &[Command] = &[
         run: |_, arguments| show(arguments, |out| report::zoneinfo(frames(), out)),
     },
     Command {
+        name: "pagetypeinfo",
+        usage: "pagetypeinfo",
+        help: "free blocks by mobility and order, and pageblocks by mobility",
+        run: |_, arguments| show(arguments, |out| report::pagetypeinfo(frames(), out)),
+    },
+    Command {
+        name: "extfrag",
+        usage: "extfrag",
+        help: "why a request of each order would fail: 0 for lack of memory, 1 for its pieces, -1 if it would not",
+        run: |_, arguments| show(arguments, |out| report::extfrag_index(frames(), out)),
+    },
+    Command {
+        name: "unusable",
+        usage: "unusable",
+        help: "the part of the free memory that a request of each order cannot use",
+        run: |_, arguments| show(arguments, |out| report::unusable_index(frames(), out)),
+    },
+    Command {
+        name: "vmstat",
+        usage: "vmstat",
+        help: "frames and events since boot, counted",
+        run: |_, arguments| show(arguments, |out| report::vmstat(frames(), out)),
+    },
+    Command {
         name: "slabinfo",
         usage: "slabinfo",
         help: "the heap's caches: objects and slabs of each size",
@@ -61,7 +85,44 @@ pub static COMMANDS: &[Command] = &[
         help: "allocate a block of 2^order frames; flags are Linux's, such as DMA or MOVABLE|ATOMIC",
         run: alloc,
     },
+    Command {
+        name: "alloc_exact",
+        usage: "alloc_exact <frames> [flags]",
+        help: "allocate so many frames in a row, of which the largest block has 1024",
+        run: alloc_exact,
+    },
+    Command {
+        name: "alloc_contig",
+        usage: "alloc_contig <frames> [flags]",
+        help: "allocate any number of frames in a row",
+        run: alloc_contig,
+    },
+    Command {
+        name: "alloc_range",
+        usage: "alloc_range <pfn> <frames> [flags]",
+        help: "allocate just these frames",
+        run: alloc_range,
+    },
+    Command {
+        name: "split",
+        usage: "split <pfn> <order>",
+        help: "make a block several of that order, to be freed one by one",
+        run: split,
+    },
     Command { name: "free", usage: "free <pfn> [order]", help: "free a block that 'alloc' gave", run: free },
+    Command {
+        name: "free_range",
+        usage: "free_range <pfn> <frames>",
+        help: "free what 'alloc_exact', 'alloc_contig' or 'alloc_range' gave",
+        run: free_range,
+    },
+    Command {
+        name: "isolate",
+        usage: "isolate <pfn> <frames>",
+        help: "have nothing allocated from the pageblocks of these frames",
+        run: isolate,
+    },
+    Command { name: "unisolate", usage: "unisolate <pfn> <frames>", help: "undo 'isolate'", run: unisolate },
     Command {
         name: "drain",
         usage: "drain",
@@ -78,7 +139,11 @@ pub static COMMANDS: &[Command] = &[
 ];
 
 /// Takes the words that a command has: those in `names` are required, then up to `optional` more.
-fn expect<'w, 'a>(words: &'w [&'a str], names: &[&'static str], optional: usize) -> Result<&'w [&'a str], Error<'a>> {
+pub(super) fn expect<'w, 'a>(
+    words: &'w [&'a str],
+    names: &[&'static str],
+    optional: usize,
+) -> Result<&'w [&'a str], Error<'a>> {
     match (names.get(words.len()), words.get(names.len() + optional)) {
         (Some(missing), _) => Err(Error::Missing(missing)),
         (None, Some(word)) => Err(Error::Unexpected(word)),
@@ -97,43 +162,8 @@ fn show<'a>(words: &[&'a str], write: impl FnOnce(&mut Console) -> fmt::Result) 
 fn help<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     expect(words, &[], 0)?;
     for command in COMMANDS {
-        println!("  {:<22} {}", command.usage, command.help);
+        println!("  {:<34} {}", command.usage, command.help);
     }
-    Ok(())
-}
-
-fn alloc<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
-    let words = expect(words, &["the order"], 1)?;
-    let order = order(words[0])?;
-    let gfp = words.get(1).map_or(Ok(Gfp::KERNEL), |word| flags(word))?;
-    let pfn = frames().allocate(order, gfp)?;
-    if shell.blocks.try_reserve(1).is_err() {
-        frames().free(pfn, order)?;
-        return Err(Error::NoRoomToNote);
-    }
-    shell.blocks.push((pfn, order));
-    println!("order {order}, {} kB in zone {}: free {pfn} {order}", order.bytes() / 1024, ZoneKind::of(pfn));
-    Ok(())
-}
-
-fn free<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
-    let words = expect(words, &["the pfn"], 1)?;
-    let pfn = Pfn::new(number(words[0])?);
-    let given = words.get(1).map(|word| order(word)).transpose()?;
-    let note = shell.blocks.iter().position(|&(block, _)| block == pfn);
-    // What was never allocated is for the allocator to name; what was, but not here, is in use.
-    if note.is_none()
-        && let Ok(order) = frames().order_of(pfn)
-    {
-        return Err(Error::NotTheShells(pfn, order));
-    }
-    let order = match given {
-        Some(order) => order,
-        None => frames().order_of(pfn)?,
-    };
-    frames().free(pfn, order)?;
-    note.map(|note| shell.blocks.swap_remove(note));
-    println!("freed order {order} at {pfn}");
     Ok(())
 }
 
@@ -156,32 +186,4 @@ fn validate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
 fn poweroff<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     expect(words, &[], 0)?;
     host::exit(ExitCode::Success)
-}
-
-/// A number, decimal or hexadecimal with `0x` in front.
-fn number(word: &str) -> Result<u64, Error<'_>> {
-    match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        // `from_str_radix` would take a sign here.
-        Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
-        _ => word.parse(),
-    }
-    .map_err(|_| Error::NotANumber(word))
-}
-
-fn order(word: &str) -> Result<Order, Error<'_>> {
-    u8::try_from(number(word)?).ok().and_then(Order::new).ok_or(Error::NotAnOrder(word))
-}
-
-/// Flags by their names, joined by `|` or `,`, in any case, with or without `GFP_` in front.
-fn flags(word: &str) -> Result<Gfp, Error<'_>> {
-    word.split(['|', ',']).try_fold(Gfp::empty(), |flags, word| {
-        let known = <Gfp as bitflags::Flags>::FLAGS;
-        let name = word.trim_start_matches('_');
-        let name = name
-            .split_at_checked(4)
-            .filter(|(start, _)| start.eq_ignore_ascii_case("GFP_"))
-            .map_or(name, |(_, name)| name);
-        let flag = known.iter().find(|flag| flag.name().eq_ignore_ascii_case(name)).ok_or(Error::UnknownFlag(word))?;
-        Ok(flags | *flag.value())
-    })
 }

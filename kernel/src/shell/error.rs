@@ -1,7 +1,7 @@
 //! What can be wrong with a command, said so that the next try can be right.
 
 use bifolio::allocator::AllocError;
-use bifolio::error::{FreeError, Violation};
+use bifolio::error::{FreeError, RangeError, SplitError, Violation};
 use bifolio::frame::{Gfp, Order, Pfn};
 use core::fmt;
 
@@ -28,6 +28,10 @@ pub enum Error<'a> {
     Alloc(AllocError),
     /// The allocator does not take the block back.
     Free(FreeError),
+    /// The allocator does not split the block.
+    Split(SplitError),
+    /// The allocator does not give or isolate these frames.
+    Range(RangeError),
     /// An invariant does not hold.
     Violation(Violation),
 }
@@ -59,6 +63,8 @@ impl fmt::Display for Error<'_> {
             }
             Self::Alloc(error) => write!(f, "{error}"),
             Self::Free(error) => write!(f, "{error}"),
+            Self::Split(error) => write!(f, "{error}"),
+            Self::Range(error) => write!(f, "{error}"),
             Self::Violation(violation) => write!(f, "{violation}"),
         }
     }
@@ -75,6 +81,18 @@ impl From<AllocError> for Error<'_> {
 impl From<FreeError> for Error<'_> {
     fn from(error: FreeError) -> Self {
         Self::Free(error)
+    }
+}
+
+impl From<SplitError> for Error<'_> {
+    fn from(error: SplitError) -> Self {
+        Self::Split(error)
+    }
+}
+
+impl From<RangeError> for Error<'_> {
+    fn from(error: RangeError) -> Self {
+        Self::Range(error)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Line editing, history and completion are the crate `embedded-cli`'s; what the commands are stands in one table,
 //! [`COMMANDS`], that dispatch, `help` and completion share.
 
+mod blocks;
 mod commands;
 mod error;
 

@@ -9,8 +9,8 @@
 extern crate alloc;
 
 use alloc::format;
-use bifolio::frame::{Gfp, Order, ZoneKind};
-use booted::frames_free;
+use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use booted::{first_word, frames_free};
 use framework::Snapshot;
 use kernel::memory::frames;
 use kernel::shell::{COMMANDS, Shell};
@@ -35,7 +35,7 @@ fn is_refused(command: &str) {
 
 #[test_case]
 fn the_commands_that_show_something_all_do() {
-    succeeds("help; meminfo; buddyinfo; zoneinfo; slabinfo; memmap; validate");
+    succeeds("help; meminfo; buddyinfo; pagetypeinfo; zoneinfo; extfrag; unusable; vmstat; slabinfo; memmap; validate");
     succeeds("");
     succeeds(" ; ;; meminfo ;");
 }
@@ -76,6 +76,80 @@ fn free_takes_what_alloc_gave_with_and_without_the_order() {
     }
 }
 
+/// Asserts that a command takes so many frames, and that another gives them back, once.
+#[track_caller]
+fn takes(command: &str, frames: u64, free: &str) {
+    let mut shell = Shell::default();
+    let before = Snapshot::take();
+    assert_eq!(shell.run_all(command), ExitCode::Success, "{command}");
+    assert_eq!(before.free() - Snapshot::take().free(), frames, "{command}");
+    assert_eq!(shell.run_all(free), ExitCode::Success, "{free}");
+    assert_eq!(Snapshot::take(), before, "{command}; {free}");
+    assert_eq!(shell.run_all(free), ExitCode::Failure, "{free}, a second time");
+}
+
+#[test_case]
+fn exact_counts_runs_and_ranges_are_taken_and_given_back() {
+    // What the allocator gives twice in a row is the same; the text is made first, which takes memory too.
+    let exact = frames().allocate_exact(21, Gfp::DMA).unwrap();
+    frames().free_range(exact).unwrap();
+    takes("alloc_exact 21 DMA", 21, &format!("free_range {} 21", exact.start));
+    let run = frames().allocate_contiguous(1100, Gfp::KERNEL).unwrap();
+    frames().free_range(run).unwrap();
+    takes("alloc_contig 1100", 1100, &format!("free_range {} 1100", run.start.number()));
+    let (command, free) = (format!("alloc_range {} 700 KERNEL", run.start), format!("free_range {} 700", run.start));
+    takes(&command, 700, &free);
+}
+
+#[test_case]
+fn a_block_is_split_and_its_pieces_are_freed_one_by_one() {
+    let mut shell = Shell::default();
+    let pfn = frames().allocate(Order::PAGEBLOCK, Gfp::KERNEL).unwrap();
+    frames().free(pfn, Order::PAGEBLOCK).unwrap();
+    let split = format!("alloc 9; split {pfn} 7");
+    let whole = format!("free {pfn} 9");
+    let pieces = [0, 1, 2, 3].map(|nth| format!("free {} 7", pfn.offset(128 * nth)));
+    let before = Snapshot::take();
+    assert_eq!(shell.run_all(&split), ExitCode::Success);
+    assert_eq!(shell.run_all(&whole), ExitCode::Failure);
+    for piece in &pieces {
+        assert_eq!(shell.run_all(piece), ExitCode::Success);
+    }
+    assert_eq!(Snapshot::take(), before);
+}
+
+#[test_case]
+fn isolated_frames_are_not_given_and_come_back() {
+    let mut shell = Shell::default();
+    let pfn = frames().allocate(Order::MAX, Gfp::KERNEL).unwrap();
+    frames().free(pfn, Order::MAX).unwrap();
+    let (isolate, again, unisolate) =
+        (format!("isolate {pfn} 1024"), format!("isolate {pfn} 1"), format!("unisolate {pfn} 1024"));
+    let before = Snapshot::take();
+    assert_eq!(shell.run_all(&isolate), ExitCode::Success);
+    assert_eq!(before.free() - Snapshot::take().free(), 1024);
+    assert_eq!(shell.run_all(&again), ExitCode::Failure);
+    assert_eq!(shell.run_all(&unisolate), ExitCode::Success);
+    assert_eq!(Snapshot::take(), before);
+}
+
+#[test_case]
+fn zeroed_frames_hold_zeros() {
+    let order = Order::PAGEBLOCK;
+    let pfn = frames().allocate(order, Gfp::KERNEL).unwrap();
+    let bytes = |pfn: Pfn| {
+        // SAFETY: the window shows the block, which is this test's, for as long as it is.
+        unsafe { core::slice::from_raw_parts_mut(first_word(pfn).cast::<u8>(), order.bytes() as usize) }
+    };
+    bytes(pfn).fill(0xa5);
+    frames().free(pfn, order).unwrap();
+    let again = frames().allocate(order, Gfp::KERNEL | Gfp::ZERO).unwrap();
+    assert_eq!(again, pfn);
+    assert!(bytes(again).iter().all(|byte| *byte == 0));
+    frames().free(again, order).unwrap();
+    succeeds("alloc 3 KERNEL|ZERO");
+}
+
 #[test_case]
 fn a_wrong_order_frees_nothing() {
     let mut shell = Shell::default();
@@ -109,6 +183,23 @@ fn wrong_commands_are_refused_one_by_one() {
         "free 0",
         "free 0xffffffffffffffff",
         "free 0x200 11",
+        "alloc_exact 0",
+        "alloc_exact 1025",
+        "alloc_contig",
+        "alloc_contig 0",
+        "alloc_contig 99999999999",
+        "alloc_range 0x1000",
+        "alloc_range 0x1000 0",
+        "alloc_range 0 1",
+        "alloc_range 0xffffffffffffffff 2",
+        "alloc_range 0xfffffffffffff 1",
+        "split 0 0",
+        "split 0x1000",
+        "free_range 0 1",
+        "free_range 0x1000 0",
+        "isolate 0 0",
+        "isolate 0xfffffffffffff 1",
+        "unisolate",
         "validate all",
         "meminfo 1",
     ] {

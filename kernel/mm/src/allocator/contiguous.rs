@@ -46,8 +46,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
             self.with(kind, |zone| zone.take_isolated(range))
         };
         let taken = take().or_else(|error| {
-            let reclaimed = gfp.contains(Gfp::WAIT) && self.shrink(range.frames()) > 0;
-            if reclaimed && matches!(error, RangeError::Busy(_)) { take() } else { Err(error) }
+            let may_help = matches!(error, RangeError::Busy(_)) && gfp.contains(Gfp::WAIT);
+            if may_help && self.shrink(range.frames()) > 0 { take() } else { Err(error) }
         });
         self.with(kind, |zone| zone.unisolate(range));
         taken?;
@@ -73,6 +73,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return Err(AllocError::NoFrames);
         }
         let request = Request::new(Order::ZERO, gfp)?;
+        if request.zonelist().all(|kind| self.zone(kind).managed < frames) {
+            // Whatever is given back, it is not enough.
+            return Err(AllocError::NoFreeRun { frames, gfp });
+        }
         let search = || {
             self.drain();
             self.take_free_run(&request, frames)

@@ -1,7 +1,7 @@
 //! Giving back what the heap holds but does not use.
 
 use super::Heap;
-use crate::allocator::Cpu;
+use crate::allocator::{Cpu, Shrinker};
 use crate::frame::Order;
 use crate::slab::cache::Cache;
 use crate::slab::page_map::PageMap;
@@ -39,5 +39,16 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             }
         }
         frames
+    }
+}
+
+/// What the heap holds and does not use is for any request that would be refused otherwise. It gives all of it, since it
+/// cannot know which of it is the cheapest.
+impl<S: PageSource, C: Cpu> Shrinker for Heap<S, C>
+where
+    Self: Sync,
+{
+    fn shrink(&self, _: u64) -> u64 {
+        Heap::shrink(self)
     }
 }

@@ -238,6 +238,9 @@ fn a_range_that_may_wait_asks_shrinkers_once() {
         let range = PfnRange::new(block, block.offset(64));
         assert_eq!(frames.allocate_range(range, gfp), if served { Ok(()) } else { Err(RangeError::Busy(block)) });
         assert_eq!(hoard.asked.load(Relaxed), u64::from(served));
+        // What is no cache's to give is not asked for.
+        assert!(frames.allocate_range(frames.metadata(), gfp).is_err());
+        assert_eq!(hoard.asked.load(Relaxed), u64::from(served));
     }
 }
 
@@ -258,6 +261,17 @@ fn a_run_longer_than_any_block_is_found_between_what_is_allocated() {
     assert_eq!(frames.allocate_contiguous(4100, gfp), Err(AllocError::NoFreeRun { frames: 4100, gfp }));
     [block, run, aligned].into_iter().for_each(|range| frames.free_range(range).unwrap());
     assert!(everything(&frames).iter().map(|b| (b.pfn, b.order)).eq(fresh.iter().map(|b| (b.pfn, b.order))));
+}
+
+#[test]
+fn a_run_that_no_zone_has_room_for_costs_nobody_anything() {
+    let frames = allocator(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)]);
+    let error = |frames| Err(AllocError::NoFreeRun { frames, gfp: Gfp::KERNEL });
+    assert_eq!(frames.allocate_contiguous(4097, Gfp::KERNEL), error(4097));
+    assert_eq!(frames.allocate_contiguous(u64::MAX, Gfp::KERNEL), error(u64::MAX));
+    assert_eq!(frames.stats().drains, 0);
+    assert_eq!(frames.allocate_contiguous(4080, Gfp::KERNEL), error(4080));
+    assert!(frames.stats().drains > 0);
 }
 
 #[test]
