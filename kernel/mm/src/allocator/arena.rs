@@ -123,13 +123,13 @@ impl Run {
 }
 
 /// Blocks of one order in one word that were freed here and are to be returned. None while `key` is [`Return::NONE`].
-struct Return {
+pub(super) struct Return {
     /// The number of the word's first frame plus the blocks' order, which is smaller than a word.
     key: AtomicU64,
     /// The blocks, a bit for the first frame of each.
     heads: AtomicU64,
-    /// The blocks that could be freed here when the first was, in the same way: those that were allocated then. One's
-    /// own block stays allocated until one frees it, so that this need not be asked of the zone again.
+    /// The blocks that can be freed here, in the same way: those that were allocated when the first was freed, but for what
+    /// [others](Arena::forget) have freed since. So it need not be asked of the zone again.
     allocated: AtomicU64,
     /// The word's number in its zone.
     word: AtomicU64,
@@ -150,15 +150,15 @@ impl Return {
         (pfn.number() - bit + u64::from(order.get()), bit as u32)
     }
 
-    /// Collects one more block of the word. False if it is not known to be allocated, or was collected before.
+    /// Collects one more block of the word. `None` if it is not known to be allocated.
     #[inline]
-    fn add(&self, bit: u32) -> bool {
+    fn add(&self, bit: u32) -> Option<Collected> {
         let heads = self.heads.load(Relaxed);
-        let known = (self.allocated.load(Relaxed) & !heads) >> bit & 1 == 1;
-        if known {
-            self.heads.store(heads | 1 << bit, Relaxed);
+        if (self.allocated.load(Relaxed) & !heads) >> bit & 1 == 0 {
+            return (heads >> bit & 1 == 1).then_some(Collected::Twice);
         }
-        known
+        self.heads.store(heads | 1 << bit, Relaxed);
+        Some(Collected::Kept)
     }
 
     /// The zone that the blocks go to, and the blocks; `None` if there are none.
@@ -173,16 +173,25 @@ impl Return {
         Some((ZoneKind::of(Pfn::new(key)), batch))
     }
 
-    fn holds(&self, pfn: Pfn) -> bool {
-        let bit = pfn.number() % u64::from(WORD_FRAMES);
+    /// The zone that the blocks go to; `None` if there are none.
+    #[inline]
+    pub fn zone(&self) -> Option<ZoneKind> {
+        Some(self.batch()?.0)
+    }
+
+    /// Whether these are blocks of the word that the frame is in.
+    fn is_of(&self, pfn: Pfn) -> bool {
         self.key.load(Relaxed) / u64::from(WORD_FRAMES) == pfn.number() / u64::from(WORD_FRAMES)
-            && self.heads.load(Relaxed) >> bit & 1 == 1
+    }
+
+    fn holds(&self, pfn: Pfn) -> bool {
+        self.is_of(pfn) && self.heads.load(Relaxed) >> (pfn.number() % u64::from(WORD_FRAMES)) & 1 == 1
     }
 }
 
 /// Words that return together.
 #[repr(align(128))]
-pub(super) struct Set([Return; WAYS]);
+pub(super) struct Set(pub [Return; WAYS]);
 
 /// One CPU's arena. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
@@ -281,13 +290,12 @@ impl Arena {
         &self.returns[((word ^ word / SETS as u64) % SETS as u64) as usize]
     }
 
-    /// Frees a block that goes back to its zone, if others of its word do. `None` if no others do; false if it is not known
-    /// to be allocated, or was collected before.
+    /// Frees a block that goes back to its zone, if others of its word do. `None` if no others do, or it is not known to be
+    /// allocated.
     #[inline]
-    pub(super) fn free_into_return(&self, pfn: Pfn, order: Order) -> Option<bool> {
+    pub(super) fn free_into_return(&self, pfn: Pfn, order: Order) -> Option<Collected> {
         let (key, bit) = Return::key(pfn, order);
-        let way = self.set(key).0.iter().find(|way| way.key.load(Relaxed) == key)?;
-        Some(way.add(bit))
+        self.set(key).0.iter().find(|way| way.key.load(Relaxed) == key)?.add(bit)
     }
 
     /// Whether no word is being returned.
@@ -314,27 +322,19 @@ impl Arena {
         core::ptr::from_ref(self).addr()
     }
 
-    /// Collects a block, one of those that are `allocated` in its word, to be returned with others. `None` if its set is
-    /// full, which is so only in an interrupt that came before it was returned.
+    /// Collects a block, one of those that are `allocated` in its word, to be returned with others. The word must be in no
+    /// arena yet. `None` if its set is full, which is so only in an interrupt that came before it was returned.
     #[inline]
     pub(super) fn collect(&self, pfn: Pfn, order: Order, word: WordNumber, allocated: u64) -> Option<Collected> {
         let (key, bit) = Return::key(pfn, order);
-        for (nth, way) in self.set(key).0.iter().enumerate() {
-            let here = way.key.load(Relaxed);
-            if here == key || here == Return::NONE {
-                let heads = if here == key { way.heads.load(Relaxed) } else { 0 };
-                if heads >> bit & 1 == 1 {
-                    return Some(Collected::Twice);
-                }
-                self.ways.store(self.ways.load(Relaxed) + u64::from(here != key), Relaxed);
-                way.key.store(key, Relaxed);
-                way.heads.store(heads | 1 << bit, Relaxed);
-                way.allocated.store(allocated, Relaxed);
-                way.word.store(word.0, Relaxed);
-                return Some(if nth + 1 == WAYS { Collected::Full } else { Collected::Kept });
-            }
-        }
-        None
+        let mut ways = self.set(key).0.iter().enumerate();
+        let (nth, way) = ways.find(|(_, way)| way.key.load(Relaxed) == Return::NONE)?;
+        way.heads.store(1 << bit, Relaxed);
+        way.allocated.store(allocated, Relaxed);
+        way.word.store(word.0, Relaxed);
+        way.key.store(key, Relaxed);
+        self.ways.store(self.ways.load(Relaxed) + 1, Relaxed);
+        Some(if nth + 1 == WAYS { Collected::Full } else { Collected::Kept })
     }
 
     /// The set that blocks in the word of `pfn` are collected in.
@@ -342,15 +342,22 @@ impl Arena {
         self.set(pfn.number())
     }
 
-    /// Takes what is collected in a set: the batches, each with the zone that it goes to.
+    /// Takes out what is collected at one place. The zone that it goes to must be locked, so that who looks for a block with
+    /// the zone locked finds it either here or there.
     #[inline]
-    pub(super) fn take(&self, set: &Set) -> impl Iterator<Item = (ZoneKind, Batch)> {
-        set.0.iter().map_while(|way| {
-            let batch = way.batch()?;
-            way.key.store(Return::NONE, Relaxed);
-            self.ways.store(self.ways.load(Relaxed) - 1, Relaxed);
-            Some(batch)
-        })
+    pub(super) fn take(&self, way: &Return) -> Option<Batch> {
+        let (_, batch) = way.batch()?;
+        way.key.store(Return::NONE, Relaxed);
+        self.ways.store(self.ways.load(Relaxed) - 1, Relaxed);
+        Some(batch)
+    }
+
+    /// Learns that somebody else frees the block that starts at this frame: it is no block that can be freed here.
+    pub(super) fn forget(&self, pfn: Pfn) {
+        let bit = pfn.number() % u64::from(WORD_FRAMES);
+        for way in self.set_of(pfn).0.iter().filter(|way| way.is_of(pfn)) {
+            way.allocated.fetch_and(!(1 << bit), Relaxed);
+        }
     }
 
     /// All sets of words that are to be returned.
@@ -369,13 +376,8 @@ impl Arena {
         runs.chain(self.collected().filter_map(Return::batch))
     }
 
-    /// Whether one of the arena's runs has the block that starts at this frame to hand out.
-    pub(super) fn offers(&self, pfn: Pfn) -> bool {
-        self.runs.as_flattened().iter().any(|run| run.holds(pfn))
-    }
-
     /// Whether the arena holds the block that starts at this frame.
     pub(super) fn holds(&self, pfn: Pfn) -> bool {
-        self.offers(pfn) || self.collected().any(|way| way.holds(pfn))
+        self.runs.as_flattened().iter().any(|run| run.holds(pfn)) || self.set_of(pfn).0.iter().any(|way| way.holds(pfn))
     }
 }

@@ -190,7 +190,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(never)]
     fn return_set(&self, arena: &Arena, set: &Set) {
         let mut locked = None;
-        for (kind, batch) in arena.take(set) {
+        for way in &set.0 {
+            let Some(kind) = way.zone() else { continue };
             let zone = match &mut locked {
                 Some((held, zone)) if *held == kind => zone,
                 other => {
@@ -199,7 +200,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                     &mut other.insert((kind, self.lock_for(arena, kind))).1
                 }
             };
-            self.found_late(zone.free_batch(batch));
+            if let Some(batch) = arena.take(way) {
+                self.found_late(zone.free_batch(batch));
+                zone.states().end_return(batch.word);
+            }
         }
     }
 
@@ -248,8 +252,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         held.map(|(_, batch)| u64::from(batch.heads.count_ones()) << batch.order.get()).chain(waiting).sum()
     }
 
-    /// How many double frees were noticed only when the frame came back to its zone: the two frees were on two CPUs, or
-    /// both before the first came back. The second free did nothing.
+    /// How many double frees were noticed only when the block came back to its zone: those of two CPUs at the very same
+    /// time. All others are named at the call.
     pub fn late_double_frees(&self) -> u64 {
         self.late.load(Relaxed)
     }
@@ -304,8 +308,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                     return freed.then_some(Collected::Kept);
                 }
             }
-        } else if arena.free_into_return(pfn, order) == Some(true) {
-            return Some(Collected::Kept);
+        } else if let Some(collected) = arena.free_into_return(pfn, order) {
+            return Some(collected);
         }
         self.collect(arena, pfn, order)
     }
@@ -313,12 +317,17 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Collects a small block, to be returned with others, if that may be done.
     #[inline(never)]
     fn collect(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
-        // Read without the lock, a yes is to be believed and a no is not.
-        let (word, bit, allocated) = self.states[ZoneKind::of(pfn).index()].allocated_around(pfn, order)?;
-        if allocated >> bit & 1 == 0 {
-            return None;
+        let collected = arena.free_into_return(pfn, order);
+        if collected.is_some() {
+            return collected;
         }
-        arena.collect(pfn, order, word, allocated)
+        let states = &self.states[ZoneKind::of(pfn).index()];
+        let (word, allocated) = states.begin_return(pfn, order)?;
+        let collected = arena.collect(pfn, order, word, allocated);
+        if collected.is_none() {
+            states.end_return(word);
+        }
+        collected
     }
 
     /// Returns the set that a block in the word of `pfn` filled up.
@@ -333,17 +342,18 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(never)]
     fn free_into_zone(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let freed = self.with(ZoneKind::of(pfn), |zone| {
-            // What a run has to hand out looks allocated to its zone.
-            if order.index() < ORDERS
-                && zone.states().is_lent_at(pfn)
-                && self.arenas.iter().any(|arena| arena.offers(pfn))
-            {
+            // What an arena holds looks allocated to its zone.
+            let small = order.index() < ORDERS && zone.states().is_in_arena(pfn);
+            if small && self.holds(pfn) {
                 return Err(FreeError::AlreadyFree(pfn));
             }
-            zone.free(pfn, order)
+            zone.free(pfn, order)?;
+            if small {
+                self.arenas.iter().for_each(|arena| arena.forget(pfn));
+            }
+            Ok(())
         });
         match freed {
-            // As does what is to be returned to it.
             Err(FreeError::WrongOrder { pfn: head, .. } | FreeError::Interior { head, .. }) if self.holds(head) => {
                 Err(FreeError::AlreadyFree(pfn))
             }

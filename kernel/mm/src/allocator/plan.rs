@@ -2,7 +2,7 @@
 
 use core::error::Error;
 use core::fmt;
-use core::sync::atomic::{AtomicU16, AtomicU64};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64};
 
 use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
@@ -105,9 +105,13 @@ impl<'a> Plan<'a> {
         };
         Ok(ZoneKind::ALL.map(|kind| {
             let extent = self.extents[kind.index()];
-            let words = States::words_for(extent.pageblocks);
-            let (words, wholes) = take(shared_words(&extent)).split_at_mut(words);
-            let shared = Shared { words: as_atomic(words), wholes: as_atomic::<u16>(bytemuck::cast_slice_mut(wholes)) };
+            let (words, rest) = take(shared_words(&extent)).split_at_mut(States::words_for(extent.pageblocks));
+            let (wholes, returning) = rest.split_at_mut(words_of::<u16>(extent.pageblocks));
+            let shared = Shared {
+                words: as_atomic(words),
+                wholes: as_atomic::<u16>(bytemuck::cast_slice_mut(wholes)),
+                returning: as_atomic::<u8>(bytemuck::cast_slice_mut(returning)),
+            };
             Zone::new(kind, extent, spans(kind, self.map.ram()), take(Zone::private_words(&extent)), shared)
         }))
     }
@@ -132,7 +136,12 @@ const _: () = assert!(Order::MAX.get() == Order::PAGEBLOCK.get() + 1, "a block o
 
 /// Words of metadata that anybody may read: the states of a zone's frames.
 fn shared_words(extent: &Extent) -> usize {
-    States::words_for(extent.pageblocks) + (extent.pageblocks * size_of::<u16>()).div_ceil(size_of::<u64>())
+    States::words_for(extent.pageblocks) + words_of::<u16>(extent.pageblocks) + words_of::<u8>(extent.pageblocks)
+}
+
+/// Words of 64 bits that hold this many integers.
+fn words_of<T>(count: usize) -> usize {
+    (count * size_of::<T>()).div_ceil(size_of::<u64>())
 }
 
 /// An integer and its atomic.
@@ -152,6 +161,11 @@ const _: () = assert!(align_of::<AtomicU64>() == align_of::<u64>());
 // SAFETY: it has by its documentation.
 unsafe impl Integer for u16 {
     type Atomic = AtomicU16;
+}
+
+// SAFETY: it has by its documentation.
+unsafe impl Integer for u8 {
+    type Atomic = AtomicU8;
 }
 
 /// The integers as atomics, which anybody may read.

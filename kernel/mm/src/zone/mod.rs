@@ -390,7 +390,6 @@ impl<'m> Zone<'m> {
     /// Takes a lent word back, with those of its blocks that the borrower did not use.
     pub fn end_loan(&mut self, loan: Batch) {
         let bad = self.free_batch(loan);
-        debug_assert!(bad == 0, "what was lent are blocks of the loan's order");
         let (pageblock, word) = loan.word.place();
         let count = u64::from(self.change(pageblock, |pageblock| pageblock.end_loan(word)));
         self.waiting -= count;
@@ -435,19 +434,22 @@ impl<'m> Zone<'m> {
         batch.heads & !good
     }
 
-    /// Frees the block of order 0 at `pfn`, unless there is none or its word is on loan.
+    /// Frees the block of order 0 at `pfn`, unless there is none, or an arena has to do with its word.
     #[inline]
     pub fn free_frame(&mut self, pfn: Pfn) -> bool {
         let Some((pageblock, offset)) = self.states.locate(pfn) else { return false };
         let (word, bit) = place(offset);
-        self.states.speaks(pageblock, word) && self.free_single(pageblock, word, 1 << bit)
+        self.states.speaks(pageblock, word)
+            && !self.states.is_returning(pageblock, word)
+            && self.free_single(pageblock, word, 1 << bit)
     }
 
-    /// Frees the block of `order`, less than a word, that starts at `pfn`, unless there is none or its word is on loan.
+    /// Frees the block of `order`, less than a word, that starts at `pfn`, unless there is none, or an arena has to do with
+    /// its word.
     pub fn free_small(&mut self, pfn: Pfn, order: Order) -> bool {
         let Some((pageblock, offset)) = self.states.locate(pfn) else { return false };
         let (word, bit) = place(offset);
-        if !self.states.speaks(pageblock, word) {
+        if !self.states.speaks(pageblock, word) || self.states.is_returning(pageblock, word) {
             return false;
         }
         let order = u32::from(order.get());
@@ -499,9 +501,16 @@ impl<'m> Zone<'m> {
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let freed = match order {
             Order::PAGEBLOCK => self.free_pageblock(pfn),
-            _ => u32::from(order.get()) < WORD_ORDER && self.free_small(pfn, order),
+            _ => u32::from(order.get()) < WORD_ORDER && self.free_in_word(pfn, order),
         };
         if freed { Ok(()) } else { self.free_large(pfn, order) }
+    }
+
+    /// Frees the block of `order`, less than a word, that starts at `pfn`, unless there is none.
+    fn free_in_word(&mut self, pfn: Pfn, order: Order) -> bool {
+        let Some((pageblock, offset)) = self.states.locate(pfn) else { return false };
+        let (word, bit) = place(offset);
+        self.free_batch(Batch { word: WordNumber::new(pageblock, word), order, heads: 1 << bit }) == 0
     }
 
     /// Frees the block of order 9 that starts at `pfn`, unless there is none.
@@ -516,7 +525,7 @@ impl<'m> Zone<'m> {
         true
     }
 
-    /// [`Zone::free`] for whole words and pageblocks, words on loan, and whatever no such block starts at.
+    /// [`Zone::free`] for whole words and pageblocks, and for whatever no such block starts at.
     #[inline(never)]
     fn free_large(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let actual = self.states.order_of(pfn)?;
@@ -524,11 +533,6 @@ impl<'m> Zone<'m> {
             return Err(FreeError::WrongOrder { pfn, given: order, actual });
         }
         let (pageblock, offset) = self.states.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
-        let (word, bit) = place(offset);
-        if u32::from(order.get()) < WORD_ORDER {
-            self.free_lent(Batch { word: WordNumber::new(pageblock, word), order, heads: 1 << bit });
-            return Ok(());
-        }
         if order == Order::MAX {
             let halves = [pageblock, pageblock | 1];
             halves.into_iter().for_each(|half| self.count_free(half, PAGEBLOCK_FRAMES));

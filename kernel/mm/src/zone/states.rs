@@ -18,7 +18,7 @@
 //! what is read without the lock may be taken for a yes, never for a no.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use super::WordNumber;
 use super::blocks::BlockState;
@@ -144,6 +144,9 @@ pub(crate) struct States<'m> {
     /// For each pageblock its [`Unity`] in the low byte; in the high byte a bit for each word that is on loan, as long as
     /// the pageblock is split.
     wholes: &'m [AtomicU16],
+    /// For each pageblock a bit for each word of which an arena is returning blocks. Not the lock guards these: an arena
+    /// sets its bit before it collects the first block, and takes it back under the lock when it returned the last.
+    returning: &'m [AtomicU8],
 }
 
 /// The memory of a zone's [`States`], which may hold anything.
@@ -152,6 +155,8 @@ pub(crate) struct Shared<'m> {
     pub words: &'m [AtomicU64],
     /// As many as pageblocks, or more.
     pub wholes: &'m [AtomicU16],
+    /// As many as pageblocks, or more.
+    pub returning: &'m [AtomicU8],
 }
 
 impl<'m> States<'m> {
@@ -167,7 +172,9 @@ impl<'m> States<'m> {
             spans,
             planes: memory.words.as_chunks().0,
             wholes: &memory.wholes[..pageblocks],
+            returning: &memory.returning[..pageblocks],
         };
+        states.returning.iter().for_each(|words| words.store(0, Relaxed));
         states.set_all(0..pageblocks, Unity::Reserved);
         states
     }
@@ -245,19 +252,45 @@ impl<'m> States<'m> {
         Word { free: &planes[word % WORDS * 2], head: &planes[word % WORDS * 2 + 1] }
     }
 
-    /// The word that a frame is in, its bit there, and the heads of the blocks of `order` that are allocated in the word.
-    /// `None` if the word is on loan, or does not speak.
+    /// Begins the return of blocks of `order` in the word of the one that starts at `pfn`: the word, and the heads of all
+    /// blocks of the order that are allocated in it. Until [`States::end_return`] nobody else begins one for the word.
+    ///
+    /// `None` if somebody else did, if the word is on loan, or if no such block starts at `pfn`. Asked without the lock: as
+    /// long as its owner has not freed it, a block stands still.
     #[inline]
-    pub fn allocated_around(&self, pfn: Pfn, order: Order) -> Option<(WordNumber, u32, u64)> {
+    pub fn begin_return(&self, pfn: Pfn, order: Order) -> Option<(WordNumber, u64)> {
         let (pageblock, offset) = self.locate(pfn)?;
         let (word, bit) = place(offset);
-        let allocated = || self.word(pageblock, word).allocated(order.get().into());
-        self.speaks(pageblock, word).then(|| (WordNumber::new(pageblock, word), bit, allocated()))
+        if !self.speaks(pageblock, word) || self.returning[pageblock].fetch_or(1 << word, Relaxed) >> word & 1 == 1 {
+            return None;
+        }
+        let (number, allocated) =
+            (WordNumber::new(pageblock, word), self.word(pageblock, word).allocated(order.get().into()));
+        if allocated >> bit & 1 == 0 {
+            self.end_return(number);
+            return None;
+        }
+        Some((number, allocated))
     }
 
-    /// Whether the word that a frame is in is on loan.
-    pub fn is_lent_at(&self, pfn: Pfn) -> bool {
-        self.locate(pfn).is_some_and(|(pageblock, offset)| self.is_lent(pageblock, place(offset).0))
+    /// Ends the return of blocks in a word.
+    pub fn end_return(&self, word: WordNumber) {
+        let (pageblock, word) = word.place();
+        self.returning[pageblock].fetch_and(!(1 << word), Relaxed);
+    }
+
+    /// Whether an arena is returning blocks of the word.
+    #[inline]
+    pub fn is_returning(&self, pageblock: usize, word: usize) -> bool {
+        self.returning[pageblock].load(Relaxed) >> word & 1 == 1
+    }
+
+    /// Whether an arena has borrowed the word that a frame is in, or is returning blocks of it.
+    pub fn is_in_arena(&self, pfn: Pfn) -> bool {
+        self.locate(pfn).is_some_and(|(pageblock, offset)| {
+            let word = place(offset).0;
+            self.is_lent(pageblock, word) || self.is_returning(pageblock, word)
+        })
     }
 
     /// The order of the allocated block that starts at `pfn`.
