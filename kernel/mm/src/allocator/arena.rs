@@ -256,13 +256,20 @@ impl Arena {
     /// Runs `inside` once the owner is outside, and keeps it there meanwhile. Only one stranger at a time, which must
     /// not be the owner.
     pub(super) fn seize<C: Cpu, R>(&self, inside: impl FnOnce(&Self) -> R) -> R {
-        self.stopped.store(true, Relaxed);
+        Self::stopping::<C, _>(core::slice::from_ref(self), || inside(self))
+    }
+
+    /// Runs `outside` while nobody is inside any of these arenas. Only one at a time.
+    pub(super) fn stopping<C: Cpu, R>(arenas: &[Self], outside: impl FnOnce() -> R) -> R {
+        arenas.iter().for_each(|arena| arena.stopped.store(true, Relaxed));
         C::synchronize();
-        while self.busy.load(Acquire) {
-            core::hint::spin_loop();
+        for arena in arenas {
+            while arena.busy.load(Acquire) {
+                core::hint::spin_loop();
+            }
         }
-        let result = inside(self);
-        self.stopped.store(false, Release);
+        let result = outside();
+        arenas.iter().for_each(|arena| arena.stopped.store(false, Release));
         result
     }
 
@@ -365,15 +372,19 @@ impl Arena {
         &self.returns
     }
 
-    /// Everything that was collected.
-    fn collected(&self) -> impl Iterator<Item = &Return> {
-        self.returns.iter().flat_map(|set| &set.0)
+    /// The words that the arena has borrowed, each with the blocks that it can still hand out.
+    pub(super) fn loans(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
+        self.runs().filter_map(|(order, run)| run.loan(order))
+    }
+
+    /// What the arena has collected.
+    pub(super) fn returning(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
+        self.returns.iter().flat_map(|set| &set.0).filter_map(Return::batch)
     }
 
     /// What the arena holds, word by word. A snapshot: the owner goes on meanwhile.
     pub(super) fn held(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
-        let runs = self.runs().filter_map(|(order, run)| run.loan(order));
-        runs.chain(self.collected().filter_map(Return::batch))
+        self.loans().chain(self.returning())
     }
 
     /// Whether the arena holds the block that starts at this frame.

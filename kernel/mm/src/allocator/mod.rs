@@ -17,6 +17,7 @@ mod plan;
 mod reclaim;
 mod report;
 mod stats;
+mod validate;
 mod zeroed;
 mod zonelist;
 
@@ -36,7 +37,7 @@ pub use stats::Stats;
 
 use crate::buddy::WORD_ORDER;
 pub use crate::error::AllocError;
-use crate::error::{AddError, FreeError, Violation};
+use crate::error::{AddError, FreeError};
 use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
 use crate::zone::{Batch, Block, FreeBlocks, Lent, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
@@ -155,7 +156,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 Some(Lent::Block(pfn)) => return Some(pfn),
                 Some(Lent::Word(base, loan)) => {
                     match old {
-                        Some((lender, old)) if lender == kind => zone.end_loan(old),
+                        Some((lender, old)) if lender == kind => self.found_late(zone.end_loan(old)),
                         Some((lender, old)) => {
                             drop(zone);
                             self.end_loan(run, lender, old);
@@ -174,7 +175,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     fn end_loan(&self, run: &Run, lender: ZoneKind, loan: Batch) {
         let mut zone = self.zones[lender.index()].lock();
-        zone.end_loan(loan);
+        self.found_late(zone.end_loan(loan));
         run.clear();
     }
 
@@ -424,14 +425,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// The zone is locked meanwhile: `visit` must not allocate or free frames.
     pub fn for_each_block(&self, kind: ZoneKind, visit: impl FnMut(Block)) {
         self.with(kind, |zone| zone.blocks().for_each(visit));
-    }
-
-    /// Checks every invariant of every zone against the bit planes: a walk over all pageblocks.
-    ///
-    /// # Errors
-    /// The first [`Violation`].
-    pub fn validate(&self) -> Result<(), Violation> {
-        ZoneKind::ALL.into_iter().try_for_each(|kind| self.with(kind, |zone| zone.validate()))
     }
 }
 

@@ -387,13 +387,15 @@ impl<'m> Zone<'m> {
         heads
     }
 
-    /// Takes a lent word back, with those of its blocks that the borrower did not use.
-    pub fn end_loan(&mut self, loan: Batch) {
+    /// Takes a lent word back, with those of its blocks that the borrower did not use. Returns the heads of those that were
+    /// no such blocks any more.
+    pub fn end_loan(&mut self, loan: Batch) -> u64 {
         let bad = self.free_batch(loan);
         let (pageblock, word) = loan.word.place();
         let count = u64::from(self.change(pageblock, |pageblock| pageblock.end_loan(word)));
         self.waiting -= count;
         self.count_free(pageblock, count);
+        bad
     }
 
     /// Frees blocks of one order in one word. Returns the heads at which there was no such block; they are unchanged.

@@ -3,7 +3,7 @@
 use super::index::Bucket;
 use super::pageblock::Summary;
 use super::states::{States, Unity, WORDS};
-use super::{BlockState, Zone, is_lower_half};
+use super::{Batch, BlockState, Zone, is_lower_half};
 use crate::buddy;
 use crate::error::Violation;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
@@ -56,6 +56,51 @@ impl Zone<'_> {
         let marks = &self.watermarks;
         zone("the watermarks rise", marks.min <= marks.low && marks.low <= marks.high)?;
         zone("the reserves rise with the requesting zone", self.protection[self.kind.index()..].is_sorted())
+    }
+
+    /// Checks what arenas have of the zone: the words that they borrowed, with the blocks of each that they can hand out,
+    /// and the blocks that they are returning.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn validate_arenas(
+        &self,
+        loans: impl Iterator<Item = Batch>,
+        returns: impl Iterator<Item = Batch>,
+    ) -> Result<(), Violation> {
+        let (mut lent, mut returning) = (0isize, 0isize);
+        for pageblock in 0..self.summaries.len() {
+            for word in 0..WORDS {
+                lent += isize::from(self.states.is_lent(pageblock, word));
+                returning += isize::from(self.states.is_returning(pageblock, word));
+            }
+        }
+        let check = |batch: Batch, rule, holds| {
+            let address = || self.states.start_of(batch.word.place().0).address();
+            if holds { Ok(()) } else { Err(Violation { rule, address: address() }) }
+        };
+        let allocated = |batch: Batch| {
+            let (pageblock, word) = batch.word.place();
+            batch.heads & !self.states.word(pageblock, word).allocated(batch.order.get().into()) == 0
+        };
+        for loan in loans {
+            let (pageblock, word) = loan.word.place();
+            check(loan, "a word that an arena has borrowed is on loan", self.states.is_lent(pageblock, word))?;
+            check(loan, "what an arena has to hand out are blocks of its run's order", allocated(loan))?;
+            lent -= 1;
+        }
+        for batch in returns {
+            let (pageblock, word) = batch.word.place();
+            let marked = self.states.is_returning(pageblock, word);
+            check(batch, "a word of which an arena returns blocks is marked", marked)?;
+            check(batch, "what an arena returns are allocated blocks", allocated(batch))?;
+            returning -= 1;
+        }
+        let zone = |rule, holds| {
+            if holds { Ok(()) } else { Err(Violation { rule, address: self.extent.start.address() }) }
+        };
+        zone("a word on loan is in one arena's run", lent == 0)?;
+        zone("a word that is marked as returning is so in one arena", returning == 0)
     }
 
     fn validate_pageblock(&self, pageblock: usize) -> Result<Truth, Violation> {
