@@ -11,6 +11,7 @@ mod mobility;
 mod owned;
 mod reclaim;
 mod reports;
+mod sequences;
 
 use bifolio::allocator::{Cpu, PageAllocator};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};

@@ -72,6 +72,8 @@ pub fn blocks(frames: &PageAllocator<'_, Host>) -> BTreeSet<Seen> {
 pub struct Oracle {
     managed: BTreeSet<u64>,
     allocated: BTreeMap<u64, u8>,
+    /// Pageblocks, by number.
+    isolated: BTreeSet<u64>,
 }
 
 impl Oracle {
@@ -84,7 +86,7 @@ impl Oracle {
             .flat_map(whole)
             .filter(|frame| *frame >= 256 && !metadata.contains(Pfn::new(*frame)))
             .collect();
-        Self { managed, allocated: BTreeMap::new() }
+        Self { managed, allocated: BTreeMap::new(), isolated: BTreeSet::new() }
     }
 
     fn owner(&self, frame: u64) -> Option<(u64, u8)> {
@@ -92,8 +94,57 @@ impl Oracle {
         (frame < head + (1 << order)).then_some((*head, *order))
     }
 
+    /// Whether the frame is free, for anybody to allocate.
     pub fn is_free(&self, frame: u64) -> bool {
-        self.managed.contains(&frame) && self.owner(frame).is_none()
+        self.managed.contains(&frame) && self.owner(frame).is_none() && !self.is_isolated(frame)
+    }
+
+    /// Whether the frame's pageblock is isolated.
+    pub fn is_isolated(&self, frame: u64) -> bool {
+        self.isolated.contains(&(frame / 512))
+    }
+
+    /// Isolates a frame's pageblock, or ends that. Says whether it was isolated before.
+    pub fn set_isolated(&mut self, frame: u64, isolated: bool) -> bool {
+        if isolated { !self.isolated.insert(frame / 512) } else { self.isolated.remove(&(frame / 512)) }
+    }
+
+    /// How many frames are managed, not allocated, and isolated.
+    pub fn isolated_frames(&self) -> u64 {
+        let free = |frame: &&u64| self.is_isolated(**frame) && self.owner(**frame).is_none();
+        self.managed.iter().filter(free).count() as u64
+    }
+
+    /// Whether all these frames lie in one zone, and are free.
+    pub fn is_free_range(&self, range: PfnRange) -> bool {
+        let zone = ZoneKind::of(range.start);
+        (range.start.number()..range.end.number())
+            .all(|frame| ZoneKind::of(Pfn::new(frame)) == zone && self.is_free(frame))
+    }
+
+    /// The first free frames in a row, so many, in a zone up to `highest`.
+    pub fn free_run(&self, frames: u64, alignment: u64, highest: ZoneKind) -> Option<u64> {
+        let within = |frame: &&u64| ZoneKind::of(Pfn::new(**frame)) <= highest && frame.is_multiple_of(alignment);
+        let run = |frame: &&u64| self.is_free_range(PfnRange::new(Pfn::new(**frame), Pfn::new(**frame + frames)));
+        self.managed.iter().filter(within).find(run).copied()
+    }
+
+    /// Takes note of a range that was allocated, as the largest blocks that make it up.
+    pub fn allocate_range(&mut self, range: PfnRange, highest: ZoneKind) {
+        let mut start = range.start.number();
+        while start < range.end.number() {
+            let fits = |order: &u8| start.is_multiple_of(1 << order) && start + (1 << order) <= range.end.number();
+            let order = (0..=Order::MAX.get()).filter(fits).max().unwrap();
+            self.allocate(Pfn::new(start), Order::new(order).unwrap(), highest);
+            start += 1 << order;
+        }
+    }
+
+    /// Takes note of a block that was split.
+    pub fn split(&mut self, pfn: Pfn, into: Order) {
+        let order = self.allocated.remove(&pfn.number()).expect("an allocated block starts here");
+        let pieces = (0..1u64 << (order - into.get())).map(|nth| (pfn.number() + (nth << into.get()), into.get()));
+        self.allocated.extend(pieces);
     }
 
     fn is_free_block(&self, start: u64, order: u8) -> bool {
@@ -159,6 +210,7 @@ impl Oracle {
         self.allocated.iter().map(|(start, order)| (Pfn::new(*start), Order::new(*order).unwrap()))
     }
 
+    /// Frames that are not allocated, isolated or not.
     pub fn free_frames(&self) -> u64 {
         self.managed.len() as u64 - self.allocated.values().map(|order| 1 << order).sum::<u64>()
     }

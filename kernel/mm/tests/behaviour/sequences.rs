@@ -1,0 +1,186 @@
+//! All ways to get frames, in any order, against the oracle.
+
+use bifolio::allocator::{AllocError, PageAllocator};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::Region;
+use proptest::prelude::*;
+
+use super::oracle::{Host, Oracle, allocator, allocator_with_arena, blocks, usable};
+use super::{NORMAL, order};
+
+/// All zones, with ragged ends and holes.
+fn ragged() -> Vec<Region> {
+    vec![usable(256, 1100), usable(3000, 5200), usable(NORMAL - 77, NORMAL + 3), usable(NORMAL + 513, NORMAL + 4000)]
+}
+
+/// A frame somewhere in the regions.
+fn frame_at(place: usize) -> u64 {
+    let regions = ragged();
+    let region = regions[place % regions.len()];
+    let frames = region.end / 4096 - region.start / 4096;
+    region.start / 4096 + (place / regions.len()) as u64 % frames
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Allocate { order: u8, gfp: Gfp },
+    Exact { frames: u64, gfp: Gfp },
+    Contiguous { frames: u64, gfp: Gfp },
+    Range { place: usize, frames: u64 },
+    Bulk { count: usize },
+    Split { nth: usize, into: u8 },
+    Free { nth: usize },
+    Isolate { place: usize },
+    Unisolate { nth: usize },
+    Drain,
+}
+
+fn operations() -> impl Strategy<Value = Vec<Op>> {
+    let gfp = (0usize..3, 0usize..3).prop_map(|(zone, mobility)| {
+        [Gfp::empty(), Gfp::DMA, Gfp::DMA32][zone]
+            | [Gfp::empty(), Gfp::MOVABLE, Gfp::RECLAIMABLE][mobility]
+            | Gfp::MEMALLOC
+    });
+    let frames = prop_oneof![4 => 1u64..70, 2 => 1u64..1025, 1 => 1000u64..2500];
+    let op = prop_oneof![
+        6 => (0u8..=10, gfp.clone()).prop_map(|(order, gfp)| Op::Allocate { order, gfp }),
+        3 => (1u64..=1024, gfp.clone()).prop_map(|(frames, gfp)| Op::Exact { frames, gfp }),
+        1 => (frames.clone(), gfp).prop_map(|(frames, gfp)| Op::Contiguous { frames, gfp }),
+        4 => (any::<usize>(), frames).prop_map(|(place, frames)| Op::Range { place, frames }),
+        1 => (1usize..100).prop_map(|count| Op::Bulk { count }),
+        3 => (any::<usize>(), 0u8..=9).prop_map(|(nth, into)| Op::Split { nth, into }),
+        8 => any::<usize>().prop_map(|nth| Op::Free { nth }),
+        2 => any::<usize>().prop_map(|place| Op::Isolate { place }),
+        2 => any::<usize>().prop_map(|nth| Op::Unisolate { nth }),
+        1 => Just(Op::Drain),
+    ];
+    proptest::collection::vec(op, 1..80)
+}
+
+/// Every answer is one that the oracle allows, every refusal is justified, no invariant is violated, and all freed and
+/// drained is the first state.
+fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), TestCaseError> {
+    let mut oracle = Oracle::new(&ragged(), frames.metadata());
+    let fresh = blocks(frames);
+    let mut isolated: Vec<u64> = Vec::new();
+    let pageblock = |frame: u64| PfnRange::new(Pfn::new(frame / 512 * 512), Pfn::new(frame / 512 * 512 + 1));
+    for op in operations {
+        match op {
+            Op::Allocate { order: o, gfp } => match frames.allocate(order(o), gfp) {
+                Ok(pfn) => oracle.allocate(pfn, order(o), gfp.highest_zone().unwrap()),
+                Err(_) => prop_assert!(!oracle.could_serve(o, gfp.highest_zone().unwrap()), "refused order {o}, {gfp}"),
+            },
+            Op::Exact { frames: count, gfp } => match frames.allocate_exact(count, gfp) {
+                Ok(range) => {
+                    prop_assert_eq!(range.frames(), count);
+                    oracle.allocate_range(range, gfp.highest_zone().unwrap());
+                }
+                Err(_) => {
+                    let o = (0..=10).find(|o| 1 << o >= count).unwrap();
+                    prop_assert!(!oracle.could_serve(o, gfp.highest_zone().unwrap()), "refused {count} exactly, {gfp}");
+                }
+            },
+            Op::Contiguous { frames: count, gfp } => {
+                let alignment = if count.is_power_of_two() { count } else { 1 };
+                let highest = gfp.highest_zone().unwrap();
+                match frames.allocate_contiguous(count, gfp) {
+                    Ok(range) => {
+                        prop_assert_eq!((range.frames(), range.start.number() % alignment), (count, 0));
+                        oracle.allocate_range(range, highest);
+                    }
+                    Err(error) => {
+                        prop_assert_eq!(error, AllocError::NoFreeRun { frames: count, gfp });
+                        prop_assert_eq!(oracle.free_run(count, alignment, highest), None, "refused {} in a row", count);
+                    }
+                }
+            }
+            Op::Range { place, frames: count } => {
+                let start = frame_at(place);
+                let range = PfnRange::new(Pfn::new(start), Pfn::new(start + count));
+                let possible = oracle.is_free_range(range);
+                prop_assert_eq!(frames.allocate_range(range, Gfp::NOWAIT).is_ok(), possible, "{}", range);
+                if possible {
+                    oracle.allocate_range(range, ZoneKind::Normal);
+                }
+            }
+            Op::Bulk { count } => {
+                let mut slots = vec![None; count];
+                let filled = frames.allocate_bulk(&mut slots, Gfp::MEMALLOC).unwrap_or(0);
+                prop_assert_eq!(slots.iter().flatten().count(), filled);
+                slots.into_iter().flatten().for_each(|pfn| oracle.allocate(pfn, Order::ZERO, ZoneKind::Normal));
+            }
+            Op::Split { nth, into } => {
+                let count = oracle.allocated().count();
+                if let Some((pfn, whole)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
+                    let possible = order(into) <= whole;
+                    prop_assert_eq!(frames.split(pfn, whole, order(into)).is_ok(), possible);
+                    // Few pieces at a time, or there is nothing else left to do.
+                    if possible {
+                        oracle.split(pfn, order(into));
+                    }
+                }
+            }
+            Op::Free { nth } => {
+                let count = oracle.allocated().count();
+                if let Some((pfn, order)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
+                    prop_assert_eq!(frames.free(pfn, order), Ok(()));
+                    prop_assert_eq!(oracle.free(pfn, order), Ok(()));
+                }
+            }
+            Op::Isolate { place } => {
+                let frame = frame_at(place);
+                let was = oracle.set_isolated(frame, true);
+                prop_assert_eq!(frames.isolate(pageblock(frame)).is_err(), was);
+                if !was {
+                    isolated.push(frame);
+                }
+                // What an arena holds is handed out until it is drained.
+                frames.drain();
+            }
+            Op::Unisolate { nth } => {
+                if !isolated.is_empty() {
+                    let frame = isolated.swap_remove(nth % isolated.len());
+                    oracle.set_isolated(frame, false);
+                    frames.unisolate(pageblock(frame));
+                }
+            }
+            Op::Drain => frames.drain(),
+        }
+        prop_assert_eq!(frames.validate(), Ok(()));
+        let stats = frames.stats();
+        let count = |of: fn(&bifolio::zone::ZoneStats) -> u64| stats.zones.iter().map(of).sum::<u64>();
+        let free = count(|zone| zone.free) + count(|zone| zone.isolated) + stats.cached;
+        prop_assert_eq!(free, oracle.free_frames());
+        // A word on loan in an isolated pageblock is waiting for its borrower.
+        prop_assert!(count(|zone| zone.isolated) <= oracle.isolated_frames());
+        prop_assert!(oracle.isolated_frames() <= count(|zone| zone.isolated) + stats.cached);
+    }
+    for frame in isolated {
+        oracle.set_isolated(frame, false);
+        frames.unisolate(pageblock(frame));
+    }
+    frames.drain();
+    prop_assert_eq!(frames.stats().late_double_frees, 0);
+    prop_assert_eq!(blocks(frames), oracle.blocks());
+    for (pfn, order) in oracle.allocated() {
+        prop_assert_eq!(frames.free(pfn, order), Ok(()));
+    }
+    frames.drain();
+    prop_assert_eq!(blocks(frames), fresh);
+    prop_assert_eq!(frames.validate(), Ok(()));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn zones_serve_every_entry_point_as_the_oracle_does(operations in operations()) {
+        run(operations, &allocator(&ragged()))?;
+    }
+
+    #[test]
+    fn arenas_disturb_no_entry_point(operations in operations()) {
+        run(operations, &allocator_with_arena(&ragged()))?;
+    }
+}
