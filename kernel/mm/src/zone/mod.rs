@@ -19,6 +19,8 @@ mod span;
 mod split;
 mod states;
 mod validate;
+#[cfg(test)]
+mod violations;
 mod watermark;
 
 pub use blocks::{Block, BlockState};

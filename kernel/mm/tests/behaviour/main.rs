@@ -12,6 +12,7 @@ mod owned;
 mod reclaim;
 mod reports;
 mod sequences;
+mod zones;
 
 use bifolio::allocator::{Cpu, PageAllocator};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
