@@ -265,40 +265,21 @@ impl<'m> Zone<'m> {
     /// [`Zone::reindex`] for a pageblock that was free as a whole, or is now: then it may be half of a free block of order
     /// 10, which only the lower half is indexed for.
     fn reindex_whole(&mut self, pageblock: usize, before: Key, after: Key) {
-        let (buddy, lower) = (pageblock ^ 1, pageblock & !1);
-        let largest = [before, after].map(Key::largest);
-        match largest[0] {
-            Some(Order::MAX) if largest[1] == Some(Order::MAX) => {
-                if pageblock == lower {
-                    self.index.remove(Bucket { mobility: before.mobility(), order: Order::MAX }, lower);
-                    self.index.insert(Bucket { mobility: after.mobility(), order: Order::MAX }, lower);
+        match (before.largest(), after.largest()) {
+            (Some(Order::MAX), Some(Order::MAX)) => {
+                if is_lower_half(pageblock) {
+                    self.index.remove(Bucket { mobility: before.mobility(), order: Order::MAX }, pageblock);
+                    self.index.insert(Bucket { mobility: after.mobility(), order: Order::MAX }, pageblock);
                 }
                 return;
             }
-            Some(Order::MAX) => {
-                self.index.remove(Bucket { mobility: before.mobility(), order: Order::MAX }, lower);
-                self.pageblock(buddy).set_largest(Some(Order::PAGEBLOCK));
-                let mobility = self.summaries[buddy].mobility();
-                self.index.insert(Bucket { mobility, order: Order::PAGEBLOCK }, buddy);
-            }
-            Some(order) => self.index.remove(Bucket { mobility: before.mobility(), order }, pageblock),
-            None => {}
+            (Some(Order::MAX | Order::PAGEBLOCK), _) => self.remove_whole(pageblock, before),
+            (Some(order), _) => self.index.remove(Bucket { mobility: before.mobility(), order }, pageblock),
+            (None, _) => {}
         }
-        let mobility = after.mobility();
-        match largest[1] {
-            Some(Order::PAGEBLOCK) if self.can_merge(pageblock) => {
-                let other = self.summaries[buddy].mobility();
-                self.index.remove(Bucket { mobility: other, order: Order::PAGEBLOCK }, buddy);
-                if mobility != other {
-                    // As in Linux the later half decides.
-                    self.summaries[buddy].set_mobility(mobility);
-                }
-                for half in [pageblock, buddy] {
-                    self.pageblock(half).set_largest(Some(Order::MAX));
-                }
-                self.index.insert(Bucket { mobility, order: Order::MAX }, lower);
-            }
-            Some(order) => self.index.insert(Bucket { mobility, order }, pageblock),
+        match after.largest() {
+            Some(Order::PAGEBLOCK) => self.insert_whole(pageblock, after.mobility()),
+            Some(order) => self.index.insert(Bucket { mobility: after.mobility(), order }, pageblock),
             None => {}
         }
     }
@@ -319,11 +300,55 @@ impl<'m> Zone<'m> {
         self.free -= order.frames();
         self.special.allocated += order.frames();
         let start = self.states.start_of(pageblock);
-        if order == Order::MAX {
-            self.set_pair(pageblock, [Unity::LowerHalf, Unity::UpperHalf], None);
+        if order >= Order::PAGEBLOCK {
+            self.take_whole(pageblock, order);
             return start;
         }
         start.offset(self.change(pageblock, |pageblock| pageblock.allocate(order)).into())
+    }
+
+    /// Makes a pageblock that is free as a whole an allocated block of order 9, or with its buddy one of order 10.
+    #[inline]
+    fn take_whole(&mut self, pageblock: usize, order: Order) {
+        if order == Order::MAX {
+            return self.set_pair(pageblock, [Unity::LowerHalf, Unity::UpperHalf], None);
+        }
+        let before = self.summaries[pageblock].key();
+        self.pageblock(pageblock).unite(Unity::Allocated, None);
+        self.remove_whole(pageblock, before);
+    }
+
+    /// Takes a pageblock out of the index that was free as a whole; if it was half of a block of order 10, its buddy stays
+    /// as one of order 9.
+    #[inline]
+    fn remove_whole(&mut self, pageblock: usize, before: Key) {
+        if before.largest() != Some(Order::MAX) {
+            return self.index.remove(Bucket { mobility: before.mobility(), order: Order::PAGEBLOCK }, pageblock);
+        }
+        self.index.remove(Bucket { mobility: before.mobility(), order: Order::MAX }, pageblock & !1);
+        let buddy = pageblock ^ 1;
+        self.pageblock(buddy).set_largest(Some(Order::PAGEBLOCK));
+        let mobility = self.summaries[buddy].mobility();
+        self.index.insert(Bucket { mobility, order: Order::PAGEBLOCK }, buddy);
+    }
+
+    /// Puts a pageblock into the index that became free as a whole, as one of order 9 or, with its buddy, of order 10.
+    #[inline]
+    fn insert_whole(&mut self, pageblock: usize, mobility: Mobility) {
+        if !self.can_merge(pageblock) {
+            return self.index.insert(Bucket { mobility, order: Order::PAGEBLOCK }, pageblock);
+        }
+        let buddy = pageblock ^ 1;
+        let other = self.summaries[buddy].mobility();
+        self.index.remove(Bucket { mobility: other, order: Order::PAGEBLOCK }, buddy);
+        if mobility != other {
+            // As in Linux the later half decides.
+            self.summaries[buddy].set_mobility(mobility);
+        }
+        for half in [pageblock, buddy] {
+            self.pageblock(half).set_largest(Some(Order::MAX));
+        }
+        self.index.insert(Bucket { mobility, order: Order::MAX }, pageblock & !1);
     }
 
     /// Makes a free block of order 10 an allocated one, or the reverse.
@@ -525,7 +550,8 @@ impl<'m> Zone<'m> {
             return false;
         }
         self.count_free(pageblock, PAGEBLOCK_FRAMES);
-        self.change(pageblock, |pageblock| pageblock.unite(Unity::Free, Some(Order::PAGEBLOCK)));
+        self.pageblock(pageblock).unite(Unity::Free, Some(Order::PAGEBLOCK));
+        self.insert_whole(pageblock, self.summaries[pageblock].mobility());
         true
     }
 
