@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
-use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::MemoryMap;
 use bifolio::zone::BlockState;
 use oracle::usable;
@@ -224,4 +224,78 @@ fn an_arena_is_never_emptied_while_its_owner_is_inside() {
     frames.drain();
     frames.validate().unwrap();
     assert_eq!((frames.cached(), frames.late_double_frees()), (0, 0));
+}
+
+/// One CPU takes ranges, runs and exact counts, splits and isolates, while the others allocate and free.
+#[test]
+fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
+    let frames = allocator();
+    let fresh = blocks(&frames);
+    let owners = Owners::new();
+    let done = AtomicBool::new(false);
+    let (taken, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for cpu in 1..CPUS {
+            let (frames, owners, done) = (&frames, &owners, &done);
+            scope.spawn(move || {
+                as_cpu(cpu, || {
+                    let mut state = 0x0dd0_5eed + cpu as u64;
+                    let mut held = Vec::new();
+                    while !done.load(Relaxed) {
+                        let choice = random(&mut state);
+                        if choice.is_multiple_of(2) && held.len() < 500 {
+                            let order = Order::new([0, 0, 0, 1, 2, 3, 4, 6][(choice >> 8) as usize % 8]).unwrap();
+                            let gfp = [Gfp::NOWAIT, Gfp::MOVABLE | Gfp::NOWARN][(choice >> 16) as usize % 2];
+                            if let Ok(pfn) = frames.allocate(order, gfp) {
+                                owners.take(pfn, order);
+                                held.push((pfn, order));
+                            }
+                        } else if !held.is_empty() {
+                            let (pfn, order) = held.swap_remove((choice >> 8) as usize % held.len());
+                            owners.give(pfn, order);
+                            frames.free(pfn, order).unwrap();
+                        }
+                    }
+                    for (pfn, order) in held {
+                        owners.give(pfn, order);
+                        frames.free(pfn, order).unwrap();
+                    }
+                });
+            });
+        }
+        as_cpu(0, || {
+            let mut state = 0x5eed;
+            for _ in 0..3000 {
+                let choice = random(&mut state);
+                let (start, count) = (FIRST + (choice >> 8) % 16_000, 1 + (choice >> 40) % 300);
+                let range = PfnRange::new(Pfn::new(start), Pfn::new(start + count));
+                let range = match choice % 3 {
+                    0 => frames.allocate_range(range, Gfp::NOWAIT).ok().map(|()| range),
+                    1 => frames.allocate_exact(count, Gfp::NOWAIT).ok(),
+                    _ => frames.allocate_contiguous(count, Gfp::NOWAIT).ok(),
+                };
+                let Some(range) = range else {
+                    refused.fetch_add(1, Relaxed);
+                    continue;
+                };
+                taken.fetch_add(1, Relaxed);
+                range.blocks().for_each(|(pfn, order)| owners.take(pfn, order));
+                let (first, order) = range.blocks().next().unwrap();
+                let into = Order::new((choice >> 50) as u8 % (order.get() + 1)).unwrap();
+                frames.split(first, order, into).unwrap();
+                range.blocks().for_each(|(pfn, order)| owners.give(pfn, order));
+                for nth in 0..order.frames() / into.frames() {
+                    frames.free(first.offset(nth * into.frames()), into).unwrap();
+                }
+                range.blocks().skip(1).for_each(|(pfn, order)| frames.free(pfn, order).unwrap());
+            }
+            done.store(true, Relaxed);
+        });
+    });
+    assert!(taken.load(Relaxed) > 100 && refused.load(Relaxed) > 0, "{taken:?} were taken, {refused:?} refused");
+    frames.drain();
+    frames.validate().unwrap();
+    assert_eq!((frames.cached(), frames.late_double_frees()), (0, 0));
+    assert_eq!(frames.zone(ZoneKind::Normal).isolated, 0);
+    assert_eq!(blocks(&frames), fresh);
 }
