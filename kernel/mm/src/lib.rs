@@ -32,6 +32,9 @@
 //!    splitting and coalescing: the blocks are what the bits say. An allocated block ends where the next bit of
 //!    *free | head* is set, so a double free, a wrong order, a frame inside a block or a reserved one is
 //!    [named](error::FreeError), always, and changes nothing.
+//! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
+//!    arenas, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
+//!    it refused, with a [report](allocator::Cpu::report).
 //!
 //! # Use
 //!

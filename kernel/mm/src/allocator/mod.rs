@@ -5,6 +5,19 @@
 //! every zone for memory above `low`; only when none has any, the slow path goes down to what the flags allow.
 //!
 //! Single frames do not come this far as a rule: each CPU has an [`Arena`] of them.
+//!
+//! # Ways to get frames
+//!
+//! | what | allocate | free |
+//! |---|---|---|
+//! | a block of `2^order` frames | [`allocate`](PageAllocator::allocate) | [`free`](PageAllocator::free) |
+//! | the same, freed with its owner | [`allocate_owned`](PageAllocator::allocate_owned) | drop [`OwnedFrames`] |
+//! | many single frames | [`allocate_bulk`](PageAllocator::allocate_bulk) | [`free_bulk`](PageAllocator::free_bulk) |
+//! | so many in a row | [`allocate_exact`](PageAllocator::allocate_exact) | [`free_range`](PageAllocator::free_range) |
+//! | more than any block has | [`allocate_contiguous`](PageAllocator::allocate_contiguous) | [`free_range`](PageAllocator::free_range) |
+//! | just these frames | [`allocate_range`](PageAllocator::allocate_range) | [`free_range`](PageAllocator::free_range) |
+//!
+//! [`Gfp::ZERO`] has any of them zeroed; [`split`](PageAllocator::split) makes a block several.
 
 mod arena;
 mod bulk;
