@@ -1,11 +1,12 @@
 //! Instructions: each workload in a process of its own under callgrind, which counts inside the measured code only.
 
-use crate::case::{Case, Repeat};
+use crate::case::{Case, HARNESS, OURS, Repeat};
 use crate::meter::{COUNTED, Mode, Run, Value};
-use crate::results::{Figure, Suite};
+use crate::results::{Figure, Profile, Suite};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use std::env;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,8 +42,9 @@ pub fn run(pairs: &[(&'static str, &'static str)], workers: usize, bar: &Progres
             let nth = next.fetch_add(1, Ordering::Relaxed);
             let Some(&(workload, allocator)) = pairs.get(nth) else { return Ok(()) };
             bar.set_message(format!("{workload}, instructions: {allocator}"));
-            let value = count(workload, allocator).with_context(|| format!("{workload} with {allocator}"))?;
-            let figure = Figure::instructions(Suite::Host, workload, allocator, value, 0);
+            let (value, profile) =
+                count(workload, allocator).with_context(|| format!("{workload} with {allocator}"))?;
+            let figure = Figure { profile, ..Figure::instructions(Suite::Host, workload, allocator, value, 0) };
             figures.lock().expect("no worker panics while it holds it").push((nth, figure));
             bar.inc(1);
         }
@@ -58,13 +60,14 @@ pub fn run(pairs: &[(&'static str, &'static str)], workers: usize, bar: &Progres
     Ok(figures.into_iter().map(|(_, figure)| figure).collect())
 }
 
-/// The instructions of one operation.
-fn count(workload: &str, allocator: &str) -> Result<f64> {
+/// The instructions of one operation; for ours, also by function.
+fn count(workload: &str, allocator: &str) -> Result<(f64, Profile)> {
     let directory = tempfile::tempdir()?;
+    let file = directory.path().join("out");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--collect-atstart=no"])
         .arg(format!("--toggle-collect=*{COUNTED}*"))
-        .arg(format!("--callgrind-out-file={}", directory.path().join("out").display()))
+        .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(env::current_exe()?)
         .args(["count", workload, allocator])
         .stdin(Stdio::null())
@@ -77,7 +80,60 @@ fn count(workload: &str, allocator: &str) -> Result<f64> {
         .and_then(|(_, count)| count.trim().parse::<f64>().ok())
         .with_context(|| format!("callgrind did not say how many instructions it saw:\n{errors}"))?;
     let operations: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("the run counted nothing")?;
-    Ok(instructions / operations)
+    let mut profile = if allocator == OURS { profile(&file) } else { Vec::new() };
+    profile.iter_mut().for_each(|(_, instructions)| *instructions /= operations);
+    Ok((instructions / operations, profile))
+}
+
+/// The instructions of each function, most first; nothing where valgrind comes without its script for that.
+fn profile(file: &Path) -> Profile {
+    let mut command = Command::new("callgrind_annotate");
+    let Ok(output) = command.args(["--auto=no", "--threshold=100"]).arg(file).stdin(Stdio::null()).output() else {
+        return Vec::new();
+    };
+    by_function(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Adds up the lines of callgrind_annotate, which has one for each function and file that its code comes from.
+fn by_function(annotated: &str) -> Profile {
+    let mut profile: Profile = Vec::new();
+    for line in annotated.lines() {
+        let Some((count, place)) = line.split_once("%)  ") else { continue };
+        let count: String = count.split('(').next().unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
+        let (Ok(count), Some((_, function))) = (count.parse::<f64>(), place.split_once(':')) else { continue };
+        let function = shortened(function.split(" [").next().unwrap_or_default());
+        match profile.iter_mut().find(|(name, _)| *name == function) {
+            Some((_, sum)) => *sum += count,
+            None => profile.push((function, count)),
+        }
+    }
+    profile.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    profile
+}
+
+/// `PageAllocator::free` of `<bifolio::allocator::PageAllocator<bench::thread::Thread>>::free`. What is not Bifolio's is the
+/// harness.
+fn shortened(function: &str) -> String {
+    if !function.contains("bifolio::") || function.starts_with("bench::") {
+        return HARNESS.to_owned();
+    }
+    let (mut depth, mut path) = (0, String::new());
+    // A type in front of `::` stands in brackets itself; those inside hold parameters.
+    let outermost = i32::from(function.starts_with('<'));
+    let mut kept = outermost;
+    for letter in function.chars() {
+        match letter {
+            '<' => depth += 1,
+            '>' => {
+                depth -= 1;
+                kept = kept.min(depth);
+            }
+            _ if depth == kept => path.push(letter),
+            _ => {}
+        }
+    }
+    let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+    parts[parts.len().saturating_sub(2)..].join("::")
 }
 
 /// The run that happens under callgrind: prints how many operations were counted.
@@ -96,4 +152,22 @@ pub fn counted_run(cases: &[Case], workload: &str, allocator: &str) -> Result<()
     };
     println!("{count}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_the_sum_of_its_lines() {
+        let annotated = "\
+65,235,355 (100.0%)  PROGRAM TOTALS
+10,000,000 (16.29%)  kernel/mm/src/zone/mod.rs:<bifolio::zone::Zone>::free_frame [/bench]
+   500,000 ( 6.03%)  /library/core/src/sync/atomic.rs:<bifolio::allocator::PageAllocator<bench::Thread>>::free::<true>
+   500,000 ( 6.03%)  kernel/mm/src/buddy.rs:<bifolio::zone::Zone>::free_frame
+         7 ( 0.00%)  tests/bench/src/x.rs:bench::page::whole_memory::<workloads::bifolio::Bifolio<bench::Thread>>
+";
+        let expected = [("Zone::free_frame", 10_500_000.0), ("PageAllocator::free", 500_000.0), (HARNESS, 7.0)];
+        assert_eq!(by_function(annotated), expected.map(|(name, count)| (name.to_owned(), count)));
+    }
 }

@@ -101,6 +101,8 @@ fn run(cli: &Cli) -> Result<()> {
         list(&cases);
         return Ok(());
     }
+    let is_all = cli.suite.is_none() && cli.workload.is_empty() && cli.allocator.is_empty();
+    ensure!(cli.update.is_none() || (is_all && !cli.quick), "a page is for all figures, and not for a fast look");
     let guest = if cli.suite == Some(OneSuite::Host) { None } else { Some(Guest::find()?) };
     let mut figures = Vec::new();
     if cli.suite != Some(OneSuite::Kernel) {
@@ -114,7 +116,6 @@ fn run(cli: &Cli) -> Result<()> {
     ensure!(!figures.is_empty(), "no workload and allocator of these names: --list shows those of the host");
     report::write(&figures, cli.quick, &cli.out)?;
     if let Some(page) = &cli.update {
-        ensure!(!cli.quick, "a fast look is not for a page");
         report::update(&figures, page)?;
     }
     if !cli.no_count && cli.suite != Some(OneSuite::Kernel) && !callgrind::is_there() {
@@ -154,6 +155,7 @@ fn list(cases: &[Case]) {
     workloads.iter().for_each(|name| println!("  {name}"));
     println!("allocators:");
     allocators.iter().for_each(|name| println!("  {name}"));
+    println!("{}", peers::ABSENT);
 }
 
 fn progress_bar(steps: usize) -> ProgressBar {

@@ -3,10 +3,10 @@
 //! A run does everything that a workload needs, in time and in instruction counts alike: what it sets up is not
 //! measured, what it hands to [`Clock::measure`] is. The measured code is the same in both modes.
 
-use crate::thread::{allowed_cpus, become_cpu};
+use crate::thread::{allowed_cpus, become_cpu, processor_time};
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is wanted of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +138,9 @@ impl Clock<'_> {
             work();
             return;
         }
-        let start = Instant::now();
+        let start = processor_time();
         let refused = counted_by_callgrind(work);
-        let time = start.elapsed();
+        let time = processor_time().saturating_sub(start);
         add(&mut self.measured, Measured { workload, value: Value::Operations { count, time, refused } });
     }
 

@@ -1,11 +1,14 @@
 //! Everything that is left behind: tables on the terminal, results, plots, and the page in the documentation.
 
+use crate::peers::ABSENT;
 use crate::plots;
 use crate::results::{self, Figure};
 use crate::tables::{self, Medium};
+use crate::thread;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const BEGIN: &str = "<!-- begin: written by make bench -->";
 const END: &str = "<!-- end -->";
@@ -17,6 +20,7 @@ const END: &str = "<!-- end -->";
 pub fn write(figures: &[Figure], is_quick: bool, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     println!("{}", tables::all(figures, Medium::Terminal));
+    println!("{}\n{ABSENT}", machine());
     if is_quick {
         println!("This was a fast look, with few operations and rounds: its times prove nothing.\n");
     }
@@ -45,7 +49,8 @@ pub fn write(figures: &[Figure], is_quick: bool, directory: &Path) -> Result<()>
 /// The page cannot be read or written, or has no markers.
 pub fn update(figures: &[Figure], page: &Path) -> Result<()> {
     let text = fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let text = replaced(&text, &tables::all(figures, Medium::Markdown))
+    let tables = format!("{}.\n\n{}", machine(), tables::all(figures, Medium::Markdown));
+    let text = replaced(&text, &tables)
         .with_context(|| format!("{} lacks the lines \"{BEGIN}\" and \"{END}\"", page.display()))?;
     save(page, &text)?;
     let folder = page.with_extension("");
@@ -55,6 +60,24 @@ pub fn update(figures: &[Figure], page: &Path) -> Result<()> {
     }
     println!("{} is up to date", page.display());
     Ok(())
+}
+
+/// What the figures were measured on.
+fn machine() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| cpuinfo.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(": "));
+    let model = field("model name").map_or("unknown processor", |(_, model)| model);
+    let is_virtual = field("flags").is_some_and(|(_, flags)| flags.split(' ').any(|flag| flag == "hypervisor"));
+    let processors = format!("{} {}processors", thread::cpus(), if is_virtual { "virtual " } else { "" });
+    let linux = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version = |program: &str| {
+        let output = Command::new(program).arg("--version").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Some(text.lines().next()?.split(" (").next()?.to_owned())
+    };
+    let programs = ["rustc", "valgrind", "qemu-system-x86_64"].into_iter().filter_map(version);
+    let all = [processors, format!("Linux {}", linux.trim())].into_iter().chain(programs);
+    format!("Measured on {model}, {}", all.collect::<Vec<_>>().join(", "))
 }
 
 fn save(path: &Path, text: &str) -> Result<()> {

@@ -71,7 +71,13 @@ pub struct Figure {
     /// For blocks of 2 MiB: how many there were, of how many, and how many over time.
     #[serde(skip)]
     pub blocks: Option<Blocks>,
+    /// For instructions of ours: in which functions they are.
+    #[serde(skip)]
+    pub profile: Profile,
 }
+
+/// Functions and how many instructions of an operation are theirs, most first.
+pub type Profile = Vec<(String, f64)>;
 
 /// How many blocks of 2 MiB there were.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +124,7 @@ impl Figure {
             spread: (values[0], values[values.len() - 1]),
             refused: refused_in_all,
             blocks: seen,
+            profile: Vec::new(),
         }
     }
 
@@ -125,7 +132,18 @@ impl Figure {
     pub fn instructions(suite: Suite, workload: &str, allocator: &str, value: f64, refused: u64) -> Self {
         let (workload, allocator) = (workload.to_owned(), allocator.to_owned());
         let unit = Unit::InstructionsPerOp;
-        Self { suite, workload, allocator, threads: 1, unit, value, spread: (value, value), refused, blocks: None }
+        Self {
+            suite,
+            workload,
+            allocator,
+            threads: 1,
+            unit,
+            value,
+            spread: (value, value),
+            refused,
+            blocks: None,
+            profile: Vec::new(),
+        }
     }
 }
 

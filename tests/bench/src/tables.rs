@@ -33,6 +33,7 @@ pub fn all(figures: &[Figure], medium: Medium) -> String {
     add("Host: ns per operation on each thread, median (lowest..highest round)", everybody(times, medium));
     let counts = figures.iter().filter(host(Unit::InstructionsPerOp));
     add("Host: instructions per operation, the harness's included", everybody(counts, medium));
+    add("Host: where Bifolio's instructions are", profiles(figures, medium));
     let metadata = figures.iter().filter(host(Unit::BytesPerFrame));
     add("Host: bytes of metadata for each frame", everybody(metadata, medium));
     let blocks = figures.iter().filter(host(Unit::Percent));
@@ -117,6 +118,20 @@ fn everybody<'a>(figures: impl Iterator<Item = &'a Figure>, medium: Medium) -> O
     }
     align(&mut table, &(1..=allocators.len()).collect::<Vec<_>>());
     (!rows.is_empty()).then_some(table)
+}
+
+/// The functions that most of our instructions are in, what the compiler inlined included.
+fn profiles(figures: &[Figure], medium: Medium) -> Option<Table> {
+    const MOST: usize = 6;
+    let mut table = table(medium);
+    table.set_header(["workload", "instructions", "of which"]);
+    for figure in figures.iter().filter(|figure| !figure.profile.is_empty()) {
+        let parts = figure.profile.iter().take(MOST).filter(|(_, count)| *count >= 1.0);
+        let parts: Vec<String> = parts.map(|(function, count)| format!("{function} {count:.0}")).collect();
+        table.add_row([title(figure), short(figure), parts.join(", ")]);
+    }
+    align(&mut table, &[1]);
+    (table.row_count() > 0).then_some(table)
 }
 
 fn table(medium: Medium) -> Table {

@@ -3,6 +3,7 @@
 use bifolio::allocator::Cpu;
 use std::cell::Cell;
 use std::io;
+use std::time::Duration;
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -72,4 +73,13 @@ pub fn become_cpu(number: usize, place: usize) {
     };
     assert_eq!(result, 0, "cannot pin a thread to CPU {place}: {}", io::Error::last_os_error());
     CPU.set(number);
+}
+
+/// How long the calling thread has had a processor. Time in which others had it does not count.
+pub fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is that of a time to be written.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(result, 0, "the system does not say how long a thread ran: {}", io::Error::last_os_error());
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
