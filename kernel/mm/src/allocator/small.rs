@@ -1,0 +1,200 @@
+//! Small blocks on their way through an arena, beyond what an arena does alone: a run that is empty, a block that was
+//! allocated elsewhere.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use spin::MutexGuard;
+
+use super::arena::{Collected, ORDERS, Run, SEQUENCE, Set};
+use super::{Arena, Cpu, PageAllocator};
+use crate::buddy::WORD_ORDER;
+use crate::error::FreeError;
+use crate::frame::{Mobility, Order, Pfn, ZoneKind};
+use crate::zone::{Batch, Lent, Watermarks, Zone};
+
+/// What a refill asks for: a whole word.
+const WORD: Order = Order::new(WORD_ORDER as u8).expect("a word is a block");
+
+impl<'m, C: Cpu> PageAllocator<'m, C> {
+    #[inline(never)]
+    pub(super) fn allocate_refilling(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        self.in_arena(|arena| self.refill(arena, order, mobility))?
+    }
+
+    /// Gets a run new blocks, as long as a zone is left with more than its `low` mark, and hands out the first. Where no
+    /// word would give the run many, it gets none, and the block comes from the zone. Mobilities are not mixed here.
+    ///
+    /// A run changes its word only while the zone of that word is locked.
+    pub(super) fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let run = arena.run(order, mobility);
+        let old = run.loan(order);
+        for kind in ZoneKind::ALL.into_iter().rev() {
+            let mut zone = self.lock_for(arena, kind);
+            if let Some((_, old)) = old.filter(|(lender, _)| *lender == kind) {
+                let more = zone.lend_more(old.word, order);
+                if more != 0 {
+                    self.found_late(run.take_more(more));
+                    return run.allocate();
+                }
+            }
+            let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
+            if !Watermarks::admit(zone.free_frames(), WORD, low, reserve) {
+                continue;
+            }
+            if !zone.serves_unmixed(order, mobility) {
+                // What serves a whole word must not be spoiled for the sake of one block.
+                if self.slow.unmixed_first { continue } else { return None }
+            }
+            match zone.lend(order, mobility) {
+                None => {}
+                Some(Lent::Block(pfn)) => return Some(pfn),
+                Some(Lent::Word(base, loan)) => {
+                    match old {
+                        Some((lender, old)) if lender == kind => self.found_late(zone.end_loan(old)),
+                        Some((lender, old)) => {
+                            drop(zone);
+                            self.end_loan(run, lender, old);
+                            zone = self.lock_for(arena, kind);
+                        }
+                        None => {}
+                    }
+                    run.take(base, loan);
+                    drop(zone);
+                    return run.allocate();
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn end_loan(&self, run: &Run, lender: ZoneKind, loan: Batch) {
+        let mut zone = self.zones[lender.index()].lock();
+        self.found_late(zone.end_loan(loan));
+        run.clear();
+    }
+
+    /// Locks a zone on behalf of an arena.
+    #[inline]
+    pub(super) fn lock_for(&self, arena: &Arena, kind: ZoneKind) -> MutexGuard<'_, Zone<'m>> {
+        let zone = self.zones[kind.index()].lock();
+        self.users[kind.index()].store(arena.id(), Relaxed);
+        zone
+    }
+
+    /// Returns what is collected in a set to its zones.
+    #[inline(never)]
+    pub(super) fn return_set(&self, arena: &Arena, set: &Set) {
+        let mut locked = None;
+        for way in &set.0 {
+            let Some(kind) = way.zone() else { continue };
+            let zone = match &mut locked {
+                Some((held, zone)) if *held == kind => zone,
+                other => {
+                    // The one must be unlocked before the other is locked.
+                    *other = None;
+                    &mut other.insert((kind, self.lock_for(arena, kind))).1
+                }
+            };
+            if let Some(batch) = arena.take(way) {
+                self.found_late(zone.free_batch(batch));
+                zone.states().end_return(batch.word);
+            }
+        }
+    }
+
+    /// Takes note of frames that were freed twice, which was seen only now.
+    pub(super) fn found_late(&self, frames: u64) {
+        if frames != 0 {
+            self.late.fetch_add(frames.count_ones().into(), Relaxed);
+        }
+    }
+
+    /// Frees a small block that is of no run of this CPU's. That it is a `SINGLE` frame, as most are, spares much.
+    #[inline(never)]
+    pub(super) fn free_elsewhere<const SINGLE: bool>(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let order = if SINGLE { Order::ZERO } else { order };
+        match self.in_arena(|arena| self.free_small(arena, pfn, order)) {
+            Some(Some(Collected::Kept)) => Ok(()),
+            Some(Some(Collected::Full)) => self.return_set_of(pfn),
+            Some(Some(Collected::Twice)) => Err(FreeError::AlreadyFree(pfn)),
+            Some(None) | None => self.free_into_zone(pfn, order),
+        }
+    }
+
+    /// Frees a small block through this CPU's arena, or straight into its zone if no other CPU has used that since: then
+    /// its lock and its state are at hand, and collecting one block after the other would only cost more. Blocks that
+    /// follow each other in one word are collected all the same. `None` if nothing was done.
+    #[inline(always)]
+    pub(super) fn free_small(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
+        let kind = ZoneKind::of(pfn).index();
+        let (length, last) = arena.follow(pfn);
+        if length < SEQUENCE {
+            if self.users[kind].load(Relaxed) == arena.id() {
+                if !arena.returns_nothing() {
+                    self.return_set(arena, arena.set_of(last));
+                }
+                if arena.returns_nothing() {
+                    let mut zone = self.zones[kind].lock();
+                    let freed = if order == Order::ZERO { zone.free_frame(pfn) } else { zone.free_small(pfn, order) };
+                    return freed.then_some(Collected::Kept);
+                }
+            }
+        } else if let Some(collected) = arena.free_into_return(pfn, order) {
+            return Some(collected);
+        }
+        self.collect(arena, pfn, order)
+    }
+
+    /// Collects a small block, to be returned with others, if that may be done.
+    #[inline(never)]
+    pub(super) fn collect(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
+        let collected = arena.free_into_return(pfn, order);
+        if collected.is_some() {
+            return collected;
+        }
+        let states = &self.states[ZoneKind::of(pfn).index()];
+        let (word, allocated) = states.begin_return(pfn, order)?;
+        let collected = arena.collect(pfn, order, word, allocated);
+        if collected.is_none() {
+            states.end_return(word);
+        }
+        collected
+    }
+
+    /// Returns the set that a block in the word of `pfn` filled up.
+    #[inline(never)]
+    pub(super) fn return_set_of(&self, pfn: Pfn) -> Result<(), FreeError> {
+        // If the arena is stopped now, whoever stopped it empties it.
+        self.in_arena(|arena| self.return_set(arena, arena.set_of(pfn)));
+        Ok(())
+    }
+
+    /// Frees a block under its zone's lock.
+    #[inline(never)]
+    pub(super) fn free_into_zone(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let freed = self.with(ZoneKind::of(pfn), |zone| {
+            // What an arena holds looks allocated to its zone.
+            let small = order.index() < ORDERS && zone.states().is_in_arena(pfn);
+            if small && self.holds(pfn) {
+                return Err(FreeError::AlreadyFree(pfn));
+            }
+            zone.free(pfn, order)?;
+            if small {
+                self.arenas.iter().for_each(|arena| arena.forget(pfn));
+            }
+            Ok(())
+        });
+        match freed {
+            Err(FreeError::WrongOrder { pfn: head, .. } | FreeError::Interior { head, .. }) if self.holds(head) => {
+                Err(FreeError::AlreadyFree(pfn))
+            }
+            result => result,
+        }
+    }
+
+    /// Whether an arena holds the block that starts at this frame, which then looks allocated to its zone.
+    #[cold]
+    pub(super) fn holds(&self, pfn: Pfn) -> bool {
+        self.arenas.iter().any(|arena| arena.holds(pfn))
+    }
+}
