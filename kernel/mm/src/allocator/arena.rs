@@ -40,7 +40,8 @@ pub(super) struct Run {
     base: AtomicU64,
     /// The blocks that can be handed out, a bit for the first frame of each.
     free: AtomicU64,
-    /// The blocks on loan, in the same way: those that can be handed out and those that have been.
+    /// The blocks on loan, in the same way: those that can be handed out and those that have been, unless another CPU has
+    /// freed them.
     lent: AtomicU64,
     /// The word's number in its zone.
     word: AtomicU64,
@@ -364,6 +365,9 @@ impl Arena {
         let bit = pfn.number() % u64::from(WORD_FRAMES);
         for way in self.set_of(pfn).0.iter().filter(|way| way.is_of(pfn)) {
             way.allocated.fetch_and(!(1 << bit), Relaxed);
+        }
+        for run in self.runs.as_flattened().iter().filter(|run| run.base.load(Relaxed) == pfn.number() - bit) {
+            run.lent.fetch_and(!(1 << bit), Relaxed);
         }
     }
 

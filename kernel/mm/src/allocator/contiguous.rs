@@ -46,7 +46,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
             self.with(kind, |zone| zone.take_isolated(range))
         };
         let taken = take().or_else(|error| {
-            let may_help = matches!(error, RangeError::Busy(_)) && gfp.contains(Gfp::WAIT);
+            let may_reclaim = gfp.contains(Gfp::WAIT) && !gfp.contains(Gfp::MEMALLOC);
+            let may_help = matches!(error, RangeError::Busy(_)) && may_reclaim;
             if may_help && self.shrink(range.frames()) > 0 { take() } else { Err(error) }
         });
         self.with(kind, |zone| zone.unisolate(range));
