@@ -2,7 +2,7 @@
 # boot/check-machine.sh (the variables below) and the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench setup link-toolchain build doc clippy fmt clean check-machine
+.PHONY: help run test soak bench setup link-toolchain build doc clippy fmt clean check-machine
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -26,6 +26,10 @@ export BIFOLIO_QUICK := $(value QUICK)
 export BIFOLIO_ROUNDS := $(value ROUNDS)
 export BIFOLIO_UPDATE := $(value UPDATE)
 unexport WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
+# What `make soak` does; SEED= is heeded by the tests too.
+OPERATIONS ?= 100000000
+SEED ?= 1
+export OPERATIONS SEED
 unexport MEM SMP FIRMWARE CMD DISPLAY_WINDOW GDB TIMEOUT
 
 with-toolchain := @boot/setup.sh
@@ -42,6 +46,9 @@ help: ## this list
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
 	@echo '  GDB=1               wait for gdb before the first instruction'
 	@echo '  TIMEOUT=60          end the run after that many seconds'
+	@echo 'What `make soak` does is changed by'
+	@echo '  OPERATIONS=1000000  that many operations'
+	@echo '  SEED=2              other ones'
 	@echo 'What `make bench` measures is changed by'
 	@echo '  QUICK=1             a fast look: fewer operations, one round'
 	@echo '  ROUNDS=5            how often each time is taken'
@@ -59,6 +66,9 @@ run: check-machine ## everything from a bare machine to the kernel's shell on th
 test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo run -q -p boot -- suite
+
+soak: ## random operations on page frames, each checked: a hundred million by default, in some minutes
+	$(with-toolchain) cargo run --release -p model
 
 bench: ## the allocator and its peers on the same operations, as tables and in target/bench
 	$(with-toolchain) boot/build.sh
