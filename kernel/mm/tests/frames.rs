@@ -329,6 +329,21 @@ fn a_double_free_of_a_collected_block_is_named_at_the_call() {
     }
 }
 
+/// An arena decays in two steps: what was used is left alone once.
+#[test]
+fn an_idle_arena_gives_its_frames_back() {
+    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let fresh = blocks(&frames);
+    let pfn = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    assert!(!frames.decay());
+    frames.free(pfn, Order::ZERO).unwrap();
+    assert_eq!(frames.cached(), 64);
+    assert!(frames.decay());
+    assert_eq!(frames.cached(), 0);
+    assert_eq!(blocks(&frames), fresh);
+    frames.validate().unwrap();
+}
+
 /// A run that was lent by a lower zone, while the higher one was short, goes back when the higher one serves again.
 #[test]
 fn a_run_goes_back_to_the_zone_that_lent_it() {

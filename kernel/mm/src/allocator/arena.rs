@@ -141,8 +141,8 @@ impl Return {
     const NONE: u64 = u64::MAX;
 
     const fn new() -> Self {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
-        Self { key: AtomicU64::new(Self::NONE), heads: ZERO, allocated: ZERO, word: ZERO }
+        let [heads, allocated, word] = [const { AtomicU64::new(0) }; 3];
+        Self { key: AtomicU64::new(Self::NONE), heads, allocated, word }
     }
 
     #[inline]
@@ -204,8 +204,12 @@ pub struct Arena {
     /// By order and mobility.
     runs: [[Run; Mobility::REQUESTED.len()]; ORDERS],
     returns: [Set; SETS],
+    /// Something went in or out since it was last asked.
+    used: AtomicBool,
     /// How many words are being returned.
     ways: AtomicU64,
+    /// The place, counted through all sets, of the word of which the last block was collected.
+    current: AtomicU64,
     /// The first frame of the word of the latest block that was freed elsewhere, plus the length of its sequence.
     latest: AtomicU64,
 }
@@ -238,7 +242,9 @@ impl Arena {
             stopped: AtomicBool::new(false),
             runs: [const { [const { Run::new() }; Mobility::REQUESTED.len()] }; ORDERS],
             returns: [const { Set([const { Return::new() }; WAYS]) }; SETS],
+            used: AtomicBool::new(false),
             ways: AtomicU64::new(0),
+            current: AtomicU64::new(0),
             latest: AtomicU64::new(0),
         }
     }
@@ -292,10 +298,24 @@ impl Arena {
     }
 
     #[inline]
-    fn set(&self, key: u64) -> &Set {
+    fn set_number(key: u64) -> usize {
         // Words that lie a power of two apart must not all meet in one set.
         let word = key / u64::from(WORD_FRAMES);
-        &self.returns[((word ^ word / SETS as u64) % SETS as u64) as usize]
+        ((word ^ (word / SETS as u64)) % SETS as u64) as usize
+    }
+
+    #[inline]
+    fn set(&self, key: u64) -> &Set {
+        &self.returns[Self::set_number(key)]
+    }
+
+    /// Frees a block that is one more of the word of which the last was collected, if it is known to be allocated.
+    #[inline]
+    pub(super) fn free_into_current(&self, pfn: Pfn, order: Order) -> Option<()> {
+        let (key, bit) = Return::key(pfn, order);
+        let current = self.current.load(Relaxed) as usize;
+        let way = &self.returns[current / WAYS % SETS].0[current % WAYS];
+        (way.key.load(Relaxed) == key && way.add(bit) == Some(Collected::Kept)).then_some(())
     }
 
     /// Frees a block that goes back to its zone, if others of its word do. `None` if no others do, or it is not known to be
@@ -304,6 +324,19 @@ impl Arena {
     pub(super) fn free_into_return(&self, pfn: Pfn, order: Order) -> Option<Collected> {
         let (key, bit) = Return::key(pfn, order);
         self.set(key).0.iter().find(|way| way.key.load(Relaxed) == key)?.add(bit)
+    }
+
+    /// Takes note that the arena is in use: it went to a zone, or is to go there.
+    #[inline]
+    pub(super) fn note_use(&self) {
+        self.used.store(true, Relaxed);
+    }
+
+    /// Whether the arena was in use since this was last asked.
+    pub(super) fn was_used(&self) -> bool {
+        let used = self.used.load(Relaxed);
+        self.used.store(false, Relaxed);
+        used
     }
 
     /// Whether no word is being returned.
@@ -342,6 +375,8 @@ impl Arena {
         way.word.store(word.0, Relaxed);
         way.key.store(key, Relaxed);
         self.ways.store(self.ways.load(Relaxed) + 1, Relaxed);
+        self.current.store((Self::set_number(key) * WAYS + nth) as u64, Relaxed);
+        self.note_use();
         Some(if nth + 1 == WAYS { Collected::Full } else { Collected::Kept })
     }
 

@@ -137,7 +137,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives everything that an arena holds back to the zones.
     fn empty(&self, arena: &Arena) {
-        arena.returns().iter().for_each(|set| self.return_set(arena, set));
+        if !arena.returns_nothing() {
+            arena.returns().iter().for_each(|set| self.return_set(arena, set));
+        }
         for (order, run) in arena.runs() {
             if let Some((lender, loan)) = run.loan(order) {
                 self.end_loan(run, lender, loan);
@@ -162,6 +164,21 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 arena.seize::<C, _>(|arena| C::without_interrupts(|| self.empty(arena)));
             }
         }
+    }
+
+    /// Gives the frames in this CPU's arena back to the zones if it was idle since this was called last: if no run had to be
+    /// refilled, and no word was begun to be returned. True if it was.
+    ///
+    /// For a CPU's idle loop, or a timer: what an idle CPU holds can make no larger block.
+    pub fn decay(&self) -> bool {
+        let idle = self.in_arena(|arena| {
+            let idle = !arena.was_used();
+            if idle {
+                self.empty(arena);
+            }
+            idle
+        });
+        idle.unwrap_or(false)
     }
 
     /// How many free frames the arenas hold, or have coming to them: those that are free and that no zone counts.

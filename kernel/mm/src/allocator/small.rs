@@ -28,6 +28,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     pub(super) fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Option<Pfn> {
         let run = arena.run(order, mobility);
         let old = run.loan(order);
+        arena.note_use();
         for kind in ZoneKind::ALL.into_iter().rev() {
             let mut zone = self.lock_for(arena, kind);
             if let Some((_, old)) = old.filter(|(lender, _)| *lender == kind) {
@@ -126,6 +127,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// follow each other in one word are collected all the same. `None` if nothing was done.
     #[inline(always)]
     pub(super) fn free_small(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
+        if arena.free_into_current(pfn, order).is_some() {
+            return Some(Collected::Kept);
+        }
         let kind = ZoneKind::of(pfn).index();
         let (length, last) = arena.follow(pfn);
         if length < SEQUENCE {

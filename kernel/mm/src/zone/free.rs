@@ -43,7 +43,7 @@ impl Zone<'_> {
     }
 
     /// Frees the block of order 0 at `pfn`, unless there is none, or an arena has to do with its word.
-    #[inline]
+    #[inline(always)]
     pub fn free_frame(&mut self, pfn: Pfn) -> bool {
         let Some((pageblock, offset)) = self.states.locate(pfn) else { return false };
         let (word, bit) = place(offset);
@@ -71,7 +71,7 @@ impl Zone<'_> {
     }
 
     /// Frees one frame, of a word that is not on loan, if it is an allocated block of order 0.
-    #[inline]
+    #[inline(always)]
     fn free_single(&mut self, pageblock: usize, word: usize, frame: u64) -> bool {
         let Some(free) = self.states.word(pageblock, word).release_single(frame) else { return false };
         self.grow(pageblock, word, free, frame.trailing_zeros(), 1);
@@ -82,7 +82,7 @@ impl Zone<'_> {
     ///
     /// Merging only ever raises a level. Asking whether the block has grown into one that is larger than any that the word
     /// had is cheaper than asking for the largest.
-    #[inline]
+    #[inline(always)]
     fn grow(&mut self, pageblock: usize, word: usize, free: u64, bit: u32, frames: u64) {
         self.count_free(pageblock, frames);
         let summary = &mut self.summaries[pageblock];

@@ -115,7 +115,7 @@ impl Word<'_> {
     }
 
     /// Makes an allocated block of order 0 free, and returns all frames that are free then; `None` if it is no such block.
-    #[inline]
+    #[inline(always)]
     pub fn release_single(self, frame: u64) -> Option<u64> {
         let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
         if buddy::exactly(head & !free, head | free, 0) & frame == 0 {
