@@ -8,6 +8,7 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, paging};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -40,11 +41,14 @@ pub struct Hoard {
 }
 
 impl Hoard {
-    /// An empty hoard, with room to note what it will hold.
+    /// An empty hoard, with room to note what it will hold. The heap gives back what it does not use, which it would do
+    /// when memory is short, and no sum would fit.
     pub fn new() -> Self {
         // Two blocks of the largest order for each frame of the list's own that holds notes, and small ones at the edges.
         let largest = frames_free() / Order::MAX.frames();
-        Self { blocks: Vec::with_capacity(largest as usize + 16 * 1024) }
+        let hoard = Self { blocks: Vec::with_capacity(largest as usize + 16 * 1024) };
+        HEAP.shrink();
+        hoard
     }
 
     /// Takes everything that these flags get, largest blocks first.
