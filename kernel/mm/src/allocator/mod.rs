@@ -4,7 +4,7 @@
 //! requests that could use a higher zone, and below its watermarks from those that are not pressing. The fast path asks
 //! every zone for memory above `low`; only when none has any, the slow path goes down to what the flags allow.
 //!
-//! Single frames do not come this far as a rule: each CPU has an [`Arena`] of them.
+//! Blocks of up to eight frames do not come this far as a rule: each CPU has an [`Arena`] of them.
 //!
 //! # Ways to get frames
 //!
