@@ -299,3 +299,29 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
     assert_eq!(frames.zone(ZoneKind::Normal).isolated, 0);
     assert_eq!(blocks(&frames), fresh);
 }
+
+/// CPUs that take all of memory between them: who needs the last frames finds them in the others' arenas, even if
+/// another is looking through arenas at that very moment.
+#[test]
+fn no_frame_is_missing_while_another_cpu_drains() {
+    let frames = allocator();
+    let share = frames.zone(ZoneKind::Normal).managed / CPUS as u64;
+    for _ in 0..300 {
+        let taken: Vec<Vec<Pfn>> = std::thread::scope(|scope| {
+            let take = |cpu| {
+                let frames = &frames;
+                scope.spawn(move || {
+                    let take = || frames.allocate(Order::ZERO, Gfp::MEMALLOC).expect("each CPU has its share");
+                    as_cpu(cpu, || (0..share).map(|_| take()).collect())
+                })
+            };
+            let cpus: [_; CPUS] = std::array::from_fn(take);
+            cpus.map(|cpu| cpu.join().unwrap()).into()
+        });
+        for (cpu, taken) in taken.into_iter().enumerate() {
+            as_cpu(cpu, || taken.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap()));
+        }
+    }
+    frames.drain();
+    frames.validate().unwrap();
+}

@@ -54,6 +54,9 @@ use crate::error::{AddError, FreeError};
 use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::zone::{Block, FreeBlocks, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
+/// How often a CPU that drains looks whether another has ended doing so: for some milliseconds.
+const DRAIN_PATIENCE: u32 = 1 << 18;
+
 /// The page-frame allocator: Linux-style zones over the physical memory of a machine, and an arena for each CPU.
 ///
 /// It never touches the memory that it manages. All its state is in the metadata that [`Plan`] laid out, so a stray
@@ -151,6 +154,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// is at it, what the others' hold.
     pub fn drain(&self) {
         self.slow.drains.fetch_add(1, Relaxed);
+        // Who drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a barrier,
+        // which it does not with interrupts masked: so waiting has an end.
+        let alone = (0..DRAIN_PATIENCE).find_map(|_| {
+            let alone = self.draining.try_lock();
+            if alone.is_none() {
+                core::hint::spin_loop();
+            }
+            alone
+        });
         let own = C::without_interrupts(|| {
             let own = C::current();
             if let Some(arena) = self.arenas.get(own) {
@@ -158,8 +170,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
             own
         });
-        // Waiting here could be waiting for somebody who waits for this CPU to pass a barrier.
-        if let Some(_alone) = self.draining.try_lock() {
+        if let Some(_alone) = alone {
             for (_, arena) in self.arenas.iter().enumerate().filter(|(cpu, _)| *cpu != own) {
                 arena.seize::<C, _>(|arena| C::without_interrupts(|| self.empty(arena)));
             }
