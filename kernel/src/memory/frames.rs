@@ -49,7 +49,7 @@ pub type Frames = PageAllocator<'static, Processor>;
 
 static FRAMES: Once<Frames> = Once::new();
 
-/// The processors' stocks of single frames.
+/// The processors' stocks of small blocks.
 pub(super) static ARENAS: [Arena; 1] = [Arena::new()];
 
 /// The machine's page frames.

@@ -4,8 +4,11 @@
 //! clearing the lowest bit of a mask, freeing a block of the run is setting one, and neither needs a locked instruction.
 //!
 //! Blocks that were allocated elsewhere are collected by word, in a small set-associative table. When a set of it is
-//! full, its words go back to their zones under one lock; a word that fills up returns as one block of order 6. What is
-//! in the table is known exactly, so a double free on one CPU is named at once.
+//! full, its words go back to their zones under one lock; a word that fills up returns as one block of order 6. A block
+//! that stands alone goes straight to its zone, as long as no other CPU has used that since.
+//!
+//! A word that an arena has, on loan or to return blocks of it, is marked where everybody can read it. Who frees a block
+//! of such a word elsewhere asks the arenas under the zone's lock, so a double free is named on whatever CPU the first was.
 //!
 //! # Who may touch an arena
 //!
