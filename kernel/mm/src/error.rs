@@ -151,6 +151,8 @@ pub enum RangeError {
     Busy(Pfn),
     /// The pageblock at this frame is isolated: somebody else is taking its frames.
     Isolated(Pfn),
+    /// The frame is in a pageblock of another mobility than the request's, part of which is allocated.
+    OtherMobility(Pfn),
     /// [`Gfp::ZERO`], on a machine whose [`Cpu`](crate::allocator::Cpu) cannot zero frames.
     CannotZero,
 }
@@ -165,12 +167,53 @@ impl fmt::Display for RangeError {
             Self::Reserved(pfn) => write!(f, "frame {pfn} is reserved"),
             Self::Busy(pfn) => write!(f, "frame {pfn} is allocated"),
             Self::Isolated(pfn) => write!(f, "the pageblock at frame {pfn} is isolated already"),
+            Self::OtherMobility(pfn) => write!(f, "frame {pfn} is in a pageblock of another mobility"),
             Self::CannotZero => AllocError::CannotZero.fmt(f),
         }
     }
 }
 
 impl Error for RangeError {}
+
+/// Why a range was not resized. The allocator is unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResizeError {
+    /// The range is not allocated, or not as the largest blocks that make it up.
+    NoBlock(FreeError),
+    /// What lies behind the range cannot be taken.
+    NoRoom(RangeError),
+    /// The frames behind the range are free, but so few are that they are kept for others.
+    OutOfMemory {
+        /// How many more frames were asked for.
+        frames: u64,
+        /// The flags of the request.
+        gfp: Gfp,
+    },
+}
+
+impl fmt::Display for ResizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBlock(error) => error.fmt(f),
+            Self::NoRoom(error) => error.fmt(f),
+            Self::OutOfMemory { frames, gfp } => write!(f, "too little is free for {frames} more frames for {gfp}"),
+        }
+    }
+}
+
+impl Error for ResizeError {}
+
+impl From<FreeError> for ResizeError {
+    fn from(error: FreeError) -> Self {
+        Self::NoBlock(error)
+    }
+}
+
+impl From<RangeError> for ResizeError {
+    fn from(error: RangeError) -> Self {
+        Self::NoRoom(error)
+    }
+}
 
 /// Why frames were not added to a zone. The zone is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -37,10 +37,19 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// [`AllocError`] if no frames are asked for, or more than the largest block has, or for the reasons that
     /// [`allocate`](Self::allocate) has.
     pub fn allocate_exact(&self, frames: u64, gfp: Gfp) -> Result<PfnRange, AllocError> {
+        self.allocate_exact_aligned(frames, Order::ZERO, gfp)
+    }
+
+    /// [`allocate_exact`](Self::allocate_exact), aligned to blocks of `align` at least. Without that, the frames are aligned
+    /// to the smallest block that holds as many.
+    ///
+    /// # Errors
+    /// As for [`allocate_exact`](Self::allocate_exact).
+    pub fn allocate_exact_aligned(&self, frames: u64, align: Order, gfp: Gfp) -> Result<PfnRange, AllocError> {
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }
-        let order = Order::covering(frames).ok_or(AllocError::TooManyFrames(frames))?;
+        let order = Order::covering(frames).ok_or(AllocError::TooManyFrames(frames))?.max(align);
         // Not from an arena: it would go on to know the block as one.
         let start = self.allocate_from_zones(order, gfp - Gfp::ZERO)?;
         let range = PfnRange::new(start, start.offset(frames));

@@ -17,7 +17,8 @@
 //! | more than any block has | [`allocate_contiguous`](PageAllocator::allocate_contiguous) | [`free_range`](PageAllocator::free_range) |
 //! | just these frames | [`allocate_range`](PageAllocator::allocate_range) | [`free_range`](PageAllocator::free_range) |
 //!
-//! [`Gfp::ZERO`] has any of them zeroed; [`split`](PageAllocator::split) makes a block several.
+//! [`Gfp::ZERO`] has any of them zeroed; [`split`](PageAllocator::split) makes a block several, and
+//! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
 
 mod arena;
 mod bulk;
@@ -29,6 +30,7 @@ mod pageset;
 mod plan;
 mod reclaim;
 mod report;
+mod resize;
 mod small;
 mod stats;
 mod validate;

@@ -15,7 +15,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`RangeError`] if any of its frames lies where the zone has no RAM.
-    fn pageblocks_of(&self, range: PfnRange) -> Result<Range<usize>, RangeError> {
+    pub(super) fn pageblocks_of(&self, range: PfnRange) -> Result<Range<usize>, RangeError> {
         let not_managed = |pfn| RangeError::NotManaged(pfn);
         let (first, _) = self.states.locate(range.start).ok_or(not_managed(range.start))?;
         let start = Pfn::new(range.start.number() / PAGEBLOCK_FRAMES * PAGEBLOCK_FRAMES);
@@ -125,7 +125,7 @@ impl Zone<'_> {
 
 impl Pageblock<'_, '_> {
     /// Checks that the frames of a range, which lies in this pageblock, are free, and not in a word on loan.
-    fn check_free(&self, start: Pfn, range: PfnRange) -> Result<(), RangeError> {
+    pub(super) fn check_free(&self, start: Pfn, range: PfnRange) -> Result<(), RangeError> {
         let (from, to) = (range.start.number() - start.number(), range.end.number() - start.number());
         match self.unity() {
             Unity::Free => Ok(()),

@@ -18,6 +18,7 @@ mod levels;
 mod loan;
 mod mobility;
 mod pageblock;
+mod resize;
 mod span;
 mod split;
 mod states;

@@ -105,6 +105,11 @@ impl Word<'_> {
         self.free.store(self.free.load(Relaxed) & !frames, Relaxed);
     }
 
+    /// Makes the frames of allocated blocks one block that begins at `head`, or goes on from another word.
+    pub fn join(self, frames: u64, head: u64) {
+        self.head.store(self.head.load(Relaxed) & !frames | head, Relaxed);
+    }
+
     /// Makes the frames of allocated blocks free, and returns all that are free then.
     #[inline]
     pub fn release(self, frames: u64) -> u64 {

@@ -11,6 +11,7 @@ mod mobility;
 mod owned;
 mod reclaim;
 mod reports;
+mod resize;
 mod sequences;
 mod zones;
 

@@ -1,0 +1,71 @@
+//! Ranges that grow and shrink where they are.
+
+use super::arena::ORDERS;
+use super::zonelist::Request;
+use super::{Cpu, PageAllocator};
+use crate::error::{FreeError, RangeError, ResizeError};
+use crate::frame::{Gfp, Order, PfnRange, ZoneKind};
+use crate::zone::Watermarks;
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// Makes an allocated range longer or shorter: one that is allocated as the [largest blocks](PfnRange::blocks) that make
+    /// it up, such as a block, or what [`allocate_exact`](Self::allocate_exact) gave. The range that is returned is
+    /// allocated in the same way. What the frames hold stays as it is.
+    ///
+    /// A range grows into free frames behind it, one or many blocks, whichever they are buddies of; nothing that an arena
+    /// holds is taken from it. A range that shrinks frees its last frames. The flags are those of a request for what is
+    /// added; shrinking needs none.
+    ///
+    /// # Errors
+    /// [`ResizeError`], saying what is not allocated as it should be, or which frame is in the way; nothing has changed.
+    pub fn resize(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
+        if range.is_empty() || frames == 0 {
+            return Err(FreeError::NoFrames.into());
+        }
+        let resized = PfnRange::new(range.start, range.start.offset(frames));
+        let kind = ZoneKind::of(range.start);
+        if resized.intersection(kind.range()) != resized || range.intersection(kind.range()) != range {
+            return Err(RangeError::CrossesZones(resized).into());
+        }
+        self.with(kind, |zone| {
+            // What an arena holds looks allocated to its zone.
+            let small = || {
+                let blocks = range.blocks().filter(|(_, order)| order.index() < ORDERS);
+                blocks.map(|(pfn, _)| pfn).filter(|pfn| self.states[kind.index()].is_in_arena(*pfn))
+            };
+            if let Some(pfn) = small().find(|pfn| self.holds(*pfn)) {
+                return Err(ResizeError::NoBlock(FreeError::AlreadyFree(pfn)));
+            }
+            if frames < range.frames() {
+                zone.shrink(range, frames)?;
+            } else {
+                zone.check_allocated(range)?;
+                let added = frames - range.frames();
+                if added == 0 {
+                    return Ok(());
+                }
+                let request = Request::new(Order::ZERO, gfp).map_err(|_| RangeError::ContradictoryFlags(gfp))?;
+                if request.highest < kind {
+                    return Err(RangeError::ContradictoryFlags(gfp).into());
+                }
+                let (mark, reserve) = request.marks(zone);
+                if !gfp.contains(Gfp::MEMALLOC) && !Watermarks::admit_frames(zone.free_frames(), added, mark, reserve) {
+                    return Err(ResizeError::OutOfMemory { frames: added, gfp });
+                }
+                zone.extend(range, resized.end, request.mobility)?;
+            }
+            // An arena that gave one of the blocks, or would take one back, does not know it as what it is now.
+            small().for_each(|pfn| self.arenas.iter().for_each(|arena| arena.forget(pfn)));
+            Ok(())
+        })?;
+        let added = PfnRange::new(range.end, resized.end);
+        if gfp.contains(Gfp::ZERO) && !added.is_empty() {
+            // SAFETY: the frames were allocated just now, and nobody else knows of them yet.
+            if !unsafe { C::zero(added) } {
+                self.resize(resized, range.frames(), gfp)?;
+                return Err(RangeError::CannotZero.into());
+            }
+        }
+        Ok(resized)
+    }
+}
