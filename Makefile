@@ -67,7 +67,7 @@ test: ## everything from a bare machine to all tests green; ends with `N passed,
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo run -q -p boot -- suite
 
-soak: ## random operations on page frames, each checked: a hundred million by default, in some minutes
+soak: ## random operations on page frames and on the heap, each checked: a hundred million each, in some minutes
 	$(with-toolchain) cargo run --release -p model
 
 bench: ## the allocator and its peers on the same operations, as tables and in target/bench

@@ -10,6 +10,7 @@
 
 pub mod bad_frees;
 pub mod check;
+pub mod heap;
 pub mod machine;
 mod oddities;
 pub mod oracle;

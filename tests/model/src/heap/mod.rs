@@ -1,0 +1,333 @@
+//! The heap against an oracle: random operations, every object filled to its last byte, and looked at before it goes.
+//!
+//! A [`Round`] is a machine with a few MiB, and CPUs that take turns on one thread, as for page frames: so a run can be
+//! repeated by its seed, and objects are freed by other CPUs than those that allocated them as often as not. The
+//! [`oracle`] knows the blocks that the heap has from its page source, and derives from them what each free must say, up
+//! to the cache's name and the slot's number.
+//!
+//! `cargo run --release -p model -- heap --operations 1000000` does a million operations, and `--only N` one round of
+//! them again; `cargo test -p model --test heap` does what `make test` does.
+
+mod bad_frees;
+mod check;
+mod contents;
+pub mod oracle;
+pub mod pages;
+mod phase;
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::ptr::NonNull;
+
+use bifolio::heap::Heap;
+
+use crate::machine::Turns;
+use crate::random::Random;
+use crate::tally::Tally;
+use oracle::Kind;
+use pages::{Memory, Pages};
+use phase::Phase;
+
+/// Operations between two thorough checks.
+const SAMPLE: u64 = 5_000;
+/// Operations behind such a check that are checked each.
+const WINDOW: u64 = 8;
+/// Objects that were freed lately and may well be freed once more.
+const RECENT: usize = 64;
+
+/// Groups of the [`Tally`].
+pub mod group {
+    /// Calls, by entry point.
+    pub const OPERATIONS: &str = "heap operations";
+    /// Refused requests, by entry point.
+    pub const REFUSALS: &str = "heap refusals";
+    /// Bad frees, by kind.
+    pub const BAD_FREES: &str = "bad heap frees";
+    /// Checks, by kind.
+    pub const CHECKS: &str = "heap checks";
+}
+
+/// A live object.
+#[derive(Clone, Copy)]
+struct Object {
+    address: NonNull<u8>,
+    layout: Layout,
+    /// What it is filled with.
+    number: u64,
+    /// Which CPU allocated it.
+    cpu: usize,
+}
+
+impl Object {
+    fn start(&self) -> usize {
+        self.address.as_ptr().addr()
+    }
+}
+
+/// One heap, and what is done with it.
+pub struct Round<'m> {
+    heap: Box<Heap<Pages<'m>, Turns>>,
+    live: Vec<Object>,
+    /// Bytes of all live objects.
+    bytes: usize,
+    /// What was freed lately, in a ring.
+    recent: [(usize, Layout); RECENT],
+    random: Random,
+    cpus: usize,
+    cpu: usize,
+    numbers: u64,
+    phase: Phase,
+    /// What was done.
+    pub tally: Tally,
+}
+
+impl<'m> Round<'m> {
+    /// The memory of this round, for [`new`](Self::new): some MiB, mostly so few that they run out.
+    pub fn memory(seed: u64, number: u64) -> Memory {
+        let mib = Random::new(seed.rotate_left(32) ^ number).one_of(&[4, 4, 8, 8, 16, 32]);
+        Memory::new(mib << 20)
+    }
+
+    /// A heap that has nothing yet.
+    pub fn new(memory: &'m Memory, seed: u64, number: u64) -> Self {
+        let mut random = Random::new(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95));
+        let cpus = [1, 4, 2, 3][number as usize % 4];
+        Turns::switch_to(0);
+        let phase = Phase::random(&mut random);
+        Self {
+            heap: Box::new(Heap::new(Pages::new(memory, cpus))),
+            live: Vec::new(),
+            bytes: 0,
+            recent: [(1 << 40, Layout::new::<u8>()); RECENT],
+            random,
+            cpus,
+            cpu: 0,
+            numbers: 0,
+            phase,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Does so many operations, tells `progress` now and then how many, and in the end frees everything.
+    ///
+    /// # Panics
+    /// At the first answer that is not the oracle's, and the first byte that is not the object's.
+    pub fn run(&mut self, operations: u64, mut progress: impl FnMut(u64)) {
+        for number in 0..operations {
+            self.operate();
+            if number % SAMPLE < WINDOW {
+                self.check();
+            }
+            if (number + 1).is_multiple_of(SAMPLE) {
+                progress(SAMPLE);
+            }
+        }
+        self.end();
+        progress(operations % SAMPLE);
+    }
+
+    fn operate(&mut self) {
+        if self.phase.is_over() {
+            self.phase = Phase::random(&mut self.random);
+        }
+        if self.cpus > 1 && self.random.per_mille(self.phase.switches) {
+            self.cpu = self.random.below(self.cpus as u64) as usize;
+            Turns::switch_to(self.cpu);
+        }
+        if self.random.per_mille(self.phase.bad_frees) {
+            self.free_badly();
+        } else if self.random.per_mille(self.phase.oddities) {
+            self.do_something_odd();
+        } else {
+            let total = self.blocks().memory().1;
+            let fills = (self.bytes as u64) < total as u64 / 1000 * self.phase.fill;
+            if self.random.per_mille(if fills { 650 } else { 350 }) { self.allocate() } else { self.free() }
+        }
+    }
+
+    fn blocks(&self) -> std::cell::Ref<'_, oracle::Blocks> {
+        self.heap.source().blocks.borrow()
+    }
+
+    fn do_something_odd(&mut self) {
+        match self.random.below(100) {
+            0..60 => self.reallocate(),
+            60..90 => self.look_at_one(),
+            90..94 => self.shrink(),
+            94 => self.run_short(),
+            _ => self.have_enough(),
+        }
+    }
+
+    fn layout(&mut self) -> Layout {
+        let (size, align) = self.phase.size_and_align(&mut self.random);
+        Layout::from_size_align(size, align).expect("sizes and alignments are small")
+    }
+
+    fn allocate(&mut self) {
+        let layout = self.layout();
+        let refusals = self.heap.source().refusals.get();
+        let (name, address) = if self.random.per_mille(100) {
+            // SAFETY: sizes are not zero.
+            ("alloc", NonNull::new(unsafe { self.heap.alloc(layout) }))
+        } else {
+            ("allocate", self.heap.allocate(layout))
+        };
+        self.tally.count(group::OPERATIONS, name);
+        match address {
+            Some(address) => self.took(address, layout),
+            None => self.refused(name, layout, refusals),
+        }
+    }
+
+    /// Takes note of an object that was allocated, and fills it.
+    fn took(&mut self, address: NonNull<u8>, layout: Layout) {
+        self.heap.source().blocks.borrow_mut().take(address.as_ptr().addr(), layout);
+        self.numbers += 1;
+        let object = Object { address, layout, number: self.numbers, cpu: self.cpu };
+        // SAFETY: the oracle has checked that the object is nobody else's.
+        unsafe { contents::fill(address, object.number, 0, layout.size()) };
+        self.bytes += layout.size();
+        self.live.push(object);
+    }
+
+    /// Checks that a request could not be served: there is no such block, or the page source has refused one meanwhile
+    /// and, where one CPU has all the slabs, none of them has a free slot.
+    fn refused(&mut self, what: &'static str, layout: Layout, refusals: u64) {
+        self.tally.count(group::REFUSALS, what);
+        let kind = Kind::of(layout);
+        if kind == Kind::TooLarge {
+            return;
+        }
+        assert!(self.heap.source().refusals.get() > refusals, "{layout:?} was refused, though no page was");
+        if self.cpus == 1 {
+            let (slots, live) = self.blocks().slots(kind);
+            assert_eq!(slots, live, "{layout:?} was refused, though {} has free slots", kind.name());
+        }
+    }
+
+    fn nth(&mut self) -> Option<usize> {
+        let count = self.live.len() as u64;
+        (count > 0).then(|| self.random.below(count) as usize)
+    }
+
+    fn free(&mut self) {
+        let Some(index) = self.nth() else {
+            return;
+        };
+        self.free_nth(index);
+    }
+
+    fn free_nth(&mut self, index: usize) {
+        let object = self.live.swap_remove(index);
+        let name = if object.cpu == self.cpu { "free" } else { "free of another CPU's" };
+        self.tally.count(group::OPERATIONS, name);
+        // SAFETY: the object is ours, and filled.
+        unsafe { contents::check(object.address, object.number, object.layout.size()) };
+        self.gave(&object);
+        // SAFETY: the object is ours, and not used afterwards.
+        unsafe {
+            if self.random.per_mille(100) {
+                self.heap.dealloc(object.address.as_ptr(), object.layout);
+            } else {
+                assert_eq!(self.heap.free(object.address, object.layout), Ok(()), "{:p}", object.address);
+            }
+        }
+    }
+
+    /// Takes note of an object that is about to be freed.
+    fn gave(&mut self, object: &Object) {
+        self.heap.source().blocks.borrow_mut().give(object.start());
+        self.bytes -= object.layout.size();
+        let slot = self.random.below(RECENT as u64) as usize;
+        self.recent[slot] = (object.start(), object.layout);
+    }
+
+    fn reallocate(&mut self) {
+        let Some(index) = self.nth() else {
+            return;
+        };
+        let old = self.live[index];
+        let size = match self.random.below(4) {
+            // A little more or less, which is often the same slot.
+            0 => old.layout.size() + self.random.below(16) as usize,
+            1 => old.layout.size().saturating_sub(self.random.below(16) as usize).max(1),
+            _ => self.phase.size_and_align(&mut self.random).0,
+        };
+        let wanted = Layout::from_size_align(size, old.layout.align()).expect("sizes and alignments are small");
+        let refusals = self.heap.source().refusals.get();
+        // SAFETY: the object is ours, and filled.
+        unsafe { contents::check(old.address, old.number, old.layout.size()) };
+        // It may move into a slot whose block is new, or leave one whose block goes back: the oracle is told before.
+        self.live.swap_remove(index);
+        self.gave(&old);
+        // SAFETY: the object is ours; we go on with what comes back.
+        let moved = unsafe { self.heap.reallocate(old.address, old.layout, size) };
+        self.tally.count(group::OPERATIONS, "reallocate");
+        let Some(address) = moved.unwrap_or_else(|error| panic!("{:p}: {error}", old.address)) else {
+            self.heap.source().blocks.borrow_mut().take(old.start(), old.layout);
+            self.bytes += old.layout.size();
+            self.live.push(old);
+            return self.refused_resize(&old, wanted, refusals);
+        };
+        if address == old.address {
+            self.tally.count(group::OPERATIONS, "reallocate in place");
+        } else {
+            assert_ne!(Kind::of(wanted), Kind::of(old.layout), "an object moved from slot to slot of one kind");
+        }
+        // SAFETY: the object is ours and this long, and what it held before has come with it.
+        unsafe { contents::check(address, old.number, old.layout.size().min(size)) };
+        self.took(address, wanted);
+    }
+
+    fn refused_resize(&mut self, old: &Object, wanted: Layout, refusals: u64) {
+        // SAFETY: the object is still ours.
+        unsafe { contents::check(old.address, old.number, old.layout.size()) };
+        assert_ne!(Kind::of(wanted), Kind::of(old.layout), "an object that could stay was refused");
+        self.refused("reallocate", wanted, refusals);
+    }
+
+    fn look_at_one(&mut self) {
+        let Some(index) = self.nth() else {
+            return;
+        };
+        self.tally.count(group::OPERATIONS, "is_live");
+        let object = self.live[index];
+        // SAFETY: the object is ours, and filled.
+        unsafe { contents::check(object.address, object.number, object.layout.size()) };
+        assert!(self.heap.is_live(object.address, object.layout));
+    }
+
+    fn shrink(&mut self) {
+        self.tally.count(group::OPERATIONS, "shrink");
+        let before = self.blocks().frames();
+        let given = self.heap.shrink();
+        assert_eq!(before - self.blocks().frames(), given, "shrink says how much it gave back");
+    }
+
+    /// Lets the page source refuse all requests soon.
+    fn run_short(&mut self) {
+        self.heap.source().until_refusal.set(Some(self.random.below(5)));
+    }
+
+    fn have_enough(&mut self) {
+        self.heap.source().until_refusal.set(None);
+    }
+
+    /// Frees everything, and wants every frame back.
+    fn end(&mut self) {
+        self.have_enough();
+        self.check();
+        while let Some(last) = self.live.len().checked_sub(1) {
+            if self.random.per_mille(100) {
+                self.cpu = self.random.below(self.cpus as u64) as usize;
+                Turns::switch_to(self.cpu);
+            }
+            self.free_nth(last);
+        }
+        self.check();
+        self.shrink();
+        assert_eq!(self.heap.frames(), Default::default(), "the heap has frames, but no object");
+        self.heap.source().check_all_free();
+        self.tally.count(group::CHECKS, "all free, every frame back");
+    }
+}

@@ -1,0 +1,266 @@
+//! The oracle of the heap: which blocks it has, and which slots of them are live objects. It shares no code with the heap:
+//! sizes follow from a rule of its own, and slots from counting.
+
+use std::alloc::Layout;
+
+use bifolio::frame::{FRAME_SIZE, Order};
+use bifolio::heap::HeapError;
+
+const FRAME: usize = FRAME_SIZE as usize;
+/// The most slots that a slab has.
+const MOST_SLOTS: usize = 512;
+
+/// Names for errors: they are static, so there is a list of them.
+const NAMES: [(usize, &str); 36] = [
+    (8, "kmalloc-8"),
+    (16, "kmalloc-16"),
+    (24, "kmalloc-24"),
+    (32, "kmalloc-32"),
+    (40, "kmalloc-40"),
+    (48, "kmalloc-48"),
+    (56, "kmalloc-56"),
+    (64, "kmalloc-64"),
+    (80, "kmalloc-80"),
+    (96, "kmalloc-96"),
+    (112, "kmalloc-112"),
+    (128, "kmalloc-128"),
+    (160, "kmalloc-160"),
+    (192, "kmalloc-192"),
+    (224, "kmalloc-224"),
+    (256, "kmalloc-256"),
+    (320, "kmalloc-320"),
+    (384, "kmalloc-384"),
+    (448, "kmalloc-448"),
+    (512, "kmalloc-512"),
+    (640, "kmalloc-640"),
+    (768, "kmalloc-768"),
+    (896, "kmalloc-896"),
+    (1024, "kmalloc-1024"),
+    (1280, "kmalloc-1280"),
+    (1536, "kmalloc-1536"),
+    (1792, "kmalloc-1792"),
+    (2048, "kmalloc-2048"),
+    (2560, "kmalloc-2560"),
+    (3072, "kmalloc-3072"),
+    (3584, "kmalloc-3584"),
+    (4096, "kmalloc-4096"),
+    (5120, "kmalloc-5120"),
+    (6144, "kmalloc-6144"),
+    (7168, "kmalloc-7168"),
+    (8192, "kmalloc-8192"),
+];
+
+/// What a layout becomes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// A slot of a slab for objects of so many bytes.
+    Slot(usize),
+    /// A block of frames of its own.
+    Large(Order),
+    /// Nothing: there is no such block.
+    TooLarge,
+}
+
+impl Kind {
+    /// What becomes of `layout`: the smallest class that has room for it at its alignment, which is a step of eight bytes up
+    /// to 64, and a quarter of a power of two above.
+    pub fn of(layout: Layout) -> Self {
+        let wanted = layout.size().max(1).next_multiple_of(layout.align());
+        if let Some((size, _)) = NAMES.iter().find(|(size, _)| *size >= wanted) {
+            return Self::Slot(*size);
+        }
+        let holds = |order: &Order| order.bytes() as usize >= wanted;
+        Order::all().find(holds).map_or(Self::TooLarge, Self::Large)
+    }
+
+    /// The cache's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Slot(size) => NAMES.iter().find(|(of, _)| *of == size).expect("sizes are from the list").1,
+            Self::Large(_) | Self::TooLarge => "kmalloc-large",
+        }
+    }
+
+    /// Bytes that an object may use.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Slot(size) => size,
+            Self::Large(order) => order.bytes() as usize,
+            Self::TooLarge => 0,
+        }
+    }
+}
+
+/// A block that the heap has.
+struct Block {
+    order: Order,
+    /// What the first object that was seen in it was. Where none ever was, the block is the heap's own.
+    kind: Option<Kind>,
+    live: [u64; MOST_SLOTS / 64],
+    count: usize,
+}
+
+impl Block {
+    fn slots(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Slot(size) => (self.order.bytes() as usize / size).min(MOST_SLOTS),
+            _ => 1,
+        }
+    }
+
+    fn is_live(&self, slot: usize) -> bool {
+        self.live[slot / 64] >> (slot % 64) & 1 != 0
+    }
+}
+
+/// All blocks that the heap has.
+pub struct Blocks {
+    start: usize,
+    /// For each frame of the round's memory, the first frame of the block that it belongs to.
+    heads: Vec<u32>,
+    blocks: Vec<Option<Box<Block>>>,
+    count: usize,
+    frames: u64,
+}
+
+const NOBODY: u32 = u32::MAX;
+
+impl Blocks {
+    /// The heap has nothing of this memory yet.
+    pub fn new(start: usize, bytes: usize) -> Self {
+        let frames = bytes / FRAME;
+        let blocks = (0..frames).map(|_| None).collect();
+        Self { start, heads: vec![NOBODY; frames], blocks, count: 0, frames: 0 }
+    }
+
+    /// How many blocks the heap has.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many frames the heap has.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    fn frame(&self, address: usize) -> usize {
+        (address - self.start) / FRAME
+    }
+
+    /// The heap gets a block.
+    pub fn open(&mut self, address: usize, order: Order) {
+        let (first, frames) = (self.frame(address), order.frames() as usize);
+        assert!(self.heads[first..first + frames].iter().all(|head| *head == NOBODY), "a block was given out twice");
+        self.heads[first..first + frames].fill(first as u32);
+        let block = Block { order, kind: None, live: [0; MOST_SLOTS / 64], count: 0 };
+        self.blocks[first] = Some(Box::new(block));
+        self.count += 1;
+        self.frames += order.frames();
+    }
+
+    /// The heap gives a block back.
+    pub fn close(&mut self, address: usize, order: Order) {
+        let first = self.frame(address);
+        let block = self.blocks[first].take().expect("what is given back was given out");
+        assert_eq!(block.order, order, "what is given back at {address:#x} was given out with another order");
+        assert_eq!(block.count, 0, "the block that is given back at {address:#x} has live objects");
+        self.heads[first..first + order.frames() as usize].fill(NOBODY);
+        self.count -= 1;
+        self.frames -= order.frames();
+    }
+
+    fn around(&self, address: usize) -> Option<(usize, &Block)> {
+        let frame = address.checked_sub(self.start)? / FRAME;
+        let head = self.heads.get(frame).copied().filter(|head| *head != NOBODY)? as usize;
+        Some((self.start + head * FRAME, self.blocks[head].as_deref()?))
+    }
+
+    fn around_mut(&mut self, address: usize) -> Option<(usize, &mut Block)> {
+        let head = self.heads[self.frame(address)] as usize;
+        Some((self.start + head * FRAME, self.blocks.get_mut(head)?.as_deref_mut()?))
+    }
+
+    /// The heap gave out an object.
+    ///
+    /// # Panics
+    /// If that cannot be: if it is not a slot of a block of the heap's, or lives already.
+    pub fn take(&mut self, address: usize, layout: Layout) {
+        let kind = Kind::of(layout);
+        assert!(address.is_multiple_of(layout.align()), "{address:#x} is not aligned for {layout:?}");
+        let (base, block) = self.around_mut(address).expect("objects lie in blocks that the heap has");
+        if block.count == 0 {
+            block.kind = Some(kind);
+        }
+        assert_eq!(block.kind, Some(kind), "{address:#x} lies in a block of other objects than {layout:?}");
+        if let Kind::Large(order) = kind {
+            assert_eq!((block.order, address), (order, base), "a large object is a block of its order");
+        }
+        let (slot, rest) = ((address - base) / kind.bytes(), (address - base) % kind.bytes());
+        assert!(rest == 0 && slot < block.slots(kind), "{address:#x} is not a slot of {}", kind.name());
+        assert!(!block.is_live(slot), "{address:#x}, slot {slot} of {}, was given out twice", kind.name());
+        block.live[slot / 64] |= 1 << (slot % 64);
+        block.count += 1;
+    }
+
+    /// An object is about to be freed. (At once, because the block may go back with it.)
+    pub fn give(&mut self, address: usize) {
+        let (base, block) = self.around_mut(address).expect("objects lie in blocks that the heap has");
+        let kind = block.kind.expect("a block with an object is of its kind");
+        let slot = (address - base) / kind.bytes();
+        assert!(block.is_live(slot));
+        block.live[slot / 64] &= !(1 << (slot % 64));
+        block.count -= 1;
+    }
+
+    /// What freeing this address, with a layout or without, must say.
+    pub fn verdict(&self, address: usize, layout: Option<Layout>) -> Result<(), HeapError> {
+        let Some((base, kind, block)) = self.around(address).and_then(|(base, block)| Some((base, block.kind?, block)))
+        else {
+            return Err(HeapError::Foreign { address });
+        };
+        let (slot, offset) = ((address - base) / kind.bytes(), (address - base) % kind.bytes());
+        if slot >= block.slots(kind) {
+            return Err(HeapError::Foreign { address });
+        }
+        let (live, cache, slot) = (block.is_live(slot), kind.name(), slot as u16);
+        match layout {
+            _ if offset != 0 => Err(HeapError::Interior { address, cache, slot, offset }),
+            _ if !live => Err(HeapError::DoubleFree { address, cache, slot }),
+            Some(layout) if Kind::of(layout) != kind => {
+                Err(HeapError::WrongLayout { address, cache, slot, given: layout.size(), actual: kind.bytes() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Slots that a cache has in all of its slabs, and how many of them are live.
+    pub fn slots(&self, kind: Kind) -> (usize, usize) {
+        let of = self.blocks.iter().flatten().filter(|block| block.kind == Some(kind));
+        of.fold((0, 0), |(slots, live), block| (slots + block.slots(kind), live + block.count))
+    }
+
+    /// An address in a block that holds no object and never did: the heap's own.
+    pub fn own(&self) -> Option<usize> {
+        let own = |block: &Option<Box<Block>>| block.as_ref().is_some_and(|block| block.kind.is_none());
+        self.blocks.iter().position(own).map(|frame| self.start + frame * FRAME)
+    }
+
+    /// The first address, and how many bytes there are.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.start, self.heads.len() * FRAME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_follows_the_rule() {
+        let steps = (8..=64).step_by(8);
+        let quarters = (6..13).flat_map(|shift| (5..=8).map(move |quarter| quarter << (shift - 2)));
+        let sizes: Vec<usize> = steps.chain(quarters).collect();
+        assert_eq!(sizes, NAMES.map(|(size, _)| size));
+        assert!(NAMES.iter().all(|(size, name)| *name == format!("kmalloc-{size}")));
+    }
+}

@@ -1,0 +1,36 @@
+//! A million random operations on the heap, with contents checked. `make soak` does a hundred million.
+
+use model::heap::{Round, group};
+use model::tally::Tally;
+
+#[test]
+fn a_million_random_operations_agree_with_the_oracle() {
+    const ROUNDS: u64 = 20;
+    let seed = std::env::var("SEED").ok().map_or(1, |seed| seed.parse().expect("SEED is a number"));
+    let half = |first: u64| {
+        let mut tally = Tally::default();
+        for number in (first..ROUNDS).step_by(2) {
+            let memory = Round::memory(seed, number);
+            let mut round = Round::new(&memory, seed, number);
+            round.run(50_000, |_| {});
+            tally += &round.tally;
+        }
+        tally
+    };
+    let tally = std::thread::scope(|scope| {
+        let other = scope.spawn(|| half(1));
+        let mut tally = half(0);
+        tally += &other.join().expect("the other half found a difference");
+        tally
+    });
+    println!("{tally}");
+    // A run that has not seen them has shown nothing about them.
+    for kind in ["double", "foreign", "interior", "wrong layout"] {
+        assert!(tally.of(group::BAD_FREES, kind) > 1000, "{kind}");
+    }
+    for name in ["free of another CPU's", "reallocate in place", "shrink", "alloc"] {
+        assert!(tally.of(group::OPERATIONS, name) > 100, "{name}");
+    }
+    assert!(tally.all(group::REFUSALS) > 1000);
+    assert_eq!(tally.of(group::CHECKS, "all free, every frame back"), ROUNDS);
+}
