@@ -1,0 +1,241 @@
+//! Threads as CPUs, and what a fork does to them.
+//!
+//! A thread has the number of a CPU from its first call on until it ends, when the number, and what the heap keeps for
+//! it, are there for another. Threads beyond as many as have arenas, and those that are about to end, share what the heap
+//! has for CPUs without one.
+//!
+//! # Forks
+//!
+//! The child of a fork has one thread, and the memory as it was at that moment. Were another thread in the middle of
+//! the heap, the child would find locks that nobody opens. So every call says that it is inside, in a variable of its
+//! thread, and who forks closes the gate and waits until everybody is outside. That takes no locked instruction of those
+//! who come and go: who forks makes all threads pass a barrier instead, as with the arenas' flags.
+//!
+//! Other libraries' fork handlers may run while the gate is closed, and allocate: the forking thread may pass. What is
+//! left is a thread that waits at the gate and has one of the C library's own locks that a fork takes after the handlers,
+//! the list of all open files. It takes that for no longer than to flush them all, and other allocators that are preloaded
+//! have the same.
+
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, compiler_fence};
+
+use Ordering::{Acquire, Relaxed, Release, SeqCst};
+use bifolio::allocator::Cpu;
+use spin::{Mutex, MutexGuard};
+
+use crate::{heap, report, system};
+
+/// How many threads have a number at a time: as many as the heap has arenas for.
+pub const CPUS: usize = 254;
+
+/// The number of those that have none.
+const NONE: usize = usize::MAX;
+
+/// What a thread knows of itself.
+struct Here {
+    number: Cell<usize>,
+    /// It is in the middle of a call.
+    inside: AtomicBool,
+    /// It was given a number, or found that there is none for it.
+    seen: Cell<bool>,
+    /// It forks, and so may pass the gate.
+    forks: Cell<bool>,
+}
+
+#[thread_local]
+static HERE: Here =
+    Here { number: Cell::new(NONE), inside: AtomicBool::new(false), seen: Cell::new(false), forks: Cell::new(false) };
+
+/// The gate is closed: a fork is about to happen.
+static FORKING: AtomicBool = AtomicBool::new(false);
+
+/// How many threads without a number are in the middle of a call.
+static OTHERS_INSIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// Where each number's thread says that it is inside; null for a number that no thread has.
+static INSIDE: [AtomicPtr<AtomicBool>; CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; CPUS];
+
+/// Whoever gives or takes a number, or forks, has this.
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { key: None, is_ready: false });
+
+struct Numbers {
+    /// Whose destructor tells of a thread's end; `None` if that cannot be told, and so nobody can be given a number.
+    key: Option<libc::pthread_key_t>,
+    is_ready: bool,
+}
+
+impl Numbers {
+    fn lock() -> MutexGuard<'static, Self> {
+        loop {
+            if let Some(numbers) = NUMBERS.try_lock() {
+                return numbers;
+            }
+            system::yield_now();
+        }
+    }
+
+    /// Prepares for the first number.
+    fn get_ready(&mut self) {
+        self.is_ready = true;
+        if !system::membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) {
+            return;
+        }
+        let mut key = 0;
+        // SAFETY: the pointer is that of a key to be written, and the destructor takes any value.
+        if unsafe { libc::pthread_key_create(&raw mut key, Some(leave)) } == 0 {
+            self.key = Some(key);
+        }
+    }
+}
+
+/// A thread as a CPU: nothing interrupts it.
+pub struct Thread;
+
+impl Cpu for Thread {
+    #[inline]
+    fn current() -> usize {
+        HERE.number.get()
+    }
+
+    fn synchronize() {
+        if !system::membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
+            report::die(format_args!("the system call membarrier, announced before, is refused"));
+        }
+    }
+
+    #[inline]
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        critical()
+    }
+}
+
+/// Does one call's work, in which no fork happens.
+#[inline(always)]
+pub fn inside<R>(work: impl FnOnce() -> R) -> R {
+    HERE.inside.store(true, Relaxed);
+    // Keeps the compiler from swapping the two; that the processor does not either is the barrier's part of who forks.
+    compiler_fence(SeqCst);
+    if HERE.number.get() == NONE || FORKING.load(Acquire) {
+        return enter_slowly(work);
+    }
+    let result = work();
+    HERE.inside.store(false, Release);
+    result
+}
+
+#[cold]
+#[inline(never)]
+fn enter_slowly<R>(work: impl FnOnce() -> R) -> R {
+    HERE.inside.store(false, Release);
+    if !HERE.seen.get() {
+        arrive();
+    }
+    if HERE.number.get() == NONE {
+        pass_gate(|| _ = OTHERS_INSIDE.fetch_add(1, SeqCst), || _ = OTHERS_INSIDE.fetch_sub(1, SeqCst));
+        let result = work();
+        OTHERS_INSIDE.fetch_sub(1, SeqCst);
+        result
+    } else {
+        pass_gate(|| HERE.inside.store(true, SeqCst), || HERE.inside.store(false, SeqCst));
+        let result = work();
+        HERE.inside.store(false, Release);
+        result
+    }
+}
+
+/// Goes in, and out again as long as the gate is closed.
+fn pass_gate(go_in: impl Fn(), go_out: impl Fn()) {
+    loop {
+        go_in();
+        if !FORKING.load(SeqCst) || HERE.forks.get() {
+            return;
+        }
+        go_out();
+        while FORKING.load(Relaxed) {
+            system::yield_now();
+        }
+    }
+}
+
+/// Gives the calling thread the lowest number there is.
+fn arrive() {
+    HERE.seen.set(true);
+    let key = {
+        let mut numbers = Numbers::lock();
+        if !numbers.is_ready {
+            numbers.get_ready();
+        }
+        let Some(key) = numbers.key else { return };
+        let Some(number) = INSIDE.iter().position(|flag| flag.load(Relaxed).is_null()) else { return };
+        INSIDE[number].store((&raw const HERE.inside).cast_mut(), Relaxed);
+        HERE.number.set(number);
+        key
+    };
+    // The first value of a late key may be allocated: by now, that can be.
+    // SAFETY: the key is one, and any value will do that is not null.
+    if unsafe { libc::pthread_setspecific(key, ptr::without_provenance(1)) } != 0 {
+        leave(ptr::null_mut());
+    }
+}
+
+/// Gives the calling thread's number back. What it still does, it does without one.
+extern "C" fn leave(_: *mut c_void) {
+    if HERE.number.get() == NONE {
+        return;
+    }
+    inside(heap::retire_cpu);
+    let _numbers = Numbers::lock();
+    INSIDE[HERE.number.replace(NONE)].store(ptr::null_mut(), Relaxed);
+}
+
+/// Lets this library hear of forks.
+pub fn heed_forks() {
+    // SAFETY: the handlers are functions of this library, which is never unloaded.
+    if unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(begin_child)) } != 0 {
+        report::die(format_args!("there is no room for another fork handler"));
+    }
+}
+
+/// Closes the gate, and waits until everybody is outside.
+extern "C" fn before_fork() {
+    core::mem::forget(Numbers::lock());
+    HERE.forks.set(true);
+    FORKING.store(true, SeqCst);
+    if INSIDE.iter().any(|flag| !flag.load(Relaxed).is_null()) {
+        Thread::synchronize();
+    }
+    for flag in &INSIDE {
+        let flag = flag.load(Relaxed);
+        // SAFETY: a number's thread takes its flag out of the table before it ends, and must have the lock for that.
+        while !flag.is_null() && unsafe { &*flag }.load(Acquire) {
+            system::yield_now();
+        }
+    }
+    while OTHERS_INSIDE.load(SeqCst) != 0 {
+        system::yield_now();
+    }
+}
+
+/// Opens the gate again.
+extern "C" fn after_fork() {
+    FORKING.store(false, Release);
+    HERE.forks.set(false);
+    // SAFETY: `before_fork` took the lock, in this thread or in what this thread is the copy of.
+    unsafe { NUMBERS.force_unlock() };
+}
+
+/// Opens the gate in the child, in which there is this thread only.
+extern "C" fn begin_child() {
+    let own = HERE.number.get();
+    for (number, flag) in INSIDE.iter().enumerate().filter(|(number, _)| *number != own) {
+        if !flag.swap(ptr::null_mut(), Relaxed).is_null() {
+            // Nobody is this CPU any more, so this thread may be for a moment, to leave in its place.
+            HERE.number.set(number);
+            heap::retire_cpu();
+        }
+    }
+    HERE.number.set(own);
+    after_fork();
+}
