@@ -26,7 +26,8 @@ pub fn is_there() -> bool {
 
 /// The workloads whose instructions can be counted, each with an allocator.
 pub fn countable(cases: &[Case]) -> Vec<(&'static str, &'static str)> {
-    let counted = cases.iter().filter(|case| case.repeat == Repeat::EveryRound && case.threads.contains(&1));
+    let is_counted = |case: &&Case| case.is_countable && case.repeat == Repeat::EveryRound && case.threads.contains(&1);
+    let counted = cases.iter().filter(is_counted);
     counted.flat_map(|case| case.workloads.iter().map(|workload| (*workload, case.allocator))).collect()
 }
 

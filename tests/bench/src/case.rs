@@ -18,6 +18,8 @@ pub struct Case {
     pub threads: &'static [usize],
     /// How often it is run.
     pub repeat: Repeat,
+    /// Whether its instructions can be counted.
+    pub is_countable: bool,
     /// The allocator's name.
     pub allocator: &'static str,
     /// Does it.

@@ -2,13 +2,14 @@
 //!
 //! One program runs every allocator on the same operations. A [`case`] is a group of workloads with one allocator; a
 //! [`meter`] runs it on pinned threads; [`rounds`] takes times and [`callgrind`] counts instructions; [`results`] is what
-//! both say. What the workloads are is in [`page`], who the peers are in [`peers`].
+//! both say. What the workloads are is in [`page`] and [`heap`]; who the peers are in [`peers`] and beside the heap's.
 #![allow(missing_docs, reason = "a program has no public items")]
 
 mod callgrind;
 mod case;
 mod goals;
 mod guest;
+mod heap;
 mod meter;
 mod page;
 mod peers;
@@ -92,7 +93,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     thread::announce_barriers();
-    let all = page::cases();
+    let all: Vec<Case> = page::cases().into_iter().chain(heap::cases()).collect();
     if let Some(Command::Count { workload, allocator }) = &cli.command {
         return callgrind::counted_run(&all, workload, allocator);
     }

@@ -33,7 +33,14 @@ fn single_frames<A: PageFrames>() -> Vec<Case> {
     use Repeat::{EveryRound, Once};
     use operations as o;
     const EITHER: &[usize] = &[1, 2];
-    let case = |workloads, threads, run| Case { workloads, threads, repeat: EveryRound, allocator: A::NAME, run };
+    let case = |workloads, threads, run| Case {
+        workloads,
+        threads,
+        repeat: EveryRound,
+        is_countable: true,
+        allocator: A::NAME,
+        run,
+    };
     vec![
         case(&["page-pair"], EITHER, o::pair::<A>),
         case(&["page-batch64"], EITHER, o::batch::<A>),
@@ -50,7 +57,14 @@ fn buddies<A: PageFrames>() -> Vec<Case> {
     use fragmentation as f;
     use operations as o;
     const EITHER: &[usize] = &[1, 2];
-    let case = |workloads, threads, repeat, run| Case { workloads, threads, repeat, allocator: A::NAME, run };
+    let case = |workloads, threads, repeat, run| Case {
+        workloads,
+        threads,
+        repeat,
+        is_countable: true,
+        allocator: A::NAME,
+        run,
+    };
     let mut cases = single_frames::<A>();
     cases.insert(1, case(&["page-pair-top"], &[1], EveryRound, o::pair_top::<A>));
     cases.extend([

@@ -1,8 +1,10 @@
 //! Memory that really exists, for peers that write into it.
 
 use bifolio::frame::FRAME_SIZE;
-use std::{io, ptr};
+use std::io;
+use std::ptr::{self, NonNull};
 use workloads::FRAMES;
+use workloads::heap::Backing;
 
 /// 1 GiB of memory, aligned to its size, with room for metadata right below. Unmapped when this is dropped.
 #[derive(Debug)]
@@ -35,6 +37,18 @@ impl Memory {
     /// The address of the first frame.
     pub fn base(&self) -> usize {
         self.base
+    }
+}
+
+impl Backing for Memory {
+    const SIZE: usize = Self::SIZE;
+
+    fn new() -> Self {
+        Self::new(0)
+    }
+
+    fn base(&self) -> NonNull<u8> {
+        NonNull::new(self.base as *mut u8).expect("memory is not at 0")
     }
 }
 

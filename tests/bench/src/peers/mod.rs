@@ -6,8 +6,8 @@
 //! anything to how it is called.
 
 /// Who should take part and cannot.
-pub const ABSENT: &str = "osdk-frame-allocator 0.19 does not take part: ostd, which it stands on, is a kernel and does not \
-                          compile for a host.";
+pub const ABSENT: &str = "osdk-frame-allocator 0.19 and osdk-heap-allocator 0.19 do not take part: ostd, which they stand on, is \
+                          a kernel and does not compile for a host.";
 
 mod acid;
 mod buddy_alloc;

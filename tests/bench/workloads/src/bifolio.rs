@@ -8,10 +8,10 @@ use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 
 /// As many CPUs as any run has threads.
-const CPUS: usize = 2;
+pub(crate) const CPUS: usize = 2;
 
 /// The first frame: the first of zone Normal.
-const FIRST: u64 = ZoneKind::Normal.range().start.number();
+pub(crate) const FIRST: u64 = ZoneKind::Normal.range().start.number();
 
 /// The allocator, and how many bytes it needs besides its code.
 pub struct Bifolio<C: 'static> {

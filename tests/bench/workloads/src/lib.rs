@@ -1,7 +1,7 @@
 //! What is measured on the host and in the booted kernel alike: the loops, and the allocators that run in both.
 //!
-//! [`PageFrames`] is what every allocator is asked to do; [`page`] has the loops over it. Both sides call the same code:
-//! what differs between their figures is the machine.
+//! [`PageFrames`] is what every allocator of page frames is asked to do, and [`page`] has the loops over it; [`heap`] has
+//! both for objects. Both sides call the same code: what differs between their figures is the machine.
 #![no_std]
 
 extern crate alloc;
@@ -9,6 +9,7 @@ extern crate alloc;
 mod bifolio;
 mod bitmap;
 mod buddy_system;
+pub mod heap;
 pub mod page;
 mod random;
 

@@ -1,0 +1,76 @@
+//! Bifolio's heap as a kernel has it: on its page allocator, over a region in which every frame exists.
+
+use super::{Backing, Objects};
+use crate::bifolio::{CPUS, FIRST};
+use alloc::boxed::Box;
+use alloc::vec;
+use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::error::FreeError;
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
+use bifolio::heap::{Heap, PageSource};
+use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+/// The heap and its page allocator.
+pub struct BifolioHeap<M, C: 'static>(Heap<Frames<M, C>, C>);
+
+/// Page frames where the region shows them: the first frame of zone Normal is its first.
+struct Frames<M, C: 'static> {
+    frames: PageAllocator<'static, C>,
+    memory: M,
+}
+
+impl<M: Backing, C: Cpu> Frames<M, C> {
+    /// The page allocator's metadata is never freed, as in a kernel: half a byte for each frame.
+    fn new() -> Self {
+        let start = FIRST * FRAME_SIZE;
+        let mut regions = [Region { start, end: start + M::SIZE as u64, kind: RegionKind::Usable }];
+        let map = MemoryMap::sanitise(&mut regions).expect("the region is RAM");
+        let plan = Plan::new(map).expect("there is room for metadata");
+        let words = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
+        let arenas: &[Arena; CPUS] = Box::leak(Box::new([const { Arena::new() }; CPUS]));
+        let frames = PageAllocator::new(&plan, words, arenas).expect("the metadata is as planned");
+        Self { frames, memory: M::new() }
+    }
+}
+
+// SAFETY: the allocator gives a block to one owner at a time, out of a region that is readable and writable while this
+// lives, aligned to as much as any block, and in the lower half.
+unsafe impl<M: Backing, C: Cpu> PageSource for Frames<M, C> {
+    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+        let pfn = self.frames.allocate(order, Gfp::KERNEL).ok()?;
+        // SAFETY: the frame is one of the region's.
+        Some(unsafe { self.memory.base().byte_add((pfn.address() - FIRST * FRAME_SIZE) as usize) })
+    }
+
+    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+        let offset = block.addr().get() - self.memory.base().addr().get();
+        self.frames.free(Pfn::new(FIRST).offset(offset as u64 / FRAME_SIZE), order)
+    }
+}
+
+impl<M: Backing, C: Cpu> Objects for BifolioHeap<M, C> {
+    const NAME: &'static str = "bifolio";
+
+    fn new() -> Self {
+        Self(Heap::new(Frames::new()))
+    }
+
+    #[inline]
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        self.0.allocate(layout)
+    }
+
+    #[inline]
+    unsafe fn free(&self, object: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller keeps the same contract.
+        unsafe { self.0.free(object, layout) }.expect("the harness frees what it allocated");
+    }
+
+    #[inline]
+    unsafe fn reallocate(&self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
+        // SAFETY: the caller keeps the same contract.
+        unsafe { self.0.reallocate(object, layout, size) }.expect("the harness frees what it allocated")
+    }
+}
