@@ -1,9 +1,11 @@
 //! The heap as the global allocator of a whole program: this one, test harness, threads and all.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 
 use bifolio::allocator::Cpu;
@@ -14,15 +16,30 @@ use bifolio::heap::{Heap, PageSource};
 #[global_allocator]
 static HEAP: Heap<SystemPages, Thread> = Heap::new(SystemPages);
 
+thread_local! {
+    static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
 /// A thread as a CPU: nothing interrupts it.
 struct Thread;
 
 impl Cpu for Thread {
     fn current() -> usize {
-        0
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        NUMBER.get().unwrap_or_else(|| {
+            let number = THREADS.fetch_add(1, Ordering::Relaxed);
+            NUMBER.set(Some(number));
+            number
+        })
     }
 
-    fn synchronize() {}
+    fn synchronize() {
+        static REGISTER: Once = Once::new();
+        // SAFETY: the calls take no pointers.
+        let barrier = |command: libc::c_int| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+        REGISTER.call_once(|| assert_eq!(barrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED), 0));
+        assert_eq!(barrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED), 0);
+    }
 
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()

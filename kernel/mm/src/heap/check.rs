@@ -6,24 +6,16 @@ use crate::error::Violation;
 use crate::frame::{FRAME_SHIFT, Order};
 use crate::slab::class::SizeClass;
 use crate::slab::descriptor::{Owner, Slab};
-use crate::slab::list::{Linked, Meta};
+use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
 
 /// What the page map says, counted slab by slab.
 struct Truth {
-    caches: [Count; SizeClass::COUNT],
+    /// The slabs of arenas.
+    slabs: usize,
     large: [usize; Order::COUNT],
     blocks: usize,
-}
-
-/// A cache's slabs, counted.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-struct Count {
-    slabs: usize,
-    partial: usize,
-    slots: usize,
-    frames: u64,
 }
 
 fn check(address: usize, rule: &'static str, holds: bool) -> Result<(), Violation> {
@@ -38,22 +30,34 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
         self.stopped(|all| {
+            all.collect();
             let truth = self.count(all)?;
             check(0, "the descriptors in use are those the page map leads to", truth.blocks == all.books.pool.open())?;
             for order in Order::all() {
                 let counted = truth.large[order.index()] == all.large.blocks(order);
                 check(0, "the count of large objects is their number", counted)?;
             }
-            for class in SizeClass::all() {
-                self.check_cache(all, class, truth.caches[class.index()])?;
+            let mut slabs = 0;
+            for arena in all.arenas() {
+                for (cache, bin) in arena.bins() {
+                    for slab in bin.slabs() {
+                        let check = |rule, holds| check(slab.base().addr(), rule, holds);
+                        slabs += 1;
+                        check("a slab is in one place", slabs <= truth.slabs)?;
+                        check("the slabs of a bin are its own", slab.owner() == arena.owner(cache))?;
+                        check("a slab is on the list that its fill demands", bin.is_in_place(slab))?;
+                        let open = (bin.current() == Some(slab)).then(|| bin.word());
+                        check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(open))?;
+                    }
+                }
             }
-            Ok(())
+            check(0, "every slab is in an arena", slabs == truth.slabs)
         })
     }
 
     /// Walks the page map, checking each block as it is met.
     fn count(&self, all: &Stopped<'_>) -> Result<Truth, Violation> {
-        let mut truth = Truth { caches: [Count::default(); SizeClass::COUNT], large: [0; Order::COUNT], blocks: 0 };
+        let mut truth = Truth { slabs: 0, large: [0; Order::COUNT], blocks: 0 };
         let mut cursor = 0;
         // The first address behind the block that was met last, and its descriptor.
         let mut last: Option<(usize, Meta<Slab>)> = None;
@@ -84,23 +88,22 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let check = |rule, holds| check(base, rule, holds);
         check("a block is aligned to its size", base & (slab.order().bytes() as usize - 1) == 0)?;
         check("the descriptor of a block is in use", all.books.pool.has_open(slab))?;
-        check("a slab's counter, summary and padding agree with its bitmap", slab.is_consistent())?;
         truth.blocks += 1;
         match slab.owner() {
-            Owner::TRANSIT => return check("a slab without a cache has no objects", slab.used() == 0),
+            Owner::TRANSIT => return check("a slab without an arena has no objects", slab.is_empty()),
             Owner::LARGE => {
                 truth.large[slab.order().index()] += 1;
-                return check("a large block is one object", slab.slots() == 1 && slab.is_full());
+                return check("a large block is one object", slab.slots() == 1 && slab.free() == 0);
             }
             _ => {}
         }
-        let Some(class) = SizeClass::all().nth(slab.owner().index()) else {
+        let Some(class) = SizeClass::all().nth(slab.owner().cache().into()) else {
             return check("a block that the page map leads to has an owner", false);
         };
         let geometry = class.geometry();
         check("a slab's slots have its cache's size", slab.size() == class.size())?;
         check("a slab has the slots of its order", slab.slots() == geometry.slots(slab.order()))?;
-        check("a slab is on its cache's list unless it is full", slab.links().is_linked() != slab.is_full())?;
+        check("a slab's arena is there", all.arena(slab.owner().arena()).is_some())?;
         if slab.slots() > 1 {
             for frame in 0..slab.order().frames() as usize {
                 // SAFETY: all locks are held.
@@ -113,30 +116,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             let exact = slab.slot_at(start) == Some(slot) && slab.slot_at(start + 1).is_none();
             check("the start of a slot, and it alone, can be freed", exact)?;
         }
-        let count = &mut truth.caches[class.index()];
-        count.slabs += 1;
-        count.partial += usize::from(!slab.is_full());
-        count.slots += usize::from(slab.slots());
-        count.frames += slab.order().frames();
+        truth.slabs += 1;
         Ok(())
-    }
-
-    fn check_cache(&self, all: &Stopped<'_>, class: SizeClass, counted: Count) -> Result<(), Violation> {
-        let cache = &all.caches[class.index()];
-        let mut partial = 0;
-        for slab in cache.partial().iter() {
-            let base = slab.base().addr();
-            check(base, "the slabs on a cache's list are its own", slab.owner() == cache.owner())?;
-            check(
-                base,
-                "only the last slab of a list is empty",
-                !slab.is_empty() || cache.partial().back() == Some(slab),
-            )?;
-            partial += 1;
-            check(base, "a list holds each slab once", partial <= counted.partial)?;
-        }
-        let said = Count { slabs: cache.slabs(), partial, slots: cache.slots(), frames: cache.frames() };
-        check(0, "a cache's counts are those of its slabs", said == counted)
     }
 }
 
@@ -148,7 +129,7 @@ mod tests {
     use super::super::large::Large;
     use super::*;
     use crate::error::FreeError;
-    use crate::slab::cache::Cache;
+    use crate::slab::arena::ArenaId;
 
     struct Host;
 
@@ -196,25 +177,51 @@ mod tests {
         heap.validate().expect_err("the corruption went unnoticed").rule
     }
 
-    const CLASS: usize = 7;
+    const CLASS: u16 = 7;
 
     #[test]
     fn each_kind_of_corruption_breaks_its_rule() {
+        let owner = |cache| Owner::new(ArenaId::of(0).unwrap(), cache);
         assert_eq!(
-            rule_broken_by(|_, _, slab| slab.set_owner(Owner::cache(CLASS + 1))),
+            rule_broken_by(|_, _, slab| slab.set_owner(owner(CLASS + 1))),
             "a slab's slots have its cache's size"
         );
         assert_eq!(
             rule_broken_by(|_, _, slab| slab.set_owner(Owner::TRANSIT)),
-            "a slab without a cache has no objects"
+            "a slab without an arena has no objects"
         );
         assert_eq!(
             rule_broken_by(|_, _, slab| slab.set_owner(Owner::VACANT)),
             "a block that the page map leads to has an owner"
         );
         assert_eq!(
-            rule_broken_by(|_, _, slab| while slab.take().or_else(|| slab.take_last()).is_some() {}),
-            "a slab is on its cache's list unless it is full"
+            rule_broken_by(|_, _, slab| slab.set_owner(Owner::new(ArenaId::of(5).unwrap(), CLASS))),
+            "a slab's arena is there"
+        );
+        assert_eq!(
+            rule_broken_by(|_, _, slab| slab.set_owner(Owner::new(ArenaId::SHARED, CLASS))),
+            "the slabs of a bin are its own"
+        );
+        assert_eq!(
+            rule_broken_by(|all, _, _| {
+                let bin = all.arenas().next().unwrap().bin(CLASS);
+                bin.set_aside();
+                let slab = bin.slabs().next().unwrap();
+                while slab.take().is_some() {}
+            }),
+            "a slab is on the list that its fill demands"
+        );
+        assert_eq!(
+            rule_broken_by(|all, _, _| {
+                let bin = all.arenas().next().unwrap().bin(CLASS);
+                bin.set_aside();
+                bin.pop_any().unwrap();
+            }),
+            "every slab is in an arena"
+        );
+        assert_eq!(
+            rule_broken_by(|_, _, slab| slab.spoil_summary()),
+            "a slab's summary and padding agree with its bitmaps"
         );
         assert_eq!(rule_broken_by(|all, _, slab| all.books.pool.put(slab)), "the descriptor of a block is in use");
         assert_eq!(
@@ -237,9 +244,5 @@ mod tests {
             "a block's first frame leads to its descriptor"
         );
         assert_eq!(rule_broken_by(|all, _, _| *all.large = Large::new()), "the count of large objects is their number");
-        assert_eq!(
-            rule_broken_by(|all, _, _| *all.caches[CLASS] = Cache::new(CLASS)),
-            "a cache's counts are those of its slabs"
-        );
     }
 }

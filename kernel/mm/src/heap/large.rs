@@ -50,7 +50,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         self.large.with::<C, _>(|large| {
             large.blocks[order.index()] += 1;
             block.set_owner(Owner::LARGE);
-            block.take_last()
+            block.take()
         })
     }
 
@@ -59,14 +59,14 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let block = self.large.with::<C, _>(|large| {
             // SAFETY: we hold the owner's lock.
             let (block, slot) = unsafe { self.find_slot(Owner::LARGE, object.as_ptr().addr()) }?;
-            if Some(block.order()) != order_of(layout) || !block.put(slot) {
+            if Some(block.order()) != order_of(layout) || !block.put_any(slot) {
                 return None;
             }
             large.blocks[block.order().index()] -= 1;
             block.set_owner(Owner::TRANSIT);
             Some(block)
         });
-        let block = block.ok_or_else(|| self.diagnose(object, layout))?;
+        let block = block.ok_or_else(|| self.diagnose(object, Some(layout)))?;
         self.registry.close::<C>(block);
         Ok(())
     }
@@ -77,6 +77,15 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             // SAFETY: we hold the owner's lock.
             unsafe { self.find_slot(Owner::LARGE, object.as_ptr().addr()) }
                 .is_some_and(|(block, _)| Some(block.order()) == order_of(layout))
+        })
+    }
+
+    /// A layout that the live large object which starts here could have; `None` if none does.
+    pub(super) fn object_layout(&self, object: NonNull<u8>) -> Option<Layout> {
+        self.large.with::<C, _>(|_| {
+            // SAFETY: we hold the owner's lock.
+            let (block, slot) = unsafe { self.find_slot(Owner::LARGE, object.as_ptr().addr()) }?;
+            (!block.is_free(slot)).then(|| Layout::from_size_align(block.size(), 1).ok())?
         })
     }
 }

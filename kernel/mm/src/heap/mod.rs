@@ -1,10 +1,10 @@
 //! The kernel heap: any `Layout`, from size classes on slabs and, above those, from page frames directly.
 //!
 //! [`Heap`] is the whole of it, a `GlobalAlloc` that can be a `static`. It has no size of its own: it grows by blocks
-//! from its [`PageSource`] and gives them back as they empty. Allocation takes the lowest free slot of the first slab
-//! with one in the layout's class; only where there is none does it fetch frames. A free finds the slab by the address,
-//! and frees only the start of a live slot of the layout's class. Every other address is refused, with nothing changed,
-//! and named in a [`HeapError`].
+//! from its [`PageSource`] and gives them back as they empty. Allocation takes the lowest free slot of a word of the slab
+//! that the CPU has open for the layout's class; only where no slab has one does it fetch frames. A free finds the slab by
+//! the address, and frees only the start of a live slot of the layout's class. Every other address is refused, with
+//! nothing changed, and named in a [`HeapError`].
 //!
 //! # Use
 //!
@@ -57,36 +57,50 @@
 //! assert!(second.unwrap_err().to_string().ends_with("slot 0 of kmalloc-96 is free already (double free)"));
 //! ```
 //!
-//! # Locks
-//! One for each class, one for large objects, one for the registry; interrupts are masked while one is held, so the heap
-//! may be used in interrupt handlers. On its fast path an operation holds one class's lock. No lock is held while frames
-//! are fetched or given back, so the page allocator may call [`Heap::shrink`] when it runs short.
+//! # CPUs
+//! Each of up to 127 CPUs has an arena: slabs that it alone allocates from. While it has a slab with a free slot, it takes
+//! no lock and no locked instruction, to allocate or to free. An object of another CPU's slab is freed with one locked
+//! instruction, into a bitmap that the owner takes over when it next runs out. More CPUs than that share one arena behind
+//! a lock, which also has the slabs of CPUs that have [retired](Heap::retire_cpu): they go to who needs a slab next,
+//! before any frame is fetched. Nothing is refused as long as a slab of any CPU has a slot for it.
+//!
+//! Interrupts are masked while an arena or a lock is held, so the heap may be used in interrupt handlers. Neither is held
+//! while frames are fetched or given back, so the page allocator may call [`Heap::shrink`] when it runs short.
 
 mod check;
+mod diagnose;
 mod large;
 mod report;
 mod shrink;
+mod slow;
+mod stop;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::AtomicBool;
 
 pub use crate::slab::{HeapError, PageSource, SizeClass};
 pub use report::{CacheStats, HeapFrames};
 
 use crate::allocator::Cpu;
-use crate::frame::Order;
-use crate::slab::cache::{Cache, Freed};
-use crate::slab::class::Geometry;
+use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
-use crate::slab::lock::{Guard, Locked};
-use crate::slab::registry::{Books, Registry};
+use crate::slab::lock::Locked;
+use crate::slab::registry::Registry;
 use large::Large;
+use slow::Kind;
+use stop::Stopped;
 
 /// A heap over blocks of page frames from `S`, on CPUs of kind `C`.
 pub struct Heap<S, C> {
-    caches: [Locked<Cache>; SizeClass::COUNT],
+    /// One for each CPU that can have an arena, and a last one that leads nowhere, for all others.
+    doors: [Door; ArenaId::CPUS + 1],
+    shared: Locked<Arena>,
+    /// Somebody has stopped all arenas.
+    stopped: AtomicBool,
     large: Locked<Large>,
     registry: Registry<S>,
     cpu: PhantomData<fn() -> C>,
@@ -95,13 +109,14 @@ pub struct Heap<S, C> {
 impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// A heap that has nothing yet: it takes its first frames from `source` with its first allocation.
     pub const fn new(source: S) -> Self {
-        let mut caches = [const { Locked::new(Cache::new(0)) }; SizeClass::COUNT];
-        let mut number = 0;
-        while number < SizeClass::COUNT {
-            caches[number] = Locked::new(Cache::new(number));
-            number += 1;
+        Self {
+            doors: [const { Door::new() }; ArenaId::CPUS + 1],
+            shared: Locked::new(Arena::new(ArenaId::SHARED)),
+            stopped: AtomicBool::new(false),
+            large: Locked::new(Large::new()),
+            registry: Registry::new(source),
+            cpu: PhantomData,
         }
-        Self { caches, large: Locked::new(Large::new()), registry: Registry::new(source), cpu: PhantomData }
     }
 
     /// Chooses what becomes of errors that no caller can be told of, those of the `GlobalAlloc` face above all: `hook`
@@ -117,6 +132,12 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         &self.registry.source
     }
 
+    /// Runs `f` in the arena of the CPU that this runs on; `None` if it has none, or if all stand still.
+    #[inline(always)]
+    fn inside<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
+        C::without_interrupts(|| self.doors[C::current().min(ArenaId::CPUS)].enter(f))
+    }
+
     /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, or if `layout`
     /// takes more than the largest block, 4 MiB, in size or alignment. A size of zero is taken for one byte.
     #[inline]
@@ -124,15 +145,40 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         let Some(class) = SizeClass::of(layout) else {
             return self.allocate_large(layout);
         };
-        match self.cache(class).with::<C, _>(Cache::take) {
-            None => self.allocate_slowly(class),
-            object => object,
-        }
+        self.inside(|arena| arena.bin(class.number()).take())
+            .flatten()
+            .or_else(|| self.allocate_slowly(Kind::of(class)))
     }
 
-    #[cold]
-    fn allocate_slowly(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        self.cache(class).with::<C, _>(Cache::take_any).or_else(|| self.grow(class))
+    /// Allocates memory for `layout` that is filled with zeros; `None` as for [`allocate`](Self::allocate).
+    pub fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
+        let object = self.allocate(layout)?;
+        // SAFETY: the object is ours, and this long.
+        unsafe { object.write_bytes(0, layout.size()) };
+        Some(object)
+    }
+
+    /// Allocates an object of this layout for each place in `objects`, as long as there is memory. Returns how many: those
+    /// at the front are initialised.
+    pub fn allocate_bulk(&self, layout: Layout, objects: &mut [MaybeUninit<NonNull<u8>>]) -> usize {
+        /// Interrupts are not masked for longer than this many objects take.
+        const AT_A_TIME: usize = 64;
+        let mut count = 0;
+        while count < objects.len() {
+            if let Some(class) = SizeClass::of(layout) {
+                let places = objects[count..].iter_mut().take(AT_A_TIME);
+                let taken = self.inside(|arena| {
+                    let bin = arena.bin(class.number());
+                    places.map_while(|place| bin.take().map(|object| place.write(object))).count()
+                });
+                count += taken.unwrap_or(0);
+            }
+            let Some(place) = objects.get_mut(count) else { break };
+            let Some(object) = self.allocate(layout) else { break };
+            place.write(object);
+            count += 1;
+        }
+        count
     }
 
     /// Frees an object.
@@ -148,35 +194,59 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         if self.free_quickly(object.as_ptr().addr(), layout) { Ok(()) } else { self.free_slowly(object, layout) }
     }
 
-    /// Frees an object of a size class if nothing is wrong and its slab stays where it is; else does nothing.
+    /// Frees an object whose layout is not known, as C's `free` does.
+    ///
+    /// # Errors
+    /// As for [`free`](Self::free), but for a wrong layout.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free).
     #[inline]
-    fn free_quickly(&self, address: usize, layout: Layout) -> bool {
-        SizeClass::of(layout).is_some_and(|class| {
-            self.cache(class).with::<C, _>(|cache| {
-                // SAFETY: we hold the cache's lock.
-                unsafe { self.find_slot(cache.owner(), address) }.is_some_and(|(slab, slot)| cache.put(slab, slot))
-            })
-        })
+    pub unsafe fn free_unsized(&self, object: NonNull<u8>) -> Result<(), HeapError> {
+        let address = object.as_ptr().addr();
+        let freed = self.inside(|arena| {
+            // SAFETY: we are inside an arena.
+            let slab = unsafe { self.registry.map.find(address) };
+            let owner = slab.owner();
+            owner.arena() == arena.id() && Self::put_quickly(slab, owner, address)
+        });
+        if freed == Some(true) { Ok(()) } else { self.free_unsized_slowly(object) }
     }
 
-    #[cold]
-    fn free_slowly(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        let Some(class) = SizeClass::of(layout) else {
-            return self.free_large(object, layout);
-        };
-        let freed = self.cache(class).with::<C, _>(|cache| {
-            // SAFETY: we hold the cache's lock.
-            let (slab, slot) = unsafe { self.find_slot(cache.owner(), object.as_ptr().addr()) }?;
-            Some(cache.put_any(slab, slot))
-        });
-        match freed {
-            Some(Freed::Kept) => Ok(()),
-            Some(Freed::Emptied(slab)) => {
-                self.registry.close::<C>(slab);
-                Ok(())
-            }
-            Some(Freed::Twice) | None => Err(self.diagnose(object, layout)),
+    /// Frees objects of one layout.
+    ///
+    /// # Errors
+    /// The first that [`free`](Self::free) finds; all other objects are freed.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free), for each of them.
+    pub unsafe fn free_bulk(&self, objects: &[NonNull<u8>], layout: Layout) -> Result<(), HeapError> {
+        let mut result = Ok(());
+        for &object in objects {
+            // SAFETY: the caller's word.
+            result = result.and(unsafe { self.free(object, layout) });
         }
+        result
+    }
+
+    /// Frees an object of a size class if nothing is wrong, and its slab is this CPU's and stays where it is; else does
+    /// nothing.
+    #[inline]
+    fn free_quickly(&self, address: usize, layout: Layout) -> bool {
+        let Some(class) = SizeClass::of(layout) else {
+            return false;
+        };
+        let freed = self.inside(|arena| {
+            // SAFETY: we are inside an arena.
+            let slab = unsafe { self.registry.map.find(address) };
+            Self::put_quickly(slab, arena.owner(class.number()), address)
+        });
+        freed == Some(true)
+    }
+
+    #[inline(always)]
+    fn put_quickly(slab: Meta<Slab>, owner: Owner, address: usize) -> bool {
+        slab.is_settled(owner) && slab.slot_at(address).is_some_and(|slot| slab.put(slot))
     }
 
     /// What is left to do of a `dealloc` that was not quick.
@@ -206,7 +276,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         size: usize,
     ) -> Result<Option<NonNull<u8>>, HeapError> {
         if !self.is_live(object, layout) {
-            return Err(self.diagnose(object, layout));
+            return Err(self.diagnose(object, Some(layout)));
         }
         let Ok(wanted) = Layout::from_size_align(size, layout.align()) else {
             return Ok(None);
@@ -233,28 +303,38 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         }
     }
 
+    /// How many bytes the live object that starts here may use, as `malloc_usable_size` says.
+    ///
+    /// # Errors
+    /// No live object starts here; what is here instead is named.
+    pub fn object_size(&self, object: NonNull<u8>) -> Result<usize, HeapError> {
+        let address = object.as_ptr().addr();
+        let size = self.in_arena(|_| {
+            // SAFETY: we are inside an arena.
+            let slab = unsafe { self.registry.map.find(address) };
+            let slot = slab.slot_at(address).filter(|_| slab.owner() != Owner::VACANT)?;
+            (!slab.is_free(slot)).then(|| slab.size())
+        });
+        size.ok_or_else(|| self.diagnose(object, None))
+    }
+
     /// Whether a live object with a layout like this one starts at `object`.
     pub fn is_live(&self, object: NonNull<u8>, layout: Layout) -> bool {
+        let address = object.as_ptr().addr();
         let Some(class) = SizeClass::of(layout) else {
             return self.is_live_large(object, layout);
         };
-        self.cache(class).with::<C, _>(|cache| {
-            // SAFETY: we hold the cache's lock.
-            unsafe { self.find_slot(cache.owner(), object.as_ptr().addr()) }
-                .is_some_and(|(slab, slot)| !slab.is_free(slot))
+        self.in_arena(|_| {
+            // SAFETY: we are inside an arena.
+            let slab = unsafe { self.registry.map.find(address) };
+            slab.owner().cache() == class.number() && slab.slot_at(address).is_some_and(|slot| !slab.is_free(slot))
         })
-    }
-
-    #[inline]
-    fn cache(&self, class: SizeClass) -> &Locked<Cache> {
-        &self.caches[class.index()]
     }
 
     /// The slot that starts at `address`, if it is one of `owner`'s.
     ///
     /// # Safety
     /// The owner's lock is held, for as long as the slab is used.
-    #[inline]
     unsafe fn find_slot(&self, owner: Owner, address: usize) -> Option<(Meta<Slab>, u16)> {
         // SAFETY: the caller holds a lock.
         let slab = unsafe { self.registry.map.find(address) };
@@ -263,100 +343,9 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         }
         Some((slab, slab.slot_at(address)?))
     }
-
-    /// Fetches a slab for a class that has no free slot, and takes one. Tries a smaller slab where there is no block of
-    /// the usual order, and gives back empty slabs of other classes before it gives up.
-    #[cold]
-    fn grow(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        let geometry = class.geometry();
-        let slab = self.fetch(geometry).or_else(|| if self.shrink() > 0 { self.fetch(geometry) } else { None });
-        self.cache(class).with::<C, _>(|cache| {
-            if let Some(slab) = slab {
-                cache.adopt(slab);
-            }
-            // Without a new slab there may still be a slot that was freed meanwhile.
-            cache.take_any()
-        })
-    }
-
-    fn fetch(&self, geometry: &Geometry) -> Option<Meta<Slab>> {
-        let open = |order| self.registry.open::<C>(order, geometry.size, geometry.slots(order), geometry.divider);
-        open(geometry.order)
-            .or_else(|| if geometry.least_order < geometry.order { open(geometry.least_order) } else { None })
-    }
-
-    /// What is wrong with freeing `object` as a `layout`, looked at with the heap at a standstill.
-    #[cold]
-    fn diagnose(&self, object: NonNull<u8>, layout: Layout) -> HeapError {
-        let address = object.as_ptr().addr();
-        self.stopped(|_| {
-            // SAFETY: all locks are held.
-            let Some((slab, cache)) = (unsafe { self.slab_around(address) }) else {
-                return HeapError::Foreign { address };
-            };
-            let offset = address - slab.base().addr();
-            let slot = offset / slab.size();
-            if slot >= usize::from(slab.slots()) {
-                return HeapError::Foreign { address };
-            }
-            let (slot, offset) = (slot as u16, offset % slab.size());
-            if offset != 0 {
-                return HeapError::Interior { address, cache, slot, offset };
-            }
-            let (given, actual) = (layout.size(), slab.size());
-            if slab.is_free(slot) || Self::usable_size(layout) == Some(actual) {
-                // In the second case it was free when it was to be freed, and has been allocated again since.
-                return HeapError::DoubleFree { address, cache, slot };
-            }
-            HeapError::WrongLayout { address, cache, slot, given, actual }
-        })
-    }
-
-    /// The slab or large block that `address` lies in, and its cache's name.
-    ///
-    /// Only the first frame of a block of one slot leads to its descriptor, but blocks are aligned to their size: the
-    /// block around an address starts at one of as many addresses as there are orders.
-    ///
-    /// # Safety
-    /// Every lock of the heap is held, for as long as the slab is used.
-    unsafe fn slab_around(&self, address: usize) -> Option<(Meta<Slab>, &'static str)> {
-        Order::all().find_map(|order| {
-            // SAFETY: the caller holds all locks.
-            let slab = unsafe { self.registry.map.find(address & !(order.bytes() as usize - 1)) };
-            let cache = Self::name(slab.owner())?;
-            let is_inside = address.wrapping_sub(slab.base().addr()) < slab.order().bytes() as usize;
-            is_inside.then_some((slab, cache))
-        })
-    }
-
-    /// The name of the cache that owns a slab; `None` if none does.
-    fn name(owner: Owner) -> Option<&'static str> {
-        match owner {
-            Owner::LARGE => Some(Large::NAME),
-            _ => SizeClass::all().nth(owner.index()).map(|class| class.geometry().name),
-        }
-    }
-
-    /// Runs `f` with every lock of the heap held. They are taken in one order, and nobody else takes two of them.
-    fn stopped<R>(&self, f: impl FnOnce(&mut Stopped<'_>) -> R) -> R {
-        C::without_interrupts(|| {
-            f(&mut Stopped {
-                caches: self.caches.each_ref().map(Locked::lock),
-                large: self.large.lock(),
-                books: self.registry.books.lock(),
-            })
-        })
-    }
 }
 
-/// Every lock of a heap, held.
-struct Stopped<'a> {
-    caches: [Guard<'a, Cache>; SizeClass::COUNT],
-    large: Guard<'a, Large>,
-    books: Guard<'a, Books>,
-}
-
-// SAFETY: a free slot is given to one caller at a time, since the lock of its class is held while its bit is cleared;
+// SAFETY: a free slot is given to one caller at a time, since its slab is one arena's, and that is one CPU's at a time;
 // it is as large and as aligned as its class, which was chosen to suffice for the layout, and stays the caller's until
 // the caller frees it: the slab is not given back while a slot is in use. Nothing here unwinds but the error hook, for
 // which `set_error_hook` says what it owes.
@@ -371,6 +360,10 @@ unsafe impl<S: PageSource, C: Cpu> GlobalAlloc for Heap<S, C> {
         if !self.free_quickly(object.addr(), layout) {
             self.deallocate_slowly(object, layout);
         }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.allocate_zeroed(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {

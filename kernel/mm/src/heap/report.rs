@@ -5,6 +5,7 @@ use core::fmt;
 use super::Heap;
 use crate::allocator::Cpu;
 use crate::frame::Order;
+use crate::slab::arena::Arena;
 use crate::slab::class::SizeClass;
 use crate::slab::source::PageSource;
 
@@ -38,29 +39,36 @@ pub struct HeapFrames {
     pub slabs: u64,
     /// Frames of objects above the largest size class.
     pub large: u64,
-    /// Frames of descriptors and page-map tables.
+    /// Frames of arenas, descriptors and page-map tables.
     pub metadata: u64,
 }
 
 impl<S: PageSource, C: Cpu> Heap<S, C> {
-    /// The figures of a class's cache.
+    /// The figures of a class's cache, in all arenas together.
     pub fn cache_stats(&self, class: SizeClass) -> CacheStats {
         let geometry = class.geometry();
-        self.cache(class).with::<C, _>(|cache| {
-            // Only slabs with a free slot are on the list; the others have none to count.
-            let free: usize = cache.partial().iter().map(|slab| usize::from(slab.slots() - slab.used())).sum();
-            let empty = cache.partial().back().is_some_and(|slab| slab.is_empty());
-            CacheStats {
+        self.stopped(|all| {
+            all.collect();
+            let mut stats = CacheStats {
                 name: geometry.name,
                 object_size: class.size(),
                 objects_per_slab: geometry.slots(geometry.order).into(),
                 frames_per_slab: geometry.order.frames(),
-                active_objects: cache.slots() - free,
-                objects: cache.slots(),
-                active_slabs: cache.slabs() - usize::from(empty),
-                slabs: cache.slabs(),
-                frames: cache.frames(),
+                active_objects: 0,
+                objects: 0,
+                active_slabs: 0,
+                slabs: 0,
+                frames: 0,
+            };
+            for slab in all.arenas().flat_map(|arena| arena.bin(class.number()).slabs()) {
+                let used = usize::from(slab.slots() - slab.free());
+                stats.active_objects += used;
+                stats.objects += usize::from(slab.slots());
+                stats.active_slabs += usize::from(used > 0);
+                stats.slabs += 1;
+                stats.frames += slab.order().frames();
             }
+            stats
         })
     }
 
@@ -71,11 +79,15 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
 
     /// The frames that the heap has.
     pub fn frames(&self) -> HeapFrames {
-        HeapFrames {
-            slabs: self.caches.iter().map(|cache| cache.with::<C, _>(|cache| cache.frames())).sum(),
-            large: self.large.with::<C, _>(|large| large.frames()),
-            metadata: self.registry.books.with::<C, _>(|books| books.frames() as u64),
-        }
+        self.stopped(|all| {
+            let slabs = all.arenas().flat_map(Arena::bins).flat_map(|(_, bin)| bin.slabs());
+            let arenas = all.arenas().count() as u64 - 1;
+            HeapFrames {
+                slabs: slabs.map(|slab| slab.order().frames()).sum(),
+                large: all.large.frames(),
+                metadata: all.books.frames() as u64 + arenas * Arena::ORDER.frames(),
+            }
+        })
     }
 
     /// Writes the caches in the format of Linux's `/proc/slabinfo`, version 2.1.

@@ -1,25 +1,71 @@
 //! Giving back what the heap holds but does not use.
 
-use super::Heap;
+use core::ptr::NonNull;
+
+use super::{Heap, Stopped};
 use crate::allocator::{Cpu, Shrinker};
 use crate::frame::Order;
-use crate::slab::cache::Cache;
+use crate::slab::arena::Arena;
+use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
-    /// Gives every empty slab back to the page source, and every page of descriptors and table of the page map that is
-    /// not needed any more. Returns the number of frames. With no live object, the heap has no frame afterwards.
-    ///
-    /// Interrupts are masked for a table or a slab at a time, never for all of it.
-    pub fn shrink(&self) -> u64 {
-        let mut frames = 0;
-        for cache in &self.caches {
-            while let Some(slab) = cache.with::<C, _>(Cache::pop_empty) {
-                frames += self.registry.close::<C>(slab);
+impl Stopped<'_> {
+    /// Takes over in all arenas what others have freed. Where a slot was freed twice in one instant, that is passed over:
+    /// the slot is free.
+    pub(super) fn collect(&self) {
+        for slab in self.doors.iter().flat_map(|door| door.incoming.0.take()) {
+            slab.collect();
+            if let Some(arena) = self.arena(slab.owner().arena()) {
+                arena.refile(slab);
             }
         }
-        // SAFETY: `stopped` holds every lock.
+    }
+
+    /// Takes an empty slab out of its arena.
+    fn pop_empty(&self) -> Option<Meta<Slab>> {
+        let mut bins = self.arenas().flat_map(Arena::bins);
+        let slab = bins.find_map(|(_, bin)| {
+            if bin.current().is_some_and(|slab| slab.is_empty()) {
+                bin.set_aside();
+            }
+            bin.pop_empty()
+        })?;
+        slab.set_owner(Owner::TRANSIT);
+        Some(slab)
+    }
+
+    /// Takes an arena without a slab from its CPU, and returns its block.
+    fn pop_arena(&self) -> Option<NonNull<u8>> {
+        self.doors.iter().find_map(|door| {
+            // SAFETY: all arenas stand still; a door is only given another one under the shared arena's lock, which is
+            // held, and what is taken is vacant.
+            let arena = unsafe {
+                door.arena().filter(|arena| arena.is_vacant())?;
+                door.set_arena(core::ptr::null_mut())
+            };
+            NonNull::new(arena.cast())
+        })
+    }
+}
+
+impl<S: PageSource, C: Cpu> Heap<S, C> {
+    /// Gives every empty slab back to the page source, and every arena, page of descriptors and table of the page map that
+    /// is not needed any more. Returns the number of frames. With no live object, the heap has no frame afterwards.
+    ///
+    /// The heap stands still for a table or a slab at a time, never for all of it.
+    pub fn shrink(&self) -> u64 {
+        let mut frames = 0;
+        self.stopped(|all| all.collect());
+        while let Some(slab) = self.stopped(|all| all.pop_empty()) {
+            frames += self.registry.close::<C>(slab);
+        }
+        while let Some(arena) = self.stopped(|all| all.pop_arena()) {
+            // SAFETY: the block was an arena's, from the source, and is nobody's now.
+            frames += unsafe { self.registry.give_back::<C>(arena, Arena::ORDER) };
+        }
+        // SAFETY: `stopped` holds every lock, and keeps everybody outside of the arenas.
         while let Some(page) = self.stopped(|all| unsafe { all.books.pool.remove_idle() }) {
             // SAFETY: the page was the pool's, from the source, and is nobody's now.
             frames += unsafe { self.registry.give_back::<C>(page, Order::ZERO) };
@@ -29,7 +75,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
             let mut cursor = 0;
             while let Some(address) = self.registry.next_idle_table::<C>(level, cursor) {
                 cursor = address + PageMap::table_span(level);
-                // SAFETY: `stopped` holds every lock, and has the registry's books.
+                // SAFETY: as above; and `stopped` has the registry's books.
                 let page =
                     self.stopped(|all| unsafe { self.registry.remove_idle_table(&mut all.books, level, address) });
                 if let Some(page) = page {

@@ -85,6 +85,17 @@ impl Divider {
         Self { inverse, shift }
     }
 
+    /// What the divider consists of, for who keeps the parts where others read them: an inverse and a shift.
+    pub(crate) const fn parts(self) -> (usize, u8) {
+        (self.inverse, self.shift as u8)
+    }
+
+    /// The divider that consists of these [parts](Self::parts).
+    #[inline]
+    pub(crate) const fn from_parts(inverse: usize, shift: u8) -> Self {
+        Self { inverse, shift: shift as u32 }
+    }
+
     /// `n` if `offset` is `n * size`, and a number above every possible slot otherwise.
     #[inline]
     pub(crate) const fn divide(self, offset: usize) -> usize {
@@ -154,6 +165,12 @@ impl SizeClass {
     /// Bytes in an object of this class.
     pub fn size(self) -> usize {
         self.geometry().size as usize
+    }
+
+    /// The number of the class's cache.
+    #[inline]
+    pub(crate) const fn number(self) -> u16 {
+        self.index() as u16
     }
 
     #[inline]

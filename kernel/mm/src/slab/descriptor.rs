@@ -1,63 +1,100 @@
-//! One slab: the slots of a block of frames, and the bitmap that says which are free.
+//! One slab: the slots of a block of frames, and the bitmaps that say which are free.
 //!
-//! A set bit is a free slot. A summary word has a bit for each bitmap word that is not zero, so that a free slot is
-//! found with two `trailing_zeros`, always the lowest: live objects gather at low addresses. Bits behind the last slot
-//! are never set.
+//! A set bit is a free slot. There are two bitmaps: `free`, which the slab's owner alone changes, with plain stores, and
+//! `remote`, into which all others free with one locked instruction. The owner takes the second over into the first, word
+//! by word. A slot that is free in either cannot be freed once more, whoever tries.
+//!
+//! A summary has a bit for each word of `free` that is not zero, so that a free slot is found with two `trailing_zeros`,
+//! always the lowest: live objects gather at low addresses. Bits behind the last slot are never set.
+//!
+//! # Freeing from elsewhere
+//!
+//! Who sets the first bit in a word of `remote` announces the word in the slab's tag, and who announces the first word
+//! of a slab hands the slab to its owner, through the [queue](super::arena::Incoming) of the arena that the tag named at
+//! that moment. The owner takes only announced words of slabs from its queue. So as long as somebody is on the way
+//! between these steps, a slot of the slab is neither live nor free, the slab cannot become empty, and nobody takes its
+//! descriptor away under the feet of who is still at it.
 
-use core::cell::Cell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use Ordering::{AcqRel, Relaxed};
+
+use super::arena::ArenaId;
 use super::class::Divider;
-use super::list::{Linked, Links};
+use super::list::{Linked, Links, Meta};
 use crate::frame::Order;
 
 const WORDS: usize = 8;
 
-/// Whose a descriptor is: the number of a cache, or one of the values that no cache has.
+/// Whose a slab is: the arena that allocates from it, and the number of the cache that it holds objects of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Owner(u16);
+pub(crate) struct Owner(u32);
 
 impl Owner {
     /// The descriptor describes nothing.
-    pub(crate) const VACANT: Self = Self(u16::MAX);
-    /// The slab is open, but on its way from or to the registry: no cache has it.
-    pub(crate) const TRANSIT: Self = Self(u16::MAX - 1);
+    pub(crate) const VACANT: Self = Self::new(ArenaId::NONE, u16::MAX);
+    /// The slab is open, but on its way from or to the registry: no arena has it.
+    pub(crate) const TRANSIT: Self = Self::new(ArenaId::NONE, u16::MAX - 1);
     /// The block is one large object.
-    pub(crate) const LARGE: Self = Self(u16::MAX - 2);
+    pub(crate) const LARGE: Self = Self::new(ArenaId::NONE, u16::MAX - 2);
 
-    /// The cache with this number.
+    /// A slab of the cache with this number, in an arena.
     #[inline]
-    pub(crate) const fn cache(number: usize) -> Self {
-        Self(number as u16)
+    pub(crate) const fn new(arena: ArenaId, cache: u16) -> Self {
+        Self((cache as u32) << 16 | (arena.0 as u32) << 8)
     }
 
-    /// The cache's number; out of range for owners that are no cache.
-    pub(crate) const fn index(self) -> usize {
-        self.0 as usize
+    /// The arena that allocates from the slab; [`ArenaId::NONE`] if it is no arena's.
+    #[inline]
+    pub(crate) const fn arena(self) -> ArenaId {
+        ArenaId((self.0 >> 8) as u8)
+    }
+
+    /// The cache's number; above all numbers of caches for owners that are none.
+    #[inline]
+    pub(crate) const fn cache(self) -> u16 {
+        (self.0 >> 16) as u16
     }
 }
+
+/// The words of `remote` that have been announced: the lowest byte of a tag.
+const ANNOUNCED: u32 = 0xff;
 
 /// A slab's descriptor. See [`crate::slab`] for who may touch which field when.
 #[repr(C, align(64))]
 pub(crate) struct Slab {
-    owner: AtomicU16,
-    used: Cell<u16>,
-    slots: Cell<u16>,
-    summary: Cell<u8>,
-    order: Cell<Order>,
-    size: Cell<u32>,
-    base: Cell<*mut u8>,
-    divider: Cell<Divider>,
+    /// An [`Owner`], plus a bit for each word of `remote` that has been announced.
+    tag: AtomicU32,
+    /// After so many more frees the owner must [look](Slab::put) where the slab belongs.
+    until: AtomicU32,
+    base: AtomicPtr<u8>,
+    inverse: AtomicUsize,
+    shift: AtomicU8,
+    summary: AtomicU8,
+    slots: AtomicU16,
+    size: AtomicU32,
     links: Links<Slab>,
-    free: [Cell<u64>; WORDS],
+    /// The next slab in the queue of an arena.
+    pub(super) next_incoming: AtomicPtr<Slab>,
+    order: AtomicU8,
+    /// The number of the list that the slab is on. What the number means is its bin's business.
+    list: AtomicU8,
+    free: [AtomicU64; WORDS],
+    remote: [AtomicU64; WORDS],
 }
 
-// SAFETY: `owner` is atomic; the other fields are touched by one CPU at a time, by the invariant *Ownership*.
+// SAFETY: all fields are atomic but `links`, which one CPU at a time touches, by the invariant *Ownership*.
 unsafe impl Sync for Slab {}
 
-// Two cache lines; the slots of a small slab take the first alone.
-const _: () = assert!(size_of::<Slab>() == 128);
+// Three cache lines: what a free by the owner reads, what it writes, and what others write.
+const _: () = assert!(size_of::<Slab>() == 192);
+
+/// A slot by the word and the bit of its place in the bitmaps.
+#[inline]
+fn place(slot: u16) -> (usize, u64) {
+    (usize::from(slot) / u64::BITS as usize % WORDS, 1 << (u32::from(slot) % u64::BITS))
+}
 
 impl Slab {
     /// The most slots that a slab can have.
@@ -66,175 +103,258 @@ impl Slab {
     /// A descriptor that describes nothing.
     pub(crate) const fn vacant() -> Self {
         Self {
-            owner: AtomicU16::new(Owner::VACANT.0),
-            used: Cell::new(0),
-            slots: Cell::new(0),
-            summary: Cell::new(0),
-            order: Cell::new(Order::ZERO),
-            size: Cell::new(0),
-            base: Cell::new(ptr::null_mut()),
-            divider: Cell::new(Divider::new(1)),
+            tag: AtomicU32::new(Owner::VACANT.0),
+            until: AtomicU32::new(0),
+            base: AtomicPtr::new(ptr::null_mut()),
+            inverse: AtomicUsize::new(0),
+            shift: AtomicU8::new(0),
+            summary: AtomicU8::new(0),
+            slots: AtomicU16::new(0),
+            size: AtomicU32::new(0),
             links: Links::new(),
-            free: [const { Cell::new(0) }; WORDS],
+            next_incoming: AtomicPtr::new(ptr::null_mut()),
+            order: AtomicU8::new(0),
+            list: AtomicU8::new(0),
+            free: [const { AtomicU64::new(0) }; WORDS],
+            remote: [const { AtomicU64::new(0) }; WORDS],
         }
     }
 
-    /// Makes this the descriptor of `block`: all `slots` slots of `size` bytes are free. No cache owns it yet.
+    /// Makes this the descriptor of `block`: all `slots` slots of `size` bytes are free. No arena owns it yet.
     pub(crate) fn open(&self, block: NonNull<u8>, order: Order, size: u32, slots: u16, divider: Divider) {
         debug_assert!((1..=Self::MAX_SLOTS).contains(&usize::from(slots)));
         debug_assert!(u64::from(slots) * u64::from(size) <= order.bytes());
-        self.used.set(0);
-        self.slots.set(slots);
-        self.order.set(order);
-        self.size.set(size);
-        self.base.set(block.as_ptr());
-        self.divider.set(divider);
+        self.slots.store(slots, Relaxed);
+        self.order.store(order.get(), Relaxed);
+        self.size.store(size, Relaxed);
+        self.base.store(block.as_ptr(), Relaxed);
+        let (inverse, shift) = divider.parts();
+        self.inverse.store(inverse, Relaxed);
+        self.shift.store(shift, Relaxed);
         let mut rest = u32::from(slots);
         let mut summary = 0;
         for (index, word) in self.free.iter().enumerate() {
             let bits = rest.min(u64::BITS);
             rest -= bits;
-            word.set(u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0));
+            word.store(u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0), Relaxed);
             summary |= u8::from(bits > 0) << index;
         }
-        self.summary.set(summary);
-        self.set_owner(Owner::TRANSIT);
+        self.summary.store(summary, Relaxed);
+        self.tag.store(Owner::TRANSIT.0, Relaxed);
     }
 
     /// Makes the descriptor vacant.
     pub(crate) fn close(&self) {
         debug_assert!(!self.links.is_linked());
-        self.set_owner(Owner::VACANT);
+        self.tag.store(Owner::VACANT.0, Relaxed);
     }
 
     #[inline]
     pub(crate) fn owner(&self) -> Owner {
-        // Relaxed: whoever finds itself here wrote it under a lock that it holds again.
-        Owner(self.owner.load(Ordering::Relaxed))
+        Owner(self.tag.load(Relaxed) & !ANNOUNCED)
     }
 
-    pub(crate) fn set_owner(&self, owner: Owner) {
-        self.owner.store(owner.0, Ordering::Relaxed);
-    }
-
-    /// Takes the lowest free slot, unless it is the last: `None`, and nothing changed, if fewer than two are free.
+    /// Whether the slab is `owner`'s, and no word of it is announced that the owner has not taken over.
     #[inline]
-    pub(crate) fn take(&self) -> Option<NonNull<u8>> {
-        // A full slab's summary leads to word 0, and that is as good as any: all are zero.
-        let summary = self.summary.get();
-        let word = summary.trailing_zeros() as usize % WORDS;
-        let bits = self.free[word].get();
-        if bits & bits.wrapping_sub(1) == 0 {
-            let others = summary & summary.wrapping_sub(1);
-            if others == 0 {
+    pub(crate) fn is_settled(&self, owner: Owner) -> bool {
+        self.tag.load(Relaxed) == owner.0
+    }
+
+    /// Whether a word is announced that the owner has not taken over.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.tag.load(Relaxed) & ANNOUNCED != 0
+    }
+
+    /// Gives the slab to another owner. What is announced stays so.
+    pub(crate) fn set_owner(&self, owner: Owner) {
+        // Only owners change owners, and a slab has one; but others announce words meanwhile.
+        self.tag.fetch_xor(self.owner().0 ^ owner.0, AcqRel);
+    }
+
+    /// Lays a word open to be allocated from, the lowest that has a free slot: its bitmap, and its first slot. While a word
+    /// is open the summary may have words too many, since taking slots does not tell it.
+    #[inline]
+    pub(crate) fn open_word(&self) -> Option<(&AtomicU64, *mut u8)> {
+        loop {
+            let summary = self.summary.load(Relaxed);
+            if summary == 0 {
                 return None;
             }
-            self.summary.set(others);
+            let word = summary.trailing_zeros() as usize % WORDS;
+            self.summary.store(summary & (summary - 1), Relaxed);
+            if self.free[word].load(Relaxed) != 0 {
+                let offset = word * u64::BITS as usize * self.size();
+                return Some((&self.free[word], self.base().wrapping_add(offset)));
+            }
         }
-        Some(self.hand_out(word, bits))
     }
 
-    /// Takes the last free slot. `None` if there is none.
-    pub(crate) fn take_last(&self) -> Option<NonNull<u8>> {
-        let summary = self.summary.replace(0);
-        debug_assert!(summary.count_ones() <= 1);
-        let word = summary.trailing_zeros() as usize;
-        Some(self.hand_out(word, self.free.get(word)?.get()))
+    /// Has no word laid open any more.
+    pub(crate) fn close_word(&self) {
+        self.summary.store(self.summary_of_words(), Relaxed);
     }
 
-    /// Takes the lowest of the free slots `bits` of a word.
-    #[inline]
-    fn hand_out(&self, word: usize, bits: u64) -> NonNull<u8> {
-        debug_assert!(bits != 0);
-        self.free[word].set(bits & bits.wrapping_sub(1));
-        self.used.set(self.used.get() + 1);
-        let slot = word * u64::BITS as usize + bits.trailing_zeros() as usize;
-        // SAFETY: a set bit is a slot of the open slab (invariant *Block*), so the address is inside its block, which
-        // is not at address zero.
-        unsafe { NonNull::new_unchecked(self.base.get().add(slot * self.size.get() as usize)) }
+    fn summary_of_words(&self) -> u8 {
+        let words = self.free.iter().enumerate();
+        words.fold(0, |summary, (index, word)| summary | u8::from(word.load(Relaxed) != 0) << index)
+    }
+
+    /// Takes the lowest free slot; only with no word laid open. `None` if there is none.
+    pub(crate) fn take(&self) -> Option<NonNull<u8>> {
+        let (word, first) = self.open_word()?;
+        let bits = word.load(Relaxed);
+        word.store(bits & (bits - 1), Relaxed);
+        self.close_word();
+        NonNull::new(first.wrapping_add(bits.trailing_zeros() as usize * self.size()))
     }
 
     /// The slot that starts at `address`, or `None` if none does.
     #[inline]
     pub(crate) fn slot_at(&self, address: usize) -> Option<u16> {
-        let slot = self.divider.get().divide(address.wrapping_sub(self.base.get().addr()));
-        (slot < usize::from(self.slots.get())).then_some(slot as u16)
+        let divider = Divider::from_parts(self.inverse.load(Relaxed), self.shift.load(Relaxed));
+        let slot = divider.divide(address.wrapping_sub(self.base().addr()));
+        (slot < usize::from(self.slots())).then_some(slot as u16)
     }
 
-    /// Frees a slot. `false`, and nothing changed, if it is free already.
+    /// Frees a slot; only for the owner of a [settled](Self::is_settled) slab. `false`, and nothing changed, if it is free
+    /// already, or if the owner must look where the slab belongs after this: [`put_any`](Self::put_any) then says which.
     #[inline]
     pub(crate) fn put(&self, slot: u16) -> bool {
-        let word = usize::from(slot) / u64::BITS as usize % WORDS;
-        let before = self.free[word].get();
-        let after = before | 1 << (u32::from(slot) % u64::BITS);
-        if after == before {
+        let (word, bit) = place(slot);
+        let before = self.free[word].load(Relaxed);
+        let until = self.until.load(Relaxed).wrapping_sub(1);
+        if before & bit != 0 || until == 0 {
             return false;
         }
-        self.free[word].set(after);
-        if before == 0 {
-            self.summary.set(self.summary.get() | 1 << word);
-        }
-        self.used.set(self.used.get() - 1);
+        self.until.store(until, Relaxed);
+        self.set_free(word, before, bit);
         true
     }
 
-    /// Whether the slot is free.
+    /// Frees a slot; only for the owner. `false`, and nothing changed, if it is free already.
+    pub(crate) fn put_any(&self, slot: u16) -> bool {
+        if self.is_free(slot) {
+            return false;
+        }
+        let (word, bit) = place(slot);
+        self.set_free(word, self.free[word].load(Relaxed), bit);
+        true
+    }
+
+    #[inline]
+    fn set_free(&self, word: usize, before: u64, bits: u64) {
+        self.free[word].store(before | bits, Relaxed);
+        if before == 0 {
+            self.summary.store(self.summary.load(Relaxed) | 1 << word, Relaxed);
+        }
+    }
+
+    /// Says after how many frees the owner must look where the slab belongs; at least one.
+    pub(crate) fn look_after(&self, frees: u32) {
+        debug_assert!(frees > 0);
+        self.until.store(frees, Relaxed);
+    }
+
+    /// Frees a slot for who is not the owner. `Err` if it is free already. `Ok` with an arena that the slab is to be handed
+    /// to, or else with [`ArenaId::NONE`].
+    pub(crate) fn put_remotely(&self, slot: u16) -> Result<ArenaId, ()> {
+        let (word, bit) = place(slot);
+        if self.free[word].load(Relaxed) & bit != 0 {
+            return Err(());
+        }
+        let before = self.remote[word].fetch_or(bit, AcqRel);
+        if before & bit != 0 {
+            return Err(());
+        }
+        if before == 0 {
+            let tag = self.tag.fetch_or(1 << word, AcqRel);
+            if tag & ANNOUNCED == 0 {
+                return Ok(Owner(tag).arena());
+            }
+        }
+        Ok(ArenaId::NONE)
+    }
+
+    /// Takes over what others have freed; only for the owner, of a slab from its queue. Returns the lowest slot that was
+    /// free already, if one was: its two frees came in the same instant.
+    pub(crate) fn collect(&self) -> Option<u16> {
+        let mut announced = self.tag.fetch_and(!ANNOUNCED, AcqRel) & ANNOUNCED;
+        let mut twice = None;
+        while announced != 0 {
+            let word = announced.trailing_zeros() as usize % WORDS;
+            announced &= announced - 1;
+            let bits = self.remote[word].swap(0, AcqRel);
+            let before = self.free[word].load(Relaxed);
+            if before & bits != 0 {
+                twice = twice.or(Some((word as u32 * u64::BITS + (before & bits).trailing_zeros()) as u16));
+            }
+            self.set_free(word, before, bits);
+        }
+        twice
+    }
+
+    /// Whether the slot is free, no matter who freed it.
     pub(crate) fn is_free(&self, slot: u16) -> bool {
-        self.free[usize::from(slot) / u64::BITS as usize].get() >> (u32::from(slot) % u64::BITS) & 1 != 0
+        let (word, bit) = place(slot);
+        (self.free[word].load(Relaxed) | self.remote[word].load(Relaxed)) & bit != 0
     }
 
-    /// Whether no slot is free.
-    #[inline]
-    pub(crate) fn is_full(&self) -> bool {
-        self.summary.get() == 0
+    /// How many slots the owner knows to be free.
+    pub(crate) fn free(&self) -> u16 {
+        let words = usize::from(self.slots()).div_ceil(u64::BITS as usize);
+        self.free.iter().take(words).map(|word| word.load(Relaxed).count_ones() as u16).sum()
     }
 
-    /// Whether all slots are free.
-    #[inline]
+    /// Whether all slots are free, and the owner knows.
     pub(crate) fn is_empty(&self) -> bool {
-        self.used.get() == 0
-    }
-
-    /// Live objects.
-    #[inline]
-    pub(crate) fn used(&self) -> u16 {
-        self.used.get()
+        self.free() == self.slots()
     }
 
     /// Slots, free or not.
+    #[inline]
     pub(crate) fn slots(&self) -> u16 {
-        self.slots.get()
+        self.slots.load(Relaxed)
     }
 
     /// Bytes in a slot.
+    #[inline]
     pub(crate) fn size(&self) -> usize {
-        self.size.get() as usize
+        self.size.load(Relaxed) as usize
     }
 
     /// The block's first byte.
+    #[inline]
     pub(crate) fn base(&self) -> *mut u8 {
-        self.base.get()
+        self.base.load(Relaxed)
     }
 
     /// The block's order.
     pub(crate) fn order(&self) -> Order {
-        self.order.get()
+        Order::new(self.order.load(Relaxed)).unwrap_or(Order::ZERO)
     }
 
-    /// Whether the counter, the summary and the unused bits agree with the bitmap.
-    pub(crate) fn is_consistent(&self) -> bool {
-        let slots = u32::from(self.slots.get());
-        let mut free = 0;
-        for (index, word) in self.free.iter().enumerate() {
-            let bits = word.get();
+    /// The number of the list that the slab is on.
+    pub(crate) fn list(&self) -> usize {
+        self.list.load(Relaxed).into()
+    }
+
+    pub(crate) fn set_list(&self, list: usize) {
+        self.list.store(list as u8, Relaxed);
+    }
+
+    /// Whether the unused bits are clear and the summary agrees with the words; `open` is the word that is laid open.
+    pub(crate) fn is_consistent(&self, open: Option<*const AtomicU64>) -> bool {
+        let slots = u32::from(self.slots());
+        self.free.iter().zip(&self.remote).enumerate().all(|(index, (free, remote))| {
             let within = slots.saturating_sub(index as u32 * u64::BITS).min(u64::BITS);
             let padding = u64::MAX.checked_shl(within).unwrap_or(0);
-            if bits & padding != 0 || (self.summary.get() >> index & 1 != 0) != (bits != 0) {
-                return false;
-            }
-            free += bits.count_ones();
-        }
-        free + u32::from(self.used.get()) == slots
+            let bits = free.load(Relaxed);
+            let summarised = self.summary.load(Relaxed) >> index & 1 != 0;
+            let is_open = open == Some(ptr::from_ref(free));
+            (bits | remote.load(Relaxed)) & padding == 0
+                && bits & remote.load(Relaxed) == 0
+                && (is_open || summarised == (bits != 0) || summarised && open.is_some())
+        })
     }
 }
 
@@ -244,11 +364,26 @@ impl Linked for Slab {
     }
 }
 
+impl Meta<Slab> {
+    /// The word of the bitmap that is laid open while no slab is: it never has a free slot.
+    pub(crate) const fn no_word() -> *const AtomicU64 {
+        static NO_WORD: AtomicU64 = AtomicU64::new(0);
+        &raw const NO_WORD
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::slab::class::SizeClass;
     use std::collections::BTreeSet;
+
+    impl Slab {
+        /// Lets the summary miss a word, or have one too many.
+        pub(crate) fn spoil_summary(&self) {
+            self.summary.store(self.summary.load(Relaxed) ^ 0b10, Relaxed);
+        }
+    }
 
     /// A slab over addresses that nothing lives at: its slots are never dereferenced.
     fn open(slab: &Slab, class: SizeClass) -> usize {
@@ -256,62 +391,94 @@ mod tests {
         let base = ptr::without_provenance_mut(1 << 30);
         let slots = geometry.slots(geometry.order);
         slab.open(NonNull::new(base).unwrap(), geometry.order, geometry.size, slots, geometry.divider);
+        slab.look_after(u32::MAX);
         base.addr()
     }
 
     #[test]
-    fn every_slot_is_given_out_once_and_lowest_first() {
+    fn the_start_of_each_slot_and_nothing_else_is_a_slot() {
         for class in SizeClass::all() {
             let slab = Slab::vacant();
             let base = open(&slab, class);
+            assert!(slab.is_empty() && slab.is_consistent(None));
             for slot in 0..slab.slots() {
-                // Addresses are only computed here; `take` itself would need a real block.
-                assert!(!slab.is_full());
                 let address = base + usize::from(slot) * class.size();
                 assert_eq!(slab.slot_at(address), Some(slot));
+                assert_eq!(slab.slot_at(address + 1), None);
                 assert!(slab.is_free(slot));
             }
-            assert!(slab.is_consistent());
             assert_eq!(slab.slot_at(base + usize::from(slab.slots()) * class.size()), None);
+            assert_eq!(slab.slot_at(base - class.size()), None);
         }
     }
 
     #[test]
-    fn take_and_put_agree_with_a_set() {
+    fn take_and_put_agree_with_a_set_whoever_frees() {
         let class = SizeClass::of(core::alloc::Layout::new::<[u64; 9]>()).unwrap();
-        let geometry = class.geometry();
-        let mut block = vec![0u8; geometry.order.bytes() as usize];
-        let base = NonNull::new(block.as_mut_ptr()).unwrap();
         let slab = Slab::vacant();
-        slab.open(base, geometry.order, geometry.size, geometry.slots(geometry.order), geometry.divider);
+        let base = open(&slab, class);
         let mut live = BTreeSet::new();
-        while let Some(object) = slab.take().or_else(|| slab.take_last()) {
-            assert!(live.insert(object.as_ptr().addr()));
-            assert!(slab.is_consistent());
+        while let Some(object) = slab.take() {
+            let address = object.as_ptr().addr();
+            assert!(live.last().is_none_or(|&last| last < address), "lowest first");
+            assert!(live.insert(address) && slab.is_consistent(None));
         }
-        assert!(slab.is_full());
-        assert_eq!(live.len(), usize::from(slab.slots()));
-        for address in live.iter().copied() {
+        assert_eq!((slab.free(), live.len()), (0, usize::from(slab.slots())));
+        for (nth, &address) in live.iter().enumerate() {
             let slot = slab.slot_at(address).unwrap();
-            assert!(slab.put(slot));
-            assert!(!slab.put(slot), "a double free was taken");
-            assert!(slab.is_consistent());
+            if nth % 3 == 0 {
+                assert!(slab.put_remotely(slot).is_ok());
+            } else {
+                assert!(slab.put(slot));
+            }
+            assert!(slab.is_free(slot) && slab.is_consistent(None));
+            assert!(!slab.put_any(slot), "a double free by the owner was taken");
+            assert!(slab.put_remotely(slot).is_err(), "a double free by another was taken");
         }
-        assert!(slab.is_empty());
-        assert_eq!(slab.take().map(|object| object.as_ptr().addr()), live.first().copied());
+        assert!(slab.is_announced() && !slab.is_empty());
+        assert_eq!(slab.collect(), None);
+        assert!(!slab.is_announced() && slab.is_empty() && slab.is_consistent(None));
+        assert_eq!(slab.take().map(|object| object.as_ptr().addr()), Some(base));
     }
 
     #[test]
-    fn a_stray_bit_is_noticed() {
+    fn the_first_free_from_elsewhere_alone_hands_the_slab_over() {
+        let slab = Slab::vacant();
+        open(&slab, SizeClass::all().nth(7).unwrap());
+        let owner = Owner::new(ArenaId::of(3).unwrap(), 7);
+        slab.set_owner(owner);
+        (0..slab.slots()).for_each(|_| assert!(slab.take().is_some()));
+        assert!(slab.is_settled(owner));
+        assert_eq!(slab.put_remotely(200), Ok(owner.arena()));
+        assert_eq!(slab.put_remotely(201), Ok(ArenaId::NONE), "the same word");
+        assert_eq!(slab.put_remotely(0), Ok(ArenaId::NONE), "another word of a slab that is in a queue");
+        assert!(!slab.is_settled(owner) && slab.owner() == owner);
+        assert_eq!((slab.collect(), slab.free()), (None, 3));
+        assert_eq!(slab.put_remotely(1), Ok(owner.arena()), "it is in no queue any more");
+    }
+
+    #[test]
+    fn the_owner_is_told_to_look_after_as_many_frees_as_it_said() {
+        let slab = Slab::vacant();
+        open(&slab, SizeClass::all().nth(7).unwrap());
+        (0..3).for_each(|_| assert!(slab.take().is_some()));
+        slab.look_after(2);
+        assert!(slab.put(0));
+        assert!(!slab.put(1), "to be looked at");
+        assert!(slab.put_any(1));
+    }
+
+    #[test]
+    fn what_does_not_agree_is_noticed() {
         let slab = Slab::vacant();
         open(&slab, SizeClass::all().last().unwrap());
-        slab.free[0].set(slab.free[0].get() | 1 << slab.slots());
-        assert!(!slab.is_consistent(), "a bit behind the last slot");
+        slab.free[0].store(slab.free[0].load(Relaxed) | 1 << slab.slots(), Relaxed);
+        assert!(!slab.is_consistent(None), "a bit behind the last slot");
         open(&slab, SizeClass::all().last().unwrap());
-        slab.summary.set(0);
-        assert!(!slab.is_consistent(), "a summary that misses a word");
+        slab.spoil_summary();
+        assert!(!slab.is_consistent(None), "a summary with a word too many");
         open(&slab, SizeClass::all().last().unwrap());
-        slab.used.set(1);
-        assert!(!slab.is_consistent(), "a counter that drifted");
+        slab.remote[0].store(1, Relaxed);
+        assert!(!slab.is_consistent(None), "a slot that is free twice");
     }
 }

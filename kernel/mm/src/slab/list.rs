@@ -74,33 +74,34 @@ pub(crate) trait Linked: Sized {
     fn links(&self) -> &Links<Self>;
 }
 
-/// A list of metadata that carries its own links. The lock that guards the list guards its elements' links.
+/// A list of metadata that carries its own links. Whoever has the list to itself has its elements' links too.
 pub(crate) struct List<T> {
-    front: Option<Meta<T>>,
+    front: Cell<Option<Meta<T>>>,
 }
 
 // SAFETY: a list is a pointer to metadata, which by the invariant *Metadata* is not bound to a thread; whoever has the
-// list holds the lock that guards its elements.
+// list has its elements to itself.
 unsafe impl<T> Send for List<T> {}
 
 impl<T: Linked> List<T> {
     pub(crate) const fn new() -> Self {
-        Self { front: None }
+        Self { front: Cell::new(None) }
     }
 
     #[inline]
     pub(crate) fn front(&self) -> Option<Meta<T>> {
-        self.front
+        self.front.get()
     }
 
     #[inline]
     pub(crate) fn back(&self) -> Option<Meta<T>> {
-        self.front.and_then(|front| front.links().previous.get())
+        self.front().and_then(|front| front.links().previous.get())
     }
 
-    pub(crate) fn push_back(&mut self, element: Meta<T>) {
+    pub(crate) fn push_back(&self, element: Meta<T>) {
         let links = element.links();
-        let front = *self.front.get_or_insert(element);
+        let front = self.front().unwrap_or(element);
+        self.front.set(Some(front));
         // In a list of one, the element is its own neighbour on both sides.
         let back = front.links().previous.get().unwrap_or(element);
         links.next.set(Some(front));
@@ -109,32 +110,32 @@ impl<T: Linked> List<T> {
         front.links().previous.set(Some(element));
     }
 
-    pub(crate) fn push_front(&mut self, element: Meta<T>) {
+    pub(crate) fn push_front(&self, element: Meta<T>) {
         self.push_back(element);
-        self.front = Some(element);
+        self.front.set(Some(element));
     }
 
     /// Takes an element that is on this list off it.
-    pub(crate) fn remove(&mut self, element: Meta<T>) {
+    pub(crate) fn remove(&self, element: Meta<T>) {
         let links = element.links();
         let (Some(next), Some(previous)) = (links.next.take(), links.previous.take()) else {
             debug_assert!(false, "the element is on no list");
             return;
         };
         if next == element {
-            self.front = None;
+            self.front.set(None);
             return;
         }
         previous.links().next.set(Some(next));
         next.links().previous.set(Some(previous));
-        if self.front == Some(element) {
-            self.front = Some(next);
+        if self.front() == Some(element) {
+            self.front.set(Some(next));
         }
     }
 
     /// The elements from front to back.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Meta<T>> {
-        let front = self.front;
+        let front = self.front();
         core::iter::successors(front, move |element| element.links().next.get().filter(|&next| Some(next) != front))
     }
 }
@@ -160,7 +161,7 @@ mod tests {
         let elements: Vec<Element> = (0..4).map(|number| Element(number, Links::new())).collect();
         // SAFETY: the vector outlives the list and does not move.
         let at = |i: usize| unsafe { Meta::new(NonNull::from(&elements[i])) };
-        let mut list = List::new();
+        let list = List::new();
         assert_eq!(list.back(), None);
         list.push_back(at(1));
         list.push_back(at(2));

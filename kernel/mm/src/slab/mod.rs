@@ -12,8 +12,9 @@
 //! - `source`: where blocks of frames come from, the only thing this layer asks of its surroundings;
 //! - `class`: object sizes, and what follows from a size once and for all;
 //! - `list`: pointers to metadata, and the list they form;
-//! - `descriptor`: one slab: its slots and their bitmap;
-//! - `cache`: the slabs of one size that have a free slot;
+//! - `descriptor`: one slab: its slots, their bitmaps, and how others than its owner free;
+//! - `bin`: the slabs of one cache that one CPU allocates from;
+//! - `arena`: all bins of a CPU, and the door that it goes through to them;
 //! - `page_map`: from an address to the slab that holds it;
 //! - `pool`: the pages that descriptors live in;
 //! - `registry`: opens and closes slabs: frames, descriptor and map entries together or not at all.
@@ -23,14 +24,17 @@
 //! - **Block**: a block that the source gave belongs to this layer alone, is mapped, and is aligned to its size, until
 //!   it is given back. An open slab's slots lie inside its block, do not overlap, and have the block's provenance.
 //! - **Metadata**: what a `Meta` points to is initialised and stays where it is for as long as that `Meta` may be used.
-//!   Pages of descriptors and tables of the page map are given back only while *every* lock of the heap is held and
-//!   nothing leads to them any more, and nobody keeps a `Meta` of a slab that is not open beyond the lock it was found under.
-//! - **Ownership**: a slab's `owner` becomes, and ceases to be, a cache's number only under that cache's lock. So whoever
-//!   holds that lock and reads its own number there has the whole descriptor to itself; any other value says no more
-//!   than "not yours". All other fields of a descriptor are touched only by the holder of its owner's lock, or of the
-//!   registry's while it has no owner.
+//!   Arenas, pages of descriptors and tables of the page map are given back only while the heap *stands still*: nobody is
+//!   inside an arena, every lock of the heap is held, and nothing leads to them any more. Nobody keeps a `Meta` of a slab
+//!   that is not open beyond the arena or the lock it was found under.
+//! - **Ownership**: an arena is touched by its CPU alone, which has interrupts masked meanwhile, or by who made the heap
+//!   stand still; the shared arena by who holds its lock. A slab that an arena owns has its lists, its summary and its
+//!   bitmap `free` changed under the same rule. Others read its descriptor and set bits in its bitmap `remote`. All is
+//!   atomic that more than one CPU may touch, so the worst that a bad free can meet is a value that is out of date.
+//!   Blocks that no arena owns are touched under the lock of large objects, or the registry's while they come and go.
 
-pub(crate) mod cache;
+pub(crate) mod arena;
+pub(crate) mod bin;
 pub(crate) mod class;
 pub(crate) mod descriptor;
 pub(crate) mod error;

@@ -1,24 +1,43 @@
 //! Page sources for tests, which remember every block and can run short.
 
 use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 
 use bifolio::allocator::Cpu;
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn};
 use bifolio::heap::PageSource;
 
-/// A thread as a CPU: nothing interrupts it.
+thread_local! {
+    static NUMBER: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A thread as a CPU: nothing interrupts it. It is CPU 0, unless it says otherwise; of a heap that several threads use, each
+/// must.
 pub struct Thread;
+
+impl Thread {
+    /// Makes the calling thread another CPU.
+    pub fn become_cpu(number: usize) {
+        NUMBER.set(number);
+    }
+}
 
 impl Cpu for Thread {
     fn current() -> usize {
-        0
+        NUMBER.get()
     }
 
-    fn synchronize() {}
+    fn synchronize() {
+        static REGISTER: Once = Once::new();
+        // SAFETY: the calls take no pointers.
+        let barrier = |command: libc::c_int| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+        REGISTER.call_once(|| assert_eq!(barrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED), 0));
+        assert_eq!(barrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED), 0);
+    }
 
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bifolio::heap::HeapError;
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
-use crate::source::Blocks;
+use crate::source::{Blocks, Thread};
 
 /// A small generator of numbers, so that threads need not share one (xorshift).
 struct Random(u64);
@@ -36,6 +36,7 @@ fn threads_free_each_others_objects_while_others_shrink_and_err() {
     let (to_second, from_first) = mpsc::channel::<Object>();
     let (to_first, from_second) = mpsc::channel::<Object>();
     let work = |seed: u64, give: mpsc::Sender<Object>, take: mpsc::Receiver<Object>| {
+        Thread::become_cpu(seed as usize);
         let mut random = Random(seed);
         let mut objects = Vec::new();
         for step in 0..STEPS {
@@ -68,6 +69,8 @@ fn threads_free_each_others_objects_while_others_shrink_and_err() {
         let first = scope.spawn(move || work(1, to_second, from_second));
         let second = scope.spawn(move || work(2, to_first, from_first));
         let disturber = scope.spawn(move || {
+            // Beyond those that can have an arena of their own.
+            Thread::become_cpu(1000);
             let mut rounds = 0;
             while !done.load(Ordering::Relaxed) {
                 heap.shrink();

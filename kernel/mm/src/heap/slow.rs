@@ -1,0 +1,260 @@
+//! What allocation and free do when the quick way does not lead there.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::{Heap, HeapError, SizeClass};
+use crate::allocator::Cpu;
+use crate::slab::arena::{Arena, ArenaId, Door};
+use crate::slab::class::Geometry;
+use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::list::Meta;
+use crate::slab::source::PageSource;
+
+/// A cache: its number, and the shape of its slabs.
+#[derive(Clone, Copy)]
+pub(super) struct Kind<'a> {
+    pub(super) number: u16,
+    pub(super) geometry: &'a Geometry,
+}
+
+impl Kind<'static> {
+    pub(super) fn of(class: SizeClass) -> Self {
+        Self { number: class.number(), geometry: class.geometry() }
+    }
+}
+
+/// What a free did that was not quick.
+enum Freed {
+    /// The slot is free.
+    Kept,
+    /// Likewise, and the cache has more empty slabs than it keeps.
+    Surplus,
+    /// Nothing was changed: no live object starts there, or none of that cache.
+    Refused,
+}
+
+/// Two frees of one slot in the same instant, found when the second was taken over.
+pub(super) struct Twice {
+    slab: Meta<Slab>,
+    slot: u16,
+}
+
+impl<S: PageSource, C: Cpu> Heap<S, C> {
+    /// Runs `f` in the arena that this CPU is to use: its own, or the shared one.
+    pub(super) fn in_arena<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
+        let mut f = Some(f);
+        let own = self.inside(|arena| f.take().map(|f| f(arena)));
+        match (own.flatten(), f) {
+            (None, Some(f)) => self.shared.with::<C, _>(|shared| f(shared)),
+            (Some(result), _) => result,
+            (None, None) => unreachable!("`f` was run, or it is there"),
+        }
+    }
+
+    #[cold]
+    pub(super) fn allocate_slowly(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+        self.settle_in();
+        self.take_any(kind).or_else(|| self.grow(kind)).or_else(|| {
+            // Empty slabs of other caches and CPUs may make room; or else others have a free slot.
+            self.shrink();
+            self.grow(kind).or_else(|| {
+                self.stopped(|all| {
+                    let slab = all.arenas().find_map(|arena| {
+                        arena.bin(kind.number).set_aside();
+                        arena.bin(kind.number).pop()
+                    })?;
+                    all.shared.adopt(slab, kind.number);
+                    Some(())
+                })?;
+                self.take_any(kind)
+            })
+        })
+    }
+
+    fn take_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+        let (object, twice) = self.in_arena(|arena| self.take_slowly(arena, kind.number));
+        self.report_twice(twice);
+        object
+    }
+
+    /// Takes a slot of the arena, which becomes free where others freed it if need be, or of a slab that the shared arena
+    /// has to spare.
+    fn take_slowly(&self, arena: &Arena, number: u16) -> (Option<NonNull<u8>>, Option<Twice>) {
+        let bin = arena.bin(number);
+        if let Some(object) = bin.take_any() {
+            return (Some(object), None);
+        }
+        let mut twice = self.collect(arena);
+        let object = bin.take_any().or_else(|| {
+            if arena.id() == ArenaId::SHARED {
+                return None;
+            }
+            let shared = self.shared.lock();
+            twice = twice.take().or(self.collect(&shared));
+            shared.bin(number).set_aside();
+            let slab = shared.bin(number).pop()?;
+            arena.adopt(slab, number);
+            bin.take_any()
+        });
+        (object, twice)
+    }
+
+    /// Takes over what others have freed in the arena's slabs, and passes on what is not the arena's any more.
+    pub(super) fn collect(&self, arena: &Arena) -> Option<Twice> {
+        let mut twice = None;
+        for slab in self.doors[arena.id().index()].incoming.0.take() {
+            let owner = slab.owner();
+            if owner.arena() == arena.id() {
+                twice = twice.or(slab.collect().map(|slot| Twice { slab, slot }));
+                arena.refile(slab);
+            } else {
+                self.doors[owner.arena().index()].incoming.0.push(slab);
+            }
+        }
+        twice
+    }
+
+    pub(super) fn report_twice(&self, twice: Option<Twice>) {
+        if let Some(Twice { slab, slot }) = twice {
+            let address = slab.base().addr() + usize::from(slot) * slab.size();
+            let cache = Self::name(slab.owner()).unwrap_or("?");
+            self.registry.report::<C>(&HeapError::DoubleFree { address, cache, slot });
+        }
+    }
+
+    /// Gives this CPU an arena, if it has none and can have one.
+    fn settle_in(&self) {
+        let cpu = C::without_interrupts(C::current);
+        if self.doors.get(cpu).is_none_or(Door::has_arena) {
+            return;
+        }
+        let Some(block) = self.registry.source.allocate(Arena::ORDER) else {
+            return;
+        };
+        let settled = self.shared.with::<C, _>(|_| {
+            let id = ArenaId::of(C::current())?;
+            let door = &self.doors[id.index()];
+            // Who stops all arenas says so before it takes the lock that we hold; an arena that came into being now would
+            // not be stopped.
+            if self.stopped.load(Ordering::Relaxed) || door.has_arena() {
+                return None;
+            }
+            let arena = block.cast::<Arena>();
+            // SAFETY: the block is ours, aligned to its size, and has room for an arena; the lock is held.
+            unsafe {
+                arena.write(Arena::new(id));
+                door.set_arena(arena.as_ptr());
+            }
+            door.open();
+            Some(())
+        });
+        if settled.is_none() {
+            // SAFETY: the block came from the source a moment ago, and nothing was made of it.
+            unsafe { self.registry.give_back::<C>(block, Arena::ORDER) };
+        }
+    }
+
+    /// Fetches a slab for a cache that has no free slot, and takes one. Tries a smaller slab where there is no block of the
+    /// usual order.
+    fn grow(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+        let geometry = kind.geometry;
+        let open = |order| self.registry.open::<C>(order, geometry.size, geometry.slots(order), geometry.divider);
+        let slab = open(geometry.order)
+            .or_else(|| if geometry.least_order < geometry.order { open(geometry.least_order) } else { None });
+        self.in_arena(|arena| {
+            if let Some(slab) = slab {
+                arena.adopt(slab, kind.number);
+            }
+            // Without a new slab there may still be a slot that was freed meanwhile.
+            arena.bin(kind.number).take_any()
+        })
+    }
+
+    #[cold]
+    pub(super) fn free_slowly(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+        match SizeClass::of(layout) {
+            None => self.free_large(object, layout),
+            Some(class) => self.free_any(object, |owner| owner.cache() == class.number(), Some(layout)),
+        }
+    }
+
+    #[cold]
+    pub(super) fn free_unsized_slowly(&self, object: NonNull<u8>) -> Result<(), HeapError> {
+        match self.object_layout(object) {
+            Some(layout) => self.free_large(object, layout),
+            None => self.free_any(object, |_| true, None),
+        }
+    }
+
+    /// Frees the slot that starts at `object`, if its slab has an owner that will do.
+    fn free_any(
+        &self,
+        object: NonNull<u8>,
+        is_right: impl Fn(Owner) -> bool,
+        layout: Option<Layout>,
+    ) -> Result<(), HeapError> {
+        let (freed, twice) = self.in_arena(|arena| self.put_slowly(arena, object.as_ptr().addr(), is_right));
+        self.report_twice(twice);
+        match freed {
+            Freed::Kept => Ok(()),
+            Freed::Surplus => {
+                self.trim();
+                Ok(())
+            }
+            Freed::Refused => Err(self.diagnose(object, layout)),
+        }
+    }
+
+    fn put_slowly(&self, arena: &Arena, address: usize, is_right: impl Fn(Owner) -> bool) -> (Freed, Option<Twice>) {
+        // SAFETY: we are inside an arena.
+        let slab = unsafe { self.registry.map.find(address) };
+        let owner = slab.owner();
+        let slot = slab.slot_at(address).filter(|_| owner.arena() != ArenaId::NONE && is_right(owner));
+        let Some(slot) = slot else {
+            return (Freed::Refused, None);
+        };
+        if owner.arena() != arena.id() {
+            return match slab.put_remotely(slot) {
+                Err(()) => (Freed::Refused, None),
+                Ok(to) => {
+                    if to != ArenaId::NONE {
+                        self.doors[to.index()].incoming.0.push(slab);
+                    }
+                    (Freed::Kept, None)
+                }
+            };
+        }
+        let twice = if slab.is_announced() { self.collect(arena) } else { None };
+        if !slab.put_any(slot) {
+            return (Freed::Refused, twice);
+        }
+        arena.refile(slab);
+        (if arena.bin(owner.cache()).has_surplus() { Freed::Surplus } else { Freed::Kept }, twice)
+    }
+
+    /// Gives back the empty slabs that this CPU's arena has more than it keeps.
+    fn trim(&self) {
+        while let Some(slab) = self.in_arena(|arena| {
+            let (_, bin) = arena.bins().find(|(_, bin)| bin.has_surplus())?;
+            let slab = bin.pop_empty()?;
+            slab.set_owner(Owner::TRANSIT);
+            Some(slab)
+        }) {
+            self.registry.close::<C>(slab);
+        }
+    }
+
+    /// This CPU stops allocating, for a while or for ever: its slabs go to the arena that all CPUs share. It may allocate
+    /// again at any time. To be called by a thread that ends, and by a CPU before it idles for long.
+    pub fn retire_cpu(&self) {
+        let twice = self.inside(|arena| {
+            let twice = self.collect(arena);
+            arena.move_to(&self.shared.lock());
+            // What came meanwhile is passed on.
+            twice.or(self.collect(arena))
+        });
+        self.report_twice(twice.flatten());
+    }
+}

@@ -1,0 +1,71 @@
+//! Bringing the heap to a standstill: for who must see all of it at once.
+
+use core::hint;
+use core::sync::atomic::Ordering;
+
+use super::{Heap, Large};
+use crate::allocator::Cpu;
+use crate::slab::arena::{Arena, ArenaId, Door};
+use crate::slab::lock::Guard;
+use crate::slab::registry::Books;
+use crate::slab::source::PageSource;
+
+/// The whole heap, standing still.
+pub(super) struct Stopped<'a> {
+    pub(super) doors: &'a [Door],
+    pub(super) shared: Guard<'a, Arena>,
+    pub(super) large: Guard<'a, Large>,
+    pub(super) books: Guard<'a, Books>,
+}
+
+impl Stopped<'_> {
+    /// All arenas; the shared one comes last.
+    pub(super) fn arenas(&self) -> impl Iterator<Item = &Arena> {
+        // SAFETY: all arenas stand still as long as `self` is there.
+        self.doors.iter().filter_map(|door| unsafe { door.arena() }).chain([&*self.shared])
+    }
+
+    /// The arena of that number, if there is one.
+    pub(super) fn arena(&self, id: ArenaId) -> Option<&Arena> {
+        self.arenas().find(|arena| arena.id() == id)
+    }
+}
+
+impl<S: PageSource, C: Cpu> Heap<S, C> {
+    /// Runs `f` while nobody is in any arena and every lock of the heap is held. They are taken in one order, and who is
+    /// inside an arena takes no lock but the shared arena's.
+    pub(super) fn stopped<R>(&self, f: impl FnOnce(&mut Stopped<'_>) -> R) -> R {
+        let mut f = Some(f);
+        loop {
+            // Interrupts are masked throughout: a handler that wants a standstill too must not come upon this one.
+            let result = C::without_interrupts(|| {
+                let is_mine = !self.stopped.swap(true, Ordering::Acquire);
+                f.take_if(|_| is_mine).map(|f| self.stop(f))
+            });
+            match result {
+                Some(result) => return result,
+                None => hint::spin_loop(),
+            }
+        }
+    }
+
+    fn stop<R>(&self, f: impl FnOnce(&mut Stopped<'_>) -> R) -> R {
+        self.doors.iter().for_each(Door::close);
+        C::synchronize();
+        // The last door is for any number of CPUs, and leads nowhere.
+        for door in &self.doors[..ArenaId::CPUS] {
+            while door.is_busy() {
+                hint::spin_loop();
+            }
+        }
+        let result = f(&mut Stopped {
+            doors: &self.doors,
+            shared: self.shared.lock(),
+            large: self.large.lock(),
+            books: self.registry.books.lock(),
+        });
+        self.doors.iter().for_each(Door::open);
+        self.stopped.store(false, Ordering::Release);
+        result
+    }
+}

@@ -1,0 +1,228 @@
+//! Per-CPU arenas: the slabs that one CPU allocates from, and the door to them.
+//!
+//! A CPU goes through its own door for every allocation and free, and touches no lock and no locked instruction: it says
+//! that it is inside, takes what it finds behind the door, and says that it has left. Somebody else may want all arenas to
+//! stand still: it takes what is behind each door away, waits until nobody is inside, and puts it back when it is done. A
+//! CPU that comes meanwhile finds nobody in, and uses the arena that all CPUs share, behind its lock. Each side writes its
+//! own word and then reads the other's, which takes a full barrier between the two on both sides; who stops all arenas,
+//! hardly ever, pays for both ([`Cpu::synchronize`](crate::allocator::Cpu::synchronize)).
+//!
+//! The shared arena also has the slabs of CPUs that have stopped allocating, and gives them to who needs one.
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering, compiler_fence};
+
+use super::bin::Bin;
+use super::descriptor::{Owner, Slab};
+use super::list::Meta;
+use crate::frame::Order;
+
+/// Which arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ArenaId(pub(super) u8);
+
+impl ArenaId {
+    /// How many CPUs can have an arena of their own.
+    pub(crate) const CPUS: usize = 127;
+    /// The arena that all CPUs share.
+    pub(crate) const SHARED: Self = Self(Self::CPUS as u8);
+    /// No arena.
+    pub(crate) const NONE: Self = Self(u8::MAX);
+
+    /// The arena of a CPU, if it can have one.
+    pub(crate) fn of(cpu: usize) -> Option<Self> {
+        (cpu < Self::CPUS).then_some(Self(cpu as u8))
+    }
+
+    /// The arena's place among the doors.
+    #[inline]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The slabs that one CPU, or whoever holds the lock of the shared arena, allocates from.
+pub(crate) struct Arena {
+    id: ArenaId,
+    bins: [Bin; Self::BINS],
+}
+
+// SAFETY: arenas are bound to no thread.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    /// The most caches that there can be.
+    pub(crate) const BINS: usize = 100;
+    /// The block that an arena takes.
+    pub(crate) const ORDER: Order = Order::new(1).unwrap();
+
+    /// An arena without a slab.
+    pub(crate) const fn new(id: ArenaId) -> Self {
+        Self { id, bins: [const { Bin::new() }; Self::BINS] }
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> ArenaId {
+        self.id
+    }
+
+    /// The owner that a cache's slabs in this arena have.
+    #[inline]
+    pub(crate) fn owner(&self, cache: u16) -> Owner {
+        Owner::new(self.id, cache)
+    }
+
+    /// The slabs of the cache with this number.
+    #[inline]
+    pub(crate) fn bin(&self, cache: u16) -> &Bin {
+        &self.bins[usize::from(cache)]
+    }
+
+    /// All bins, by the number of their cache.
+    pub(crate) fn bins(&self) -> impl Iterator<Item = (u16, &Bin)> {
+        (0..).zip(&self.bins)
+    }
+
+    /// Takes in a slab that no arena has, or that the caller has taken out of one that it has to itself.
+    pub(crate) fn adopt(&self, slab: Meta<Slab>, cache: u16) {
+        slab.set_owner(self.owner(cache));
+        self.bin(cache).adopt(slab);
+    }
+
+    /// Looks where a slab of the arena belongs, now that slots of it are free.
+    pub(crate) fn refile(&self, slab: Meta<Slab>) {
+        self.bin(slab.owner().cache()).refile(slab);
+    }
+
+    /// Gives all its slabs to another arena.
+    pub(crate) fn move_to(&self, other: &Self) {
+        for (cache, bin) in self.bins() {
+            bin.set_aside();
+            while let Some(slab) = bin.pop_any() {
+                slab.set_owner(other.owner(cache));
+                other.bin(cache).file(slab);
+            }
+        }
+    }
+
+    /// Whether it has no slab.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.bins.iter().all(Bin::is_vacant)
+    }
+}
+
+const _: () = assert!(size_of::<Arena>() as u64 <= Arena::ORDER.bytes());
+
+/// The slabs that others have freed slots of and that their owner is to look at: a stack that all push to, and that is
+/// taken off as a whole.
+pub(crate) struct Incoming(AtomicPtr<Slab>);
+
+impl Incoming {
+    /// Hands a slab to the arena. Only for who announced its first word ([`Slab::put_remotely`]), or took it off a queue.
+    pub(crate) fn push(&self, slab: Meta<Slab>) {
+        let mut next = self.0.load(Ordering::Relaxed);
+        loop {
+            slab.next_incoming.store(next, Ordering::Relaxed);
+            match self.0.compare_exchange_weak(next, slab.as_ptr(), Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(other) => next = other,
+            }
+        }
+    }
+
+    /// Takes all slabs.
+    pub(crate) fn take(&self) -> impl Iterator<Item = Meta<Slab>> + use<> {
+        let mut next = self.0.load(Ordering::Relaxed);
+        if !next.is_null() {
+            next = self.0.swap(ptr::null_mut(), Ordering::Acquire);
+        }
+        core::iter::from_fn(move || {
+            let slab = ptr::NonNull::new(next)?;
+            // SAFETY: what is in a queue has a slot that is neither live nor free, so its descriptor is in use.
+            let slab = unsafe { Meta::new(slab) };
+            next = slab.next_incoming.load(Ordering::Relaxed);
+            Some(slab)
+        })
+    }
+}
+
+/// The door to an arena. Doors are always there; what is behind them comes and goes.
+#[repr(C, align(64))]
+pub(crate) struct Door {
+    /// Its CPU is inside.
+    busy: AtomicBool,
+    /// What is behind the door; null if nothing is.
+    behind: AtomicPtr<Arena>,
+    /// The arena, even while it is not behind the door; null if there is none.
+    arena: AtomicPtr<Arena>,
+    /// Others write here, so it has a cache line of its own.
+    pub(crate) incoming: Apart<Incoming>,
+}
+
+/// A value that begins a cache line.
+#[repr(align(64))]
+pub(crate) struct Apart<T>(pub(crate) T);
+
+impl Door {
+    /// A door that leads nowhere.
+    pub(crate) const fn new() -> Self {
+        Self {
+            busy: AtomicBool::new(false),
+            behind: AtomicPtr::new(ptr::null_mut()),
+            arena: AtomicPtr::new(ptr::null_mut()),
+            incoming: Apart(Incoming(AtomicPtr::new(ptr::null_mut()))),
+        }
+    }
+
+    /// Goes in and runs `f` on the arena, if it is there. Only for the door's CPU, with interrupts masked.
+    #[inline(always)]
+    pub(crate) fn enter<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
+        self.busy.store(true, Ordering::Relaxed);
+        // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
+        compiler_fence(Ordering::SeqCst);
+        // SAFETY: what is behind a door stays there until nobody is inside (invariant *Metadata*).
+        let result = unsafe { self.behind.load(Ordering::Acquire).as_ref() }.map(f);
+        self.busy.store(false, Ordering::Release);
+        result
+    }
+
+    /// Takes away what is behind the door. It stands still once [`is_busy`](Self::is_busy) said no after a barrier.
+    pub(crate) fn close(&self) {
+        self.behind.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Whether there is an arena, behind the door or not.
+    pub(crate) fn has_arena(&self) -> bool {
+        !self.arena.load(Ordering::Relaxed).is_null()
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    /// Puts the arena back behind the door, if there is one.
+    pub(crate) fn open(&self) {
+        let arena = self.arena.load(Ordering::Relaxed);
+        if !arena.is_null() {
+            self.behind.store(arena, Ordering::Release);
+        }
+    }
+
+    /// The arena; `None` if there is none.
+    ///
+    /// # Safety
+    /// All arenas stand still, for as long as it is used.
+    pub(crate) unsafe fn arena(&self) -> Option<&Arena> {
+        // SAFETY: arenas come and go only while they stand still, and then by the caller's doing.
+        unsafe { self.arena.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Gives the door an arena, or takes it away: the block that it lived in is returned, if there was one.
+    ///
+    /// # Safety
+    /// The shared arena's lock is held. What is given is initialised and the door's from now on; what is taken is behind a
+    /// closed door, and vacant.
+    pub(crate) unsafe fn set_arena(&self, arena: *mut Arena) -> *mut Arena {
+        self.arena.swap(arena, Ordering::Relaxed)
+    }
+}
