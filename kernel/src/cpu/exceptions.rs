@@ -8,6 +8,7 @@ use super::segments::ExceptionStack;
 use super::trap::{Trap, entry};
 use super::{catch, interrupts};
 use crate::backtrace::Backtrace;
+use crate::memory::vmalloc;
 use crate::{panic, println};
 use core::fmt;
 use spin::LazyLock;
@@ -179,7 +180,7 @@ fn page_fault_cause(f: &mut fmt::Formatter<'_>, code: PageFaultErrorCode) -> fmt
     } else if code.contains(PageFaultErrorCode::PROTECTION_VIOLATION) {
         "a page that forbids it"
     } else {
-        "a page that is not mapped"
+        vmalloc::place_of(Cr2::read_raw()).unwrap_or("a page that is not mapped")
     };
     write!(f, "{access} {page}")?;
     if Cr2::read_raw() < 4096 {

@@ -3,34 +3,82 @@
 //! It has no size: it takes frames as it needs them and gives them back. Nothing sets it up, since it takes nothing
 //! before the first allocation. Where memory runs out, `try_reserve` and its like return an error; what cannot return
 //! one panics with the size that was asked for.
+//!
+//! Slabs and objects of up to 4 MiB lie in the window onto physical memory. Larger ones, and those for which no frames in a
+//! row are left, are [mapped](super::vmalloc) (Linux: `kvmalloc`).
 
 use super::frames::{Processor, try_frames};
-use super::paging;
+use super::{paging, vmalloc};
 use bifolio::error::FreeError;
-use bifolio::frame::{Gfp, Order, Pfn};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, PageSource};
 use core::ptr::NonNull;
 use x86_64::{PhysAddr, VirtAddr};
 
 /// The kernel's heap.
 #[global_allocator]
-pub static HEAP: Heap<WindowPages, Processor> = Heap::new(WindowPages);
+pub static HEAP: Heap<KernelPages, Processor> = Heap::new(KernelPages);
 
-/// Page frames where the window onto physical memory shows them, so that heap memory needs no mapping of its own.
+/// Frames in a row are preferred to mapped ones up to here, and no matter how few are left of them: a mapping takes page
+/// tables (Linux: `PAGE_ALLOC_COSTLY_ORDER`).
+const CHEAP: u64 = 8;
+
+/// Page frames where the window onto physical memory shows them, and mappings for what is too large for that.
 #[derive(Clone, Copy, Debug)]
-pub struct WindowPages;
+pub struct KernelPages;
 
-// SAFETY: the allocator gives a block to one owner at a time, out of usable memory that the window shows, readable and
+/// The first frame of what the window shows here.
+fn frame_at(address: NonNull<u8>) -> Pfn {
+    Pfn::containing(paging::to_physical(VirtAddr::from_ptr(address.as_ptr())).as_u64())
+}
+
+/// Where the window shows a frame.
+fn window_on(pfn: Pfn) -> Option<NonNull<u8>> {
+    NonNull::new(paging::to_virtual(PhysAddr::new(pfn.address())).as_mut_ptr())
+}
+
+fn is_mapped(run: NonNull<u8>) -> bool {
+    vmalloc::contains(VirtAddr::from_ptr(run.as_ptr()))
+}
+
+// SAFETY: the allocator gives a frame to one owner at a time, out of usable memory that the window shows, readable and
 // writable, for as long as the kernel runs. The window is aligned to more than any block, so a block is aligned in
-// virtual memory as it is in physical memory. All its addresses lie in the upper half.
-unsafe impl PageSource for WindowPages {
+// virtual memory as it is in physical memory. A mapping has frames and addresses of its own, and is aligned as it was asked
+// for. All addresses lie in the upper half.
+unsafe impl PageSource for KernelPages {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        let pfn = try_frames()?.allocate(order, Gfp::KERNEL).ok()?;
-        NonNull::new(paging::to_virtual(PhysAddr::new(pfn.address())).as_mut_ptr())
+        window_on(try_frames()?.allocate(order, Gfp::KERNEL).ok()?)
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        let pfn = Pfn::containing(paging::to_physical(VirtAddr::from_ptr(block.as_ptr())).as_u64());
-        super::frames().free(pfn, order)
+        super::frames().free(frame_at(block), order)
+    }
+
+    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
+        let cheap = frames <= CHEAP;
+        let gfp = if cheap { Gfp::KERNEL } else { Gfp::KERNEL | Gfp::NOWARN };
+        match try_frames()?.allocate_exact_aligned(frames, align, gfp) {
+            Ok(range) => window_on(range.start),
+            Err(_) if cheap => None,
+            Err(_) => vmalloc::allocate(frames, align),
+        }
+    }
+
+    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, align: Order) -> Result<(), FreeError> {
+        if is_mapped(run) {
+            // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses it.
+            return unsafe { vmalloc::free(run, frames, align) };
+        }
+        let start = frame_at(run);
+        super::frames().free_range(PfnRange::new(start, start.offset(frames)))
+    }
+
+    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
+        if is_mapped(run) {
+            // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses those behind `to`.
+            return unsafe { vmalloc::resize(run, from, to, align) };
+        }
+        let start = frame_at(run);
+        super::frames().resize(PfnRange::new(start, start.offset(from)), to, Gfp::KERNEL).is_ok()
     }
 }

@@ -6,6 +6,7 @@ pub mod frames;
 pub mod heap;
 pub mod map;
 pub mod paging;
+pub mod vmalloc;
 
 pub use frames::frames;
 
@@ -41,4 +42,5 @@ pub fn init(boot_info: &'static mut BootInfo) {
 
     map::summarise(boot_info.memory_regions.len(), sanitising);
     frames::summarise(setting_up);
+    vmalloc::init();
 }

@@ -3,9 +3,13 @@
 use bifolio::frame::Order;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::{Mutex, MutexGuard, Once};
+use x86_64::instructions::tlb;
 use x86_64::registers::control::Cr3;
-use x86_64::structures::paging::{OffsetPageTable, PageTable};
+use x86_64::structures::paging::{OffsetPageTable, Page, PageTable};
 use x86_64::{PhysAddr, VirtAddr};
+
+/// From more pages on the whole TLB is flushed (Linux: `tlb_single_page_flush_ceiling`).
+const FLUSHED_ONE_BY_ONE: u64 = 33;
 
 /// The virtual address of physical address 0; 0 until [`init`].
 static WINDOW: AtomicU64 = AtomicU64::new(0);
@@ -36,6 +40,17 @@ pub(super) unsafe fn init(window: VirtAddr) {
 /// Before [`memory::init`](super::init).
 pub fn table() -> MutexGuard<'static, OffsetPageTable<'static>> {
     TABLE.get().expect("paging is set up with the rest of memory").lock()
+}
+
+/// Makes sure that no TLB remembers these pages, which have just been unmapped, nor any table on the way to them.
+///
+/// One CPU runs. Were there others, this is where an interrupt would have them do the same, and be waited for.
+pub(super) fn flush(first: Page, pages: u64) {
+    if pages > FLUSHED_ONE_BY_ONE {
+        tlb::flush_all();
+    } else {
+        (0..pages).for_each(|nth| tlb::flush((first + nth).start_address()));
+    }
 }
 
 /// Where the window shows a physical address. Any address the memory map knows is shown.

@@ -1,0 +1,231 @@
+//! Memory whose addresses follow each other out of frames that lie anywhere, between guard pages (Linux: `vmalloc`).
+//!
+//! For what is larger than any block of frames, and for what no block is left for. Address space is given out in units of
+//! 2 MiB, what one page table maps, so that no two mappings share a table of the lowest level. Which units are taken is
+//! known to a page allocator of its own, to which each unit is a frame: it places, splits and merges them, grows ranges
+//! where they are, and tells every bad free, in half a byte a unit.
+//!
+//! A mapping begins with its first unit and leaves at least the last page of its last one unmapped. So there is a guard
+//! page on either side of it: its own, and the one of whatever ends before it.
+
+mod pages;
+
+use super::frames::{Processor, frames};
+use super::paging;
+use crate::host::Stopwatch;
+use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::error::FreeError;
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use bifolio::zone::BlockState;
+use core::fmt::{self, Write};
+use core::ptr::NonNull;
+use core::slice;
+use core::sync::atomic::{AtomicU64, Ordering};
+use log::info;
+use spin::Once;
+use x86_64::structures::paging::{Page, PageSize, Size2MiB, Size4KiB};
+use x86_64::{PhysAddr, VirtAddr};
+
+/// The first address: the boot loader puts its own mappings in order from the start of the upper half on, and the kernel
+/// lies at the end.
+const START: VirtAddr = VirtAddr::new(0xffff_d000_0000_0000);
+/// Bytes in a unit.
+const UNIT: u64 = Size2MiB::SIZE;
+/// Pages in a unit.
+const UNIT_PAGES: u64 = UNIT / Size4KiB::SIZE;
+/// As which frame the first unit is known to the allocator of units: the first of the zone that has no special uses.
+const FIRST: Pfn = ZoneKind::Normal.range().start;
+/// How much address space there is, for each byte of memory: so much that its pieces do not matter.
+const ROOM: u64 = 4;
+/// Units that the allocator keeps metadata for together: 64 GiB.
+const SECTION: u64 = 1 << 15;
+/// Pages at the end of a mapping that are not mapped.
+const GUARD_PAGES: u64 = 1;
+
+/// How units are asked for: there is nobody to keep any for.
+const GFP: Gfp = Gfp::MOVABLE.union(Gfp::MEMALLOC).union(Gfp::NOWARN);
+
+/// How many units there are; 0 until [`init`].
+static UNITS: AtomicU64 = AtomicU64::new(0);
+static AREA: Once<PageAllocator<'static, Processor>> = Once::new();
+
+/// Sets the allocator of units up.
+///
+/// # Panics
+/// If there are no frames for its metadata.
+pub(super) fn init() {
+    let stopwatch = Stopwatch::start();
+    let managed: u64 = ZoneKind::ALL.map(|kind| frames().zone(kind).managed).iter().sum();
+    let units = (ROOM * managed).div_ceil(UNIT_PAGES).next_multiple_of(SECTION);
+    let mut all = [Region { start: FIRST.address(), end: FIRST.offset(units).address(), kind: RegionKind::Usable }];
+    let map = MemoryMap::sanitise(&mut all).unwrap_or_else(|error| panic!("no address space: {error}"));
+    let plan = Plan::new(map).unwrap_or_else(|error| panic!("no address space: {error}"));
+    let metadata = frames().allocate_contiguous(plan.metadata().frames(), Gfp::KERNEL);
+    let metadata = metadata.unwrap_or_else(|error| panic!("no metadata of address space: {error}"));
+    let words = paging::to_virtual(PhysAddr::new(metadata.start.address())).as_mut_ptr();
+    // SAFETY: the frames are ours for ever, the window shows them, and any bits are valid words.
+    let words = unsafe { slice::from_raw_parts_mut(words, plan.metadata_words()) };
+    let area = PageAllocator::new(&plan, words, &[]).unwrap_or_else(|error| panic!("no address space: {error}"));
+    AREA.call_once(|| area);
+    UNITS.store(units, Ordering::Relaxed);
+    let (gib, pages, time) = (units * UNIT / (1 << 30), metadata.frames(), stopwatch.elapsed());
+    info!("vmalloc: {gib} GiB of address space at {START:p}, {pages} metadata pages, set up in {time}");
+}
+
+/// How many units a mapping of so many pages takes: those of the pages and the guard. More than the largest block of
+/// units is aligned only if it is a power of two.
+fn units_for(pages: u64, align: Order) -> u64 {
+    let units = (pages + GUARD_PAGES).div_ceil(UNIT_PAGES);
+    if units > Order::MAX.frames() && align > Order::PAGEBLOCK { units.next_power_of_two() } else { units }
+}
+
+/// The units from this address on.
+fn units_at(start: VirtAddr, units: u64) -> PfnRange {
+    let first = FIRST.offset((start - START) / UNIT);
+    PfnRange::new(first, first.offset(units))
+}
+
+fn address_of(unit: Pfn) -> VirtAddr {
+    START + (unit.number() - FIRST.number()) * UNIT
+}
+
+/// Whether the address lies where mappings are made.
+pub fn contains(address: VirtAddr) -> bool {
+    address >= START && (address - START) / UNIT < UNITS.load(Ordering::Relaxed)
+}
+
+/// Takes units for a mapping that is aligned to a block of order `align`.
+fn take(area: &PageAllocator<'_, Processor>, units: u64, align: Order) -> Option<PfnRange> {
+    let Some(order) = Order::covering(units) else {
+        return area.allocate_contiguous(units, GFP).ok();
+    };
+    // What is mapped may be to grow. At the start of a block that is twice as large it has room to, until that is taken by
+    // something smaller.
+    let roomy = Order::new(order.get() + 1).map(|align| area.allocate_exact_aligned(units, align, GFP));
+    if let Some(Ok(taken)) = roomy {
+        return Some(taken);
+    }
+    // Two units are as much as anything can be aligned to.
+    let align = Order::new(align.get().saturating_sub(Order::PAGEBLOCK.get()))?;
+    area.allocate_exact_aligned(units, align, GFP).ok()
+}
+
+/// Maps so many pages, at least one, aligned to a block of order `align`, to frames that are theirs alone. `None`, and
+/// nothing has changed, if there is no memory or no address space for that.
+pub fn allocate(pages: u64, align: Order) -> Option<NonNull<u8>> {
+    let area = AREA.get()?;
+    let taken = take(area, units_for(pages, align), align)?;
+    let start = address_of(taken.start);
+    if !pages::map(Page::containing_address(start), pages) {
+        area.free_range(taken).expect("the units were taken just now");
+        return None;
+    }
+    NonNull::new(start.as_mut_ptr())
+}
+
+/// Unmaps so many pages from `start` on, and frees their frames and the page tables that only they needed.
+///
+/// # Errors
+/// [`FreeError`], in units instead of frames, if there is no such mapping; nothing has changed.
+///
+/// # Safety
+/// The pages came from [`allocate`] or were last [resized](resize) to that number, and nobody uses them any more.
+pub unsafe fn free(start: NonNull<u8>, pages: u64, align: Order) -> Result<(), FreeError> {
+    let start = VirtAddr::from_ptr(start.as_ptr());
+    let units = units_at(start, units_for(pages, align));
+    let Some(area) = AREA.get() else { return Err(FreeError::NotManaged(units.start)) };
+    for (unit, given) in units.blocks() {
+        let actual = area.order_of(unit)?;
+        if actual != given {
+            return Err(FreeError::WrongOrder { pfn: unit, given, actual });
+        }
+    }
+    // SAFETY: by this function's contract nobody uses the pages.
+    unsafe { pages::unmap(Page::containing_address(start), pages) };
+    area.free_range(units)
+}
+
+/// Makes a mapping of `from` pages one of `to` pages, at least one, where it is. `false`, and nothing has changed, if there
+/// is no memory for that, or the addresses behind it are taken.
+///
+/// # Safety
+/// As for [`free`], but that only what lies behind the first `to` pages is unused.
+pub unsafe fn resize(start: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
+    let Some(area) = AREA.get() else { return false };
+    let start = VirtAddr::from_ptr(start.as_ptr());
+    let first = Page::<Size4KiB>::containing_address(start);
+    let [old, new] = [from, to].map(|pages| units_for(pages, align));
+    if to < from {
+        // SAFETY: by this function's contract nobody uses what is cut off.
+        unsafe { pages::unmap(first + to, from - to) };
+    }
+    if old != new && area.resize(units_at(start, old), new, GFP).is_err() {
+        debug_assert!(to > from, "units can always be given back");
+        return false;
+    }
+    if to > from && !pages::map(first + from, to - from) {
+        area.resize(units_at(start, new), old, GFP).expect("units can always be given back");
+        return false;
+    }
+    true
+}
+
+/// Where an address lies at which nothing is mapped, as a fault's report calls it. `None` if it is
+/// not among mappings at all.
+///
+/// Takes no lock and trusts nothing but the page tables, so that a fault's report can ask.
+pub fn place_of(address: u64) -> Option<&'static str> {
+    let address = VirtAddr::try_new(address).ok().filter(|address| contains(*address))?;
+    let page = address.align_down(Size4KiB::SIZE);
+    let is_mapped = |address: VirtAddr| paging::is_mapped(address.as_u64());
+    Some(if is_mapped(page - 1) || is_mapped(address.align_down(UNIT)) {
+        "a guard page, behind the end of what the heap has mapped"
+    } else if is_mapped(page + Size4KiB::SIZE) {
+        "a guard page, before the start of what the heap has mapped"
+    } else {
+        "the heap's address space for mappings, where there is none now"
+    })
+}
+
+/// Bytes of address space: all, and those that mappings take, guards included.
+pub fn totals() -> (u64, u64) {
+    let zone = AREA.get().map(|area| area.zone(ZoneKind::Normal));
+    zone.map_or((0, 0), |zone| (zone.managed * UNIT, (zone.managed - zone.free) * UNIT))
+}
+
+/// Writes a line for each mapping, like Linux's `/proc/vmallocinfo`: its addresses with the guard, their number, and how
+/// many pages are mapped.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(out: &mut impl Write) -> fmt::Result {
+    let Some(area) = AREA.get() else { return Ok(()) };
+    // A mapping may be of several blocks: it begins where the page before is not mapped.
+    let mut mapping: Option<(VirtAddr, VirtAddr)> = None;
+    let mut result = Ok(());
+    let mut line = |(start, end): (VirtAddr, VirtAddr)| {
+        let mut mapped = (end - start) / Size4KiB::SIZE;
+        while mapped > 0 && !paging::is_mapped((start + (mapped - 1) * Size4KiB::SIZE).as_u64()) {
+            mapped -= 1;
+        }
+        let end = start + (mapped + GUARD_PAGES) * Size4KiB::SIZE;
+        writeln!(out, "{:#018x}-{:#018x} {:>12} pages={mapped} vmalloc", start.as_u64(), end.as_u64(), end - start)
+    };
+    area.for_each_block(ZoneKind::Normal, |block| {
+        if block.state != BlockState::Allocated || result.is_err() {
+            return;
+        }
+        let start = address_of(block.pfn);
+        let end = start + block.order.frames() * UNIT;
+        match &mut mapping {
+            Some((_, last)) if *last == start && paging::is_mapped(start.as_u64() - 1) => *last = end,
+            _ => {
+                result = mapping.take().map_or(Ok(()), &mut line);
+                mapping = Some((start, end));
+            }
+        }
+    });
+    result?;
+    mapping.map_or(Ok(()), line)
+}

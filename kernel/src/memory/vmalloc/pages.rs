@@ -1,0 +1,195 @@
+//! Pages of mappings: to frames and away from them.
+
+use super::super::frames::{KernelFrames, frames};
+use super::super::paging;
+use super::UNIT_PAGES;
+use bifolio::frame::{Gfp, Order, Pfn};
+use core::fmt::Debug;
+use core::iter;
+use log::error;
+use x86_64::instructions::interrupts;
+use x86_64::structures::paging::mapper::{CleanUp, MapToError, MappedFrame, TranslateResult};
+use x86_64::structures::paging::{
+    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageSize, PageTableFlags, PhysFrame, Size2MiB,
+    Size4KiB, Translate,
+};
+use x86_64::{PhysAddr, VirtAddr};
+
+/// What the heap gives out is data.
+const FLAGS: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).union(PageTableFlags::NO_EXECUTE);
+
+/// Runs `change` on the page tables. Interrupts are masked meanwhile: their handlers use the heap too.
+fn with_table<R>(change: impl FnOnce(&mut OffsetPageTable<'static>) -> R) -> R {
+    interrupts::without_interrupts(|| change(&mut paging::table()))
+}
+
+/// Maps pages, none of which is, to frames of their own. `false`, and nothing is mapped, if there are too few.
+///
+/// Whole pageblocks are mapped as one page each, as long as there are any.
+pub(super) fn map(first: Page, pages: u64) -> bool {
+    let mut whole_blocks = true;
+    let mut done = 0;
+    while done < pages {
+        let page = first + done;
+        let is_whole = page.start_address().is_aligned(Size2MiB::SIZE) && pages - done >= UNIT_PAGES;
+        if is_whole && whole_blocks {
+            // Quickly or not at all: single pages do as well.
+            whole_blocks = map_page::<Size2MiB>(page.start_address(), Order::PAGEBLOCK, Gfp::NOWAIT);
+            if whole_blocks {
+                done += UNIT_PAGES;
+                continue;
+            }
+        }
+        if !map_page::<Size4KiB>(page.start_address(), Order::ZERO, Gfp::KERNEL) {
+            // SAFETY: nobody knows of these pages yet.
+            unsafe { unmap(first, done) };
+            return false;
+        }
+        done += 1;
+    }
+    true
+}
+
+/// Maps one page to a fresh frame.
+fn map_page<S: PageSize + Debug>(start: VirtAddr, order: Order, gfp: Gfp) -> bool
+where
+    for<'a> OffsetPageTable<'a>: Mapper<S>,
+{
+    let Ok(pfn) = frames().allocate(order, gfp) else { return false };
+    let (page, frame) = (Page::<S>::containing_address(start), PhysFrame::containing_address(physical(pfn)));
+    // SAFETY: the frame is fresh, and the page is in address space that nobody else has been given.
+    let mapped = with_table(|table| unsafe { table.map_to(page, frame, FLAGS, &mut KernelFrames) });
+    match mapped {
+        // Nothing was there that a TLB could remember.
+        Ok(flush) => flush.ignore(),
+        Err(MapToError::FrameAllocationFailed) => {
+            frames().free(pfn, order).expect("the frame was allocated just now");
+            // SAFETY: as for all tables of these pages.
+            unsafe { free_tables(page.start_address(), &mut KernelFrames) };
+            return false;
+        }
+        Err(error) => panic!("a page of unused address space cannot be mapped: {error:?}"),
+    }
+    true
+}
+
+/// Unmaps pages, all of which are mapped, and frees their frames and the tables that nothing else needs.
+///
+/// # Safety
+/// The pages are of mappings, and nobody uses them any more.
+pub(super) unsafe fn unmap(first: Page, pages: u64) {
+    let mut gathered = Gather::default();
+    let mut done = 0;
+    while done < pages {
+        let start = (first + done).start_address();
+        // To the end of its unit: as far as one page table goes, so that interrupts are not masked for long.
+        let behind = (start + 1_u64).align_up(Size2MiB::SIZE);
+        let count = ((behind - start) / Size4KiB::SIZE).min(pages - done);
+        with_table(|table| unmap_in_unit(table, start, count, &mut gathered));
+        // SAFETY: tables of mappings are made by `map_page` out of `KernelFrames`.
+        unsafe { free_tables(start, &mut gathered) };
+        done += count;
+    }
+    paging::flush(first, pages);
+    gathered.free();
+}
+
+/// Unmaps pages of one unit. A large page of which others are to stay becomes small ones first.
+fn unmap_in_unit(table: &mut OffsetPageTable<'_>, start: VirtAddr, pages: u64, gathered: &mut Gather) {
+    if let TranslateResult::Mapped { frame: MappedFrame::Size2MiB(block), .. } = table.translate(start) {
+        let page = Page::<Size2MiB>::containing_address(start);
+        table.unmap(page).expect("the page is mapped").1.ignore();
+        let pfn = Pfn::containing(block.start_address().as_u64());
+        let kept = UNIT_PAGES - pages;
+        if kept == 0 {
+            return gathered.add(pfn, Order::PAGEBLOCK);
+        }
+        frames().split(pfn, Order::PAGEBLOCK, Order::ZERO).expect("the page's frames are a block");
+        // The table that is needed now goes into a frame that is not any more, so that shrinking never fails.
+        let mut spare = Spare(Some(pfn.offset(UNIT_PAGES - 1)));
+        for nth in 0..kept {
+            let page = Page::<Size4KiB>::containing_address(page.start_address() + nth * Size4KiB::SIZE);
+            let frame = PhysFrame::containing_address(physical(pfn.offset(nth)));
+            // SAFETY: the page was mapped to this very frame a moment ago.
+            let mapped = unsafe { table.map_to(page, frame, FLAGS, &mut spare) };
+            mapped.expect("there is a frame for the one table that is missing").ignore();
+        }
+        (kept..UNIT_PAGES - 1).for_each(|nth| gathered.add(pfn.offset(nth), Order::ZERO));
+        return;
+    }
+    for nth in 0..pages {
+        let page = Page::<Size4KiB>::containing_address(start + nth * Size4KiB::SIZE);
+        let (frame, flush) = table.unmap(page).expect("the page is mapped");
+        flush.ignore();
+        gathered.add(Pfn::containing(frame.start_address().as_u64()), Order::ZERO);
+    }
+}
+
+/// Frees the page tables on the way to a unit that map nothing any more.
+///
+/// # Safety
+/// They are tables of mappings, out of [`KernelFrames`].
+unsafe fn free_tables(start: VirtAddr, deallocator: &mut impl FrameDeallocator<Size4KiB>) {
+    let first = Page::containing_address(start.align_down(Size2MiB::SIZE));
+    let unit = Page::range_inclusive(first, first + (UNIT_PAGES - 1));
+    // SAFETY: by this function's contract the tables' frames are ours to free.
+    with_table(|table| unsafe { table.clean_up_addr_range(unit, deallocator) });
+}
+
+fn physical(pfn: Pfn) -> PhysAddr {
+    PhysAddr::new(pfn.address())
+}
+
+/// One frame, for one table.
+struct Spare(Option<Pfn>);
+
+// SAFETY: the frame is given out once, and whoever made this has it for nothing else.
+unsafe impl FrameAllocator<Size4KiB> for Spare {
+    fn allocate_frame(&mut self) -> Option<PhysFrame> {
+        self.0.take().map(|pfn| PhysFrame::containing_address(physical(pfn)))
+    }
+}
+
+/// Frames that are not mapped any more, and that a TLB may still lead to: to be freed once it has been flushed (Linux:
+/// `mmu_gather`). Each holds in its first word which is next, so there is always room for one more.
+#[derive(Default)]
+struct Gather(Option<(Pfn, Order)>);
+
+impl Gather {
+    /// In a word that leads nowhere.
+    const END: u64 = 0;
+    /// In a word that leads on, beside the order: both lie below a frame's address.
+    const NEXT: u64 = 0x800;
+
+    fn add(&mut self, pfn: Pfn, order: Order) {
+        let next = self.0.map_or(Self::END, |(pfn, order)| pfn.address() | Self::NEXT | u64::from(order.get()));
+        let word: *mut u64 = paging::to_virtual(physical(pfn)).as_mut_ptr();
+        // SAFETY: the window shows the frame, which is allocated and which nobody else uses.
+        unsafe { word.write(next) };
+        self.0 = Some((pfn, order));
+    }
+
+    /// Frees the frames. No TLB may lead to them any more.
+    fn free(mut self) {
+        iter::from_fn(|| {
+            let (pfn, order) = self.0?;
+            let word: *const u64 = paging::to_virtual(physical(pfn)).as_ptr();
+            // SAFETY: `add` has written the word, and the frame is still allocated.
+            let next = unsafe { word.read() };
+            let order_of_next = Order::new((next % Self::NEXT) as u8);
+            self.0 = order_of_next.filter(|_| next != Self::END).map(|order| (Pfn::containing(next), order));
+            Some((pfn, order))
+        })
+        .for_each(|(pfn, order)| {
+            if let Err(error) = frames().free(pfn, order) {
+                error!("bad free of a frame that was mapped: {error}");
+            }
+        });
+    }
+}
+
+impl FrameDeallocator<Size4KiB> for Gather {
+    unsafe fn deallocate_frame(&mut self, frame: PhysFrame) {
+        self.add(Pfn::containing(frame.start_address().as_u64()), Order::ZERO);
+    }
+}
