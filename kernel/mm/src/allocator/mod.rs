@@ -74,7 +74,8 @@ pub struct PageAllocator<'m, C> {
     late: AtomicU64,
     metadata: PfnRange,
     slow: SlowPath<'m>,
-    cpu: PhantomData<fn() -> C>,
+    /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
+    cpu: PhantomData<C>,
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {

@@ -54,6 +54,7 @@ pub struct Plan<'a> {
     map: MemoryMap<'a>,
     extents: [Extent; ZoneKind::COUNT],
     metadata: PfnRange,
+    words: usize,
 }
 
 impl<'a> Plan<'a> {
@@ -65,20 +66,30 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`SetupError`] if there is no such range.
     pub fn new(map: MemoryMap<'a>) -> Result<Self, SetupError> {
+        let plan = Self::apart(map)?;
+        let needed = (plan.words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
+        let usable = || map.ranges(RegionKind::Usable);
+        let room = usable().filter(|range| range.frames() >= needed).last();
+        let metadata = room.map(|range| PfnRange::new(Pfn::new(range.end.number() - needed), range.end)).ok_or(
+            SetupError::NoRoomForMetadata { needed, largest: usable().map(PfnRange::frames).max().unwrap_or(0) },
+        )?;
+        Ok(Self { metadata, words: (needed * FRAME_SIZE) as usize / size_of::<u64>(), ..plan })
+    }
+
+    /// Plans an allocator whose metadata lies apart from the map's RAM: in a static, or beside what it manages. All that
+    /// is usable can be given out then, and [`metadata`](Self::metadata) is an empty range.
+    ///
+    /// # Errors
+    /// [`SetupError`] if a zone is too large.
+    pub fn apart(map: MemoryMap<'a>) -> Result<Self, SetupError> {
         let extents = ZoneKind::ALL.map(|kind| Extent::of(kind, map.ram()));
         for (kind, extent) in ZoneKind::ALL.into_iter().zip(&extents) {
             if u32::try_from(extent.pageblocks).is_err() {
                 return Err(SetupError::TooManyPageblocks(kind));
             }
         }
-        let words: usize = extents.iter().map(|extent| shared_words(extent) + Zone::private_words(extent)).sum();
-        let needed = (words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
-        let usable = || map.ranges(RegionKind::Usable);
-        let room = usable().filter(|range| range.frames() >= needed).last();
-        let metadata = room.map(|range| PfnRange::new(Pfn::new(range.end.number() - needed), range.end)).ok_or(
-            SetupError::NoRoomForMetadata { needed, largest: usable().map(PfnRange::frames).max().unwrap_or(0) },
-        )?;
-        Ok(Self { map, extents, metadata })
+        let words = extents.iter().map(|extent| shared_words(extent) + Zone::private_words(extent)).sum();
+        Ok(Self { map, extents, metadata: PfnRange::default(), words })
     }
 
     /// The frames that hold the allocator's metadata. They stay reserved.
@@ -88,7 +99,7 @@ impl<'a> Plan<'a> {
 
     /// The metadata's size, in words of 64 bits.
     pub fn metadata_words(&self) -> usize {
-        (self.metadata.frames() * FRAME_SIZE) as usize / size_of::<u64>()
+        self.words
     }
 
     /// The zones, every frame of them reserved, over this memory.

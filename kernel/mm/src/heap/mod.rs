@@ -70,6 +70,8 @@
 mod check;
 mod diagnose;
 mod large;
+mod malloc;
+mod region;
 mod report;
 mod shrink;
 mod slow;
@@ -82,6 +84,8 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicBool;
 
 pub use crate::slab::{HeapError, PageSource, SizeClass};
+pub use malloc::{Malloc, MallocError};
+pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{CacheStats, HeapFrames};
 
 use crate::allocator::Cpu;

@@ -5,6 +5,7 @@ mod frames;
 mod layouts;
 mod model;
 mod objects;
+mod region;
 mod reports;
 mod shortage;
 mod source;

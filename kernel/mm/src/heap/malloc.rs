@@ -1,0 +1,225 @@
+//! The C library's way to ask for memory: by size alone, and back by address alone.
+//!
+//! Programs that were written for `malloc` do not know the layouts of their objects when they free them. A [`Malloc`] is a
+//! heap as they want it, in plain Rust: what is null or `errno` in C is an error here that says what is wrong.
+
+use core::alloc::Layout;
+use core::error::Error;
+use core::fmt;
+use core::ptr::{self, NonNull};
+
+use super::{Heap, HeapError, PageSource};
+use crate::allocator::Cpu;
+
+/// The alignment of whatever is large enough to need it: that of C's `max_align_t`.
+const MAX_ALIGN: usize = 16;
+/// The alignment of everything smaller.
+const MIN_ALIGN: usize = 8;
+
+/// Why there is no memory, or none was freed. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MallocError {
+    /// The heap has no room for an object like this, or there is no such object: `ENOMEM`.
+    OutOfMemory(Layout),
+    /// So many elements of this size are more than there are addresses: `ENOMEM`.
+    TooMany {
+        /// How many elements.
+        count: usize,
+        /// Bytes in each.
+        size: usize,
+    },
+    /// No address is aligned to this: it is no power of two, or the size is too large for it: `EINVAL`.
+    InvalidAlignment {
+        /// The alignment that was asked for.
+        align: usize,
+        /// The size that was asked for.
+        size: usize,
+    },
+    /// What was given is no live object, or another one than was said.
+    NoObject(HeapError),
+}
+
+impl fmt::Display for MallocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfMemory(layout) => {
+                write!(f, "no memory for {} bytes aligned to {}", layout.size(), layout.align())
+            }
+            Self::TooMany { count, size } => write!(f, "{count} times {size} bytes are more than there can be"),
+            Self::InvalidAlignment { align, size } => write!(f, "{size} bytes cannot be aligned to {align}"),
+            Self::NoObject(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for MallocError {}
+
+impl From<HeapError> for MallocError {
+    fn from(error: HeapError) -> Self {
+        Self::NoObject(error)
+    }
+}
+
+/// A heap with the functions of C's `<stdlib.h>`.
+///
+/// Memory from any of them may be given to any of them. What is at least 16 bytes long is aligned to 16.
+pub struct Malloc<'h, S, C> {
+    heap: &'h Heap<S, C>,
+}
+
+impl<S, C> Clone for Malloc<'_, S, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S, C> Copy for Malloc<'_, S, C> {}
+
+/// What C asks for when it says nothing of alignment.
+fn layout_of(size: usize) -> Result<Layout, MallocError> {
+    layout_at(if size < MAX_ALIGN { MIN_ALIGN } else { MAX_ALIGN }, size)
+}
+
+fn layout_at(align: usize, size: usize) -> Result<Layout, MallocError> {
+    Layout::from_size_align(size, align).map_err(|_| MallocError::InvalidAlignment { align, size })
+}
+
+impl<'h, S: PageSource, C: Cpu> Malloc<'h, S, C> {
+    /// The C functions of this heap.
+    pub const fn new(heap: &'h Heap<S, C>) -> Self {
+        Self { heap }
+    }
+
+    /// The heap, for those who know their layouts.
+    pub const fn heap(&self) -> &'h Heap<S, C> {
+        self.heap
+    }
+
+    /// Allocates `size` bytes with unspecified contents. No bytes are an object too, unlike all others.
+    ///
+    /// # Errors
+    /// [`MallocError::OutOfMemory`].
+    pub fn malloc(&self, size: usize) -> Result<NonNull<u8>, MallocError> {
+        self.allocate(layout_of(size)?)
+    }
+
+    /// Allocates `count` elements of `size` bytes, all zero.
+    ///
+    /// # Errors
+    /// [`MallocError::TooMany`] or [`MallocError::OutOfMemory`].
+    pub fn calloc(&self, count: usize, size: usize) -> Result<NonNull<u8>, MallocError> {
+        let bytes = count.checked_mul(size).ok_or(MallocError::TooMany { count, size })?;
+        let layout = layout_of(bytes)?;
+        let object = self.allocate(layout)?;
+        // SAFETY: the object is new, and this long.
+        unsafe { object.write_bytes(0, bytes) };
+        Ok(object)
+    }
+
+    /// Allocates `size` bytes aligned to `align`, a power of two. The size need not be a multiple of it.
+    ///
+    /// # Errors
+    /// [`MallocError::InvalidAlignment`] or [`MallocError::OutOfMemory`].
+    pub fn aligned_alloc(&self, align: usize, size: usize) -> Result<NonNull<u8>, MallocError> {
+        self.allocate(layout_at(align, size)?)
+    }
+
+    /// Resizes an object, where it is if it can stay there, and keeps what it holds; null is allocated anew. An object of no
+    /// bytes is still one, and is to be freed.
+    ///
+    /// # Errors
+    /// As for [`malloc`](Self::malloc) and [`free`](Self::free); the object is then as it was.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free); the caller goes on with what is returned.
+    pub unsafe fn realloc(&self, object: *mut u8, size: usize) -> Result<NonNull<u8>, MallocError> {
+        let wanted = layout_of(size)?;
+        let Some(object) = NonNull::new(object) else {
+            return self.allocate(wanted);
+        };
+        let usable = self.object_size(object)?;
+        if Heap::<S, C>::usable_size(wanted) == Some(usable) {
+            return Ok(object);
+        }
+        let moved = self.allocate(wanted)?;
+        // SAFETY: both are live objects, and different ones, of at least as many bytes as are copied.
+        unsafe {
+            ptr::copy_nonoverlapping(object.as_ptr(), moved.as_ptr(), size.min(usable));
+            self.free(object.as_ptr())?;
+        }
+        Ok(moved)
+    }
+
+    /// Frees an object; null is none, and nothing is done.
+    ///
+    /// # Errors
+    /// [`HeapError`] if it is no live object's start. The heap is unchanged.
+    ///
+    /// # Safety
+    /// If the object is live, it is the caller's, and nobody uses it any more.
+    pub unsafe fn free(&self, object: *mut u8) -> Result<(), HeapError> {
+        let Some(object) = NonNull::new(object) else {
+            return Ok(());
+        };
+        let size = self.object_size(object)?;
+        // SAFETY: the caller's word.
+        unsafe { self.heap.free(object, slot_layout(size)) }
+    }
+
+    /// Frees an object that was allocated with this size, by any function but [`aligned_alloc`](Self::aligned_alloc).
+    ///
+    /// # Errors
+    /// As for [`free`](Self::free), and if it has another size.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free).
+    pub unsafe fn free_sized(&self, object: *mut u8, size: usize) -> Result<(), MallocError> {
+        // SAFETY: the caller's word.
+        unsafe { self.free_as(object, layout_of(size)?) }
+    }
+
+    /// Frees an object that [`aligned_alloc`](Self::aligned_alloc) gave for this alignment and size.
+    ///
+    /// # Errors
+    /// As for [`free_sized`](Self::free_sized).
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free).
+    pub unsafe fn free_aligned_sized(&self, object: *mut u8, align: usize, size: usize) -> Result<(), MallocError> {
+        // SAFETY: the caller's word.
+        unsafe { self.free_as(object, layout_at(align, size)?) }
+    }
+
+    /// How many bytes of a live object may be used: at least as many as it was asked for.
+    ///
+    /// # Errors
+    /// As for [`free`](Self::free).
+    pub fn object_size(&self, object: NonNull<u8>) -> Result<usize, HeapError> {
+        let classes = super::SizeClass::all().map(super::SizeClass::size);
+        let blocks = crate::frame::Order::all().map(|order| order.bytes() as usize);
+        let mut sizes = classes.chain(blocks);
+        // SAFETY: nothing live starts there if no size is found, so this is an error to be named.
+        sizes
+            .find(|size| self.heap.is_live(object, slot_layout(*size)))
+            .ok_or_else(|| unsafe { self.heap.free(object, slot_layout(8)) }.expect_err("it is not live"))
+    }
+
+    fn allocate(&self, layout: Layout) -> Result<NonNull<u8>, MallocError> {
+        self.heap.allocate(layout).ok_or(MallocError::OutOfMemory(layout))
+    }
+
+    /// # Safety
+    /// As for [`free`](Self::free).
+    unsafe fn free_as(&self, object: *mut u8, layout: Layout) -> Result<(), MallocError> {
+        let Some(object) = NonNull::new(object) else {
+            return Ok(());
+        };
+        // SAFETY: the caller's word.
+        unsafe { self.heap.free(object, layout) }.map_err(MallocError::from)
+    }
+}
+
+/// The layout that stands for all objects with so many usable bytes.
+fn slot_layout(size: usize) -> Layout {
+    Layout::from_size_align(size, MIN_ALIGN).expect("objects are smaller than that")
+}

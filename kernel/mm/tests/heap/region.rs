@@ -1,0 +1,215 @@
+//! Heaps in regions of every size and alignment: all of it inside, little of it wasted, and given up to the last byte.
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
+use bifolio::frame::Order;
+use bifolio::heap::{Heap, HeapError, MallocError, RegionError, RegionHeap};
+
+const KIB: usize = 1024;
+
+/// Memory of which regions are cut.
+struct Memory(Vec<u8>);
+
+impl Memory {
+    fn new(bytes: usize) -> Self {
+        Self(vec![0xff; bytes + 2 * 4096])
+    }
+
+    /// So many bytes, from so far behind a page boundary on.
+    fn region(&mut self, offset: usize, bytes: usize) -> &mut [u8] {
+        let first = self.0.as_ptr().addr().next_multiple_of(4096) - self.0.as_ptr().addr();
+        &mut self.0[first + offset..first + offset + bytes]
+    }
+}
+
+/// The bytes of as many objects as there is room for. Every one is inside the region, and they do not overlap.
+fn fill(heap: RegionHeap<'_>, size: usize, region: std::ops::Range<usize>) -> usize {
+    let mut objects: Vec<NonNull<u8>> = std::iter::from_fn(|| heap.malloc(size).ok()).collect();
+    heap.heap().validate().unwrap();
+    objects.sort();
+    for (index, object) in objects.iter().enumerate() {
+        let start = object.as_ptr().addr();
+        assert!(start >= region.start && start + size <= region.end, "an object lies outside of the region");
+        assert!(objects.get(index + 1).is_none_or(|next| start + size <= next.as_ptr().addr()));
+        // SAFETY: the object is ours, and this long.
+        unsafe { object.write_bytes(index as u8, size) };
+    }
+    for (index, object) in objects.iter().enumerate() {
+        // SAFETY: the object is ours, was filled, and is not used afterwards.
+        unsafe {
+            assert_eq!((object.read(), object.add(size - 1).read()), (index as u8, index as u8));
+            assert_eq!(heap.free(object.as_ptr()), Ok(()));
+        }
+    }
+    heap.heap().shrink();
+    assert_eq!(heap.heap().frames(), Default::default());
+    objects.len() * size
+}
+
+#[test]
+fn small_regions_are_mostly_objects() {
+    // Percent of the region that objects take, at least: the heap itself is 16 KiB, and as much again to find slabs.
+    for (bytes, least) in [(64 * KIB, 45), (256 * KIB, 80), (1024 * KIB, 90), (16 * 1024 * KIB, 93)] {
+        let mut memory = Memory::new(bytes);
+        let region = memory.region(0, bytes);
+        let range = region.as_ptr_range();
+        let heap = Heap::in_region(region).unwrap();
+        for size in [8, 64, 1000, 4096, 16 * KIB] {
+            let taken = fill(heap, size, range.start.addr()..range.end.addr());
+            assert!(taken * 100 >= bytes * least, "{size}: {taken} of {bytes} bytes");
+        }
+    }
+}
+
+#[test]
+fn any_alignment_will_do() {
+    let mut memory = Memory::new(72 * KIB);
+    for offset in [0, 1, 7, 8, 100, 2047, 3000, 4000, 4095] {
+        for bytes in [64 * KIB, 64 * KIB + 1, 67 * KIB + 5, 68 * KIB - 1] {
+            let region = memory.region(offset, bytes);
+            let range = region.as_ptr_range();
+            let heap = Heap::in_region(region).unwrap();
+            let taken = fill(heap, 4096, range.start.addr()..range.end.addr());
+            assert!(taken >= 28 * KIB, "{taken} of {bytes} bytes at {offset}");
+        }
+    }
+}
+
+#[test]
+fn a_region_that_is_too_small_is_told_how_large_it_must_be() {
+    let mut memory = Memory::new(128 * KIB);
+    for offset in [0, 1, 5, 1000, 4000, 4088, 4089, 4095] {
+        let mut bytes = 0;
+        // What is needed may be less where a gap at the end has room for the metadata; never more.
+        let least = loop {
+            match Heap::in_region(memory.region(offset, bytes)) {
+                Ok(_) => break bytes,
+                Err(RegionError::TooSmall { bytes: given, needed }) => {
+                    assert!(given == bytes && needed > bytes);
+                    bytes = needed;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let heap = Heap::in_region(memory.region(offset, least)).unwrap();
+        // SAFETY: the object is ours, and not used afterwards.
+        unsafe { heap.free(heap.malloc(1).unwrap().as_ptr()).unwrap() };
+        for bytes in (0..least.saturating_sub(4096)).step_by(997) {
+            let error = Heap::in_region(memory.region(offset, bytes)).err().unwrap();
+            assert!(matches!(error, RegionError::TooSmall { .. }), "{bytes} bytes at {offset}");
+        }
+    }
+    let error = Heap::in_region(&mut []).err().unwrap();
+    assert!(error.to_string().starts_with("a region of 0 bytes is too small for a heap: here it needs "), "{error}");
+}
+
+#[test]
+fn what_c_asks_for_is_there_and_what_it_gets_wrong_is_named() {
+    let mut memory = Memory::new(256 * KIB);
+    let heap = Heap::in_region(memory.region(40, 256 * KIB)).unwrap();
+    // SAFETY: every object is ours, and not used once it was freed; what is freed wrongly is nobody's.
+    unsafe {
+        let nothing = heap.malloc(0).unwrap();
+        assert_eq!(heap.free_sized(nothing.as_ptr(), 0), Ok(()));
+        for size in 1..200 {
+            let object = heap.malloc(size).unwrap();
+            assert!(object.as_ptr().addr().is_multiple_of(if size < 16 { 8 } else { 16 }), "{size}");
+            assert!(heap.object_size(object).unwrap() >= size);
+            object.write_bytes(0xff, size);
+            assert_eq!(heap.free_sized(object.as_ptr(), size), Ok(()));
+        }
+        let zeros = heap.calloc(25, 8).unwrap();
+        assert!(std::slice::from_raw_parts(zeros.as_ptr(), 200).iter().all(|byte| *byte == 0));
+        assert_eq!(heap.free_sized(zeros.as_ptr(), 200), Ok(()));
+        let (count, size) = (usize::MAX / 2, 3);
+        assert_eq!(heap.calloc(count, size), Err(MallocError::TooMany { count, size }));
+
+        for (align, size) in [(1, 3), (64, 64), (64, 100), (4096, 1), (16 * KIB, 20 * KIB)] {
+            let object = heap.aligned_alloc(align, size).unwrap();
+            assert!(object.as_ptr().addr().is_multiple_of(align));
+            assert_eq!(heap.free_aligned_sized(object.as_ptr(), align, size), Ok(()));
+        }
+        for align in [0, 3, 24, usize::MAX] {
+            assert_eq!(heap.aligned_alloc(align, 8), Err(MallocError::InvalidAlignment { align, size: 8 }));
+        }
+        let wanted = Layout::from_size_align(1 << 20, 16).unwrap();
+        assert_eq!(heap.malloc(1 << 20), Err(MallocError::OutOfMemory(wanted)));
+
+        assert_eq!(heap.free(std::ptr::null_mut()), Ok(()));
+        let object = heap.malloc(100).unwrap();
+        let address = object.as_ptr().addr();
+        let wrong = HeapError::WrongLayout { address, cache: "kmalloc-112", slot: 0, given: 200, actual: 112 };
+        assert_eq!(heap.free_sized(object.as_ptr(), 200), Err(MallocError::NoObject(wrong)));
+        let inside = HeapError::Interior { address: address + 8, cache: "kmalloc-112", slot: 0, offset: 8 };
+        assert_eq!(heap.free(object.as_ptr().add(8)), Err(inside));
+        assert_eq!(heap.realloc(object.as_ptr().add(8), 10), Err(MallocError::NoObject(inside)));
+        assert_eq!(heap.free(object.as_ptr()), Ok(()));
+        let twice = HeapError::DoubleFree { address, cache: "kmalloc-112", slot: 0 };
+        assert_eq!(heap.free(object.as_ptr()), Err(twice));
+        let foreign = (&raw const wrong).cast_mut().cast::<u8>();
+        assert_eq!(heap.free(foreign), Err(HeapError::Foreign { address: foreign.addr() }));
+    }
+    heap.heap().validate().unwrap();
+    heap.heap().shrink();
+    assert_eq!(heap.heap().frames(), Default::default());
+}
+
+#[test]
+fn resizing_keeps_what_there_is_and_stays_where_it_can() {
+    let mut memory = Memory::new(256 * KIB);
+    let heap = Heap::in_region(memory.region(0, 256 * KIB)).unwrap();
+    // SAFETY: the object is ours, and we go on with what comes back.
+    unsafe {
+        let mut object = heap.realloc(std::ptr::null_mut(), 1).unwrap();
+        object.write(0x5c);
+        let mut last = 1usize;
+        for size in [2, 8, 9, 16, 17, 30, 100, 5000, 9000, 40_000, 39_000, 8000, 24, 20, 8, 0, 300] {
+            let before = (object, heap.object_size(object).unwrap());
+            object = heap.realloc(object.as_ptr(), size).unwrap();
+            if heap.object_size(object) == Ok(before.1) {
+                assert_eq!(object, before.0, "{last} to {size} bytes");
+            }
+            assert!(size < 16 || object.as_ptr().addr().is_multiple_of(16), "{size}");
+            for index in 0..last.min(size) {
+                assert_eq!(object.add(index).read(), index as u8 ^ 0x5c, "byte {index} of {last} to {size}");
+            }
+            for index in 0..size {
+                object.add(index).write(index as u8 ^ 0x5c);
+            }
+            last = size;
+        }
+        let bytes = 1 << 20;
+        let wanted = Layout::from_size_align(bytes, 16).unwrap();
+        assert_eq!(heap.realloc(object.as_ptr(), bytes), Err(MallocError::OutOfMemory(wanted)));
+        assert_eq!(object.add(299).read(), 299u16 as u8 ^ 0x5c, "who is refused keeps what it had");
+        heap.free(object.as_ptr()).unwrap();
+    }
+    heap.heap().shrink();
+    assert_eq!(heap.heap().frames(), Default::default());
+}
+
+#[test]
+fn the_page_allocator_in_the_region_gives_its_last_frame() {
+    let mut memory = Memory::new(512 * KIB);
+    let heap = Heap::in_region(memory.region(0, 512 * KIB)).unwrap().heap();
+    let frames = heap.source().frames();
+    let layout = Layout::from_size_align(4096, 4096).unwrap();
+    let objects: Vec<_> = std::iter::from_fn(|| heap.allocate(layout)).collect();
+    let zones = frames.stats().zones;
+    assert_eq!(zones.iter().map(|zone| zone.free).sum::<u64>(), 0, "a frame is kept from the program");
+    for object in objects {
+        // SAFETY: the object is ours, and not used afterwards.
+        unsafe { heap.free(object, layout).unwrap() };
+    }
+    heap.shrink();
+    assert!(frames.stats().zones.iter().all(|zone| zone.free == zone.managed));
+    // Blocks are as aligned in memory as they are by number.
+    for order in Order::all().take(6) {
+        let layout = Layout::from_size_align(order.bytes() as usize, order.bytes() as usize).unwrap();
+        let object = heap.allocate(layout).unwrap();
+        assert!(object.as_ptr().addr().is_multiple_of(layout.align()));
+        // SAFETY: likewise.
+        unsafe { heap.free(object, layout).unwrap() };
+    }
+}
