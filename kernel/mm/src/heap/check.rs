@@ -22,7 +22,7 @@ fn check(address: usize, rule: &'static str, holds: bool) -> Result<(), Violatio
     if holds { Ok(()) } else { Err(Violation { rule, address: address as u64 }) }
 }
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Checks the invariants of the heap, slab by slab and slot by slot. The heap stands still meanwhile, with
     /// interrupts masked: this is for tests and for debugging.
     ///

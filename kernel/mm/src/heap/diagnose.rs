@@ -10,7 +10,7 @@ use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// What is wrong with freeing `object`, as a `layout` if that was said; looked at with the heap at a standstill.
     #[cold]
     pub(super) fn diagnose(&self, object: NonNull<u8>, layout: Option<Layout>) -> HeapError {

@@ -40,7 +40,7 @@ pub(super) fn order_of(layout: Layout) -> Option<Order> {
     Order::covering((layout.size().max(layout.align()) as u64).div_ceil(FRAME_SIZE))
 }
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn allocate_large(&self, layout: Layout) -> Option<NonNull<u8>> {
         let order = order_of(layout)?;

@@ -8,7 +8,7 @@ use core::error::Error;
 use core::fmt;
 use core::ptr::{self, NonNull};
 
-use super::{Heap, HeapError, PageSource};
+use super::{Heap, HeapError, MAX_CPUS, PageSource};
 use crate::allocator::Cpu;
 
 /// The alignment of whatever is large enough to need it: that of C's `max_align_t`.
@@ -63,17 +63,17 @@ impl From<HeapError> for MallocError {
 /// A heap with the functions of C's `<stdlib.h>`.
 ///
 /// Memory from any of them may be given to any of them. What is at least 16 bytes long is aligned to 16.
-pub struct Malloc<'h, S, C> {
-    heap: &'h Heap<S, C>,
+pub struct Malloc<'h, S, C, const CPUS: usize = MAX_CPUS> {
+    heap: &'h Heap<S, C, CPUS>,
 }
 
-impl<S, C> Clone for Malloc<'_, S, C> {
+impl<S, C, const CPUS: usize> Clone for Malloc<'_, S, C, CPUS> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S, C> Copy for Malloc<'_, S, C> {}
+impl<S, C, const CPUS: usize> Copy for Malloc<'_, S, C, CPUS> {}
 
 /// What C asks for when it says nothing of alignment.
 fn layout_of(size: usize) -> Result<Layout, MallocError> {
@@ -84,14 +84,14 @@ fn layout_at(align: usize, size: usize) -> Result<Layout, MallocError> {
     Layout::from_size_align(size, align).map_err(|_| MallocError::InvalidAlignment { align, size })
 }
 
-impl<'h, S: PageSource, C: Cpu> Malloc<'h, S, C> {
+impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
     /// The C functions of this heap.
-    pub const fn new(heap: &'h Heap<S, C>) -> Self {
+    pub const fn new(heap: &'h Heap<S, C, CPUS>) -> Self {
         Self { heap }
     }
 
     /// The heap, for those who know their layouts.
-    pub const fn heap(&self) -> &'h Heap<S, C> {
+    pub const fn heap(&self) -> &'h Heap<S, C, CPUS> {
         self.heap
     }
 
@@ -110,10 +110,7 @@ impl<'h, S: PageSource, C: Cpu> Malloc<'h, S, C> {
     pub fn calloc(&self, count: usize, size: usize) -> Result<NonNull<u8>, MallocError> {
         let bytes = count.checked_mul(size).ok_or(MallocError::TooMany { count, size })?;
         let layout = layout_of(bytes)?;
-        let object = self.allocate(layout)?;
-        // SAFETY: the object is new, and this long.
-        unsafe { object.write_bytes(0, bytes) };
-        Ok(object)
+        self.heap.allocate_zeroed(layout).ok_or(MallocError::OutOfMemory(layout))
     }
 
     /// Allocates `size` bytes aligned to `align`, a power of two. The size need not be a multiple of it.
@@ -138,7 +135,7 @@ impl<'h, S: PageSource, C: Cpu> Malloc<'h, S, C> {
             return self.allocate(wanted);
         };
         let usable = self.object_size(object)?;
-        if Heap::<S, C>::usable_size(wanted) == Some(usable) {
+        if Heap::<S, C, CPUS>::usable_size(wanted) == Some(usable) {
             return Ok(object);
         }
         let moved = self.allocate(wanted)?;
@@ -161,9 +158,8 @@ impl<'h, S: PageSource, C: Cpu> Malloc<'h, S, C> {
         let Some(object) = NonNull::new(object) else {
             return Ok(());
         };
-        let size = self.object_size(object)?;
         // SAFETY: the caller's word.
-        unsafe { self.heap.free(object, slot_layout(size)) }
+        unsafe { self.heap.free_unsized(object) }
     }
 
     /// Frees an object that was allocated with this size, by any function but [`aligned_alloc`](Self::aligned_alloc).
@@ -195,13 +191,7 @@ impl<'h, S: PageSource, C: Cpu> Malloc<'h, S, C> {
     /// # Errors
     /// As for [`free`](Self::free).
     pub fn object_size(&self, object: NonNull<u8>) -> Result<usize, HeapError> {
-        let classes = super::SizeClass::all().map(super::SizeClass::size);
-        let blocks = crate::frame::Order::all().map(|order| order.bytes() as usize);
-        let mut sizes = classes.chain(blocks);
-        // SAFETY: nothing live starts there if no size is found, so this is an error to be named.
-        sizes
-            .find(|size| self.heap.is_live(object, slot_layout(*size)))
-            .ok_or_else(|| unsafe { self.heap.free(object, slot_layout(8)) }.expect_err("it is not live"))
+        self.heap.object_size(object)
     }
 
     fn allocate(&self, layout: Layout) -> Result<NonNull<u8>, MallocError> {
@@ -217,9 +207,4 @@ impl<'h, S: PageSource, C: Cpu> Malloc<'h, S, C> {
         // SAFETY: the caller's word.
         unsafe { self.heap.free(object, layout) }.map_err(MallocError::from)
     }
-}
-
-/// The layout that stands for all objects with so many usable bytes.
-fn slot_layout(size: usize) -> Layout {
-    Layout::from_size_align(size, MIN_ALIGN).expect("objects are smaller than that")
 }

@@ -58,7 +58,7 @@
 //! ```
 //!
 //! # CPUs
-//! Each of up to 127 CPUs has an arena: slabs that it alone allocates from. While it has a slab with a free slot, it takes
+//! Each of up to 127 CPUs ([`MAX_CPUS`]) has an arena: slabs that it alone allocates from. While it has a slab with a free slot, it takes
 //! no lock and no locked instruction, to allocate or to free. An object of another CPU's slab is freed with one locked
 //! instruction, into a bitmap that the owner takes over when it next runs out. More CPUs than that share one arena behind
 //! a lock, which also has the slabs of CPUs that have [retired](Heap::retire_cpu): they go to who needs a slab next,
@@ -98,10 +98,16 @@ use large::Large;
 use slow::Kind;
 use stop::Stopped;
 
-/// A heap over blocks of page frames from `S`, on CPUs of kind `C`.
-pub struct Heap<S, C> {
-    /// One for each CPU that can have an arena, and a last one that leads nowhere, for all others.
-    doors: [Door; ArenaId::CPUS + 1],
+/// The most CPUs that can have an arena of their own.
+pub const MAX_CPUS: usize = ArenaId::CPUS;
+
+/// A heap over blocks of page frames from `S`, on CPUs of kind `C`, of which the first `CPUS`, at most as many as by default,
+/// can have an arena of their own. A machine that has fewer need not have 128 bytes for each that it might have had.
+pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
+    /// One for each CPU that can have an arena.
+    doors: [Door; CPUS],
+    /// Leads nowhere: for all others.
+    last_door: Door,
     shared: Locked<Arena>,
     /// Somebody has stopped all arenas.
     stopped: AtomicBool,
@@ -110,11 +116,15 @@ pub struct Heap<S, C> {
     cpu: PhantomData<fn() -> C>,
 }
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// A heap that has nothing yet: it takes its first frames from `source` with its first allocation.
     pub const fn new(source: S) -> Self {
         Self {
-            doors: [const { Door::new() }; ArenaId::CPUS + 1],
+            doors: const {
+                assert!(CPUS <= ArenaId::CPUS, "there are no numbers for so many arenas");
+                [const { Door::new() }; CPUS]
+            },
+            last_door: Door::new(),
             shared: Locked::new(Arena::new(ArenaId::SHARED)),
             stopped: AtomicBool::new(false),
             large: Locked::new(Large::new()),
@@ -139,7 +149,13 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// Runs `f` in the arena of the CPU that this runs on; `None` if it has none, or if all stand still.
     #[inline(always)]
     fn inside<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
-        C::without_interrupts(|| self.doors[C::current().min(ArenaId::CPUS)].enter(f))
+        C::without_interrupts(|| self.door(C::current()).enter(f))
+    }
+
+    /// The door of a CPU, or of the arena with that number.
+    #[inline(always)]
+    fn door(&self, number: usize) -> &Door {
+        self.doors.get(number).unwrap_or(&self.last_door)
     }
 
     /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, or if `layout`
@@ -353,7 +369,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
 // it is as large and as aligned as its class, which was chosen to suffice for the layout, and stays the caller's until
 // the caller frees it: the slab is not given back while a slot is in use. Nothing here unwinds but the error hook, for
 // which `set_error_hook` says what it owes.
-unsafe impl<S: PageSource, C: Cpu> GlobalAlloc for Heap<S, C> {
+unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> GlobalAlloc for Heap<S, C, CPUS> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.allocate(layout).map_or(ptr::null_mut(), NonNull::as_ptr)

@@ -106,6 +106,9 @@ unsafe impl<'r, C> Sync for RegionPages<'r, C> where PageAllocator<'r, C>: Sync 
 // SAFETY: likewise.
 unsafe impl<'r, C> Send for RegionPages<'r, C> where PageAllocator<'r, C>: Send {}
 
+/// Below so many frames every one counts: 1 MiB.
+const SCARCE_FRAMES: u64 = 256;
+
 /// All of it: no watermark keeps the last frames from the only one who asks for any. And of the mobility that pageblocks have
 /// at first, since nothing that never mixes has to be kept apart.
 const GFP: Gfp = Gfp::MEMALLOC.union(Gfp::MOVABLE).union(Gfp::NOWARN);
@@ -145,6 +148,10 @@ unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
         self.frames.free(self.range_of(block, 1).start, order)
     }
 
+    fn is_scarce(&self) -> bool {
+        self.frames.zone(ZoneKind::Normal).managed < SCARCE_FRAMES
+    }
+
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         let range = if frames <= Order::MAX.frames() {
             self.frames.allocate_exact_aligned(frames, align, GFP)
@@ -164,9 +171,9 @@ unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
 }
 
 /// A heap in a region, with C's functions; its [`heap`](Malloc::heap) is there for those who know their layouts.
-pub type RegionHeap<'r, C = SingleCpu> = Malloc<'r, RegionPages<'r, C>, C>;
+pub type RegionHeap<'r, C = SingleCpu, const CPUS: usize = 1> = Malloc<'r, RegionPages<'r, C>, C, CPUS>;
 
-impl<'r> Heap<RegionPages<'r, SingleCpu>, SingleCpu> {
+impl<'r> Heap<RegionPages<'r, SingleCpu>, SingleCpu, 1> {
     /// Makes a heap of a region, for one thread. It takes nothing but the region, whatever that holds; when the last one
     /// who knows of the heap is gone, the region is its owner's again, with unspecified contents.
     ///
@@ -177,15 +184,16 @@ impl<'r> Heap<RegionPages<'r, SingleCpu>, SingleCpu> {
     }
 }
 
-impl<'r, C: Cpu> Heap<RegionPages<'r, C>, C> {
+impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
     /// Frames that the heap needs for itself before its first object, and that object's.
     const LEAST_FRAMES: usize = 5;
 
-    /// [`in_region`](Heap::in_region), for as many threads as `C` can tell apart.
+    /// [`in_region`](Heap::in_region), for as many threads as `C` can tell apart, of which the first `CPUS` can have slabs of
+    /// their own.
     ///
     /// # Errors
     /// As there.
-    pub fn in_shared_region(region: &'r mut [u8]) -> Result<RegionHeap<'r, C>, RegionError> {
+    pub fn in_shared_region(region: &'r mut [u8]) -> Result<RegionHeap<'r, C, CPUS>, RegionError> {
         let (bytes, base) = (region.len(), NonNull::from_mut(region).cast::<u8>());
         let (start, address) = (base.as_ptr().addr(), |offset: usize| base.as_ptr().addr() + offset);
         let up = |offset: usize, align: usize| address(offset).next_multiple_of(align) - start;

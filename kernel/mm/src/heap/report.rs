@@ -43,7 +43,7 @@ pub struct HeapFrames {
     pub metadata: u64,
 }
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// The figures of a class's cache, in all arenas together.
     pub fn cache_stats(&self, class: SizeClass) -> CacheStats {
         let geometry = class.geometry();

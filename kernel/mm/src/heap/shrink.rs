@@ -15,7 +15,7 @@ impl Stopped<'_> {
     /// Takes over in all arenas what others have freed. Where a slot was freed twice in one instant, that is passed over:
     /// the slot is free.
     pub(super) fn collect(&self) {
-        for slab in self.doors.iter().flat_map(|door| door.incoming.0.take()) {
+        for slab in self.doors.iter().chain([self.last_door]).flat_map(|door| door.incoming.0.take()) {
             slab.collect();
             if let Some(arena) = self.arena(slab.owner().arena()) {
                 arena.refile(slab);
@@ -50,7 +50,7 @@ impl Stopped<'_> {
     }
 }
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Gives every empty slab back to the page source, and every arena, page of descriptors and table of the page map that
     /// is not needed any more. Returns the number of frames. With no live object, the heap has no frame afterwards.
     ///
@@ -90,7 +90,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
 
 /// What the heap holds and does not use is for any request that would be refused otherwise. It gives all of it, since it
 /// cannot know which of it is the cheapest.
-impl<S: PageSource, C: Cpu> Shrinker for Heap<S, C>
+impl<S: PageSource, C: Cpu, const CPUS: usize> Shrinker for Heap<S, C, CPUS>
 where
     Self: Sync,
 {

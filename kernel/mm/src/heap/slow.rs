@@ -41,7 +41,7 @@ pub(super) struct Twice {
     slot: u16,
 }
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Runs `f` in the arena that this CPU is to use: its own, or the shared one.
     pub(super) fn in_arena<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
         let mut f = Some(f);
@@ -104,13 +104,13 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// Takes over what others have freed in the arena's slabs, and passes on what is not the arena's any more.
     pub(super) fn collect(&self, arena: &Arena) -> Option<Twice> {
         let mut twice = None;
-        for slab in self.doors[arena.id().index()].incoming.0.take() {
+        for slab in self.door(arena.id().index()).incoming.0.take() {
             let owner = slab.owner();
             if owner.arena() == arena.id() {
                 twice = twice.or(slab.collect().map(|slot| Twice { slab, slot }));
                 arena.refile(slab);
             } else {
-                self.doors[owner.arena().index()].incoming.0.push(slab);
+                self.door(owner.arena().index()).incoming.0.push(slab);
             }
         }
         twice
@@ -127,15 +127,15 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     /// Gives this CPU an arena, if it has none and can have one.
     fn settle_in(&self) {
         let cpu = C::without_interrupts(C::current);
-        if self.doors.get(cpu).is_none_or(Door::has_arena) {
+        if self.doors.get(cpu).is_none_or(Door::has_arena) || self.registry.source.is_scarce() {
             return;
         }
         let Some(block) = self.registry.source.allocate(Arena::ORDER) else {
             return;
         };
         let settled = self.shared.with::<C, _>(|_| {
-            let id = ArenaId::of(C::current())?;
-            let door = &self.doors[id.index()];
+            let cpu = C::current();
+            let (id, door) = (ArenaId::of(cpu)?, self.doors.get(cpu)?);
             // Who stops all arenas says so before it takes the lock that we hold; an arena that came into being now would
             // not be stopped.
             if self.stopped.load(Ordering::Relaxed) || door.has_arena() {
@@ -161,8 +161,8 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
     fn grow(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         let geometry = kind.geometry;
         let open = |order| self.registry.open::<C>(order, geometry.size, geometry.slots(order), geometry.divider);
-        let slab = open(geometry.order)
-            .or_else(|| if geometry.least_order < geometry.order { open(geometry.least_order) } else { None });
+        let usual = if self.registry.source.is_scarce() { geometry.least_order } else { geometry.order };
+        let slab = open(usual).or_else(|| if geometry.least_order < usual { open(geometry.least_order) } else { None });
         self.in_arena(|arena| {
             if let Some(slab) = slab {
                 arena.adopt(slab, kind.number);
@@ -220,7 +220,7 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
                 Err(()) => (Freed::Refused, None),
                 Ok(to) => {
                     if to != ArenaId::NONE {
-                        self.doors[to.index()].incoming.0.push(slab);
+                        self.door(to.index()).incoming.0.push(slab);
                     }
                     (Freed::Kept, None)
                 }

@@ -13,6 +13,7 @@ use crate::slab::source::PageSource;
 /// The whole heap, standing still.
 pub(super) struct Stopped<'a> {
     pub(super) doors: &'a [Door],
+    pub(super) last_door: &'a Door,
     pub(super) shared: Guard<'a, Arena>,
     pub(super) large: Guard<'a, Large>,
     pub(super) books: Guard<'a, Books>,
@@ -31,7 +32,7 @@ impl Stopped<'_> {
     }
 }
 
-impl<S: PageSource, C: Cpu> Heap<S, C> {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Runs `f` while nobody is in any arena and every lock of the heap is held. They are taken in one order, and who is
     /// inside an arena takes no lock but the shared arena's.
     pub(super) fn stopped<R>(&self, f: impl FnOnce(&mut Stopped<'_>) -> R) -> R {
@@ -53,13 +54,14 @@ impl<S: PageSource, C: Cpu> Heap<S, C> {
         self.doors.iter().for_each(Door::close);
         C::synchronize();
         // The last door is for any number of CPUs, and leads nowhere.
-        for door in &self.doors[..ArenaId::CPUS] {
+        for door in &self.doors {
             while door.is_busy() {
                 hint::spin_loop();
             }
         }
         let result = f(&mut Stopped {
             doors: &self.doors,
+            last_door: &self.last_door,
             shared: self.shared.lock(),
             large: self.large.lock(),
             books: self.registry.books.lock(),

@@ -27,7 +27,7 @@ const ENTRIES: usize = 1 << INDEX_BITS;
 const SPAN: usize = 1 << (FRAME_SHIFT + LEVELS * INDEX_BITS);
 
 /// A table that fills a frame. Its entries lead to tables of the level below, those of level 0 to descriptors.
-#[repr(C, align(4096))]
+#[repr(C)]
 struct Table {
     entries: [AtomicPtr<Table>; ENTRIES],
 }

@@ -33,6 +33,12 @@ pub unsafe trait PageSource {
     /// nobody uses it any more.
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError>;
 
+    /// Whether there is so little memory that the heap is rather to be slow than to hold any that it might not use: then
+    /// slabs are as small as they can be, and CPUs share what they would have each.
+    fn is_scarce(&self) -> bool {
+        false
+    }
+
     /// A run of `frames` frames, at least one, with unspecified contents, aligned to a block of order `align`. `None` if
     /// there is none.
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
@@ -80,6 +86,10 @@ unsafe impl<S: PageSource + ?Sized> PageSource for &S {
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the same contract.
         unsafe { (**self).release(block, order) }
+    }
+
+    fn is_scarce(&self) -> bool {
+        (**self).is_scarce()
     }
 
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {

@@ -50,11 +50,11 @@ fn membarrier(command: libc::c_int) {
 }
 
 /// Runs `story` on a heap for many threads, and wants everything back behind it.
-fn with_heap(story: impl FnOnce(&'_ RegionHeap<'_, Thread>)) {
+fn with_heap(story: impl FnOnce(&'_ RegionHeap<'_, Thread, THREADS>)) {
     membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
     ARENA.set(0);
     let mut region = vec![0; REGION];
-    let heap = Heap::<_, Thread>::in_shared_region(&mut region).unwrap();
+    let heap = Heap::<_, Thread, THREADS>::in_shared_region(&mut region).unwrap();
     story(&heap);
     heap.heap().validate().unwrap();
     heap.heap().shrink();
@@ -66,7 +66,7 @@ fn pages(object: NonNull<u8>, size: usize) -> std::ops::RangeInclusive<usize> {
     object.as_ptr().addr() / 4096..=(object.as_ptr().addr() + size - 1) / 4096
 }
 
-fn free(heap: &RegionHeap<'_, Thread>, object: NonNull<u8>) {
+fn free(heap: &RegionHeap<'_, Thread, THREADS>, object: NonNull<u8>) {
     // SAFETY: the tests free their own objects, and each once.
     unsafe { heap.free(object.as_ptr()) }.unwrap();
 }
