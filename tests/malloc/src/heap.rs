@@ -3,10 +3,9 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use bifolio::frame::Order;
-use bifolio::heap::{Heap, SizeClass};
+use bifolio::heap::{Heap, HeapError};
 
-use crate::mapped::{self, LARGEST_BLOCK, Place};
+use crate::mapped::{self, LARGEST_BLOCK};
 use crate::region::{self, Regions};
 use crate::thread::Thread;
 use crate::{report, system};
@@ -44,33 +43,19 @@ pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
     Some(object)
 }
 
-/// A layout of the object that starts here, if a live one does.
-fn layout_of(object: NonNull<u8>) -> Option<Layout> {
-    let small = SizeClass::all().map(SizeClass::size);
-    let large = Order::all().map(|order| order.bytes() as usize).filter(|&bytes| bytes > SizeClass::MAX_SIZE);
-    small
-        .chain(large)
-        .filter_map(|size| Layout::from_size_align(size, 8).ok())
-        .find(|&layout| HEAP.is_live(object, layout))
+/// Whether the address can only be that of an object outside of the heap's regions: one with a mapping of its own.
+#[inline]
+fn is_mapped(object: NonNull<u8>) -> bool {
+    object.as_ptr().addr().is_multiple_of(system::PAGE) && !region::holds(object.as_ptr())
 }
 
 /// How many bytes the object has that starts here. Ends the program if none does.
+#[inline]
 pub fn size_of_object(object: NonNull<u8>) -> usize {
-    match mapped::find(object.as_ptr()) {
-        Place::Start(bytes) => bytes,
-        Place::Inside(offset) => {
-            report::die(format_args!("bad free of {object:p}: {offset} bytes inside a mapped object"))
-        }
-        Place::Elsewhere => layout_of(object).unwrap_or_else(|| die_of(object)).size(),
+    if is_mapped(object) {
+        return mapped::size_of_object(object);
     }
-}
-
-fn die_of(object: NonNull<u8>) -> ! {
-    // SAFETY: nothing live starts here, so nothing is freed.
-    match unsafe { HEAP.free(object, Layout::new::<u8>()) } {
-        Err(error) => report::die(format_args!("{error}")),
-        Ok(()) => report::die(format_args!("bad free of {object:p}")),
-    }
+    HEAP.object_size(object).unwrap_or_else(|error| die(object, error))
 }
 
 /// Frees the object that starts here. Ends the program if none does.
@@ -81,14 +66,18 @@ fn die_of(object: NonNull<u8>) -> ! {
 pub unsafe fn free(object: NonNull<u8>) {
     // SAFETY: the caller's word.
     unsafe {
-        if mapped::free(object.as_ptr()) {
-            return;
-        }
-        let layout = layout_of(object).unwrap_or_else(|| die_of(object));
-        if let Err(error) = HEAP.free(object, layout) {
-            report::heap_error(&error);
+        if is_mapped(object) {
+            mapped::free(object);
+        } else if let Err(error) = HEAP.free_unsized(object) {
+            die(object, error);
         }
     }
+}
+
+#[cold]
+fn die(object: NonNull<u8>, error: HeapError) -> ! {
+    mapped::die_if_inside(object);
+    report::die(format_args!("{error}"))
 }
 
 /// Changes an object's size, which is `old` now, and moves it if need be. `None` if there is no memory for that: it is as
@@ -112,6 +101,7 @@ pub unsafe fn reallocate(object: NonNull<u8>, old: usize, layout: Layout) -> Opt
 
 /// The calling CPU allocates no more for now.
 pub fn retire_cpu() {
+    HEAP.retire_cpu();
     region::retire_cpu();
 }
 

@@ -6,8 +6,10 @@ use core::ptr::{self, NonNull};
 use core::slice;
 
 use bifolio::frame::Order;
+use bifolio::heap::HeapError;
 use spin::{Mutex, MutexGuard};
 
+use crate::report;
 use crate::system::{self, PAGE};
 
 /// Objects of up to so many bytes are the heap's.
@@ -32,16 +34,6 @@ struct Table {
 unsafe impl Send for Table {}
 
 static TABLE: Mutex<Table> = Mutex::new(Table { mappings: ptr::null_mut(), count: 0, room: 0 });
-
-/// What is wrong with an address that is to be freed.
-pub enum Place {
-    /// An object of so many bytes starts there.
-    Start(usize),
-    /// It is so many bytes inside one.
-    Inside(usize),
-    /// There is none.
-    Elsewhere,
-}
 
 impl Table {
     fn lock() -> MutexGuard<'static, Self> {
@@ -147,28 +139,46 @@ pub fn allocate(size: usize, align: usize) -> Option<NonNull<u8>> {
     NonNull::new(start)
 }
 
-/// What is at an address.
-pub fn find(address: *mut u8) -> Place {
+/// The mapping that an address lies in.
+fn find(object: NonNull<u8>) -> Option<Mapping> {
     let table = Table::lock();
-    let Some(mapping) = table.before(address.addr()).map(|place| table.all()[place]) else { return Place::Elsewhere };
-    match address.addr() - mapping.start.addr() {
-        0 => Place::Start(mapping.bytes),
-        offset if offset < mapping.bytes => Place::Inside(offset),
-        _ => Place::Elsewhere,
+    let mapping = table.all()[table.before(object.as_ptr().addr())?];
+    (object.as_ptr().addr() - mapping.start.addr() < mapping.bytes).then_some(mapping)
+}
+
+/// Ends the program if an object has this address inside.
+pub fn die_if_inside(object: NonNull<u8>) {
+    if let Some(mapping) = find(object) {
+        let offset = object.as_ptr().addr() - mapping.start.addr();
+        report::die(format_args!(
+            "bad free of {object:p}: {offset} bytes inside a mapped object of {} bytes",
+            mapping.bytes
+        ));
     }
 }
 
-/// Frees the object that starts here; false if there is none.
+fn die(object: NonNull<u8>) -> ! {
+    die_if_inside(object);
+    report::heap_error(&HeapError::Foreign { address: object.as_ptr().addr() });
+    unreachable!("the program has ended")
+}
+
+/// How many bytes the object has that starts here. Ends the program if none does.
+pub fn size_of_object(object: NonNull<u8>) -> usize {
+    match find(object) {
+        Some(mapping) if mapping.start == object.as_ptr() => mapping.bytes,
+        _ => die(object),
+    }
+}
+
+/// Frees the object that starts here. Ends the program if none does.
 ///
 /// # Safety
 /// Nobody uses it any more.
-pub unsafe fn free(object: *mut u8) -> bool {
-    let removed = Table::lock().remove(object);
+pub unsafe fn free(object: NonNull<u8>) {
+    let removed = Table::lock().remove(object.as_ptr());
     // SAFETY: it is in the table no more, so it is ours; and nobody uses it.
-    removed.is_some_and(|mapping| unsafe {
-        unmap(mapping);
-        true
-    })
+    unsafe { unmap(removed.unwrap_or_else(|| die(object))) };
 }
 
 /// Changes the size of the object that starts here by moving its pages, not what they hold. `None` if there is no such

@@ -33,7 +33,7 @@ const STEP: usize = 32 << 20;
 /// Free frames below which the memory behind them is kept, whatever is in use: 16 MiB.
 const IDLE: u64 = (16 << 20) / FRAME_SIZE;
 /// At most one in so many frames in use is kept idle.
-const IDLE_SHARE: u64 = 4;
+const IDLE_SHARE: u64 = 8;
 /// Blocks that it takes a system call to give back for, at least.
 const LEAST_FORGOTTEN: Order = Order::new(3).unwrap();
 /// The most regions there can be. Each is four times as large as the one before, unless the process may have no more.
@@ -112,6 +112,10 @@ impl Region {
         let usable = self.usable.load(Relaxed);
         let step = STEP.max(usable / 8 / BLOCK * BLOCK).min(self.bytes - usable);
         let start = self.start.wrapping_add(usable);
+        // The limit may have come after the reservation, which counted in whole when it was made.
+        if self::usable() + step > system::address_space_limit() {
+            return false;
+        }
         // SAFETY: all behind what is usable is reserved, and nobody's.
         if step == 0 || !unsafe { system::make_usable(start, step) } {
             return false;
@@ -127,6 +131,12 @@ impl Region {
 /// The regions that there are, the newest first.
 fn regions() -> impl Iterator<Item = &'static Region> {
     REGIONS_BY_AGE[..COUNT.load(Relaxed)].iter().rev().filter_map(Once::get)
+}
+
+/// Whether an address lies in a region.
+#[inline]
+pub fn holds(address: *mut u8) -> bool {
+    regions().any(|region| region.holds(address))
 }
 
 /// Makes more memory usable, unless that has been done since there were `seen` usable bytes. False if there is none.

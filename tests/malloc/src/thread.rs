@@ -28,7 +28,7 @@ use spin::{Mutex, MutexGuard};
 use crate::{heap, report, system};
 
 /// How many threads have a number at a time: as many as the heap has arenas for.
-pub const CPUS: usize = 254;
+pub const CPUS: usize = 127;
 
 /// The number of those that have none.
 const NONE: usize = usize::MAX;

@@ -1,6 +1,7 @@
 //! Each function of the family, in every corner.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::hint;
 use std::io;
 use std::mem;
 use std::ptr;
@@ -17,7 +18,7 @@ const PAGE: usize = 4096;
 
 /// Sizes around everything that makes a difference: classes, pages, blocks, mappings.
 fn sizes() -> impl Iterator<Item = usize> {
-    let powers = (0..=26).map(|shift| 1usize << shift);
+    let powers = (0..=24).map(|shift| 1usize << shift);
     powers.flat_map(|power| [power - 1, power, power + 1, power + power / 4 + 3])
 }
 
@@ -79,7 +80,9 @@ fn nothing_is_something() {
         assert_eq!(malloc_usable_size(ptr::null_mut()), 0);
         let object = libc::realloc(ptr::null_mut(), 100);
         assert!(!object.is_null(), "realloc(NULL, 100)");
-        assert!(libc::realloc(object, 0).is_null(), "realloc(p, 0)");
+        // Or the compiler, which knows `realloc`, finds that nobody looks at the object, and leaves all of it out.
+        let resize = hint::black_box(libc::realloc as unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void);
+        assert!(resize(object, 0).is_null(), "realloc(p, 0)");
         let object = libc::realloc(ptr::null_mut(), 0);
         assert!(!object.is_null(), "realloc(NULL, 0)");
         libc::free(object);
@@ -125,7 +128,7 @@ fn contents_survive_resizing() {
 }
 
 fn alignments_are_kept() {
-    for shift in 3..=24 {
+    for shift in 3..=23 {
         let align = 1usize << shift;
         for size in [1, 24, align - 1, align, align + 1, 3 * align + 5] {
             let mut object = ptr::null_mut();
@@ -169,7 +172,10 @@ fn impossible_requests_are_refused() {
                 ("pvalloc", with_errno(|| pvalloc(size))),
                 ("realloc", with_errno(|| libc::realloc(ptr::null_mut(), size))),
             ] {
-                assert!(object.is_null() && error == Some(libc::ENOMEM), "{name} of {size} bytes: {object:p}, {error:?}");
+                assert!(
+                    object.is_null() && error == Some(libc::ENOMEM),
+                    "{name} of {size} bytes: {object:p}, {error:?}"
+                );
             }
         }
         for (count, size) in [(usize::MAX, 2), (1 << 32, 1 << 32), ((usize::MAX >> 1) + 2, 2)] {

@@ -6,8 +6,8 @@ use std::thread;
 
 use crate::contents::{Filled, Random};
 
-const FORKS: usize = 200;
-const THREADS: u64 = 6;
+const FORKS: usize = 100;
+const THREADS: u64 = 3;
 
 pub fn run() {
     let done = &AtomicBool::new(false);

@@ -14,8 +14,8 @@ pub fn run() {
 
 /// Each thread fills objects, resizes some, and gives some to the next one, which checks and frees them.
 fn objects_wander() {
-    const THREADS: usize = 8;
-    const STEPS: usize = 20_000;
+    const THREADS: usize = 6;
+    const STEPS: usize = 10_000;
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::channel::<Filled>()).unzip();
     let mut senders: Vec<_> = senders.into_iter().map(Some).collect();
     senders.rotate_left(1);
@@ -74,7 +74,7 @@ fn more_threads_than_arenas() {
 
 /// Threads one after another, each of which leaves objects behind.
 fn threads_come_and_go() {
-    const THREADS: usize = 2000;
+    const THREADS: usize = 1000;
     let mut left = Vec::new();
     for number in 0..THREADS {
         let thread = thread::spawn(move || {
