@@ -143,7 +143,9 @@ fn shortened(function: &str) -> String {
 /// There is no such case.
 pub fn counted_run(cases: &[Case], workload: &str, allocator: &str) -> Result<()> {
     let case = cases.iter().find_map(|case| {
-        let name = case.workloads.iter().find(|&&name| name == workload && case.allocator == allocator)?;
+        let is_it =
+            |name: &&&str| **name == workload && case.allocator == allocator && case.repeat == Repeat::EveryRound;
+        let name = case.workloads.iter().find(is_it)?;
         Some((case, *name))
     });
     let Some((case, workload)) = case else { bail!("no workload {workload} with {allocator}") };

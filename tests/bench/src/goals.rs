@@ -12,7 +12,7 @@ pub struct Goal {
     workload: &'static str,
     threads: usize,
     unit: Unit,
-    /// The most that it may be; for [`Unit::Percent`] the least, in blocks.
+    /// The most that it may be; for blocks the least.
     pub bound: f64,
 }
 
@@ -20,7 +20,7 @@ const fn goal(suite: Suite, workload: &'static str, threads: usize, unit: Unit, 
     Goal { suite, workload, threads, unit, bound }
 }
 
-/// All goals for page frames. Where merges run to the top the same holds as elsewhere.
+/// All goals, for page frames and for the heap. Where merges run to the top the same holds as elsewhere.
 const GOALS: &[Goal] = &[
     goal(Host, "page-pair", 1, NsPerOp, 6.0),
     goal(Host, "page-pair", 1, InstructionsPerOp, 40.0),
@@ -47,6 +47,21 @@ const GOALS: &[Goal] = &[
     goal(Host, "frag-churn", 1, Percent, 252.0),
     goal(Host, "frag-unmovable", 1, Percent, 480.0),
     goal(Host, "frag-mixed", 1, Percent, 235.0),
+    goal(Host, "heap-pair64", 1, NsPerOp, 4.0),
+    goal(Host, "heap-pair64", 1, InstructionsPerOp, 40.0),
+    goal(Host, "heap-pair64", 2, NsPerOp, 5.0),
+    goal(Host, "heap-power", 1, NsPerOp, 9.0),
+    goal(Host, "heap-power", 1, InstructionsPerOp, 80.0),
+    goal(Host, "heap-power", 2, NsPerOp, 14.0),
+    goal(Host, "heap-uniform", 1, NsPerOp, 20.0),
+    goal(Host, "heap-uniform", 1, InstructionsPerOp, 85.0),
+    goal(Host, "heap-bulk-alloc", 1, NsPerOp, 5.0),
+    goal(Host, "heap-bulk-alloc", 1, InstructionsPerOp, 40.0),
+    goal(Host, "heap-bulk-free", 1, NsPerOp, 5.0),
+    goal(Host, "heap-bulk-free", 1, InstructionsPerOp, 27.0),
+    goal(Host, "heap-remote-free", 2, NsPerOp, 35.0),
+    goal(Host, "heap-overhead", 1, Percent, 12.0),
+    goal(Kernel, "heap-pair64", 1, InstructionsPerOp, 60.0),
     goal(Kernel, "page-pair", 1, InstructionsPerOp, 60.0),
     goal(Kernel, "page-worst", 1, InstructionsPerOp, 800.0),
     goal(Kernel, "page-setup-1TiB", 1, InstructionsPerOp, 60e6),

@@ -79,6 +79,21 @@ enum Command {
     /// One run under callgrind
     #[command(hide = true)]
     Count { workload: String, allocator: String },
+    /// One run whose memory counts
+    #[command(hide = true)]
+    Footprint { workload: String, allocator: String },
+    /// Record what a program asks its heap for, as a trace that can be replayed
+    Record {
+        /// The trace's file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// How many events to keep
+        #[arg(long, value_name = "N", default_value_t = 250_000)]
+        events: usize,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -94,8 +109,11 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     thread::announce_barriers();
     let all: Vec<Case> = page::cases().into_iter().chain(heap::cases()).collect();
-    if let Some(Command::Count { workload, allocator }) = &cli.command {
-        return callgrind::counted_run(&all, workload, allocator);
+    match &cli.command {
+        Some(Command::Count { workload, allocator }) => return callgrind::counted_run(&all, workload, allocator),
+        Some(Command::Footprint { workload, allocator }) => return heap::footprint::print(&all, workload, allocator),
+        Some(Command::Record { out, events, command }) => return heap::trace::record(command, *events, out),
+        None => {}
     }
     let cases: Vec<Case> = all.into_iter().filter(|case| is_selected(case, cli)).collect();
     if cli.list {

@@ -17,6 +17,8 @@ pub enum Mode {
     Quick,
     /// Few operations under callgrind, which counts the instructions of this workload alone.
     Count(&'static str),
+    /// Memory, in a process that does nothing else.
+    Footprint,
 }
 
 /// One run of one group of workloads with one allocator.
@@ -51,6 +53,15 @@ pub enum Value {
     },
     /// Metadata, in bytes for each frame.
     BytesPerFrame(f64),
+    /// So many bytes were taken for so many that are live.
+    Overhead {
+        /// Asked for and not freed.
+        live: u64,
+        /// What the system gave.
+        taken: u64,
+        /// Requests that were refused.
+        refused: u64,
+    },
     /// Blocks of 2 MiB that could be allocated in the end.
     Blocks {
         /// How many.
@@ -69,7 +80,7 @@ impl Run {
         match self.mode {
             Mode::Time => full,
             Mode::Quick => (full / 8).max(counted),
-            Mode::Count(_) => counted,
+            Mode::Count(_) | Mode::Footprint => counted,
         }
     }
 

@@ -15,7 +15,7 @@ pub enum Unit {
     InstructionsPerOp,
     /// Metadata.
     BytesPerFrame,
-    /// Of what a perfect allocator would have given.
+    /// For blocks, of what a perfect allocator would have given; for memory, how much more than what is live.
     Percent,
 }
 
@@ -104,6 +104,11 @@ impl Figure {
                 Value::BytesPerFrame(bytes) => {
                     unit = Unit::BytesPerFrame;
                     *bytes
+                }
+                Value::Overhead { live, taken, refused } => {
+                    unit = Unit::Percent;
+                    refused_in_all += refused;
+                    100.0 * (*taken as f64 / *live as f64 - 1.0)
                 }
                 Value::Blocks { allocated, limit, over_time } => {
                     unit = Unit::Percent;

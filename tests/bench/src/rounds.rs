@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 /// Runs all cases. Those of one group of workloads stand next to each other.
 pub fn run(cases: &[Case], mode: Mode, rounds: usize, bar: &ProgressBar) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for group in cases.chunk_by(|one, other| one.workloads == other.workloads) {
+    for group in cases.chunk_by(|one, other| (one.workloads, one.repeat) == (other.workloads, other.repeat)) {
         let group: Vec<&Case> = group.iter().filter(|case| case.allocator != HARNESS).collect();
         let Some(first) = group.first() else { continue };
         for &threads in first.threads.iter().filter(|&&threads| threads <= cpus()) {

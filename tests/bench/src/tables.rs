@@ -36,7 +36,9 @@ pub fn all(figures: &[Figure], medium: Medium) -> String {
     add("Host: where Bifolio's instructions are", profiles(figures, medium));
     let metadata = figures.iter().filter(host(Unit::BytesPerFrame));
     add("Host: bytes of metadata for each frame", everybody(metadata, medium));
-    let blocks = figures.iter().filter(host(Unit::Percent));
+    let overhead = figures.iter().filter(host(Unit::Percent)).filter(|figure| figure.blocks.is_none());
+    add("Host: memory taken, in percent over what is live", everybody(overhead, medium));
+    let blocks = figures.iter().filter(|figure| figure.blocks.is_some());
     add("Host: blocks of 2 MiB that could be allocated in the end", everybody(blocks, medium));
     let is_worst = |figure: &&Figure| figure.workload.starts_with(WORST_OF_ORDER);
     let kernel = || figures.iter().filter(|figure| figure.suite == Suite::Kernel);
@@ -63,14 +65,18 @@ fn standing(figures: &[Figure], medium: Medium) -> Option<Table> {
     rows.sort_by_key(|figure| place(figure));
     for ours in rows {
         let others = || figures.iter().filter(|figure| is_same_measurement(figure, ours));
-        let peers = others().filter(|figure| ![OURS, FLOOR, HARNESS].contains(&figure.allocator.as_str()));
+        // Who refuses what others grant is not faster than they are.
+        let is_peer = |figure: &&Figure| {
+            ![OURS, FLOOR, HARNESS].contains(&figure.allocator.as_str()) && figure.refused <= ours.refused
+        };
+        let peers = others().filter(is_peer);
         let best = peers.min_by(|one, other| badness(one).total_cmp(&badness(other)));
         let goal = Goal::of(ours);
         let verdict = goal.map_or("", |goal| if goal.is_reached(ours) { "reached" } else { "MISSED" });
         let floor = others().find(|figure| figure.allocator == FLOOR).map(short);
         table.add_row([
             format!("{}{}", if ours.suite == Suite::Kernel { "kernel: " } else { "" }, title(ours)),
-            if ours.unit == Unit::Percent { "blocks".into() } else { ours.unit.name().to_owned() },
+            if ours.blocks.is_some() { "blocks".into() } else { ours.unit.name().to_owned() },
             short(ours),
             goal.map_or_else(String::new, |goal| bound(goal, ours)),
             verdict.to_owned(),
@@ -171,11 +177,11 @@ fn is_same_measurement(one: &Figure, other: &Figure) -> bool {
 
 /// The smaller, the better.
 fn badness(figure: &Figure) -> f64 {
-    if figure.unit == Unit::Percent { -figure.value } else { figure.value }
+    if figure.blocks.is_some() { -figure.value } else { figure.value }
 }
 
 fn bound(goal: &Goal, figure: &Figure) -> String {
-    format!("{} {}", if figure.unit == Unit::Percent { "≥" } else { "≤" }, rounded(goal.bound, figure.unit))
+    format!("{} {}", if figure.blocks.is_some() { "≥" } else { "≤" }, rounded(goal.bound, figure.unit))
 }
 
 fn short(figure: &Figure) -> String {
@@ -199,7 +205,7 @@ fn long(figure: &Figure) -> String {
 fn rounded(value: f64, unit: Unit) -> String {
     match unit {
         Unit::BytesPerFrame => format!("{value:.2}"),
-        Unit::NsPerOp if value < 100.0 => format!("{value:.1}"),
+        Unit::NsPerOp | Unit::Percent if value < 100.0 => format!("{value:.1}"),
         _ => {
             let digits = format!("{value:.0}");
             let groups: Vec<&str> =

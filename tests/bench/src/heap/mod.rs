@@ -1,13 +1,16 @@
 //! The heap: the workloads, and who takes part.
 
+pub mod footprint;
 mod operations;
 mod peers;
+pub mod trace;
 
 use crate::case::{Case, Repeat};
+use crate::meter::{Measured, Run};
 use crate::peers::Memory;
 use crate::thread::Thread;
 use peers::{Buddies, Glibc, GoodMemory, HeapFloor, MiMalloc, NoHeap, Rlsf, Slabs, SnMalloc};
-use workloads::heap::{BifolioHeap, DefaultTalc, InRegion, LinkedList, Objects, RegionHeap};
+use workloads::heap::{BifolioHeap, DefaultTalc, InRegion, LinkedList, Objects};
 
 type Region<R> = InRegion<R, Memory, Thread>;
 
@@ -18,47 +21,63 @@ pub fn cases() -> Vec<Case> {
         objects::<MiMalloc>(),
         objects::<SnMalloc>(),
         objects::<Glibc>(),
-        in_region::<DefaultTalc>(),
-        in_region::<Rlsf>(),
-        in_region::<GoodMemory>(),
-        in_region::<Slabs>(),
-        in_region::<Buddies>(),
-        in_region::<LinkedList>(),
+        objects::<Region<DefaultTalc>>(),
+        objects::<Region<Rlsf>>(),
+        objects::<Region<GoodMemory>>(),
+        objects::<Region<Slabs>>(),
+        objects::<Region<Buddies>>(),
+        objects::<Region<LinkedList>>(),
         objects::<HeapFloor>(),
         harness(),
     ];
-    let groups: Vec<&'static [&'static str]> = everybody[0].iter().map(|case| case.workloads).collect();
-    let of = |group: &&'static [&'static str]| {
-        let group = *group;
-        everybody.iter().flatten().filter(move |case| case.workloads == group).cloned().collect::<Vec<_>>()
+    let groups: Vec<_> = everybody[0].iter().map(|case| (case.workloads, case.repeat)).collect();
+    let of = |&group: &(&'static [&'static str], Repeat)| {
+        let is_in = move |case: &&Case| (case.workloads, case.repeat) == group;
+        everybody.iter().flatten().filter(is_in).cloned().collect::<Vec<_>>()
     };
     groups.iter().flat_map(of).collect()
 }
 
-/// What every allocator does. snmalloc does not start under valgrind, which does not let it reserve the addresses that it
-/// wants to reserve.
+/// What every allocator does.
 fn objects<A: Objects>() -> Vec<Case> {
-    use Repeat::EveryRound;
     use operations as o;
-    const EITHER: &[usize] = &[1, 2];
-    let case = |workloads, threads, run| {
-        let is_countable = A::NAME != SnMalloc::NAME;
-        Case { workloads, threads, repeat: EveryRound, is_countable, allocator: A::NAME, run }
-    };
-    vec![
-        case(&["heap-pair64"], EITHER, o::pair::<A>),
-        case(&["heap-power"], EITHER, o::power::<A>),
-        case(&["heap-uniform"], EITHER, o::uniform::<A>),
-        case(&["heap-bulk-alloc", "heap-bulk-free"], &[1], o::bulk::<A>),
-        case(&["heap-remote-free"], &[2], o::remote_free::<A>),
+    let timed = |workloads, threads, run| Case { threads, ..case::<A>(workloads, Repeat::EveryRound, run) };
+    let mut cases = vec![
+        timed(&["heap-pair64"], EITHER, o::pair::<A>),
+        timed(&["heap-power"], EITHER, o::power::<A>),
+        timed(&["heap-uniform"], EITHER, o::uniform::<A>),
+        timed(&["heap-bulk-alloc", "heap-bulk-free"], ONE, o::bulk::<A>),
+        timed(&["heap-remote-free"], &[2], o::remote_free::<A>),
+    ];
+    cases.extend(trace::<A, 0>());
+    cases.extend(trace::<A, 1>());
+    cases.extend(trace::<A, 2>());
+    cases.extend(trace::<A, 3>());
+    cases.push(case::<A>(&["heap-overhead"], Repeat::Once, footprint::overhead::<A>));
+    cases.retain(|case| peers::can(case.allocator, case.workloads[0], case.repeat));
+    cases
+}
+
+const ONE: &[usize] = &[1];
+const EITHER: &[usize] = &[1, 2];
+
+fn case<A: Objects>(workloads: &'static [&'static str], repeat: Repeat, run: fn(Run) -> Vec<Measured>) -> Case {
+    let is_countable = peers::is_countable(A::NAME);
+    Case { workloads, threads: ONE, repeat, is_countable, allocator: A::NAME, run }
+}
+
+/// Time and memory of a trace.
+fn trace<A: Objects, const NTH: usize>() -> [Case; 2] {
+    const { assert!(NTH < trace::TRACES.len()) };
+    let workloads = trace::Nth::<NTH>::WORKLOADS;
+    [
+        case::<A>(workloads, Repeat::EveryRound, trace::time::<A, NTH>),
+        case::<A>(workloads, Repeat::Once, trace::memory::<A, NTH>),
     ]
 }
 
-fn in_region<R: RegionHeap>() -> Vec<Case> {
-    objects::<Region<R>>()
-}
-
-/// What the harness costs by itself.
+/// What the harness costs by itself. Memory it has none.
 fn harness() -> Vec<Case> {
-    objects::<NoHeap>().into_iter().filter(|case| case.threads.contains(&1)).collect()
+    let is_costly = |case: &Case| case.repeat == Repeat::EveryRound && case.threads.contains(&1);
+    objects::<NoHeap>().into_iter().filter(is_costly).collect()
 }

@@ -19,7 +19,7 @@ pub struct Bifolio<C: 'static> {
     bytes: usize,
 }
 
-impl<C: Cpu> PageFrames for Bifolio<C> {
+impl<C: Cpu + Sync> PageFrames for Bifolio<C> {
     const NAME: &'static str = "bifolio";
     type Block = Pfn;
 

@@ -4,6 +4,9 @@
 //! Those over a region that are not thread-safe stand behind a spin lock. Those of the whole process get their memory from
 //! the system, and bring what they need for threads.
 
+use crate::case::Repeat;
+use workloads::heap::{LinkedList, Objects, RegionHeap};
+
 mod buddy;
 mod floor;
 mod good_memory;
@@ -19,3 +22,18 @@ pub use nothing::NoHeap;
 pub use process::{Glibc, MiMalloc, SnMalloc};
 pub use rlsf::Rlsf;
 pub use slab::Slabs;
+
+/// Whether an allocator's instructions can be counted. snmalloc does not start under valgrind, which does not have all the
+/// addresses that it reserves.
+pub fn is_countable(allocator: &str) -> bool {
+    allocator != SnMalloc::NAME
+}
+
+/// Whether an allocator can do a workload, and in bearable time.
+pub fn can(allocator: &str, workload: &str, repeat: Repeat) -> bool {
+    // With holes all over, each of its searches goes through tens of thousands of them.
+    let is_slow = allocator == LinkedList::NAME && (repeat == Repeat::Once || workload.starts_with("heap-trace"));
+    // It takes all of its memory at the start, whatever is asked for.
+    let is_fixed = allocator == Slabs::NAME && repeat == Repeat::Once;
+    !is_slow && !is_fixed
+}

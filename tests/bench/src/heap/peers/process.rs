@@ -29,6 +29,12 @@ macro_rules! objects {
             }
 
             #[inline]
+            fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
+                // SAFETY: no layout of a workload has size 0.
+                NonNull::new(unsafe { $inner.alloc_zeroed(layout) })
+            }
+
+            #[inline]
             unsafe fn free(&self, object: NonNull<u8>, layout: Layout) {
                 // SAFETY: the caller keeps the same contract.
                 unsafe { $inner.dealloc(object.as_ptr(), layout) };

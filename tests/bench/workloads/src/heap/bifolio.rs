@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::error::FreeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, PageSource};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use core::alloc::Layout;
@@ -35,22 +35,49 @@ impl<M: Backing, C: Cpu> Frames<M, C> {
     }
 }
 
-// SAFETY: the allocator gives a block to one owner at a time, out of a region that is readable and writable while this
-// lives, aligned to as much as any block, and in the lower half.
-unsafe impl<M: Backing, C: Cpu> PageSource for Frames<M, C> {
-    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        let pfn = self.frames.allocate(order, Gfp::KERNEL).ok()?;
-        // SAFETY: the frame is one of the region's.
-        Some(unsafe { self.memory.base().byte_add((pfn.address() - FIRST * FRAME_SIZE) as usize) })
+impl<M: Backing, C> Frames<M, C> {
+    fn address_of(&self, pfn: Pfn) -> NonNull<u8> {
+        // SAFETY: the page allocator has the region's frames and no others.
+        unsafe { self.memory.base().byte_add((pfn.number() - FIRST) as usize * FRAME_SIZE as usize) }
     }
 
-    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        let offset = block.addr().get() - self.memory.base().addr().get();
-        self.frames.free(Pfn::new(FIRST).offset(offset as u64 / FRAME_SIZE), order)
+    fn range_of(&self, run: NonNull<u8>, frames: u64) -> PfnRange {
+        let offset = run.addr().get() - self.memory.base().addr().get();
+        let pfn = Pfn::new(FIRST).offset(offset as u64 / FRAME_SIZE);
+        PfnRange::new(pfn, pfn.offset(frames))
     }
 }
 
-impl<M: Backing, C: Cpu> Objects for BifolioHeap<M, C> {
+// SAFETY: the allocator gives a frame to one owner at a time, out of a region that is readable and writable while this
+// lives, aligned to as much as any block, and in one half of the address space.
+unsafe impl<M: Backing, C: Cpu> PageSource for Frames<M, C> {
+    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+        Some(self.address_of(self.frames.allocate(order, Gfp::KERNEL).ok()?))
+    }
+
+    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+        self.frames.free(self.range_of(block, 1).start, order)
+    }
+
+    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
+        let range = if frames <= Order::MAX.frames() {
+            self.frames.allocate_exact_aligned(frames, align, Gfp::KERNEL)
+        } else {
+            self.frames.allocate_contiguous(frames, Gfp::KERNEL)
+        };
+        Some(self.address_of(range.ok()?.start))
+    }
+
+    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
+        self.frames.free_range(self.range_of(run, frames))
+    }
+
+    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
+        self.frames.resize(self.range_of(run, from), to, Gfp::KERNEL).is_ok()
+    }
+}
+
+impl<M: Backing, C: Cpu + Sync> Objects for BifolioHeap<M, C> {
     const NAME: &'static str = "bifolio";
 
     fn new() -> Self {
@@ -60,6 +87,11 @@ impl<M: Backing, C: Cpu> Objects for BifolioHeap<M, C> {
     #[inline]
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.allocate(layout)
+    }
+
+    #[inline]
+    fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
+        self.0.allocate_zeroed(layout)
     }
 
     #[inline]

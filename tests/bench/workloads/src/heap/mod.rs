@@ -2,7 +2,7 @@
 //!
 //! As for page frames a loop does as little as can be done besides the calls. The first word of an object is written as
 //! soon as it is allocated: a program that asks for memory uses it, and an allocator that hands out what no cache holds
-//! makes it wait.
+//! makes it wait. Each loop is one piece of code, whoever calls it.
 
 mod bifolio;
 mod linked_list;
@@ -36,6 +36,15 @@ pub trait Objects: Sync + Sized {
     /// # Safety
     /// [`allocate`](Self::allocate) returned it for this layout, and nobody uses it any more.
     unsafe fn free(&self, object: NonNull<u8>, layout: Layout);
+
+    /// Allocates an object of zeros.
+    #[inline]
+    fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
+        let object = self.allocate(layout)?;
+        // SAFETY: the object has as many bytes and nobody knows it yet.
+        unsafe { object.write_bytes(0, layout.size()) };
+        Some(object)
+    }
 
     /// Changes an object's size; its contents stay, as far as they fit. `None` leaves it as it was. What an allocator
     /// cannot do itself is what Rust's own `GlobalAlloc` does then: move it.
@@ -81,6 +90,7 @@ pub fn touch(object: NonNull<u8>) {
 }
 
 /// One object, allocated and freed again, so many times; how often it was refused.
+#[inline(never)]
 pub fn pairs<A: Objects>(heap: &A, count: u64) -> u64 {
     let mut refused = 0;
     for _ in 0..count {
@@ -100,6 +110,7 @@ pub fn pairs<A: Objects>(heap: &A, count: u64) -> u64 {
 pub type List = [Option<NonNull<u8>>];
 
 /// Fills the list with objects of 64 bytes; how many it did not get.
+#[inline(never)]
 pub fn fill<A: Objects>(heap: &A, objects: &mut List) -> u64 {
     let mut refused = 0;
     for slot in objects {
@@ -116,6 +127,7 @@ pub fn fill<A: Objects>(heap: &A, objects: &mut List) -> u64 {
 ///
 /// # Safety
 /// [`fill`] allocated them, and each is freed once.
+#[inline(never)]
 pub unsafe fn free_all<A: Objects>(heap: &A, objects: &List) {
     for object in objects.iter().copied().flatten() {
         // SAFETY: by this function's contract.

@@ -49,11 +49,13 @@ impl Window {
     }
 
     /// Allocates all of them; how many were refused.
+    #[inline(never)]
     pub fn fill<A: Objects>(&mut self, heap: &A) -> u64 {
         (0..self.held.len()).map(|place| self.replace(heap, place)).sum()
     }
 
     /// Replaces a random one so many times: a pair each. How many requests were refused.
+    #[inline(never)]
     pub fn churn<A: Objects>(&mut self, heap: &A, count: u64) -> u64 {
         let mut refused = 0;
         for _ in 0..count {
@@ -94,6 +96,7 @@ impl Window {
     }
 
     /// Frees all of them.
+    #[inline(never)]
     pub fn clear<A: Objects>(&mut self, heap: &A) {
         for held in &mut self.held {
             if let Some(object) = held.object.take() {
