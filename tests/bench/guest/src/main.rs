@@ -7,8 +7,10 @@
 
 extern crate alloc;
 
+mod heap;
 mod meter;
 mod operations;
+mod region;
 mod setup;
 mod worst;
 
@@ -19,6 +21,8 @@ use kernel::{console, cpu, memory};
 use log::LevelFilter;
 use meter::Meter;
 use protocol::{Event, ExitCode, Selection, input};
+use region::ForObjects;
+use workloads::heap::{Backing, BifolioHeap, DefaultTalc, InRegion, LinkedList};
 use workloads::{Bifolio, Bitmap, BuddySystem};
 
 entry_point!(main, config = &kernel::BOOTLOADER_CONFIG);
@@ -28,7 +32,8 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     log::set_max_level(LevelFilter::Warn);
     host::init();
     cpu::init();
-    let metadata = setup::reserve(boot_info);
+    let metadata = region::reserve(boot_info, setup::METADATA);
+    ForObjects::set(region::reserve(boot_info, ForObjects::SIZE as u64));
     memory::init(boot_info);
     cpu::interrupts::init();
     host::send(&Event::Ready);
@@ -43,5 +48,12 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     // A search takes it so long that more would take minutes.
     worst::run::<Bitmap<Processor>>(&meter, 10_000);
     setup::run(&meter, metadata);
+    heap::run::<BifolioHeap<ForObjects, Processor>>(&meter);
+    heap::run::<InRegion<DefaultTalc, ForObjects, Processor>>(&meter);
+    heap::run::<InRegion<LinkedList, ForObjects, Processor>>(&meter);
+    heap::worst::<BifolioHeap<ForObjects, Processor>>(&meter, 1_000_000);
+    heap::worst::<InRegion<DefaultTalc, ForObjects, Processor>>(&meter, 1_000_000);
+    // As with bitmap-allocator.
+    heap::worst::<InRegion<LinkedList, ForObjects, Processor>>(&meter, 50_000);
     host::exit(ExitCode::Success)
 }

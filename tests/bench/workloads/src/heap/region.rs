@@ -6,7 +6,7 @@ use bifolio::allocator::Cpu;
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
-/// A region of memory that one allocator has to itself, zeroed when new.
+/// A region of memory that one allocator has to itself, with unspecified contents.
 pub trait Backing: Send + Sync + Sized {
     /// How many bytes it has.
     const SIZE: usize;

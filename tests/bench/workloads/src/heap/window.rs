@@ -19,7 +19,8 @@ pub enum Sizes {
 }
 
 impl Sizes {
-    fn table(self) -> Vec<u16> {
+    /// The table.
+    pub fn table(self) -> Vec<u16> {
         let size = |nth: usize| match self {
             Self::PowerLaw => SIZES * 16 * 4096 / (SIZES * 16 + nth * (4096 - 16)),
             Self::Uniform => 8 + nth * (2048 - 8) / (SIZES - 1),
