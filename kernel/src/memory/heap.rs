@@ -54,6 +54,10 @@ unsafe impl PageSource for KernelPages {
         super::frames().free(frame_at(block), order)
     }
 
+    fn run_frames(frames: u64, _: Order) -> Option<u64> {
+        Some(frames)
+    }
+
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         let cheap = frames <= CHEAP;
         let gfp = if cheap { Gfp::KERNEL } else { Gfp::KERNEL | Gfp::NOWARN };

@@ -1,9 +1,9 @@
 //! Everything that the heap derives or counts, derived and counted once more from bitmaps and page map, and compared.
 
-use super::{Heap, Stopped};
+use super::{Heap, LargeStats, Stopped};
 use crate::allocator::Cpu;
 use crate::error::Violation;
-use crate::frame::{FRAME_SHIFT, Order};
+use crate::frame::FRAME_SHIFT;
 use crate::slab::class::SizeClass;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
@@ -14,7 +14,7 @@ use crate::slab::source::PageSource;
 struct Truth {
     /// The slabs of arenas.
     slabs: usize,
-    large: [usize; Order::COUNT],
+    large: LargeStats,
     blocks: usize,
 }
 
@@ -33,10 +33,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             all.collect();
             let truth = self.count(all)?;
             check(0, "the descriptors in use are those the page map leads to", truth.blocks == all.books.pool.open())?;
-            for order in Order::all() {
-                let counted = truth.large[order.index()] == all.large.blocks(order);
-                check(0, "the count of large objects is their number", counted)?;
-            }
+            check(0, "the count of large objects is their number", truth.large.counts_as(&all.large.stats()))?;
             let mut slabs = 0;
             for arena in all.arenas() {
                 for (cache, bin) in arena.bins() {
@@ -57,7 +54,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Walks the page map, checking each block as it is met.
     fn count(&self, all: &Stopped<'_>) -> Result<Truth, Violation> {
-        let mut truth = Truth { slabs: 0, large: [0; Order::COUNT], blocks: 0 };
+        let mut truth = Truth { slabs: 0, large: LargeStats::default(), blocks: 0 };
         let mut cursor = 0;
         // The first address behind the block that was met last, and its descriptor.
         let mut last: Option<(usize, Meta<Slab>)> = None;
@@ -77,7 +74,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 check(base, "a block's first frame leads to its descriptor", PageMap::masked(base) == address)?;
                 check(base, "blocks do not overlap", last.is_none_or(|(end, _)| end <= address))?;
                 self.check_block(all, slab, &mut truth)?;
-                last = Some((address + slab.order().bytes() as usize, slab));
+                last = Some((address + slab.bytes(), slab));
             }
         }
         Ok(truth)
@@ -86,14 +83,23 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     fn check_block(&self, all: &Stopped<'_>, slab: Meta<Slab>, truth: &mut Truth) -> Result<(), Violation> {
         let base = slab.base().addr();
         let check = |rule, holds| check(base, rule, holds);
-        check("a block is aligned to its size", base & (slab.order().bytes() as usize - 1) == 0)?;
+        check(
+            "a block is aligned to its size, a run as it was asked for",
+            base & (slab.order().bytes() as usize - 1) == 0,
+        )?;
         check("the descriptor of a block is in use", all.books.pool.has_open(slab))?;
         truth.blocks += 1;
+        if slab.is_run() {
+            check(
+                "a run is as long as runs are",
+                S::run_frames(slab.run_frames(), slab.order()) == Some(slab.run_frames()),
+            )?;
+        }
         match slab.owner() {
             Owner::TRANSIT => return check("a slab without an arena has no objects", slab.is_empty()),
-            Owner::LARGE => {
-                truth.large[slab.order().index()] += 1;
-                return check("a large block is one object", slab.slots() == 1 && slab.free() == 0);
+            Owner::LARGE if slab.is_run() => {
+                truth.large.count(slab.run_frames());
+                return Ok(());
             }
             _ => {}
         }
@@ -129,6 +135,7 @@ mod tests {
     use super::super::large::Large;
     use super::*;
     use crate::error::FreeError;
+    use crate::frame::Order;
     use crate::slab::arena::ArenaId;
 
     struct Host;

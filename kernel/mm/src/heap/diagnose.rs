@@ -5,7 +5,6 @@ use core::ptr::NonNull;
 
 use super::{Heap, HeapError, Large, SizeClass};
 use crate::allocator::Cpu;
-use crate::frame::Order;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
@@ -21,17 +20,20 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 return HeapError::Foreign { address };
             };
             let offset = address - slab.base().addr();
-            let slot = offset / slab.size();
-            if slot >= usize::from(slab.slots()) {
+            let actual = slab.object_size();
+            let slot = offset / actual;
+            // A run is one object, and has no slots.
+            if slot >= usize::from(slab.slots().max(1)) {
                 return HeapError::Foreign { address };
             }
-            let (slot, offset) = (slot as u16, offset % slab.size());
+            let (slot, offset) = (slot as u16, offset % actual);
             if offset != 0 {
                 return HeapError::Interior { address, cache, slot, offset };
             }
+            let is_live = slab.is_run() || !slab.is_free(slot);
             match layout {
-                Some(layout) if !slab.is_free(slot) && Self::usable_size(layout) != Some(slab.size()) => {
-                    HeapError::WrongLayout { address, cache, slot, given: layout.size(), actual: slab.size() }
+                Some(layout) if is_live && Self::usable_size(layout) != Some(actual) => {
+                    HeapError::WrongLayout { address, cache, slot, given: layout.size(), actual }
                 }
                 // It is free, or was when it was to be freed, and has been allocated again since.
                 _ => HeapError::DoubleFree { address, cache, slot },
@@ -39,21 +41,17 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         })
     }
 
-    /// The slab or large block that `address` lies in, and its cache's name.
+    /// The slab or large object that `address` lies in, and its cache's name.
     ///
-    /// Only the first frame of a block of one slot leads to its descriptor, but blocks are aligned to their size: the
-    /// block around an address starts at one of as many addresses as there are orders.
+    /// Of a large object only the first frame leads to its descriptor, and it may be of any length.
     ///
     /// # Safety
     /// The heap stands still, for as long as the slab is used.
     unsafe fn slab_around(&self, address: usize) -> Option<(Meta<Slab>, &'static str)> {
-        Order::all().find_map(|order| {
-            // SAFETY: the heap stands still.
-            let slab = unsafe { self.registry.map.find(address & !(order.bytes() as usize - 1)) };
-            let cache = Self::name(slab.owner())?;
-            let is_inside = address.wrapping_sub(slab.base().addr()) < slab.order().bytes() as usize;
-            is_inside.then_some((slab, cache))
-        })
+        // SAFETY: the heap stands still.
+        let slab = unsafe { self.registry.map.last_until(address) }?;
+        let is_inside = address.wrapping_sub(slab.base().addr()) < slab.bytes();
+        Some((slab, Self::name(slab.owner()).filter(|_| is_inside)?))
     }
 
     /// The name of the cache that owns a slab; `None` if none does.

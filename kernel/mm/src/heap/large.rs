@@ -1,91 +1,182 @@
-//! Objects above the largest size class: blocks of page frames of their own.
+//! Objects above the largest size class: runs of page frames of their own.
 //!
-//! To the registry such a block is a slab of one slot, so a bad free of it is found in the same way.
+//! A run has exactly the frames that its object needs, if the page source can do that, and is resized where it is as far as
+//! the source can do that. To the registry it is a descriptor like a slab's, to which its first frame leads: so a bad free
+//! of it is found in the same way, and costs the same however long it is.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::Heap;
+use super::{Heap, HeapError, SizeClass};
 use crate::allocator::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
-use crate::slab::class::Divider;
-use crate::slab::descriptor::Owner;
+use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
 
-/// How many large objects there are.
-pub(super) struct Large {
-    blocks: [usize; Order::COUNT],
+/// The figures of objects above the largest size class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LargeStats {
+    /// Live objects, by the order of the smallest block that would hold one.
+    pub by_order: [usize; Order::COUNT],
+    /// Live objects that are larger than any block.
+    pub longer: usize,
+    /// Frames of all live objects.
+    pub frames: u64,
+    /// How often one was resized where it was.
+    pub resized: u64,
+    /// How often one was moved, since it could not be.
+    pub moved: u64,
 }
+
+impl LargeStats {
+    /// Live objects.
+    pub fn objects(&self) -> usize {
+        self.by_order.iter().sum::<usize>() + self.longer
+    }
+
+    fn like(&mut self, frames: u64) -> &mut usize {
+        match Order::covering(frames) {
+            Some(order) => &mut self.by_order[order.index()],
+            None => &mut self.longer,
+        }
+    }
+
+    /// Counts one more object of so many frames.
+    pub(super) fn count(&mut self, frames: u64) {
+        *self.like(frames) += 1;
+        self.frames += frames;
+    }
+
+    fn discount(&mut self, frames: u64) {
+        *self.like(frames) -= 1;
+        self.frames -= frames;
+    }
+
+    /// Whether the other has as many objects and frames.
+    pub(super) fn counts_as(&self, other: &Self) -> bool {
+        (self.by_order, self.longer, self.frames) == (other.by_order, other.longer, other.frames)
+    }
+}
+
+/// What the lock of large objects guards, besides their descriptors.
+pub(super) struct Large(LargeStats);
 
 impl Large {
     pub(super) const NAME: &'static str = "kmalloc-large";
 
     pub(super) const fn new() -> Self {
-        Self { blocks: [0; Order::COUNT] }
+        Self(LargeStats { by_order: [0; Order::COUNT], longer: 0, frames: 0, resized: 0, moved: 0 })
     }
 
-    /// Live objects in blocks of `order`.
-    pub(super) fn blocks(&self, order: Order) -> usize {
-        self.blocks[order.index()]
-    }
-
-    /// The frames in all of them.
-    pub(super) fn frames(&self) -> u64 {
-        Order::all().map(|order| self.blocks(order) as u64 * order.frames()).sum()
+    pub(super) fn stats(&self) -> LargeStats {
+        self.0
     }
 }
 
-/// The order of the block that a large object takes; `None` if no block is that large. Blocks are aligned to their size.
-pub(super) fn order_of(layout: Layout) -> Option<Order> {
-    Order::covering((layout.size().max(layout.align()) as u64).div_ceil(FRAME_SIZE))
+/// The run that a large object takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    frames: u32,
+    align: Order,
+}
+
+impl Run {
+    /// The run for an object of this layout; `None` if the source has none that is as long, or as aligned.
+    pub(super) fn of<S: PageSource>(layout: Layout) -> Option<Self> {
+        let align = Order::covering((layout.align() as u64).div_ceil(FRAME_SIZE))?;
+        let frames = S::run_frames((layout.size().max(1) as u64).div_ceil(FRAME_SIZE), align)?;
+        // What a descriptor has room for: 16 TiB.
+        Some(Self { frames: frames.try_into().ok()?, align })
+    }
+
+    pub(super) fn bytes(self) -> usize {
+        self.frames as usize * FRAME_SIZE as usize
+    }
 }
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn allocate_large(&self, layout: Layout) -> Option<NonNull<u8>> {
-        let order = order_of(layout)?;
-        let size = order.bytes() as u32;
-        let open = || self.registry.open::<C>(order, size, 1, Divider::new(size));
-        let block = open().or_else(|| if self.shrink() > 0 { open() } else { None })?;
+        let run = Run::of::<S>(layout)?;
+        let open = || self.registry.open_run::<C>(run.frames, run.align);
+        let slab = open().or_else(|| if self.shrink() > 0 { open() } else { None })?;
         self.large.with::<C, _>(|large| {
-            large.blocks[order.index()] += 1;
-            block.set_owner(Owner::LARGE);
-            block.take()
+            large.0.count(run.frames.into());
+            slab.set_owner(Owner::LARGE);
+        });
+        NonNull::new(slab.base())
+    }
+
+    /// The live large object that starts at `object`.
+    ///
+    /// # Safety
+    /// The lock of large objects is held, for as long as the descriptor is used.
+    unsafe fn find_large(&self, object: NonNull<u8>) -> Option<Meta<Slab>> {
+        // SAFETY: the caller holds a lock.
+        let slab = unsafe { self.registry.map.find(object.as_ptr().addr()) };
+        (slab.owner() == Owner::LARGE && slab.base() == object.as_ptr()).then_some(slab)
+    }
+
+    /// Takes the large object that starts at `object`, if it has so many frames, away from everybody else.
+    fn take_large(&self, object: NonNull<u8>, frames: u32) -> Option<Meta<Slab>> {
+        self.large.with::<C, _>(|large| {
+            // SAFETY: we hold the lock.
+            let slab = unsafe { self.find_large(object) }.filter(|slab| slab.run_frames() == frames.into())?;
+            slab.set_owner(Owner::TRANSIT);
+            large.0.discount(frames.into());
+            Some(slab)
         })
     }
 
     #[cold]
-    pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), super::HeapError> {
-        let block = self.large.with::<C, _>(|large| {
-            // SAFETY: we hold the owner's lock.
-            let (block, slot) = unsafe { self.find_slot(Owner::LARGE, object.as_ptr().addr()) }?;
-            if Some(block.order()) != order_of(layout) || !block.put_any(slot) {
-                return None;
-            }
-            large.blocks[block.order().index()] -= 1;
-            block.set_owner(Owner::TRANSIT);
-            Some(block)
-        });
-        let block = block.ok_or_else(|| self.diagnose(object, Some(layout)))?;
-        self.registry.close::<C>(block);
+    pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+        let slab = Run::of::<S>(layout).and_then(|run| self.take_large(object, run.frames));
+        self.registry.close_run::<C>(slab.ok_or_else(|| self.diagnose(object, Some(layout)))?);
         Ok(())
+    }
+
+    /// Resizes an object where it is, if it is large and stays so, and the source can do that.
+    #[cold]
+    pub(super) fn resize_large(&self, object: NonNull<u8>, layout: Layout, wanted: Layout) -> bool {
+        if SizeClass::of(layout).is_some() || SizeClass::of(wanted).is_some() {
+            return false;
+        }
+        let (Some(from), Some(to)) = (Run::of::<S>(layout), Run::of::<S>(wanted)) else { return false };
+        let Some(slab) = self.take_large(object, from.frames) else { return false };
+        let align = slab.order();
+        // SAFETY: the run came from the source with this alignment, and has this length; by the word of who reallocates it
+        // nobody uses what lies behind the new end.
+        let resized = unsafe { self.registry.source.resize_run(object, from.frames.into(), to.frames.into(), align) };
+        self.large.with::<C, _>(|large| {
+            if resized {
+                slab.set_run_frames(to.frames);
+                large.0.resized += 1;
+            } else {
+                large.0.moved += 1;
+            }
+            large.0.count(slab.run_frames());
+            slab.set_owner(Owner::LARGE);
+        });
+        resized
     }
 
     #[cold]
     pub(super) fn is_live_large(&self, object: NonNull<u8>, layout: Layout) -> bool {
+        let run = Run::of::<S>(layout);
         self.large.with::<C, _>(|_| {
-            // SAFETY: we hold the owner's lock.
-            unsafe { self.find_slot(Owner::LARGE, object.as_ptr().addr()) }
-                .is_some_and(|(block, _)| Some(block.order()) == order_of(layout))
+            // SAFETY: we hold the lock.
+            let slab = unsafe { self.find_large(object) };
+            slab.zip(run).is_some_and(|(slab, run)| slab.run_frames() == run.frames.into())
         })
     }
 
     /// A layout that the live large object which starts here could have; `None` if none does.
     pub(super) fn object_layout(&self, object: NonNull<u8>) -> Option<Layout> {
         self.large.with::<C, _>(|_| {
-            // SAFETY: we hold the owner's lock.
-            let (block, slot) = unsafe { self.find_slot(Owner::LARGE, object.as_ptr().addr()) }?;
-            (!block.is_free(slot)).then(|| Layout::from_size_align(block.size(), 1).ok())?
+            // SAFETY: we hold the lock.
+            let slab = unsafe { self.find_large(object) }?;
+            Layout::from_size_align(slab.bytes(), 1).ok()
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel heap: any `Layout`, from size classes on slabs and, above those, from page frames directly.
+//! The kernel heap: any `Layout`, from size classes on slabs and, above those, from runs of page frames.
 //!
 //! [`Heap`] is the whole of it, a `GlobalAlloc` that can be a `static`. It has no size of its own: it grows by blocks
 //! from its [`PageSource`] and gives them back as they empty. Allocation takes the lowest free slot of a word of the slab
@@ -84,6 +84,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicBool;
 
 pub use crate::slab::{HeapError, PageSource, SizeClass};
+pub use large::LargeStats;
 pub use malloc::{Malloc, MallocError};
 pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{CacheStats, HeapFrames};
@@ -94,7 +95,7 @@ use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::lock::Locked;
 use crate::slab::registry::Registry;
-use large::Large;
+use large::{Large, Run};
 use slow::Kind;
 use stop::Stopped;
 
@@ -158,8 +159,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.doors.get(number).unwrap_or(&self.last_door)
     }
 
-    /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, or if `layout`
-    /// takes more than the largest block, 4 MiB, in size or alignment. A size of zero is taken for one byte.
+    /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, if the alignment is
+    /// more than 4 MiB, or if the size is more than [the page source has](PageSource::run_frames). A size of zero is taken for
+    /// one byte.
     #[inline]
     pub fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         let Some(class) = SizeClass::of(layout) else {
@@ -204,7 +206,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Frees an object.
     ///
     /// # Errors
-    /// Anything but a live object's start, with a layout of its size class (or, for large objects, block order), is
+    /// Anything but a live object's start, with a layout of its size class (or, for large objects, number of frames), is
     /// refused and named. The heap is unchanged.
     ///
     /// # Safety
@@ -281,8 +283,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
     }
 
-    /// Changes an object's size, in place where class or block order stay the same, else by moving its contents.
-    /// `Ok(None)` if there is no memory for that; the object is then as it was.
+    /// Changes an object's size: in place where the class stays the same, and for large objects where the page source can do
+    /// that, else by moving its contents. `Ok(None)` if there is no memory for that; the object is then as it was.
     ///
     /// # Errors
     /// As for [`free`](Self::free).
@@ -301,7 +303,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let Ok(wanted) = Layout::from_size_align(size, layout.align()) else {
             return Ok(None);
         };
-        if Self::usable_size(wanted) == Self::usable_size(layout) {
+        if Self::usable_size(wanted) == Self::usable_size(layout) || self.resize_large(object, layout, wanted) {
             return Ok(Some(object));
         }
         let Some(moved) = self.allocate(wanted) else {
@@ -315,11 +317,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         Ok(Some(moved))
     }
 
-    /// How many bytes an object of this layout may use: the size of its slot or block. `None` if no object has it.
+    /// How many bytes an object of this layout may use: the size of its slot, or of its frames. `None` if no object has it.
     pub fn usable_size(layout: Layout) -> Option<usize> {
         match SizeClass::of(layout) {
             Some(class) => Some(class.size()),
-            None => large::order_of(layout).map(|order| order.bytes() as usize),
+            None => Run::of::<S>(layout).map(Run::bytes),
         }
     }
 
@@ -335,7 +337,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let slot = slab.slot_at(address).filter(|_| slab.owner() != Owner::VACANT)?;
             (!slab.is_free(slot)).then(|| slab.size())
         });
-        size.ok_or_else(|| self.diagnose(object, None))
+        size.or_else(|| Some(self.object_layout(object)?.size())).ok_or_else(|| self.diagnose(object, None))
     }
 
     /// Whether a live object with a layout like this one starts at `object`.
@@ -349,19 +351,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let slab = unsafe { self.registry.map.find(address) };
             slab.owner().cache() == class.number() && slab.slot_at(address).is_some_and(|slot| !slab.is_free(slot))
         })
-    }
-
-    /// The slot that starts at `address`, if it is one of `owner`'s.
-    ///
-    /// # Safety
-    /// The owner's lock is held, for as long as the slab is used.
-    unsafe fn find_slot(&self, owner: Owner, address: usize) -> Option<(Meta<Slab>, u16)> {
-        // SAFETY: the caller holds a lock.
-        let slab = unsafe { self.registry.map.find(address) };
-        if slab.owner() != owner {
-            return None;
-        }
-        Some((slab, slab.slot_at(address)?))
     }
 }
 

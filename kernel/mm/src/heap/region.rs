@@ -152,6 +152,10 @@ unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
         self.frames.zone(ZoneKind::Normal).managed < SCARCE_FRAMES
     }
 
+    fn run_frames(frames: u64, _: Order) -> Option<u64> {
+        Some(frames)
+    }
+
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         let range = if frames <= Order::MAX.frames() {
             self.frames.allocate_exact_aligned(frames, align, GFP)

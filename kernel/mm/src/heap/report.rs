@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::Heap;
+use super::{Heap, LargeStats};
 use crate::allocator::Cpu;
 use crate::frame::Order;
 use crate::slab::arena::Arena;
@@ -72,9 +72,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         })
     }
 
-    /// Live objects above the largest size class that take blocks of `order`.
+    /// The figures of objects above the largest size class.
+    pub fn large_stats(&self) -> LargeStats {
+        self.large.with::<C, _>(|large| large.stats())
+    }
+
+    /// Live objects above the largest size class of which a block of `order` is the smallest that would hold one.
     pub fn large_objects(&self, order: Order) -> usize {
-        self.large.with::<C, _>(|large| large.blocks(order))
+        self.large_stats().by_order[order.index()]
     }
 
     /// The frames that the heap has.
@@ -84,7 +89,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let arenas = all.arenas().count() as u64 - 1;
             HeapFrames {
                 slabs: slabs.map(|slab| slab.order().frames()).sum(),
-                large: all.large.frames(),
+                large: all.large.stats().frames,
                 metadata: all.books.frames() as u64 + arenas * Arena::ORDER.frames(),
             }
         })

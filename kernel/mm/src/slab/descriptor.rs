@@ -23,7 +23,7 @@ use Ordering::{AcqRel, Relaxed};
 use super::arena::ArenaId;
 use super::class::Divider;
 use super::list::{Linked, Links, Meta};
-use crate::frame::Order;
+use crate::frame::{FRAME_SIZE, Order};
 
 const WORDS: usize = 8;
 
@@ -143,6 +143,17 @@ impl Slab {
         self.tag.store(Owner::TRANSIT.0, Relaxed);
     }
 
+    /// Makes this the descriptor of a run of frames, aligned to a block of order `align`, that is to be one object. No
+    /// address is a slot of it.
+    pub(crate) fn open_run(&self, run: NonNull<u8>, frames: u32, align: Order) {
+        self.slots.store(0, Relaxed);
+        self.order.store(align.get(), Relaxed);
+        self.size.store(frames, Relaxed);
+        self.base.store(run.as_ptr(), Relaxed);
+        self.summary.store(0, Relaxed);
+        self.tag.store(Owner::TRANSIT.0, Relaxed);
+    }
+
     /// Makes the descriptor vacant.
     pub(crate) fn close(&self) {
         debug_assert!(!self.links.is_linked());
@@ -200,6 +211,7 @@ impl Slab {
     }
 
     /// Takes the lowest free slot; only with no word laid open. `None` if there is none.
+    #[cfg(test)]
     pub(crate) fn take(&self) -> Option<NonNull<u8>> {
         let (word, first) = self.open_word()?;
         let bits = word.load(Relaxed);
@@ -328,9 +340,36 @@ impl Slab {
         self.base.load(Relaxed)
     }
 
-    /// The block's order.
+    /// The block's order; of a run, the order of the blocks that it is aligned to.
     pub(crate) fn order(&self) -> Order {
         Order::new(self.order.load(Relaxed)).unwrap_or(Order::ZERO)
+    }
+
+    /// Whether this is the descriptor of a run, and of no slots.
+    pub(crate) fn is_run(&self) -> bool {
+        self.slots() == 0
+    }
+
+    /// The run's frames.
+    pub(crate) fn run_frames(&self) -> u64 {
+        debug_assert!(self.is_run());
+        self.size.load(Relaxed).into()
+    }
+
+    /// The run has another length now.
+    pub(crate) fn set_run_frames(&self, frames: u32) {
+        debug_assert!(self.is_run());
+        self.size.store(frames, Relaxed);
+    }
+
+    /// Bytes of the block or run.
+    pub(crate) fn bytes(&self) -> usize {
+        if self.is_run() { self.run_frames() as usize * FRAME_SIZE as usize } else { self.order().bytes() as usize }
+    }
+
+    /// Bytes of an object: a slot, or the whole run.
+    pub(crate) fn object_size(&self) -> usize {
+        if self.is_run() { self.bytes() } else { self.size() }
     }
 
     /// The number of the list that the slab is on.

@@ -4,7 +4,6 @@ use core::error::Error;
 use core::fmt;
 
 use crate::error::FreeError;
-use crate::frame::Order;
 
 /// Why memory was not freed. Nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,12 +46,12 @@ pub enum HeapError {
         /// The size of the object's slot, in bytes.
         actual: usize,
     },
-    /// The page source did not take back a block that the heap had from it. The block is lost.
+    /// The page source did not take back frames that the heap had from it. They are lost.
     Refused {
-        /// The block's first byte.
+        /// The first byte of the frames.
         address: usize,
-        /// The block's order.
-        order: Order,
+        /// How many they are.
+        frames: u64,
         /// What the page source says.
         error: FreeError,
     },
@@ -80,8 +79,8 @@ impl fmt::Display for HeapError {
                 f,
                 "bad free of {address:#x}: a layout of {given} bytes given for slot {slot} of {cache}, which has {actual}"
             ),
-            Self::Refused { address, order, error } => {
-                write!(f, "the page source did not take back the order-{order} block at {address:#x}: {error}")
+            Self::Refused { address, frames, error } => {
+                write!(f, "the page source did not take back {frames} frames at {address:#x}: {error}")
             }
         }
     }

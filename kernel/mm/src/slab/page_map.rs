@@ -116,6 +116,29 @@ impl PageMap {
         unsafe { Meta::new(NonNull::new_unchecked(slab)) }
     }
 
+    /// The slab that the frame of `address` leads to, or else the last frame before it that leads to one: whatever begins at
+    /// or before the address and reaches furthest, if anything does. A walk from table to table, for who has an error to
+    /// explain.
+    ///
+    /// # Safety
+    /// Some lock of the heap is held.
+    pub(crate) unsafe fn last_until(&self, address: usize) -> Option<Meta<Slab>> {
+        let mut address = Self::masked(address);
+        'again: loop {
+            for level in (0..LEVELS).rev() {
+                // SAFETY: the caller holds a lock.
+                let entry = unsafe { self.entry(address, level) }.load(Ordering::Acquire);
+                if entry == nothing(level) {
+                    // Behind the last address that this entry does not stand for.
+                    address = (address & !(entry_span(level) - 1)).checked_sub(1)?;
+                    continue 'again;
+                }
+            }
+            // SAFETY: the caller holds a lock.
+            return Some(unsafe { self.find(address) });
+        }
+    }
+
     /// How many tables are missing for the frame of `address`.
     ///
     /// # Safety

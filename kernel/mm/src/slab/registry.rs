@@ -70,7 +70,31 @@ impl<S: PageSource> Registry<S> {
     /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
     pub(crate) fn open<C: Cpu>(&self, order: Order, size: u32, slots: u16, divider: Divider) -> Option<Meta<Slab>> {
         let block = self.source.allocate(order)?;
-        let address = block.as_ptr().addr();
+        let frames = mapped_frames(slots, order);
+        let slab = self.enter::<C>(block, frames, |slab| slab.open(block, order, size, slots, divider));
+        if slab.is_none() {
+            // SAFETY: the block came from the source a moment ago, and nothing was made of it.
+            unsafe { self.give_back::<C>(block, order) };
+        }
+        slab
+    }
+
+    /// Fetches a run of frames, of a [length that runs have](PageSource::run_frames), that nobody owns yet.
+    /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
+    pub(crate) fn open_run<C: Cpu>(&self, frames: u32, align: Order) -> Option<Meta<Slab>> {
+        let run = self.source.allocate_run(frames.into(), align)?;
+        let slab = self.enter::<C>(run, 1, |slab| slab.open_run(run, frames, align));
+        if slab.is_none() {
+            // SAFETY: the run came from the source a moment ago, and nothing was made of it.
+            unsafe { self.give_back_run::<C>(run, frames.into(), align) };
+        }
+        slab
+    }
+
+    /// Takes a descriptor, which `describe` fills in, for what begins at `start`, and lets so many frames lead to it.
+    /// `None`, and nothing kept, if the source has too few frames for that.
+    fn enter<C: Cpu>(&self, start: NonNull<u8>, frames: u64, describe: impl Fn(Meta<Slab>)) -> Option<Meta<Slab>> {
+        let address = start.as_ptr().addr();
         let mut spare = Spare { pages: [None; Spare::MAX], count: 0 };
         let slab = loop {
             let opened = self.books.with::<C, _>(|books| {
@@ -88,9 +112,9 @@ impl<S: PageSource> Registry<S> {
                     }
                 }
                 let slab = books.pool.take()?;
-                slab.open(block, order, size, slots, divider);
-                // SAFETY: we hold the lock and have linked the tables; `close` lets the entries lead elsewhere again.
-                unsafe { self.map.set(address, mapped_frames(slots, order), Some(slab)) };
+                describe(slab);
+                // SAFETY: we hold the lock and have linked the tables; `leave` lets the entries lead elsewhere again.
+                unsafe { self.map.set(address, frames, Some(slab)) };
                 Some(slab)
             });
             if opened.is_some() {
@@ -106,26 +130,38 @@ impl<S: PageSource> Registry<S> {
             // SAFETY: the frame came from the source a moment ago, and nothing was made of it.
             unsafe { self.give_back::<C>(page, Order::ZERO) };
         }
-        if slab.is_none() {
-            // SAFETY: likewise.
-            unsafe { self.give_back::<C>(block, order) };
-        }
         slab
+    }
+
+    /// Lets the frames that lead to a descriptor lead nowhere, and vacates it. Returns where they begin.
+    fn leave<C: Cpu>(&self, slab: Meta<Slab>, frames: u64) -> NonNull<u8> {
+        debug_assert!(slab.owner() == Owner::TRANSIT);
+        let base = slab.base();
+        self.books.with::<C, _>(|books| {
+            // SAFETY: we hold the lock; nothing leads to the descriptor afterwards.
+            unsafe { self.map.set(base.addr(), frames, None) };
+            slab.close();
+            books.pool.put(slab);
+        });
+        // SAFETY: what a descriptor describes came from the source, which gives no null pointers.
+        unsafe { NonNull::new_unchecked(base) }
     }
 
     /// Closes a block that no cache owns and that nobody uses, and gives its frames back. Returns how many.
     /// No lock of the heap may be held.
     pub(crate) fn close<C: Cpu>(&self, slab: Meta<Slab>) -> u64 {
-        debug_assert!(slab.owner() == Owner::TRANSIT);
-        let (base, order) = (slab.base(), slab.order());
-        self.books.with::<C, _>(|books| {
-            // SAFETY: we hold the lock; nothing leads to the descriptor afterwards.
-            unsafe { self.map.set(base.addr(), mapped_frames(slab.slots(), order), None) };
-            slab.close();
-            books.pool.put(slab);
-        });
+        let order = slab.order();
+        let block = self.leave::<C>(slab, mapped_frames(slab.slots(), order));
         // SAFETY: the block came from the source with this order, and by the caller's word nobody uses it.
-        unsafe { self.give_back::<C>(NonNull::new_unchecked(base), order) }
+        unsafe { self.give_back::<C>(block, order) }
+    }
+
+    /// Closes a run that nobody owns and nobody uses, and gives its frames back. No lock of the heap may be held.
+    pub(crate) fn close_run<C: Cpu>(&self, slab: Meta<Slab>) {
+        let (frames, align) = (slab.run_frames(), slab.order());
+        let run = self.leave::<C>(slab, 1);
+        // SAFETY: the run came from the source with this length and alignment, and by the caller's word nobody uses it.
+        unsafe { self.give_back_run::<C>(run, frames, align) };
     }
 
     /// The next table of the map at `level`, at or behind `from`, that leads nowhere; its first address.
@@ -168,9 +204,22 @@ impl<S: PageSource> Registry<S> {
         match unsafe { self.source.release(block, order) } {
             Ok(()) => order.frames(),
             Err(error) => {
-                self.report::<C>(&HeapError::Refused { address: block.as_ptr().addr(), order, error });
+                let (address, frames) = (block.as_ptr().addr(), order.frames());
+                self.report::<C>(&HeapError::Refused { address, frames, error });
                 0
             }
+        }
+    }
+
+    /// [`give_back`](Self::give_back) for a run.
+    ///
+    /// # Safety
+    /// The run came from the source with this length, or was given it since, and with this alignment, and nobody uses it
+    /// any more.
+    unsafe fn give_back_run<C: Cpu>(&self, run: NonNull<u8>, frames: u64, align: Order) {
+        // SAFETY: the caller's word.
+        if let Err(error) = unsafe { self.source.release_run(run, frames, align) } {
+            self.report::<C>(&HeapError::Refused { address: run.as_ptr().addr(), frames, error });
         }
     }
 

@@ -7,10 +7,10 @@ use crate::frame::Order;
 
 /// Gives out page frames, mapped, and takes them back.
 ///
-/// Slabs are blocks. An object too large for a slab is a *run*: frames in a row, as many as it needs. Without more than
-/// blocks a source has runs too, each in the smallest block that will do, at most 4 MiB. A source does better that overrides
-/// the three functions for runs, all of them: it can waste nothing, resize in place, and serve requests of any length
-/// from frames that lie anywhere, by mapping them one behind the other.
+/// Slabs are blocks. An object too large for a slab is a *run*: frames in a row. A source that knows blocks alone has runs
+/// too, each in the smallest block that will do, at most 4 MiB. A source that overrides the four functions for runs, all of
+/// them, does better: it can waste nothing, resize runs in place, and serve requests of any length out of frames that lie
+/// anywhere, by mapping them one behind the other.
 ///
 /// The heap calls it with none of its own locks held, so a source may itself ask the heap to shrink.
 ///
@@ -39,8 +39,14 @@ pub unsafe trait PageSource {
         false
     }
 
-    /// A run of `frames` frames, at least one, with unspecified contents, aligned to a block of order `align`. `None` if
-    /// there is none.
+    /// How many frames the shortest run has that has at least `frames`, which is at least one, and is aligned to a block of
+    /// order `align`. All runs are of such a length. `None` if none is that long.
+    fn run_frames(frames: u64, align: Order) -> Option<u64> {
+        block_of_run(frames, align).map(Order::frames)
+    }
+
+    /// A run of `frames` frames, a [length that runs have](Self::run_frames), with unspecified contents, aligned to a block
+    /// of order `align`. `None` if there is none.
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         self.allocate(block_of_run(frames, align)?)
     }
@@ -61,14 +67,14 @@ pub unsafe trait PageSource {
         }
     }
 
-    /// Makes a run of `from` frames one of `to` frames, at least one, where it is. The contents stay, as far as there are
-    /// still frames for them. `false`, and nothing changed, if that cannot be.
+    /// Makes a run of `from` frames one of `to` frames where it is, another [length that runs have](Self::run_frames). The
+    /// contents stay, as far as there are still frames for them. `false`, and nothing changed, if that cannot be.
     ///
     /// # Safety
     /// As for [`release_run`](Self::release_run), but that only what lies behind the first `to` frames is unused.
     unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
-        let _ = run;
-        block_of_run(from, align) == block_of_run(to, align)
+        let _ = (run, from, to, align);
+        false
     }
 }
 
@@ -78,7 +84,7 @@ fn block_of_run(frames: u64, align: Order) -> Option<Order> {
 }
 
 // SAFETY: every promise is the referenced source's own.
-unsafe impl<S: PageSource + ?Sized> PageSource for &S {
+unsafe impl<S: PageSource> PageSource for &S {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
         (**self).allocate(order)
     }
@@ -90,6 +96,10 @@ unsafe impl<S: PageSource + ?Sized> PageSource for &S {
 
     fn is_scarce(&self) -> bool {
         (**self).is_scarce()
+    }
+
+    fn run_frames(frames: u64, align: Order) -> Option<u64> {
+        S::run_frames(frames, align)
     }
 
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {

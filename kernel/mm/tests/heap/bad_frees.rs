@@ -153,5 +153,5 @@ fn a_page_source_that_takes_nothing_back_is_told_of() {
     object.free(&heap);
     heap.validate().unwrap();
     let error = FreeError::AlreadyFree(Pfn::containing(address as u64));
-    assert_eq!(*HEARD.lock().unwrap(), [HeapError::Refused { address, order, error }]);
+    assert_eq!(*HEARD.lock().unwrap(), [HeapError::Refused { address, frames: order.frames(), error }]);
 }

@@ -2,11 +2,14 @@
 
 mod bad_frees;
 mod frames;
+mod large;
 mod layouts;
+mod mapped;
 mod model;
 mod objects;
 mod region;
 mod reports;
+mod runs;
 mod shortage;
 mod source;
 mod threads;
