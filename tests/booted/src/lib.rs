@@ -6,12 +6,19 @@
 
 extern crate alloc;
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use core::hint::black_box;
+use framework::Snapshot;
+use kernel::cpu::catch;
+use kernel::cpu::exceptions::{PAGE_FAULT, Report};
 use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, paging};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
+use x86_64::registers::control::Cr2;
 use x86_64::structures::paging::Translate;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -90,4 +97,83 @@ impl Default for Hoard {
 pub fn frames_free() -> u64 {
     let in_zones: u64 = ZoneKind::ALL.map(|kind| frames().zone(kind).free).iter().sum();
     in_zones + frames().cached()
+}
+
+/// Half of all memory, held in such a way that no block of more than 8 frames is free.
+#[derive(Debug)]
+pub struct Pieces {
+    blocks: Vec<Pfn>,
+}
+
+impl Pieces {
+    const ORDER: Order = Order::new(3).unwrap();
+
+    /// Takes every other block of 8 frames.
+    ///
+    /// # Panics
+    /// If there are larger blocks all the same.
+    pub fn new() -> Self {
+        let most = frames_free() / Self::ORDER.frames();
+        let mut blocks = Vec::with_capacity(most as usize);
+        HEAP.shrink();
+        while let Ok(pfn) = frames().allocate(Self::ORDER, Gfp::MEMALLOC | Gfp::NOWARN) {
+            blocks.push(pfn);
+        }
+        // In order of addresses: what is free between two that are kept is one block.
+        blocks.sort_unstable();
+        blocks.retain(|pfn| {
+            let kept = pfn.number() / Self::ORDER.frames() % 2 == 1;
+            if !kept {
+                frames().free(*pfn, Self::ORDER).expect("the block was allocated a moment ago");
+            }
+            kept
+        });
+        let larger = Order::new(Self::ORDER.get() + 1).expect("there are larger ones");
+        assert!(frames().allocate(larger, Gfp::MEMALLOC | Gfp::NOWARN).is_err(), "memory is in pieces");
+        Self { blocks }
+    }
+
+    /// Gives everything back.
+    ///
+    /// # Panics
+    /// If the allocator does not take a block.
+    pub fn give_back(self) {
+        for pfn in self.blocks {
+            frames().free(pfn, Self::ORDER).expect("the block was allocated with this order");
+        }
+    }
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runs a test from an empty heap, and asserts that it leaves an empty heap and all frames as they were: in the same zones,
+/// in blocks of the same orders at the same places.
+///
+/// # Panics
+/// If it does not.
+pub fn leaving_nothing(test: impl FnOnce()) {
+    HEAP.shrink();
+    let (held, before) = (HEAP.frames(), Snapshot::take());
+    test();
+    HEAP.validate().expect("the heap is sound");
+    HEAP.shrink();
+    assert_eq!(HEAP.frames(), held, "the heap holds frames without an object");
+    assert_eq!(Snapshot::take(), before);
+}
+
+/// Reads a byte that is not mapped, and returns what the fault's report says.
+///
+/// # Panics
+/// If it is mapped, or if another exception came.
+#[track_caller]
+pub fn fault_at(address: VirtAddr) -> String {
+    // SAFETY: the closure owns nothing.
+    let trap = unsafe { catch(|| _ = black_box(address.as_ptr::<u8>().read_volatile())) };
+    let trap = trap.expect("the address is mapped");
+    assert_eq!((trap.vector, Cr2::read_raw()), (PAGE_FAULT, address.as_u64()));
+    format!("{}", Report(&trap))
 }

@@ -12,18 +12,14 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bifolio::error::FreeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
-use booted::{Hoard, frame_of, frames_free, random};
-use core::hint::black_box;
+use bifolio::frame::{FRAME_SIZE, Gfp, Order};
+use booted::{Hoard, Pieces, fault_at, frame_of, frames_free, random};
 use core::ptr::NonNull;
 use framework::Snapshot;
-use kernel::cpu::catch;
-use kernel::cpu::exceptions::{PAGE_FAULT, Report};
 use kernel::memory::heap::HEAP;
-use kernel::memory::{frames, paging, vmalloc};
+use kernel::memory::{paging, vmalloc};
 use rand::RngExt;
 use x86_64::VirtAddr;
-use x86_64::registers::control::Cr2;
 use x86_64::structures::paging::Translate;
 use x86_64::structures::paging::mapper::{MappedFrame, TranslateResult};
 
@@ -112,38 +108,6 @@ impl Mapping {
 fn snapshot() -> Snapshot {
     HEAP.shrink();
     Snapshot::take()
-}
-
-/// What a fault's report says of reading a byte.
-#[track_caller]
-fn fault_at(address: VirtAddr) -> String {
-    // SAFETY: the closure owns nothing.
-    let trap = unsafe { catch(|| _ = black_box(address.as_ptr::<u8>().read_volatile())) };
-    let trap = trap.expect("the address is mapped");
-    assert_eq!((trap.vector, Cr2::read_raw()), (PAGE_FAULT, address.as_u64()));
-    format!("{}", Report(&trap))
-}
-
-/// Frees every other one of all free blocks of 8 frames, and holds the rest. Nothing larger is free then.
-fn in_pieces() -> Vec<Pfn> {
-    let order = Order::new(3).unwrap();
-    let mut blocks = Vec::with_capacity((frames_free() / order.frames()) as usize);
-    while let Ok(pfn) = frames().allocate(order, Gfp::MEMALLOC | Gfp::NOWARN) {
-        blocks.push(pfn);
-    }
-    blocks.sort_unstable();
-    blocks.retain(|pfn| {
-        let kept = pfn.number() / order.frames() % 2 == 1;
-        if !kept {
-            frames().free(*pfn, order).unwrap();
-        }
-        kept
-    });
-    blocks
-}
-
-fn give_back(blocks: Vec<Pfn>) {
-    blocks.into_iter().for_each(|pfn| frames().free(pfn, Order::new(3).unwrap()).unwrap());
 }
 
 #[test_case]
@@ -261,9 +225,8 @@ fn growing_into_another_mapping_is_refused() {
 
 #[test_case]
 fn memory_in_pieces_makes_one_mapping() {
-    let pieces = in_pieces();
+    let pieces = Pieces::new();
     let before = snapshot();
-    assert!(frames().allocate(Order::new(5).unwrap(), Gfp::KERNEL | Gfp::NOWARN).is_err(), "memory is in pieces");
     // Half of what there is, but no more than can be looked through quickly.
     let pages = (frames_free() / 2).min(64 * 1024);
     let mut mapping = Mapping::new(pages);
@@ -273,7 +236,7 @@ fn memory_in_pieces_makes_one_mapping() {
     assert!(mapping.resize(pages + pages / 4) && mapping.resize(pages / 3));
     mapping.free();
     assert_eq!(snapshot(), before);
-    give_back(pieces);
+    pieces.give_back();
 }
 
 #[test_case]

@@ -80,7 +80,8 @@ impl Recorder {
         let mut written = 0;
         while self.file >= 0 && written < bytes {
             // SAFETY: so many events have been written to, and an event has no padding.
-            let rest = unsafe { slice::from_raw_parts(self.events.as_ptr().cast::<u8>().add(written), bytes - written) };
+            let rest =
+                unsafe { slice::from_raw_parts(self.events.as_ptr().cast::<u8>().add(written), bytes - written) };
             // SAFETY: pointer and length are the slice's.
             match unsafe { libc::write(self.file, rest.as_ptr().cast(), rest.len()) } {
                 ..=0 => break,
