@@ -11,10 +11,10 @@
 //! asked of the C library is what does not allocate.
 //!
 //! Build it with `cargo rustc -p malloc --profile preloaded -- -Ztls-model=initial-exec`: the thread's number is read in
-//! every call, and the general way to find a thread's variables calls a function that may allocate.
+//! every call, and the general way to find a thread's variables calls a function that may allocate. By itself, since in
+//! company cargo would give it the standard library that others ask its dependencies for.
 #![no_std]
 #![feature(thread_local)]
-#![cfg_attr(all(panic = "unwind", not(test)), feature(lang_items), allow(internal_features))]
 
 mod family;
 mod heap;
@@ -23,11 +23,6 @@ mod region;
 mod report;
 mod system;
 mod thread;
-
-/// What a build that unwinds has to name; this library is meant to be built with `panic = "abort"`.
-#[cfg(all(panic = "unwind", not(test)))]
-#[lang = "eh_personality"]
-extern "C" fn eh_personality() {}
 
 /// Called by the loader before the program starts.
 #[used]

@@ -38,8 +38,7 @@ pub fn heap_error(error: &HeapError) {
     die(format_args!("{error}"))
 }
 
-#[cfg_attr(not(test), panic_handler)]
-#[cfg_attr(test, expect(dead_code, reason = "the harness of tests has its own"))]
+#[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     die(format_args!("{info}"))
 }
