@@ -73,7 +73,7 @@ soak: ## random operations on page frames and on the heap, each checked: a hundr
 bench: ## the allocator and its peers on the same operations, as tables and in target/bench
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo build --release -p bench-kernel $(kernel-target)
-	$(with-toolchain) cargo run --profile measured -p bench -- \
+	$(with-toolchain) cargo run --profile measured -p bench $$(command -v c++ >/dev/null && echo --features snmalloc) -- \
 		$${BIFOLIO_WORKLOAD:+"--workload=$$BIFOLIO_WORKLOAD"} $${BIFOLIO_ALLOCATOR:+"--allocator=$$BIFOLIO_ALLOCATOR"} \
 		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $(if $(filter 1,$(BIFOLIO_QUICK)),--quick) \
 		$(if $(filter 1,$(BIFOLIO_UPDATE)),--update docs/performance.md)
@@ -93,7 +93,7 @@ doc: ## the documentation of all crates, in target/doc and, for what boots, targ
 
 clippy: ## lint everything, warnings are errors
 	$(with-toolchain) cargo clippy --all-targets -- -D warnings
-	$(with-toolchain) cargo clippy -p bench -p workloads --all-targets -- -D warnings
+	$(with-toolchain) cargo clippy -p bench -p workloads -p recorder --all-targets -- -D warnings
 	$(with-toolchain) cargo clippy -p kernel -p framework -p booted -p specimens -p bench-kernel $(kernel-target) \
 		--bins --lib --tests -- -D warnings
 

@@ -56,7 +56,10 @@ const CHECKS: &[(&str, &[&str])] = &[
         ],
     ),
     // Whether they are fast is `make bench`'s to say; that they build is looked after here.
-    ("lints of the benchmarks", &["clippy", "-p", "bench", "-p", "workloads", "--all-targets", "--", "-D", "warnings"]),
+    (
+        "lints of the benchmarks",
+        &["clippy", "-p", "bench", "-p", "workloads", "-p", "recorder", "--all-targets", "--", "-D", "warnings"],
+    ),
     ("documentation", &["doc", "--no-deps"]),
     ("documentation of what boots", &["doc", "--no-deps", "-p", "kernel", "-p", "framework", "--target", GUEST]),
 ];

@@ -172,7 +172,7 @@ fn list(cases: &[Case]) {
         cases.iter().map(|case| case.allocator).filter(|name| *name != case::HARNESS).collect();
     println!("workloads:");
     workloads.iter().for_each(|name| println!("  {name}"));
-    println!("workloads that run in the kernel only:\n  page-worst\n  page-setup-1TiB");
+    println!("workloads that run in the kernel only:\n  page-worst\n  page-setup-1TiB\n  heap-worst");
     println!("allocators:");
     allocators.iter().for_each(|name| println!("  {name}"));
     println!("{}", peers::ABSENT);

@@ -9,7 +9,7 @@ use crate::case::{Case, Repeat};
 use crate::meter::{Measured, Run};
 use crate::peers::Memory;
 use crate::thread::Thread;
-use peers::{Buddies, Glibc, GoodMemory, HeapFloor, MiMalloc, NoHeap, Rlsf, Slabs, SnMalloc};
+use peers::{Buddies, Glibc, GoodMemory, HeapFloor, MiMalloc, NoHeap, Rlsf, Slabs};
 use workloads::heap::{BifolioHeap, DefaultTalc, InRegion, LinkedList, Objects};
 
 type Region<R> = InRegion<R, Memory, Thread>;
@@ -19,7 +19,8 @@ pub fn cases() -> Vec<Case> {
     let everybody = [
         objects::<BifolioHeap<Memory, Thread>>(),
         objects::<MiMalloc>(),
-        objects::<SnMalloc>(),
+        #[cfg(feature = "snmalloc")]
+        objects::<peers::SnMalloc>(),
         objects::<Glibc>(),
         objects::<Region<DefaultTalc>>(),
         objects::<Region<Rlsf>>(),

@@ -6,8 +6,14 @@
 //! anything to how it is called.
 
 /// Who should take part and cannot.
-pub const ABSENT: &str = "osdk-frame-allocator 0.19 and osdk-heap-allocator 0.19 do not take part: ostd, which they stand on, is \
-                          a kernel and does not compile for a host.";
+pub const ABSENT: &str = if cfg!(feature = "snmalloc") {
+    "osdk-frame-allocator 0.19 and osdk-heap-allocator 0.19 do not take part: ostd, which they stand on, is a kernel and does \
+     not compile for a host."
+} else {
+    "osdk-frame-allocator 0.19 and osdk-heap-allocator 0.19 do not take part: ostd, which they stand on, is a kernel and does \
+     not compile for a host.\nsnmalloc-rs does not either: this program was built without its feature `snmalloc`, which takes \
+     a C++ compiler."
+};
 
 mod acid;
 mod buddy_alloc;

@@ -5,7 +5,7 @@
 //! the system, and bring what they need for threads.
 
 use crate::case::Repeat;
-use workloads::heap::{LinkedList, Objects, RegionHeap};
+use workloads::heap::{LinkedList, RegionHeap};
 
 mod buddy;
 mod floor;
@@ -19,14 +19,16 @@ pub use buddy::Buddies;
 pub use floor::HeapFloor;
 pub use good_memory::GoodMemory;
 pub use nothing::NoHeap;
-pub use process::{Glibc, MiMalloc, SnMalloc};
+#[cfg(feature = "snmalloc")]
+pub use process::SnMalloc;
+pub use process::{Glibc, MiMalloc};
 pub use rlsf::Rlsf;
 pub use slab::Slabs;
 
 /// Whether an allocator's instructions can be counted. snmalloc does not start under valgrind, which does not have all the
 /// addresses that it reserves.
 pub fn is_countable(allocator: &str) -> bool {
-    allocator != SnMalloc::NAME
+    allocator != "snmalloc-rs"
 }
 
 /// Whether an allocator can do a workload, and in bearable time.

@@ -1,4 +1,4 @@
-//! Allocators of a whole process: mimalloc, snmalloc and glibc's. There is one of each, from the start of the program.
+//! Allocators of a whole process: mimalloc, snmalloc (with the feature of that name) and glibc's. There is one of each, from the start of the program.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::NonNull;
@@ -8,6 +8,7 @@ use workloads::heap::Objects;
 pub struct MiMalloc;
 
 /// snmalloc, the C++ library.
+#[cfg(feature = "snmalloc")]
 pub struct SnMalloc;
 
 /// What the C library of the machine has.
@@ -50,5 +51,6 @@ macro_rules! objects {
 }
 
 objects!(MiMalloc, "mimalloc", mimalloc::MiMalloc);
+#[cfg(feature = "snmalloc")]
 objects!(SnMalloc, "snmalloc-rs", snmalloc_rs::SnMalloc);
 objects!(Glibc, "glibc", System);
