@@ -25,6 +25,11 @@ impl Objects for NoHeap {
     }
 
     #[inline]
+    fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
+        self.allocate(layout)
+    }
+
+    #[inline]
     unsafe fn free(&self, object: NonNull<u8>, _: Layout) {
         black_box(object);
     }
