@@ -82,9 +82,6 @@ pub unsafe extern "C" fn realloc(object: *mut c_void, size: usize) -> *mut c_voi
     let Some(layout) = layout(size) else { return refuse(libc::ENOMEM) };
     give(inside(|| {
         let usable = heap::size_of_object(old);
-        if size <= usable && size >= usable / 2 {
-            return Some(old);
-        }
         // SAFETY: the caller's word.
         unsafe { heap::reallocate(old, usable, layout) }
     }))

@@ -1,21 +1,22 @@
-//! Objects larger than any block: mappings of their own, with a guard page on both sides.
+//! Runs larger than any block: mappings of their own, with a guard page on both sides.
 //!
-//! They are few, and each costs several system calls anyway: so they stand in one sorted table behind a lock.
+//! Each has more address space than it needs, so that it can grow where it is: that costs nothing, and copying costs time
+//! and, for a moment, as much memory again. They are few, and each costs several system calls anyway: so they stand in one
+//! sorted table behind a lock.
 
 use core::ptr::{self, NonNull};
 use core::slice;
 
-use bifolio::frame::Order;
-use bifolio::heap::HeapError;
+use bifolio::error::FreeError;
+use bifolio::frame::{Order, Pfn};
 use spin::{Mutex, MutexGuard};
 
-use crate::report;
 use crate::system::{self, PAGE};
 
-/// Objects of up to so many bytes are the heap's.
-pub const LARGEST_BLOCK: usize = Order::MAX.bytes() as usize;
+/// How many times as much address space as it needs a mapping has, if the process may have as much.
+const SLACK: usize = 8;
 
-/// One object, from its first byte to the end of its last page.
+/// Address space for one run: usable from its start on as far as the run goes, and nobody's behind that.
 #[derive(Clone, Copy)]
 struct Mapping {
     start: *mut u8,
@@ -101,21 +102,42 @@ impl Table {
 }
 
 /// Reserves this many bytes, whole pages, between two more pages.
-fn reserve(bytes: usize, align: usize) -> Option<*mut u8> {
-    let whole = bytes.checked_add(2 * PAGE)?.checked_add(align.saturating_sub(PAGE))?;
+fn reserve(bytes: usize, align: usize) -> Option<Mapping> {
+    let whole = bytes.checked_add(2 * PAGE)?.checked_add(align - PAGE)?;
     let outer = system::reserve(whole)?.as_ptr();
     let start = outer.wrapping_add(PAGE);
-    let start = start.wrapping_add(start.align_offset(align.max(PAGE)));
+    let start = start.wrapping_add(start.align_offset(align));
     let (front, end) = (start.addr() - PAGE - outer.addr(), start.wrapping_add(bytes + PAGE));
     // SAFETY: these are the ends of what was reserved just now, outside of the guard pages.
     unsafe {
         system::unreserve(outer, front);
         system::unreserve(end, outer.addr() + whole - end.addr());
     }
-    Some(start)
+    Some(Mapping { start, bytes })
 }
 
-/// Unmaps an object and its guard pages.
+fn bytes_of(frames: u64) -> Option<usize> {
+    usize::try_from(frames).ok()?.checked_mul(PAGE)
+}
+
+/// A run of so many frames, all zero.
+pub fn allocate(frames: u64, align: Order) -> Option<NonNull<u8>> {
+    let (bytes, align) = (bytes_of(frames)?, align.bytes() as usize);
+    // Where address space is scarce, it is not for what may never be.
+    let may_grow = system::address_space_limit() == usize::MAX;
+    let with_slack = || reserve(bytes.checked_mul(SLACK)?, align);
+    let mapping = may_grow.then(with_slack).flatten().or_else(|| reserve(bytes, align))?;
+    // SAFETY: the space was reserved just now.
+    unsafe {
+        if !system::make_usable(mapping.start, bytes) || !Table::lock().insert(mapping) {
+            unmap(mapping);
+            return None;
+        }
+    }
+    NonNull::new(mapping.start)
+}
+
+/// Unmaps a run and its guard pages.
 ///
 /// # Safety
 /// Nobody uses it any more.
@@ -124,94 +146,39 @@ unsafe fn unmap(mapping: Mapping) {
     unsafe { system::unreserve(mapping.start.wrapping_sub(PAGE), mapping.bytes + 2 * PAGE) };
 }
 
-/// Allocates an object that holds zeros.
-pub fn allocate(size: usize, align: usize) -> Option<NonNull<u8>> {
-    let bytes = size.checked_next_multiple_of(PAGE)?;
-    let start = reserve(bytes, align)?;
-    let mapping = Mapping { start, bytes };
-    // SAFETY: the space was reserved just now.
-    unsafe {
-        if !system::make_usable(start, bytes) || !Table::lock().insert(mapping) {
-            unmap(mapping);
-            return None;
-        }
-    }
-    NonNull::new(start)
-}
-
-/// The mapping that an address lies in.
-fn find(object: NonNull<u8>) -> Option<Mapping> {
-    let table = Table::lock();
-    let mapping = table.all()[table.before(object.as_ptr().addr())?];
-    (object.as_ptr().addr() - mapping.start.addr() < mapping.bytes).then_some(mapping)
-}
-
-/// Ends the program if an object has this address inside.
-pub fn die_if_inside(object: NonNull<u8>) {
-    if let Some(mapping) = find(object) {
-        let offset = object.as_ptr().addr() - mapping.start.addr();
-        report::die(format_args!(
-            "bad free of {object:p}: {offset} bytes inside a mapped object of {} bytes",
-            mapping.bytes
-        ));
-    }
-}
-
-fn die(object: NonNull<u8>) -> ! {
-    die_if_inside(object);
-    report::heap_error(&HeapError::Foreign { address: object.as_ptr().addr() });
-    unreachable!("the program has ended")
-}
-
-/// How many bytes the object has that starts here. Ends the program if none does.
-pub fn size_of_object(object: NonNull<u8>) -> usize {
-    match find(object) {
-        Some(mapping) if mapping.start == object.as_ptr() => mapping.bytes,
-        _ => die(object),
-    }
-}
-
-/// Frees the object that starts here. Ends the program if none does.
+/// Takes back a run.
+///
+/// # Errors
+/// There is none.
 ///
 /// # Safety
 /// Nobody uses it any more.
-pub unsafe fn free(object: NonNull<u8>) {
-    let removed = Table::lock().remove(object.as_ptr());
+pub unsafe fn release(run: NonNull<u8>) -> Result<(), FreeError> {
+    let address = run.as_ptr().addr() as u64;
+    let removed = Table::lock().remove(run.as_ptr()).ok_or(FreeError::NotManaged(Pfn::containing(address)))?;
     // SAFETY: it is in the table no more, so it is ours; and nobody uses it.
-    unsafe { unmap(removed.unwrap_or_else(|| die(object))) };
+    unsafe { unmap(removed) };
+    Ok(())
 }
 
-/// Changes the size of the object that starts here by moving its pages, not what they hold. `None` if there is no such
-/// object, or no memory.
+/// Makes a run of `from` frames one of `to` where it is; false if it has not so much address space, or the system no
+/// memory.
 ///
 /// # Safety
-/// Nobody else uses it.
-pub unsafe fn resize(object: *mut u8, size: usize) -> Option<NonNull<u8>> {
-    let bytes = size.checked_next_multiple_of(PAGE)?;
-    let mut table = Table::lock();
-    let old = table.before(object.addr()).map(|place| table.all()[place]).filter(|old| old.start == object)?;
-    if old.bytes == bytes {
-        return NonNull::new(object);
-    }
-    let start = reserve(bytes, PAGE)?;
-    let new = Mapping { start, bytes };
-    // SAFETY: the old pages are the caller's object, the new ones were reserved just now.
+/// Nobody uses what lies behind the first `to` frames.
+pub unsafe fn resize(run: NonNull<u8>, from: u64, to: u64) -> bool {
+    let find = || {
+        let table = Table::lock();
+        let place = table.before(run.as_ptr().addr())?;
+        Some(table.all()[place]).filter(|mapping| mapping.start == run.as_ptr())
+    };
+    let (Some(mapping), Some(from), Some(to)) = (find(), bytes_of(from), bytes_of(to)) else { return false };
+    // SAFETY: what is behind the run is nobody's, and what was at its end is not any more, by the caller's word.
     unsafe {
-        if !table.insert(new) {
-            unmap(new);
-            return None;
-        }
-        if !system::move_pages(object, old.bytes, start, bytes) {
-            table.remove(start);
-            unmap(new);
-            return None;
+        if to <= from {
+            system::make_unusable(mapping.start.wrapping_add(to), from - to)
+        } else {
+            to <= mapping.bytes && system::make_usable(mapping.start.wrapping_add(from), to - from)
         }
     }
-    table.remove(object);
-    // SAFETY: the guard pages are all that is left of the old object.
-    unsafe {
-        system::unreserve(object.wrapping_sub(PAGE), PAGE);
-        system::unreserve(object.wrapping_add(old.bytes), PAGE);
-    }
-    NonNull::new(start)
 }

@@ -19,8 +19,8 @@ use bifolio::heap::PageSource;
 use bifolio::memory_map::{MemoryMap, Region as Entry, RegionKind};
 use spin::{Mutex, Once};
 
-use crate::system;
 use crate::thread::{CPUS, Thread};
+use crate::{mapped, system};
 
 /// Every block is aligned to its size, and this is the largest.
 const BLOCK: usize = Order::MAX.bytes() as usize;
@@ -34,8 +34,8 @@ const STEP: usize = 32 << 20;
 const IDLE: u64 = (16 << 20) / FRAME_SIZE;
 /// At most one in so many frames in use is kept idle.
 const IDLE_SHARE: u64 = 8;
-/// Blocks that it takes a system call to give back for, at least.
-const LEAST_FORGOTTEN: Order = Order::new(3).unwrap();
+/// For fewer frames it takes no system call to give their memory back.
+const LEAST_FORGOTTEN: u64 = 8;
 /// The most regions there can be. Each is four times as large as the one before, unless the process may have no more.
 const REGIONS: usize = 32;
 
@@ -102,8 +102,8 @@ impl Region {
         block.addr().wrapping_sub(self.start.addr()) < self.bytes
     }
 
-    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        let pfn = self.frames.allocate(order, Gfp::NOWAIT).ok()?;
+    /// Where a frame of the region is.
+    fn at(&self, pfn: Pfn) -> Option<NonNull<u8>> {
         NonNull::new(self.start.with_addr(pfn.address() as usize))
     }
 
@@ -133,10 +133,13 @@ fn regions() -> impl Iterator<Item = &'static Region> {
     REGIONS_BY_AGE[..COUNT.load(Relaxed)].iter().rev().filter_map(Once::get)
 }
 
-/// Whether an address lies in a region.
-#[inline]
-pub fn holds(address: *mut u8) -> bool {
-    regions().any(|region| region.holds(address))
+/// The region that these frames are of.
+fn region_of(frames: NonNull<u8>) -> Option<&'static Region> {
+    regions().find(|region| region.holds(frames.as_ptr()))
+}
+
+fn frame_at(start: NonNull<u8>) -> Pfn {
+    Pfn::containing(start.as_ptr().addr() as u64)
 }
 
 /// Makes more memory usable, unless that has been done since there were `seen` usable bytes. False if there is none.
@@ -194,34 +197,109 @@ pub fn retire_cpu() {
 /// Where the heap has its page frames from.
 pub struct Regions;
 
-// SAFETY: an allocator gives a block to one owner at a time, out of frames that are usable memory at the frames' own
-// addresses, which are those of user space and so have upper bits of zero. Blocks are aligned to their size.
+/// Takes frames from the first region that has some, and makes more memory usable if none has.
+fn take(frames: u64, take: impl Fn(&Region) -> Option<NonNull<u8>>) -> Option<NonNull<u8>> {
+    let taken = loop {
+        let seen = usable();
+        if let Some(taken) = regions().find_map(&take) {
+            break taken;
+        }
+        if !grow(seen) {
+            return None;
+        }
+    };
+    count_taken(frames);
+    Some(taken)
+}
+
+/// Takes note of frames that are in use from now on.
+fn count_taken(frames: u64) {
+    TAKEN.fetch_add(frames, Relaxed);
+    let _ = FREE_WITH_MEMORY.fetch_update(Relaxed, Relaxed, |idle| Some(idle.saturating_sub(frames)));
+}
+
+/// Takes note of frames that nobody uses any more, and gives the memory behind them back if there is enough such memory.
+///
+/// # Safety
+/// Nobody uses them any more, and nobody else can have them yet.
+unsafe fn leave(start: *mut u8, frames: u64) {
+    let taken = TAKEN.fetch_sub(frames, Relaxed);
+    let is_kept = frames < LEAST_FORGOTTEN || FREE_WITH_MEMORY.load(Relaxed) < IDLE.max(taken / IDLE_SHARE);
+    // SAFETY: the caller's word.
+    if is_kept || !unsafe { system::forget(start, (frames * FRAME_SIZE) as usize) } {
+        FREE_WITH_MEMORY.fetch_add(frames, Relaxed);
+    }
+}
+
+// SAFETY: an allocator gives frames to one owner at a time, out of those that are usable memory at the frames' own
+// addresses; a mapping has addresses of its own. All are those of user space and so have upper bits of zero. Blocks are
+// aligned to their size, and runs as they are asked to be.
 unsafe impl PageSource for Regions {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        let block = loop {
-            let seen = usable();
-            if let Some(block) = regions().find_map(|region| region.allocate(order)) {
-                break block;
-            }
-            if !grow(seen) {
-                return None;
-            }
-        };
-        TAKEN.fetch_add(order.frames(), Relaxed);
-        let less = |idle: u64| Some(idle.saturating_sub(order.frames()));
-        let _ = FREE_WITH_MEMORY.fetch_update(Relaxed, Relaxed, less);
-        Some(block)
+        take(order.frames(), |region| {
+            let pfn = region.frames.allocate(order, Gfp::NOWAIT).ok()?;
+            region.at(pfn)
+        })
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        let pfn = Pfn::containing(block.as_ptr().addr() as u64);
-        let region = regions().find(|region| region.holds(block.as_ptr())).ok_or(FreeError::NotManaged(pfn))?;
-        let taken = TAKEN.fetch_sub(order.frames(), Relaxed);
-        let is_kept = order < LEAST_FORGOTTEN || FREE_WITH_MEMORY.load(Relaxed) < IDLE.max(taken / IDLE_SHARE);
-        // SAFETY: nobody uses the block any more, and nobody else can have it yet.
-        if is_kept || !unsafe { system::forget(block.as_ptr(), order.bytes() as usize) } {
-            FREE_WITH_MEMORY.fetch_add(order.frames(), Relaxed);
-        }
+        let pfn = frame_at(block);
+        let region = region_of(block).ok_or(FreeError::NotManaged(pfn))?;
+        // SAFETY: the caller's word, and nobody can have them before the region is told.
+        unsafe { leave(block.as_ptr(), order.frames()) };
         region.frames.free(pfn, order)
     }
+
+    fn run_frames(frames: u64, _: Order) -> Option<u64> {
+        Some(frames)
+    }
+
+    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
+        if frames > Order::MAX.frames() {
+            // If there is no address space left, the regions may have some.
+            return mapped::allocate(frames, align).or_else(|| take_long(frames).filter(|_| align == Order::ZERO));
+        }
+        take(frames, |region| {
+            let range = region.frames.allocate_exact_aligned(frames, align, Gfp::NOWAIT).ok()?;
+            region.at(range.start)
+        })
+    }
+
+    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
+        let Some(region) = region_of(run) else {
+            // SAFETY: the caller's word.
+            return unsafe { mapped::release(run) };
+        };
+        // SAFETY: as for a block.
+        unsafe { leave(run.as_ptr(), frames) };
+        region.frames.free_range(PfnRange::new(frame_at(run), frame_at(run).offset(frames)))
+    }
+
+    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
+        let Some(region) = region_of(run) else {
+            // SAFETY: the caller's word.
+            return unsafe { mapped::resize(run, from, to) };
+        };
+        let range = PfnRange::new(frame_at(run), frame_at(run).offset(from));
+        if to > from {
+            let grown = region.frames.resize(range, to, Gfp::NOWAIT).is_ok();
+            if grown {
+                count_taken(to - from);
+            }
+            return grown;
+        }
+        // SAFETY: by the caller's word nobody uses what is behind the new end.
+        unsafe { leave(run.as_ptr().wrapping_add((to * FRAME_SIZE) as usize), from - to) };
+        region.frames.resize(range, to, Gfp::NOWAIT).is_ok()
+    }
+}
+
+/// Takes more frames in a row than any block has, if that is possible without making more memory usable.
+fn take_long(frames: u64) -> Option<NonNull<u8>> {
+    let run = regions().find_map(|region| {
+        let range = region.frames.allocate_contiguous(frames, Gfp::NOWAIT).ok()?;
+        region.at(range.start)
+    })?;
+    count_taken(frames);
+    Some(run)
 }

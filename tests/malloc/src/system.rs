@@ -2,7 +2,7 @@
 
 use core::ptr::{self, NonNull};
 
-use libc::{c_int, c_void};
+use libc::c_int;
 
 /// Bytes in a page.
 pub const PAGE: usize = bifolio::frame::FRAME_SIZE as usize;
@@ -59,15 +59,15 @@ pub unsafe fn forget(start: *mut u8, bytes: usize) -> bool {
     keeping_errno(|| unsafe { libc::madvise(start.cast(), bytes, libc::MADV_DONTNEED) }) == 0
 }
 
-/// Moves usable pages, with what they hold, to the start of a larger reserved stretch, all of which is usable then.
+/// Makes usable pages reserved address space again, and gives the memory behind them back.
 ///
 /// # Safety
-/// Both belong to the caller alone, and do not overlap.
-pub unsafe fn move_pages(from: *mut u8, old: usize, to: *mut u8, new: usize) -> bool {
-    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    // SAFETY: the caller's word.
-    let moved = keeping_errno(|| unsafe { libc::mremap(from.cast(), old, new, flags, to.cast::<c_void>()) });
-    moved != libc::MAP_FAILED
+/// Nobody uses them any more.
+pub unsafe fn make_unusable(start: *mut u8, bytes: usize) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    // SAFETY: the caller's word; what is mapped in their place is nobody's.
+    let mapped = keeping_errno(|| unsafe { libc::mmap(start.cast(), bytes, libc::PROT_NONE, flags, -1, 0) });
+    bytes == 0 || mapped != libc::MAP_FAILED
 }
 
 /// The address space that the process may have.
