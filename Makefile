@@ -73,6 +73,7 @@ soak: ## random operations on page frames and on the heap, each checked: a hundr
 bench: ## the allocator and its peers on the same operations, as tables and in target/bench
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo build --release -p bench-kernel $(kernel-target)
+	$(with-toolchain) cargo build -p programs
 	$(with-toolchain) cargo run --profile measured -p bench $$(command -v c++ >/dev/null && echo --features snmalloc) -- \
 		$${BIFOLIO_WORKLOAD:+"--workload=$$BIFOLIO_WORKLOAD"} $${BIFOLIO_ALLOCATOR:+"--allocator=$$BIFOLIO_ALLOCATOR"} \
 		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $(if $(filter 1,$(BIFOLIO_QUICK)),--quick) \

@@ -14,6 +14,7 @@ mod meter;
 mod page;
 mod peers;
 mod plots;
+mod programs;
 mod report;
 mod results;
 mod rounds;
@@ -26,6 +27,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use guest::Guest;
 use indicatif::{ProgressBar, ProgressStyle};
 use meter::Mode;
+use programs::Programs;
 use results::Figure;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -72,6 +74,8 @@ enum OneSuite {
     Host,
     /// In a booted kernel
     Kernel,
+    /// In programs that know nothing of it
+    Programs,
 }
 
 #[derive(Subcommand)]
@@ -122,30 +126,39 @@ fn run(cli: &Cli) -> Result<()> {
     }
     let is_all = cli.suite.is_none() && cli.workload.is_empty() && cli.allocator.is_empty();
     ensure!(cli.update.is_none() || (is_all && !cli.quick), "a page is for all figures, and not for a fast look");
-    let guest = if cli.suite == Some(OneSuite::Host) { None } else { Some(Guest::find()?) };
+    let wants = |suite| cli.suite.is_none_or(|only| only == suite);
+    // What is missing is said before anything is measured.
+    let guest = wants(OneSuite::Kernel).then(Guest::find).transpose()?;
+    let programs = wants(OneSuite::Programs).then(Programs::find).transpose()?;
+    let (mode, rounds) = if cli.quick { (Mode::Quick, 1) } else { (Mode::Time, 5) };
+    let rounds = cli.rounds.map_or(rounds, usize::from);
     let mut figures = Vec::new();
-    if cli.suite != Some(OneSuite::Kernel) {
-        figures.extend(measure_host(cli, &cases)?);
+    if wants(OneSuite::Host) {
+        figures.extend(measure_host(cli, &cases, mode, rounds)?);
     }
     if let Some(guest) = guest {
         let bar = ProgressBar::new_spinner();
-        figures.extend(guest.run(&cli.workload, &cli.allocator, &bar)?);
+        figures.extend(guest.run(&cli.workload, &bar)?);
         bar.finish_and_clear();
     }
+    if let Some(programs) = programs {
+        let bar = ProgressBar::new_spinner();
+        figures.extend(programs.run(&cli.workload, cli.quick, rounds, &bar)?);
+        bar.finish_and_clear();
+    }
+    figures.retain(|figure| figure.allocator == case::HARNESS || is_named(&figure.allocator, &cli.allocator));
     ensure!(!figures.is_empty(), "no workload and allocator of these names: --list shows those of the host");
     report::write(&figures, cli.quick, &cli.out)?;
     if let Some(page) = &cli.update {
         report::update(&figures, page)?;
     }
-    if !cli.no_count && cli.suite != Some(OneSuite::Kernel) && !callgrind::is_there() {
+    if !cli.no_count && wants(OneSuite::Host) && !callgrind::is_there() {
         eprintln!("\nwarning: {}", callgrind::MISSING);
     }
     Ok(())
 }
 
-fn measure_host(cli: &Cli, cases: &[Case]) -> Result<Vec<Figure>> {
-    let (mode, rounds) = if cli.quick { (Mode::Quick, 1) } else { (Mode::Time, 5) };
-    let rounds = cli.rounds.map_or(rounds, usize::from);
+fn measure_host(cli: &Cli, cases: &[Case], mode: Mode, rounds: usize) -> Result<Vec<Figure>> {
     let can_count = !cli.no_count && callgrind::is_there();
     let counted = if can_count { callgrind::countable(cases) } else { Vec::new() };
     let bar = progress_bar(rounds::count(cases, rounds) + counted.len());

@@ -25,7 +25,13 @@ fn colour(allocator: &str) -> RGBColor {
         "buddy-slab-allocator" => RGBColor(0xf2, 0x8e, 0x2b),
         "buddy-alloc" => RGBColor(0x76, 0xb7, 0xb2),
         "acid_alloc" => RGBColor(0xaf, 0x7a, 0xa1),
-        "osdk-frame-allocator" => RGBColor(0xed, 0xc9, 0x48),
+        "talc" => RGBColor(0x59, 0xa1, 0x4f),
+        "mimalloc" => RGBColor(0xed, 0xc9, 0x48),
+        "snmalloc-rs" => RGBColor(0x9c, 0x75, 0x5f),
+        "rlsf" => RGBColor(0x76, 0xb7, 0xb2),
+        "good_memory_allocator" => RGBColor(0xaf, 0x7a, 0xa1),
+        "slab_allocator_rs" => RGBColor(0xf2, 0x8e, 0x2b),
+        "linked_list_allocator" => RGBColor(0xff, 0x9d, 0xa7),
         _ => RGBColor(0x99, 0x99, 0x99),
     }
 }
@@ -35,23 +41,48 @@ fn colour(allocator: &str) -> RGBColor {
 /// # Errors
 /// Drawing fails.
 pub fn all(figures: &[Figure]) -> Result<Vec<(&'static str, String)>> {
-    let on = |suite, unit| move |figure: &&Figure| figure.suite == suite && figure.unit == unit;
     let is_shown = |figure: &&Figure| figure.allocator != HARNESS && !figure.workload.starts_with("page-worst-");
-    let times: Vec<&Figure> = figures.iter().filter(on(Suite::Host, Unit::NsPerOp)).filter(is_shown).collect();
-    let counts: Vec<&Figure> =
-        figures.iter().filter(on(Suite::Host, Unit::InstructionsPerOp)).filter(is_shown).collect();
-    let kernel: Vec<&Figure> = figures.iter().filter(|figure| figure.suite == Suite::Kernel).filter(is_shown).collect();
-    let blocks: Vec<&Figure> = figures.iter().filter(|figure| figure.blocks.is_some()).collect();
     let mut plots = Vec::new();
-    for (name, title, figures) in [
-        ("times.svg", "Host: ns per operation (logarithmic)", times),
-        ("instructions.svg", "Host: instructions per operation (logarithmic)", counts),
-        ("kernel.svg", "Kernel: guest instructions per operation (logarithmic)", kernel),
+    for (name, title, suite, unit, prefix) in [
+        ("times.svg", "Host: ns per operation (logarithmic)", Suite::Host, Unit::NsPerOp, "page-"),
+        ("heap-times.svg", "Host: ns per operation (logarithmic)", Suite::Host, Unit::NsPerOp, "heap-"),
+        (
+            "instructions.svg",
+            "Host: instructions per operation (logarithmic)",
+            Suite::Host,
+            Unit::InstructionsPerOp,
+            "page-",
+        ),
+        (
+            "heap-instructions.svg",
+            "Host: instructions per operation (logarithmic)",
+            Suite::Host,
+            Unit::InstructionsPerOp,
+            "heap-",
+        ),
+        (
+            "heap-memory.svg",
+            "Host: memory taken, in percent over what is live (logarithmic)",
+            Suite::Host,
+            Unit::Percent,
+            "heap-",
+        ),
+        (
+            "kernel.svg",
+            "Kernel: guest instructions per operation (logarithmic)",
+            Suite::Kernel,
+            Unit::InstructionsPerOp,
+            "",
+        ),
     ] {
+        let is_on = |figure: &&Figure| (figure.suite, figure.unit) == (suite, unit);
+        let figures: Vec<&Figure> = figures.iter().filter(is_on).filter(is_shown).collect();
+        let figures: Vec<&Figure> = figures.into_iter().filter(|figure| figure.workload.starts_with(prefix)).collect();
         if !figures.is_empty() {
             plots.push((name, bars(title, &figures)?));
         }
     }
+    let blocks: Vec<&Figure> = figures.iter().filter(|figure| figure.blocks.is_some()).collect();
     if !blocks.is_empty() {
         plots.push(("fragmentation.svg", over_time(&blocks)?));
     }
@@ -95,11 +126,11 @@ fn draw_bars(panel: &[&Figure], area: &Area<'_>) -> Result<()> {
     let threads = if first.threads == 1 { String::new() } else { format!(", {} threads", first.threads) };
     area.draw(&Text::new(format!("{}{threads}", first.workload), (8, 4), (FONT, 15).into_font()))?;
     let room = f64::from(area.dim_in_pixel().0 as i32 - LABELS - 60);
-    let logarithm = |value: f64| (1.0 + value).ln();
+    let logarithm = |value: f64| value.max(0.0).ln_1p();
     let most = panel.iter().map(|figure| logarithm(figure.value)).fold(0.0, f64::max);
     for (line, figure) in (1..).zip(panel) {
         let top = line * LINE + 6;
-        let length = (room * logarithm(figure.value) / most).max(1.0) as i32;
+        let length = (room * logarithm(figure.value) / most.max(1.0)).max(1.0) as i32;
         let ends = [(LABELS, top), (LABELS + length, top + LINE - 5)];
         area.draw(&Text::new(figure.allocator.clone(), (8, top), (FONT, 12).into_font()))?;
         area.draw(&Rectangle::new(ends, colour(&figure.allocator).filled()))?;

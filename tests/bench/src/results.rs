@@ -17,6 +17,10 @@ pub enum Unit {
     BytesPerFrame,
     /// For blocks, of what a perfect allocator would have given; for memory, how much more than what is live.
     Percent,
+    /// Time of a whole program.
+    Seconds,
+    /// Memory of a whole program, at its peak.
+    MiB,
 }
 
 impl Unit {
@@ -27,6 +31,8 @@ impl Unit {
             Self::InstructionsPerOp => "instructions/op",
             Self::BytesPerFrame => "bytes/frame",
             Self::Percent => "percent",
+            Self::Seconds => "s",
+            Self::MiB => "MiB",
         }
     }
 }
@@ -45,6 +51,8 @@ pub enum Suite {
     Host,
     /// In a booted kernel.
     Kernel,
+    /// As the C library's heap of programs that know nothing of it.
+    Programs,
 }
 
 /// One figure, as it stands in the file; what the file has no field for is for the tables and plots.

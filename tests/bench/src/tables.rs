@@ -29,10 +29,13 @@ pub fn all(figures: &[Figure], medium: Medium) -> String {
         }
     };
     add("Bifolio, its goals and the best peer", standing(figures, medium));
-    let times = figures.iter().filter(host(Unit::NsPerOp));
-    add("Host: ns per operation on each thread, median (lowest..highest round)", everybody(times, medium));
-    let counts = figures.iter().filter(host(Unit::InstructionsPerOp));
-    add("Host: instructions per operation, the harness's included", everybody(counts, medium));
+    for (what, prefix) in [("page frames", "page-"), ("heap", "heap-")] {
+        let of = |unit| figures.iter().filter(host(unit)).filter(move |figure| figure.workload.starts_with(prefix));
+        let times = everybody(of(Unit::NsPerOp), medium);
+        add(&format!("Host, {what}: ns per operation on each thread, median (lowest..highest round)"), times);
+        let counts = everybody(of(Unit::InstructionsPerOp), medium);
+        add(&format!("Host, {what}: instructions per operation, the harness's included"), counts);
+    }
     add("Host: where Bifolio's instructions are", profiles(figures, medium));
     let metadata = figures.iter().filter(host(Unit::BytesPerFrame));
     add("Host: bytes of metadata for each frame", everybody(metadata, medium));
@@ -42,12 +45,18 @@ pub fn all(figures: &[Figure], medium: Medium) -> String {
     add("Host: blocks of 2 MiB that could be allocated in the end", everybody(blocks, medium));
     let is_worst = |figure: &&Figure| figure.workload.starts_with(WORST_OF_ORDER);
     let kernel = || figures.iter().filter(|figure| figure.suite == Suite::Kernel);
-    let operations = kernel().filter(|figure| !is_worst(figure));
-    add("Kernel: guest instructions per operation", everybody(operations, medium));
+    for (what, prefix) in [("page frames", "page-"), ("heap", "heap-")] {
+        let operations =
+            kernel().filter(|figure| !is_worst(figure)).filter(|figure| figure.workload.starts_with(prefix));
+        add(&format!("Kernel, {what}: guest instructions per operation"), everybody(operations, medium));
+    }
     add(
         "Kernel: guest instructions of the worst single operation of each order",
         everybody(kernel().filter(is_worst), medium),
     );
+    let of = |unit| figures.iter().filter(move |figure| figure.unit == unit);
+    add("Programs: seconds of processors", everybody(of(Unit::Seconds), medium));
+    add("Programs: MiB at the peak", everybody(of(Unit::MiB), medium));
     text
 }
 
@@ -75,7 +84,7 @@ fn standing(figures: &[Figure], medium: Medium) -> Option<Table> {
         let verdict = goal.map_or("", |goal| if goal.is_reached(ours) { "reached" } else { "MISSED" });
         let floor = others().find(|figure| figure.allocator == FLOOR).map(short);
         table.add_row([
-            format!("{}{}", if ours.suite == Suite::Kernel { "kernel: " } else { "" }, title(ours)),
+            format!("{}{}", place_of(ours.suite), title(ours)),
             if ours.blocks.is_some() { "blocks".into() } else { ours.unit.name().to_owned() },
             short(ours),
             goal.map_or_else(String::new, |goal| bound(goal, ours)),
@@ -162,6 +171,15 @@ fn broken(name: &str) -> String {
     }
 }
 
+/// Where it was measured, if not on the host.
+fn place_of(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Host => "",
+        Suite::Kernel => "kernel: ",
+        Suite::Programs => "program: ",
+    }
+}
+
 fn title(figure: &Figure) -> String {
     if figure.threads == 1 {
         figure.workload.clone()
@@ -204,8 +222,8 @@ fn long(figure: &Figure) -> String {
 /// A number with as many digits as mean something.
 fn rounded(value: f64, unit: Unit) -> String {
     match unit {
-        Unit::BytesPerFrame => format!("{value:.2}"),
-        Unit::NsPerOp | Unit::Percent if value < 100.0 => format!("{value:.1}"),
+        Unit::BytesPerFrame | Unit::Seconds => format!("{value:.2}"),
+        Unit::NsPerOp | Unit::Percent | Unit::MiB if value < 100.0 => format!("{value:.1}"),
         _ => {
             let digits = format!("{value:.0}");
             let groups: Vec<&str> =
