@@ -1,6 +1,6 @@
 //! The commands that allocate and free. What they allocated is noted, so that the shell frees nothing else.
 
-use super::commands::expect;
+use super::commands::{expect, number};
 use super::{Error, Shell};
 use crate::memory::frames;
 use crate::println;
@@ -128,16 +128,6 @@ fn range<'a>(words: &[&'a str]) -> Result<PfnRange, Error<'a>> {
     let (start, frames) = (number(words[0])?, number(words[1])?);
     let end = start.checked_add(frames).ok_or(Error::NotANumber(words[1]))?;
     Ok(PfnRange::new(Pfn::new(start), Pfn::new(end)))
-}
-
-/// A number, decimal or hexadecimal with `0x` in front.
-fn number(word: &str) -> Result<u64, Error<'_>> {
-    match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        // `from_str_radix` would take a sign here.
-        Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
-        _ => word.parse(),
-    }
-    .map_err(|_| Error::NotANumber(word))
 }
 
 fn order(word: &str) -> Result<Order, Error<'_>> {

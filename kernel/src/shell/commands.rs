@@ -1,12 +1,14 @@
 //! The commands: one table, and a function each.
 
 use super::blocks::{alloc, alloc_contig, alloc_exact, alloc_range, free, free_range, isolate, split, unisolate};
+use super::objects::{kfree, kmalloc, krealloc, shrink};
 use super::{Error, Shell};
 use crate::console::Console;
-use crate::memory::{frames, heap, map};
+use crate::memory::{frames, heap, map, vmalloc};
 use crate::{host, println};
+use bifolio::frame::FRAME_SIZE;
 use bifolio::report;
-use core::fmt;
+use core::fmt::{self, Write};
 use protocol::ExitCode;
 
 /// A command of the shell.
@@ -29,7 +31,7 @@ pub static COMMANDS: &[Command] = &[
         name: "meminfo",
         usage: "meminfo",
         help: "the machine's memory in kB",
-        run: |_, arguments| show(arguments, |out| report::meminfo(frames(), out)),
+        run: |_, arguments| show(arguments, meminfo),
     },
     Command {
         name: "buddyinfo",
@@ -72,6 +74,24 @@ pub static COMMANDS: &[Command] = &[
         usage: "slabinfo",
         help: "the heap's caches: objects and slabs of each size",
         run: |_, arguments| show(arguments, |out| heap::HEAP.write_slabinfo(out)),
+    },
+    Command {
+        name: "slabtop",
+        usage: "slabtop",
+        help: "the heap's caches that have slabs, the largest first, and what of them is not in use",
+        run: |_, arguments| show(arguments, |out| heap::HEAP.write_slabtop(out)),
+    },
+    Command {
+        name: "heap",
+        usage: "heap",
+        help: "what the heap has its memory for",
+        run: |_, arguments| show(arguments, |out| heap::HEAP.write_summary(out)),
+    },
+    Command {
+        name: "vmallocinfo",
+        usage: "vmallocinfo",
+        help: "what is mapped page by page: addresses, bytes with the guard, pages",
+        run: |_, arguments| show(arguments, vmalloc::write),
     },
     Command {
         name: "memmap",
@@ -123,6 +143,25 @@ pub static COMMANDS: &[Command] = &[
         run: isolate,
     },
     Command { name: "unisolate", usage: "unisolate <pfn> <frames>", help: "undo 'isolate'", run: unisolate },
+    Command { name: "kmalloc", usage: "kmalloc <bytes> [count]", help: "allocate objects from the heap", run: kmalloc },
+    Command {
+        name: "krealloc",
+        usage: "krealloc <address> <bytes>",
+        help: "resize what 'kmalloc' gave, in place if that can be",
+        run: krealloc,
+    },
+    Command {
+        name: "kfree",
+        usage: "kfree <address>|all",
+        help: "free what 'kmalloc' gave, or see why an address cannot be freed",
+        run: kfree,
+    },
+    Command {
+        name: "shrink",
+        usage: "shrink",
+        help: "give the heap's empty slabs back to the page allocator",
+        run: shrink,
+    },
     Command {
         name: "drain",
         usage: "drain",
@@ -151,11 +190,37 @@ pub(super) fn expect<'w, 'a>(
     }
 }
 
+/// A number, decimal or hexadecimal with `0x` in front.
+pub(super) fn number(word: &str) -> Result<u64, Error<'_>> {
+    match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+        // `from_str_radix` would take a sign here.
+        Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
+        _ => word.parse(),
+    }
+    .map_err(|_| Error::NotANumber(word))
+}
+
 /// A command that takes no arguments and shows something.
 fn show<'a>(words: &[&'a str], write: impl FnOnce(&mut Console) -> fmt::Result) -> Result<(), Error<'a>> {
     expect(words, &[], 0)?;
     // The console takes everything.
     let _ = write(&mut Console);
+    Ok(())
+}
+
+/// The page allocator's figures, and those of what the kernel makes of frames.
+fn meminfo(out: &mut Console) -> fmt::Result {
+    report::meminfo(frames(), out)?;
+    let (held, (total, used)) = (heap::HEAP.frames(), vmalloc::totals());
+    for (name, bytes) in [
+        ("Slab:", held.slabs * FRAME_SIZE),
+        ("LargeObjects:", held.large * FRAME_SIZE),
+        ("HeapMetadata:", held.metadata * FRAME_SIZE),
+        ("VmallocTotal:", total),
+        ("VmallocUsed:", used),
+    ] {
+        writeln!(out, "{name:<15} {:8} kB", bytes / 1024)?;
+    }
     Ok(())
 }
 

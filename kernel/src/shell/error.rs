@@ -3,6 +3,7 @@
 use bifolio::allocator::AllocError;
 use bifolio::error::{FreeError, RangeError, SplitError, Violation};
 use bifolio::frame::{Gfp, Order, Pfn};
+use bifolio::heap::HeapError;
 use core::fmt;
 
 /// Why a command failed. Nothing has changed then.
@@ -22,8 +23,14 @@ pub enum Error<'a> {
     UnknownFlag(&'a str),
     /// The block was allocated, but not by the shell.
     NotTheShells(Pfn, Order),
+    /// The object is live, but not the shell's.
+    NotTheShellsObject(usize),
     /// The shell cannot note the block, for lack of heap.
     NoRoomToNote,
+    /// The heap has no room for an object of so many bytes.
+    NoHeap(usize),
+    /// The heap does not take the object back.
+    Heap(HeapError),
     /// The allocator has no such block.
     Alloc(AllocError),
     /// The allocator does not take the block back.
@@ -58,6 +65,11 @@ impl fmt::Display for Error<'_> {
             Self::NotTheShells(pfn, order) => {
                 write!(f, "the order-{order} block at {pfn} is the kernel's own; the shell frees what 'alloc' gave")
             }
+            Self::NotTheShellsObject(address) => {
+                write!(f, "the object at {address:#x} is the kernel's own; the shell frees what 'kmalloc' gave")
+            }
+            Self::NoHeap(bytes) => write!(f, "out of memory: the heap has no room for {bytes} bytes"),
+            Self::Heap(error) => write!(f, "{error}"),
             Self::NoRoomToNote => {
                 f.write_str("out of memory: the heap has no room to note the block; it was freed again")
             }
@@ -81,6 +93,12 @@ impl From<AllocError> for Error<'_> {
 impl From<FreeError> for Error<'_> {
     fn from(error: FreeError) -> Self {
         Self::Free(error)
+    }
+}
+
+impl From<HeapError> for Error<'_> {
+    fn from(error: HeapError) -> Self {
+        Self::Heap(error)
     }
 }
 

@@ -6,6 +6,7 @@
 mod blocks;
 mod commands;
 mod error;
+mod objects;
 
 pub use commands::{COMMANDS, Command};
 pub use error::Error;
@@ -21,6 +22,7 @@ use embedded_cli::autocomplete::{Autocompletion, Request};
 use embedded_cli::cli::{CliBuilder, CliHandle};
 use embedded_cli::command::RawCommand;
 use embedded_cli::service::{Autocomplete, Help};
+use objects::Object;
 use protocol::{ExitCode, input};
 
 const PROMPT: &str = "bifolio> ";
@@ -36,10 +38,11 @@ const BACKSPACE: u8 = 0x08;
 /// Control-D, the end of all input.
 const END: u8 = 0x04;
 
-/// The shell's state: the blocks it holds, so that it frees nothing that the kernel uses.
+/// The shell's state: the blocks and objects it holds, so that it frees nothing that the kernel uses.
 #[derive(Debug)]
 pub struct Shell {
     blocks: Vec<(Pfn, Order)>,
+    objects: Vec<Object>,
 }
 
 /// Runs what the host program asks for and switches the machine off; without a request, talks to the console for ever.
@@ -59,12 +62,12 @@ pub fn run() -> ! {
 }
 
 impl Default for Shell {
-    /// A shell that holds nothing, with room to note a few blocks: so the first `alloc` moves nothing but the block that
-    /// was asked for. Without memory for that room there still is a shell.
+    /// A shell that holds nothing, with room to note a few blocks and objects: so the first `alloc` moves nothing but the
+    /// block that was asked for. Without memory for that room there still is a shell.
     fn default() -> Self {
-        let mut blocks = Vec::new();
-        let _ = blocks.try_reserve(64);
-        Self { blocks }
+        let mut shell = Self { blocks: Vec::new(), objects: Vec::new() };
+        let _ = shell.blocks.try_reserve(64).and(shell.objects.try_reserve(64));
+        shell
     }
 }
 

@@ -10,9 +10,12 @@ extern crate alloc;
 
 use alloc::format;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::heap::SizeClass;
 use booted::{first_word, frames_free};
+use core::alloc::Layout;
 use framework::Snapshot;
 use kernel::memory::frames;
+use kernel::memory::heap::HEAP;
 use kernel::shell::{COMMANDS, Shell};
 use protocol::ExitCode;
 
@@ -35,7 +38,8 @@ fn is_refused(command: &str) {
 
 #[test_case]
 fn the_commands_that_show_something_all_do() {
-    succeeds("help; meminfo; buddyinfo; pagetypeinfo; zoneinfo; extfrag; unusable; vmstat; slabinfo; memmap; validate");
+    succeeds("help; meminfo; buddyinfo; pagetypeinfo; zoneinfo; extfrag; unusable; vmstat; memmap; validate");
+    succeeds("slabinfo; slabtop; heap; vmallocinfo; shrink; drain");
     succeeds("");
     succeeds(" ; ;; meminfo ;");
 }
@@ -202,6 +206,20 @@ fn wrong_commands_are_refused_one_by_one() {
         "unisolate",
         "validate all",
         "meminfo 1",
+        "kmalloc",
+        "kmalloc x",
+        "kmalloc 0xffffffffffffffff",
+        "kmalloc 100000000000000",
+        "kmalloc 8 -1",
+        "kfree",
+        "kfree 0",
+        "kfree 0x1000",
+        "kfree 0xffffd00000000000",
+        "kfree each",
+        "krealloc 0x1000",
+        "krealloc 0 8",
+        "shrink all",
+        "slabtop 1",
     ] {
         is_refused(command);
     }
@@ -230,4 +248,53 @@ fn alloc_until_memory_is_out_is_an_error_each_time() {
     while allocate(&mut shell) {}
     assert!(!allocate(&mut shell));
     assert_eq!(shell.run_all("validate; buddyinfo"), ExitCode::Success);
+}
+
+/// The address that the next `kmalloc` of so many bytes gives: the heap's lowest free slot, and a page allocator's tightest block.
+fn next_object(bytes: usize) -> usize {
+    let layout = Layout::from_size_align(bytes, 8).unwrap();
+    let object = HEAP.allocate(layout).unwrap();
+    // SAFETY: the object is ours, and nobody uses it.
+    unsafe { HEAP.free(object, layout) }.unwrap();
+    object.as_ptr().addr()
+}
+
+#[test_case]
+fn objects_are_allocated_resized_and_freed() {
+    let mut shell = Shell::default();
+    // Room for notes first, so that those do not come between.
+    assert_eq!(shell.run_all("kmalloc 8; kfree all"), ExitCode::Success);
+    for bytes in [100, 20_000, 5 << 20] {
+        let address = next_object(bytes);
+        let live = || {
+            let mut address = core::ptr::NonNull::new(core::ptr::without_provenance_mut(address)).into_iter();
+            address.any(|object| HEAP.object_size(object).is_ok())
+        };
+        assert_eq!(shell.run_all(&format!("kmalloc {bytes}")), ExitCode::Success);
+        assert!(live(), "{bytes} bytes at {address:#x}");
+        // The last byte of a size class or frame: it stays.
+        let more = if bytes == 100 { 112 } else { bytes.next_multiple_of(4096) };
+        assert_eq!(shell.run_all(&format!("krealloc {address:#x} {more}")), ExitCode::Success);
+        assert_eq!(shell.run_all(&format!("kfree {}", address + 8)), ExitCode::Failure, "an interior pointer");
+        assert!(live());
+        assert_eq!(shell.run_all(&format!("kfree {address}")), ExitCode::Success);
+        assert!(!live());
+        assert_eq!(shell.run_all(&format!("kfree {address}")), ExitCode::Failure, "a second time");
+        assert_eq!(shell.run_all(&format!("krealloc {address} 8")), ExitCode::Failure);
+    }
+    let before = HEAP.cache_stats(SizeClass::of(Layout::new::<[u64; 250]>()).unwrap()).active_objects;
+    let active = || HEAP.cache_stats(SizeClass::of(Layout::new::<[u64; 250]>()).unwrap()).active_objects;
+    assert_eq!(shell.run_all("kmalloc 2000 50; slabtop; heap"), ExitCode::Success);
+    assert!(active() >= before + 50);
+    assert_eq!(shell.run_all("kfree all; shrink; validate"), ExitCode::Success);
+    assert_eq!(active(), before);
+}
+
+#[test_case]
+fn the_kernels_own_objects_are_not_the_shells_to_free() {
+    let object = alloc::boxed::Box::new([7_u64; 10]);
+    let address = object.as_ptr().addr();
+    is_refused(&format!("kfree {address:#x}"));
+    is_refused(&format!("krealloc {address:#x} 200"));
+    assert_eq!(*object, [7; 10]);
 }

@@ -76,6 +76,7 @@ mod report;
 mod shrink;
 mod slow;
 mod stop;
+mod summary;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;

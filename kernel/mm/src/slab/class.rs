@@ -167,6 +167,11 @@ impl SizeClass {
         self.geometry().size as usize
     }
 
+    /// The name of the class's cache.
+    pub fn name(self) -> &'static str {
+        self.geometry().name
+    }
+
     /// The number of the class's cache.
     #[inline]
     pub(crate) const fn number(self) -> u16 {

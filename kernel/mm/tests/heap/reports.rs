@@ -45,3 +45,53 @@ fn frames_are_accounted_for_by_use() {
     large.free(&heap);
     assert_empties(&heap);
 }
+
+#[test]
+fn slabtop_shows_the_largest_caches_first_and_what_they_waste() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    let objects: Vec<_> =
+        (0..600).map(|seed| Object::new(&heap, layout(if seed % 3 == 0 { 1000 } else { 60 }, 8), seed as u8)).collect();
+    let mut text = String::new();
+    heap.write_slabtop(&mut text).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            " Active / Total Objects (% used)    : 600 / 736 (81.5%)",
+            " Active / Total Slabs (% used)      : 8 / 8 (100.0%)",
+            " Active / Total Size (% used)       : 225.00K / 256.00K (87.8%)",
+            "",
+            "  OBJS ACTIVE  USE OBJ SIZE  SLABS OBJ/SLAB CACHE SIZE      WASTE NAME",
+            "   224    200  89%     1.00K      7       32       224K        24K kmalloc-1024",
+            "   512    400  78%     0.06K      1      512        32K         7K kmalloc-64",
+        ]
+    );
+    objects.into_iter().for_each(|object| object.free(&heap));
+    assert_empties(&heap);
+}
+
+#[test]
+fn the_summary_says_what_memory_is_for() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    let small = Object::new(&heap, layout(64, 8), 1);
+    let large = Object::new(&heap, layout(60_000, 8), 2);
+    let mut text = String::new();
+    heap.write_summary(&mut text).unwrap();
+    let metadata = heap.frames().metadata * 4;
+    let all = metadata + 32 + 64;
+    let used = (64 + 64 * 1024) * 1000 / (all * 1024);
+    assert_eq!(
+        text,
+        format!(
+            "slabs           32 kB  1 slabs with 1 objects in slots of 0.06K\n\
+             large           64 kB  1 objects, 0 of them above 4 MiB; 0 times one was resized in place, 0 times moved\n\
+             metadata  {metadata:>8} kB  arenas, descriptors, page map\n\
+             in all    {all:>8} kB  {}.{}% of it in use\n",
+            used / 10,
+            used % 10
+        )
+    );
+    small.free(&heap);
+    large.free(&heap);
+    assert_empties(&heap);
+}
