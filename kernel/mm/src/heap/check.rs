@@ -5,6 +5,7 @@ use crate::allocator::Cpu;
 use crate::error::Violation;
 use crate::frame::FRAME_SHIFT;
 use crate::slab::class::SizeClass;
+use crate::slab::debug::Shape;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
@@ -15,6 +16,8 @@ struct Truth {
     /// The slabs of arenas.
     slabs: usize,
     large: LargeStats,
+    /// The slabs that are debugged.
+    debugged: usize,
     blocks: usize,
 }
 
@@ -48,13 +51,20 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                     }
                 }
             }
-            check(0, "every slab is in an arena", slabs == truth.slabs)
+            check(0, "every slab is in an arena", slabs == truth.slabs)?;
+            let debugged = all.records.iter().map(|record| record.slabs).sum::<usize>();
+            check(0, "every slab that is debugged is in a record", debugged == truth.debugged)?;
+            for record in all.records.iter() {
+                let holds = record.is_consistent();
+                check(record.number.into(), "the lists and counts of a record are what its tracks say", holds)?;
+            }
+            Ok(())
         })
     }
 
     /// Walks the page map, checking each block as it is met.
     fn count(&self, all: &Stopped<'_>) -> Result<Truth, Violation> {
-        let mut truth = Truth { slabs: 0, large: LargeStats::default(), blocks: 0 };
+        let mut truth = Truth { slabs: 0, large: LargeStats::default(), debugged: 0, blocks: 0 };
         let mut cursor = 0;
         // The first address behind the block that was met last, and its descriptor.
         let mut last: Option<(usize, Meta<Slab>)> = None;
@@ -102,6 +112,16 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 return Ok(());
             }
             _ => {}
+        }
+        if let Some(number) = slab.owner().debugged_cache() {
+            truth.debugged += 1;
+            let record = all.records.iter().find(|record| record.number == number);
+            let is_shaped = |shape: &Shape| slab.size() == shape.stride && usize::from(slab.slots()) == shape.slots();
+            check(
+                "a slab that is debugged has its record's shape",
+                record.is_some_and(|record| is_shaped(&record.shape)),
+            )?;
+            return check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(None));
         }
         let Some(class) = SizeClass::all().nth(slab.owner().cache().into()) else {
             return check("a block that the page map leads to has an owner", false);

@@ -14,6 +14,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn diagnose(&self, object: NonNull<u8>, layout: Option<Layout>) -> HeapError {
         let address = object.as_ptr().addr();
+        if let Some(judged) = self.judge_debugged(object, layout) {
+            return judged.map_or_else(|error| error, |(cache, slot)| HeapError::DoubleFree { address, cache, slot });
+        }
         self.stopped(|_| {
             // SAFETY: the heap stands still.
             let Some((slab, cache)) = (unsafe { self.slab_around(address) }) else {

@@ -68,6 +68,7 @@
 //! while frames are fetched or given back, so the page allocator may call [`Heap::shrink`] when it runs short.
 
 mod check;
+mod debug;
 mod diagnose;
 mod large;
 mod malloc;
@@ -81,10 +82,12 @@ mod summary;
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::panic::Location;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicBool;
 
-pub use crate::slab::{HeapError, PageSource, SizeClass};
+pub use crate::slab::{HeapError, PageSource, Region, SizeClass, SlabDebug};
+pub use debug::{LiveObject, SlotHistory};
 pub use large::LargeStats;
 pub use malloc::{Malloc, MallocError};
 pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
@@ -96,6 +99,7 @@ use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::lock::Locked;
 use crate::slab::registry::Registry;
+use debug::Debugging;
 use large::{Large, Run};
 use slow::Kind;
 use stop::Stopped;
@@ -114,6 +118,7 @@ pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     /// Somebody has stopped all arenas.
     stopped: AtomicBool,
     large: Locked<Large>,
+    debugging: Debugging,
     registry: Registry<S>,
     cpu: PhantomData<fn() -> C>,
 }
@@ -130,6 +135,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             shared: Locked::new(Arena::new(ArenaId::SHARED)),
             stopped: AtomicBool::new(false),
             large: Locked::new(Large::new()),
+            debugging: Debugging::new(),
             registry: Registry::new(source),
             cpu: PhantomData,
         }
@@ -164,16 +170,19 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// more than 4 MiB, or if the size is more than [the page source has](PageSource::run_frames). A size of zero is taken for
     /// one byte.
     #[inline]
+    #[track_caller]
     pub fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         let Some(class) = SizeClass::of(layout) else {
             return self.allocate_large(layout);
         };
+        let site = Location::caller();
         self.inside(|arena| arena.bin(class.number()).take())
             .flatten()
-            .or_else(|| self.allocate_slowly(Kind::of(class)))
+            .or_else(|| self.allocate_slowly(Kind::of(class), layout.size(), site))
     }
 
     /// Allocates memory for `layout` that is filled with zeros; `None` as for [`allocate`](Self::allocate).
+    #[track_caller]
     pub fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
         let object = self.allocate(layout)?;
         // SAFETY: the object is ours, and this long.
@@ -183,6 +192,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Allocates an object of this layout for each place in `objects`, as long as there is memory. Returns how many: those
     /// at the front are initialised.
+    #[track_caller]
     pub fn allocate_bulk(&self, layout: Layout, objects: &mut [MaybeUninit<NonNull<u8>>]) -> usize {
         /// Interrupts are not masked for longer than this many objects take.
         const AT_A_TIME: usize = 64;
@@ -213,8 +223,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// # Safety
     /// If `object` is live, it is the caller's, and nobody uses it any more.
     #[inline]
+    #[track_caller]
     pub unsafe fn free(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        if self.free_quickly(object.as_ptr().addr(), layout) { Ok(()) } else { self.free_slowly(object, layout) }
+        let site = Location::caller();
+        if self.free_quickly(object.as_ptr().addr(), layout) { Ok(()) } else { self.free_slowly(object, layout, site) }
     }
 
     /// Frees an object whose layout is not known, as C's `free` does.
@@ -225,6 +237,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// # Safety
     /// As for [`free`](Self::free).
     #[inline]
+    #[track_caller]
     pub unsafe fn free_unsized(&self, object: NonNull<u8>) -> Result<(), HeapError> {
         let address = object.as_ptr().addr();
         let freed = self.inside(|arena| {
@@ -233,7 +246,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let owner = slab.owner();
             owner.arena() == arena.id() && Self::put_quickly(slab, owner, address)
         });
-        if freed == Some(true) { Ok(()) } else { self.free_unsized_slowly(object) }
+        if freed == Some(true) { Ok(()) } else { self.free_unsized_slowly(object, Location::caller()) }
     }
 
     /// Frees objects of one layout.
@@ -243,6 +256,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// # Safety
     /// As for [`free`](Self::free), for each of them.
+    #[track_caller]
     pub unsafe fn free_bulk(&self, objects: &[NonNull<u8>], layout: Layout) -> Result<(), HeapError> {
         let mut result = Ok(());
         for &object in objects {
@@ -276,7 +290,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     fn deallocate_slowly(&self, object: *mut u8, layout: Layout) {
         let freed = match NonNull::new(object) {
-            Some(object) => self.free_slowly(object, layout),
+            Some(object) => self.free_slowly(object, layout, Location::caller()),
             None => Err(HeapError::Foreign { address: 0 }),
         };
         if let Err(error) = freed {
@@ -292,6 +306,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// # Safety
     /// As for [`free`](Self::free); the caller goes on with what is returned, and with `layout` of the new size.
+    #[track_caller]
     pub unsafe fn reallocate(
         &self,
         object: NonNull<u8>,
@@ -301,10 +316,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if !self.is_live(object, layout) {
             return Err(self.diagnose(object, Some(layout)));
         }
+        // An object that is debugged always moves: its redzone would have to, and who still uses the old address is found.
+        let may_stay = !self.is_debugged(object);
         let Ok(wanted) = Layout::from_size_align(size, layout.align()) else {
             return Ok(None);
         };
-        if Self::usable_size(wanted) == Self::usable_size(layout) || self.resize_large(object, layout, wanted) {
+        let same = Self::usable_size(wanted) == Self::usable_size(layout);
+        if same && may_stay || self.resize_large(object, layout, wanted) {
             return Ok(Some(object));
         }
         let Some(moved) = self.allocate(wanted) else {
@@ -335,10 +353,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let size = self.in_arena(|_| {
             // SAFETY: we are inside an arena.
             let slab = unsafe { self.registry.map.find(address) };
-            let slot = slab.slot_at(address).filter(|_| slab.owner() != Owner::VACANT)?;
+            let slot = slab.slot_at(address).filter(|_| slab.owner().arena() != ArenaId::NONE)?;
             (!slab.is_free(slot)).then(|| slab.size())
         });
-        size.or_else(|| Some(self.object_layout(object)?.size())).ok_or_else(|| self.diagnose(object, None))
+        size.or_else(|| Some(self.object_layout(object)?.size()))
+            .or_else(|| self.debugged_size(object))
+            .ok_or_else(|| self.diagnose(object, None))
     }
 
     /// Whether a live object with a layout like this one starts at `object`.
@@ -351,7 +371,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             // SAFETY: we are inside an arena.
             let slab = unsafe { self.registry.map.find(address) };
             slab.owner().cache() == class.number() && slab.slot_at(address).is_some_and(|slot| !slab.is_free(slot))
-        })
+        }) || matches!(self.judge_debugged(object, Some(layout)), Some(Ok(_)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Heap, LargeStats};
+use super::{Heap, LargeStats, debug};
 use crate::allocator::Cpu;
 use crate::frame::Order;
 use crate::slab::arena::Arena;
@@ -68,6 +68,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 stats.slabs += 1;
                 stats.frames += slab.order().frames();
             }
+            if let Some(record) = all.records.get(class.number()) {
+                debug::count(record, &mut stats);
+            }
             stats
         })
     }
@@ -87,10 +90,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.stopped(|all| {
             let slabs = all.arenas().flat_map(Arena::bins).flat_map(|(_, bin)| bin.slabs());
             let arenas = all.arenas().count() as u64 - 1;
+            let debugged = all.records.iter().map(|record| record.slabs as u64 * record.shape.order.frames());
             HeapFrames {
-                slabs: slabs.map(|slab| slab.order().frames()).sum(),
+                slabs: slabs.map(|slab| slab.order().frames()).chain(debugged).sum(),
                 large: all.large.stats().frames,
-                metadata: all.books.frames() as u64 + arenas * Arena::ORDER.frames(),
+                metadata: all.books.frames() as u64
+                    + arenas * Arena::ORDER.frames()
+                    + all.records.iter().count() as u64,
             }
         })
     }

@@ -58,6 +58,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub fn shrink(&self) -> u64 {
         let mut frames = 0;
         self.stopped(|all| all.collect());
+        frames += self.shrink_debugged();
         while let Some(slab) = self.stopped(|all| all.pop_empty()) {
             frames += self.registry.close::<C>(slab);
         }

@@ -8,6 +8,7 @@ use super::{Heap, HeapError, SizeClass};
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::class::Geometry;
+use crate::slab::debug::Site;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
@@ -53,8 +54,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
     }
 
+    /// Allocates an object of `size` bytes, at most those of a slot. `site` is who asks for it.
     #[cold]
-    pub(super) fn allocate_slowly(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+    pub(super) fn allocate_slowly(&self, kind: Kind<'_>, size: usize, site: Site) -> Option<NonNull<u8>> {
+        if self.debugging.is_on(kind.number)
+            && let Some(debugged) = self.allocate_debugged(kind, size, site)
+        {
+            return debugged;
+        }
         self.settle_in();
         self.take_any(kind).or_else(|| self.grow(kind)).or_else(|| {
             // Empty slabs of other caches and CPUs may make room; or else others have a free slot.
@@ -173,18 +180,18 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     #[cold]
-    pub(super) fn free_slowly(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+    pub(super) fn free_slowly(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
         match SizeClass::of(layout) {
             None => self.free_large(object, layout),
-            Some(class) => self.free_any(object, |owner| owner.cache() == class.number(), Some(layout)),
+            Some(class) => self.free_any(object, |owner| owner.cache() == class.number(), Some(layout), site),
         }
     }
 
     #[cold]
-    pub(super) fn free_unsized_slowly(&self, object: NonNull<u8>) -> Result<(), HeapError> {
+    pub(super) fn free_unsized_slowly(&self, object: NonNull<u8>, site: Site) -> Result<(), HeapError> {
         match self.object_layout(object) {
             Some(layout) => self.free_large(object, layout),
-            None => self.free_any(object, |_| true, None),
+            None => self.free_any(object, |_| true, None, site),
         }
     }
 
@@ -194,6 +201,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         object: NonNull<u8>,
         is_right: impl Fn(Owner) -> bool,
         layout: Option<Layout>,
+        site: Site,
     ) -> Result<(), HeapError> {
         let (freed, twice) = self.in_arena(|arena| self.put_slowly(arena, object.as_ptr().addr(), is_right));
         self.report_twice(twice);
@@ -203,7 +211,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 self.trim();
                 Ok(())
             }
-            Freed::Refused => Err(self.diagnose(object, layout)),
+            Freed::Refused => {
+                self.free_debugged(object, layout, site).unwrap_or_else(|| Err(self.diagnose(object, layout)))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use super::{Heap, Large};
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
+use crate::slab::debug::Records;
 use crate::slab::lock::Guard;
 use crate::slab::registry::Books;
 use crate::slab::source::PageSource;
@@ -17,6 +18,7 @@ pub(super) struct Stopped<'a> {
     pub(super) shared: Guard<'a, Arena>,
     pub(super) large: Guard<'a, Large>,
     pub(super) books: Guard<'a, Books>,
+    pub(super) records: Guard<'a, Records>,
 }
 
 impl Stopped<'_> {
@@ -65,6 +67,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             shared: self.shared.lock(),
             large: self.large.lock(),
             books: self.registry.books.lock(),
+            records: self.debugging.records.lock(),
         });
         self.doors.iter().for_each(Door::open);
         self.stopped.store(false, Ordering::Release);

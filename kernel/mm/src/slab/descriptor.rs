@@ -45,6 +45,20 @@ impl Owner {
         Self((cache as u32) << 16 | (arena.0 as u32) << 8)
     }
 
+    /// A slab of the cache with this number that is debugged, and of no arena.
+    pub(crate) const fn debugged(cache: u16) -> Self {
+        Self::new(ArenaId::NONE, Self::DEBUGGED | cache)
+    }
+
+    /// What is set in the numbers of caches whose slabs are debugged.
+    const DEBUGGED: u16 = 1 << 15;
+
+    /// The number of the cache, if the slab is one that is debugged.
+    pub(crate) fn debugged_cache(self) -> Option<u16> {
+        let number = self.cache() & !Self::DEBUGGED;
+        (self.cache() & Self::DEBUGGED != 0 && usize::from(number) < super::arena::Arena::BINS).then_some(number)
+    }
+
     /// The arena that allocates from the slab; [`ArenaId::NONE`] if it is no arena's.
     #[inline]
     pub(crate) const fn arena(self) -> ArenaId {
@@ -218,6 +232,23 @@ impl Slab {
         word.store(bits & (bits - 1), Relaxed);
         self.close_word();
         NonNull::new(first.wrapping_add(bits.trailing_zeros() as usize * self.size()))
+    }
+
+    /// Takes the free slot that has so many free ones before it; only with no word laid open. `None` if there are fewer.
+    pub(crate) fn take_nth(&self, mut nth: u16) -> Option<u16> {
+        for (index, word) in self.free.iter().enumerate() {
+            let mut bits = word.load(Relaxed);
+            let count = bits.count_ones() as u16;
+            if nth < count {
+                (0..nth).for_each(|_| bits &= bits - 1);
+                let bit = bits.trailing_zeros();
+                word.store(word.load(Relaxed) & !(1 << bit), Relaxed);
+                self.close_word();
+                return Some((index as u32 * u64::BITS + bit) as u16);
+            }
+            nth -= count;
+        }
+        None
     }
 
     /// The slot that starts at `address`, or `None` if none does.

@@ -1,8 +1,9 @@
-//! What can be wrong with a free, as values that say what and where.
+//! What can be wrong with a free, or with an object, as values that say what and where.
 
 use core::error::Error;
 use core::fmt;
 
+use super::debug::Region;
 use crate::error::FreeError;
 
 /// Why memory was not freed. Nothing was changed.
@@ -46,6 +47,24 @@ pub enum HeapError {
         /// The size of the object's slot, in bytes.
         actual: usize,
     },
+    /// A byte was overwritten that nobody had any business with. It was found when an object of the slot was freed or to be
+    /// allocated; the slab is frozen: what was to be freed stays allocated, and nothing is allocated from the slab any more.
+    Overwritten {
+        /// The first byte that is wrong.
+        address: usize,
+        /// The cache that the slot belongs to.
+        cache: &'static str,
+        /// The slot's number in its slab.
+        slot: u16,
+        /// What the byte is part of.
+        region: Region,
+        /// Bytes from the start of the slot's object to the byte.
+        offset: isize,
+        /// The byte that is there.
+        found: u8,
+        /// The byte that should be there.
+        expected: u8,
+    },
     /// The page source did not take back frames that the heap had from it. They are lost.
     Refused {
         /// The first byte of the frames.
@@ -78,6 +97,11 @@ impl fmt::Display for HeapError {
             Self::WrongLayout { address, cache, slot, given, actual } => write!(
                 f,
                 "bad free of {address:#x}: a layout of {given} bytes given for slot {slot} of {cache}, which has {actual}"
+            ),
+            Self::Overwritten { address, cache, slot, region, offset, found, expected } => write!(
+                f,
+                "{region} of slot {slot} of {cache} was overwritten: {found:#04x} instead of {expected:#04x} at {address:#x}, \
+                 {offset:+} bytes from the object's start"
             ),
             Self::Refused { address, frames, error } => {
                 write!(f, "the page source did not take back {frames} frames at {address:#x}: {error}")

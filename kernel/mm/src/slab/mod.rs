@@ -17,6 +17,7 @@
 //! - `arena`: all bins of a CPU, and the door that it goes through to them;
 //! - `page_map`: from an address to the slab that holds it;
 //! - `pool`: the pages that descriptors live in;
+//! - `debug`: slabs with redzones and tracks, for caches that are debugged;
 //! - `registry`: opens and closes slabs: frames, descriptor and map entries together or not at all.
 //!
 //! # Invariants that the unsafe blocks lean on
@@ -36,6 +37,7 @@
 pub(crate) mod arena;
 pub(crate) mod bin;
 pub(crate) mod class;
+pub(crate) mod debug;
 pub(crate) mod descriptor;
 pub(crate) mod error;
 pub(crate) mod list;
@@ -46,6 +48,7 @@ pub(crate) mod registry;
 pub(crate) mod source;
 
 pub use class::SizeClass;
+pub use debug::{Region, SlabDebug};
 pub use error::HeapError;
 pub use source::PageSource;
 

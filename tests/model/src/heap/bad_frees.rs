@@ -86,6 +86,7 @@ fn kind(error: &HeapError) -> &'static str {
         HeapError::Interior { .. } => "interior",
         HeapError::DoubleFree { .. } => "double",
         HeapError::WrongLayout { .. } => "wrong layout",
+        HeapError::Overwritten { .. } => "overwritten",
         HeapError::Refused { .. } => "refused",
     }
 }
