@@ -9,7 +9,7 @@ use bifolio::heap::HeapError;
 use super::{RECENT, Round, group};
 
 thread_local! {
-    static HEARD: Cell<Option<HeapError>> = const { Cell::new(None) };
+    pub(super) static HEARD: Cell<Option<HeapError>> = const { Cell::new(None) };
 }
 
 impl Round<'_> {
@@ -56,14 +56,27 @@ impl Round<'_> {
     }
 
     fn plant(&mut self, address: NonNull<u8>, layout: Layout) {
-        let Err(expected) = self.blocks().verdict(address.as_ptr().addr(), Some(layout)) else {
+        let Err(mut expected) = self.blocks().verdict(address.as_ptr().addr(), Some(layout)) else {
             return;
         };
+        let is_tail =
+            self.blocks().is_debugged(address.as_ptr().addr()) && matches!(expected, HeapError::Foreign { .. });
         self.tally.count(group::BAD_FREES, kind(&expected));
         let before = (self.blocks().frames(), self.blocks().count());
         // SAFETY: by the oracle's word no object that lives starts here with such a layout.
         let named = unsafe {
-            match self.random.below(10) {
+            match self.random.below(12) {
+                10 => {
+                    // Without a layout none can be wrong; what is live then must not be tried.
+                    let Err(error) = self.blocks().verdict(address.as_ptr().addr(), None) else { return };
+                    expected = error;
+                    self.heap.free_unsized(address)
+                }
+                11 => {
+                    let Err(error) = self.blocks().verdict(address.as_ptr().addr(), None) else { return };
+                    expected = error;
+                    self.heap.object_size(address).map(drop)
+                }
                 0 => self.heap.reallocate(address, layout, 1 + layout.size() / 2).map(drop),
                 1 => {
                     self.heap.set_error_hook(|error| HEARD.set(Some(*error)));
@@ -74,6 +87,10 @@ impl Round<'_> {
                 _ => self.heap.free(address, layout),
             }
         };
+        if is_tail && named.is_err_and(|error| kind(&error) != "foreign") {
+            // The oracle does not know how many slots there are that no object was seen in.
+            return;
+        }
         assert_eq!(named, Err(expected), "freeing {address:p} as {layout:?} on CPU {}", self.cpu);
         assert!(!self.heap.is_live(address, layout));
         assert_eq!((self.blocks().frames(), self.blocks().count()), before, "a bad free has moved pages");

@@ -19,6 +19,7 @@ impl Round<'_> {
             assert_eq!((stats.name, stats.object_size), (kind.name(), kind.bytes()));
             assert_eq!(stats.active_objects, live, "live objects of {}", kind.name());
             assert!(stats.objects >= slots, "slots of {}", kind.name());
+            self.check_live(class);
         }
         for order in bifolio::frame::Order::all() {
             let (_, live) = self.blocks().slots(Kind::Large(order));

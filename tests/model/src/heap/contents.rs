@@ -53,3 +53,12 @@ pub unsafe fn check(object: NonNull<u8>, number: u64, size: usize) {
         assert_eq!(found, byte(number, offset), "byte {offset} of the object of {size} bytes at {object:p}");
     }
 }
+
+/// Whether all bytes are `value`.
+///
+/// # Safety
+/// The object is the caller's, this long, and initialised.
+pub unsafe fn is_all(object: NonNull<u8>, value: u8, size: usize) -> bool {
+    // SAFETY: the caller's word.
+    unsafe { std::slice::from_raw_parts(object.as_ptr(), size) }.iter().all(|byte| *byte == value)
+}

@@ -11,14 +11,16 @@
 mod bad_frees;
 mod check;
 mod contents;
+mod debug;
 pub mod oracle;
 pub mod pages;
 mod phase;
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use bifolio::heap::Heap;
+use bifolio::heap::{Heap, SizeClass, SlabDebug};
 
 use crate::machine::Turns;
 use crate::random::Random;
@@ -42,6 +44,8 @@ pub mod group {
     pub const REFUSALS: &str = "heap refusals";
     /// Bad frees, by kind.
     pub const BAD_FREES: &str = "bad heap frees";
+    /// Errors planted in objects that are debugged, by kind: each was reported, with the right cache and slot.
+    pub const PLANTED: &str = "planted errors";
     /// Checks, by kind.
     pub const CHECKS: &str = "heap checks";
 }
@@ -55,6 +59,8 @@ struct Object {
     number: u64,
     /// Which CPU allocated it.
     cpu: usize,
+    /// How it is debugged.
+    debug: SlabDebug,
 }
 
 impl Object {
@@ -76,6 +82,11 @@ pub struct Round<'m> {
     cpu: usize,
     numbers: u64,
     phase: Phase,
+    /// How each class is debugged, in rounds that debug.
+    debug: [SlabDebug; SizeClass::COUNT],
+    debugs: bool,
+    /// Bytes that were overwritten on purpose: each freezes a slab.
+    overwritten: usize,
     /// What was done.
     pub tally: Tally,
 }
@@ -103,6 +114,9 @@ impl<'m> Round<'m> {
             cpu: 0,
             numbers: 0,
             phase,
+            debug: [SlabDebug::empty(); SizeClass::COUNT],
+            debugs: number % 2 == 1,
+            overwritten: 0,
             tally: Tally::default(),
         }
     }
@@ -128,6 +142,9 @@ impl<'m> Round<'m> {
     fn operate(&mut self) {
         if self.phase.is_over() {
             self.phase = Phase::random(&mut self.random);
+            if self.debugs {
+                self.debug_others();
+            }
         }
         if self.cpus > 1 && self.random.per_mille(self.phase.switches) {
             self.cpu = self.random.below(self.cpus as u64) as usize;
@@ -150,8 +167,12 @@ impl<'m> Round<'m> {
 
     fn do_something_odd(&mut self) {
         match self.random.below(100) {
-            0..60 => self.reallocate(),
-            60..90 => self.look_at_one(),
+            0..50 => self.reallocate(),
+            50..70 => self.look_at_one(),
+            70..78 => self.bulk(),
+            78..80 => self.retire(),
+            80..90 if self.debugs => self.plant_in_debugged(),
+            80..90 => self.look_at_one(),
             90..94 => self.shrink(),
             94 => self.run_short(),
             _ => self.have_enough(),
@@ -166,24 +187,36 @@ impl<'m> Round<'m> {
     fn allocate(&mut self) {
         let layout = self.layout();
         let refusals = self.heap.source().refusals.get();
-        let (name, address) = if self.random.per_mille(100) {
+        let (name, address) = match self.random.below(20) {
             // SAFETY: sizes are not zero.
-            ("alloc", NonNull::new(unsafe { self.heap.alloc(layout) }))
-        } else {
-            ("allocate", self.heap.allocate(layout))
+            0 | 1 => ("alloc", NonNull::new(unsafe { self.heap.alloc(layout) })),
+            2 => ("allocate_zeroed", self.heap.allocate_zeroed(layout)),
+            _ => ("allocate", self.heap.allocate(layout)),
         };
         self.tally.count(group::OPERATIONS, name);
         match address {
-            Some(address) => self.took(address, layout),
+            Some(address) => {
+                let debug = self.debug_of(layout);
+                let expected =
+                    if name == "allocate_zeroed" { Some(0) } else { debug.contains(SlabDebug::POISON).then_some(0x5a) };
+                // SAFETY: the object is new, this long, and filled by the heap.
+                assert!(expected.is_none_or(|byte| unsafe { contents::is_all(address, byte, layout.size()) }));
+                self.took(address, layout);
+            }
             None => self.refused(name, layout, refusals),
         }
     }
 
     /// Takes note of an object that was allocated, and fills it.
     fn took(&mut self, address: NonNull<u8>, layout: Layout) {
-        self.heap.source().blocks.borrow_mut().take(address.as_ptr().addr(), layout);
+        self.took_as(address, layout, self.debug_of(layout));
+    }
+
+    /// The same for an object that is debugged in this way.
+    fn took_as(&mut self, address: NonNull<u8>, layout: Layout, debug: SlabDebug) {
+        self.heap.source().blocks.borrow_mut().take(address.as_ptr().addr(), layout, !debug.is_empty());
         self.numbers += 1;
-        let object = Object { address, layout, number: self.numbers, cpu: self.cpu };
+        let object = Object { address, layout, number: self.numbers, cpu: self.cpu, debug };
         // SAFETY: the oracle has checked that the object is nobody else's.
         unsafe { contents::fill(address, object.number, 0, layout.size()) };
         self.bytes += layout.size();
@@ -199,7 +232,7 @@ impl<'m> Round<'m> {
             return;
         }
         assert!(self.heap.source().refusals.get() > refusals, "{layout:?} was refused, though no page was");
-        if self.cpus == 1 {
+        if self.cpus == 1 && !self.debugs {
             let (slots, live) = self.blocks().slots(kind);
             assert_eq!(slots, live, "{layout:?} was refused, though {} has free slots", kind.name());
         }
@@ -226,10 +259,13 @@ impl<'m> Round<'m> {
         self.gave(&object);
         // SAFETY: the object is ours, and not used afterwards.
         unsafe {
-            if self.random.per_mille(100) {
-                self.heap.dealloc(object.address.as_ptr(), object.layout);
-            } else {
-                assert_eq!(self.heap.free(object.address, object.layout), Ok(()), "{:p}", object.address);
+            match self.random.below(20) {
+                0 | 1 => self.heap.dealloc(object.address.as_ptr(), object.layout),
+                2..6 => {
+                    self.tally.count(group::OPERATIONS, "free_unsized");
+                    assert_eq!(self.heap.free_unsized(object.address), Ok(()), "{:p}", object.address);
+                }
+                _ => assert_eq!(self.heap.free(object.address, object.layout), Ok(()), "{:p}", object.address),
             }
         }
     }
@@ -264,25 +300,30 @@ impl<'m> Round<'m> {
         let moved = unsafe { self.heap.reallocate(old.address, old.layout, size) };
         self.tally.count(group::OPERATIONS, "reallocate");
         let Some(address) = moved.unwrap_or_else(|error| panic!("{:p}: {error}", old.address)) else {
-            self.heap.source().blocks.borrow_mut().take(old.start(), old.layout);
+            self.heap.source().blocks.borrow_mut().take(old.start(), old.layout, !old.debug.is_empty());
             self.bytes += old.layout.size();
             self.live.push(old);
             return self.refused_resize(&old, wanted, refusals);
         };
         if address == old.address {
+            assert!(old.debug.is_empty(), "an object that is debugged moves");
             self.tally.count(group::OPERATIONS, "reallocate in place");
         } else {
-            assert_ne!(Kind::of(wanted), Kind::of(old.layout), "an object moved from slot to slot of one kind");
+            let is_same = Kind::of(wanted) == Kind::of(old.layout);
+            assert!(!is_same || !old.debug.is_empty(), "an object moved from slot to slot of one kind");
         }
         // SAFETY: the object is ours and this long, and what it held before has come with it.
         unsafe { contents::check(address, old.number, old.layout.size().min(size)) };
-        self.took(address, wanted);
+        // What stays where it was is debugged as it was.
+        let debug = if address == old.address { old.debug } else { self.debug_of(wanted) };
+        self.took_as(address, wanted, debug);
     }
 
     fn refused_resize(&mut self, old: &Object, wanted: Layout, refusals: u64) {
         // SAFETY: the object is still ours.
         unsafe { contents::check(old.address, old.number, old.layout.size()) };
-        assert_ne!(Kind::of(wanted), Kind::of(old.layout), "an object that could stay was refused");
+        let is_same = Kind::of(wanted) == Kind::of(old.layout);
+        assert!(!is_same || !old.debug.is_empty(), "an object that could stay was refused");
         self.refused("reallocate", wanted, refusals);
     }
 
@@ -295,6 +336,44 @@ impl<'m> Round<'m> {
         // SAFETY: the object is ours, and filled.
         unsafe { contents::check(object.address, object.number, object.layout.size()) };
         assert!(self.heap.is_live(object.address, object.layout));
+        let size = if object.debug.is_empty() { Kind::of(object.layout).bytes() } else { object.layout.size() };
+        assert_eq!(self.heap.object_size(object.address), Ok(size));
+    }
+
+    /// Many objects of one layout at once, and some of them back at once.
+    fn bulk(&mut self) {
+        const MOST: usize = 100;
+        let layout = self.layout();
+        if layout.size() > 10_000 {
+            return;
+        }
+        self.tally.count(group::OPERATIONS, "allocate_bulk");
+        let refusals = self.heap.source().refusals.get();
+        let mut places = [const { MaybeUninit::uninit() }; MOST];
+        let wanted = 1 + self.random.below(MOST as u64) as usize;
+        let count = self.heap.allocate_bulk(layout, &mut places[..wanted]);
+        // SAFETY: so many were initialised.
+        let objects: Vec<NonNull<u8>> = places[..count].iter().map(|place| unsafe { place.assume_init() }).collect();
+        objects.iter().for_each(|address| self.took(*address, layout));
+        if count < wanted {
+            self.refused("allocate_bulk", layout, refusals);
+        }
+        let freed = self.random.below(count as u64 + 1) as usize;
+        self.tally.count(group::OPERATIONS, "free_bulk");
+        let objects = self.live.split_off(self.live.len() - freed);
+        for object in &objects {
+            // SAFETY: the object is ours, and filled.
+            unsafe { contents::check(object.address, object.number, object.layout.size()) };
+            self.gave(object);
+        }
+        let gone: Vec<_> = objects.iter().map(|object| object.address).collect();
+        // SAFETY: the objects are ours, and not used afterwards.
+        assert_eq!(unsafe { self.heap.free_bulk(&gone, layout) }, Ok(()));
+    }
+
+    fn retire(&mut self) {
+        self.tally.count(group::OPERATIONS, "retire_cpu");
+        self.heap.retire_cpu();
     }
 
     fn shrink(&mut self) {
@@ -325,7 +404,13 @@ impl<'m> Round<'m> {
             self.free_nth(last);
         }
         self.check();
+        self.end_debugging();
         self.shrink();
+        if self.overwritten > 0 {
+            // What was overwritten is never used again, nor given back.
+            assert_eq!(self.heap.frozen_slabs(), self.overwritten);
+            return self.tally.count(group::CHECKS, "all free, but what is frozen");
+        }
         assert_eq!(self.heap.frames(), Default::default(), "the heap has frames, but no object");
         self.heap.source().check_all_free();
         self.tally.count(group::CHECKS, "all free, every frame back");

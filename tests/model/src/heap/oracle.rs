@@ -96,13 +96,29 @@ struct Block {
     order: Order,
     /// What the first object that was seen in it was. Where none ever was, the block is the heap's own.
     kind: Option<Kind>,
+    /// Whether there are redzones around the objects.
+    debugged: bool,
+    /// One more than the highest slot that was seen: those that are debugged have something else behind the last.
+    seen: usize,
     live: [u64; MOST_SLOTS / 64],
     count: usize,
 }
 
 impl Block {
+    /// Bytes from the start of a slot to its object, and to the next slot.
+    fn shape(&self, kind: Kind) -> (usize, usize) {
+        let size = kind.bytes();
+        if !self.debugged {
+            return (0, size);
+        }
+        // Redzones are 16 bytes long at least, and as long as the object is aligned.
+        let left = (1 << size.trailing_zeros()).max(16);
+        (left, (left + size + 16).div_ceil(left) * left)
+    }
+
     fn slots(&self, kind: Kind) -> usize {
         match kind {
+            Kind::Slot(_) if self.debugged => self.seen,
             Kind::Slot(size) => (self.order.bytes() as usize / size).min(MOST_SLOTS),
             _ => 1,
         }
@@ -152,7 +168,7 @@ impl Blocks {
         let (first, frames) = (self.frame(address), order.frames() as usize);
         assert!(self.heads[first..first + frames].iter().all(|head| *head == NOBODY), "a block was given out twice");
         self.heads[first..first + frames].fill(first as u32);
-        let block = Block { order, kind: None, live: [0; MOST_SLOTS / 64], count: 0 };
+        let block = Block { order, kind: None, debugged: false, seen: 0, live: [0; MOST_SLOTS / 64], count: 0 };
         self.blocks[first] = Some(Box::new(block));
         self.count += 1;
         self.frames += order.frames();
@@ -184,18 +200,24 @@ impl Blocks {
     ///
     /// # Panics
     /// If that cannot be: if it is not a slot of a block of the heap's, or lives already.
-    pub fn take(&mut self, address: usize, layout: Layout) {
+    pub fn take(&mut self, address: usize, layout: Layout, debugged: bool) {
         let kind = Kind::of(layout);
         assert!(address.is_multiple_of(layout.align()), "{address:#x} is not aligned for {layout:?}");
         let (base, block) = self.around_mut(address).expect("objects lie in blocks that the heap has");
         if block.count == 0 {
-            block.kind = Some(kind);
+            (block.kind, block.debugged) = (Some(kind), debugged);
         }
-        assert_eq!(block.kind, Some(kind), "{address:#x} lies in a block of other objects than {layout:?}");
+        assert_eq!(
+            (block.kind, block.debugged),
+            (Some(kind), debugged),
+            "{address:#x} lies in a block of other objects than {layout:?}"
+        );
         if let Kind::Large(order) = kind {
             assert_eq!((block.order, address), (order, base), "a large object is a block of its order");
         }
-        let (slot, rest) = ((address - base) / kind.bytes(), (address - base) % kind.bytes());
+        let (left, stride) = block.shape(kind);
+        let (slot, rest) = ((address - base - left) / stride, (address - base - left) % stride);
+        block.seen = block.seen.max(slot + 1);
         assert!(rest == 0 && slot < block.slots(kind), "{address:#x} is not a slot of {}", kind.name());
         assert!(!block.is_live(slot), "{address:#x}, slot {slot} of {}, was given out twice", kind.name());
         block.live[slot / 64] |= 1 << (slot % 64);
@@ -206,10 +228,28 @@ impl Blocks {
     pub fn give(&mut self, address: usize) {
         let (base, block) = self.around_mut(address).expect("objects lie in blocks that the heap has");
         let kind = block.kind.expect("a block with an object is of its kind");
-        let slot = (address - base) / kind.bytes();
+        let (left, stride) = block.shape(kind);
+        let slot = (address - base - left) / stride;
         assert!(block.is_live(slot));
         block.live[slot / 64] &= !(1 << (slot % 64));
         block.count -= 1;
+    }
+
+    /// The cache and slot of an object, live or not.
+    pub fn place(&self, address: usize) -> (&'static str, u16) {
+        match self.verdict(address, None) {
+            Err(HeapError::DoubleFree { cache, slot, .. } | HeapError::Interior { cache, slot, .. }) => (cache, slot),
+            Ok(()) => match self.verdict(address + 1, None) {
+                Err(HeapError::Interior { cache, slot, .. }) => (cache, slot),
+                other => panic!("{address:#x} is inside an object: {other:?}"),
+            },
+            Err(error) => panic!("{address:#x} is no object: {error}"),
+        }
+    }
+
+    /// Whether the block around an address is there to be debugged, and nobody knows how many slots it has.
+    pub fn is_debugged(&self, address: usize) -> bool {
+        self.around(address).is_some_and(|(_, block)| block.debugged)
     }
 
     /// What freeing this address, with a layout or without, must say.
@@ -218,8 +258,12 @@ impl Blocks {
         else {
             return Err(HeapError::Foreign { address });
         };
-        let (slot, offset) = ((address - base) / kind.bytes(), (address - base) % kind.bytes());
-        if slot >= block.slots(kind) {
+        let (left, stride) = block.shape(kind);
+        let Some(inside) = (address - base).checked_sub(left) else {
+            return Err(HeapError::Foreign { address });
+        };
+        let (slot, offset) = (inside / stride, inside % stride);
+        if slot >= block.slots(kind) || offset >= kind.bytes() {
             return Err(HeapError::Foreign { address });
         }
         let (live, cache, slot) = (block.is_live(slot), kind.name(), slot as u16);
@@ -237,6 +281,11 @@ impl Blocks {
     pub fn slots(&self, kind: Kind) -> (usize, usize) {
         let of = self.blocks.iter().flatten().filter(|block| block.kind == Some(kind));
         of.fold((0, 0), |(slots, live), block| (slots + block.slots(kind), live + block.count))
+    }
+
+    /// How many live objects the block around an address has.
+    pub fn live_around(&self, address: usize) -> usize {
+        self.around(address).map_or(0, |(_, block)| block.count)
     }
 
     /// An address in a block that holds no object and never did: the heap's own.
