@@ -2,7 +2,7 @@
 # boot/check-machine.sh (the variables below) and the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench setup link-toolchain build doc clippy fmt clean check-machine
+.PHONY: help run test soak programs bench setup link-toolchain build doc clippy fmt clean check-machine
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -49,7 +49,7 @@ help: ## this list
 	@echo 'What `make soak` does is changed by'
 	@echo '  OPERATIONS=1000000  that many operations'
 	@echo '  SEED=2              other ones'
-	@echo 'What `make bench` measures is changed by'
+	@echo 'What `make bench` and `make programs` measure is changed by'
 	@echo '  QUICK=1             a fast look: fewer operations, one round'
 	@echo '  ROUNDS=5            how often each time is taken'
 	@echo '  WORKLOAD=pair,bulk  only workloads whose names contain one of these'
@@ -69,6 +69,10 @@ test: ## everything from a bare machine to all tests green; ends with `N passed,
 
 soak: ## random operations on page frames and on the heap, each checked: a hundred million each, in some minutes
 	$(with-toolchain) cargo run --release -p model
+
+programs: ## real programs with the heap preloaded as their malloc: compared with what they do without, and measured
+	$(with-toolchain) cargo run -q --release -p programs -- $(if $(filter 1,$(BIFOLIO_QUICK)),--quick) \
+		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $${BIFOLIO_WORKLOAD:+"--only=$$BIFOLIO_WORKLOAD"}
 
 bench: ## the allocator and its peers on the same operations, as tables and in target/bench
 	$(with-toolchain) boot/build.sh
@@ -94,6 +98,7 @@ doc: ## the documentation of all crates, in target/doc and, for what boots, targ
 
 clippy: ## lint everything, warnings are errors
 	$(with-toolchain) cargo clippy --all-targets -- -D warnings
+	$(with-toolchain) cargo clippy -p malloc --profile preloaded -- -D warnings
 	$(with-toolchain) cargo clippy -p bench -p workloads -p recorder --all-targets -- -D warnings
 	$(with-toolchain) cargo clippy -p kernel -p framework -p booted -p specimens -p bench-kernel $(kernel-target) \
 		--bins --lib --tests -- -D warnings

@@ -55,6 +55,8 @@ const CHECKS: &[(&str, &[&str])] = &[
             "warnings",
         ],
     ),
+    // By itself and without unwinding, as it is built.
+    ("lints of C's malloc", &["clippy", "-p", "malloc", "--profile", "preloaded", "--", "-D", "warnings"]),
     // Whether they are fast is `make bench`'s to say; that they build is looked after here.
     (
         "lints of the benchmarks",
@@ -252,6 +254,11 @@ impl Board {
             start.elapsed().as_secs_f32()
         );
         self.say(&line);
+        // What a test could not do here is not for nobody to know.
+        output
+            .lines()
+            .filter(|line| line.starts_with("skipped: "))
+            .for_each(|line| self.say(&format!("        {line}")));
         if count.failed > 0 {
             self.say(output.trim_end());
         }

@@ -19,7 +19,7 @@ use bifolio::heap::PageSource;
 use bifolio::memory_map::{MemoryMap, Region as Entry, RegionKind};
 use spin::{Mutex, Once};
 
-use crate::thread::{CPUS, Thread};
+use crate::thread::Thread;
 use crate::{mapped, system};
 
 /// Every block is aligned to its size, and this is the largest.
@@ -38,6 +38,10 @@ const IDLE_SHARE: u64 = 8;
 const LEAST_FORGOTTEN: u64 = 8;
 /// The most regions there can be. Each is four times as large as the one before, unless the process may have no more.
 const REGIONS: usize = 32;
+
+/// How many threads have an arena of page frames each. The heap seldom asks for any, and who frees a frame that another one
+/// may hold looks into all of them: so they are fewer than threads.
+const CPUS: usize = 16;
 
 static ARENAS: [Arena; CPUS] = [const { Arena::new() }; CPUS];
 
@@ -272,7 +276,9 @@ unsafe impl PageSource for Regions {
         };
         // SAFETY: as for a block.
         unsafe { leave(run.as_ptr(), frames) };
-        region.frames.free_range(PfnRange::new(frame_at(run), frame_at(run).offset(frames)))
+        // The heap knows what it frees, so it need not all be asked about before the first block is freed.
+        let range = PfnRange::new(frame_at(run), frame_at(run).offset(frames));
+        range.blocks().try_for_each(|(pfn, order)| region.frames.free(pfn, order))
     }
 
     unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {

@@ -28,8 +28,8 @@ fn output(command: &mut Command) -> Result<Vec<u8>> {
 }
 
 /// What cargo knows of the workspace.
-fn metadata() -> Result<serde_json::Value> {
-    let text = output(cargo().args(["metadata", "--format-version=1", "--locked"]))?;
+fn metadata(more: &[&str]) -> Result<serde_json::Value> {
+    let text = output(cargo().args(["metadata", "--format-version=1"]).args(more))?;
     serde_json::from_slice(&text).context("cargo's metadata cannot be read")
 }
 
@@ -44,7 +44,7 @@ fn target(metadata: &serde_json::Value) -> Result<PathBuf> {
 pub fn bifolio() -> Result<Allocator> {
     let arguments = ["rustc", "-q", "-p", "malloc", "--profile", "preloaded", "--", "-Ztls-model=initial-exec"];
     output(cargo().args(arguments)).context("the library with the heap does not build")?;
-    let library = target(&metadata()?)?.join("preloaded/libmalloc.so");
+    let library = target(&metadata(&["--no-deps"])?)?.join("preloaded/libmalloc.so");
     ensure!(library.is_file(), "cargo has built no {}", library.display());
     Ok(Allocator { name: "bifolio", library: Some(library) })
 }
@@ -54,7 +54,7 @@ pub fn bifolio() -> Result<Allocator> {
 /// # Errors
 /// One of them is not, or it does not build.
 pub fn mimalloc() -> Result<Allocator> {
-    let metadata = metadata()?;
+    let metadata = metadata(&[])?;
     let packages = metadata["packages"].as_array().context("cargo names no packages")?;
     let package = packages.iter().find(|package| package["name"] == "libmimalloc-sys");
     let manifest = package.and_then(|package| package["manifest_path"].as_str()).context("its package is not used")?;

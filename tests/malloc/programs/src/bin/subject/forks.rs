@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::contents::{Filled, Random};
 
-const FORKS: usize = 100;
+const FORKS: usize = 50;
 const THREADS: u64 = 3;
 
 pub fn run() {
