@@ -63,7 +63,7 @@ const ONE: &[usize] = &[1];
 const EITHER: &[usize] = &[1, 2];
 
 fn case<A: Objects>(workloads: &'static [&'static str], repeat: Repeat, run: fn(Run) -> Vec<Measured>) -> Case {
-    let is_countable = peers::is_countable(A::NAME);
+    let is_countable = peers::is_countable(A::NAME, workloads[0]);
     Case { workloads, threads: ONE, repeat, is_countable, allocator: A::NAME, run }
 }
 
