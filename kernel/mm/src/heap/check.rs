@@ -10,6 +10,7 @@ use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
+use crate::slab::stock::Stock;
 
 /// What the page map says, counted slab by slab.
 struct Truth {
@@ -46,8 +47,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                         check("a slab is in one place", slabs <= truth.slabs)?;
                         check("the slabs of a bin are its own", slab.owner() == arena.owner(cache))?;
                         check("a slab is on the list that its fill demands", bin.is_in_place(slab))?;
-                        let open = (bin.current() == Some(slab)).then(|| bin.word());
-                        check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(open))?;
+                        check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(&bin.stock))?;
                     }
                 }
             }
@@ -121,7 +121,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 "a slab that is debugged has its record's shape",
                 record.is_some_and(|record| is_shaped(&record.shape)),
             )?;
-            return check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(None));
+            return check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(&Stock::new()));
         }
         let Some(class) = SizeClass::all().nth(slab.owner().cache().into()) else {
             return check("a block that the page map leads to has an owner", false);

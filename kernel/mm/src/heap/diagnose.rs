@@ -33,7 +33,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             if offset != 0 {
                 return HeapError::Interior { address, cache, slot, offset };
             }
-            let is_live = slab.is_run() || !slab.is_free(slot);
+            let is_live = slab.is_run() || !self.is_free(slab, slot);
             match layout {
                 Some(layout) if is_live && Self::usable_size(layout) != Some(actual) => {
                     HeapError::WrongLayout { address, cache, slot, given: layout.size(), actual }

@@ -95,13 +95,11 @@ pub use report::{CacheStats, HeapFrames};
 
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
-use crate::slab::descriptor::{Owner, Slab};
-use crate::slab::list::Meta;
 use crate::slab::lock::Locked;
 use crate::slab::registry::Registry;
 use debug::Debugging;
 use large::{Large, Run};
-use slow::Kind;
+use slow::{Freed, Kind};
 use stop::Stopped;
 
 /// The most CPUs that can have an arena of their own.
@@ -114,7 +112,9 @@ pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     doors: [Door; CPUS],
     /// Leads nowhere: for all others.
     last_door: Door,
-    shared: Locked<Arena>,
+    shared: Arena,
+    /// Who holds it has the shared arena to itself.
+    shared_lock: Locked<()>,
     /// Somebody has stopped all arenas.
     stopped: AtomicBool,
     large: Locked<Large>,
@@ -132,7 +132,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 [const { Door::new() }; CPUS]
             },
             last_door: Door::new(),
-            shared: Locked::new(Arena::new(ArenaId::SHARED)),
+            shared: Arena::new(ArenaId::SHARED),
+            shared_lock: Locked::new(()),
             stopped: AtomicBool::new(false),
             large: Locked::new(Large::new()),
             debugging: Debugging::new(),
@@ -154,9 +155,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         &self.registry.source
     }
 
-    /// Runs `f` in the arena of the CPU that this runs on; `None` if it has none, or if all stand still.
+    /// Runs `f` in the arena of the CPU that this runs on. If it has none, or if all stand still, that is an arena without a
+    /// slab, [`ArenaId::NOBODY`]: then nothing else of the heap may be touched.
     #[inline(always)]
-    fn inside<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
+    fn inside<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
         C::without_interrupts(|| self.door(C::current()).enter(f))
     }
 
@@ -176,8 +178,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             return self.allocate_large(layout);
         };
         let site = Location::caller();
-        self.inside(|arena| arena.bin(class.number()).take())
-            .flatten()
+        self.inside(|arena| arena.bin(class.number()).stock.take())
             .or_else(|| self.allocate_slowly(Kind::of(class), layout.size(), site))
     }
 
@@ -200,11 +201,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         while count < objects.len() {
             if let Some(class) = SizeClass::of(layout) {
                 let places = objects[count..].iter_mut().take(AT_A_TIME);
-                let taken = self.inside(|arena| {
-                    let bin = arena.bin(class.number());
-                    places.map_while(|place| bin.take().map(|object| place.write(object))).count()
+                count += self.inside(|arena| {
+                    let stock = &arena.bin(class.number()).stock;
+                    places.map_while(|place| stock.take().map(|object| place.write(object))).count()
                 });
-                count += taken.unwrap_or(0);
             }
             let Some(place) = objects.get_mut(count) else { break };
             let Some(object) = self.allocate(layout) else { break };
@@ -225,8 +225,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[inline]
     #[track_caller]
     pub unsafe fn free(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        let site = Location::caller();
-        if self.free_quickly(object.as_ptr().addr(), layout) { Ok(()) } else { self.free_slowly(object, layout, site) }
+        match self.free_quickly(object.as_ptr().addr(), layout) {
+            Freed::Kept => Ok(()),
+            done => self.free_slowly(object, layout, done, Location::caller()),
+        }
     }
 
     /// Frees an object whose layout is not known, as C's `free` does.
@@ -241,12 +243,18 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub unsafe fn free_unsized(&self, object: NonNull<u8>) -> Result<(), HeapError> {
         let address = object.as_ptr().addr();
         let freed = self.inside(|arena| {
-            // SAFETY: we are inside an arena.
-            let slab = unsafe { self.registry.map.find(address) };
+            let slab = arena.recent(address);
             let owner = slab.owner();
-            owner.arena() == arena.id() && Self::put_quickly(slab, owner, address)
+            if owner.arena() == arena.id() {
+                self.put_quickly(arena, owner.cache(), slab, address)
+            } else {
+                Freed::Refused
+            }
         });
-        if freed == Some(true) { Ok(()) } else { self.free_unsized_slowly(object, Location::caller()) }
+        match freed {
+            Freed::Kept => Ok(()),
+            done => self.free_unsized_slowly(object, done, Location::caller()),
+        }
     }
 
     /// Frees objects of one layout.
@@ -266,31 +274,21 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         result
     }
 
-    /// Frees an object of a size class if nothing is wrong, and its slab is this CPU's and stays where it is; else does
+    /// Frees an object of a size class if nothing is wrong, and its slab is this CPU's and is not announced; else does
     /// nothing.
-    #[inline]
-    fn free_quickly(&self, address: usize, layout: Layout) -> bool {
-        let Some(class) = SizeClass::of(layout) else {
-            return false;
-        };
-        let freed = self.inside(|arena| {
-            // SAFETY: we are inside an arena.
-            let slab = unsafe { self.registry.map.find(address) };
-            Self::put_quickly(slab, arena.owner(class.number()), address)
-        });
-        freed == Some(true)
-    }
-
     #[inline(always)]
-    fn put_quickly(slab: Meta<Slab>, owner: Owner, address: usize) -> bool {
-        slab.is_settled(owner) && slab.slot_at(address).is_some_and(|slot| slab.put(slot))
+    fn free_quickly(&self, address: usize, layout: Layout) -> Freed {
+        let Some(class) = SizeClass::of(layout) else {
+            return Freed::Refused;
+        };
+        self.inside(|arena| self.put_quickly(arena, class.number(), arena.recent(address), address))
     }
 
     /// What is left to do of a `dealloc` that was not quick.
     #[cold]
-    fn deallocate_slowly(&self, object: *mut u8, layout: Layout) {
+    fn deallocate_slowly(&self, object: *mut u8, layout: Layout, done: Freed) {
         let freed = match NonNull::new(object) {
-            Some(object) => self.free_slowly(object, layout, Location::caller()),
+            Some(object) => self.free_slowly(object, layout, done, Location::caller()),
             None => Err(HeapError::Foreign { address: 0 }),
         };
         if let Err(error) = freed {
@@ -354,7 +352,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             // SAFETY: we are inside an arena.
             let slab = unsafe { self.registry.map.find(address) };
             let slot = slab.slot_at(address).filter(|_| slab.owner().arena() != ArenaId::NONE)?;
-            (!slab.is_free(slot)).then(|| slab.size())
+            (!self.is_free(slab, slot)).then(|| slab.size())
         });
         size.or_else(|| Some(self.object_layout(object)?.size()))
             .or_else(|| self.debugged_size(object))
@@ -370,7 +368,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.in_arena(|_| {
             // SAFETY: we are inside an arena.
             let slab = unsafe { self.registry.map.find(address) };
-            slab.owner().cache() == class.number() && slab.slot_at(address).is_some_and(|slot| !slab.is_free(slot))
+            slab.owner().cache() == class.number()
+                && slab.slot_at(address).is_some_and(|slot| !self.is_free(slab, slot))
         }) || matches!(self.judge_debugged(object, Some(layout)), Some(Ok(_)))
     }
 }
@@ -387,8 +386,9 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> GlobalAlloc for Heap<S, C,
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        if !self.free_quickly(object.addr(), layout) {
-            self.deallocate_slowly(object, layout);
+        let done = self.free_quickly(object.addr(), layout);
+        if done != Freed::Kept {
+            self.deallocate_slowly(object, layout, done);
         }
     }
 

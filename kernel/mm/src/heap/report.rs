@@ -60,8 +60,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 slabs: 0,
                 frames: 0,
             };
-            for slab in all.arenas().flat_map(|arena| arena.bin(class.number()).slabs()) {
-                let used = usize::from(slab.slots() - slab.free());
+            let bins = all.arenas().map(|arena| arena.bin(class.number()));
+            for (bin, slab) in bins.flat_map(|bin| bin.slabs().map(move |slab| (bin, slab))) {
+                let used = usize::from(slab.slots() - bin.free(slab));
                 stats.active_objects += used;
                 stats.objects += usize::from(slab.slots());
                 stats.active_slabs += usize::from(used > 0);

@@ -18,7 +18,7 @@ impl Stopped<'_> {
         for slab in self.doors.iter().chain([self.last_door]).flat_map(|door| door.incoming.0.take()) {
             slab.collect();
             if let Some(arena) = self.arena(slab.owner().arena()) {
-                arena.refile(slab);
+                arena.refile(slab, slab.free());
             }
         }
     }
@@ -27,7 +27,7 @@ impl Stopped<'_> {
     fn pop_empty(&self) -> Option<Meta<Slab>> {
         let mut bins = self.arenas().flat_map(Arena::bins);
         let slab = bins.find_map(|(_, bin)| {
-            if bin.current().is_some_and(|slab| slab.is_empty()) {
+            if bin.current().is_some_and(|slab| bin.free(slab) == slab.slots()) {
                 bin.set_aside();
             }
             bin.pop_empty()
@@ -66,8 +66,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             // SAFETY: the block was an arena's, from the source, and is nobody's now.
             frames += unsafe { self.registry.give_back::<C>(arena, Arena::ORDER) };
         }
-        // SAFETY: `stopped` holds every lock, and keeps everybody outside of the arenas.
-        while let Some(page) = self.stopped(|all| unsafe { all.books.pool.remove_idle() }) {
+        while let Some(page) = self.stopped(|all| {
+            all.arenas().for_each(Arena::forget);
+            // SAFETY: the heap stands still, and nobody remembers a slab.
+            unsafe { all.books.pool.remove_idle() }
+        }) {
             // SAFETY: the page was the pool's, from the source, and is nobody's now.
             frames += unsafe { self.registry.give_back::<C>(page, Order::ZERO) };
         }

@@ -7,11 +7,13 @@ use core::sync::atomic::Ordering;
 use super::{Heap, HeapError, SizeClass};
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
+use crate::slab::bin::Bin;
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
+use crate::slab::stock::{Put, Stock};
 
 /// A cache: its number, and the shape of its slabs.
 #[derive(Clone, Copy)]
@@ -26,14 +28,22 @@ impl Kind<'static> {
     }
 }
 
-/// What a free did that was not quick.
-enum Freed {
+/// What a free did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freed {
     /// The slot is free.
     Kept,
     /// Likewise, and the cache has more empty slabs than it keeps.
     Surplus,
-    /// Nothing was changed: no live object starts there, or none of that cache.
+    /// Nothing was changed: no live object starts there, or none of that cache, or, where the free was to be quick, it takes
+    /// longer to find out.
     Refused,
+}
+
+impl Freed {
+    fn and(has_surplus: bool) -> Self {
+        if has_surplus { Self::Surplus } else { Self::Kept }
+    }
 }
 
 /// Two frees of one slot in the same instant, found when the second was taken over.
@@ -43,24 +53,54 @@ pub(super) struct Twice {
 }
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
+    /// Runs `f` in this CPU's own arena. `None` if it has none, or if all stand still.
+    fn in_own<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
+        self.inside(|arena| (arena.id() != ArenaId::NOBODY).then(|| f(arena)))
+    }
+
     /// Runs `f` in the arena that this CPU is to use: its own, or the shared one.
     pub(super) fn in_arena<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
         let mut f = Some(f);
-        let own = self.inside(|arena| f.take().map(|f| f(arena)));
+        let own = self.in_own(|arena| f.take().map(|f| f(arena)));
         match (own.flatten(), f) {
-            (None, Some(f)) => self.shared.with::<C, _>(|shared| f(shared)),
+            (None, Some(f)) => self.in_shared(f),
             (Some(result), _) => result,
             (None, None) => unreachable!("`f` was run, or it is there"),
         }
     }
 
+    fn in_shared<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
+        self.shared_lock.with::<C, _>(|()| f(&self.shared))
+    }
+
+    /// What an arena's bin hands out next, for anybody to look into; nothing if the arena is not there.
+    ///
+    /// The caller is in an arena, or has made the heap stand still.
+    fn stock_of(&self, owner: Owner) -> &Stock {
+        static NO_BIN: Bin = Bin::new();
+        let arena = match owner.arena() {
+            ArenaId::SHARED => Some(&self.shared),
+            // SAFETY: the arena stays there as long as the caller is where it is.
+            id => self.doors.get(id.index()).and_then(|door| unsafe { door.arena() }),
+        };
+        arena.and_then(|arena| arena.get_bin(owner.cache())).map_or(&NO_BIN.stock, |bin| &bin.stock)
+    }
+
+    /// Whether a slot is free, no matter where. The caller is in an arena, or has made the heap stand still.
+    pub(super) fn is_free(&self, slab: Meta<Slab>, slot: u16) -> bool {
+        slab.is_free(slot, self.stock_of(slab.owner()))
+    }
+
     /// Allocates an object of `size` bytes, at most those of a slot. `site` is who asks for it.
     #[cold]
     pub(super) fn allocate_slowly(&self, kind: Kind<'_>, size: usize, site: Site) -> Option<NonNull<u8>> {
-        if self.debugging.is_on(kind.number)
-            && let Some(debugged) = self.allocate_debugged(kind, size, site)
-        {
-            return debugged;
+        if self.debugging.is_on(kind.number) {
+            if let Some(debugged) = self.allocate_debugged(kind, size, site) {
+                return debugged;
+            }
+        } else if let Some(object) = self.inside(|arena| arena.bin(kind.number).take_any()) {
+            // Mostly other slots of this CPU's slabs are free.
+            return Some(object);
         }
         self.settle_in();
         self.take_any(kind).or_else(|| self.grow(kind)).or_else(|| {
@@ -98,10 +138,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             if arena.id() == ArenaId::SHARED {
                 return None;
             }
-            let shared = self.shared.lock();
-            twice = twice.take().or(self.collect(&shared));
-            shared.bin(number).set_aside();
-            let slab = shared.bin(number).pop()?;
+            let _guard = self.shared_lock.lock();
+            twice = twice.take().or(self.collect(&self.shared));
+            self.shared.bin(number).set_aside();
+            let slab = self.shared.bin(number).pop()?;
             arena.adopt(slab, number);
             bin.take_any()
         });
@@ -115,7 +155,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let owner = slab.owner();
             if owner.arena() == arena.id() {
                 twice = twice.or(slab.collect().map(|slot| Twice { slab, slot }));
-                arena.refile(slab);
+                arena.refile(slab, slab.free());
             } else {
                 self.door(owner.arena().index()).incoming.0.push(slab);
             }
@@ -140,7 +180,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let Some(block) = self.registry.source.allocate(Arena::ORDER) else {
             return;
         };
-        let settled = self.shared.with::<C, _>(|_| {
+        let settled = self.in_shared(|_| {
             let cpu = C::current();
             let (id, door) = (ArenaId::of(cpu)?, self.doors.get(cpu)?);
             // Who stops all arenas says so before it takes the lock that we hold; an arena that came into being now would
@@ -179,16 +219,32 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         })
     }
 
+    /// What is left to do of a free of which the quick part said what it has `done`.
     #[cold]
-    pub(super) fn free_slowly(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
+    pub(super) fn free_slowly(
+        &self,
+        object: NonNull<u8>,
+        layout: Layout,
+        done: Freed,
+        site: Site,
+    ) -> Result<(), HeapError> {
+        if done == Freed::Surplus {
+            self.trim();
+            return Ok(());
+        }
         match SizeClass::of(layout) {
             None => self.free_large(object, layout),
             Some(class) => self.free_any(object, |owner| owner.cache() == class.number(), Some(layout), site),
         }
     }
 
+    /// As [`free_slowly`](Self::free_slowly), where no layout was said.
     #[cold]
-    pub(super) fn free_unsized_slowly(&self, object: NonNull<u8>, site: Site) -> Result<(), HeapError> {
+    pub(super) fn free_unsized_slowly(&self, object: NonNull<u8>, done: Freed, site: Site) -> Result<(), HeapError> {
+        if done == Freed::Surplus {
+            self.trim();
+            return Ok(());
+        }
         match self.object_layout(object) {
             Some(layout) => self.free_large(object, layout),
             None => self.free_any(object, |_| true, None, site),
@@ -226,7 +282,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             return (Freed::Refused, None);
         };
         if owner.arena() != arena.id() {
-            return match slab.put_remotely(slot) {
+            return match slab.put_remotely(slot, self.stock_of(owner)) {
                 Err(()) => (Freed::Refused, None),
                 Ok(to) => {
                     if to != ArenaId::NONE {
@@ -237,11 +293,53 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             };
         }
         let twice = if slab.is_announced() { self.collect(arena) } else { None };
-        if !slab.put_any(slot) {
-            return (Freed::Refused, twice);
+        let freed = match arena.bin(owner.cache()).stock.put(address) {
+            Put::Done | Put::Look => Freed::Kept,
+            Put::Twice => Freed::Refused,
+            Put::Elsewhere if slab.put_any(slot) => Freed::and(arena.refile(slab, slab.free())),
+            Put::Elsewhere => Freed::Refused,
+        };
+        (freed, twice)
+    }
+
+    /// Frees the slot that starts at `address`, if it is one of the cache with this number in this arena, and nobody else
+    /// frees slots of its slab. `slab` may be any; the free is quickest if it is the slot's.
+    #[inline(always)]
+    pub(super) fn put_quickly(&self, arena: &Arena, cache: u16, slab: Meta<Slab>, address: usize) -> Freed {
+        match arena.bin(cache).stock.put(address) {
+            Put::Done => return Freed::Kept,
+            Put::Elsewhere => {}
+            _ => return Freed::Refused,
         }
-        arena.refile(slab);
-        (if arena.bin(owner.cache()).has_surplus() { Freed::Surplus } else { Freed::Kept }, twice)
+        match slab.slot_at(address) {
+            Some(slot) if slab.is_settled(arena.owner(cache)) => Self::put_into(arena, slab, slot),
+            _ => self.put_after_search(arena, cache, address),
+        }
+    }
+
+    #[inline(always)]
+    fn put_into(arena: &Arena, slab: Meta<Slab>, slot: u16) -> Freed {
+        match slab.put(slot) {
+            Put::Done => Freed::Kept,
+            Put::Look => Freed::and(arena.refile(slab, slab.due())),
+            _ => Freed::Refused,
+        }
+    }
+
+    #[inline(never)]
+    fn put_after_search(&self, arena: &Arena, cache: u16, address: usize) -> Freed {
+        if arena.id() == ArenaId::NOBODY {
+            return Freed::Refused;
+        }
+        // SAFETY: we are inside an arena.
+        let slab = unsafe { self.registry.map.find(address) };
+        match slab.slot_at(address) {
+            Some(slot) if slab.is_settled(arena.owner(cache)) => {
+                arena.remember(address, slab);
+                Self::put_into(arena, slab, slot)
+            }
+            _ => Freed::Refused,
+        }
     }
 
     /// Gives back the empty slabs that this CPU's arena has more than it keeps.
@@ -259,9 +357,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// This CPU stops allocating, for a while or for ever: its slabs go to the arena that all CPUs share. It may allocate
     /// again at any time. To be called by a thread that ends, and by a CPU before it idles for long.
     pub fn retire_cpu(&self) {
-        let twice = self.inside(|arena| {
+        let twice = self.in_own(|arena| {
             let twice = self.collect(arena);
-            arena.move_to(&self.shared.lock());
+            let _guard = self.shared_lock.lock();
+            arena.move_to(&self.shared);
             // What came meanwhile is passed on.
             twice.or(self.collect(arena))
         });

@@ -15,7 +15,8 @@ use crate::slab::source::PageSource;
 pub(super) struct Stopped<'a> {
     pub(super) doors: &'a [Door],
     pub(super) last_door: &'a Door,
-    pub(super) shared: Guard<'a, Arena>,
+    pub(super) shared: &'a Arena,
+    _shared_lock: Guard<'a, ()>,
     pub(super) large: Guard<'a, Large>,
     pub(super) books: Guard<'a, Books>,
     pub(super) records: Guard<'a, Records>,
@@ -25,7 +26,7 @@ impl Stopped<'_> {
     /// All arenas; the shared one comes last.
     pub(super) fn arenas(&self) -> impl Iterator<Item = &Arena> {
         // SAFETY: all arenas stand still as long as `self` is there.
-        self.doors.iter().filter_map(|door| unsafe { door.arena() }).chain([&*self.shared])
+        self.doors.iter().filter_map(|door| unsafe { door.arena() }).chain([self.shared])
     }
 
     /// The arena of that number, if there is one.
@@ -64,7 +65,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let result = f(&mut Stopped {
             doors: &self.doors,
             last_door: &self.last_door,
-            shared: self.shared.lock(),
+            shared: &self.shared,
+            _shared_lock: self.shared_lock.lock(),
             large: self.large.lock(),
             books: self.registry.books.lock(),
             records: self.debugging.records.lock(),

@@ -3,18 +3,20 @@
 //! A CPU goes through its own door for every allocation and free, and touches no lock and no locked instruction: it says
 //! that it is inside, takes what it finds behind the door, and says that it has left. Somebody else may want all arenas to
 //! stand still: it takes what is behind each door away, waits until nobody is inside, and puts it back when it is done. A
-//! CPU that comes meanwhile finds nobody in, and uses the arena that all CPUs share, behind its lock. Each side writes its
+//! CPU that comes meanwhile finds an arena without a slab, and uses the arena that all CPUs share, behind its lock. Each side writes its
 //! own word and then reads the other's, which takes a full barrier between the two on both sides; who stops all arenas,
 //! hardly ever, pays for both ([`Cpu::synchronize`](crate::allocator::Cpu::synchronize)).
 //!
 //! The shared arena also has the slabs of CPUs that have stopped allocating, and gives them to who needs one.
 
+use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering, compiler_fence};
 
 use super::bin::Bin;
 use super::descriptor::{Owner, Slab};
 use super::list::Meta;
+use super::page_map::PageMap;
 use crate::frame::Order;
 
 /// Which arena.
@@ -26,6 +28,8 @@ impl ArenaId {
     pub(crate) const CPUS: usize = 127;
     /// The arena that all CPUs share.
     pub(crate) const SHARED: Self = Self(Self::CPUS as u8);
+    /// What a CPU finds that has no arena.
+    pub(crate) const NOBODY: Self = Self(u8::MAX - 1);
     /// No arena.
     pub(crate) const NONE: Self = Self(u8::MAX);
 
@@ -42,23 +46,57 @@ impl ArenaId {
 }
 
 /// The slabs that one CPU, or whoever holds the lock of the shared arena, allocates from.
+#[repr(C, align(64))]
 pub(crate) struct Arena {
+    /// The tag of a slab of cache 0 of this arena.
+    tag: Owner,
     id: ArenaId,
+    /// Slabs that objects were freed in lately, each in the place of [those objects' addresses](Self::recent).
+    recent: [Cell<Meta<Slab>>; Self::RECENT],
     bins: [Bin; Self::BINS],
 }
+
+// SAFETY: who is behind its door, or holds its lock, has an arena to itself (invariant *Ownership*). Others look into the
+// stocks of its bins, at what is atomic there. All are behind closed doors at once, but nothing there ever changes.
+unsafe impl Sync for Arena {}
 
 // SAFETY: arenas are bound to no thread.
 unsafe impl Send for Arena {}
 
 impl Arena {
     /// The most caches that there can be.
-    pub(crate) const BINS: usize = 100;
+    pub(crate) const BINS: usize = 73;
+    /// Places for slabs that objects were freed in lately.
+    const RECENT: usize = 128;
+    /// Bytes that share a place among them: a usual slab.
+    const RECENT_SHIFT: u32 = 15;
     /// The block that an arena takes.
     pub(crate) const ORDER: Order = Order::new(1).unwrap();
 
     /// An arena without a slab.
     pub(crate) const fn new(id: ArenaId) -> Self {
-        Self { id, bins: [const { Bin::new() }; Self::BINS] }
+        Self {
+            tag: Owner::new(id, 0),
+            id,
+            recent: [const { Cell::new(PageMap::NO_SLAB) }; Self::RECENT],
+            bins: [const { Bin::new() }; Self::BINS],
+        }
+    }
+
+    /// The slab that an object near this address was freed in last: maybe the one that the address lies in.
+    #[inline]
+    pub(crate) fn recent(&self, address: usize) -> Meta<Slab> {
+        self.recent[(address >> Self::RECENT_SHIFT) % Self::RECENT].get()
+    }
+
+    /// Remembers the slab that the address lies in.
+    pub(crate) fn remember(&self, address: usize, slab: Meta<Slab>) {
+        self.recent[(address >> Self::RECENT_SHIFT) % Self::RECENT].set(slab);
+    }
+
+    /// Forgets all slabs that objects were freed in.
+    pub(crate) fn forget(&self) {
+        self.recent.iter().for_each(|recent| recent.set(PageMap::NO_SLAB));
     }
 
     #[inline]
@@ -69,13 +107,18 @@ impl Arena {
     /// The owner that a cache's slabs in this arena have.
     #[inline]
     pub(crate) fn owner(&self, cache: u16) -> Owner {
-        Owner::new(self.id, cache)
+        self.tag.of_cache(cache)
     }
 
     /// The slabs of the cache with this number.
     #[inline]
     pub(crate) fn bin(&self, cache: u16) -> &Bin {
         &self.bins[usize::from(cache)]
+    }
+
+    /// The slabs of the cache with this number, if a cache can have it.
+    pub(crate) fn get_bin(&self, cache: u16) -> Option<&Bin> {
+        self.bins.get(usize::from(cache))
     }
 
     /// All bins, by the number of their cache.
@@ -89,9 +132,13 @@ impl Arena {
         self.bin(cache).adopt(slab);
     }
 
-    /// Looks where a slab of the arena belongs, now that slots of it are free.
-    pub(crate) fn refile(&self, slab: Meta<Slab>) {
-        self.bin(slab.owner().cache()).refile(slab);
+    /// Puts a slab of the arena where it belongs, now that `free` of its slots are. Whether its cache has more empty slabs
+    /// than it keeps.
+    #[cold]
+    pub(crate) fn refile(&self, slab: Meta<Slab>, free: u16) -> bool {
+        let bin = self.bin(slab.owner().cache());
+        bin.refile(slab, free);
+        bin.has_surplus()
     }
 
     /// Gives all its slabs to another arena.
@@ -100,7 +147,7 @@ impl Arena {
             bin.set_aside();
             while let Some(slab) = bin.pop_any() {
                 slab.set_owner(other.owner(cache));
-                other.bin(cache).file(slab);
+                other.bin(cache).file(slab, slab.free());
             }
         }
     }
@@ -110,6 +157,9 @@ impl Arena {
         self.bins.iter().all(Bin::is_vacant)
     }
 }
+
+/// What is behind a door that leads nowhere: no slot to take, and no slab to free into.
+static NOBODY: Arena = Arena::new(ArenaId::NOBODY);
 
 const _: () = assert!(size_of::<Arena>() as u64 <= Arena::ORDER.bytes());
 
@@ -151,7 +201,7 @@ impl Incoming {
 pub(crate) struct Door {
     /// Its CPU is inside.
     busy: AtomicBool,
-    /// What is behind the door; null if nothing is.
+    /// What is behind the door: the arena, or [`NOBODY`].
     behind: AtomicPtr<Arena>,
     /// The arena, even while it is not behind the door; null if there is none.
     arena: AtomicPtr<Arena>,
@@ -168,27 +218,27 @@ impl Door {
     pub(crate) const fn new() -> Self {
         Self {
             busy: AtomicBool::new(false),
-            behind: AtomicPtr::new(ptr::null_mut()),
+            behind: AtomicPtr::new((&raw const NOBODY).cast_mut()),
             arena: AtomicPtr::new(ptr::null_mut()),
             incoming: Apart(Incoming(AtomicPtr::new(ptr::null_mut()))),
         }
     }
 
-    /// Goes in and runs `f` on the arena, if it is there. Only for the door's CPU, with interrupts masked.
+    /// Goes in and runs `f` on what is there. Only for the door's CPU, with interrupts masked.
     #[inline(always)]
-    pub(crate) fn enter<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
+    pub(crate) fn enter<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
         self.busy.store(true, Ordering::Relaxed);
         // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
         compiler_fence(Ordering::SeqCst);
         // SAFETY: what is behind a door stays there until nobody is inside (invariant *Metadata*).
-        let result = unsafe { self.behind.load(Ordering::Acquire).as_ref() }.map(f);
+        let result = f(unsafe { &*self.behind.load(Ordering::Acquire) });
         self.busy.store(false, Ordering::Release);
         result
     }
 
     /// Takes away what is behind the door. It stands still once [`is_busy`](Self::is_busy) said no after a barrier.
     pub(crate) fn close(&self) {
-        self.behind.store(ptr::null_mut(), Ordering::Relaxed);
+        self.behind.store((&raw const NOBODY).cast_mut(), Ordering::Relaxed);
     }
 
     /// Whether there is an arena, behind the door or not.

@@ -68,7 +68,7 @@ impl Geometry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Divider {
     inverse: usize,
-    shift: u32,
+    shift: u8,
 }
 
 impl Divider {
@@ -82,24 +82,24 @@ impl Divider {
             inverse = inverse.wrapping_mul(2usize.wrapping_sub(odd.wrapping_mul(inverse)));
             bits *= 2;
         }
-        Self { inverse, shift }
+        Self { inverse, shift: shift as u8 }
     }
 
     /// What the divider consists of, for who keeps the parts where others read them: an inverse and a shift.
     pub(crate) const fn parts(self) -> (usize, u8) {
-        (self.inverse, self.shift as u8)
+        (self.inverse, self.shift)
     }
 
     /// The divider that consists of these [parts](Self::parts).
     #[inline]
     pub(crate) const fn from_parts(inverse: usize, shift: u8) -> Self {
-        Self { inverse, shift: shift as u32 }
+        Self { inverse, shift }
     }
 
     /// `n` if `offset` is `n * size`, and a number above every possible slot otherwise.
     #[inline]
     pub(crate) const fn divide(self, offset: usize) -> usize {
-        offset.wrapping_mul(self.inverse).rotate_right(self.shift)
+        offset.wrapping_mul(self.inverse).rotate_right(self.shift as u32)
     }
 }
 

@@ -18,11 +18,12 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use Ordering::{AcqRel, Relaxed};
+use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::arena::ArenaId;
 use super::class::Divider;
-use super::list::{Linked, Links, Meta};
+use super::list::{Linked, Links};
+use super::stock::{Put, Stock, Word};
 use crate::frame::{FRAME_SIZE, Order};
 
 const WORDS: usize = 8;
@@ -46,7 +47,7 @@ impl Owner {
     }
 
     /// A slab of the cache with this number that is debugged, and of no arena.
-    pub(crate) const fn debugged(cache: u16) -> Self {
+    pub(crate) fn debugged(cache: u16) -> Self {
         Self::new(ArenaId::NONE, Self::DEBUGGED | cache)
     }
 
@@ -57,6 +58,12 @@ impl Owner {
     pub(crate) fn debugged_cache(self) -> Option<u16> {
         let number = self.cache() & !Self::DEBUGGED;
         (self.cache() & Self::DEBUGGED != 0 && usize::from(number) < super::arena::Arena::BINS).then_some(number)
+    }
+
+    /// The owner of a cache's slabs, where `self` owns those of cache 0.
+    #[inline]
+    pub(crate) const fn of_cache(self, cache: u16) -> Self {
+        Self(self.0 | (cache as u32) << 16)
     }
 
     /// The arena that allocates from the slab; [`ArenaId::NONE`] if it is no arena's.
@@ -80,7 +87,7 @@ const ANNOUNCED: u32 = 0xff;
 pub(crate) struct Slab {
     /// An [`Owner`], plus a bit for each word of `remote` that has been announced.
     tag: AtomicU32,
-    /// After so many more frees the owner must [look](Slab::put) where the slab belongs.
+    /// After so many more frees by the owner it must [look](Put::Look) where the slab belongs.
     until: AtomicU32,
     base: AtomicPtr<u8>,
     inverse: AtomicUsize,
@@ -94,6 +101,8 @@ pub(crate) struct Slab {
     order: AtomicU8,
     /// The number of the list that the slab is on. What the number means is its bin's business.
     list: AtomicU8,
+    /// How many slots are free once `until` has come down to zero.
+    due: AtomicU16,
     free: [AtomicU64; WORDS],
     remote: [AtomicU64; WORDS],
 }
@@ -129,6 +138,7 @@ impl Slab {
             next_incoming: AtomicPtr::new(ptr::null_mut()),
             order: AtomicU8::new(0),
             list: AtomicU8::new(0),
+            due: AtomicU16::new(0),
             free: [const { AtomicU64::new(0) }; WORDS],
             remote: [const { AtomicU64::new(0) }; WORDS],
         }
@@ -196,45 +206,55 @@ impl Slab {
         self.tag.fetch_xor(self.owner().0 ^ owner.0, AcqRel);
     }
 
-    /// Lays a word open to be allocated from, the lowest that has a free slot: its bitmap, and its first slot. While a word
-    /// is open the summary may have words too many, since taking slots does not tell it.
-    #[inline]
-    pub(crate) fn open_word(&self) -> Option<(&AtomicU64, *mut u8)> {
-        loop {
-            let summary = self.summary.load(Relaxed);
-            if summary == 0 {
-                return None;
-            }
-            let word = summary.trailing_zeros() as usize % WORDS;
-            self.summary.store(summary & (summary - 1), Relaxed);
-            if self.free[word].load(Relaxed) != 0 {
-                let offset = word * u64::BITS as usize * self.size();
-                return Some((&self.free[word], self.base().wrapping_add(offset)));
-            }
+    /// The lowest word with a free slot.
+    pub(crate) fn lowest_word(&self) -> Option<usize> {
+        let summary = self.summary.load(Relaxed);
+        (summary != 0).then(|| summary.trailing_zeros() as usize % WORDS)
+    }
+
+    /// What there is to know of a word.
+    pub(crate) fn word(&self, word: usize) -> Word {
+        let before = word * u64::BITS as usize;
+        Word {
+            number: word,
+            free: self.free[word].load(Relaxed),
+            first: self.first_of(word),
+            size: self.size(),
+            divider: self.divider(),
+            slots: usize::from(self.slots()).saturating_sub(before).min(u64::BITS as usize),
+            remote: &raw const self.remote[word],
         }
     }
 
-    /// Has no word laid open any more.
-    pub(crate) fn close_word(&self) {
-        self.summary.store(self.summary_of_words(), Relaxed);
+    /// The first slot of a word.
+    fn first_of(&self, word: usize) -> *mut u8 {
+        self.base().wrapping_add(word * u64::BITS as usize * self.size())
     }
 
-    fn summary_of_words(&self) -> u8 {
-        let words = self.free.iter().enumerate();
-        words.fold(0, |summary, (index, word)| summary | u8::from(word.load(Relaxed) != 0) << index)
+    /// Takes all free slots of a word out of the bitmap.
+    pub(crate) fn take_word(&self, word: usize) {
+        self.free[word].store(0, Release);
+        self.summary.store(self.summary.load(Relaxed) & !(1 << word), Relaxed);
     }
 
-    /// Takes the lowest free slot; only with no word laid open. `None` if there is none.
+    /// Puts slots of a word back that were taken out and are free.
+    pub(crate) fn put_word(&self, word: usize, free: u64) {
+        if free != 0 {
+            self.set_free(word, self.free[word].load(Relaxed), free);
+        }
+    }
+
+    /// Takes the lowest free slot. `None` if there is none.
     #[cfg(test)]
     pub(crate) fn take(&self) -> Option<NonNull<u8>> {
-        let (word, first) = self.open_word()?;
-        let bits = word.load(Relaxed);
-        word.store(bits & (bits - 1), Relaxed);
-        self.close_word();
-        NonNull::new(first.wrapping_add(bits.trailing_zeros() as usize * self.size()))
+        let word = self.lowest_word()?;
+        let free = self.free[word].load(Relaxed);
+        self.take_word(word);
+        self.put_word(word, free & (free - 1));
+        NonNull::new(self.first_of(word).wrapping_add(free.trailing_zeros() as usize * self.size()))
     }
 
-    /// Takes the free slot that has so many free ones before it; only with no word laid open. `None` if there are fewer.
+    /// Takes the free slot that has so many free ones before it. `None` if there are fewer.
     pub(crate) fn take_nth(&self, mut nth: u16) -> Option<u16> {
         for (index, word) in self.free.iter().enumerate() {
             let mut bits = word.load(Relaxed);
@@ -242,8 +262,9 @@ impl Slab {
             if nth < count {
                 (0..nth).for_each(|_| bits &= bits - 1);
                 let bit = bits.trailing_zeros();
-                word.store(word.load(Relaxed) & !(1 << bit), Relaxed);
-                self.close_word();
+                let rest = word.load(Relaxed) & !(1 << bit);
+                self.take_word(index);
+                self.put_word(index, rest);
                 return Some((index as u32 * u64::BITS + bit) as u16);
             }
             nth -= count;
@@ -254,55 +275,70 @@ impl Slab {
     /// The slot that starts at `address`, or `None` if none does.
     #[inline]
     pub(crate) fn slot_at(&self, address: usize) -> Option<u16> {
-        let divider = Divider::from_parts(self.inverse.load(Relaxed), self.shift.load(Relaxed));
-        let slot = divider.divide(address.wrapping_sub(self.base().addr()));
+        let slot = self.divider().divide(address.wrapping_sub(self.base().addr()));
         (slot < usize::from(self.slots())).then_some(slot as u16)
     }
 
-    /// Frees a slot; only for the owner of a [settled](Self::is_settled) slab. `false`, and nothing changed, if it is free
-    /// already, or if the owner must look where the slab belongs after this: [`put_any`](Self::put_any) then says which.
     #[inline]
-    pub(crate) fn put(&self, slot: u16) -> bool {
-        let (word, bit) = place(slot);
-        let before = self.free[word].load(Relaxed);
-        let until = self.until.load(Relaxed).wrapping_sub(1);
-        if before & bit != 0 || until == 0 {
-            return false;
-        }
-        self.until.store(until, Relaxed);
-        self.set_free(word, before, bit);
-        true
+    fn divider(&self) -> Divider {
+        Divider::from_parts(self.inverse.load(Relaxed), self.shift.load(Relaxed))
     }
 
-    /// Frees a slot; only for the owner. `false`, and nothing changed, if it is free already.
+    /// Frees a slot that is not in the owner's stock; only for the owner of a [settled](Self::is_settled) slab.
+    #[inline]
+    pub(crate) fn put(&self, slot: u16) -> Put {
+        let (word, bit) = place(slot);
+        let before = self.free[word].load(Relaxed);
+        if before & bit != 0 {
+            return Put::Twice;
+        }
+        self.set_free(word, before, bit);
+        let until = self.until.load(Relaxed).wrapping_sub(1);
+        self.until.store(until, Relaxed);
+        if until == 0 { Put::Look } else { Put::Done }
+    }
+
+    /// Frees a slot that is not in the owner's stock; only for the owner. `false`, and nothing changed, if it is free already.
     pub(crate) fn put_any(&self, slot: u16) -> bool {
-        if self.is_free(slot) {
+        let (word, bit) = place(slot);
+        let before = self.free[word].load(Relaxed);
+        if (before | self.remote[word].load(Relaxed)) & bit != 0 {
             return false;
         }
-        let (word, bit) = place(slot);
-        self.set_free(word, self.free[word].load(Relaxed), bit);
+        self.set_free(word, before, bit);
         true
     }
 
     #[inline]
     fn set_free(&self, word: usize, before: u64, bits: u64) {
-        self.free[word].store(before | bits, Relaxed);
+        self.free[word].store(before | bits, Release);
         if before == 0 {
             self.summary.store(self.summary.load(Relaxed) | 1 << word, Relaxed);
         }
     }
 
-    /// Says after how many frees the owner must look where the slab belongs; at least one.
-    pub(crate) fn look_after(&self, frees: u32) {
-        debug_assert!(frees > 0);
-        self.until.store(frees, Relaxed);
+    /// Says that `free` slots are free, and after how many more frees the owner must look where the slab belongs.
+    pub(crate) fn look_after(&self, free: u16, frees: u16) {
+        debug_assert!(frees > 0 && free == self.free());
+        self.until.store(frees.into(), Relaxed);
+        self.due.store(free + frees, Relaxed);
+    }
+
+    /// The owner need not look where the slab belongs.
+    pub(crate) fn never_look(&self) {
+        self.until.store(0, Relaxed);
+    }
+
+    /// How many slots are free now that the owner must look.
+    pub(crate) fn due(&self) -> u16 {
+        self.due.load(Relaxed)
     }
 
     /// Frees a slot for who is not the owner. `Err` if it is free already. `Ok` with an arena that the slab is to be handed
-    /// to, or else with [`ArenaId::NONE`].
-    pub(crate) fn put_remotely(&self, slot: u16) -> Result<ArenaId, ()> {
+    /// to, or else with [`ArenaId::NONE`]. `stock` is what the slab's owner hands out next.
+    pub(crate) fn put_remotely(&self, slot: u16, stock: &Stock) -> Result<ArenaId, ()> {
         let (word, bit) = place(slot);
-        if self.free[word].load(Relaxed) & bit != 0 {
+        if self.is_free(slot, stock) {
             return Err(());
         }
         let before = self.remote[word].fetch_or(bit, AcqRel);
@@ -336,13 +372,17 @@ impl Slab {
         twice
     }
 
-    /// Whether the slot is free, no matter who freed it.
-    pub(crate) fn is_free(&self, slot: u16) -> bool {
+    /// Whether the slot is free, no matter who freed it and where the owner has it: in the bitmap, or in its `stock`. For
+    /// anybody.
+    pub(crate) fn is_free(&self, slot: u16, stock: &Stock) -> bool {
         let (word, bit) = place(slot);
-        (self.free[word].load(Relaxed) | self.remote[word].load(Relaxed)) & bit != 0
+        let is_known = || (self.free[word].load(Acquire) | self.remote[word].load(Acquire)) & bit != 0;
+        // Words move from the bitmap to the stock and back; who does that writes to where they come before it takes them away
+        // from where they were.
+        is_known() || stock.holds(self.first_of(word), bit) || is_known()
     }
 
-    /// How many slots the owner knows to be free.
+    /// How many slots are free in the bitmap: the owner knows of them, and they are not in its stock.
     pub(crate) fn free(&self) -> u16 {
         let words = usize::from(self.slots()).div_ceil(u64::BITS as usize);
         self.free.iter().take(words).map(|word| word.load(Relaxed).count_ones() as u16).sum()
@@ -412,18 +452,18 @@ impl Slab {
         self.list.store(list as u8, Relaxed);
     }
 
-    /// Whether the unused bits are clear and the summary agrees with the words; `open` is the word that is laid open.
-    pub(crate) fn is_consistent(&self, open: Option<*const AtomicU64>) -> bool {
+    /// Whether the unused bits are clear, no slot is free twice, and the summary agrees with the words.
+    pub(crate) fn is_consistent(&self, stock: &Stock) -> bool {
         let slots = u32::from(self.slots());
         self.free.iter().zip(&self.remote).enumerate().all(|(index, (free, remote))| {
             let within = slots.saturating_sub(index as u32 * u64::BITS).min(u64::BITS);
             let padding = u64::MAX.checked_shl(within).unwrap_or(0);
-            let bits = free.load(Relaxed);
+            let (free, remote) = (free.load(Relaxed), remote.load(Relaxed));
             let summarised = self.summary.load(Relaxed) >> index & 1 != 0;
-            let is_open = open == Some(ptr::from_ref(free));
-            (bits | remote.load(Relaxed)) & padding == 0
-                && bits & remote.load(Relaxed) == 0
-                && (is_open || summarised == (bits != 0) || summarised && open.is_some())
+            (free | remote) & padding == 0
+                && free & remote == 0
+                && (within == 0 || !stock.holds(self.first_of(index), free | remote | padding))
+                && summarised == (free != 0)
         })
     }
 }
@@ -434,19 +474,13 @@ impl Linked for Slab {
     }
 }
 
-impl Meta<Slab> {
-    /// The word of the bitmap that is laid open while no slab is: it never has a free slot.
-    pub(crate) const fn no_word() -> *const AtomicU64 {
-        static NO_WORD: AtomicU64 = AtomicU64::new(0);
-        &raw const NO_WORD
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::slab::class::SizeClass;
     use std::collections::BTreeSet;
+
+    static NO_STOCK: Stock = Stock::new();
 
     impl Slab {
         /// Lets the summary miss a word, or have one too many.
@@ -461,7 +495,7 @@ mod tests {
         let base = ptr::without_provenance_mut(1 << 30);
         let slots = geometry.slots(geometry.order);
         slab.open(NonNull::new(base).unwrap(), geometry.order, geometry.size, slots, geometry.divider);
-        slab.look_after(u32::MAX);
+        slab.never_look();
         base.addr()
     }
 
@@ -470,12 +504,12 @@ mod tests {
         for class in SizeClass::all() {
             let slab = Slab::vacant();
             let base = open(&slab, class);
-            assert!(slab.is_empty() && slab.is_consistent(None));
+            assert!(slab.is_empty() && slab.is_consistent(&NO_STOCK));
             for slot in 0..slab.slots() {
                 let address = base + usize::from(slot) * class.size();
                 assert_eq!(slab.slot_at(address), Some(slot));
                 assert_eq!(slab.slot_at(address + 1), None);
-                assert!(slab.is_free(slot));
+                assert!(slab.is_free(slot, &NO_STOCK));
             }
             assert_eq!(slab.slot_at(base + usize::from(slab.slots()) * class.size()), None);
             assert_eq!(slab.slot_at(base - class.size()), None);
@@ -491,23 +525,23 @@ mod tests {
         while let Some(object) = slab.take() {
             let address = object.as_ptr().addr();
             assert!(live.last().is_none_or(|&last| last < address), "lowest first");
-            assert!(live.insert(address) && slab.is_consistent(None));
+            assert!(live.insert(address) && slab.is_consistent(&NO_STOCK));
         }
         assert_eq!((slab.free(), live.len()), (0, usize::from(slab.slots())));
         for (nth, &address) in live.iter().enumerate() {
             let slot = slab.slot_at(address).unwrap();
             if nth % 3 == 0 {
-                assert!(slab.put_remotely(slot).is_ok());
+                assert!(slab.put_remotely(slot, &NO_STOCK).is_ok());
             } else {
-                assert!(slab.put(slot));
+                assert!(slab.put(slot) == Put::Done);
             }
-            assert!(slab.is_free(slot) && slab.is_consistent(None));
+            assert!(slab.is_free(slot, &NO_STOCK) && slab.is_consistent(&NO_STOCK));
             assert!(!slab.put_any(slot), "a double free by the owner was taken");
-            assert!(slab.put_remotely(slot).is_err(), "a double free by another was taken");
+            assert!(slab.put_remotely(slot, &NO_STOCK).is_err(), "a double free by another was taken");
         }
         assert!(slab.is_announced() && !slab.is_empty());
         assert_eq!(slab.collect(), None);
-        assert!(!slab.is_announced() && slab.is_empty() && slab.is_consistent(None));
+        assert!(!slab.is_announced() && slab.is_empty() && slab.is_consistent(&NO_STOCK));
         assert_eq!(slab.take().map(|object| object.as_ptr().addr()), Some(base));
     }
 
@@ -519,12 +553,12 @@ mod tests {
         slab.set_owner(owner);
         (0..slab.slots()).for_each(|_| assert!(slab.take().is_some()));
         assert!(slab.is_settled(owner));
-        assert_eq!(slab.put_remotely(200), Ok(owner.arena()));
-        assert_eq!(slab.put_remotely(201), Ok(ArenaId::NONE), "the same word");
-        assert_eq!(slab.put_remotely(0), Ok(ArenaId::NONE), "another word of a slab that is in a queue");
+        assert_eq!(slab.put_remotely(200, &NO_STOCK), Ok(owner.arena()));
+        assert_eq!(slab.put_remotely(201, &NO_STOCK), Ok(ArenaId::NONE), "the same word");
+        assert_eq!(slab.put_remotely(0, &NO_STOCK), Ok(ArenaId::NONE), "another word of a slab that is in a queue");
         assert!(!slab.is_settled(owner) && slab.owner() == owner);
         assert_eq!((slab.collect(), slab.free()), (None, 3));
-        assert_eq!(slab.put_remotely(1), Ok(owner.arena()), "it is in no queue any more");
+        assert_eq!(slab.put_remotely(1, &NO_STOCK), Ok(owner.arena()), "it is in no queue any more");
     }
 
     #[test]
@@ -532,10 +566,12 @@ mod tests {
         let slab = Slab::vacant();
         open(&slab, SizeClass::all().nth(7).unwrap());
         (0..3).for_each(|_| assert!(slab.take().is_some()));
-        slab.look_after(2);
-        assert!(slab.put(0));
-        assert!(!slab.put(1), "to be looked at");
-        assert!(slab.put_any(1));
+        slab.look_after(slab.free(), 2);
+        assert!(slab.put(0) == Put::Done);
+        assert!(slab.put(0) == Put::Twice);
+        assert!(slab.put(1) == Put::Look);
+        assert_eq!(slab.due(), slab.free());
+        assert!(slab.put(2) == Put::Done, "no more looks until it says when");
     }
 
     #[test]
@@ -543,12 +579,12 @@ mod tests {
         let slab = Slab::vacant();
         open(&slab, SizeClass::all().last().unwrap());
         slab.free[0].store(slab.free[0].load(Relaxed) | 1 << slab.slots(), Relaxed);
-        assert!(!slab.is_consistent(None), "a bit behind the last slot");
+        assert!(!slab.is_consistent(&NO_STOCK), "a bit behind the last slot");
         open(&slab, SizeClass::all().last().unwrap());
         slab.spoil_summary();
-        assert!(!slab.is_consistent(None), "a summary with a word too many");
+        assert!(!slab.is_consistent(&NO_STOCK), "a summary with a word too many");
         open(&slab, SizeClass::all().last().unwrap());
         slab.remote[0].store(1, Relaxed);
-        assert!(!slab.is_consistent(None), "a slot that is free twice");
+        assert!(!slab.is_consistent(&NO_STOCK), "a slot that is free twice");
     }
 }

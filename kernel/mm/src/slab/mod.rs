@@ -13,6 +13,7 @@
 //! - `class`: object sizes, and what follows from a size once and for all;
 //! - `list`: pointers to metadata, and the list they form;
 //! - `descriptor`: one slab: its slots, their bitmaps, and how others than its owner free;
+//! - `stock`: the word of a slab's slots that is handed out next;
 //! - `bin`: the slabs of one cache that one CPU allocates from;
 //! - `arena`: all bins of a CPU, and the door that it goes through to them;
 //! - `page_map`: from an address to the slab that holds it;
@@ -46,6 +47,7 @@ pub(crate) mod page_map;
 pub(crate) mod pool;
 pub(crate) mod registry;
 pub(crate) mod source;
+pub(crate) mod stock;
 
 pub use class::SizeClass;
 pub use debug::{Region, SlabDebug};
