@@ -10,7 +10,7 @@ use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
-use crate::slab::stock::Stock;
+use crate::slab::stock;
 
 /// What the page map says, counted slab by slab.
 struct Truth {
@@ -121,7 +121,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 "a slab that is debugged has its record's shape",
                 record.is_some_and(|record| is_shaped(&record.shape)),
             )?;
-            return check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(&Stock::new()));
+            return check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(&stock::EMPTY));
         }
         let Some(class) = SizeClass::all().nth(slab.owner().cache().into()) else {
             return check("a block that the page map leads to has an owner", false);

@@ -7,13 +7,12 @@ use core::sync::atomic::Ordering;
 use super::{Heap, HeapError, SizeClass};
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
-use crate::slab::bin::Bin;
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
-use crate::slab::stock::{Put, Stock};
+use crate::slab::stock::{self, Put, Stock};
 
 /// A cache: its number, and the shape of its slabs.
 #[derive(Clone, Copy)]
@@ -77,13 +76,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// The caller is in an arena, or has made the heap stand still.
     fn stock_of(&self, owner: Owner) -> &Stock {
-        static NO_BIN: Bin = Bin::new();
         let arena = match owner.arena() {
             ArenaId::SHARED => Some(&self.shared),
             // SAFETY: the arena stays there as long as the caller is where it is.
             id => self.doors.get(id.index()).and_then(|door| unsafe { door.arena() }),
         };
-        arena.and_then(|arena| arena.get_bin(owner.cache())).map_or(&NO_BIN.stock, |bin| &bin.stock)
+        arena.and_then(|arena| arena.get_bin(owner.cache())).map_or(&stock::EMPTY, |bin| &bin.stock)
     }
 
     /// Whether a slot is free, no matter where. The caller is in an arena, or has made the heap stand still.

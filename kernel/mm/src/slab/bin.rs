@@ -32,9 +32,6 @@ pub(crate) struct Bin {
     lists: [List<Slab>; LISTS],
 }
 
-// SAFETY: others than who has the arena to itself only look at what is atomic in the stock.
-unsafe impl Sync for Bin {}
-
 impl Bin {
     /// How many empty slabs a bin keeps.
     const KEPT: usize = 1;
@@ -126,6 +123,10 @@ impl Bin {
     pub(crate) fn refile(&self, slab: Meta<Slab>, free: u16) {
         if self.current.get() == Some(slab) {
             slab.never_look();
+            // What others freed in the word that the stock has is the stock's.
+            let word = self.stock.number();
+            self.stock.put_back(slab.word(word).free);
+            slab.take_word(word);
         } else {
             self.lists[slab.list()].remove(slab);
             self.file(slab, free);

@@ -478,9 +478,8 @@ impl Linked for Slab {
 mod tests {
     use super::*;
     use crate::slab::class::SizeClass;
+    use crate::slab::stock::EMPTY;
     use std::collections::BTreeSet;
-
-    static NO_STOCK: Stock = Stock::new();
 
     impl Slab {
         /// Lets the summary miss a word, or have one too many.
@@ -504,12 +503,12 @@ mod tests {
         for class in SizeClass::all() {
             let slab = Slab::vacant();
             let base = open(&slab, class);
-            assert!(slab.is_empty() && slab.is_consistent(&NO_STOCK));
+            assert!(slab.is_empty() && slab.is_consistent(&EMPTY));
             for slot in 0..slab.slots() {
                 let address = base + usize::from(slot) * class.size();
                 assert_eq!(slab.slot_at(address), Some(slot));
                 assert_eq!(slab.slot_at(address + 1), None);
-                assert!(slab.is_free(slot, &NO_STOCK));
+                assert!(slab.is_free(slot, &EMPTY));
             }
             assert_eq!(slab.slot_at(base + usize::from(slab.slots()) * class.size()), None);
             assert_eq!(slab.slot_at(base - class.size()), None);
@@ -525,23 +524,23 @@ mod tests {
         while let Some(object) = slab.take() {
             let address = object.as_ptr().addr();
             assert!(live.last().is_none_or(|&last| last < address), "lowest first");
-            assert!(live.insert(address) && slab.is_consistent(&NO_STOCK));
+            assert!(live.insert(address) && slab.is_consistent(&EMPTY));
         }
         assert_eq!((slab.free(), live.len()), (0, usize::from(slab.slots())));
         for (nth, &address) in live.iter().enumerate() {
             let slot = slab.slot_at(address).unwrap();
             if nth % 3 == 0 {
-                assert!(slab.put_remotely(slot, &NO_STOCK).is_ok());
+                assert!(slab.put_remotely(slot, &EMPTY).is_ok());
             } else {
                 assert!(slab.put(slot) == Put::Done);
             }
-            assert!(slab.is_free(slot, &NO_STOCK) && slab.is_consistent(&NO_STOCK));
+            assert!(slab.is_free(slot, &EMPTY) && slab.is_consistent(&EMPTY));
             assert!(!slab.put_any(slot), "a double free by the owner was taken");
-            assert!(slab.put_remotely(slot, &NO_STOCK).is_err(), "a double free by another was taken");
+            assert!(slab.put_remotely(slot, &EMPTY).is_err(), "a double free by another was taken");
         }
         assert!(slab.is_announced() && !slab.is_empty());
         assert_eq!(slab.collect(), None);
-        assert!(!slab.is_announced() && slab.is_empty() && slab.is_consistent(&NO_STOCK));
+        assert!(!slab.is_announced() && slab.is_empty() && slab.is_consistent(&EMPTY));
         assert_eq!(slab.take().map(|object| object.as_ptr().addr()), Some(base));
     }
 
@@ -553,12 +552,12 @@ mod tests {
         slab.set_owner(owner);
         (0..slab.slots()).for_each(|_| assert!(slab.take().is_some()));
         assert!(slab.is_settled(owner));
-        assert_eq!(slab.put_remotely(200, &NO_STOCK), Ok(owner.arena()));
-        assert_eq!(slab.put_remotely(201, &NO_STOCK), Ok(ArenaId::NONE), "the same word");
-        assert_eq!(slab.put_remotely(0, &NO_STOCK), Ok(ArenaId::NONE), "another word of a slab that is in a queue");
+        assert_eq!(slab.put_remotely(200, &EMPTY), Ok(owner.arena()));
+        assert_eq!(slab.put_remotely(201, &EMPTY), Ok(ArenaId::NONE), "the same word");
+        assert_eq!(slab.put_remotely(0, &EMPTY), Ok(ArenaId::NONE), "another word of a slab that is in a queue");
         assert!(!slab.is_settled(owner) && slab.owner() == owner);
         assert_eq!((slab.collect(), slab.free()), (None, 3));
-        assert_eq!(slab.put_remotely(1, &NO_STOCK), Ok(owner.arena()), "it is in no queue any more");
+        assert_eq!(slab.put_remotely(1, &EMPTY), Ok(owner.arena()), "it is in no queue any more");
     }
 
     #[test]
@@ -579,12 +578,12 @@ mod tests {
         let slab = Slab::vacant();
         open(&slab, SizeClass::all().last().unwrap());
         slab.free[0].store(slab.free[0].load(Relaxed) | 1 << slab.slots(), Relaxed);
-        assert!(!slab.is_consistent(&NO_STOCK), "a bit behind the last slot");
+        assert!(!slab.is_consistent(&EMPTY), "a bit behind the last slot");
         open(&slab, SizeClass::all().last().unwrap());
         slab.spoil_summary();
-        assert!(!slab.is_consistent(&NO_STOCK), "a summary with a word too many");
+        assert!(!slab.is_consistent(&EMPTY), "a summary with a word too many");
         open(&slab, SizeClass::all().last().unwrap());
         slab.remote[0].store(1, Relaxed);
-        assert!(!slab.is_consistent(&NO_STOCK), "a slot that is free twice");
+        assert!(!slab.is_consistent(&EMPTY), "a slot that is free twice");
     }
 }

@@ -63,6 +63,12 @@ pub(crate) enum Put {
     Twice,
 }
 
+// SAFETY: others than the owner only look, at what is atomic (invariant *Ownership*).
+unsafe impl Sync for Stock {}
+
+/// The stock of who has none.
+pub(crate) static EMPTY: Stock = Stock::new();
+
 static NOTHING: AtomicU64 = AtomicU64::new(0);
 
 impl Stock {
@@ -142,6 +148,11 @@ impl Stock {
         self.number.set(word.number as u8);
         self.first.store(word.first, Relaxed);
         self.free.store(word.free, Release);
+    }
+
+    /// Takes in slots of its word that became free elsewhere.
+    pub(crate) fn put_back(&self, slots: u64) {
+        self.back.store(self.back.load(Relaxed) | slots, Release);
     }
 
     /// The number of the word in its slab.
