@@ -69,7 +69,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["gcc"],
         probe: None,
         script: "gcc -O2 -c input.c -o out/input.o",
-        count: [30, 900],
+        count: [30, 250],
         prepare: |folder, count| fs::write(folder.join("input.c"), inputs::c_source(count)),
     },
     Program {
@@ -77,7 +77,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["rustc"],
         probe: Some(("rustc --version", "rustc does not run")),
         script: "rustc --edition 2021 -O --crate-type lib --emit obj -C codegen-units=2 input.rs -o out/input.o",
-        count: [1, 40],
+        count: [1, 8],
         prepare: |folder, count| fs::write(folder.join("input.rs"), inputs::rust_source(count)),
     },
     Program {
@@ -93,7 +93,7 @@ pub const PROGRAMS: &[Program] = &[
                  git rev-parse HEAD && git count-objects -v | grep -v size\n\
                  git -c pack.threads=2 repack -adfq && git verify-pack -v .git/objects/pack/*.idx | grep -c '^[0-9a-f]'\n\
                  git -c pack.threads=1 repack -adfq --depth=50 --window=50 && cp .git/objects/pack/*.pack ../out/pack",
-        count: [3, 60],
+        count: [3, 20],
         prepare: |folder, count| inputs::versions(&folder.join("versions"), count),
     },
     Program {
@@ -101,7 +101,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["python3"],
         probe: None,
         script: "python3 document.py $COUNT",
-        count: [4, 60],
+        count: [4, 40],
         prepare: |folder, _| fs::write(folder.join("document.py"), include_str!("scripts/document.py")),
     },
     Program {
@@ -128,7 +128,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["sqlite3"],
         probe: None,
         script: "sqlite3 out/database <input.sql",
-        count: [10_000, 200_000],
+        count: [10_000, 100_000],
         prepare: |folder, count| {
             let sql = include_str!("scripts/database.sql").replace(":count", &count.to_string());
             fs::write(folder.join("input.sql"), sql)
@@ -139,7 +139,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["perl"],
         probe: None,
         script: "PERL_HASH_SEED=0 perl text.pl $COUNT",
-        count: [10_000, 120_000],
+        count: [10_000, 40_000],
         prepare: |folder, _| fs::write(folder.join("text.pl"), include_str!("scripts/text.pl")),
     },
     Program {
@@ -147,7 +147,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["node"],
         probe: None,
         script: "node script.js $COUNT",
-        count: [3000, 200_000],
+        count: [3000, 60_000],
         prepare: |folder, _| fs::write(folder.join("script.js"), include_str!("scripts/script.js")),
     },
     Program {
@@ -156,7 +156,7 @@ pub const PROGRAMS: &[Program] = &[
         probe: None,
         script: "jq -c 'group_by(.name) | map({name: .[0].name, tags: (map(.tags) | add | unique), x: (map(.at.x) | add)})' \
                  input.json && jq -S . input.json >out/sorted.json",
-        count: [3000, 60_000],
+        count: [3000, 30_000],
         prepare: |folder, count| fs::write(folder.join("input.json"), inputs::json(count)),
     },
     Program {
@@ -164,7 +164,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["bash"],
         probe: None,
         script: "bash script.sh $COUNT",
-        count: [5000, 60_000],
+        count: [5000, 30_000],
         prepare: |folder, _| fs::write(folder.join("script.sh"), include_str!("scripts/script.sh")),
     },
     Program {
@@ -173,7 +173,7 @@ pub const PROGRAMS: &[Program] = &[
         probe: None,
         script: "awk '{ for (i = 3; i <= NF; i++) n[substr($1, 1, 3) i] += length($0); s[$1] = $0 } \
                  END { for (w in n) print w, n[w]; for (w in s) t += length(s[w]); print t }' input >log && sort log",
-        count: [20_000, 400_000],
+        count: [20_000, 150_000],
         prepare: |folder, count| fs::write(folder.join("input"), inputs::lines(count)),
     },
     Program {
@@ -181,7 +181,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["sort"],
         probe: None,
         script: "LC_ALL=C sort --parallel=2 -S 64M input -o out/sorted && LC_ALL=C sort -rnk2 input | tail -n 3",
-        count: [50_000, 1_500_000],
+        count: [50_000, 800_000],
         prepare: |folder, count| fs::write(folder.join("input"), inputs::lines(count)),
     },
     Program {
@@ -189,7 +189,7 @@ pub const PROGRAMS: &[Program] = &[
         needs: &["xz"],
         probe: None,
         script: "xz -T2 --block-size=1MiB -k -c input >out/input.xz && xz -dc out/input.xz | cmp - input",
-        count: [20_000, 300_000],
+        count: [20_000, 60_000],
         prepare: |folder, count| fs::write(folder.join("input"), inputs::lines(count)),
     },
 ];

@@ -56,6 +56,7 @@ fn churn(seed: u64, done: &AtomicBool) {
 
 /// Uses the heap in every way, threads and another fork among them. The exit status.
 fn child(kept: &mut Vec<Filled>, round: usize) -> i32 {
+    crate::set_alarm();
     let mut random = Random::new(round as u64);
     kept.iter().for_each(Filled::check);
     kept.truncate(random.below(500));

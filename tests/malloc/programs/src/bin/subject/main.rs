@@ -14,7 +14,11 @@ mod threads;
 use std::env;
 use std::process::ExitCode;
 
+/// How many seconds anything may take. Whoever waits for a lock that nobody opens must not wait for ever.
+const TIME_LIMIT: u32 = 300;
+
 fn main() -> ExitCode {
+    set_alarm();
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["family"] => family::run(),
@@ -29,4 +33,10 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Ends this process by a signal when it takes too long. A child of a fork has to ask for that itself.
+fn set_alarm() {
+    // SAFETY: the signal that comes is not handled, and so ends the process.
+    unsafe { libc::alarm(TIME_LIMIT) };
 }
