@@ -243,13 +243,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub unsafe fn free_unsized(&self, object: NonNull<u8>) -> Result<(), HeapError> {
         let address = object.as_ptr().addr();
         let freed = self.inside(|arena| {
-            let slab = arena.recent(address);
-            let owner = slab.owner();
-            if owner.arena() == arena.id() {
-                self.put_quickly(arena, owner.cache(), slab, address)
-            } else {
-                Freed::Refused
-            }
+            let Some(slab) = self.own_slab(arena, address) else {
+                return Freed::Refused;
+            };
+            self.put_quickly(arena, slab.owner().cache(), address)
         });
         match freed {
             Freed::Kept => Ok(()),
@@ -281,7 +278,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let Some(class) = SizeClass::of(layout) else {
             return Freed::Refused;
         };
-        self.inside(|arena| self.put_quickly(arena, class.number(), arena.recent(address), address))
+        self.inside(|arena| self.put_quickly(arena, class.number(), address))
     }
 
     /// What is left to do of a `dealloc` that was not quick.

@@ -300,23 +300,29 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         (freed, twice)
     }
 
-    /// Frees the slot that starts at `address`, if it is one of the cache with this number in this arena, and nobody else
-    /// frees slots of its slab. `slab` may be any; the free is quickest if it is the slot's.
+    /// Frees the slot that starts at `address`, if it is one of the cache with this number in this arena, and others do not
+    /// free slots of its slab just now; else does nothing.
     #[inline(always)]
-    pub(super) fn put_quickly(&self, arena: &Arena, cache: u16, slab: Meta<Slab>, address: usize) -> Freed {
+    pub(super) fn put_quickly(&self, arena: &Arena, cache: u16, address: usize) -> Freed {
         match arena.bin(cache).stock.put(address) {
-            Put::Done => return Freed::Kept,
-            Put::Elsewhere => {}
-            _ => return Freed::Refused,
+            Put::Done => Freed::Kept,
+            Put::Elsewhere => self.put_in_slab(arena, cache, address),
+            _ => Freed::Refused,
         }
-        match slab.slot_at(address) {
-            Some(slot) if slab.is_settled(arena.owner(cache)) => Self::put_into(arena, slab, slot),
+    }
+
+    // Apart, so that what frees into the stock is small enough to become a part of its callers.
+    #[inline(never)]
+    fn put_in_slab(&self, arena: &Arena, cache: u16, address: usize) -> Freed {
+        let recent = arena.recent(address);
+        match recent.slot_at(address) {
+            Some(slot) if recent.is_settled(arena.owner(cache)) => Self::put_slot(arena, recent, slot),
             _ => self.put_after_search(arena, cache, address),
         }
     }
 
     #[inline(always)]
-    fn put_into(arena: &Arena, slab: Meta<Slab>, slot: u16) -> Freed {
+    fn put_slot(arena: &Arena, slab: Meta<Slab>, slot: u16) -> Freed {
         match slab.put(slot) {
             Put::Done => Freed::Kept,
             Put::Look => Freed::and(arena.refile(slab, slab.due())),
@@ -324,20 +330,40 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
     }
 
-    #[inline(never)]
     fn put_after_search(&self, arena: &Arena, cache: u16, address: usize) -> Freed {
-        if arena.id() == ArenaId::NOBODY {
+        let Some(slab) = self.search(arena, address) else {
             return Freed::Refused;
+        };
+        match slab.slot_at(address) {
+            Some(slot) if slab.is_settled(arena.owner(cache)) => Self::put_slot(arena, slab, slot),
+            _ => Freed::Refused,
+        }
+    }
+
+    /// The slab of this arena that has a slot which starts at `address`.
+    #[inline]
+    pub(super) fn own_slab(&self, arena: &Arena, address: usize) -> Option<Meta<Slab>> {
+        let recent = arena.recent(address);
+        if recent.owner().arena() == arena.id() && recent.slot_at(address).is_some() {
+            Some(recent)
+        } else {
+            self.search(arena, address)
+        }
+    }
+
+    /// As [`own_slab`](Self::own_slab), for slabs that are not remembered; and remembers what it finds.
+    #[inline(never)]
+    fn search(&self, arena: &Arena, address: usize) -> Option<Meta<Slab>> {
+        if arena.id() == ArenaId::NOBODY {
+            return None;
         }
         // SAFETY: we are inside an arena.
         let slab = unsafe { self.registry.map.find(address) };
-        match slab.slot_at(address) {
-            Some(slot) if slab.is_settled(arena.owner(cache)) => {
-                arena.remember(address, slab);
-                Self::put_into(arena, slab, slot)
-            }
-            _ => Freed::Refused,
+        if slab.owner().arena() != arena.id() || slab.slot_at(address).is_none() {
+            return None;
         }
+        arena.remember(address, slab);
+        Some(slab)
     }
 
     /// Gives back the empty slabs that this CPU's arena has more than it keeps.

@@ -45,7 +45,10 @@ impl Bin {
     pub(crate) fn take_any(&self) -> Option<NonNull<u8>> {
         self.stock.take().or_else(|| {
             if !self.stock.turn() && !self.next_word() {
-                self.set_aside();
+                if let Some(full) = self.current.take() {
+                    self.stock.close();
+                    self.file(full, 0);
+                }
                 self.make_current(self.pop()?);
             }
             self.stock.take()
