@@ -16,6 +16,23 @@ unsafe extern "C" {
 
 const PAGE: usize = 4096;
 
+/// The functions that the compiler knows too well: where nobody looks at an object, it leaves out that one is allocated, and
+/// says that it was.
+macro_rules! not_left_out {
+    ($($name:ident($($argument:ident: $type:ty),*);)*) => {
+        $(unsafe fn $name($($argument: $type),*) -> *mut c_void {
+            // SAFETY: the caller's word.
+            hint::black_box(unsafe { libc::$name($(hint::black_box($argument)),*) })
+        })*
+    };
+}
+not_left_out! {
+    malloc(size: usize);
+    calloc(count: usize, size: usize);
+    realloc(object: *mut c_void, size: usize);
+    aligned_alloc(align: usize, size: usize);
+}
+
 /// Sizes around everything that makes a difference: classes, pages, blocks, mappings.
 fn sizes() -> impl Iterator<Item = usize> {
     let powers = (0..=24).map(|shift| 1usize << shift);
@@ -48,7 +65,7 @@ fn objects_are_aligned_and_apart() {
     for size in sizes().chain(sizes()) {
         // SAFETY: any size may be asked for, and `usable` bytes may be written.
         unsafe {
-            let object = libc::malloc(size);
+            let object = malloc(size);
             assert!(!object.is_null(), "{size} bytes");
             let usable = malloc_usable_size(object);
             assert!(usable >= size, "{usable} of {size} bytes can be used");
@@ -67,23 +84,21 @@ fn objects_are_aligned_and_apart() {
 fn nothing_is_something() {
     // SAFETY: the objects are ours and each freed once; a null pointer may be freed and asked about.
     unsafe {
-        let (one, other) = (libc::malloc(0), libc::malloc(0));
+        let (one, other) = (malloc(0), malloc(0));
         assert!(!one.is_null() && !other.is_null() && one != other, "malloc(0)");
         libc::free(one);
         libc::free(other);
         for (count, size) in [(0, 8), (8, 0), (0, 0)] {
-            let object = libc::calloc(count, size);
+            let object = calloc(count, size);
             assert!(!object.is_null(), "calloc({count}, {size})");
             libc::free(object);
         }
         libc::free(ptr::null_mut());
         assert_eq!(malloc_usable_size(ptr::null_mut()), 0);
-        let object = libc::realloc(ptr::null_mut(), 100);
+        let object = realloc(ptr::null_mut(), 100);
         assert!(!object.is_null(), "realloc(NULL, 100)");
-        // Or the compiler, which knows `realloc`, finds that nobody looks at the object, and leaves all of it out.
-        let resize = hint::black_box(libc::realloc as unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void);
-        assert!(resize(object, 0).is_null(), "realloc(p, 0)");
-        let object = libc::realloc(ptr::null_mut(), 0);
+        assert!(realloc(object, 0).is_null(), "realloc(p, 0)");
+        let object = realloc(ptr::null_mut(), 0);
         assert!(!object.is_null(), "realloc(NULL, 0)");
         libc::free(object);
     }
@@ -94,10 +109,10 @@ fn zeroed_memory_is_zero() {
         // SAFETY: each object is ours, has `size` bytes, and is freed once.
         unsafe {
             // What is freed dirty comes back clean.
-            let dirty = libc::malloc(size).cast::<u8>();
+            let dirty = malloc(size).cast::<u8>();
             dirty.write_bytes(0xff, size);
             libc::free(dirty.cast());
-            let clean = libc::calloc(size.div_ceil(3), 3).cast::<u8>();
+            let clean = calloc(size.div_ceil(3), 3).cast::<u8>();
             assert!((0..size).all(|place| clean.add(place).read() == 0), "calloc of {size} bytes");
             libc::free(clean.cast());
         }
@@ -114,9 +129,9 @@ fn contents_survive_resizing() {
     }
     // SAFETY: the objects are ours; a refused one is as it was.
     unsafe {
-        let object = libc::malloc(1000).cast::<u8>();
+        let object = malloc(1000).cast::<u8>();
         object.write_bytes(7, 1000);
-        let (refused, error) = with_errno(|| libc::realloc(object.cast(), usize::MAX - 100));
+        let (refused, error) = with_errno(|| realloc(object.cast(), usize::MAX - 100));
         assert!(refused.is_null() && error == Some(libc::ENOMEM));
         let (refused, error) = with_errno(|| reallocarray(object.cast(), usize::MAX / 2, 3));
         assert!(refused.is_null() && error == Some(libc::ENOMEM));
@@ -135,13 +150,13 @@ fn alignments_are_kept() {
             // SAFETY: the pointer is to be written; the objects are ours and freed once.
             unsafe {
                 assert_eq!(libc::posix_memalign(&raw mut object, align, size), 0, "{size} bytes aligned to {align}");
-                let others = [libc::aligned_alloc(align, size), memalign(align, size)];
+                let others = [aligned_alloc(align, size), memalign(align, size)];
                 for object in others.into_iter().chain([object]) {
                     assert!(!object.is_null() && object.addr().is_multiple_of(align), "{size} at {align}: {object:p}");
                     let usable = malloc_usable_size(object);
                     assert!(usable >= size);
                     object.cast::<u8>().write_bytes(0xa5, usable.min(1 << 16));
-                    let object = libc::realloc(object, size + 1000);
+                    let object = realloc(object, size + 1000);
                     assert!((0..size.min(1 << 16)).all(|place| object.cast::<u8>().add(place).read() == 0xa5));
                     libc::free(object);
                 }
@@ -164,13 +179,13 @@ fn impossible_requests_are_refused() {
     unsafe {
         for size in [too_much, too_much + 1, usize::MAX, usize::MAX - PAGE, 1 << 60] {
             for (name, (object, error)) in [
-                ("malloc", with_errno(|| libc::malloc(size))),
-                ("calloc", with_errno(|| libc::calloc(1, size))),
-                ("aligned_alloc", with_errno(|| libc::aligned_alloc(64, size))),
+                ("malloc", with_errno(|| malloc(size))),
+                ("calloc", with_errno(|| calloc(1, size))),
+                ("aligned_alloc", with_errno(|| aligned_alloc(64, size))),
                 ("memalign", with_errno(|| memalign(1 << 20, size))),
                 ("valloc", with_errno(|| valloc(size))),
                 ("pvalloc", with_errno(|| pvalloc(size))),
-                ("realloc", with_errno(|| libc::realloc(ptr::null_mut(), size))),
+                ("realloc", with_errno(|| realloc(ptr::null_mut(), size))),
             ] {
                 assert!(
                     object.is_null() && error == Some(libc::ENOMEM),
@@ -179,7 +194,7 @@ fn impossible_requests_are_refused() {
             }
         }
         for (count, size) in [(usize::MAX, 2), (1 << 32, 1 << 32), ((usize::MAX >> 1) + 2, 2)] {
-            let (object, error) = with_errno(|| libc::calloc(count, size));
+            let (object, error) = with_errno(|| calloc(count, size));
             assert!(object.is_null() && error == Some(libc::ENOMEM), "calloc({count}, {size})");
         }
         let mark = ptr::without_provenance_mut::<c_void>(0x1234);
@@ -200,7 +215,7 @@ fn freeing_leaves_errno_alone() {
     for size in sizes() {
         // SAFETY: the object is ours, and used no more; the variable is this thread's.
         unsafe {
-            let object = libc::malloc(size);
+            let object = malloc(size);
             *libc::__errno_location() = 1234;
             libc::free(object);
             assert_eq!(*libc::__errno_location(), 1234, "after the free of {size} bytes");
@@ -227,10 +242,10 @@ fn sized_frees_take_what_was_allocated() {
         sized(ptr::null_mut(), 10);
         aligned(ptr::null_mut(), 16, 10);
         for size in sizes() {
-            sized(libc::malloc(size), size);
-            sized(libc::calloc(1, size), size);
-            sized(libc::realloc(libc::malloc(2 * size + 1), size.max(1)), size.max(1));
-            aligned(libc::aligned_alloc(256, size), 256, size);
+            sized(malloc(size), size);
+            sized(calloc(1, size), size);
+            sized(realloc(malloc(2 * size + 1), size.max(1)), size.max(1));
+            aligned(aligned_alloc(256, size), 256, size);
         }
     }
 }
