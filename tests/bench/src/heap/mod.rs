@@ -82,3 +82,65 @@ fn harness() -> Vec<Case> {
     let is_costly = |case: &Case| case.repeat == Repeat::EveryRound && case.threads.contains(&1);
     objects::<NoHeap>().into_iter().filter(is_costly).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr::NonNull;
+    use workloads::Random;
+    use workloads::heap::aligned;
+
+    /// Objects of all sizes, each filled with a byte of its own, some of them resized, and looked at before they go.
+    fn keeps_contents<A: Objects>() {
+        let (heap, mut random) = (A::new(), Random::new(1));
+        let is_filled = |object: NonNull<u8>, size: usize, byte: u8| {
+            // SAFETY: the object is ours, has so many bytes, and all of them were written.
+            unsafe { std::slice::from_raw_parts(object.as_ptr(), size) }.iter().all(|&found| found == byte)
+        };
+        let mut objects = Vec::new();
+        for nth in 0..3000u32 {
+            let layout = aligned(8 + random.below(5000), 8 << random.below(5));
+            let object = heap.allocate(layout).unwrap_or_else(|| panic!("{}: refused {layout:?}", A::NAME));
+            assert_eq!(object.addr().get() % layout.align(), 0, "{}", A::NAME);
+            // SAFETY: it is ours and has as many bytes.
+            unsafe { object.write_bytes(nth as u8, layout.size()) };
+            objects.push((object, layout, nth as u8));
+            if nth % 3 == 0 {
+                let which = random.below(objects.len());
+                let (object, layout, byte) = &mut objects[which];
+                let size = 8 + random.below(5000);
+                // SAFETY: it was allocated so, and goes on as what is returned.
+                *object = unsafe { heap.reallocate(*object, *layout, size) }.expect("there is memory");
+                assert!(is_filled(*object, size.min(layout.size()), *byte), "{}", A::NAME);
+                // SAFETY: as before.
+                unsafe { object.write_bytes(*byte, size) };
+                *layout = aligned(size, layout.align());
+            }
+            if nth % 2 == 0 {
+                let (object, layout, byte) = objects.swap_remove(random.below(objects.len()));
+                assert!(is_filled(object, layout.size(), byte), "{}", A::NAME);
+                // SAFETY: it was allocated so, and is forgotten.
+                unsafe { heap.free(object, layout) };
+            }
+        }
+        for (object, layout, byte) in objects {
+            assert!(is_filled(object, layout.size(), byte), "{}", A::NAME);
+            // SAFETY: as before.
+            unsafe { heap.free(object, layout) };
+        }
+    }
+
+    #[test]
+    fn everybody_is_called_rightly() {
+        keeps_contents::<BifolioHeap<Memory, Thread>>();
+        keeps_contents::<MiMalloc>();
+        keeps_contents::<Glibc>();
+        keeps_contents::<Region<DefaultTalc>>();
+        keeps_contents::<Region<Rlsf>>();
+        keeps_contents::<Region<GoodMemory>>();
+        keeps_contents::<Region<Slabs>>();
+        keeps_contents::<Region<Buddies>>();
+        keeps_contents::<Region<LinkedList>>();
+        keeps_contents::<HeapFloor>();
+    }
+}

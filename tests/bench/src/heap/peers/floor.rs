@@ -45,7 +45,7 @@ unsafe impl Send for Stacks {}
 /// The power of two that holds this layout; a stack is found by it.
 #[inline]
 fn class(layout: Layout) -> usize {
-    (((layout.size() | layout.align()) - 1) | 7).ilog2() as usize + 1
+    ((layout.size().max(layout.align()) - 1) | 7).ilog2() as usize + 1
 }
 
 impl Inner {
@@ -130,5 +130,17 @@ impl Objects for HeapFloor {
             self.free(object, layout);
         }
         Some(moved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_no_larger_than_it_must_be() {
+        let classes = [(8, 8), (9, 8), (64, 8), (64, 64), (65, 8), (100, 4096)]
+            .map(|(size, align)| 1 << class(aligned(size, align)));
+        assert_eq!(classes, [8, 16, 64, 64, 128, 4096]);
     }
 }
