@@ -50,7 +50,8 @@
 //! static ARENAS: [Arena; 1] = [Arena::new()]; // one for each CPU
 //!
 //! struct Machine;
-//! impl Cpu for Machine {
+//! // SAFETY: one CPU at a time, which nothing interrupts.
+//! unsafe impl Cpu for Machine {
 //!     fn current() -> usize {
 //!         0 // a kernel reads its per-CPU data
 //!     }
@@ -93,7 +94,8 @@
 //! }
 //!
 //! struct Thread;
-//! impl Cpu for Thread {
+//! // SAFETY: one CPU at a time, which nothing interrupts.
+//! unsafe impl Cpu for Thread {
 //!     fn current() -> usize {
 //!         NUMBER.get()
 //!     }

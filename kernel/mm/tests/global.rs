@@ -23,7 +23,8 @@ thread_local! {
 /// A thread as a CPU: nothing interrupts it.
 struct Thread;
 
-impl Cpu for Thread {
+// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
+unsafe impl Cpu for Thread {
     fn current() -> usize {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         NUMBER.get().unwrap_or_else(|| {

@@ -81,7 +81,8 @@ fn no_usable_memory_below_16_mib_leaves_an_empty_zone() {
 }
 
 struct Host;
-impl bifolio::allocator::Cpu for Host {
+// SAFETY: one CPU at a time, which nothing interrupts.
+unsafe impl bifolio::allocator::Cpu for Host {
     fn current() -> usize {
         0
     }

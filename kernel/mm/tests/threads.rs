@@ -19,7 +19,8 @@ thread_local! {
 /// A thread as a processor: it has a number while [`as_cpu`] runs.
 struct Thread;
 
-impl Cpu for Thread {
+// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
+unsafe impl Cpu for Thread {
     fn current() -> usize {
         CPU.get()
     }

@@ -17,7 +17,8 @@ use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, Phy
 #[derive(Clone, Copy, Debug)]
 pub struct Processor;
 
-impl Cpu for Processor {
+// SAFETY: one CPU runs, and is number 0; interrupts are masked where that is asked for.
+unsafe impl Cpu for Processor {
     fn current() -> usize {
         0 // the boot processor; no other is started
     }

@@ -93,7 +93,8 @@ impl Numbers {
 /// A thread as a CPU: nothing interrupts it.
 pub struct Thread;
 
-impl Cpu for Thread {
+// SAFETY: a thread has a number that no other has as long as it lives; nothing interrupts it but signals, in which C's functions may not be called.
+unsafe impl Cpu for Thread {
     #[inline]
     fn current() -> usize {
         HERE.number.get()

@@ -59,7 +59,8 @@ impl Turns {
     }
 }
 
-impl Cpu for Turns {
+// SAFETY: CPUs take turns on one thread, so no two are at anything at once.
+unsafe impl Cpu for Turns {
     fn current() -> usize {
         CPU.get()
     }

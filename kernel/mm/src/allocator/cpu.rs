@@ -6,7 +6,14 @@ use core::time::Duration;
 use crate::frame::PfnRange;
 
 /// What the allocator must be able to ask of the processor that it runs on.
-pub trait Cpu {
+///
+/// # Safety
+///
+/// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it is beyond its
+/// arenas; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize) and
+/// [`without_interrupts`](Self::without_interrupts) do what they say. The heap hands memory out by that: two CPUs of one
+/// number would be given the same.
+pub unsafe trait Cpu {
     /// The number of the CPU that this runs on: its place in the arenas. Beyond them, it has none.
     ///
     /// Called with interrupts masked, so that the code is still on that CPU when it uses the number.

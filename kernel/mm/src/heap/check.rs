@@ -160,7 +160,8 @@ mod tests {
 
     struct Host;
 
-    impl Cpu for Host {
+    // SAFETY: one CPU at a time, which nothing interrupts.
+    unsafe impl Cpu for Host {
         fn current() -> usize {
             0
         }

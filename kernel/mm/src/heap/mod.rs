@@ -17,7 +17,8 @@
 //! use core::ptr::NonNull;
 //!
 //! struct Machine;
-//! impl Cpu for Machine {
+//! // SAFETY: one CPU at a time, which nothing interrupts.
+//! unsafe impl Cpu for Machine {
 //!     fn current() -> usize {
 //!         0 // a kernel reads its per-CPU data
 //!     }
@@ -120,7 +121,7 @@ pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     large: Locked<Large>,
     debugging: Debugging,
     registry: Registry<S>,
-    cpu: PhantomData<fn() -> C>,
+    cpu: PhantomData<C>,
 }
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {

@@ -80,7 +80,8 @@ impl From<SetupError> for RegionError {
 /// It is neither `Send` nor `Sync`, and so nothing is that leans on it: the heap stays on its thread.
 pub struct SingleCpu(PhantomData<*const ()>);
 
-impl Cpu for SingleCpu {
+// SAFETY: it is not `Sync`, so there is one CPU; nothing interrupts it.
+unsafe impl Cpu for SingleCpu {
     fn current() -> usize {
         0
     }

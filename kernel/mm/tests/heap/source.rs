@@ -26,7 +26,8 @@ impl Thread {
     }
 }
 
-impl Cpu for Thread {
+// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
+unsafe impl Cpu for Thread {
     fn current() -> usize {
         NUMBER.get()
     }

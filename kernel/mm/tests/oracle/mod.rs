@@ -15,7 +15,8 @@ use bifolio::zone::BlockState;
 /// The host as a processor: it has no interrupts to mask.
 pub struct Host;
 
-impl Cpu for Host {
+// SAFETY: one CPU at a time, which nothing interrupts.
+unsafe impl Cpu for Host {
     fn current() -> usize {
         0
     }

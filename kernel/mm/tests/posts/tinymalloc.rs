@@ -29,7 +29,8 @@ thread_local! {
 /// A thread as a CPU: its number is that of its arena.
 struct Thread;
 
-impl Cpu for Thread {
+// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
+unsafe impl Cpu for Thread {
     fn current() -> usize {
         ARENA.get()
     }
