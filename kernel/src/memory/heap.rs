@@ -19,10 +19,6 @@ use x86_64::{PhysAddr, VirtAddr};
 #[global_allocator]
 pub static HEAP: Heap<KernelPages, Processor> = Heap::new(KernelPages);
 
-/// Frames in a row are preferred to mapped ones up to here, and no matter how few are left of them: a mapping takes page
-/// tables (Linux: `PAGE_ALLOC_COSTLY_ORDER`).
-const CHEAP: u64 = 8;
-
 /// Page frames where the window onto physical memory shows them, and mappings for what is too large for that.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelPages;
@@ -59,11 +55,9 @@ unsafe impl PageSource for KernelPages {
     }
 
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
-        let cheap = frames <= CHEAP;
-        let gfp = if cheap { Gfp::KERNEL } else { Gfp::KERNEL | Gfp::NOWARN };
-        match try_frames()?.allocate_exact_aligned(frames, align, gfp) {
+        // A mapping takes page tables, and address space.
+        match try_frames()?.allocate_exact_aligned(frames, align, Gfp::KERNEL | Gfp::NOWARN) {
             Ok(range) => window_on(range.start),
-            Err(_) if cheap => None,
             Err(_) => vmalloc::allocate(frames, align),
         }
     }

@@ -16,5 +16,6 @@ mod oddities;
 pub mod oracle;
 pub mod random;
 mod refusals;
+mod resize;
 pub mod soak;
 pub mod tally;

@@ -13,8 +13,9 @@ impl Round {
     /// Calls one of the entry points that are called now and then.
     pub(crate) fn do_something_odd(&mut self) {
         match self.random.below(1000) {
-            0..150 => self.split(),
-            150..350 => self.allocate_exact(),
+            0..100 => self.split(),
+            100..200 => self.resize(),
+            200..350 => self.allocate_exact(),
             350..500 => self.allocate_and_free_bulk(),
             500..600 => self.own(),
             600..700 => self.put_into_cache(),

@@ -28,18 +28,19 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return Err(RangeError::CrossesZones(resized).into());
         }
         self.with(kind, |zone| {
-            // What an arena holds looks allocated to its zone.
-            let small = || {
-                let blocks = range.blocks().filter(|(_, order)| order.index() < ORDERS);
-                blocks.map(|(pfn, _)| pfn).filter(|pfn| self.states[kind.index()].is_in_arena(*pfn))
-            };
-            if let Some(pfn) = small().find(|pfn| self.holds(*pfn)) {
-                return Err(ResizeError::NoBlock(FreeError::AlreadyFree(pfn)));
-            }
+            let states = &self.states[kind.index()];
+            range.blocks().try_for_each(|(pfn, given)| match states.order_of(pfn) {
+                // What an arena holds looks allocated to its zone.
+                Ok(actual) if actual.index() < ORDERS && states.is_in_arena(pfn) && self.holds(pfn) => {
+                    Err(FreeError::AlreadyFree(pfn))
+                }
+                Err(FreeError::Interior { head, .. }) if self.holds(head) => Err(FreeError::AlreadyFree(pfn)),
+                Ok(actual) if actual != given => Err(FreeError::WrongOrder { pfn, given, actual }),
+                result => result.map(|_| ()),
+            })?;
             if frames < range.frames() {
                 zone.shrink(range, frames)?;
             } else {
-                zone.check_allocated(range)?;
                 let added = frames - range.frames();
                 if added == 0 {
                     return Ok(());
@@ -55,7 +56,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 zone.extend(range, resized.end, request.mobility)?;
             }
             // An arena that gave one of the blocks, or would take one back, does not know it as what it is now.
-            small().for_each(|pfn| self.arenas.iter().for_each(|arena| arena.forget(pfn)));
+            let small = range.blocks().filter(|(_, order)| order.index() < ORDERS);
+            for (pfn, _) in small.filter(|(pfn, _)| states.is_in_arena(*pfn)) {
+                self.arenas.iter().for_each(|arena| arena.forget(pfn));
+            }
             Ok(())
         })?;
         let added = PfnRange::new(range.end, resized.end);

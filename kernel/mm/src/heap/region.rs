@@ -158,12 +158,14 @@ unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
     }
 
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
-        let range = if frames <= Order::MAX.frames() {
-            self.frames.allocate_exact_aligned(frames, align, GFP)
-        } else {
-            self.frames.allocate_contiguous(frames, GFP)
-        };
-        Some(self.address_of(range.ok()?.start))
+        // What no block is left for may still lie between two.
+        let exact = self.frames.allocate_exact_aligned(frames, align, GFP);
+        let range = exact.ok().or_else(|| self.frames.allocate_contiguous(frames, GFP).ok())?;
+        if !range.start.is_aligned(align) {
+            self.frames.free_range(range).ok()?;
+            return None;
+        }
+        Some(self.address_of(range.start))
     }
 
     unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {

@@ -64,13 +64,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         line(
             "slabs",
             bytes(frames.slabs),
-            format_args!("{slabs} slabs with {objects} objects in slots of {}", Kib(live)),
+            format_args!("slabs: {slabs}; objects: {objects}, in slots of {}", Kib(live)),
         )?;
         line(
             "large",
             bytes(frames.large),
             format_args!(
-                "{} objects, {} of them above 4 MiB; {} times one was resized in place, {} times moved",
+                "objects: {}, above 4 MiB: {}; resized in place: {}, moved: {}",
                 large.objects(),
                 large.longer,
                 large.resized,

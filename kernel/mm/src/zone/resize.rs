@@ -11,23 +11,12 @@ use crate::error::{FreeError, RangeError};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
 impl Zone<'_> {
-    /// Checks that the range is allocated as the largest blocks that make it up.
+    /// Cuts a range, which is allocated as its largest blocks, down to its first frames, so many, of which there is at least
+    /// one.
     ///
     /// # Errors
-    /// [`FreeError`] for the first block that is not there.
-    pub fn check_allocated(&self, range: PfnRange) -> Result<(), FreeError> {
-        range.blocks().try_for_each(|(pfn, given)| match self.states.order_of(pfn)? {
-            actual if actual == given => Ok(()),
-            actual => Err(FreeError::WrongOrder { pfn, given, actual }),
-        })
-    }
-
-    /// Cuts allocated blocks down to their first frames, so many, of which there is at least one.
-    ///
-    /// # Errors
-    /// [`FreeError`] if the range is not allocated as its largest blocks; the zone is unchanged.
+    /// [`FreeError`] if it is not allocated so.
     pub fn shrink(&mut self, range: PfnRange, frames: u64) -> Result<(), FreeError> {
-        self.check_allocated(range)?;
         let end = range.start.offset(frames);
         for (pfn, order) in range.blocks().filter(|(pfn, order)| pfn.offset(order.frames()) > end) {
             if pfn < end { self.trim(pfn, order, PfnRange::new(pfn, end).frames())? } else { self.free(pfn, order)? }

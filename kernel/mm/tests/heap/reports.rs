@@ -83,8 +83,8 @@ fn the_summary_says_what_memory_is_for() {
     assert_eq!(
         text,
         format!(
-            "slabs           32 kB  1 slabs with 1 objects in slots of 0.06K\n\
-             large           64 kB  1 objects, 0 of them above 4 MiB; 0 times one was resized in place, 0 times moved\n\
+            "slabs           32 kB  slabs: 1; objects: 1, in slots of 0.06K\n\
+             large           64 kB  objects: 1, above 4 MiB: 0; resized in place: 0, moved: 0\n\
              metadata  {metadata:>8} kB  arenas, descriptors, page map\n\
              in all    {all:>8} kB  {}.{}% of it in use\n",
             used / 10,

@@ -184,7 +184,8 @@ fn the_heap_extends_as_needed_and_shrinks_again() {
         while let Ok(object) = heap.malloc(100_000) {
             objects.push(object);
         }
-        assert!(held() > REGION - (1 << 20));
+        // Each takes 25 frames of a block of 32, and what is left of those is too short for one more.
+        assert!(held() > REGION * 25 / 32 - (1 << 20));
         free(heap, objects.pop().unwrap());
         objects.push(heap.malloc(100_000).unwrap());
         objects.drain(..).for_each(|object| free(heap, object));

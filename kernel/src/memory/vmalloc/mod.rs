@@ -15,7 +15,7 @@ use super::paging;
 use crate::host::Stopwatch;
 use bifolio::allocator::{PageAllocator, Plan};
 use bifolio::error::FreeError;
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::zone::BlockState;
 use core::fmt::{self, Write};
@@ -60,8 +60,9 @@ pub(super) fn init() {
     let units = (ROOM * managed).div_ceil(UNIT_PAGES).next_multiple_of(SECTION);
     let mut all = [Region { start: FIRST.address(), end: FIRST.offset(units).address(), kind: RegionKind::Usable }];
     let map = MemoryMap::sanitise(&mut all).unwrap_or_else(|error| panic!("no address space: {error}"));
-    let plan = Plan::new(map).unwrap_or_else(|error| panic!("no address space: {error}"));
-    let metadata = frames().allocate_contiguous(plan.metadata().frames(), Gfp::KERNEL);
+    let plan = Plan::apart(map).unwrap_or_else(|error| panic!("no address space: {error}"));
+    let pages = ((plan.metadata_words() * size_of::<u64>()) as u64).div_ceil(FRAME_SIZE);
+    let metadata = frames().allocate_contiguous(pages, Gfp::KERNEL);
     let metadata = metadata.unwrap_or_else(|error| panic!("no metadata of address space: {error}"));
     let words = paging::to_virtual(PhysAddr::new(metadata.start.address())).as_mut_ptr();
     // SAFETY: the frames are ours for ever, the window shows them, and any bits are valid words.
@@ -69,7 +70,7 @@ pub(super) fn init() {
     let area = PageAllocator::new(&plan, words, &[]).unwrap_or_else(|error| panic!("no address space: {error}"));
     AREA.call_once(|| area);
     UNITS.store(units, Ordering::Relaxed);
-    let (gib, pages, time) = (units * UNIT / (1 << 30), metadata.frames(), stopwatch.elapsed());
+    let (gib, time) = (units * UNIT / (1 << 30), stopwatch.elapsed());
     info!("vmalloc: {gib} GiB of address space at {START:p}, {pages} metadata pages, set up in {time}");
 }
 
