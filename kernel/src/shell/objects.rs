@@ -72,7 +72,7 @@ pub(super) fn kfree<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
     let words = expect(words, &["the address"], 0)?;
     if words[0] == "all" {
         let count = shell.objects.len();
-        for object in core::mem::take(&mut shell.objects) {
+        while let Some(object) = shell.objects.pop() {
             // SAFETY: the object is the shell's, and nobody uses it.
             unsafe { HEAP.free(object.address, object.layout) }?;
         }
@@ -95,6 +95,11 @@ pub(super) fn shrink<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'
 }
 
 impl Shell {
+    /// Where the objects start that the shell has on the heap.
+    pub fn objects(&self) -> impl Iterator<Item = NonNull<u8>> {
+        self.objects.iter().map(|object| object.address)
+    }
+
     /// Which of the shell's objects starts at this address.
     fn object_at<'a>(&self, word: &'a str) -> Result<usize, Error<'a>> {
         let address = number(word)? as usize;

@@ -250,31 +250,18 @@ fn alloc_until_memory_is_out_is_an_error_each_time() {
     assert_eq!(shell.run_all("validate; buddyinfo"), ExitCode::Success);
 }
 
-/// The address that the next `kmalloc` of so many bytes gives: the heap's lowest free slot, and a page allocator's tightest block.
-fn next_object(bytes: usize) -> usize {
-    let layout = Layout::from_size_align(bytes, 8).unwrap();
-    let object = HEAP.allocate(layout).unwrap();
-    // SAFETY: the object is ours, and nobody uses it.
-    unsafe { HEAP.free(object, layout) }.unwrap();
-    object.as_ptr().addr()
-}
-
 #[test_case]
 fn objects_are_allocated_resized_and_freed() {
     let mut shell = Shell::default();
-    // Room for notes first, so that those do not come between.
-    assert_eq!(shell.run_all("kmalloc 8; kfree all"), ExitCode::Success);
     for bytes in [100, 20_000, 5 << 20] {
-        let address = next_object(bytes);
-        let live = || {
-            let mut address = core::ptr::NonNull::new(core::ptr::without_provenance_mut(address)).into_iter();
-            address.any(|object| HEAP.object_size(object).is_ok())
-        };
         assert_eq!(shell.run_all(&format!("kmalloc {bytes}")), ExitCode::Success);
-        assert!(live(), "{bytes} bytes at {address:#x}");
-        // The last byte of a size class or frame: it stays.
-        let more = if bytes == 100 { 112 } else { bytes.next_multiple_of(4096) };
+        let object = shell.objects().next().unwrap();
+        let (address, live) = (object.as_ptr().addr(), || HEAP.object_size(object).is_ok());
+        assert!(live());
+        // To the end of its slot or its last frame: it stays.
+        let more = HEAP.object_size(object).unwrap();
         assert_eq!(shell.run_all(&format!("krealloc {address:#x} {more}")), ExitCode::Success);
+        assert!(shell.objects().eq([object]));
         assert_eq!(shell.run_all(&format!("kfree {}", address + 8)), ExitCode::Failure, "an interior pointer");
         assert!(live());
         assert_eq!(shell.run_all(&format!("kfree {address}")), ExitCode::Success);

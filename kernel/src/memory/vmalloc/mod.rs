@@ -177,8 +177,13 @@ pub unsafe fn resize(start: NonNull<u8>, from: u64, to: u64, align: Order) -> bo
 ///
 /// Takes no lock and trusts nothing but the page tables, so that a fault's report can ask.
 pub fn place_of(address: u64) -> Option<&'static str> {
-    let address = VirtAddr::try_new(address).ok().filter(|address| contains(*address))?;
+    let address = VirtAddr::try_new(address).ok()?;
     let page = address.align_down(Size4KiB::SIZE);
+    // The page before the first address guards what begins there.
+    let behind = page.as_u64().checked_add(Size4KiB::SIZE).map(VirtAddr::new_truncate);
+    if !contains(page) && !behind.is_some_and(contains) {
+        return None;
+    }
     let is_mapped = |address: VirtAddr| paging::is_mapped(address.as_u64());
     Some(if is_mapped(page - 1) || is_mapped(address.align_down(UNIT)) {
         "a guard page, behind the end of what the heap has mapped"
