@@ -261,7 +261,8 @@ unsafe impl PageSource for Regions {
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         if frames > Order::MAX.frames() {
             // If there is no address space left, the regions may have some.
-            return mapped::allocate(frames, align).or_else(|| take_long(frames).filter(|_| align == Order::ZERO));
+            let from_regions = || if align == Order::ZERO { take_long(frames) } else { None };
+            return mapped::allocate(frames, align).or_else(from_regions);
         }
         take(frames, |region| {
             let range = region.frames.allocate_exact_aligned(frames, align, Gfp::NOWAIT).ok()?;
