@@ -4,6 +4,7 @@ use super::{Heap, LargeStats, Stopped};
 use crate::allocator::Cpu;
 use crate::error::Violation;
 use crate::frame::FRAME_SHIFT;
+use crate::slab::arena::ArenaId;
 use crate::slab::class::SizeClass;
 use crate::slab::debug::Shape;
 use crate::slab::descriptor::{Owner, Slab};
@@ -123,13 +124,17 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             )?;
             return check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(&stock::EMPTY));
         }
-        let Some(class) = SizeClass::all().nth(slab.owner().cache().into()) else {
+        let (owner, cache) = (slab.owner(), slab.owner().cache());
+        let record = all.records.iter().find(|record| record.number == cache);
+        let class = SizeClass::all().nth(cache.into()).map(|class| *class.geometry());
+        let Some(geometry) = class.or_else(|| record?.geometry) else {
             return check("a block that the page map leads to has an owner", false);
         };
-        let geometry = class.geometry();
-        check("a slab's slots have its cache's size", slab.size() == class.size())?;
+        let size = geometry.size as usize;
+        check("a slab's slots have its cache's size", slab.size() == size)?;
         check("a slab has the slots of its order", slab.slots() == geometry.slots(slab.order()))?;
-        check("a slab's arena is there", all.arena(slab.owner().arena()).is_some())?;
+        let is_leaked = owner.arena() == ArenaId::NONE && record.is_some_and(|record| record.is_destroyed);
+        check("a slab's arena is there", is_leaked || all.arena(owner.arena()).is_some())?;
         if slab.slots() > 1 {
             for frame in 0..slab.order().frames() as usize {
                 // SAFETY: all locks are held.
@@ -138,11 +143,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             }
         }
         for slot in 0..slab.slots() {
-            let start = base + usize::from(slot) * class.size();
+            let start = base + usize::from(slot) * size;
             let exact = slab.slot_at(start) == Some(slot) && slab.slot_at(start + 1).is_none();
             check("the start of a slot, and it alone, can be freed", exact)?;
         }
-        truth.slabs += 1;
+        truth.slabs += usize::from(!is_leaked);
         Ok(())
     }
 }
@@ -156,7 +161,6 @@ mod tests {
     use super::*;
     use crate::error::FreeError;
     use crate::frame::Order;
-    use crate::slab::arena::ArenaId;
 
     struct Host;
 

@@ -1,11 +1,11 @@
 //! Debugging the use of objects: switched on class by class, and asked for what it has found. How it works is told in
 //! `slab::debug`.
 
-use core::alloc::Layout;
 use core::panic::Location;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use super::diagnose::Wanted;
 use super::slow::Kind;
 use super::{CacheStats, Heap, HeapError, SizeClass};
 use crate::allocator::Cpu;
@@ -24,7 +24,7 @@ pub(super) struct Debugging {
     /// A bit for each cache whose next object is to be debugged.
     on: [AtomicU64; WORDS],
     /// Whether there is any record.
-    is_used: AtomicBool,
+    pub(super) is_used: AtomicBool,
     pub(super) records: Locked<Records>,
 }
 
@@ -43,7 +43,7 @@ impl Debugging {
         self.on[number / u64::BITS as usize].load(Relaxed) >> (number % u64::BITS as usize) & 1 != 0
     }
 
-    fn set_on(&self, record: &Record) {
+    pub(super) fn set_on(&self, record: &Record) {
         let number = usize::from(record.number);
         let (word, bit) = (&self.on[number / u64::BITS as usize], 1 << (number % u64::BITS as usize));
         if record.is_on() {
@@ -61,8 +61,8 @@ pub struct LiveObject {
     pub address: usize,
     /// The size that was asked for, in bytes.
     pub size: usize,
-    /// The CPU that allocated it.
-    pub cpu: usize,
+    /// The CPU that allocated it, if its cache was debugged then.
+    pub cpu: Option<usize>,
     /// Where in the program it was allocated, if the cache keeps that ([`SlabDebug::STORE_USER`]).
     pub allocated: Option<&'static Location<'static>>,
 }
@@ -82,12 +82,12 @@ pub struct SlotHistory {
     pub freed: Option<&'static Location<'static>>,
 }
 
-fn object_of(slot: Slot, shape: &Shape) -> LiveObject {
+pub(super) fn object_of(slot: Slot, shape: &Shape) -> LiveObject {
     let track = slot.track(shape);
     LiveObject {
         address: slot.object(shape).as_ptr().addr(),
         size: track.requested.get() as usize,
-        cpu: track.cpu.get() as usize,
+        cpu: Some(track.cpu.get() as usize),
         allocated: track.allocated.get(),
     }
 }
@@ -234,7 +234,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Closes a slab that no record has any more, or reports why it is still there. Returns how many frames it had.
-    fn dispose(&self, freed: Settled) -> u64 {
+    pub(super) fn dispose(&self, freed: Settled) -> u64 {
         match freed {
             Ok(None) => 0,
             Ok(Some(slab)) => self.registry.close::<C>(slab),
@@ -250,7 +250,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     fn with_debugged<R>(
         &self,
         object: NonNull<u8>,
-        layout: Option<Layout>,
+        wanted: Option<Wanted>,
         f: impl FnOnce(&mut Record, Slot) -> Result<R, HeapError>,
     ) -> Option<Result<R, HeapError>> {
         if !self.debugging.is_used.load(Relaxed) {
@@ -261,7 +261,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             // SAFETY: we hold the records' lock, which is one of the heap's.
             let slab = unsafe { self.registry.map.find(address) };
             let record = records.get(slab.owner().debugged_cache()?)?;
-            Some(judge(record, record.slot_around(slab, address), address, layout).and_then(|slot| f(record, slot)))
+            Some(judge(record, record.slot_around(slab, address), address, wanted).and_then(|slot| f(record, slot)))
         })
     }
 
@@ -269,9 +269,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub(super) fn judge_debugged(
         &self,
         object: NonNull<u8>,
-        layout: Option<Layout>,
+        wanted: Option<Wanted>,
     ) -> Option<Result<(&'static str, u16), HeapError>> {
-        self.with_debugged(object, layout, |record, slot| Ok((record.name, slot.number)))
+        self.with_debugged(object, wanted, |record, slot| Ok((record.name, slot.number)))
     }
 
     /// Whether the object is debugged.
@@ -289,10 +289,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub(super) fn free_debugged(
         &self,
         object: NonNull<u8>,
-        layout: Option<Layout>,
+        wanted: Option<Wanted>,
         site: Site,
     ) -> Option<Result<(), HeapError>> {
-        let freed = self.with_debugged(object, layout, |record, slot| {
+        let freed = self.with_debugged(object, wanted, |record, slot| {
             if let Err(wrong) = slot.check_live(&record.shape) {
                 record.freeze(slot.slab);
                 return Err(record.overwritten(slot, wrong));
@@ -322,6 +322,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }) {
             frames += self.dispose(freed);
         }
+        frames + self.give_back_records()
+    }
+
+    /// Gives back the records that nobody needs. Returns how many frames it was.
+    pub(super) fn give_back_records(&self) -> u64 {
+        let mut frames = 0;
         while let Some(frame) = self.debugging.records.with::<C, _>(|records| {
             let frame = records.pop_idle();
             self.debugging.is_used.store(records.iter().next().is_some(), Relaxed);
@@ -393,7 +399,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 type Settled = Result<Option<Meta<Slab>>, HeapError>;
 
 /// Makes of a slab that a record has let go of one that can be closed.
-fn settle(record: &Record, freed: Freed) -> Settled {
+pub(super) fn settle(record: &Record, freed: Freed) -> Settled {
     match freed {
         Freed::Kept => Ok(None),
         Freed::Emptied(slab) => {
@@ -433,7 +439,7 @@ fn judge(
     record: &Record,
     around: Option<(Slot, usize)>,
     address: usize,
-    layout: Option<Layout>,
+    wanted: Option<Wanted>,
 ) -> Result<Slot, HeapError> {
     let (slot, offset) = around.ok_or(HeapError::Foreign { address })?;
     let (cache, number) = (record.name, slot.number);
@@ -443,9 +449,10 @@ fn judge(
     if slot.track(&record.shape).state.get() != State::Live {
         return Err(HeapError::DoubleFree { address, cache, slot: number });
     }
-    match layout {
-        Some(layout) if SizeClass::of(layout).is_none_or(|class| class.number() != record.number) => {
-            let (given, actual) = (layout.size(), record.shape.size);
+    match wanted {
+        _ if record.is_destroyed => Err(HeapError::Destroyed { address, cache, slot: number }),
+        Some(wanted) if !wanted.is_of(record.number) => {
+            let (given, actual) = (wanted.given(), record.shape.size);
             Err(HeapError::WrongLayout { address, cache, slot: number, given, actual })
         }
         _ => Ok(slot),

@@ -5,21 +5,49 @@ use core::ptr::NonNull;
 
 use super::{Heap, HeapError, Large, SizeClass};
 use crate::allocator::Cpu;
+use crate::slab::debug::Records;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
 
+/// What somebody took an object for that he wanted to free.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// One that was allocated with this layout.
+    Layout(Layout),
+    /// One of the cache with this number, whose objects have this size.
+    Cache(u16, usize),
+}
+
+impl Wanted {
+    /// Its size, in bytes.
+    pub(super) fn given(self) -> usize {
+        match self {
+            Self::Layout(layout) => layout.size(),
+            Self::Cache(_, size) => size,
+        }
+    }
+
+    /// Whether it would be of the cache with this number, which is no large object's.
+    pub(super) fn is_of(self, cache: u16) -> bool {
+        match self {
+            Self::Layout(layout) => SizeClass::of(layout).is_some_and(|class| class.number() == cache),
+            Self::Cache(number, _) => number == cache,
+        }
+    }
+}
+
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
-    /// What is wrong with freeing `object`, as a `layout` if that was said; looked at with the heap at a standstill.
+    /// What is wrong with freeing `object`, as what was said; looked at with the heap at a standstill.
     #[cold]
-    pub(super) fn diagnose(&self, object: NonNull<u8>, layout: Option<Layout>) -> HeapError {
+    pub(super) fn diagnose(&self, object: NonNull<u8>, wanted: Option<Wanted>) -> HeapError {
         let address = object.as_ptr().addr();
-        if let Some(judged) = self.judge_debugged(object, layout) {
+        if let Some(judged) = self.judge_debugged(object, wanted) {
             return judged.map_or_else(|error| error, |(cache, slot)| HeapError::DoubleFree { address, cache, slot });
         }
-        self.stopped(|_| {
+        self.stopped(|all| {
             // SAFETY: the heap stands still.
-            let Some((slab, cache)) = (unsafe { self.slab_around(address) }) else {
+            let Some((slab, cache)) = (unsafe { self.slab_around(&all.records, address) }) else {
                 return HeapError::Foreign { address };
             };
             let offset = address - slab.base().addr();
@@ -33,10 +61,17 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             if offset != 0 {
                 return HeapError::Interior { address, cache, slot, offset };
             }
+            let owner = slab.owner().cache();
             let is_live = slab.is_run() || !self.is_free(slab, slot);
-            match layout {
-                Some(layout) if is_live && Self::usable_size(layout) != Some(actual) => {
-                    HeapError::WrongLayout { address, cache, slot, given: layout.size(), actual }
+            let is_wanted = |wanted: Wanted| match wanted {
+                Wanted::Layout(layout) if slab.is_run() => Self::usable_size(layout) == Some(actual),
+                _ => wanted.is_of(owner),
+            };
+            let is_destroyed = all.records.get(owner).is_some_and(|record| record.is_destroyed);
+            match wanted {
+                _ if is_live && is_destroyed => HeapError::Destroyed { address, cache, slot },
+                Some(wanted) if is_live && !is_wanted(wanted) => {
+                    HeapError::WrongLayout { address, cache, slot, given: wanted.given(), actual }
                 }
                 // It is free, or was when it was to be freed, and has been allocated again since.
                 _ => HeapError::DoubleFree { address, cache, slot },
@@ -50,18 +85,21 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// # Safety
     /// The heap stands still, for as long as the slab is used.
-    unsafe fn slab_around(&self, address: usize) -> Option<(Meta<Slab>, &'static str)> {
+    unsafe fn slab_around(&self, records: &Records, address: usize) -> Option<(Meta<Slab>, &'static str)> {
         // SAFETY: the heap stands still.
         let slab = unsafe { self.registry.map.last_until(address) }?;
         let is_inside = address.wrapping_sub(slab.base().addr()) < slab.bytes();
-        Some((slab, Self::name(slab.owner()).filter(|_| is_inside)?))
+        Some((slab, name(records, slab.owner()).filter(|_| is_inside)?))
     }
+}
 
-    /// The name of the cache that owns a slab; `None` if none does.
-    pub(super) fn name(owner: Owner) -> Option<&'static str> {
-        match owner {
-            Owner::LARGE => Some(Large::NAME),
-            _ => SizeClass::all().nth(owner.cache().into()).map(|class| class.geometry().name),
+/// The name of the cache that owns a slab that is not debugged; `None` if none does.
+pub(super) fn name(records: &Records, owner: Owner) -> Option<&'static str> {
+    match owner {
+        Owner::LARGE => Some(Large::NAME),
+        _ => {
+            let class = SizeClass::all().nth(owner.cache().into()).map(|class| class.geometry().name);
+            class.or_else(|| records.iter().find(|record| record.number == owner.cache()).map(|record| record.name))
         }
     }
 }

@@ -7,6 +7,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+use super::diagnose::Wanted;
 use super::{Heap, HeapError, SizeClass};
 use crate::allocator::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
@@ -132,7 +133,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
         let slab = Run::of::<S>(layout).and_then(|run| self.take_large(object, run.frames));
-        self.registry.close_run::<C>(slab.ok_or_else(|| self.diagnose(object, Some(layout)))?);
+        self.registry.close_run::<C>(slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?);
         Ok(())
     }
 

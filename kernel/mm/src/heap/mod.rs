@@ -68,6 +68,7 @@
 //! Interrupts are masked while an arena or a lock is held, so the heap may be used in interrupt handlers. Neither is held
 //! while frames are fetched or given back, so the page allocator may call [`Heap::shrink`] when it runs short.
 
+mod cache;
 mod check;
 mod debug;
 mod diagnose;
@@ -79,6 +80,7 @@ mod shrink;
 mod slow;
 mod stop;
 mod summary;
+mod waste;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
@@ -88,6 +90,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicBool;
 
 pub use crate::slab::{HeapError, PageSource, Region, SizeClass, SlabDebug};
+pub use cache::{Cache, CacheError, CacheOptions};
 pub use debug::{LiveObject, SlotHistory};
 pub use large::LargeStats;
 pub use malloc::{Malloc, MallocError};
@@ -99,6 +102,7 @@ use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::lock::Locked;
 use crate::slab::registry::Registry;
 use debug::Debugging;
+use diagnose::Wanted;
 use large::{Large, Run};
 use slow::{Freed, Kind};
 use stop::Stopped;
@@ -310,7 +314,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         size: usize,
     ) -> Result<Option<NonNull<u8>>, HeapError> {
         if !self.is_live(object, layout) {
-            return Err(self.diagnose(object, Some(layout)));
+            return Err(self.diagnose(object, Some(Wanted::Layout(layout))));
         }
         // An object that is debugged always moves: its redzone would have to, and who still uses the old address is found.
         let may_stay = !self.is_debugged(object);
@@ -368,7 +372,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let slab = unsafe { self.registry.map.find(address) };
             slab.owner().cache() == class.number()
                 && slab.slot_at(address).is_some_and(|slot| !self.is_free(slab, slot))
-        }) || matches!(self.judge_debugged(object, Some(layout)), Some(Ok(_)))
+        }) || matches!(self.judge_debugged(object, Some(Wanted::Layout(layout))), Some(Ok(_)))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Heap, LargeStats, debug};
 use crate::allocator::Cpu;
 use crate::frame::Order;
 use crate::slab::arena::Arena;
-use crate::slab::class::SizeClass;
+use crate::slab::class::{Geometry, SizeClass};
 use crate::slab::source::PageSource;
 
 /// A cache's figures at one moment.
@@ -46,12 +46,15 @@ pub struct HeapFrames {
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// The figures of a class's cache, in all arenas together.
     pub fn cache_stats(&self, class: SizeClass) -> CacheStats {
-        let geometry = class.geometry();
+        self.stats_of(class.number(), class.geometry())
+    }
+
+    pub(super) fn stats_of(&self, number: u16, geometry: &Geometry) -> CacheStats {
         self.stopped(|all| {
             all.collect();
             let mut stats = CacheStats {
                 name: geometry.name,
-                object_size: class.size(),
+                object_size: geometry.size as usize,
                 objects_per_slab: geometry.slots(geometry.order).into(),
                 frames_per_slab: geometry.order.frames(),
                 active_objects: 0,
@@ -60,7 +63,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 slabs: 0,
                 frames: 0,
             };
-            let bins = all.arenas().map(|arena| arena.bin(class.number()));
+            let bins = all.arenas().map(|arena| arena.bin(number));
             for (bin, slab) in bins.flat_map(|bin| bin.slabs().map(move |slab| (bin, slab))) {
                 let used = usize::from(slab.slots() - bin.free(slab));
                 stats.active_objects += used;
@@ -69,7 +72,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 stats.slabs += 1;
                 stats.frames += slab.order().frames();
             }
-            if let Some(record) = all.records.get(class.number()) {
+            if let Some(record) = all.records.get(number) {
                 debug::count(record, &mut stats);
             }
             stats
@@ -91,7 +94,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.stopped(|all| {
             let slabs = all.arenas().flat_map(Arena::bins).flat_map(|(_, bin)| bin.slabs());
             let arenas = all.arenas().count() as u64 - 1;
-            let debugged = all.records.iter().map(|record| record.slabs as u64 * record.shape.order.frames());
+            let debugged = all.records.iter().map(|record| {
+                let leaked = record.leaked.iter().map(|slab| slab.order().frames()).sum::<u64>();
+                record.slabs as u64 * record.shape.order.frames() + leaked
+            });
             HeapFrames {
                 slabs: slabs.map(|slab| slab.order().frames()).chain(debugged).sum(),
                 large: all.large.stats().frames,
@@ -111,8 +117,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         out.write_str("# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>")?;
         out.write_str(" : tunables <limit> <batchcount> <sharedfactor>")?;
         out.write_str(" : slabdata <active_slabs> <num_slabs> <sharedavail>\n")?;
-        for class in SizeClass::all() {
-            let stats = self.cache_stats(class);
+        for number in 0..Arena::BINS as u16 {
+            let class = SizeClass::all().nth(number.into()).map(|class| *class.geometry());
+            let of_record = || self.debugging.records.with::<C, _>(|records| records.get(number)?.geometry);
+            let Some(geometry) = class.or_else(of_record) else { continue };
+            let stats = self.stats_of(number, &geometry);
             writeln!(
                 out,
                 "{:<17} {:6} {:6} {:6} {:4} {:4} : tunables {:4} {:4} {:4} : slabdata {:6} {:6} {:6}",

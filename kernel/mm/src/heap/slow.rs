@@ -4,6 +4,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
+use super::diagnose::{Wanted, name};
 use super::{Heap, HeapError, SizeClass};
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
@@ -19,11 +20,13 @@ use crate::slab::stock::{self, Put, Stock};
 pub(super) struct Kind<'a> {
     pub(super) number: u16,
     pub(super) geometry: &'a Geometry,
+    /// What is run on each new slot, if anything is.
+    pub(super) construct: Option<&'a dyn Fn(NonNull<u8>)>,
 }
 
 impl Kind<'static> {
     pub(super) fn of(class: SizeClass) -> Self {
-        Self { number: class.number(), geometry: class.geometry() }
+        Self { number: class.number(), geometry: class.geometry(), construct: None }
     }
 }
 
@@ -94,6 +97,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub(super) fn allocate_slowly(&self, kind: Kind<'_>, size: usize, site: Site) -> Option<NonNull<u8>> {
         if self.debugging.is_on(kind.number) {
             if let Some(debugged) = self.allocate_debugged(kind, size, site) {
+                // What its last user left of it has been poisoned.
+                debugged
+                    .into_iter()
+                    .for_each(|object| kind.construct.into_iter().for_each(|construct| construct(object)));
                 return debugged;
             }
         } else if let Some(object) = self.inside(|arena| arena.bin(kind.number).take_any()) {
@@ -164,7 +171,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub(super) fn report_twice(&self, twice: Option<Twice>) {
         if let Some(Twice { slab, slot }) = twice {
             let address = slab.base().addr() + usize::from(slot) * slab.size();
-            let cache = Self::name(slab.owner()).unwrap_or("?");
+            let cache = self.debugging.records.with::<C, _>(|records| name(records, slab.owner())).unwrap_or("?");
             self.registry.report::<C>(&HeapError::DoubleFree { address, cache, slot });
         }
     }
@@ -208,6 +215,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let open = |order| self.registry.open::<C>(order, geometry.size, geometry.slots(order), geometry.divider);
         let usual = if self.registry.source.is_scarce() { geometry.least_order } else { geometry.order };
         let slab = open(usual).or_else(|| if geometry.least_order < usual { open(geometry.least_order) } else { None });
+        if let (Some(slab), Some(construct)) = (slab, kind.construct) {
+            for slot in 0..slab.slots() {
+                let start = slab.base().wrapping_add(usize::from(slot) * slab.size());
+                NonNull::new(start).into_iter().for_each(construct);
+            }
+        }
         self.in_arena(|arena| {
             if let Some(slab) = slab {
                 arena.adopt(slab, kind.number);
@@ -232,7 +245,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
         match SizeClass::of(layout) {
             None => self.free_large(object, layout),
-            Some(class) => self.free_any(object, |owner| owner.cache() == class.number(), Some(layout), site),
+            Some(class) => {
+                self.free_any(object, Some(Wanted::Layout(layout)), |owner| owner.cache() == class.number(), site)
+            }
         }
     }
 
@@ -245,16 +260,16 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
         match self.object_layout(object) {
             Some(layout) => self.free_large(object, layout),
-            None => self.free_any(object, |_| true, None, site),
+            None => self.free_any(object, None, |_| true, site),
         }
     }
 
     /// Frees the slot that starts at `object`, if its slab has an owner that will do.
-    fn free_any(
+    pub(super) fn free_any(
         &self,
         object: NonNull<u8>,
+        wanted: Option<Wanted>,
         is_right: impl Fn(Owner) -> bool,
-        layout: Option<Layout>,
         site: Site,
     ) -> Result<(), HeapError> {
         let (freed, twice) = self.in_arena(|arena| self.put_slowly(arena, object.as_ptr().addr(), is_right));
@@ -266,7 +281,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 Ok(())
             }
             Freed::Refused => {
-                self.free_debugged(object, layout, site).unwrap_or_else(|| Err(self.diagnose(object, layout)))
+                self.free_debugged(object, wanted, site).unwrap_or_else(|| Err(self.diagnose(object, wanted)))
             }
         }
     }
@@ -367,7 +382,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Gives back the empty slabs that this CPU's arena has more than it keeps.
-    fn trim(&self) {
+    pub(super) fn trim(&self) {
         while let Some(slab) = self.in_arena(|arena| {
             let (_, bin) = arena.bins().find(|(_, bin)| bin.has_surplus())?;
             let slab = bin.pop_empty()?;

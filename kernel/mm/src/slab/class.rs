@@ -10,7 +10,7 @@ use super::descriptor::Slab;
 use crate::frame::{FRAME_SIZE, Order};
 
 /// The shape of a cache's slabs: everything that follows from the object size once and for all.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Geometry {
     /// The cache's name, as slabinfo prints it.
     pub(crate) name: &'static str,
@@ -33,8 +33,8 @@ impl Geometry {
     /// At most this part of a slab lies behind its last slot.
     const MAX_WASTE: u64 = 16;
 
-    /// The geometry for objects of `size` bytes.
-    const fn new(name: &'static str, size: u32) -> Self {
+    /// The geometry for objects of `size` bytes, at most those of the largest class.
+    pub(crate) const fn new(name: &'static str, size: u32) -> Self {
         let least_order = Order::covering((size as u64).div_ceil(FRAME_SIZE)).unwrap();
         let mut geometry = Self { name, size, order: Self::USUAL_ORDER, least_order, divider: Divider::new(size) };
         while geometry.waste() * Self::MAX_WASTE > geometry.order.bytes() {

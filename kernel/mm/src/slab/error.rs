@@ -2,6 +2,7 @@
 
 use core::error::Error;
 use core::fmt;
+use core::panic::Location;
 
 use super::debug::Region;
 use crate::error::FreeError;
@@ -65,6 +66,26 @@ pub enum HeapError {
         /// The byte that should be there.
         expected: u8,
     },
+    /// The object's cache was [destroyed](crate::heap::Cache::destroy) while it lived. It stays allocated for ever.
+    Destroyed {
+        /// What was to be freed.
+        address: usize,
+        /// The cache that there was.
+        cache: &'static str,
+        /// The slot's number in its slab.
+        slot: u16,
+    },
+    /// A cache was dropped, and this object of it still lived. It stays allocated for ever.
+    Leaked {
+        /// The object's first byte.
+        address: usize,
+        /// The cache that there was.
+        cache: &'static str,
+        /// The object's size, in bytes.
+        size: usize,
+        /// Where in the program it was allocated, if that was kept.
+        allocated: Option<&'static Location<'static>>,
+    },
     /// The page source did not take back frames that the heap had from it. They are lost.
     Refused {
         /// The first byte of the frames.
@@ -103,6 +124,13 @@ impl fmt::Display for HeapError {
                 "{region} of slot {slot} of {cache} was overwritten: {found:#04x} instead of {expected:#04x} at {address:#x}, \
                  {offset:+} bytes from the object's start"
             ),
+            Self::Destroyed { address, cache, slot } => {
+                write!(f, "bad free of {address:#x}: slot {slot} of {cache}, which has been destroyed")
+            }
+            Self::Leaked { address, cache, size, allocated } => {
+                write!(f, "{size} bytes at {address:#x} were still allocated when {cache} was destroyed")?;
+                allocated.map_or(Ok(()), |site| write!(f, ", since {site}"))
+            }
             Self::Refused { address, frames, error } => {
                 write!(f, "the page source did not take back {frames} frames at {address:#x}: {error}")
             }

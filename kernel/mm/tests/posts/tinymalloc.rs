@@ -181,13 +181,13 @@ fn the_heap_extends_as_needed_and_shrinks_again() {
             assert_eq!(held(), 0);
         }
         // A preallocated region has an end, and this is what happens there.
-        while let Ok(object) = heap.malloc(100_000) {
+        while let Ok(object) = heap.malloc(64 << 10) {
             objects.push(object);
         }
         // Each takes 25 frames of a block of 32, and what is left of those is too short for one more.
         assert!(held() > REGION * 25 / 32 - (1 << 20));
         free(heap, objects.pop().unwrap());
-        objects.push(heap.malloc(100_000).unwrap());
+        objects.push(heap.malloc(64 << 10).unwrap());
         objects.drain(..).for_each(|object| free(heap, object));
     });
 }

@@ -104,6 +104,8 @@ fn kind(error: &HeapError) -> &'static str {
         HeapError::DoubleFree { .. } => "double",
         HeapError::WrongLayout { .. } => "wrong layout",
         HeapError::Overwritten { .. } => "overwritten",
+        HeapError::Destroyed { .. } => "destroyed",
+        HeapError::Leaked { .. } => "leaked",
         HeapError::Refused { .. } => "refused",
     }
 }

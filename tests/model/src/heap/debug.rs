@@ -56,7 +56,7 @@ impl Round<'_> {
             .filter(is_one)
             .map(|object| {
                 let stores = object.debug.contains(SlabDebug::STORE_USER);
-                (object.start(), object.layout.size(), object.cpu, stores)
+                (object.start(), object.layout.size(), Some(object.cpu), stores)
             })
             .collect();
         let mut listed = BTreeSet::new();

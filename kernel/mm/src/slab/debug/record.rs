@@ -6,6 +6,7 @@ use super::slot::Site;
 use super::slot::Wrong;
 use super::{Shape, SlabDebug, Slot, State};
 use crate::frame::FRAME_SIZE;
+use crate::slab::class::Geometry;
 use crate::slab::descriptor::Slab;
 use crate::slab::error::HeapError;
 use crate::slab::list::{List, Meta};
@@ -18,13 +19,18 @@ const PARTIAL: usize = 0;
 const FULL: usize = 1;
 const FROZEN: usize = 2;
 
-/// One cache's slabs that are debugged. It lives in a frame of its own, and is touched under the records' lock.
+/// One cache: what is kept of it, and its slabs that are debugged. A class has a record only if it is debugged. It lives in a frame of its own, and is touched under the records' lock.
 pub(crate) struct Record {
     next: Option<NonNull<Record>>,
     /// The number of the cache.
     pub(crate) number: u16,
     pub(crate) name: &'static str,
+    /// The slabs that are not debugged, if this is no class.
+    pub(crate) geometry: Option<Geometry>,
     pub(crate) shape: Shape,
+    pub(crate) is_destroyed: bool,
+    /// Slabs that are not debugged, and had live objects when the cache was destroyed.
+    pub(crate) leaked: List<Slab>,
     pub(crate) flags: SlabDebug,
     /// So many allocations succeed before one fails; `None` if none is to fail.
     pub(crate) fail_after: Option<u64>,
@@ -56,7 +62,10 @@ impl Record {
             next: None,
             number,
             name,
+            geometry: None,
             shape,
+            is_destroyed: false,
+            leaked: List::new(),
             flags: SlabDebug::empty(),
             fail_after: None,
             lists: [const { List::new() }; 3],
@@ -71,6 +80,12 @@ impl Record {
     /// Whether new objects are to be debugged, or refused.
     pub(crate) fn is_on(&self) -> bool {
         !self.flags.is_empty() || self.fail_after.is_some()
+    }
+
+    /// Whether nobody needs the record any more.
+    fn is_idle(&self) -> bool {
+        let is_there = self.geometry.is_some() && !self.is_destroyed;
+        self.slabs == 0 && !self.is_on() && !is_there && self.leaked.front().is_none()
     }
 
     /// Counts an allocation; true if it is the one that is to fail.
@@ -305,7 +320,7 @@ impl Records {
         while let Some(place) = *link {
             // SAFETY: as above; the list is borrowed mutably.
             let record = unsafe { &mut *place.as_ptr() };
-            if record.slabs == 0 && !record.is_on() {
+            if record.is_idle() {
                 *link = record.next;
                 return Some(place.cast());
             }

@@ -1,0 +1,305 @@
+//! Caches of one type: objects of exactly its size, under a name of its own.
+//!
+//! A type of which there are many deserves a cache: nothing is rounded up to a class, slabinfo shows how many there are, a
+//! free of anything else is refused, a constructor runs once for a slot and not for each object, and when the cache is
+//! destroyed it says who is still there.
+//!
+//! ```
+//! # use bifolio::heap::{CacheOptions, Heap};
+//! struct Inode {
+//!     number: u64,
+//!     name: [u8; 93],
+//! }
+//!
+//! # let mut region = vec![0u8; 256 << 10];
+//! # let region = Heap::in_region(&mut region)?;
+//! # let heap = region.heap();
+//! let inodes = heap.cache::<Inode>(CacheOptions::new("inode"))?;
+//! let root = inodes.allocate().ok_or("no memory")?;
+//! // SAFETY: the object is ours, and not used afterwards.
+//! unsafe {
+//!     root.write(Inode { number: 1, name: [0; 93] });
+//!     assert_eq!(root.as_ref().number, 1);
+//!     inodes.free(root)?;
+//! }
+//! assert_eq!(inodes.destroy(|object| println!("{object:?} is left")), 0);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+
+use core::error::Error;
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::{ManuallyDrop, align_of, size_of};
+use core::panic::Location;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::debug::{live, object_of, settle};
+use super::diagnose::Wanted;
+use super::slow::{Freed, Kind};
+use super::{CacheStats, Heap, HeapError, LiveObject, MAX_CPUS, SizeClass, SlabDebug};
+use crate::allocator::Cpu;
+use crate::frame::Order;
+use crate::slab::arena::{Arena, ArenaId};
+use crate::slab::class::Geometry;
+use crate::slab::debug::{Record, Shape};
+use crate::slab::descriptor::Owner;
+use crate::slab::source::PageSource;
+use crate::slab::stock;
+
+/// How a cache of `T` is to be.
+pub struct CacheOptions<T> {
+    name: &'static str,
+    align: usize,
+    constructor: Option<fn(NonNull<T>)>,
+    debug: SlabDebug,
+}
+
+impl<T> CacheOptions<T> {
+    /// A cache of this name, and nothing special about it.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, align: align_of::<T>(), constructor: None, debug: SlabDebug::empty() }
+    }
+
+    /// Aligns objects to so many bytes, a power of two, if that is more than their type asks for.
+    #[must_use]
+    pub const fn align(mut self, align: usize) -> Self {
+        if align > self.align {
+            self.align = align;
+        }
+        self
+    }
+
+    /// Runs this on every slot before its first object is given out. Objects are to be freed in the state that it leaves them
+    /// in, and are found in it. (Where freed objects are poisoned, it runs again.)
+    #[must_use]
+    pub const fn constructor(mut self, constructor: fn(NonNull<T>)) -> Self {
+        self.constructor = Some(constructor);
+        self
+    }
+
+    /// Debugs objects from the first on.
+    #[must_use]
+    pub const fn debug(mut self, debug: SlabDebug) -> Self {
+        self.debug = debug;
+        self
+    }
+}
+
+/// Why there is no cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheError {
+    /// Objects are larger, or more aligned, than a slab can have them: 8 KiB. Those need no cache.
+    TooLarge {
+        /// Bytes in an object, padded to its alignment.
+        size: usize,
+    },
+    /// The alignment is no power of two.
+    InvalidAlignment(usize),
+    /// There are as many caches as a heap has room for.
+    TooMany,
+    /// There is no frame to keep it in.
+    OutOfMemory,
+}
+
+impl fmt::Display for CacheError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { size } => write!(f, "objects of {size} bytes are too large for a cache"),
+            Self::InvalidAlignment(align) => write!(f, "an alignment of {align}, which is no power of two"),
+            Self::TooMany => write!(f, "there are {} caches already", CACHES),
+            Self::OutOfMemory => f.write_str("no memory for a cache"),
+        }
+    }
+}
+
+impl Error for CacheError {}
+
+/// How many caches there can be, besides the classes'.
+const CACHES: usize = Arena::BINS - SizeClass::COUNT;
+
+/// A cache of objects of type `T`. Dropped while objects live, it reports each as [`HeapError::Leaked`].
+pub struct Cache<'h, T, S: PageSource, C: Cpu, const CPUS: usize = MAX_CPUS> {
+    heap: &'h Heap<S, C, CPUS>,
+    number: u16,
+    geometry: Geometry,
+    constructor: Option<fn(NonNull<T>)>,
+    objects: PhantomData<fn() -> T>,
+}
+
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
+    /// Makes a cache of objects of type `T`.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub fn cache<T>(&self, options: CacheOptions<T>) -> Result<Cache<'_, T, S, C, CPUS>, CacheError> {
+        let CacheOptions { name, align, constructor, debug } = options;
+        if !align.is_power_of_two() {
+            return Err(CacheError::InvalidAlignment(align));
+        }
+        let align = align.max(size_of::<u64>());
+        let size = size_of::<T>().max(1).checked_next_multiple_of(align).unwrap_or(usize::MAX);
+        if size > SizeClass::MAX_SIZE {
+            return Err(CacheError::TooLarge { size });
+        }
+        let geometry = Geometry::new(name, size as u32);
+        let frame = self.registry.source.allocate(Order::ZERO).ok_or(CacheError::OutOfMemory)?;
+        let number = self.debugging.records.with::<C, _>(|records| {
+            let mut numbers = SizeClass::COUNT as u16..Arena::BINS as u16;
+            let number = numbers.find(|number| records.get(*number).is_none())?;
+            let mut record = Record::new(number, name, Shape::new(size, align));
+            (record.geometry, record.flags) = (Some(geometry), debug);
+            self.debugging.set_on(&record);
+            // SAFETY: the frame came from the source for this alone.
+            unsafe { records.add(frame, record) };
+            self.debugging.is_used.store(true, Relaxed);
+            Some(number)
+        });
+        let Some(number) = number else {
+            // SAFETY: it came from the source a moment ago, and nothing was made of it.
+            unsafe { self.registry.give_back::<C>(frame, Order::ZERO) };
+            return Err(CacheError::TooMany);
+        };
+        Ok(Cache { heap: self, number, geometry, constructor, objects: PhantomData })
+    }
+}
+
+impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
+    fn with_kind<R>(&self, f: impl FnOnce(Kind<'_>) -> R) -> R {
+        let constructor = self.constructor;
+        let construct =
+            move |object: NonNull<u8>| constructor.into_iter().for_each(|construct| construct(object.cast()));
+        let construct: Option<&dyn Fn(NonNull<u8>)> = if constructor.is_some() { Some(&construct) } else { None };
+        f(Kind { number: self.number, geometry: &self.geometry, construct })
+    }
+
+    /// Allocates room for an object, aligned, and in the state that the constructor leaves it in, if there is one; else with
+    /// unspecified contents. `None` if there is no memory.
+    #[inline]
+    #[track_caller]
+    pub fn allocate(&self) -> Option<NonNull<T>> {
+        let site = Location::caller();
+        let taken = self.heap.inside(|arena| arena.bin(self.number).stock.take());
+        let slowly = || self.with_kind(|kind| self.heap.allocate_slowly(kind, size_of::<T>(), site));
+        taken.or_else(slowly).map(NonNull::cast)
+    }
+
+    /// Frees an object, without dropping what is in it.
+    ///
+    /// # Errors
+    /// As for [`Heap::free`]; objects of other caches are refused, whatever their size.
+    ///
+    /// # Safety
+    /// If the object is live, it is the caller's, and nobody uses it any more.
+    #[inline]
+    #[track_caller]
+    pub unsafe fn free(&self, object: NonNull<T>) -> Result<(), HeapError> {
+        let site = Location::caller();
+        let object = object.cast::<u8>();
+        let address = object.as_ptr().addr();
+        match self.heap.inside(|arena| self.heap.put_quickly(arena, self.number, address)) {
+            Freed::Kept => return Ok(()),
+            Freed::Surplus => {
+                self.heap.trim();
+                return Ok(());
+            }
+            Freed::Refused => {}
+        }
+        let wanted = Wanted::Cache(self.number, size_of::<T>());
+        self.heap.free_any(object, Some(wanted), |owner| owner.cache() == self.number, site)
+    }
+
+    /// Chooses how objects are debugged that are allocated from now on, as [`Heap::set_debug`] does for a class.
+    pub fn set_debug(&self, flags: SlabDebug) {
+        self.with_kind(|kind| self.heap.change_record(kind, |record| record.flags = flags));
+    }
+
+    /// Lets an allocation fail, as [`Heap::set_fail_after`] does for a class.
+    pub fn set_fail_after(&self, successes: Option<u64>) {
+        self.with_kind(|kind| self.heap.change_record(kind, |record| record.fail_after = successes));
+    }
+
+    /// The cache's figures.
+    pub fn stats(&self) -> CacheStats {
+        self.heap.stats_of(self.number, &self.geometry)
+    }
+
+    /// Ends the cache. Every object that still lives is shown to `leaked`, and stays allocated for ever: who frees it is told
+    /// [`HeapError::Destroyed`]. Returns how many there are.
+    pub fn destroy(self, leaked: impl FnMut(LiveObject)) -> usize {
+        ManuallyDrop::new(self).end(leaked)
+    }
+
+    fn end(&self, mut leaked: impl FnMut(LiveObject)) -> usize {
+        self.let_go_of_slabs();
+        let mut count = 0;
+        // One by one, since who is told may want to allocate.
+        while let Some(object) = self.heap.debugging.records.with::<C, _>(|records| {
+            let record = records.get(self.number)?;
+            let plain = record.leaked.iter().flat_map(|slab| {
+                (0..slab.slots()).filter(move |slot| !slab.is_free(*slot, &stock::EMPTY)).map(move |slot| LiveObject {
+                    address: slab.base().addr() + usize::from(slot) * slab.size(),
+                    size: size_of::<T>(),
+                    cpu: None,
+                    allocated: None,
+                })
+            });
+            plain.chain(live(record).map(|slot| object_of(slot, &record.shape))).nth(count)
+        }) {
+            count += 1;
+            leaked(object);
+        }
+        if count == 0 {
+            // The record with it.
+            self.heap.give_back_records();
+        }
+        count
+    }
+
+    /// Closes all slabs that have no object; the others are in nobody's arena any more.
+    fn let_go_of_slabs(&self) {
+        let heap = self.heap;
+        heap.debugging.records.with::<C, _>(|records| {
+            if let Some(record) = records.get(self.number) {
+                (record.is_destroyed, record.flags, record.fail_after) = (true, SlabDebug::empty(), None);
+                heap.debugging.set_on(record);
+            }
+        });
+        heap.stopped(|all| all.collect());
+        while let Some(slab) = heap.stopped(|all| {
+            loop {
+                let slab = all.arenas().find_map(|arena| {
+                    arena.bin(self.number).set_aside();
+                    arena.bin(self.number).pop_any()
+                })?;
+                if slab.is_empty() && !slab.is_announced() {
+                    slab.set_owner(Owner::TRANSIT);
+                    return Some(slab);
+                }
+                slab.set_owner(Owner::new(ArenaId::NONE, self.number));
+                all.records.get(self.number)?.leaked.push_back(slab);
+            }
+        }) {
+            heap.registry.close::<C>(slab);
+        }
+        while let Some(freed) = heap.debugging.records.with::<C, _>(|records| {
+            let record = records.get(self.number)?;
+            let freed = match record.wake() {
+                Some(slot) => record.release(slot),
+                None => record.pop_empty()?,
+            };
+            Some(settle(record, freed))
+        }) {
+            heap.dispose(freed);
+        }
+    }
+}
+
+impl<T, S: PageSource, C: Cpu, const CPUS: usize> Drop for Cache<'_, T, S, C, CPUS> {
+    fn drop(&mut self) {
+        let cache = self.geometry.name;
+        self.end(|LiveObject { address, size, allocated, .. }| {
+            self.heap.registry.report::<C>(&HeapError::Leaked { address, cache, size, allocated });
+        });
+    }
+}
