@@ -93,7 +93,8 @@ impl Numbers {
 /// A thread as a CPU: nothing interrupts it.
 pub struct Thread;
 
-// SAFETY: a thread has a number that no other has as long as it lives; nothing interrupts it but signals, in which C's functions may not be called.
+// SAFETY: a thread has a number that no other has until it gives it back, or none that there is an arena for; nothing
+// interrupts it but signals, in which C's functions may not be called; the barrier is the system's.
 unsafe impl Cpu for Thread {
     #[inline]
     fn current() -> usize {
