@@ -7,6 +7,8 @@
 //!
 //! `cargo run --release -p model -- heap --operations 1000000` does a million operations, and `--only N` one round of
 //! them again; `cargo test -p model --test heap` does what `make test` does.
+//!
+//! Every second round switches debugging on and off class by class, plants stray writes and lets allocations fail.
 
 mod bad_frees;
 mod check;
