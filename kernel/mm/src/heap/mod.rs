@@ -70,6 +70,7 @@
 
 mod cache;
 mod check;
+mod collections;
 mod debug;
 mod diagnose;
 mod large;

@@ -2,6 +2,7 @@
 
 mod bad_frees;
 mod caches;
+mod collections;
 mod debug;
 mod frames;
 mod large;

@@ -1,0 +1,99 @@
+//! The heap as the allocator of one collection, where the global allocator is another one or none.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use allocator_api2::alloc::{AllocError, Allocator};
+
+use super::{Heap, HeapError};
+use crate::allocator::Cpu;
+use crate::slab::source::PageSource;
+
+/// What an allocator gives for no bytes: an address that fits, and no memory.
+fn nothing(layout: Layout) -> NonNull<[u8]> {
+    NonNull::slice_from_raw_parts(layout.dangling_ptr(), 0)
+}
+
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
+    /// An object with all the bytes that it may use.
+    fn whole(object: NonNull<u8>, layout: Layout) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(object, Self::usable_size(layout).unwrap_or(layout.size()))
+    }
+
+    /// Resizes as the trait's functions do; what goes wrong beyond a shortage is reported.
+    ///
+    /// # Safety
+    /// As for [`reallocate`](Self::reallocate); `new` is not empty, and `old` has its alignment if it is not.
+    unsafe fn resize(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: the caller's word.
+        match unsafe { self.reallocate(object, old, new.size()) } {
+            Ok(moved) => moved.map(|moved| Self::whole(moved, new)).ok_or(AllocError),
+            Err(error) => {
+                self.registry.report::<C>(&error);
+                Err(AllocError)
+            }
+        }
+    }
+
+    /// Moves an object to one of another alignment.
+    ///
+    /// # Safety
+    /// `object` is a live object of layout `old`, the caller's, who goes on with what is returned.
+    unsafe fn transfer(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let moved = Heap::allocate(self, new).ok_or(AllocError)?;
+        // SAFETY: both are live, and different, and as long as what is copied; the old one is not used afterwards.
+        unsafe {
+            moved.copy_from_nonoverlapping(object, old.size().min(new.size()));
+            Allocator::deallocate(&self, object, old);
+        }
+        Ok(Self::whole(moved, new))
+    }
+}
+
+// SAFETY: objects stay valid until they are freed, whichever copy of the reference frees them: it is the same heap.
+unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Allocator for &Heap<S, C, CPUS> {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if layout.size() == 0 {
+            return Ok(nothing(layout));
+        }
+        let object = Heap::allocate(self, layout).ok_or(AllocError)?;
+        Ok(Heap::<S, C, CPUS>::whole(object, layout))
+    }
+
+    unsafe fn deallocate(&self, object: NonNull<u8>, layout: Layout) {
+        if layout.size() == 0 {
+            return;
+        }
+        // SAFETY: the caller's word.
+        let freed: Result<(), HeapError> = unsafe { self.free(object, layout) };
+        if let Err(error) = freed {
+            self.registry.report::<C>(&error);
+        }
+    }
+
+    unsafe fn grow(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if old.size() == 0 {
+            return Allocator::allocate(self, new);
+        }
+        if old.align() == new.align() && old.size() <= new.size() {
+            // SAFETY: the caller's word.
+            return unsafe { self.resize(object, old, new) };
+        }
+        // SAFETY: the caller's word.
+        unsafe { self.transfer(object, old, new) }
+    }
+
+    unsafe fn shrink(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if new.size() == 0 {
+            // SAFETY: the caller's word.
+            unsafe { self.deallocate(object, old) };
+            return Ok(nothing(new));
+        }
+        if old.align() == new.align() {
+            // SAFETY: the caller's word.
+            return unsafe { self.resize(object, old, new) };
+        }
+        // SAFETY: the caller's word.
+        unsafe { self.transfer(object, old, new) }
+    }
+}
