@@ -59,9 +59,10 @@
 //! ```
 //!
 //! # CPUs
-//! Each of up to 127 CPUs ([`MAX_CPUS`]) has an arena: slabs that it alone allocates from. While it has a slab with a free slot, it takes
-//! no lock and no locked instruction, to allocate or to free. An object of another CPU's slab is freed with one locked
-//! instruction, into a bitmap that the owner takes over when it next runs out. More CPUs than that share one arena behind
+//! Each of up to 127 CPUs ([`MAX_CPUS`]) has an arena: slabs that it alone allocates from. While it has a slab with a free
+//! slot, it takes no lock and no locked instruction, to allocate or to free. An object of another CPU's slab is freed with
+//! one locked instruction, and up to two more if it is the first of its word, into a bitmap that the owner takes over when it
+//! next runs out. More CPUs than that share one arena behind
 //! a lock, which also has the slabs of CPUs that have [retired](Heap::retire_cpu): they go to who needs a slab next,
 //! before any frame is fetched. Nothing is refused as long as a slab of any CPU has a slot for it.
 //!
