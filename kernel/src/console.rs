@@ -1,12 +1,12 @@
 //! The console on COM1: where people read what the kernel says and type what it should do.
 //!
 //! The first thing that the kernel sets up, so that whatever goes wrong later can be said. Everything printed goes
-//! through one lock, taken with interrupts masked, so that lines do not mix and no interrupt can find it held.
+//! through one lock, which masks interrupts, so that lines do not mix and no interrupt can find it held.
 
 use crate::screen;
+use crate::sync::Mutex;
 use core::fmt::{self, Write};
 use log::{LevelFilter, Metadata, Record};
-use spin::Mutex;
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::{FifoTriggerLevel, IER};
 use uart_16550::{BaudRate, Config, Uart16550, Uart16550Tty};
@@ -15,7 +15,7 @@ use x86_64::instructions::{hlt, interrupts};
 /// The I/O port at which COM1 starts on every PC.
 const COM1: u16 = 0x3f8;
 
-static CONSOLE: Mutex<Uart16550Tty<PioBackend>> = Mutex::new({
+static CONSOLE: Mutex<Uart16550Tty<PioBackend>> = Mutex::new("console", {
     // SAFETY: COM1's ports belong to this static alone for as long as the kernel runs.
     match unsafe { Uart16550::new_port(COM1) } {
         Ok(uart) => Uart16550Tty::from_inner(uart),
@@ -45,16 +45,23 @@ pub fn init() {
 
 /// Prints to the console. What [`print!`](crate::print) and [`println!`](crate::println) expand to.
 pub fn write(text: fmt::Arguments<'_>) {
-    interrupts::without_interrupts(|| {
-        // A UART has no errors to report, so neither has the formatting.
-        let _ = CONSOLE.lock().write_fmt(text);
-        screen::write(text);
-    });
+    write_to(&mut CONSOLE.lock(), text);
+}
+
+/// As [`write`], unless the console is in use just now: then it does nothing, and returns false.
+pub(crate) fn try_write(text: fmt::Arguments<'_>) -> bool {
+    CONSOLE.try_lock().map(|mut uart| write_to(&mut uart, text)).is_some()
+}
+
+fn write_to(uart: &mut Uart16550Tty<PioBackend>, text: fmt::Arguments<'_>) {
+    // A UART has no errors to report, so neither has the formatting.
+    let _ = uart.write_fmt(text);
+    screen::write(text);
 }
 
 /// Sends bytes as they are.
 pub(crate) fn write_bytes(bytes: &[u8]) {
-    interrupts::without_interrupts(|| CONSOLE.lock().inner_mut().send_bytes_exact(bytes));
+    CONSOLE.lock().inner_mut().send_bytes_exact(bytes);
 }
 
 /// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
@@ -80,7 +87,7 @@ pub fn read_byte() -> u8 {
 /// Interrupts are masked and whoever holds the lock never runs again.
 pub unsafe fn seize() {
     // SAFETY: by this function's contract no one is left to hold the lock.
-    unsafe { CONSOLE.force_unlock() };
+    unsafe { CONSOLE.seize() };
 }
 
 /// Stops the CPU for good, on a machine that cannot be switched off.
@@ -139,7 +146,7 @@ impl embedded_io::ErrorType for Console {
 impl embedded_io::Write for Console {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
         write_bytes(bytes);
-        interrupts::without_interrupts(|| screen::write_bytes(bytes));
+        screen::write_bytes(bytes);
         Ok(bytes.len())
     }
 

@@ -4,19 +4,18 @@
 //! `fw_cfg`, no COM2, no exit device) everything here is absent and nothing depends on it.
 
 use crate::console;
+use crate::sync::Mutex;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use protocol::event::{self, MAX_FRAME, MAX_TEXT};
 use protocol::{Event, ExitCode, exit, input};
 use qemu_fw_cfg::FwCfg;
-use spin::Mutex;
 use uart_16550::backend::PioBackend;
 use uart_16550::{BaudRate, Config, Uart16550};
-use x86_64::instructions::interrupts;
 use x86_64::instructions::port::Port;
 
-static EVENTS: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new(None);
+static EVENTS: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new("events", None);
 /// By how many bits the time-stamp counter is ahead of the instructions; [`UNKNOWN`] if it counts something else.
 static CLOCK_SHIFT: AtomicU32 = AtomicU32::new(UNKNOWN);
 const UNKNOWN: u32 = u32::MAX;
@@ -27,7 +26,7 @@ pub fn init() {
     if let Ok(mut uart) = unsafe { Uart16550::new_port(event::COM2) } {
         let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };
         if uart.init(config).is_ok() {
-            interrupts::without_interrupts(|| *EVENTS.lock() = Some(uart));
+            *EVENTS.lock() = Some(uart);
         }
     }
     send(&Event::Started);
@@ -41,13 +40,11 @@ pub fn init() {
 pub fn send(event: &Event<'_>) {
     let mut buffer = [0; MAX_FRAME];
     let frame = event::encode(event, &mut buffer);
-    interrupts::without_interrupts(|| {
-        if let Some(uart) = EVENTS.lock().as_mut() {
-            // The host reads two ports: this byte in the console's text says where in it the event belongs.
-            console::write_bytes(&[event::SYNC]);
-            uart.send_bytes_exact(frame);
-        }
-    });
+    if let Some(uart) = EVENTS.lock().as_mut() {
+        // The host reads two ports: this byte in the console's text says where in it the event belongs.
+        console::write_bytes(&[event::SYNC]);
+        uart.send_bytes_exact(frame);
+    }
 }
 
 /// Breaks the lock on the events' port, for a kernel that stops here and must still say why.
@@ -56,7 +53,7 @@ pub fn send(event: &Event<'_>) {
 /// Interrupts are masked and whoever holds the lock never runs again.
 pub unsafe fn seize() {
     // SAFETY: by this function's contract no one is left to hold the lock.
-    unsafe { EVENTS.force_unlock() };
+    unsafe { EVENTS.seize() };
 }
 
 /// Ends the machine, or, where nothing listens to that, stops the CPU.
@@ -129,19 +126,17 @@ impl Input {
     /// Reads the `fw_cfg` file of this name.
     pub fn read(name: &str) -> Self {
         // `FwCfg` is for one user at a time: selecting and reading are two steps.
-        static FW_CFG: Mutex<()> = Mutex::new(());
+        static FW_CFG: Mutex<()> = Mutex::new("fw_cfg", ());
         let mut input = Self { bytes: [0; Self::CAPACITY], length: None };
-        interrupts::without_interrupts(|| {
-            let _one_user = FW_CFG.lock();
-            // SAFETY: the lock makes this the only `FwCfg`. Without QEMU the ports answer with all ones, which is not
-            // the signature that it looks for.
-            if let Ok(mut device) = unsafe { FwCfg::new_for_x86() }
-                && let Some(file) = device.find_file(name)
-            {
-                device.read_file_to_buffer(&file, &mut input.bytes);
-                input.length = Some(file.size());
-            }
-        });
+        let _one_user = FW_CFG.lock();
+        // SAFETY: the lock makes this the only `FwCfg`. Without QEMU the ports answer with all ones, which is not the
+        // signature that it looks for.
+        if let Ok(mut device) = unsafe { FwCfg::new_for_x86() }
+            && let Some(file) = device.find_file(name)
+        {
+            device.read_file_to_buffer(&file, &mut input.bytes);
+            input.length = Some(file.size());
+        }
         input
     }
 

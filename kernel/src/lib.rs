@@ -10,6 +10,7 @@
 //! | [`host`] | the host program: inputs, events, the end of the machine |
 //! | [`cpu`] | segments, exceptions, interrupts |
 //! | [`memory`] | the memory map, page frames, paging, the heap |
+//! | [`sync`] | locks that interrupt handlers can take, and their validator |
 //! | [`shell`] | commands for a person or for `CMD=` |
 //! | [`mod@panic`], [`backtrace`] | the end, explained |
 #![no_std]
@@ -24,6 +25,7 @@ pub mod memory;
 pub mod panic;
 pub mod screen;
 pub mod shell;
+pub mod sync;
 
 use bootloader_api::BootloaderConfig;
 use bootloader_api::config::Mapping;

@@ -3,6 +3,7 @@
 //! Nothing here allocates, waits for a lock or trusts the stack.
 
 use crate::backtrace::Backtrace;
+use crate::sync::lockdep;
 use crate::{console, host, println, screen};
 use core::fmt;
 use core::panic::PanicInfo;
@@ -26,6 +27,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 /// # Safety
 /// Interrupts are masked and whoever holds those locks never runs again.
 pub(crate) unsafe fn seize() {
+    lockdep::off();
     // SAFETY: by this function's contract.
     unsafe {
         console::seize();

@@ -4,12 +4,11 @@
 //! is no terminal, only as much of one as the shell's line editor uses.
 
 use crate::host::Input;
+use crate::sync::Mutex;
 use bootloader_api::info::{FrameBuffer, FrameBufferInfo};
 use core::fmt;
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use protocol::input;
-use spin::Mutex;
-use x86_64::instructions::interrupts;
 
 const FONT: FontWeight = FontWeight::Regular;
 const SIZE: RasterHeight = RasterHeight::Size16;
@@ -18,7 +17,7 @@ const CHAR_WIDTH: usize = get_raster_width(FONT, SIZE);
 const LINE_HEIGHT: usize = SIZE.val() + 2;
 const ESCAPE: u8 = 0x1b;
 
-static SCREEN: Mutex<Option<Screen>> = Mutex::new(None);
+static SCREEN: Mutex<Option<Screen>> = Mutex::new("screen", None);
 
 /// Shows from now on what the console prints, if the host program asks for it and there is a display.
 pub fn init(framebuffer: Option<FrameBuffer>) {
@@ -35,7 +34,7 @@ pub fn init(framebuffer: Option<FrameBuffer>) {
     }
     buffer.fill(0);
     let screen = Screen { buffer, info, rows, columns, row: 0, column: 0, escape: Escape::None };
-    interrupts::without_interrupts(|| *SCREEN.lock() = Some(screen));
+    *SCREEN.lock() = Some(screen);
 }
 
 /// Shows text that the console prints.
@@ -59,7 +58,7 @@ pub(crate) fn write_bytes(bytes: &[u8]) {
 /// Interrupts are masked and whoever holds the lock never runs again.
 pub(crate) unsafe fn seize() {
     // SAFETY: by this function's contract no one is left to hold the lock.
-    unsafe { SCREEN.force_unlock() };
+    unsafe { SCREEN.seize() };
 }
 
 /// How much of an escape sequence there has been.

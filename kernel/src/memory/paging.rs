@@ -1,8 +1,9 @@
 //! Page tables, reached through the boot loader's window onto all physical memory.
 
+use crate::sync::{Mutex, MutexGuard};
 use bifolio::frame::Order;
 use core::sync::atomic::{AtomicU64, Ordering};
-use spin::{Mutex, MutexGuard, Once};
+use spin::Once;
 use x86_64::instructions::tlb;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::{OffsetPageTable, Page, PageTable};
@@ -30,11 +31,11 @@ pub(super) unsafe fn init(window: VirtAddr) {
         let table: *mut PageTable = to_virtual(level_4.start_address()).as_mut_ptr();
         // SAFETY: the frame is the active level 4 table, the window maps it, and by this function's contract this is
         // the only reference to it. `Once` sees to it that there is no second one.
-        Mutex::new(unsafe { OffsetPageTable::new(&mut *table, window) })
+        Mutex::new("page tables", unsafe { OffsetPageTable::new(&mut *table, window) })
     });
 }
 
-/// The kernel's page tables, locked.
+/// The kernel's page tables, locked; interrupts are masked meanwhile.
 ///
 /// # Panics
 /// Before [`memory::init`](super::init).

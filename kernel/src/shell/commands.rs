@@ -5,6 +5,7 @@ use super::objects::{kfree, kmalloc, krealloc, shrink};
 use super::{Error, Shell};
 use crate::console::Console;
 use crate::memory::{frames, heap, map, vmalloc};
+use crate::sync::lockdep;
 use crate::{host, println};
 use bifolio::frame::FRAME_SIZE;
 use bifolio::report;
@@ -173,6 +174,12 @@ pub static COMMANDS: &[Command] = &[
         usage: "validate",
         help: "check every invariant of the page allocator and the heap",
         run: validate,
+    },
+    Command {
+        name: "lockdep",
+        usage: "lockdep",
+        help: "the kinds of locks, which are taken while which are held, and what is wrong with that",
+        run: |_, arguments| show(arguments, lockdep::write),
     },
     Command { name: "poweroff", usage: "poweroff", help: "switch the machine off", run: poweroff },
 ];

@@ -7,7 +7,6 @@ use bifolio::frame::{Gfp, Order, Pfn};
 use core::fmt::Debug;
 use core::iter;
 use log::error;
-use x86_64::instructions::interrupts;
 use x86_64::structures::paging::mapper::{CleanUp, MapToError, MappedFrame, TranslateResult};
 use x86_64::structures::paging::{
     FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageSize, PageTableFlags, PhysFrame, Size2MiB,
@@ -18,9 +17,9 @@ use x86_64::{PhysAddr, VirtAddr};
 /// What the heap gives out is data.
 const FLAGS: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).union(PageTableFlags::NO_EXECUTE);
 
-/// Runs `change` on the page tables. Interrupts are masked meanwhile: their handlers use the heap too.
+/// Runs `change` on the page tables.
 fn with_table<R>(change: impl FnOnce(&mut OffsetPageTable<'static>) -> R) -> R {
-    interrupts::without_interrupts(|| change(&mut paging::table()))
+    change(&mut paging::table())
 }
 
 /// Maps pages, none of which is, to frames of their own. `false`, and nothing is mapped, if there are too few.
