@@ -138,6 +138,7 @@ pub mod heap;
 pub mod memory_map;
 pub mod report;
 pub mod slab;
+pub mod sync;
 pub mod zone;
 
 /// The README's code, which must compile.

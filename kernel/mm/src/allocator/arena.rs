@@ -275,7 +275,7 @@ impl Arena {
         C::synchronize();
         for arena in arenas {
             while arena.busy.load(Acquire) {
-                core::hint::spin_loop();
+                C::relax();
             }
         }
         let result = outside();

@@ -36,6 +36,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`RangeError`], saying which frame is in the way; nothing is allocated then, and every pageblock is as it was.
     pub fn allocate_range(&self, range: PfnRange, gfp: Gfp) -> Result<(), RangeError> {
+        Self::announce(gfp);
         let kind = zone_of(range)?;
         if gfp.mobility().is_none() || gfp.highest_zone().is_none_or(|highest| highest < kind) {
             return Err(RangeError::ContradictoryFlags(gfp));
@@ -65,6 +66,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// [`AllocError`] if no frames are asked for, the flags contradict each other, or no zone has so many free frames in a
     /// row and may give them.
     pub fn allocate_contiguous(&self, frames: u64, gfp: Gfp) -> Result<PfnRange, AllocError> {
+        Self::announce(gfp);
         if frames <= Order::MAX.frames()
             && let Ok(range) = self.allocate_exact(frames, gfp | Gfp::NOWARN)
         {

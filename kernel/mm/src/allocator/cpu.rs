@@ -1,9 +1,11 @@
 //! The little that the allocator has to know of the machine.
 
 use core::fmt;
+use core::hint;
 use core::time::Duration;
 
 use crate::frame::PfnRange;
+use crate::sync::{Acquire, Lock};
 
 /// What the allocator must be able to ask of the processor that it runs on.
 ///
@@ -30,6 +32,47 @@ pub unsafe trait Cpu {
     /// A lock that an interrupt handler may take is only taken inside, or the handler would wait for the code that it
     /// interrupted. On a host, where no interrupts are, this just calls.
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R;
+
+    /// Called again and again while this CPU waits for another: for a lock, or until it has left its arena. Maybe with
+    /// interrupts masked, and with locks held.
+    ///
+    /// A kernel whose CPUs [synchronize](Self::synchronize) by interrupts answers here to those that wait meanwhile for this
+    /// one, where it has masked them. By default it tells the processor that this is a loop that waits.
+    #[inline(always)]
+    fn relax() {
+        hint::spin_loop();
+    }
+
+    /// Learns that this CPU is about to take a lock: to wait for it, or, once a try has succeeded, that it has it.
+    ///
+    /// For who checks that locks are always taken in one order, and with interrupts masked (Linux: `lock_acquire`). It must
+    /// take no lock of the allocator or the heap, nor allocate. Does nothing by default, which costs nothing.
+    #[inline(always)]
+    fn acquire(lock: &Lock, how: Acquire) {
+        let _ = (lock, how);
+    }
+
+    /// Learns that this CPU has just let a lock go (Linux: `lock_release`). As [`acquire`](Self::acquire) in all else.
+    #[inline(always)]
+    fn release(lock: &Lock) {
+        let _ = lock;
+    }
+
+    /// Learns that a request begins whose flags let it [wait](crate::frame::Gfp::WAIT), whether or not it then has to; only
+    /// where debug assertions are on.
+    ///
+    /// For who checks that nobody waits who must not, such as an interrupt handler (Linux: `might_alloc`). Does nothing by
+    /// default.
+    #[inline(always)]
+    fn might_wait() {}
+
+    /// Learns that a request, or the refill of an arena, found no zone that may give it frames and stays above its `low` mark:
+    /// time to [reclaim memory in the background](super::PageAllocator::balance) (Linux: `wakeup_kswapd`).
+    ///
+    /// Called for each such request, with no lock held but maybe with interrupts masked by the caller: to take note, and not
+    /// to allocate or wait. Does nothing by default.
+    #[inline(always)]
+    fn low_memory() {}
 
     /// Fills frames with zeros, for [`Gfp::ZERO`](crate::frame::Gfp::ZERO). The allocator itself never touches memory.
     ///

@@ -46,6 +46,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// As for [`allocate_exact`](Self::allocate_exact).
     pub fn allocate_exact_aligned(&self, frames: u64, align: Order, gfp: Gfp) -> Result<PfnRange, AllocError> {
+        Self::announce(gfp);
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }

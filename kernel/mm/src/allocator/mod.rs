@@ -48,12 +48,12 @@ pub use pageset::Pageset;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
-use spin::Mutex;
 pub use stats::Stats;
 
 pub use crate::error::AllocError;
 use crate::error::{AddError, FreeError};
 use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::sync::Mutex;
 use crate::zone::{Block, FreeBlocks, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
 /// How often a CPU that drains looks whether another has ended doing so: for some milliseconds.
@@ -64,16 +64,16 @@ const DRAIN_PATIENCE: u32 = 1 << 18;
 /// It never touches the memory that it manages. All its state is in the metadata that [`Plan`] laid out, so a stray
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
 pub struct PageAllocator<'m, C> {
-    zones: [Mutex<Zone<'m>>; ZoneKind::COUNT],
+    zones: [Mutex<Zone<'m>, C>; ZoneKind::COUNT],
     states: [States<'m>; ZoneKind::COUNT],
     /// The [id](Arena::id) of the arena for which each zone was locked last.
     users: [AtomicUsize; ZoneKind::COUNT],
     arenas: &'m [Arena],
     /// Held by who empties other CPUs' arenas.
-    draining: Mutex<()>,
+    draining: Mutex<(), C>,
     late: AtomicU64,
     metadata: PfnRange,
-    slow: SlowPath<'m>,
+    slow: SlowPath<'m, C>,
     /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
     cpu: PhantomData<C>,
 }
@@ -96,10 +96,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
         Ok(Self {
             states: zones.each_ref().map(Zone::states),
-            zones: zones.map(Mutex::new),
+            zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
             users: [const { AtomicUsize::new(0) }; ZoneKind::COUNT],
             arenas,
-            draining: Mutex::new(()),
+            draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
             metadata: plan.metadata(),
             slow: SlowPath::new(has_normal),
@@ -109,7 +109,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Runs `critical` on a zone that nobody else can see meanwhile.
     fn with<R>(&self, kind: ZoneKind, critical: impl FnOnce(&mut Zone<'m>) -> R) -> R {
-        C::without_interrupts(|| critical(&mut self.zones[kind.index()].lock()))
+        self.zones[kind.index()].with(critical)
     }
 
     /// Runs `inside` in this CPU's arena; `None` if it has none, or may not enter it now.
@@ -124,6 +124,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        Self::announce(gfp);
         if gfp.intersects(Gfp::ZERO.union(Gfp::NOFRAGMENT)) {
             return self.allocate_specially(order, gfp);
         }
@@ -139,6 +140,14 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
         }
         self.allocate_from_zones(order, gfp)
+    }
+
+    /// Says that a request with these flags begins, where such things are checked.
+    #[inline(always)]
+    fn announce(gfp: Gfp) {
+        if cfg!(debug_assertions) && gfp.contains(Gfp::WAIT) {
+            C::might_wait();
+        }
     }
 
     /// Gives everything that an arena holds back to the zones.
@@ -162,7 +171,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let alone = (0..DRAIN_PATIENCE).find_map(|_| {
             let alone = self.draining.try_lock();
             if alone.is_none() {
-                core::hint::spin_loop();
+                C::relax();
             }
             alone
         });
@@ -287,6 +296,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// The zone is locked meanwhile: `visit` must not allocate or free frames.
     pub fn for_each_block(&self, kind: ZoneKind, visit: impl FnMut(Block)) {
         self.with(kind, |zone| zone.blocks().for_each(visit));
+    }
+}
+
+/// What the lock of a zone is called.
+fn lock_name(kind: ZoneKind) -> &'static str {
+    match kind {
+        ZoneKind::Dma => "zone DMA",
+        ZoneKind::Dma32 => "zone DMA32",
+        ZoneKind::Normal => "zone Normal",
     }
 }
 

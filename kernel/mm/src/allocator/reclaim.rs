@@ -7,10 +7,9 @@ use core::error::Error;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use spin::Mutex;
-
 use super::{Cpu, PageAllocator};
 use crate::frame::ZoneKind;
+use crate::sync::Mutex;
 
 /// How many shrinkers there can be.
 const SHRINKERS: usize = 16;
@@ -43,11 +42,11 @@ impl fmt::Display for TooManyShrinkers {
 impl Error for TooManyShrinkers {}
 
 /// What the slow path knows from one request to the next.
-pub(super) struct SlowPath<'m> {
+pub(super) struct SlowPath<'m, C> {
     /// Whether requests that may use any zone are first to be served without mixing mobilities. As in Linux that is so
     /// where zone Normal has memory.
     pub unmixed_first: bool,
-    shrinkers: Mutex<[Option<&'m dyn Shrinker>; SHRINKERS]>,
+    shrinkers: Mutex<[Option<&'m dyn Shrinker>; SHRINKERS], C>,
     /// The CPUs that are inside a shrinker, a bit each, modulo 64.
     shrinking: AtomicU64,
     /// Requests that came to the slow path and could wait, by the highest zone they could use.
@@ -66,11 +65,11 @@ pub(super) struct SlowPath<'m> {
     pub bad_drops: AtomicU64,
 }
 
-impl SlowPath<'_> {
+impl<C: Cpu> SlowPath<'_, C> {
     pub fn new(unmixed_first: bool) -> Self {
         Self {
             unmixed_first,
-            shrinkers: Mutex::new([None; SHRINKERS]),
+            shrinkers: Mutex::new("shrinkers", [None; SHRINKERS]),
             shrinking: AtomicU64::new(0),
             stalls: Default::default(),
             drains: AtomicU64::new(0),
@@ -94,8 +93,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`TooManyShrinkers`] if there is no room for one more.
     pub fn add_shrinker(&self, shrinker: &'m dyn Shrinker) -> Result<(), TooManyShrinkers> {
-        C::without_interrupts(|| {
-            let mut shrinkers = self.slow.shrinkers.lock();
+        self.slow.shrinkers.with(|shrinkers| {
             let free = shrinkers.iter_mut().find(|slot| slot.is_none()).ok_or(TooManyShrinkers)?;
             *free = Some(shrinker);
             Ok(())
@@ -105,7 +103,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Takes a shrinker out again, and says whether it was there. A call that another CPU has begun may still go on.
     pub fn remove_shrinker(&self, shrinker: &dyn Shrinker) -> bool {
         let same = |other: &mut &'m dyn Shrinker| core::ptr::addr_eq(*other, shrinker);
-        C::without_interrupts(|| self.slow.shrinkers.lock().iter_mut().any(|slot| slot.take_if(same).is_some()))
+        self.slow.shrinkers.with(|shrinkers| shrinkers.iter_mut().any(|slot| slot.take_if(same).is_some()))
     }
 
     /// Asks the shrinkers for memory until they have given so many frames, or a few more. How many frames they gave: none inside of
@@ -119,7 +117,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let wanted = frames.max(CLUSTER);
         let mut given = 0;
         for slot in 0..SHRINKERS {
-            let shrinker = C::without_interrupts(|| slow.shrinkers.lock()[slot]);
+            let shrinker = slow.shrinkers.with(|shrinkers| shrinkers[slot]);
             if let Some(shrinker) = shrinker.filter(|_| given < wanted) {
                 slow.scanned.fetch_add(wanted - given, Relaxed);
                 given += shrinker.shrink(wanted - given);

@@ -19,6 +19,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`ResizeError`], saying what is not allocated as it should be, or which frame is in the way; nothing has changed.
     pub fn resize(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
+        Self::announce(gfp);
         if range.is_empty() || frames == 0 {
             return Err(FreeError::NoFrames.into());
         }

@@ -3,52 +3,66 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use spin::MutexGuard;
-
 use super::arena::{Collected, ORDERS, Run, SEQUENCE, Set};
 use super::{Arena, Cpu, PageAllocator};
 use crate::buddy::WORD_ORDER;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
+use crate::sync::Guard;
 use crate::zone::{Batch, Lent, Watermarks, Zone};
 
 /// What a refill asks for: a whole word.
 const WORD: Order = Order::new(WORD_ORDER as u8).expect("a word is a block");
 
+/// Why a run got no new blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    /// No zone would be left with more than its `low` mark.
+    BelowLow,
+    /// No word would give it many that are of its mobility.
+    NoWord,
+}
+
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(never)]
     pub(super) fn allocate_refilling(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        self.in_arena(|arena| self.refill(arena, order, mobility))?
+        let refilled = self.in_arena(|arena| self.refill(arena, order, mobility))?;
+        if refilled == Err(Refused::BelowLow) {
+            C::low_memory();
+        }
+        refilled.ok()
     }
 
     /// Gets a run new blocks, as long as a zone is left with more than its `low` mark, and hands out the first. Where no
     /// word would give the run many, it gets none, and the block comes from the zone. Mobilities are not mixed here.
     ///
     /// A run changes its word only while the zone of that word is locked.
-    pub(super) fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Option<Pfn> {
+    fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
         let run = arena.run(order, mobility);
         let old = run.loan(order);
         arena.note_use();
+        let mut refused = Refused::BelowLow;
         for kind in ZoneKind::ALL.into_iter().rev() {
             let mut zone = self.lock_for(arena, kind);
             if let Some((_, old)) = old.filter(|(lender, _)| *lender == kind) {
                 let more = zone.lend_more(old.word, order);
                 if more != 0 {
                     self.found_late(run.take_more(more));
-                    return run.allocate();
+                    return run.allocate().ok_or(Refused::NoWord);
                 }
             }
             let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
             if !Watermarks::admit(zone.free_frames(), WORD, low, reserve) {
                 continue;
             }
+            refused = Refused::NoWord;
             if !zone.serves_unmixed(order, mobility) {
                 // What serves a whole word must not be spoiled for the sake of one block.
-                if self.slow.unmixed_first { continue } else { return None }
+                if self.slow.unmixed_first { continue } else { break }
             }
             match zone.lend(order, mobility) {
                 None => {}
-                Some(Lent::Block(pfn)) => return Some(pfn),
+                Some(Lent::Block(pfn)) => return Ok(pfn),
                 Some(Lent::Word(base, loan)) => {
                     match old {
                         Some((lender, old)) if lender == kind => self.found_late(zone.end_loan(old)),
@@ -61,11 +75,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                     }
                     run.take(base, loan);
                     drop(zone);
-                    return run.allocate();
+                    return run.allocate().ok_or(Refused::NoWord);
                 }
             }
         }
-        None
+        Err(refused)
     }
 
     pub(super) fn end_loan(&self, run: &Run, lender: ZoneKind, loan: Batch) {
@@ -76,7 +90,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Locks a zone on behalf of an arena.
     #[inline]
-    pub(super) fn lock_for(&self, arena: &Arena, kind: ZoneKind) -> MutexGuard<'_, Zone<'m>> {
+    pub(super) fn lock_for(&self, arena: &Arena, kind: ZoneKind) -> Guard<'_, Zone<'m>, C> {
         let zone = self.zones[kind.index()].lock();
         self.users[kind.index()].store(arena.id(), Relaxed);
         zone

@@ -111,6 +111,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// The slow path: everything there is before a refusal.
     #[cold]
     fn allocate_slowly(&self, request: &Request) -> Option<Pfn> {
+        C::low_memory();
         if request.gfp.contains(Gfp::READILY) {
             return None;
         }

@@ -144,7 +144,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
         let geometry = Geometry::new(name, size as u32);
         let frame = self.registry.source.allocate(Order::ZERO).ok_or(CacheError::OutOfMemory)?;
-        let number = self.debugging.records.with::<C, _>(|records| {
+        let number = self.debugging.records.with(|records| {
             let mut numbers = SizeClass::COUNT as u16..Arena::BINS as u16;
             let number = numbers.find(|number| records.get(*number).is_none())?;
             let mut record = Record::new(number, name, Shape::new(size, align));
@@ -157,7 +157,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         });
         let Some(number) = number else {
             // SAFETY: it came from the source a moment ago, and nothing was made of it.
-            unsafe { self.registry.give_back::<C>(frame, Order::ZERO) };
+            unsafe { self.registry.give_back(frame, Order::ZERO) };
             return Err(CacheError::TooMany);
         };
         Ok(Cache { heap: self, number, geometry, constructor, objects: PhantomData })
@@ -234,7 +234,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
         self.let_go_of_slabs();
         let mut count = 0;
         // One by one, since who is told may want to allocate.
-        while let Some(object) = self.heap.debugging.records.with::<C, _>(|records| {
+        while let Some(object) = self.heap.debugging.records.with(|records| {
             let record = records.get(self.number)?;
             let plain = record.leaked.iter().flat_map(|slab| {
                 (0..slab.slots()).filter(move |slot| !slab.is_free(*slot, &stock::EMPTY)).map(move |slot| LiveObject {
@@ -259,7 +259,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
     /// Closes all slabs that have no object; the others are in nobody's arena any more.
     fn let_go_of_slabs(&self) {
         let heap = self.heap;
-        heap.debugging.records.with::<C, _>(|records| {
+        heap.debugging.records.with(|records| {
             if let Some(record) = records.get(self.number) {
                 (record.is_destroyed, record.flags, record.fail_after) = (true, SlabDebug::empty(), None);
                 heap.debugging.set_on(record);
@@ -280,9 +280,9 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
                 all.records.get(self.number)?.leaked.push_back(slab);
             }
         }) {
-            heap.registry.close::<C>(slab);
+            heap.registry.close(slab);
         }
-        while let Some(freed) = heap.debugging.records.with::<C, _>(|records| {
+        while let Some(freed) = heap.debugging.records.with(|records| {
             let record = records.get(self.number)?;
             let freed = match record.wake() {
                 Some(slot) => record.release(slot),
@@ -299,7 +299,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Drop for Cache<'_, T, S, C, CP
     fn drop(&mut self) {
         let cache = self.geometry.name;
         self.end(|LiveObject { address, size, allocated, .. }| {
-            self.heap.registry.report::<C>(&HeapError::Leaked { address, cache, size, allocated });
+            self.heap.registry.report(&HeapError::Leaked { address, cache, size, allocated });
         });
     }
 }

@@ -64,7 +64,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Walks the page map, checking each block as it is met.
-    fn count(&self, all: &Stopped<'_>) -> Result<Truth, Violation> {
+    fn count(&self, all: &Stopped<'_, C>) -> Result<Truth, Violation> {
         let mut truth = Truth { slabs: 0, large: LargeStats::default(), debugged: 0, blocks: 0 };
         let mut cursor = 0;
         // The first address behind the block that was met last, and its descriptor.
@@ -91,7 +91,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         Ok(truth)
     }
 
-    fn check_block(&self, all: &Stopped<'_>, slab: Meta<Slab>, truth: &mut Truth) -> Result<(), Violation> {
+    fn check_block(&self, all: &Stopped<'_, C>, slab: Meta<Slab>, truth: &mut Truth) -> Result<(), Violation> {
         let base = slab.base().addr();
         let check = |rule, holds| check(base, rule, holds);
         check(
@@ -194,7 +194,7 @@ mod tests {
     }
 
     /// The rule that `validate` finds broken after `corrupt` has been at a sound heap, and at the slab of an object.
-    fn rule_broken_by(corrupt: impl FnOnce(&mut Stopped<'_>, &PageMap, Meta<Slab>)) -> &'static str {
+    fn rule_broken_by(corrupt: impl FnOnce(&mut Stopped<'_, Host>, &PageMap, Meta<Slab>)) -> &'static str {
         let heap = Heap::<Leak, Host>::new(Leak);
         let object = heap.allocate(Layout::new::<[u64; 8]>()).unwrap();
         for size in [8, 64, 1000, 100_000] {

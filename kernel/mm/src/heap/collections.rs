@@ -29,7 +29,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         match unsafe { self.reallocate(object, old, new.size()) } {
             Ok(moved) => moved.map(|moved| Self::whole(moved, new)).ok_or(AllocError),
             Err(error) => {
-                self.registry.report::<C>(&error);
+                self.registry.report(&error);
                 Err(AllocError)
             }
         }
@@ -67,7 +67,7 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Allocator for &Heap<S, C, 
         // SAFETY: the caller's word.
         let freed: Result<(), HeapError> = unsafe { self.free(object, layout) };
         if let Err(error) = freed {
-            self.registry.report::<C>(&error);
+            self.registry.report(&error);
         }
     }
 

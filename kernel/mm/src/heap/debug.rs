@@ -14,26 +14,26 @@ use crate::slab::arena::Arena;
 use crate::slab::debug::{Freed, Record, Records, Shape, Site, SlabDebug, Slot, State};
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
-use crate::slab::lock::Locked;
 use crate::slab::source::PageSource;
+use crate::sync::Mutex;
 
 const WORDS: usize = Arena::BINS.div_ceil(u64::BITS as usize);
 
 /// Which caches are debugged, and what is known of them.
-pub(super) struct Debugging {
+pub(super) struct Debugging<C> {
     /// A bit for each cache whose next object is to be debugged.
     on: [AtomicU64; WORDS],
     /// Whether there is any record.
     pub(super) is_used: AtomicBool,
-    pub(super) records: Locked<Records>,
+    pub(super) records: Mutex<Records, C>,
 }
 
-impl Debugging {
+impl<C: Cpu> Debugging<C> {
     pub(super) const fn new() -> Self {
         Self {
             on: [const { AtomicU64::new(0) }; WORDS],
             is_used: AtomicBool::new(false),
-            records: Locked::new(Records::new()),
+            records: Mutex::new("heap: records", Records::new()),
         }
     }
 
@@ -139,7 +139,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Changes what is kept of a cache, which from then on has a record.
     pub(super) fn change_record(&self, kind: Kind<'_>, mut change: impl FnMut(&mut Record)) -> bool {
         let mut try_to = || {
-            self.debugging.records.with::<C, _>(|records| {
+            self.debugging.records.with(|records| {
                 let record = records.get(kind.number)?;
                 change(record);
                 self.debugging.set_on(record);
@@ -148,7 +148,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         };
         let is_on = try_to().or_else(|| {
             let frame = self.registry.source.allocate(Order::ZERO)?;
-            let spare = self.debugging.records.with::<C, _>(|records| {
+            let spare = self.debugging.records.with(|records| {
                 if records.get(kind.number).is_some() {
                     return Some(frame);
                 }
@@ -161,7 +161,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             });
             if let Some(frame) = spare {
                 // SAFETY: it came from the source a moment ago, and nothing was made of it.
-                unsafe { self.registry.give_back::<C>(frame, Order::ZERO) };
+                unsafe { self.registry.give_back(frame, Order::ZERO) };
             }
             try_to()
         });
@@ -177,7 +177,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let mut is_first = true;
         let mut has_shrunk = false;
         loop {
-            let attempt = self.debugging.records.with::<C, _>(|records| {
+            let attempt = self.debugging.records.with(|records| {
                 let Some(record) = records.get(kind.number) else { return Attempt::Plain };
                 if core::mem::take(&mut is_first) && record.is_to_fail() {
                     self.debugging.set_on(record);
@@ -189,7 +189,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 Attempt::Plain => return None,
                 Attempt::Refused => return Some(None),
                 Attempt::Allocated(object) => return Some(Some(object)),
-                Attempt::Corrupt(error) => self.registry.report::<C>(&error),
+                Attempt::Corrupt(error) => self.registry.report(&error),
                 Attempt::Exhausted(shape) => {
                     if self.open_debugged(kind.number, &shape) || self.wake(kind.number) {
                         continue;
@@ -205,8 +205,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Fetches a slab for a cache that is debugged.
     fn open_debugged(&self, number: u16, shape: &Shape) -> bool {
         let (size, slots) = (shape.stride as u32, shape.slots() as u16);
-        let Some(slab) = self.registry.open::<C>(shape.order, size, slots, shape.divider) else { return false };
-        let adopted = self.debugging.records.with::<C, _>(|records| {
+        let Some(slab) = self.registry.open(shape.order, size, slots, shape.divider) else { return false };
+        let adopted = self.debugging.records.with(|records| {
             slab.set_owner(Owner::debugged(number));
             let adopted = records.get(number).map(|record| record.adopt(slab));
             if adopted.is_none() {
@@ -215,14 +215,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             adopted
         });
         if adopted.is_none() {
-            self.registry.close::<C>(slab);
+            self.registry.close(slab);
         }
         true
     }
 
     /// Ends the rest of the slot that has rested longest. `false` if none rests.
     fn wake(&self, number: u16) -> bool {
-        let freed = self.debugging.records.with::<C, _>(|records| {
+        let freed = self.debugging.records.with(|records| {
             let record = records.get(number)?;
             let slot = record.wake()?;
             let freed = record.release(slot);
@@ -237,9 +237,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub(super) fn dispose(&self, freed: Settled) -> u64 {
         match freed {
             Ok(None) => 0,
-            Ok(Some(slab)) => self.registry.close::<C>(slab),
+            Ok(Some(slab)) => self.registry.close(slab),
             Err(error) => {
-                self.registry.report::<C>(&error);
+                self.registry.report(&error);
                 0
             }
         }
@@ -257,7 +257,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             return None;
         }
         let address = object.as_ptr().addr();
-        self.debugging.records.with::<C, _>(|records| {
+        self.debugging.records.with(|records| {
             // SAFETY: we hold the records' lock, which is one of the heap's.
             let slab = unsafe { self.registry.map.find(address) };
             let record = records.get(slab.owner().debugged_cache()?)?;
@@ -311,7 +311,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if !self.debugging.is_used.load(Relaxed) {
             return frames;
         }
-        while let Some(freed) = self.debugging.records.with::<C, _>(|records| {
+        while let Some(freed) = self.debugging.records.with(|records| {
             records.iter_mut().find_map(|record| {
                 let freed = match record.wake() {
                     Some(slot) => record.release(slot),
@@ -328,13 +328,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Gives back the records that nobody needs. Returns how many frames it was.
     pub(super) fn give_back_records(&self) -> u64 {
         let mut frames = 0;
-        while let Some(frame) = self.debugging.records.with::<C, _>(|records| {
+        while let Some(frame) = self.debugging.records.with(|records| {
             let frame = records.pop_idle();
             self.debugging.is_used.store(records.iter().next().is_some(), Relaxed);
             frame
         }) {
             // SAFETY: the frame was a record's, from the source, and is nobody's now.
-            frames += unsafe { self.registry.give_back::<C>(frame, Order::ZERO) };
+            frames += unsafe { self.registry.give_back(frame, Order::ZERO) };
         }
         frames
     }
@@ -344,7 +344,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// # Errors
     /// The first [`HeapError::Overwritten`] in a slab that was not frozen yet. It is now: called again, this finds the next.
     pub fn check_objects(&self) -> Result<(), HeapError> {
-        self.debugging.records.with::<C, _>(|records| {
+        self.debugging.records.with(|records| {
             for record in records.iter_mut() {
                 let mut slots = record.slots().filter(|slot| !record.is_frozen(slot.slab));
                 let wrong = slots.find_map(|slot| Some((slot, slot.check(&record.shape).err()?)));
@@ -359,14 +359,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// How many slabs are frozen, because a byte of them was overwritten.
     pub fn frozen_slabs(&self) -> usize {
-        self.debugging.records.with::<C, _>(|records| records.iter().map(Record::frozen).sum())
+        self.debugging.records.with(|records| records.iter().map(Record::frozen).sum())
     }
 
     /// Shows every live object of a class that was allocated while that was debugged.
     ///
     /// What is debugged is locked meanwhile: `visit` must not allocate or free.
     pub fn for_each_live(&self, class: SizeClass, mut visit: impl FnMut(LiveObject)) {
-        self.debugging.records.with::<C, _>(|records| {
+        self.debugging.records.with(|records| {
             if let Some(record) = records.get(class.number()) {
                 live(record).for_each(|slot| visit(object_of(slot, &record.shape)));
             }
@@ -378,7 +378,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if !self.debugging.is_used.load(Relaxed) {
             return None;
         }
-        self.debugging.records.with::<C, _>(|records| {
+        self.debugging.records.with(|records| {
             // SAFETY: we hold the records' lock, which is one of the heap's.
             let slab = unsafe { self.registry.map.find(address) };
             let record = records.get(slab.owner().debugged_cache()?)?;

@@ -100,9 +100,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn allocate_large(&self, layout: Layout) -> Option<NonNull<u8>> {
         let run = Run::of::<S>(layout)?;
-        let open = || self.registry.open_run::<C>(run.frames, run.align);
+        let open = || self.registry.open_run(run.frames, run.align);
         let slab = open().or_else(|| if self.shrink() > 0 { open() } else { None })?;
-        self.large.with::<C, _>(|large| {
+        self.large.with(|large| {
             large.0.count(run.frames.into());
             slab.set_owner(Owner::LARGE);
         });
@@ -121,7 +121,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Takes the large object that starts at `object`, if it has so many frames, away from everybody else.
     fn take_large(&self, object: NonNull<u8>, frames: u32) -> Option<Meta<Slab>> {
-        self.large.with::<C, _>(|large| {
+        self.large.with(|large| {
             // SAFETY: we hold the lock.
             let slab = unsafe { self.find_large(object) }.filter(|slab| slab.run_frames() == frames.into())?;
             slab.set_owner(Owner::TRANSIT);
@@ -133,7 +133,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
         let slab = Run::of::<S>(layout).and_then(|run| self.take_large(object, run.frames));
-        self.registry.close_run::<C>(slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?);
+        self.registry.close_run(slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?);
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         // SAFETY: the run came from the source with this alignment, and has this length; by the word of who reallocates it
         // nobody uses what lies behind the new end.
         let resized = unsafe { self.registry.source.resize_run(object, from.frames.into(), to.frames.into(), align) };
-        self.large.with::<C, _>(|large| {
+        self.large.with(|large| {
             if resized {
                 slab.set_run_frames(to.frames);
                 large.0.resized += 1;
@@ -165,7 +165,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn is_live_large(&self, object: NonNull<u8>, layout: Layout) -> bool {
         let run = Run::of::<S>(layout);
-        self.large.with::<C, _>(|_| {
+        self.large.with(|_| {
             // SAFETY: we hold the lock.
             let slab = unsafe { self.find_large(object) };
             slab.zip(run).is_some_and(|(slab, run)| slab.run_frames() == run.frames.into())
@@ -174,7 +174,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// A layout that the live large object which starts here could have; `None` if none does.
     pub(super) fn object_layout(&self, object: NonNull<u8>) -> Option<Layout> {
-        self.large.with::<C, _>(|_| {
+        self.large.with(|_| {
             // SAFETY: we hold the lock.
             let slab = unsafe { self.find_large(object) }?;
             Layout::from_size_align(slab.bytes(), 1).ok()

@@ -101,8 +101,8 @@ pub use report::{CacheStats, HeapFrames};
 
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
-use crate::slab::lock::Locked;
 use crate::slab::registry::Registry;
+use crate::sync::Mutex;
 use debug::Debugging;
 use diagnose::Wanted;
 use large::{Large, Run};
@@ -121,12 +121,12 @@ pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     last_door: Door,
     shared: Arena,
     /// Who holds it has the shared arena to itself.
-    shared_lock: Locked<()>,
+    shared_lock: Mutex<(), C>,
     /// Somebody has stopped all arenas.
     stopped: AtomicBool,
-    large: Locked<Large>,
-    debugging: Debugging,
-    registry: Registry<S>,
+    large: Mutex<Large, C>,
+    debugging: Debugging<C>,
+    registry: Registry<S, C>,
     cpu: PhantomData<C>,
 }
 
@@ -140,9 +140,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             },
             last_door: Door::new(),
             shared: Arena::new(ArenaId::SHARED),
-            shared_lock: Locked::new(()),
+            shared_lock: Mutex::new("heap: shared arena", ()),
             stopped: AtomicBool::new(false),
-            large: Locked::new(Large::new()),
+            large: Mutex::new("heap: large objects", Large::new()),
             debugging: Debugging::new(),
             registry: Registry::new(source),
             cpu: PhantomData,
@@ -154,7 +154,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// A heap that is the global allocator must not unwind; there, a hook that panics must abort.
     pub fn set_error_hook(&self, hook: fn(&HeapError)) {
-        self.registry.hook.with::<C, _>(|current| *current = hook);
+        self.registry.hook.with(|current| *current = hook);
     }
 
     /// Where the heap has its frames from.
@@ -296,7 +296,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             None => Err(HeapError::Foreign { address: 0 }),
         };
         if let Err(error) = freed {
-            self.registry.report::<C>(&error);
+            self.registry.report(&error);
         }
     }
 
@@ -402,14 +402,14 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> GlobalAlloc for Heap<S, C,
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let Some(object) = NonNull::new(object) else {
-            self.registry.report::<C>(&HeapError::Foreign { address: 0 });
+            self.registry.report(&HeapError::Foreign { address: 0 });
             return ptr::null_mut();
         };
         // SAFETY: the caller's word.
         match unsafe { self.reallocate(object, layout, size) } {
             Ok(moved) => moved.map_or(ptr::null_mut(), NonNull::as_ptr),
             Err(error) => {
-                self.registry.report::<C>(&error);
+                self.registry.report(&error);
                 ptr::null_mut()
             }
         }

@@ -81,7 +81,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// The figures of objects above the largest size class.
     pub fn large_stats(&self) -> LargeStats {
-        self.large.with::<C, _>(|large| large.stats())
+        self.large.with(|large| large.stats())
     }
 
     /// Live objects above the largest size class of which a block of `order` is the smallest that would hold one.
@@ -119,7 +119,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         out.write_str(" : slabdata <active_slabs> <num_slabs> <sharedavail>\n")?;
         for number in 0..Arena::BINS as u16 {
             let class = SizeClass::all().nth(number.into()).map(|class| *class.geometry());
-            let of_record = || self.debugging.records.with::<C, _>(|records| records.get(number)?.geometry);
+            let of_record = || self.debugging.records.with(|records| records.get(number)?.geometry);
             let Some(geometry) = class.or_else(of_record) else { continue };
             let stats = self.stats_of(number, &geometry);
             writeln!(

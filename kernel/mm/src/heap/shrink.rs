@@ -11,7 +11,7 @@ use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
 
-impl Stopped<'_> {
+impl<C: Cpu> Stopped<'_, C> {
     /// Takes over in all arenas what others have freed. Where a slot was freed twice in one instant, that is passed over:
     /// the slot is free.
     pub(super) fn collect(&self) {
@@ -60,11 +60,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.stopped(|all| all.collect());
         frames += self.shrink_debugged();
         while let Some(slab) = self.stopped(|all| all.pop_empty()) {
-            frames += self.registry.close::<C>(slab);
+            frames += self.registry.close(slab);
         }
         while let Some(arena) = self.stopped(|all| all.pop_arena()) {
             // SAFETY: the block was an arena's, from the source, and is nobody's now.
-            frames += unsafe { self.registry.give_back::<C>(arena, Arena::ORDER) };
+            frames += unsafe { self.registry.give_back(arena, Arena::ORDER) };
         }
         while let Some(page) = self.stopped(|all| {
             all.arenas().for_each(Arena::forget);
@@ -72,19 +72,19 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             unsafe { all.books.pool.remove_idle() }
         }) {
             // SAFETY: the page was the pool's, from the source, and is nobody's now.
-            frames += unsafe { self.registry.give_back::<C>(page, Order::ZERO) };
+            frames += unsafe { self.registry.give_back(page, Order::ZERO) };
         }
         // From the lowest level up: a table that lost its last table below goes with it.
         for level in 0..PageMap::MAX_MISSING as u32 {
             let mut cursor = 0;
-            while let Some(address) = self.registry.next_idle_table::<C>(level, cursor) {
+            while let Some(address) = self.registry.next_idle_table(level, cursor) {
                 cursor = address + PageMap::table_span(level);
                 // SAFETY: as above; and `stopped` has the registry's books.
                 let page =
                     self.stopped(|all| unsafe { self.registry.remove_idle_table(&mut all.books, level, address) });
                 if let Some(page) = page {
                     // SAFETY: the page was the map's, from the source, and is nobody's now.
-                    frames += unsafe { self.registry.give_back::<C>(page, Order::ZERO) };
+                    frames += unsafe { self.registry.give_back(page, Order::ZERO) };
                 }
             }
         }

@@ -72,7 +72,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     fn in_shared<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
-        self.shared_lock.with::<C, _>(|()| f(&self.shared))
+        self.shared_lock.with(|()| f(&self.shared))
     }
 
     /// What an arena's bin hands out next, for anybody to look into; nothing if the arena is not there.
@@ -171,8 +171,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub(super) fn report_twice(&self, twice: Option<Twice>) {
         if let Some(Twice { slab, slot }) = twice {
             let address = slab.base().addr() + usize::from(slot) * slab.size();
-            let cache = self.debugging.records.with::<C, _>(|records| name(records, slab.owner())).unwrap_or("?");
-            self.registry.report::<C>(&HeapError::DoubleFree { address, cache, slot });
+            let cache = self.debugging.records.with(|records| name(records, slab.owner())).unwrap_or("?");
+            self.registry.report(&HeapError::DoubleFree { address, cache, slot });
         }
     }
 
@@ -204,7 +204,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         });
         if settled.is_none() {
             // SAFETY: the block came from the source a moment ago, and nothing was made of it.
-            unsafe { self.registry.give_back::<C>(block, Arena::ORDER) };
+            unsafe { self.registry.give_back(block, Arena::ORDER) };
         }
     }
 
@@ -212,7 +212,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// usual order.
     fn grow(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         let geometry = kind.geometry;
-        let open = |order| self.registry.open::<C>(order, geometry.size, geometry.slots(order), geometry.divider);
+        let open = |order| self.registry.open(order, geometry.size, geometry.slots(order), geometry.divider);
         let usual = if self.registry.source.is_scarce() { geometry.least_order } else { geometry.order };
         let slab = open(usual).or_else(|| if geometry.least_order < usual { open(geometry.least_order) } else { None });
         if let (Some(slab), Some(construct)) = (slab, kind.construct) {
@@ -389,7 +389,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             slab.set_owner(Owner::TRANSIT);
             Some(slab)
         }) {
-            self.registry.close::<C>(slab);
+            self.registry.close(slab);
         }
     }
 

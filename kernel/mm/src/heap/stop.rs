@@ -1,28 +1,27 @@
 //! Bringing the heap to a standstill: for who must see all of it at once.
 
-use core::hint;
 use core::sync::atomic::Ordering;
 
 use super::{Heap, Large};
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::debug::Records;
-use crate::slab::lock::Guard;
 use crate::slab::registry::Books;
 use crate::slab::source::PageSource;
+use crate::sync::Guard;
 
 /// The whole heap, standing still.
-pub(super) struct Stopped<'a> {
+pub(super) struct Stopped<'a, C: Cpu> {
     pub(super) doors: &'a [Door],
     pub(super) last_door: &'a Door,
     pub(super) shared: &'a Arena,
-    _shared_lock: Guard<'a, ()>,
-    pub(super) large: Guard<'a, Large>,
-    pub(super) books: Guard<'a, Books>,
-    pub(super) records: Guard<'a, Records>,
+    _shared_lock: Guard<'a, (), C>,
+    pub(super) large: Guard<'a, Large, C>,
+    pub(super) books: Guard<'a, Books, C>,
+    pub(super) records: Guard<'a, Records, C>,
 }
 
-impl Stopped<'_> {
+impl<C: Cpu> Stopped<'_, C> {
     /// All arenas; the shared one comes last.
     pub(super) fn arenas(&self) -> impl Iterator<Item = &Arena> {
         // SAFETY: all arenas stand still as long as `self` is there.
@@ -38,7 +37,7 @@ impl Stopped<'_> {
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Runs `f` while nobody is in any arena and every lock of the heap is held. They are taken in one order, and who is
     /// inside an arena takes no lock but the shared arena's.
-    pub(super) fn stopped<R>(&self, f: impl FnOnce(&mut Stopped<'_>) -> R) -> R {
+    pub(super) fn stopped<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
         let mut f = Some(f);
         loop {
             // Interrupts are masked throughout: a handler that wants a standstill too must not come upon this one.
@@ -48,18 +47,18 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             });
             match result {
                 Some(result) => return result,
-                None => hint::spin_loop(),
+                None => C::relax(),
             }
         }
     }
 
-    fn stop<R>(&self, f: impl FnOnce(&mut Stopped<'_>) -> R) -> R {
+    fn stop<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
         self.doors.iter().for_each(Door::close);
         C::synchronize();
         // The last door is for any number of CPUs, and leads nowhere.
         for door in &self.doors {
             while door.is_busy() {
-                hint::spin_loop();
+                C::relax();
             }
         }
         let result = f(&mut Stopped {

@@ -35,7 +35,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let (of_record, debugged) = self
                 .debugging
                 .records
-                .with::<C, _>(|records| {
+                .with(|records| {
                     let record = records.get(number)?;
                     let asked =
                         live(record).map(|slot| slot.track(&record.shape).requested.get() as usize).sum::<usize>();
@@ -76,7 +76,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let mut sites: [Option<CallSite>; SITES] = [None; SITES];
         let (mut objects, mut bytes) = (0, 0);
         // `out` may allocate: nothing is written while what is debugged is locked.
-        self.debugging.records.with::<C, _>(|records| {
+        self.debugging.records.with(|records| {
             for record in records.iter() {
                 for slot in live(record) {
                     let track = slot.track(&record.shape);

@@ -42,7 +42,6 @@ pub(crate) mod debug;
 pub(crate) mod descriptor;
 pub(crate) mod error;
 pub(crate) mod list;
-pub(crate) mod lock;
 pub(crate) mod page_map;
 pub(crate) mod pool;
 pub(crate) mod registry;

@@ -6,19 +6,19 @@ use super::class::Divider;
 use super::descriptor::{Owner, Slab};
 use super::error::HeapError;
 use super::list::Meta;
-use super::lock::Locked;
 use super::page_map::PageMap;
 use super::pool::Pool;
 use super::source::PageSource;
 use crate::allocator::Cpu;
 use crate::frame::Order;
+use crate::sync::Mutex;
 
 /// Everything that the heap took from its source is down here.
-pub(crate) struct Registry<S> {
+pub(crate) struct Registry<S, C> {
     pub(crate) source: S,
     pub(crate) map: PageMap,
-    pub(crate) books: Locked<Books>,
-    pub(crate) hook: Locked<fn(&HeapError)>,
+    pub(crate) books: Mutex<Books, C>,
+    pub(crate) hook: Mutex<fn(&HeapError), C>,
 }
 
 /// What the registry's lock guards besides the changes of the map.
@@ -60,44 +60,45 @@ fn mapped_frames(slots: u16, order: Order) -> u64 {
     if slots > 1 { order.frames() } else { 1 }
 }
 
-impl<S: PageSource> Registry<S> {
+impl<S: PageSource, C: Cpu> Registry<S, C> {
     pub(crate) const fn new(source: S) -> Self {
         let books = Books { pool: Pool::new(), tables: 0 };
-        Self { source, map: PageMap::new(), books: Locked::new(books), hook: Locked::new(HeapError::panic) }
+        let hook = Mutex::new("heap: error hook", HeapError::panic as fn(&HeapError));
+        Self { source, map: PageMap::new(), books: Mutex::new("heap: descriptors", books), hook }
     }
 
     /// Fetches a block of frames and opens it as `slots` slots of `size` bytes that no cache owns yet.
     /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
-    pub(crate) fn open<C: Cpu>(&self, order: Order, size: u32, slots: u16, divider: Divider) -> Option<Meta<Slab>> {
+    pub(crate) fn open(&self, order: Order, size: u32, slots: u16, divider: Divider) -> Option<Meta<Slab>> {
         let block = self.source.allocate(order)?;
         let frames = mapped_frames(slots, order);
-        let slab = self.enter::<C>(block, frames, |slab| slab.open(block, order, size, slots, divider));
+        let slab = self.enter(block, frames, |slab| slab.open(block, order, size, slots, divider));
         if slab.is_none() {
             // SAFETY: the block came from the source a moment ago, and nothing was made of it.
-            unsafe { self.give_back::<C>(block, order) };
+            unsafe { self.give_back(block, order) };
         }
         slab
     }
 
     /// Fetches a run of frames, of a [length that runs have](PageSource::run_frames), that nobody owns yet.
     /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
-    pub(crate) fn open_run<C: Cpu>(&self, frames: u32, align: Order) -> Option<Meta<Slab>> {
+    pub(crate) fn open_run(&self, frames: u32, align: Order) -> Option<Meta<Slab>> {
         let run = self.source.allocate_run(frames.into(), align)?;
-        let slab = self.enter::<C>(run, 1, |slab| slab.open_run(run, frames, align));
+        let slab = self.enter(run, 1, |slab| slab.open_run(run, frames, align));
         if slab.is_none() {
             // SAFETY: the run came from the source a moment ago, and nothing was made of it.
-            unsafe { self.give_back_run::<C>(run, frames.into(), align) };
+            unsafe { self.give_back_run(run, frames.into(), align) };
         }
         slab
     }
 
     /// Takes a descriptor, which `describe` fills in, for what begins at `start`, and lets so many frames lead to it.
     /// `None`, and nothing kept, if the source has too few frames for that.
-    fn enter<C: Cpu>(&self, start: NonNull<u8>, frames: u64, describe: impl Fn(Meta<Slab>)) -> Option<Meta<Slab>> {
+    fn enter(&self, start: NonNull<u8>, frames: u64, describe: impl Fn(Meta<Slab>)) -> Option<Meta<Slab>> {
         let address = start.as_ptr().addr();
         let mut spare = Spare { pages: [None; Spare::MAX], count: 0 };
         let slab = loop {
-            let opened = self.books.with::<C, _>(|books| {
+            let opened = self.books.with(|books| {
                 // SAFETY: we hold the lock.
                 let missing = unsafe { self.map.missing(address) };
                 if spare.count < missing + usize::from(books.pool.is_exhausted()) {
@@ -128,16 +129,16 @@ impl<S: PageSource> Registry<S> {
         // What another CPU's block made superfluous meanwhile, or all of it.
         while let Some(page) = spare.pop() {
             // SAFETY: the frame came from the source a moment ago, and nothing was made of it.
-            unsafe { self.give_back::<C>(page, Order::ZERO) };
+            unsafe { self.give_back(page, Order::ZERO) };
         }
         slab
     }
 
     /// Lets the frames that lead to a descriptor lead nowhere, and vacates it. Returns where they begin.
-    fn leave<C: Cpu>(&self, slab: Meta<Slab>, frames: u64) -> NonNull<u8> {
+    fn leave(&self, slab: Meta<Slab>, frames: u64) -> NonNull<u8> {
         debug_assert!(slab.owner() == Owner::TRANSIT);
         let base = slab.base();
-        self.books.with::<C, _>(|books| {
+        self.books.with(|books| {
             // SAFETY: we hold the lock; nothing leads to the descriptor afterwards.
             unsafe { self.map.set(base.addr(), frames, None) };
             slab.close();
@@ -149,27 +150,27 @@ impl<S: PageSource> Registry<S> {
 
     /// Closes a block that no cache owns and that nobody uses, and gives its frames back. Returns how many.
     /// No lock of the heap may be held.
-    pub(crate) fn close<C: Cpu>(&self, slab: Meta<Slab>) -> u64 {
+    pub(crate) fn close(&self, slab: Meta<Slab>) -> u64 {
         let order = slab.order();
-        let block = self.leave::<C>(slab, mapped_frames(slab.slots(), order));
+        let block = self.leave(slab, mapped_frames(slab.slots(), order));
         // SAFETY: the block came from the source with this order, and by the caller's word nobody uses it.
-        unsafe { self.give_back::<C>(block, order) }
+        unsafe { self.give_back(block, order) }
     }
 
     /// Closes a run that nobody owns and nobody uses, and gives its frames back. No lock of the heap may be held.
-    pub(crate) fn close_run<C: Cpu>(&self, slab: Meta<Slab>) {
+    pub(crate) fn close_run(&self, slab: Meta<Slab>) {
         let (frames, align) = (slab.run_frames(), slab.order());
-        let run = self.leave::<C>(slab, 1);
+        let run = self.leave(slab, 1);
         // SAFETY: the run came from the source with this length and alignment, and by the caller's word nobody uses it.
-        unsafe { self.give_back_run::<C>(run, frames, align) };
+        unsafe { self.give_back_run(run, frames, align) };
     }
 
     /// The next table of the map at `level`, at or behind `from`, that leads nowhere; its first address.
-    pub(crate) fn next_idle_table<C: Cpu>(&self, level: u32, mut from: usize) -> Option<usize> {
+    pub(crate) fn next_idle_table(&self, level: u32, mut from: usize) -> Option<usize> {
         // The lock is taken for each table anew: interrupts are not masked for long.
         loop {
             // SAFETY: we hold the lock.
-            let (address, idle) = self.books.with::<C, _>(|_| unsafe {
+            let (address, idle) = self.books.with(|_| unsafe {
                 let address = self.map.next_table(level, from)?;
                 Some((address, self.map.is_idle(level, address)))
             })?;
@@ -199,13 +200,13 @@ impl<S: PageSource> Registry<S> {
     ///
     /// # Safety
     /// The block came from the source with this order, and nobody uses it any more.
-    pub(crate) unsafe fn give_back<C: Cpu>(&self, block: NonNull<u8>, order: Order) -> u64 {
+    pub(crate) unsafe fn give_back(&self, block: NonNull<u8>, order: Order) -> u64 {
         // SAFETY: the caller's word.
         match unsafe { self.source.release(block, order) } {
             Ok(()) => order.frames(),
             Err(error) => {
                 let (address, frames) = (block.as_ptr().addr(), order.frames());
-                self.report::<C>(&HeapError::Refused { address, frames, error });
+                self.report(&HeapError::Refused { address, frames, error });
                 0
             }
         }
@@ -216,17 +217,17 @@ impl<S: PageSource> Registry<S> {
     /// # Safety
     /// The run came from the source with this length, or was given it since, and with this alignment, and nobody uses it
     /// any more.
-    unsafe fn give_back_run<C: Cpu>(&self, run: NonNull<u8>, frames: u64, align: Order) {
+    unsafe fn give_back_run(&self, run: NonNull<u8>, frames: u64, align: Order) {
         // SAFETY: the caller's word.
         if let Err(error) = unsafe { self.source.release_run(run, frames, align) } {
-            self.report::<C>(&HeapError::Refused { address: run.as_ptr().addr(), frames, error });
+            self.report(&HeapError::Refused { address: run.as_ptr().addr(), frames, error });
         }
     }
 
     /// Hands an error that has no caller to return to to whoever asked for it. No lock of the heap may be held.
     #[cold]
-    pub(crate) fn report<C: Cpu>(&self, error: &HeapError) {
-        let hook = self.hook.with::<C, _>(|hook| *hook);
+    pub(crate) fn report(&self, error: &HeapError) {
+        let hook = self.hook.with(|hook| *hook);
         hook(error);
     }
 }

@@ -192,6 +192,11 @@ impl<'m> Zone<'m> {
         self.states
     }
 
+    /// Which zone it is.
+    pub fn kind(&self) -> ZoneKind {
+        self.kind
+    }
+
     /// Frames that were given to the allocator.
     pub fn managed(&self) -> u64 {
         self.managed
