@@ -1,8 +1,9 @@
 //! The console on COM1: where people read what the kernel says and type what it should do.
 //!
-//! The first thing that the kernel sets up, so that whatever goes wrong later can be said. Everything printed goes
-//! through one lock, which masks interrupts, so that lines do not mix and no interrupt can find it held.
+//! Set up before anything that can go wrong, so that it can be said. Everything printed goes through one lock, which masks
+//! interrupts, so that lines do not mix and no interrupt can find it held.
 
+use crate::cpu::work;
 use crate::screen;
 use crate::sync::Mutex;
 use core::fmt::{self, Write};
@@ -67,16 +68,10 @@ pub(crate) fn write_bytes(bytes: &[u8]) {
 /// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
 pub fn read_byte() -> u8 {
     loop {
-        interrupts::disable();
-        let received = CONSOLE.lock().inner_mut().try_receive_byte();
+        let received = interrupts::without_interrupts(|| CONSOLE.lock().inner_mut().try_receive_byte());
         match received {
-            Ok(byte) => {
-                interrupts::enable();
-                return byte;
-            }
-            // One instruction enables interrupts and the next sleeps, with nothing in between: a byte that came
-            // since the look above still wakes the CPU.
-            Err(_) => interrupts::enable_and_hlt(),
+            Ok(byte) => return byte,
+            Err(_) => work::wait_unless(|| CONSOLE.lock().inner_mut().ready_to_receive().is_ok()),
         }
     }
 }

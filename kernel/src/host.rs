@@ -4,10 +4,10 @@
 //! `fw_cfg`, no COM2, no exit device) everything here is absent and nothing depends on it.
 
 use crate::console;
+use crate::cpu::clock::time_stamp;
 use crate::sync::Mutex;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
-use core::time::Duration;
 use protocol::event::{self, MAX_FRAME, MAX_TEXT};
 use protocol::{Event, ExitCode, exit, input};
 use qemu_fw_cfg::FwCfg;
@@ -99,17 +99,6 @@ impl fmt::Display for Ticks {
         };
         write!(f, "{} {unit}", self.0)
     }
-}
-
-/// The time since the machine was switched on, roughly: the time-stamp counter's ticks are taken for nanoseconds, which
-/// they are under QEMU with `-icount`. Elsewhere they are less.
-pub fn uptime() -> Duration {
-    Duration::from_nanos(time_stamp())
-}
-
-fn time_stamp() -> u64 {
-    // SAFETY: every x86_64 CPU has the instruction, and the kernel never forbids it to itself.
-    unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 /// One of the host's inputs, up to [`Input::CAPACITY`] bytes.

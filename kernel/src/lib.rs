@@ -8,7 +8,7 @@
 //! | [`console`] | COM1: printing, the log, reading a byte |
 //! | [`screen`] | the console on the machine's display, if somebody watches it |
 //! | [`host`] | the host program: inputs, events, the end of the machine |
-//! | [`cpu`] | segments, exceptions, interrupts |
+//! | [`cpu`] | every CPU: segments, exceptions, interrupts, work |
 //! | [`memory`] | the memory map, page frames, paging, the heap |
 //! | [`sync`] | locks that interrupt handlers can take, and their validator |
 //! | [`shell`] | commands for a person or for `CMD=` |

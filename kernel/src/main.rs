@@ -15,20 +15,20 @@ entry_point!(main, config = &kernel::BOOTLOADER_CONFIG);
 fn main(boot_info: &'static mut BootInfo) -> ! {
     let boot = Stopwatch::start();
 
+    // Exceptions: from here on a mistake is a report and not a reset.
+    cpu::init();
+
     // A voice: text to people on COM1 and perhaps a display, events to the host program on COM2.
     console::init();
     host::init();
     screen::init(boot_info.framebuffer.take());
     log::info!("bifolio {}", env!("CARGO_PKG_VERSION"));
 
-    // Exceptions: from here on a mistake is a report and not a reset.
-    cpu::init();
-
     // Memory: the firmware's map, sanitised; zones of page frames over it; the heap on top of those.
     memory::init(boot_info);
 
-    // Interrupts: a shell that waits for a key lets the CPU sleep.
-    cpu::interrupts::init();
+    // Interrupts, and the other CPUs: who has nothing to do sleeps.
+    cpu::start_all();
 
     log::info!("ready after {}", boot.elapsed());
     host::send(&Event::Ready);

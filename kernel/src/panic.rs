@@ -3,6 +3,7 @@
 //! Nothing here allocates, waits for a lock or trusts the stack.
 
 use crate::backtrace::Backtrace;
+use crate::cpu::ipi;
 use crate::sync::lockdep;
 use crate::{console, host, println, screen};
 use core::fmt;
@@ -14,7 +15,8 @@ use x86_64::instructions::interrupts;
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     interrupts::disable();
-    // SAFETY: interrupts are masked, and whatever panicked never runs again.
+    ipi::stop_others();
+    // SAFETY: interrupts are masked, and whatever panicked never runs again; nor does any other CPU.
     unsafe { seize() };
     match info.location() {
         Some(location) => die(format_args!("{}", info.message()), format_args!("{location}"), Backtrace::here()),

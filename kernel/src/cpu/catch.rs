@@ -4,18 +4,16 @@
 //! C's `setjmp` and `longjmp`: where to go on is noted before, and the exception returns there instead of to the code
 //! that raised it.
 
-use super::Trap;
+use super::{Trap, local};
 use core::arch::naked_asm;
 use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
-
-/// The innermost [`catch`] that is running, or null. One CPU runs the kernel, so one is enough.
-static INNERMOST: AtomicPtr<Recovery> = AtomicPtr::new(ptr::null_mut());
+use core::sync::atomic::Ordering;
 
 /// Where to go on after an exception. [`enter`] writes the first two fields at these offsets.
+#[derive(Debug)]
 #[repr(C)]
-struct Recovery {
+pub(super) struct Recovery {
     rsp: u64,
     rip: u64,
     caught: MaybeUninit<Trap>,
@@ -36,18 +34,18 @@ pub unsafe fn catch<F: FnOnce()>(f: F) -> Option<Trap> {
     let mut f = Some(f);
     let mut recovery = Recovery { rsp: 0, rip: 0, caught: MaybeUninit::uninit() };
     let target = &raw mut recovery;
-    let outer = INNERMOST.swap(target, Ordering::Relaxed);
+    let outer = local().catching.swap(target, Ordering::Relaxed);
     // SAFETY: `call::<F>` takes the pointer that goes with it, and `target` is valid for writes. The assembly keeps the
     // registers that a function must keep, so that returning a second time finds this frame as it was.
     let raised = unsafe { enter(call::<F> as *const (), (&raw mut f).cast(), target) };
-    INNERMOST.store(outer, Ordering::Relaxed);
+    local().catching.store(outer, Ordering::Relaxed);
     // SAFETY: `redirect`, and it alone, makes `enter` return true, after it has written the trap.
     raised.then(|| unsafe { recovery.caught.assume_init_read() })
 }
 
 /// Makes the exception return to the innermost [`catch`]; false if there is none.
 pub(super) fn redirect(trap: &mut Trap) -> bool {
-    let recovery = INNERMOST.swap(ptr::null_mut(), Ordering::Relaxed);
+    let recovery = local().catching.swap(ptr::null_mut(), Ordering::Relaxed);
     if recovery.is_null() {
         return false;
     }

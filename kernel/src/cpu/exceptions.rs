@@ -6,7 +6,7 @@
 
 use super::segments::ExceptionStack;
 use super::trap::{Trap, entry};
-use super::{catch, interrupts};
+use super::{catch, interrupts, ipi};
 use crate::backtrace::Backtrace;
 use crate::memory::vmalloc;
 use crate::{panic, println};
@@ -18,6 +18,8 @@ use x86_64::structures::idt::{Entry, InterruptDescriptorTable, PageFaultErrorCod
 
 /// The number of vectors that the CPU keeps for exceptions.
 const EXCEPTIONS: u64 = 32;
+/// Non-maskable interrupt.
+const NON_MASKABLE: u64 = 2;
 /// Breakpoint, the one that code asks for.
 pub const BREAKPOINT: u64 = 3;
 /// Invalid opcode.
@@ -34,7 +36,7 @@ pub fn name(vector: u64) -> &'static str {
     match vector {
         0 => "divide error (#DE)",
         1 => "debug (#DB)",
-        2 => "non-maskable interrupt",
+        NON_MASKABLE => "non-maskable interrupt",
         BREAKPOINT => "breakpoint (#BP)",
         4 => "overflow (#OF)",
         5 => "bound range exceeded (#BR)",
@@ -110,7 +112,10 @@ pub(super) fn init() {
 /// Where every entry ends up, with what it interrupted.
 pub(super) extern "C" fn dispatch(trap: &mut Trap) {
     if trap.vector >= EXCEPTIONS {
-        return interrupts::handle(trap.vector as u8);
+        return interrupts::handle(trap);
+    }
+    if trap.vector == NON_MASKABLE {
+        ipi::obey_stop();
     }
     if catch::redirect(trap) {
         return;
@@ -118,7 +123,9 @@ pub(super) extern "C" fn dispatch(trap: &mut Trap) {
     match trap.vector {
         BREAKPOINT => println!("{}", Report(trap)),
         vector => {
-            // SAFETY: exceptions come with interrupts masked, and nothing that this one interrupted runs again.
+            ipi::stop_others();
+            // SAFETY: exceptions come with interrupts masked, and nothing that this one interrupted runs again, here or on
+            // the other CPUs.
             unsafe { panic::seize() };
             println!("\n{}", Report(trap));
             panic::die(

@@ -1,24 +1,36 @@
-//! Device interrupts: only COM1's, so that a kernel that waits for input lets the CPU sleep.
+//! Interrupts: which vector means what, and what each does.
 //!
-//! Through the two 8259 interrupt controllers that every PC, real or emulated, starts with. All their other lines stay
-//! masked: nothing here would handle them.
+//! Of the machine's devices only COM1 interrupts, so that a kernel that waits for input lets the CPU sleep. It does so
+//! through the two 8259 controllers that every PC, real or emulated, starts with, and the boot processor hears them. All
+//! other lines stay masked: nothing here would handle them. The rest are the CPUs' own: their timers, and each other.
 
 use super::exceptions::set;
+use super::{Trap, apic, ipi, local, timer};
+use crate::sync::Mutex;
+use core::sync::atomic::Ordering;
 use pic8259::ChainedPics;
-use spin::Mutex;
 use x86_64::instructions::interrupts;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
 /// The first vector of the controllers' sixteen: the first behind the CPU's exceptions.
 const FIRST: u8 = 0x20;
+const LAST: u8 = FIRST + 15;
 /// COM1's line at the first controller.
 const COM1_LINE: u8 = 4;
+/// The CPU's own timer.
+pub(super) const TIMER: u8 = 0x30;
+/// Another CPU asks for something, or has work.
+pub(super) const REQUEST: u8 = 0x31;
+/// The local APIC has noticed an error.
+pub(super) const ERROR: u8 = 0x3e;
+/// The local APIC has nothing to say after all. Its lower four bits are set, as old ones demand.
+pub(super) const SPURIOUS: u8 = 0x3f;
 
 // SAFETY: sixteen vectors from the first one behind the exceptions, all of which `fill` gives a handler.
-static CONTROLLERS: Mutex<ChainedPics> = Mutex::new(unsafe { ChainedPics::new_contiguous(FIRST) });
+static CONTROLLERS: Mutex<ChainedPics> = Mutex::new("8259", unsafe { ChainedPics::new_contiguous(FIRST) });
 
 /// Unmasks COM1's line and lets interrupts in.
-pub fn init() {
+pub(super) fn init() {
     let mut controllers = CONTROLLERS.lock();
     // SAFETY: the exception table is loaded and has handlers for all sixteen vectors; interrupts are still masked.
     unsafe {
@@ -29,8 +41,8 @@ pub fn init() {
     interrupts::enable();
 }
 
-/// Gives all vectors of the controllers an entry. Masked lines need one too: a controller whose request went away
-/// reports its last line instead.
+/// Gives all vectors an entry. The controllers' masked lines need one too: a controller whose request went away reports its
+/// last line instead.
 pub(super) fn fill(table: &mut InterruptDescriptorTable) {
     set::<0x20, _>(&mut table[0x20]);
     set::<0x21, _>(&mut table[0x21]);
@@ -48,11 +60,28 @@ pub(super) fn fill(table: &mut InterruptDescriptorTable) {
     set::<0x2d, _>(&mut table[0x2d]);
     set::<0x2e, _>(&mut table[0x2e]);
     set::<0x2f, _>(&mut table[0x2f]);
+    set::<TIMER, _>(&mut table[TIMER]);
+    set::<REQUEST, _>(&mut table[REQUEST]);
+    set::<ERROR, _>(&mut table[ERROR]);
+    set::<SPURIOUS, _>(&mut table[SPURIOUS]);
 }
 
-/// Acknowledges an interrupt. COM1's byte stays where it is: whoever sleeps is awake now and fetches it.
-pub(super) fn handle(vector: u8) {
-    // Interrupts are masked in here, and `init` holds the lock only while they are masked too.
-    // SAFETY: this very vector is being handled.
-    unsafe { CONTROLLERS.lock().notify_end_of_interrupt(vector) };
+/// Handles an interrupt. COM1's byte stays where it is: whoever sleeps is awake now and fetches it.
+pub(super) fn handle(trap: &mut Trap) {
+    let depth = &local::local().interrupts;
+    depth.store(depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    let vector = trap.vector as u8;
+    match vector {
+        // Interrupts are masked in here, and `init` holds the lock only while they are masked too.
+        // SAFETY: this very vector is being handled.
+        FIRST..=LAST => unsafe { CONTROLLERS.lock().notify_end_of_interrupt(vector) },
+        TIMER => timer::tick(trap),
+        REQUEST => ipi::answer(),
+        ERROR => log::warn!("CPU {}: an error of the local APIC", local::current()),
+        _ => {}
+    }
+    if let TIMER | REQUEST | ERROR = vector {
+        apic::end_of_interrupt();
+    }
+    depth.store(depth.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
 }

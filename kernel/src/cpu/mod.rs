@@ -1,18 +1,48 @@
-//! The CPU's own set-up: segments and stacks, exceptions, device interrupts.
+//! CPUs: each one's own set-up, starting them, interrupts, and what they ask of each other.
 //!
-//! Comes right behind the console, since from here on a mistake is a report and not a reset.
+//! | module | gives |
+//! |---|---|
+//! | [`segments`], [`exceptions`], [`trap`], [`catch`](mod@catch) | stacks and handlers: a mistake is a report and not a reset |
+//! | [`local`] | what each CPU has of its own: its number, before all |
+//! | [`interrupts`], [`apic`], [`timer`], [`clock`] | device interrupts, interrupts of CPUs, time |
+//! | [`topology`], [`trampoline`], [`start`](mod@start) | which CPUs there are, and how they come to run |
+//! | [`ipi`], [`work`] | barriers and TLB shootdowns by interrupt; work for other CPUs |
 
+pub mod apic;
 pub mod catch;
+pub mod clock;
 pub mod exceptions;
 pub mod interrupts;
+pub mod ipi;
+pub mod local;
 pub mod segments;
+pub mod start;
+pub mod timer;
+pub mod topology;
+pub mod trampoline;
 pub mod trap;
+pub mod work;
 
 pub use catch::catch;
+pub use local::{MAX_CPUS, current, in_interrupt, local};
+pub use start::{start, stop};
 pub use trap::Trap;
+pub use work::{count, is_online, on, on_cpus, online};
 
-/// Loads the kernel's segments and its exception handlers.
+/// Makes the CPU that runs this the boot processor: with its own data, the kernel's segments and exception handlers.
 pub fn init() {
-    segments::init();
+    init_as(0);
+}
+
+/// The same for any CPU; [`segments::prepare`] has been called for all but the boot processor.
+fn init_as(number: usize) {
+    local::init(number);
+    segments::init(number);
     exceptions::init();
+}
+
+/// Lets interrupts in, and starts the machine's other CPUs.
+pub fn start_all() {
+    interrupts::init();
+    start::init();
 }

@@ -4,8 +4,11 @@
 //! to for chosen exceptions. Without a stack of its own a double fault after a stack overflow would fault again, and
 //! the third fault resets the machine without a word.
 
+use super::local::MAX_CPUS;
+use crate::memory::vmalloc;
+use bifolio::frame::{FRAME_SIZE, Order};
 use core::cell::UnsafeCell;
-use spin::LazyLock;
+use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::load_tss;
@@ -39,26 +42,11 @@ struct Stack(UnsafeCell<[u8; STACK_SIZE]>);
 // stack belongs to.
 unsafe impl Sync for Stack {}
 
-static EXCEPTION_STACKS: [Stack; STACKS] = [const { Stack(UnsafeCell::new([0; STACK_SIZE])) }; STACKS];
+/// The boot processor's stacks: it needs them before there is memory. All others' are [mapped](vmalloc).
+static BOOT_STACKS: [Stack; STACKS] = [const { Stack(UnsafeCell::new([0; STACK_SIZE])) }; STACKS];
 
-static TASK: LazyLock<TaskStateSegment> = LazyLock::new(|| {
-    let mut task = TaskStateSegment::new();
-    for (index, stack) in EXCEPTION_STACKS.iter().enumerate() {
-        // Stacks grow downward: the CPU starts at the end.
-        task.interrupt_stack_table[index] = VirtAddr::from_ptr(stack.0.get()) + STACK_SIZE as u64;
-    }
-    task
-});
-
-static SEGMENTS: LazyLock<Segments> = LazyLock::new(|| {
-    let mut table = GlobalDescriptorTable::new();
-    Segments {
-        code: table.append(Descriptor::kernel_code_segment()),
-        data: table.append(Descriptor::kernel_data_segment()),
-        task: table.append(Descriptor::tss_segment(&TASK)),
-        table,
-    }
-});
+static TASKS: [Once<TaskStateSegment>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
+static SEGMENTS: [Once<Segments>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 
 struct Segments {
     table: GlobalDescriptorTable,
@@ -67,16 +55,58 @@ struct Segments {
     task: SegmentSelector,
 }
 
-/// Replaces the boot loader's segments, which lie in memory that the kernel has no claim to.
-pub(super) fn init() {
-    SEGMENTS.table.load();
+/// The ends of a CPU's exception stacks: they grow downward. `None` without memory for them.
+fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
+    let mut ends = BOOT_STACKS.each_ref().map(|stack| VirtAddr::from_ptr(stack.0.get()) + STACK_SIZE as u64);
+    if number != 0 {
+        for end in &mut ends {
+            let start = vmalloc::allocate(STACK_SIZE as u64 / FRAME_SIZE, Order::ZERO)?;
+            *end = VirtAddr::from_ptr(start.as_ptr()) + STACK_SIZE as u64;
+        }
+    }
+    Some(ends)
+}
+
+/// Makes a CPU's segments ready, if they are not. False if there is no memory for its stacks.
+pub(super) fn prepare(number: usize) -> bool {
+    let task = TASKS[number].try_call_once(|| {
+        let mut task = TaskStateSegment::new();
+        for (index, end) in stacks(number).ok_or(())?.into_iter().enumerate() {
+            task.interrupt_stack_table[index] = end;
+        }
+        Ok::<_, ()>(task)
+    });
+    let Ok(task) = task else { return false };
+    SEGMENTS[number].call_once(|| {
+        let mut table = GlobalDescriptorTable::new();
+        Segments {
+            code: table.append(Descriptor::kernel_code_segment()),
+            data: table.append(Descriptor::kernel_data_segment()),
+            task: table.append(Descriptor::tss_segment(task)),
+            table,
+        }
+    });
+    true
+}
+
+/// Replaces the segments that the boot loader or the trampoline left the CPU with.
+///
+/// # Panics
+/// If they have not been [prepared](prepare). The boot processor's need not be.
+pub(super) fn init(number: usize) {
+    if number == 0 {
+        prepare(0);
+    }
+    let segments = SEGMENTS[number].get().expect("the CPU's segments are prepared before it is started");
+    segments.table.load();
     // SAFETY: the selectors name entries of the table just loaded, of the kinds that each register wants, and the
-    // table and the task segment are statics.
+    // table and the task segment are statics. A CPU loads its own task segment once in its life, since it is reset before
+    // it starts again.
     unsafe {
-        CS::set_reg(SEGMENTS.code);
-        SS::set_reg(SEGMENTS.data);
-        DS::set_reg(SEGMENTS.data);
-        ES::set_reg(SEGMENTS.data);
-        load_tss(SEGMENTS.task);
+        CS::set_reg(segments.code);
+        SS::set_reg(segments.data);
+        DS::set_reg(segments.data);
+        ES::set_reg(segments.data);
+        load_tss(segments.task);
     }
 }

@@ -1,7 +1,8 @@
 //! Page frames: the allocator over the machine's memory, and its face for the crate `x86_64`.
 
 use super::{map, paging};
-use crate::host::{self, Ticks};
+use crate::cpu::{self, MAX_CPUS, clock, ipi};
+use crate::host::Ticks;
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
@@ -17,13 +18,16 @@ use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, Phy
 #[derive(Clone, Copy, Debug)]
 pub struct Processor;
 
-// SAFETY: one CPU runs, and is number 0; interrupts are masked where that is asked for.
+// SAFETY: each CPU has a number of its own; those that run are interrupted for a barrier, and waited for; interrupts are
+// masked where that is asked for.
 unsafe impl Cpu for Processor {
     fn current() -> usize {
-        0 // the boot processor; no other is started
+        cpu::current()
     }
 
-    fn synchronize() {} // there is no other to wait for
+    fn synchronize() {
+        ipi::synchronize();
+    }
 
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         interrupts::without_interrupts(critical)
@@ -37,7 +41,7 @@ unsafe impl Cpu for Processor {
     }
 
     fn uptime() -> Duration {
-        host::uptime()
+        clock::uptime()
     }
 
     fn report(failure: &dyn fmt::Display) {
@@ -51,7 +55,7 @@ pub type Frames = PageAllocator<'static, Processor>;
 static FRAMES: Once<Frames> = Once::new();
 
 /// The processors' stocks of small blocks.
-pub(super) static ARENAS: [Arena; 1] = [Arena::new()];
+pub(super) static ARENAS: [Arena; MAX_CPUS] = [const { Arena::new() }; MAX_CPUS];
 
 /// The machine's page frames.
 ///

@@ -2,11 +2,12 @@
 
 use crate::host::Ticks;
 use bifolio::frame::{FRAME_SIZE, Pfn, PfnRange};
-use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use bifolio::memory_map::{LOW_MEMORY_END, MemoryMap, Region, RegionKind};
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use core::fmt::{self, Write};
 use log::info;
 use spin::{Mutex, MutexGuard, Once};
+use x86_64::PhysAddr;
 
 /// Entries that the kernel has room for. Firmware seen so far has up to 122.
 const CAPACITY: usize = 1024;
@@ -42,6 +43,21 @@ pub(super) fn init(raw: &[MemoryRegion]) -> &'static MemoryMap<'static> {
 /// Before [`memory::init`](super::init).
 pub fn map() -> &'static MemoryMap<'static> {
     MAP.get().expect("the memory map comes first of all memory")
+}
+
+/// So many pages below 1 MiB that the boot loader calls usable: the map reserves that memory on every machine, for the
+/// start of other CPUs before all. The first page is the BIOS's, whatever anybody says.
+pub(super) fn low_memory(raw: &[MemoryRegion], pages: u64) -> Option<PhysAddr> {
+    let overlaps = |start: u64, end: u64| {
+        raw.iter().any(|other| kind(other.kind) != RegionKind::Usable && other.start < end && start < other.end)
+    };
+    let start = |region: &MemoryRegion| {
+        let first = region.start.next_multiple_of(FRAME_SIZE).max(FRAME_SIZE);
+        let starts = (first..region.end.min(LOW_MEMORY_END)).step_by(FRAME_SIZE as usize);
+        let mut fitting = starts.take_while(|start| start + pages * FRAME_SIZE <= region.end.min(LOW_MEMORY_END));
+        fitting.find(|&start| !overlaps(start, start + pages * FRAME_SIZE))
+    };
+    raw.iter().filter(|region| kind(region.kind) == RegionKind::Usable).find_map(start).map(PhysAddr::new)
 }
 
 /// What a kind of the boot loader's allows. Unknown kinds, also those that it may invent, are reserved.

@@ -10,6 +10,7 @@ pub mod vmalloc;
 
 pub use frames::frames;
 
+use crate::cpu::{start, trampoline};
 use crate::host::Stopwatch;
 use bifolio::allocator::{PageAllocator, Plan};
 use bootloader_api::BootInfo;
@@ -26,15 +27,18 @@ pub fn init(boot_info: &'static mut BootInfo) {
     // SAFETY: the boot loader says so, and nothing has looked at its page tables yet.
     unsafe { paging::init(VirtAddr::new(window)) };
 
+    let cpus = start::discover(boot_info.rsdp_addr.into_option());
+
     let stopwatch = Stopwatch::start();
     let map = map::init(&boot_info.memory_regions);
+    trampoline::init(map::low_memory(&boot_info.memory_regions, trampoline::PAGES));
     let sanitising = stopwatch.elapsed();
 
     let stopwatch = Stopwatch::start();
     let plan = Plan::new(*map).unwrap_or_else(|error| panic!("no page allocator: {error}"));
     // SAFETY: the plan took these frames out of usable ones, so nobody else refers to them, and the window shows them.
     let metadata = unsafe { frames::metadata(&plan) };
-    let allocator = PageAllocator::new(&plan, metadata, &frames::ARENAS)
+    let allocator = PageAllocator::new(&plan, metadata, &frames::ARENAS[..cpus])
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
     frames::init(allocator);
     frames().add_shrinker(&heap::HEAP).expect("there is room for the first shrinker");

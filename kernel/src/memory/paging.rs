@@ -1,16 +1,16 @@
 //! Page tables, reached through the boot loader's window onto all physical memory.
 
+use super::frames::KernelFrames;
 use crate::sync::{Mutex, MutexGuard};
 use bifolio::frame::Order;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
-use x86_64::instructions::tlb;
 use x86_64::registers::control::Cr3;
-use x86_64::structures::paging::{OffsetPageTable, Page, PageTable};
+use x86_64::structures::paging::{Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
-/// From more pages on the whole TLB is flushed (Linux: `tlb_single_page_flush_ceiling`).
-const FLUSHED_ONE_BY_ONE: u64 = 33;
+/// Where the registers of devices are mapped, a page each.
+const DEVICES: VirtAddr = VirtAddr::new(0xffff_cf00_0000_0000);
 
 /// The virtual address of physical address 0; 0 until [`init`].
 static WINDOW: AtomicU64 = AtomicU64::new(0);
@@ -43,17 +43,6 @@ pub fn table() -> MutexGuard<'static, OffsetPageTable<'static>> {
     TABLE.get().expect("paging is set up with the rest of memory").lock()
 }
 
-/// Makes sure that no TLB remembers these pages, which have just been unmapped, nor any table on the way to them.
-///
-/// One CPU runs. Were there others, this is where an interrupt would have them do the same, and be waited for.
-pub(super) fn flush(first: Page, pages: u64) {
-    if pages > FLUSHED_ONE_BY_ONE {
-        tlb::flush_all();
-    } else {
-        (0..pages).for_each(|nth| tlb::flush((first + nth).start_address()));
-    }
-}
-
 /// Where the window shows a physical address. Any address the memory map knows is shown.
 pub fn to_virtual(address: PhysAddr) -> VirtAddr {
     VirtAddr::new(WINDOW.load(Ordering::Relaxed) + address.as_u64())
@@ -62,6 +51,31 @@ pub fn to_virtual(address: PhysAddr) -> VirtAddr {
 /// The physical address that the window shows at `address`, which must lie in the window.
 pub fn to_physical(address: VirtAddr) -> PhysAddr {
     PhysAddr::new(address.as_u64() - WINDOW.load(Ordering::Relaxed))
+}
+
+/// Whether the window shows a physical address.
+pub(crate) fn shows(address: PhysAddr) -> bool {
+    let window = WINDOW.load(Ordering::Relaxed);
+    // What lies behind the window is another mapping's, if any's: the boot loader puts at most all of RAM there.
+    window.checked_add(address.as_u64()).is_some_and(is_mapped)
+}
+
+/// Maps the page that holds a device's registers, for good, so that no cache comes between. `None` without memory for the
+/// page tables.
+pub(crate) fn map_device(registers: PhysAddr) -> Option<VirtAddr> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let flags = PageTableFlags::PRESENT
+        | PageTableFlags::WRITABLE
+        | PageTableFlags::NO_EXECUTE
+        | PageTableFlags::NO_CACHE
+        | PageTableFlags::WRITE_THROUGH;
+    let page = Page::<Size4KiB>::containing_address(DEVICES) + NEXT.fetch_add(1, Ordering::Relaxed);
+    let frame = PhysFrame::containing_address(registers);
+    // SAFETY: the page is used by nobody else, and the frame is a device's: no memory that Rust knows of.
+    let mapped = unsafe { table().map_to(page, frame, flags, &mut KernelFrames) };
+    // Nothing was there that a TLB could remember.
+    mapped.ok()?.ignore();
+    Some(page.start_address() + (registers.as_u64() - frame.start_address().as_u64()))
 }
 
 /// Whether a virtual address is mapped; false before [`memory::init`](super::init).

@@ -5,6 +5,7 @@
 //! Who waits for it meanwhile answers what other CPUs ask of this one, as every wait loop of the allocator does.
 
 use super::lockdep::{self, Acquire};
+use crate::cpu::ipi;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::{fmt, mem, ptr};
 use x86_64::instructions::interrupts;
@@ -61,7 +62,7 @@ struct Relax;
 impl spin::RelaxStrategy for Relax {
     #[inline]
     fn relax() {
-        core::hint::spin_loop();
+        ipi::relax();
     }
 }
 

@@ -84,12 +84,12 @@ macro_rules! should_panic {
 /// The kernel's own boot, as `main.rs` has it, but for the shell and for the log's small talk.
 #[doc(hidden)]
 pub fn boot(boot_info: &'static mut BootInfo) {
+    cpu::init();
     console::init();
     log::set_max_level(LevelFilter::Warn);
     host::init();
-    cpu::init();
     memory::init(boot_info);
-    cpu::interrupts::init();
+    cpu::start_all();
     host::send(&Event::Ready);
 }
 

@@ -3,6 +3,7 @@
 use super::super::frames::{KernelFrames, frames};
 use super::super::paging;
 use super::UNIT_PAGES;
+use crate::cpu::ipi;
 use bifolio::frame::{Gfp, Order, Pfn};
 use core::fmt::Debug;
 use core::iter;
@@ -89,7 +90,7 @@ pub(super) unsafe fn unmap(first: Page, pages: u64) {
         unsafe { free_tables(start, &mut gathered) };
         done += count;
     }
-    paging::flush(first, pages);
+    ipi::flush(first, pages);
     gathered.free();
 }
 

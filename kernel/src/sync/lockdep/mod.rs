@@ -21,21 +21,11 @@ mod trace;
 pub use classes::Class;
 pub use report::{Context, Kind, Report, all, count, take, unread};
 
+use crate::cpu;
 use classes::{ENABLED, IN_INTERRUPT};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use x86_64::instructions::interrupts;
-
-/// One CPU runs, and no handler of an interrupt takes a lock.
-mod cpu {
-    pub const MAX_CPUS: usize = 64;
-    pub fn current() -> usize {
-        0
-    }
-    pub fn in_interrupt() -> bool {
-        false
-    }
-}
 
 /// Locks that a CPU can hold at once and have watched.
 const DEPTH: usize = 16;

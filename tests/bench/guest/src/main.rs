@@ -28,14 +28,14 @@ use workloads::{Bifolio, Bitmap, BuddySystem};
 entry_point!(main, config = &kernel::BOOTLOADER_CONFIG);
 
 fn main(boot_info: &'static mut BootInfo) -> ! {
+    cpu::init();
     console::init();
     log::set_max_level(LevelFilter::Warn);
     host::init();
-    cpu::init();
     let metadata = region::reserve(boot_info, setup::METADATA);
     ForObjects::set(region::reserve(boot_info, ForObjects::SIZE as u64));
     memory::init(boot_info);
-    cpu::interrupts::init();
+    cpu::start_all();
     host::send(&Event::Ready);
 
     let selection = Input::read(input::SELECTION);

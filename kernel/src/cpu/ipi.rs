@@ -1,0 +1,164 @@
+//! What CPUs ask of each other: to pass a memory barrier, to forget translations, to look for work, to stop.
+//!
+//! A CPU that asks counts up what is asked of the other, interrupts it and waits for the count of answers to follow. The one
+//! that is asked answers in the handler, or, while it waits with interrupts masked, in [`relax`]: two CPUs that ask each
+//! other must not wait for each other.
+
+use super::local::{self, Local};
+use super::{apic, interrupts, work};
+use core::hint;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use x86_64::VirtAddr;
+use x86_64::instructions::interrupts::{disable, without_interrupts};
+use x86_64::instructions::{hlt, tlb};
+use x86_64::structures::paging::Page;
+
+/// From more pages on the whole TLB is flushed (Linux: `tlb_single_page_flush_ceiling`).
+const FLUSHED_ONE_BY_ONE: u64 = 33;
+
+/// What others ask of a CPU, in counts that only grow.
+#[derive(Debug)]
+pub(super) struct Request {
+    asked: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Request {
+    pub const fn new() -> Self {
+        Self { asked: AtomicU64::new(0), answered: AtomicU64::new(0) }
+    }
+
+    /// Asks once more. How far the answers must come.
+    fn ask(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    fn is_answered(&self, ticket: u64) -> bool {
+        self.answered.load(Ordering::Acquire) >= ticket
+    }
+
+    /// Does what was asked since the last answer, if anything was. By the CPU that is asked, with interrupts masked.
+    fn answer(&self, act: impl FnOnce()) {
+        let asked = self.asked.load(Ordering::Acquire);
+        if asked != self.answered.load(Ordering::Relaxed) {
+            act();
+            self.answered.store(asked, Ordering::Release);
+        }
+    }
+}
+
+/// Answers what other CPUs ask of this one.
+pub(super) fn answer() {
+    without_interrupts(|| {
+        let local = local::local();
+        local.barrier.answer(|| fence(Ordering::SeqCst));
+        local.flush.answer(|| Pages::asked_for().forget());
+    });
+}
+
+/// To be called again and again by whoever waits for another CPU, perhaps with interrupts masked.
+pub fn relax() {
+    answer();
+    hint::spin_loop();
+}
+
+/// Asks all other CPUs that run, and returns once each has answered.
+fn ask_all(request: impl Fn(&Local) -> &Request) {
+    let own = local::current();
+    let mut tickets = [0; local::MAX_CPUS];
+    for cpu in work::online().filter(|&cpu| cpu != own) {
+        tickets[cpu] = request(local::of(cpu)).ask();
+        apic::interrupt(local::of(cpu).apic_id(), interrupts::REQUEST);
+    }
+    for (cpu, ticket) in tickets.into_iter().enumerate().filter(|&(_, ticket)| ticket != 0) {
+        // A CPU that is stopped meanwhile has passed all barriers and remembers nothing.
+        while !request(local::of(cpu)).is_answered(ticket) && work::is_online(cpu) {
+            relax();
+        }
+    }
+}
+
+/// Makes every other CPU that runs pass a full memory barrier before this returns (Linux: `membarrier`).
+pub fn synchronize() {
+    // What came before must be seen by whoever is not running yet, and so is not asked.
+    fence(Ordering::SeqCst);
+    ask_all(|cpu| &cpu.barrier);
+}
+
+/// Pages that are not mapped any more as they were.
+struct Pages {
+    first: u64,
+    pages: u64,
+}
+
+/// Held by who has others flush their TLBs: what they are to forget stands in one place.
+static FLUSHING: AtomicBool = AtomicBool::new(false);
+static FIRST: AtomicU64 = AtomicU64::new(0);
+static PAGES: AtomicU64 = AtomicU64::new(0);
+
+impl Pages {
+    /// The pages that the CPU that holds [`FLUSHING`] wants forgotten.
+    fn asked_for() -> Self {
+        Self { first: FIRST.load(Ordering::Relaxed), pages: PAGES.load(Ordering::Relaxed) }
+    }
+
+    /// Has this CPU's TLB forget them, and every table on the way to them.
+    fn forget(&self) {
+        if self.pages > FLUSHED_ONE_BY_ONE {
+            tlb::flush_all();
+        } else {
+            (0..self.pages).for_each(|nth| tlb::flush(VirtAddr::new(self.first) + nth * 4096));
+        }
+    }
+}
+
+/// Makes sure that no CPU's TLB remembers these pages, which have just been unmapped, nor any table on the way to them
+/// (a TLB shootdown).
+///
+/// Waits for the other CPUs, so not to be called with a lock held.
+pub fn flush(first: Page, pages: u64) {
+    let forgotten = Pages { first: first.start_address().as_u64(), pages };
+    forgotten.forget();
+    if work::online().count() < 2 {
+        return;
+    }
+    // Masked, or an interrupt handler that unmaps something would wait for what it interrupted.
+    without_interrupts(|| {
+        while FLUSHING.swap(true, Ordering::Acquire) {
+            relax();
+        }
+        FIRST.store(forgotten.first, Ordering::Relaxed);
+        PAGES.store(forgotten.pages, Ordering::Relaxed);
+        ask_all(|cpu| &cpu.flush);
+        FLUSHING.store(false, Ordering::Release);
+    });
+}
+
+/// Set when a CPU dies and takes the others with it.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Stops all other CPUs for good, whatever they are at: for a CPU that has a last report to make. Returns only on the first
+/// CPU that calls it.
+pub(crate) fn stop_others() {
+    if STOPPED.swap(true, Ordering::SeqCst) {
+        halt();
+    }
+    let own = local::current();
+    for cpu in work::online().filter(|&cpu| cpu != own) {
+        apic::interrupt_unmaskably(local::of(cpu).apic_id());
+    }
+}
+
+/// Whether another CPU wants this one to stop: what a non-maskable interrupt asks first.
+pub(super) fn obey_stop() {
+    if STOPPED.load(Ordering::SeqCst) {
+        halt();
+    }
+}
+
+fn halt() -> ! {
+    loop {
+        disable();
+        hlt();
+    }
+}

@@ -1,0 +1,181 @@
+//! Starting the other CPUs, one after the other, and stopping them.
+//!
+//! As Intel's manual has it (volume 3, "MP initialization"): a reset, 10 ms, the command to start, and once more if nothing
+//! comes of it. A CPU that does not answer is left alone; the kernel runs on those that did.
+
+use super::local::{self, MAX_CPUS};
+use super::topology::{Topology, TopologyError};
+use super::{apic, clock, segments, timer, trampoline, work};
+use crate::memory::vmalloc;
+use bifolio::frame::{FRAME_SIZE, Order};
+use core::fmt;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use log::{info, warn};
+use spin::{Mutex, Once};
+use x86_64::VirtAddr;
+use x86_64::instructions::{hlt, interrupts};
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::PhysFrame;
+
+/// Pages of a CPU's stack.
+const STACK_PAGES: u64 = 16;
+/// How long a CPU may take from the command to start to its first sign of life.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What is known of the machine's CPUs.
+static TOPOLOGY: Once<Result<Topology, TopologyError>> = Once::new();
+/// The frame of the kernel's level 4 table, for CPUs that come from the trampoline's.
+static TABLES: Once<(PhysFrame, Cr3Flags)> = Once::new();
+/// Each CPU's stack, once it has one.
+static STACKS: [Once<VirtAddr>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
+/// One CPU is started at a time.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Why a CPU does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The local APIC of the CPU that should start it is not in use.
+    NoApic,
+    /// There is no page below 1 MiB for it to start in.
+    NoLowMemory,
+    /// There is no memory for its stacks.
+    NoMemory,
+    /// It does not answer.
+    Silent,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoApic => "there is no local APIC to start it with",
+            Self::NoLowMemory => "there is no free memory below 1 MiB for it to start in",
+            Self::NoMemory => "there is no memory for its stacks",
+            Self::Silent => "it does not answer",
+        })
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// Takes note of the machine's CPUs. How many of them there can be.
+pub(crate) fn discover(root_pointer: Option<u64>) -> usize {
+    let topology = TOPOLOGY.call_once(|| super::topology::read(root_pointer));
+    topology.as_ref().map_or(1, |topology| topology.apic_ids().len())
+}
+
+/// Starts all CPUs that firmware tells of, and says in the log how that went.
+pub(super) fn init() {
+    clock::init();
+    TABLES.call_once(Cr3::read);
+    if !apic::init() {
+        warn!("one CPU: it has no local APIC that can be used");
+        return;
+    }
+    apic::admit_external();
+    timer::init();
+    info!("CPU 0: {}, timer at {} kHz", apic::mode(), timer::rate() / 1000);
+    let topology = match TOPOLOGY.get() {
+        Some(Ok(topology)) => topology,
+        Some(Err(error)) => return warn!("one CPU: {error}"),
+        None => return,
+    };
+    if topology.surplus > 0 {
+        warn!("{} CPUs are left alone: {MAX_CPUS} are the most", topology.surplus);
+    }
+    let own = local::local().apic_id();
+    let others = topology.apic_ids().iter().map(|&number| apic::id_of(number)).filter(|&id| id != own);
+    // The numbers have no holes: who does not answer leaves his to the next.
+    let mut number = 1;
+    for apic_id in others.take(MAX_CPUS - 1) {
+        match start_as(number, apic_id) {
+            Ok(()) => number += 1,
+            Err(error) => warn!("the CPU with local APIC {apic_id:#x} is left alone: {error}"),
+        }
+    }
+    if number > 1 {
+        info!("{number} CPUs run");
+    }
+}
+
+/// Starts the CPU with that local APIC as the one of that number.
+fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
+    if !apic::is_enabled() {
+        return Err(StartError::NoApic);
+    }
+    let stack = *STACKS[number].try_call_once(|| stack().ok_or(StartError::NoMemory))?;
+    if !segments::prepare(number) {
+        return Err(StartError::NoMemory);
+    }
+    let _one_at_a_time = STARTING.lock();
+    // SAFETY: one CPU is started at a time, and its stack is its own. It is reset before it starts, and was not running or
+    // has stopped.
+    let page = unsafe { trampoline::prepare(number, stack, enter) }.ok_or(StartError::NoLowMemory)?;
+    local::of(number).apic_id.store(apic_id, Ordering::Relaxed);
+    // SAFETY: as above.
+    unsafe { apic::reset(apic_id) };
+    clock::wait(Duration::from_millis(10));
+    let arrived = (0..2).any(|_| {
+        // SAFETY: the trampoline is in that page.
+        unsafe { apic::start_at(apic_id, page) };
+        clock::wait_for(PATIENCE, || work::is_online(number))
+    });
+    if arrived {
+        return Ok(());
+    }
+    // It must not come after all, when the trampoline has another CPU's number.
+    // SAFETY: whatever it is at, nothing depends on it yet.
+    unsafe { apic::reset(apic_id) };
+    work::set_online(number, false);
+    Err(StartError::Silent)
+}
+
+/// A stack with a guard page below it: its end.
+pub(super) fn stack() -> Option<VirtAddr> {
+    let start = vmalloc::allocate(STACK_PAGES, Order::ZERO)?;
+    Some(VirtAddr::from_ptr(start.as_ptr()) + STACK_PAGES * FRAME_SIZE)
+}
+
+/// Where a CPU arrives from the trampoline.
+extern "C" fn enter(number: usize) -> ! {
+    let (frame, flags) = *TABLES.get().expect("the tables were noted before any CPU was started");
+    // SAFETY: these are the kernel's own tables, which map this code and this stack like those that are in force.
+    unsafe { Cr3::write(frame, flags) };
+    super::init_as(number);
+    apic::enable();
+    work::set_online(number, true);
+    interrupts::enable();
+    while !local::local().stop.swap(false, Ordering::Acquire) {
+        work::wait();
+    }
+    interrupts::disable();
+    work::set_online(number, false);
+    loop {
+        hlt();
+    }
+}
+
+/// Stops a CPU once it has done its work, for good or until it is [started](start) again: it sleeps and hears nothing.
+///
+/// # Panics
+/// If it is the calling CPU, the boot processor, or does not run.
+pub fn stop(cpu: usize) {
+    assert!(cpu != 0 && cpu != local::current() && work::is_online(cpu), "CPU {cpu} cannot be stopped");
+    local::of(cpu).stop.store(true, Ordering::Release);
+    while work::is_online(cpu) {
+        work::wake(cpu);
+        super::ipi::relax();
+    }
+}
+
+/// Starts a CPU that was [stopped](stop), or tries again with one that did not answer. Waits, for some 10 ms.
+///
+/// # Errors
+/// [`StartError`], if it does not run now.
+///
+/// # Panics
+/// If it runs already.
+pub fn start(cpu: usize) -> Result<(), StartError> {
+    assert!(!work::is_online(cpu), "CPU {cpu} runs");
+    start_as(cpu, local::of(cpu).apic_id())
+}

@@ -1,0 +1,131 @@
+//! Work for CPUs: what each runs besides interrupts.
+//!
+//! There are no threads here. A CPU is given a function, runs it to its end, with interrupts enabled, and waits for the
+//! next. The boot processor runs the boot and the shell, and takes work while it waits for a key.
+
+use super::local::{self, MAX_CPUS};
+use super::{apic, interrupts, ipi};
+use core::ptr;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use x86_64::instructions::interrupts as masking;
+
+/// The CPUs that run, a bit each.
+static ONLINE: AtomicU64 = AtomicU64::new(1);
+
+/// Work for one or more CPUs. Lies on the stack of whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Job {
+    work: *const (dyn Fn(usize) + Sync),
+    /// How many CPUs have not finished it.
+    left: AtomicUsize,
+}
+
+/// The CPUs that run, in ascending order.
+pub fn online() -> impl Iterator<Item = usize> + Clone {
+    let online = ONLINE.load(Ordering::SeqCst);
+    (0..MAX_CPUS).filter(move |cpu| online >> cpu & 1 == 1)
+}
+
+/// Whether a CPU runs.
+pub fn is_online(cpu: usize) -> bool {
+    cpu < MAX_CPUS && ONLINE.load(Ordering::SeqCst) >> cpu & 1 == 1
+}
+
+/// How many CPUs run.
+pub fn count() -> usize {
+    online().count()
+}
+
+/// A CPU runs from now on, or does no more.
+pub(super) fn set_online(cpu: usize, online: bool) {
+    if online {
+        ONLINE.fetch_or(1 << cpu, Ordering::SeqCst);
+    } else {
+        ONLINE.fetch_and(!(1 << cpu), Ordering::SeqCst);
+    }
+}
+
+/// Runs `work` on the first `cpus` CPUs that run, all at once, each with its number; returns when all have finished. The
+/// calling CPU does its share if it is among them.
+///
+/// Waits, so not to be called in an interrupt handler or with a lock held. One of these at a time, or the second waits for
+/// CPUs that are at work; work that itself asks for CPUs which wait for it never ends.
+pub fn on_cpus(cpus: usize, work: &(dyn Fn(usize) + Sync)) {
+    run(online().take(cpus), work);
+}
+
+/// As [`on_cpus`], on a single CPU.
+///
+/// # Panics
+/// If that CPU does not run.
+pub fn on(cpu: usize, work: &(dyn Fn(usize) + Sync)) {
+    assert!(is_online(cpu), "CPU {cpu} does not run");
+    run(core::iter::once(cpu), work);
+}
+
+fn run(cpus: impl Iterator<Item = usize> + Clone, work: &(dyn Fn(usize) + Sync)) {
+    let own = local::current();
+    let others = || cpus.clone().filter(|&cpu| cpu != own);
+    // SAFETY: only forgets for how long `work` lives, and this function returns when nobody has the job any more.
+    let work_for_ever: &'static (dyn Fn(usize) + Sync) = unsafe { core::mem::transmute(work) };
+    let job = Job { work: work_for_ever, left: AtomicUsize::new(others().count()) };
+    for cpu in others() {
+        let slot = &local::of(cpu).job;
+        let job = (&raw const job).cast_mut();
+        while slot.compare_exchange_weak(ptr::null_mut(), job, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            ipi::relax();
+        }
+        wake(cpu);
+    }
+    if cpus.clone().any(|cpu| cpu == own) {
+        work(own);
+    }
+    while job.left.load(Ordering::Acquire) > 0 {
+        ipi::relax();
+    }
+}
+
+/// Has a CPU that sleeps look around.
+pub fn wake(cpu: usize) {
+    apic::interrupt(local::of(cpu).apic_id(), interrupts::REQUEST);
+}
+
+/// Does the work that others have put here, if there is any. Whether there was.
+pub(super) fn do_job() -> bool {
+    let own = local::local();
+    let job = own.job.load(Ordering::Acquire);
+    if job.is_null() {
+        return false;
+    }
+    // SAFETY: whoever put the job here keeps it until `left` is 0, so it outlives the next lines but the last.
+    let (work, left) = unsafe { (&*(*job).work, &(*job).left) };
+    work(own.number());
+    // Room for the next comes before the end of this one, behind which the job is gone.
+    own.job.store(ptr::null_mut(), Ordering::Release);
+    left.fetch_sub(1, Ordering::Release);
+    true
+}
+
+/// What a CPU does that has nothing to do: waits for an interrupt, and does what came with it.
+///
+/// Called with interrupts enabled, returns after at least one interrupt, or some work.
+pub fn wait() {
+    wait_unless(|| false);
+}
+
+/// As [`wait`], but returns at once if that for which the CPU waits is there: looked at with interrupts masked, so that it
+/// cannot come between the look and the sleep.
+pub fn wait_unless(is_there: impl FnOnce() -> bool) {
+    if do_job() {
+        return;
+    }
+    masking::disable();
+    let own = local::local();
+    if own.job.load(Ordering::Acquire).is_null() && !own.stop.load(Ordering::Relaxed) && !is_there() {
+        // One instruction enables interrupts and the next sleeps, with nothing in between: an interrupt that came since
+        // the look above still wakes the CPU.
+        masking::enable_and_hlt();
+    } else {
+        masking::enable();
+    }
+}
