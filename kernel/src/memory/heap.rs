@@ -4,11 +4,14 @@
 //! before the first allocation. Where memory runs out, `try_reserve` and its like return an error; what cannot return
 //! one panics with the size that was asked for.
 //!
+//! In an interrupt handler, and wherever else nothing may wait, it takes what there is, up to the reserves, and maps nothing.
+//!
 //! Slabs and objects of up to 4 MiB lie in the window onto physical memory. Larger ones, and those for which no frames in a
 //! row are left, are [mapped](super::vmalloc) (Linux: `kvmalloc`).
 
 use super::frames::{Processor, try_frames};
 use super::{paging, vmalloc};
+use crate::sync;
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, PageSource};
@@ -37,13 +40,18 @@ fn is_mapped(run: NonNull<u8>) -> bool {
     vmalloc::contains(VirtAddr::from_ptr(run.as_ptr()))
 }
 
+/// How frames are asked for: nobody says where the heap is used, so that is looked at.
+fn gfp() -> Gfp {
+    if sync::may_sleep() { Gfp::KERNEL } else { Gfp::ATOMIC }
+}
+
 // SAFETY: the allocator gives a frame to one owner at a time, out of usable memory that the window shows, readable and
 // writable, for as long as the kernel runs. The window is aligned to more than any block, so a block is aligned in
 // virtual memory as it is in physical memory. A mapping has frames and addresses of its own, and is aligned as it was asked
 // for. All addresses lie in the upper half.
 unsafe impl PageSource for KernelPages {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        window_on(try_frames()?.allocate(order, Gfp::KERNEL).ok()?)
+        window_on(try_frames()?.allocate(order, gfp()).ok()?)
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
@@ -56,9 +64,10 @@ unsafe impl PageSource for KernelPages {
 
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         // A mapping takes page tables, and address space.
-        match try_frames()?.allocate_exact_aligned(frames, align, Gfp::KERNEL | Gfp::NOWARN) {
+        match try_frames()?.allocate_exact_aligned(frames, align, gfp() | Gfp::NOWARN) {
             Ok(range) => window_on(range.start),
-            Err(_) => vmalloc::allocate(frames, align),
+            Err(_) if sync::may_sleep() => vmalloc::allocate(frames, align),
+            Err(_) => None,
         }
     }
 
@@ -77,6 +86,6 @@ unsafe impl PageSource for KernelPages {
             return unsafe { vmalloc::resize(run, from, to, align) };
         }
         let start = frame_at(run);
-        super::frames().resize(PfnRange::new(start, start.offset(from)), to, Gfp::KERNEL).is_ok()
+        super::frames().resize(PfnRange::new(start, start.offset(from)), to, gfp()).is_ok()
     }
 }

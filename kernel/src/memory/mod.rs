@@ -41,7 +41,8 @@ pub fn init(boot_info: &'static mut BootInfo) {
     let allocator = PageAllocator::new(&plan, metadata, &frames::ARENAS[..cpus])
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
     frames::init(allocator);
-    frames().add_shrinker(&heap::HEAP).expect("there is room for the first shrinker");
+    frames().add_shrinker(&vmalloc::DeferredFrees).expect("there is room for the first shrinker");
+    frames().add_shrinker(&heap::HEAP).expect("there is room for the second shrinker");
     let setting_up = stopwatch.elapsed();
 
     map::summarise(boot_info.memory_regions.len(), sanitising);

@@ -8,3 +8,12 @@ pub mod lockdep;
 mod mutex;
 
 pub use mutex::{Mutex, MutexGuard};
+
+use crate::cpu;
+use x86_64::instructions::interrupts;
+
+/// Whether the code here may wait for something, such as memory: not in an interrupt handler, nor with interrupts masked,
+/// as they are with a lock held (Linux: `!in_atomic()`).
+pub fn may_sleep() -> bool {
+    interrupts::are_enabled() && !cpu::in_interrupt()
+}

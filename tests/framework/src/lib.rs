@@ -35,6 +35,7 @@ use core::any::type_name;
 use core::fmt::Display;
 use kernel::host::{self, Input, Stopwatch};
 use kernel::memory::{frames, heap};
+use kernel::sync::lockdep;
 use kernel::{console, cpu, memory, println};
 use log::LevelFilter;
 use protocol::{Event, ExitCode, Selection, TestResult, input};
@@ -206,9 +207,16 @@ fn name_of(test: &dyn Test) -> &'static str {
     path.split_once("::").map_or(path, |(_, name)| name)
 }
 
-/// Whether the page allocator and the heap are still sound. Asked after every test, whatever it is about: nothing that
-/// a kernel does may leave a broken invariant behind.
+/// Whether the page allocator and the heap are still sound, and no lock was taken where it may be a deadlock one day. Asked
+/// after every test, whatever it is about: nothing that a kernel does may leave a broken invariant behind. A test that is
+/// about such reports takes them.
 fn still_sound() -> bool {
+    let reports = lockdep::unread();
+    if reports > 0 {
+        println!("error: the validator of locks has made {reports} reports, see above");
+        lockdep::take().for_each(drop);
+        return false;
+    }
     match frames().validate().and_then(|()| heap::HEAP.validate()) {
         Ok(()) => true,
         Err(violation) => {

@@ -8,11 +8,16 @@
 //! A mapping begins with its first unit and leaves at least the last page of its last one unmapped. So there is a guard
 //! page on either side of it: its own, and the one of whatever ends before it.
 
+mod deferred;
 mod pages;
+
+pub(super) use deferred::DeferredFrees;
+pub use deferred::{free_deferred, is_deferred};
 
 use super::frames::{Processor, frames};
 use super::paging;
 use crate::host::Stopwatch;
+use crate::sync::{self, lockdep};
 use bifolio::allocator::{PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
@@ -114,8 +119,12 @@ fn take(area: &PageAllocator<'_, Processor>, units: u64, align: Order) -> Option
 
 /// Maps so many pages, at least one, aligned to a block of order `align`, to frames that are theirs alone. `None`, and
 /// nothing has changed, if there is no memory or no address space for that.
+///
+/// Waits for memory, and may have to have other CPUs forget what was mapped before: not for interrupt handlers.
 pub fn allocate(pages: u64, align: Order) -> Option<NonNull<u8>> {
+    lockdep::might_sleep("mapping memory");
     let area = AREA.get()?;
+    free_deferred();
     let taken = take(area, units_for(pages, align), align)?;
     let start = address_of(taken.start);
     if !pages::map(Page::containing_address(start), pages) {
@@ -126,6 +135,8 @@ pub fn allocate(pages: u64, align: Order) -> Option<NonNull<u8>> {
 }
 
 /// Unmaps so many pages from `start` on, and frees their frames and the page tables that only they needed.
+///
+/// Where nothing may wait, as in an interrupt handler, that is [left to somebody else](free_deferred).
 ///
 /// # Errors
 /// [`FreeError`], in units instead of frames, if there is no such mapping; nothing has changed.
@@ -142,18 +153,23 @@ pub unsafe fn free(start: NonNull<u8>, pages: u64, align: Order) -> Result<(), F
             return Err(FreeError::WrongOrder { pfn: unit, given, actual });
         }
     }
-    // SAFETY: by this function's contract nobody uses the pages.
-    unsafe { pages::unmap(Page::containing_address(start), pages) };
-    area.free_range(units)
+    if sync::may_sleep() {
+        // SAFETY: by this function's contract nobody uses the pages.
+        unsafe { pages::unmap(Page::containing_address(start), pages) };
+        return area.free_range(units);
+    }
+    // SAFETY: the pages are a mapping, as was just looked up, and nobody uses them any more.
+    unsafe { deferred::add(start.as_mut_ptr(), pages, align) };
+    Ok(())
 }
 
 /// Makes a mapping of `from` pages one of `to` pages, at least one, where it is. `false`, and nothing has changed, if there
-/// is no memory for that, or the addresses behind it are taken.
+/// is no memory for that, or the addresses behind it are taken, or if nothing may wait here.
 ///
 /// # Safety
 /// As for [`free`], but that only what lies behind the first `to` pages is unused.
 pub unsafe fn resize(start: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
-    let Some(area) = AREA.get() else { return false };
+    let Some(area) = AREA.get().filter(|_| sync::may_sleep()) else { return false };
     let start = VirtAddr::from_ptr(start.as_ptr());
     let first = Page::<Size4KiB>::containing_address(start);
     let [old, new] = [from, to].map(|pages| units_for(pages, align));

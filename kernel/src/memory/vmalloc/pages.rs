@@ -57,20 +57,29 @@ where
 {
     let Ok(pfn) = frames().allocate(order, gfp) else { return false };
     let (page, frame) = (Page::<S>::containing_address(start), PhysFrame::containing_address(physical(pfn)));
-    // SAFETY: the frame is fresh, and the page is in address space that nobody else has been given.
-    let mapped = with_table(|table| unsafe { table.map_to(page, frame, FLAGS, &mut KernelFrames) });
-    match mapped {
-        // Nothing was there that a TLB could remember.
-        Ok(flush) => flush.ignore(),
-        Err(MapToError::FrameAllocationFailed) => {
+    let mut spares = Spares::default();
+    loop {
+        // SAFETY: the frame is fresh, and the page is in address space that nobody else has been given.
+        let mapped = with_table(|table| unsafe { table.map_to(page, frame, FLAGS, &mut spares) });
+        let is_mapped = match mapped {
+            // Nothing was there that a TLB could remember.
+            Ok(flush) => {
+                flush.ignore();
+                true
+            }
+            // What waits for memory does so without the lock.
+            Err(MapToError::FrameAllocationFailed) if spares.fill() => continue,
+            Err(MapToError::FrameAllocationFailed) => false,
+            Err(error) => panic!("a page of unused address space cannot be mapped: {error:?}"),
+        };
+        spares.give_back();
+        if !is_mapped {
             frames().free(pfn, order).expect("the frame was allocated just now");
             // SAFETY: as for all tables of these pages.
             unsafe { free_tables(page.start_address(), &mut KernelFrames) };
-            return false;
         }
-        Err(error) => panic!("a page of unused address space cannot be mapped: {error:?}"),
+        return is_mapped;
     }
-    true
 }
 
 /// Unmaps pages, all of which are mapped, and frees their frames and the tables that nothing else needs.
@@ -106,7 +115,7 @@ fn unmap_in_unit(table: &mut OffsetPageTable<'_>, start: VirtAddr, pages: u64, g
         }
         frames().split(pfn, Order::PAGEBLOCK, Order::ZERO).expect("the page's frames are a block");
         // The table that is needed now goes into a frame that is not any more, so that shrinking never fails.
-        let mut spare = Spare(Some(pfn.offset(UNIT_PAGES - 1)));
+        let mut spare = Spares([Some(pfn.offset(UNIT_PAGES - 1)), None, None]);
         for nth in 0..kept {
             let page = Page::<Size4KiB>::containing_address(page.start_address() + nth * Size4KiB::SIZE);
             let frame = PhysFrame::containing_address(physical(pfn.offset(nth)));
@@ -140,13 +149,36 @@ fn physical(pfn: Pfn) -> PhysAddr {
     PhysAddr::new(pfn.address())
 }
 
-/// One frame, for one table.
-struct Spare(Option<Pfn>);
+/// Frames for page tables, as many as can be missing on the way to a page. Behind those, what is to be had without waiting:
+/// tables are made with the lock on all of them held.
+#[derive(Default)]
+struct Spares([Option<Pfn>; 3]);
 
-// SAFETY: the frame is given out once, and whoever made this has it for nothing else.
-unsafe impl FrameAllocator<Size4KiB> for Spare {
+impl Spares {
+    /// Waits for memory until there are frames for all tables. False if there are too few, or if there were enough already.
+    fn fill(&mut self) -> bool {
+        let mut filled = false;
+        for spare in self.0.iter_mut().filter(|spare| spare.is_none()) {
+            *spare = frames().allocate(Order::ZERO, Gfp::KERNEL | Gfp::NOWARN).ok();
+            filled |= spare.is_some();
+        }
+        filled && self.0.iter().all(Option::is_some)
+    }
+
+    /// Frees the frames that were not needed.
+    fn give_back(self) {
+        for pfn in self.0.into_iter().flatten() {
+            frames().free(pfn, Order::ZERO).expect("the frame was allocated a moment ago");
+        }
+    }
+}
+
+// SAFETY: each frame is given out once, and whoever put it in here has it for nothing else.
+unsafe impl FrameAllocator<Size4KiB> for Spares {
     fn allocate_frame(&mut self) -> Option<PhysFrame> {
-        self.0.take().map(|pfn| PhysFrame::containing_address(physical(pfn)))
+        let spare = self.0.iter_mut().find_map(Option::take);
+        let pfn = spare.or_else(|| frames().allocate(Order::ZERO, Gfp::NOWAIT).ok())?;
+        Some(PhysFrame::containing_address(physical(pfn)))
     }
 }
 

@@ -205,6 +205,7 @@ impl Watch {
         held.windows(2).skip(place).for_each(|pair| pair[0].copy(&pair[1]));
         self.depth.store(held.len() - 1, Ordering::Relaxed);
         if enabled {
+            self.ran.store(true, Ordering::Relaxed);
             self.note_enabled(|_| true);
         }
     }

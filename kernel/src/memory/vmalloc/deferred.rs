@@ -1,0 +1,74 @@
+//! Mappings that were freed where nothing may wait (Linux: `vfree_atomic`).
+//!
+//! Unmapping ends with every other CPU having forgotten the pages, which an interrupt handler must not wait for. So a
+//! handler only notes the mapping, in its own first words, and somebody who may wait unmaps it: an idle CPU, the next who
+//! maps something, or who runs out of memory.
+
+use super::free;
+use bifolio::allocator::Shrinker;
+use bifolio::frame::Order;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use log::error;
+
+/// What is noted of a mapping.
+struct Deferred {
+    next: *mut Self,
+    pages: u64,
+    align: Order,
+}
+
+/// The mapping that was noted last; null if there is none.
+static LATEST: AtomicPtr<Deferred> = AtomicPtr::new(ptr::null_mut());
+
+/// Notes a mapping of so many pages, to be freed.
+///
+/// # Safety
+/// It is one, of that alignment, and nobody uses it any more.
+pub(super) unsafe fn add(start: *mut u8, pages: u64, align: Order) {
+    let deferred: *mut Deferred = start.cast();
+    let mut next = LATEST.load(Ordering::Relaxed);
+    loop {
+        // SAFETY: the mapping is at least a page, aligned to one, and by this function's contract nobody else's.
+        unsafe { deferred.write(Deferred { next, pages, align }) };
+        match LATEST.compare_exchange_weak(next, deferred, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(latest) => next = latest,
+        }
+    }
+}
+
+/// Whether there are mappings to be freed.
+pub fn is_deferred() -> bool {
+    !LATEST.load(Ordering::Relaxed).is_null()
+}
+
+/// Frees the mappings that could not be when they were given back, and returns how many frames they had. Not where nothing
+/// may wait.
+pub fn free_deferred() -> u64 {
+    if !is_deferred() {
+        return 0;
+    }
+    let mut frames = 0;
+    let mut next = LATEST.swap(ptr::null_mut(), Ordering::Acquire);
+    while let Some(start) = NonNull::new(next) {
+        // SAFETY: `add` has written it, and since it is not in the list any more it is nobody else's.
+        let Deferred { next: behind, pages, align } = unsafe { start.read() };
+        next = behind;
+        // SAFETY: `add` was called with these, about a mapping that nobody uses.
+        match unsafe { free(start.cast(), pages, align) } {
+            Ok(()) => frames += pages,
+            Err(error) => error!("bad free of a mapping, in units of 2 MiB: {error}"),
+        }
+    }
+    frames
+}
+
+/// Who runs out of memory can have what is about to be freed anyway.
+pub(in super::super) struct DeferredFrees;
+
+impl Shrinker for DeferredFrees {
+    fn shrink(&self, _: u64) -> u64 {
+        free_deferred()
+    }
+}
