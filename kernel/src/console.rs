@@ -5,7 +5,7 @@
 
 use crate::cpu::work;
 use crate::screen;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lockdep};
 use core::fmt::{self, Write};
 use log::{LevelFilter, Metadata, Record};
 use uart_16550::backend::PioBackend;
@@ -67,6 +67,7 @@ pub(crate) fn write_bytes(bytes: &[u8]) {
 
 /// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
 pub fn read_byte() -> u8 {
+    lockdep::might_sleep("waiting for a key");
     loop {
         let received = interrupts::without_interrupts(|| CONSOLE.lock().inner_mut().try_receive_byte());
         match received {

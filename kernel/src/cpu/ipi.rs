@@ -6,6 +6,7 @@
 
 use super::local::{self, Local};
 use super::{apic, interrupts, work};
+use crate::sync::lockdep;
 use core::hint;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use x86_64::VirtAddr;
@@ -117,6 +118,7 @@ impl Pages {
 ///
 /// Waits for the other CPUs, so not to be called with a lock held.
 pub fn flush(first: Page, pages: u64) {
+    lockdep::might_sleep("a TLB shootdown");
     let forgotten = Pages { first: first.start_address().as_u64(), pages };
     forgotten.forget();
     if work::online().count() < 2 {

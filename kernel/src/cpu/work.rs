@@ -5,6 +5,7 @@
 
 use super::local::{self, MAX_CPUS};
 use super::{apic, interrupts, ipi};
+use crate::sync::lockdep;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use x86_64::instructions::interrupts as masking;
@@ -64,6 +65,7 @@ pub fn on(cpu: usize, work: &(dyn Fn(usize) + Sync)) {
 }
 
 fn run(cpus: impl Iterator<Item = usize> + Clone, work: &(dyn Fn(usize) + Sync)) {
+    lockdep::might_sleep("waiting for work on CPUs");
     let own = local::current();
     let others = || cpus.clone().filter(|&cpu| cpu != own);
     // SAFETY: only forgets for how long `work` lives, and this function returns when nobody has the job any more.

@@ -3,9 +3,11 @@
 use super::{map, paging};
 use crate::cpu::{self, MAX_CPUS, clock, ipi};
 use crate::host::Ticks;
+use crate::sync::{self, lockdep};
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
+use bifolio::sync::{Acquire, Lock};
 use core::time::Duration;
 use core::{fmt, slice};
 use log::{error, info, warn};
@@ -31,6 +33,23 @@ unsafe impl Cpu for Processor {
 
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         interrupts::without_interrupts(critical)
+    }
+
+    fn relax() {
+        ipi::relax();
+    }
+
+    fn acquire(lock: &Lock, how: Acquire) {
+        lockdep::acquire(lock.name, lock.address, how);
+    }
+
+    fn release(lock: &Lock) {
+        // Interrupts stay as they are now.
+        lockdep::release(lock.address, false);
+    }
+
+    fn might_wait() {
+        lockdep::might_sleep("a request for memory that may wait");
     }
 
     unsafe fn zero(frames: PfnRange) -> bool {
@@ -106,13 +125,18 @@ pub(super) fn summarise(time: Ticks) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelFrames;
 
+/// The flags of those who cannot say whether they may wait, since nobody tells them where they are: that is looked at.
+pub(super) fn gfp() -> Gfp {
+    if sync::may_sleep() { Gfp::KERNEL } else { Gfp::ATOMIC }
+}
+
 /// The allocator's order for a frame of this size.
 fn order_of<S: PageSize>() -> Order {
     Order::covering(S::SIZE / Size4KiB::SIZE).expect("4 KiB and 2 MiB are orders 0 and 9")
 }
 
 fn allocate<S: PageSize>() -> Option<PhysFrame<S>> {
-    let pfn = frames().allocate(order_of::<S>(), Gfp::KERNEL).ok()?;
+    let pfn = frames().allocate(order_of::<S>(), gfp()).ok()?;
     let frame = PhysFrame::from_start_address(PhysAddr::new(pfn.address()));
     Some(frame.expect("blocks are aligned to their size"))
 }

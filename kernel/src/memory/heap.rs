@@ -9,7 +9,7 @@
 //! Slabs and objects of up to 4 MiB lie in the window onto physical memory. Larger ones, and those for which no frames in a
 //! row are left, are [mapped](super::vmalloc) (Linux: `kvmalloc`).
 
-use super::frames::{Processor, try_frames};
+use super::frames::{Processor, gfp, try_frames};
 use super::{paging, vmalloc};
 use crate::sync;
 use bifolio::error::FreeError;
@@ -38,11 +38,6 @@ fn window_on(pfn: Pfn) -> Option<NonNull<u8>> {
 
 fn is_mapped(run: NonNull<u8>) -> bool {
     vmalloc::contains(VirtAddr::from_ptr(run.as_ptr()))
-}
-
-/// How frames are asked for: nobody says where the heap is used, so that is looked at.
-fn gfp() -> Gfp {
-    if sync::may_sleep() { Gfp::KERNEL } else { Gfp::ATOMIC }
 }
 
 // SAFETY: the allocator gives a frame to one owner at a time, out of usable memory that the window shows, readable and

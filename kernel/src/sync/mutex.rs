@@ -4,8 +4,9 @@
 //! before the first look at the lock, and are as before behind the last, so that no handler on this CPU can find it held.
 //! Who waits for it meanwhile answers what other CPUs ask of this one, as every wait loop of the allocator does.
 
-use super::lockdep::{self, Acquire};
+use super::lockdep;
 use crate::cpu::ipi;
+use bifolio::sync::Acquire;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::{fmt, mem, ptr};
 use x86_64::instructions::interrupts;

@@ -145,6 +145,27 @@ fn waiting_with_a_lock_held_is_reported_with_its_name() {
 }
 
 #[test_case]
+fn a_request_that_may_wait_is_reported_where_nothing_may() {
+    static LOCK: Mutex<()> = Mutex::new("test allocating", ());
+    let allocate = |gfp| {
+        let _held = LOCK.lock();
+        let pfn = frames().allocate(Order::ZERO, gfp).expect("there is memory");
+        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+    };
+    assert_eq!(reports(|| allocate(Gfp::ATOMIC)), []);
+    assert_eq!(reports(|| allocate(Gfp::NOWAIT)), []);
+    let (_, text) = report(|| allocate(Gfp::KERNEL));
+    assert!(text.contains("a request for memory that may wait with \"test allocating\" held"), "{text}");
+    // The heap sees for itself where it is.
+    let found = reports(|| {
+        let _held = LOCK.lock();
+        (0..1000).for_each(|_| drop(black_box(Vec::<u8>::with_capacity(5000))));
+        drop(black_box(Vec::<u8>::with_capacity(100_000)));
+    });
+    assert_eq!(found, []);
+}
+
+#[test_case]
 fn waiting_with_interrupts_masked_is_reported() {
     let (kind, text) = report(|| interrupts::without_interrupts(|| lockdep::might_sleep("a test that waits")));
     assert_eq!(kind, Kind::Sleep { what: "a test that waits", context: Context::Masked }, "{text}");

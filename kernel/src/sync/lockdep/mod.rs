@@ -22,6 +22,7 @@ pub use classes::Class;
 pub use report::{Context, Kind, Report, all, count, take, unread};
 
 use crate::cpu;
+use bifolio::sync::Acquire;
 use classes::{ENABLED, IN_INTERRUPT};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -29,15 +30,6 @@ use x86_64::instructions::interrupts;
 
 /// Locks that a CPU can hold at once and have watched.
 const DEPTH: usize = 16;
-
-/// How a lock is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acquire {
-    /// It is waited for.
-    Wait,
-    /// It was free, and would not have been waited for.
-    Try,
-}
 
 /// Nothing is watched any more: the kernel is about to end, and may break locks to say why.
 static OFF: AtomicBool = AtomicBool::new(false);
