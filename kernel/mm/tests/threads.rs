@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::MemoryMap;
+use bifolio::sync::Mutex;
 use bifolio::zone::BlockState;
 use oracle::usable;
 
@@ -325,4 +326,41 @@ fn no_frame_is_missing_while_another_cpu_drains() {
     }
     frames.drain();
     frames.validate().unwrap();
+}
+
+/// Who waits for a lock does it in the CPU's own way.
+#[test]
+fn who_waits_for_a_lock_relaxes() {
+    static RELAXED: AtomicU64 = AtomicU64::new(0);
+
+    struct Patient;
+
+    // SAFETY: nothing here has a number.
+    unsafe impl Cpu for Patient {
+        fn current() -> usize {
+            usize::MAX
+        }
+
+        fn synchronize() {}
+
+        fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+            critical()
+        }
+
+        fn relax() {
+            RELAXED.fetch_add(1, Relaxed);
+        }
+    }
+
+    let lock = Mutex::<u32, Patient>::new("number", 0);
+    let held = lock.lock();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| *lock.lock() += 1);
+        while RELAXED.load(Relaxed) == 0 {
+            assert!(!waiting.is_finished(), "the lock was had twice");
+            std::thread::yield_now();
+        }
+        drop(held);
+    });
+    assert_eq!(*lock.lock(), 1);
 }

@@ -96,6 +96,11 @@ impl Run {
         (base != Self::NONE).then(|| (ZoneKind::of(Pfn::new(base)), loan()))
     }
 
+    /// Whether there is no loan.
+    fn is_vacant(&self) -> bool {
+        self.base.load(Relaxed) == Self::NONE
+    }
+
     /// Takes a loan of the word that starts at `base`, in place of the one before, which the caller has ended.
     pub fn take(&self, base: Pfn, loan: Batch) {
         self.base.store(base.number(), Relaxed);
@@ -263,24 +268,57 @@ impl Arena {
         result
     }
 
-    /// Runs `inside` once the owner is outside, and keeps it there meanwhile. Only one stranger at a time, which must
-    /// not be the owner.
-    pub(super) fn seize<C: Cpu, R>(&self, inside: impl FnOnce(&Self) -> R) -> R {
-        Self::stopping::<C, _>(core::slice::from_ref(self), || inside(self))
+    /// Runs `inside` in each of these arenas that has a word, and keeps its owner outside meanwhile. Only for one stranger at
+    /// a time, which must not be inside its own arena.
+    ///
+    /// All are stopped with one barrier, and each may be entered again as soon as it has been visited.
+    pub(super) fn seize_each<C: Cpu>(arenas: &[Self], inside: impl Fn(&Self)) {
+        let taken = || arenas.iter().filter(|arena| arena.stopped.load(Relaxed));
+        arenas.iter().filter(|arena| !arena.is_vacant()).for_each(Self::stop);
+        if taken().next().is_some() {
+            C::synchronize();
+        }
+        for arena in taken() {
+            arena.await_owner::<C>();
+            inside(arena);
+            arena.reopen();
+        }
     }
 
-    /// Runs `outside` while nobody is inside any of these arenas. Only one at a time.
+    /// Runs `outside` while nobody is inside any of these arenas. For whom [`seize_each`](Self::seize_each) is for.
     pub(super) fn stopping<C: Cpu, R>(arenas: &[Self], outside: impl FnOnce() -> R) -> R {
-        arenas.iter().for_each(|arena| arena.stopped.store(true, Relaxed));
+        arenas.iter().for_each(Self::stop);
         C::synchronize();
-        for arena in arenas {
-            while arena.busy.load(Acquire) {
-                C::relax();
-            }
-        }
+        arenas.iter().for_each(Self::await_owner::<C>);
         let result = outside();
-        arenas.iter().for_each(|arena| arena.stopped.store(false, Release));
+        arenas.iter().for_each(Self::reopen);
         result
+    }
+
+    /// Keeps the owner from coming in any more, from the next barrier on.
+    fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    /// Waits until the owner of an arena that was stopped is outside.
+    fn await_owner<C: Cpu>(&self) {
+        while self.busy.load(Acquire) {
+            C::relax();
+        }
+    }
+
+    /// Lets the owner in again.
+    fn reopen(&self) {
+        self.stopped.store(false, Release);
+    }
+
+    /// Whether the arena has no word, neither on loan nor to return blocks of it, and the owner is not about to give it one
+    /// that the caller knows to be gone from its zone.
+    ///
+    /// The owner takes a word from a zone under its lock and while it is inside. So who has held that lock since sees that
+    /// it is inside, or else that it has left, and then what it brought: this looks in that order, and needs no barrier.
+    fn is_vacant(&self) -> bool {
+        !self.busy.load(Acquire) && self.returns_nothing() && self.runs().all(|(_, run)| run.is_vacant())
     }
 
     /// The run of an order, which must be below [`ORDERS`], and mobility.

@@ -49,7 +49,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let taken = take().or_else(|error| {
             let may_reclaim = gfp.contains(Gfp::WAIT) && !gfp.contains(Gfp::MEMALLOC);
             let may_help = matches!(error, RangeError::Busy(_)) && may_reclaim;
-            if may_help && self.shrink(range.frames()) > 0 { take() } else { Err(error) }
+            if may_help && self.shrink(range.frames(), &self.slow.direct) > 0 { take() } else { Err(error) }
         });
         self.with(kind, |zone| zone.unisolate(range));
         taken?;
@@ -84,7 +84,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             self.drain();
             self.take_free_run(&request, frames)
         };
-        let reclaim = || (request.may_reclaim() && self.shrink(frames) > 0).then(search).flatten();
+        let reclaim = || (request.may_reclaim() && self.shrink(frames, &self.slow.direct) > 0).then(search).flatten();
         let range = search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })?;
         if gfp.contains(Gfp::ZERO) {
             self.zero(range)?;

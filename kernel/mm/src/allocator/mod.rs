@@ -21,6 +21,7 @@
 //! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
 
 mod arena;
+mod balance;
 mod bulk;
 mod contiguous;
 mod cpu;
@@ -92,7 +93,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 zone.add(range).expect("the plan's usable ranges are disjoint and lie in its spans");
             }
         }
-        balance(&mut zones.each_mut());
+        set_marks(&mut zones.each_mut());
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
         Ok(Self {
             states: zones.each_ref().map(Zone::states),
@@ -175,18 +176,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
             alone
         });
-        let own = C::without_interrupts(|| {
-            let own = C::current();
-            if let Some(arena) = self.arenas.get(own) {
-                arena.enter(|arena| self.empty(arena));
-            }
-            own
-        });
+        self.drain_own();
         if let Some(_alone) = alone {
-            for (_, arena) in self.arenas.iter().enumerate().filter(|(cpu, _)| *cpu != own) {
-                arena.seize::<C, _>(|arena| C::without_interrupts(|| self.empty(arena)));
-            }
+            Arena::seize_each::<C>(self.arenas, |arena| C::without_interrupts(|| self.empty(arena)));
         }
+    }
+
+    /// Gives what the calling CPU's arena holds back to the zones.
+    fn drain_own(&self) {
+        self.in_arena(|arena| self.empty(arena));
     }
 
     /// Gives the frames in this CPU's arena back to the zones if it was idle since this was called last: if no run had to be
@@ -271,7 +269,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             for kind in ZoneKind::ALL {
                 zones[kind.index()].add(range.intersection(kind.range()))?;
             }
-            balance(&mut zones.each_mut().map(|zone| &mut **zone));
+            set_marks(&mut zones.each_mut().map(|zone| &mut **zone));
             Ok(())
         })
     }
@@ -309,7 +307,7 @@ fn lock_name(kind: ZoneKind) -> &'static str {
 }
 
 /// Shares what the machine keeps free out among the zones, by what they manage.
-fn balance(zones: &mut [&mut Zone<'_>; ZoneKind::COUNT]) {
+fn set_marks(zones: &mut [&mut Zone<'_>; ZoneKind::COUNT]) {
     let managed = zones.each_ref().map(|zone| zone.managed());
     let total = managed.iter().sum();
     let frames_per_kib = |kib: u64| kib / (crate::frame::FRAME_SIZE / 1024);

@@ -41,6 +41,15 @@ impl fmt::Display for TooManyShrinkers {
 
 impl Error for TooManyShrinkers {}
 
+/// What shrinkers were asked for, and what they gave.
+#[derive(Default)]
+pub(super) struct Reclaim {
+    /// Frames that they were asked for.
+    pub scanned: AtomicU64,
+    /// Frames that they gave.
+    pub reclaimed: AtomicU64,
+}
+
 /// What the slow path knows from one request to the next.
 pub(super) struct SlowPath<'m, C> {
     /// Whether requests that may use any zone are first to be served without mixing mobilities. As in Linux that is so
@@ -53,10 +62,12 @@ pub(super) struct SlowPath<'m, C> {
     pub stalls: [AtomicU64; ZoneKind::COUNT],
     /// Times that all arenas were emptied.
     pub drains: AtomicU64,
-    /// Frames that shrinkers were asked for.
-    pub scanned: AtomicU64,
-    /// Frames that shrinkers gave.
-    pub reclaimed: AtomicU64,
+    /// What requests got from shrinkers.
+    pub direct: Reclaim,
+    /// What [`PageAllocator::balance`] got from them.
+    pub background: Reclaim,
+    /// Times that that had something to do.
+    pub balances: AtomicU64,
     /// Requests that were refused.
     pub refused: AtomicU64,
     /// Milliseconds of uptime plus one at which the last refusal was reported; 0 before the first.
@@ -73,8 +84,9 @@ impl<C: Cpu> SlowPath<'_, C> {
             shrinking: AtomicU64::new(0),
             stalls: Default::default(),
             drains: AtomicU64::new(0),
-            scanned: AtomicU64::new(0),
-            reclaimed: AtomicU64::new(0),
+            direct: Reclaim::default(),
+            background: Reclaim::default(),
+            balances: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             bad_drops: AtomicU64::new(0),
@@ -106,9 +118,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.slow.shrinkers.with(|shrinkers| shrinkers.iter_mut().any(|slot| slot.take_if(same).is_some()))
     }
 
-    /// Asks the shrinkers for memory until they have given so many frames, or a few more. How many frames they gave: none inside of
-    /// a shrinker.
-    pub(super) fn shrink(&self, frames: u64) -> u64 {
+    /// Asks the shrinkers for memory until they have given so many frames, or a few more, and counts that. How many frames
+    /// they gave: none inside of a shrinker.
+    pub(super) fn shrink(&self, frames: u64, counts: &Reclaim) -> u64 {
         let slow = &self.slow;
         let own = C::without_interrupts(|| 1 << (C::current() % 64));
         if slow.shrinking.fetch_or(own, Relaxed) & own != 0 {
@@ -119,12 +131,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         for slot in 0..SHRINKERS {
             let shrinker = slow.shrinkers.with(|shrinkers| shrinkers[slot]);
             if let Some(shrinker) = shrinker.filter(|_| given < wanted) {
-                slow.scanned.fetch_add(wanted - given, Relaxed);
+                counts.scanned.fetch_add(wanted - given, Relaxed);
                 given += shrinker.shrink(wanted - given);
             }
         }
         slow.shrinking.fetch_and(!own, Relaxed);
-        slow.reclaimed.fetch_add(given, Relaxed);
+        counts.reclaimed.fetch_add(given, Relaxed);
         given
     }
 }

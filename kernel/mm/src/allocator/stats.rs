@@ -17,10 +17,16 @@ pub struct Stats {
     pub stalls: [u64; ZoneKind::COUNT],
     /// Times that all arenas were emptied, on demand or for want of memory.
     pub drains: u64,
-    /// Frames that shrinkers were asked for (Linux: `pgscan_direct`).
+    /// Frames that shrinkers were asked for by requests (Linux: `pgscan_direct`).
     pub scanned: u64,
-    /// Frames that shrinkers gave back (Linux: `pgsteal_direct`).
+    /// Frames that shrinkers gave back to requests (Linux: `pgsteal_direct`).
     pub reclaimed: u64,
+    /// Times that [`balance`](PageAllocator::balance) had something to do (Linux: `pageoutrun`).
+    pub balances: u64,
+    /// Frames that shrinkers were asked for by it (Linux: `pgscan_kswapd`).
+    pub background_scanned: u64,
+    /// Frames that shrinkers gave back to it (Linux: `pgsteal_kswapd`).
+    pub background_reclaimed: u64,
     /// Requests that were refused.
     pub refused: u64,
     /// Double frees that were noticed only when the frame came back to its zone.
@@ -37,8 +43,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
             cached: self.cached(),
             stalls: self.slow.stalls.each_ref().map(|count| count.load(Relaxed)),
             drains: self.slow.drains.load(Relaxed),
-            scanned: self.slow.scanned.load(Relaxed),
-            reclaimed: self.slow.reclaimed.load(Relaxed),
+            scanned: self.slow.direct.scanned.load(Relaxed),
+            reclaimed: self.slow.direct.reclaimed.load(Relaxed),
+            balances: self.slow.balances.load(Relaxed),
+            background_scanned: self.slow.background.scanned.load(Relaxed),
+            background_reclaimed: self.slow.background.reclaimed.load(Relaxed),
             refused: self.slow.refused.load(Relaxed),
             late_double_frees: self.late_double_frees(),
             bad_drops: self.slow.bad_drops.load(Relaxed),

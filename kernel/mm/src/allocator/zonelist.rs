@@ -135,7 +135,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Asks shrinkers for memory as long as they have any to give and it is not enough.
     fn allocate_reclaiming(&self, request: &Request) -> Option<Pfn> {
-        (0..ROUNDS).take_while(|_| self.shrink(request.order.frames()) > 0).find_map(|_| {
+        (0..ROUNDS).take_while(|_| self.shrink(request.order.frames(), &self.slow.direct) > 0).find_map(|_| {
             self.drain();
             self.allocate_at_need(request)
         })

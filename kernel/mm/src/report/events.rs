@@ -27,8 +27,11 @@ pub fn vmstat<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fm
         writeln!(out, " {count}")?;
     }
     writeln!(out, "pgfree {}", sum(|zone| zone.freed))?;
-    writeln!(out, "pgscan_direct {}", stats.scanned)?;
+    writeln!(out, "pgsteal_kswapd {}", stats.background_reclaimed)?;
     writeln!(out, "pgsteal_direct {}", stats.reclaimed)?;
+    writeln!(out, "pgscan_kswapd {}", stats.background_scanned)?;
+    writeln!(out, "pgscan_direct {}", stats.scanned)?;
+    writeln!(out, "pageoutrun {}", stats.balances)?;
     writeln!(out, "bifolio_isolated {}", sum(|zone| zone.isolated))?;
     writeln!(out, "bifolio_reserved_highatomic {}", sum(|zone| zone.reserved_highatomic))?;
     writeln!(out, "bifolio_free_highatomic {}", sum(|zone| zone.free_highatomic))?;

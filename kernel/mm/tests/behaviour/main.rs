@@ -5,6 +5,7 @@ mod oracle;
 
 mod exact;
 mod highatomic;
+mod hooks;
 mod isolation;
 mod machine;
 mod mobility;
