@@ -35,7 +35,7 @@ const SETS: usize = 16;
 const WAYS: usize = 4;
 
 /// After so many frees in one word more are to be expected.
-pub(super) const SEQUENCE: u64 = 2;
+pub(super) const SEQUENCE: u64 = 1;
 
 /// A word on loan from a zone, to be handed out as blocks of one order. No word at all while `base` is [`Run::NONE`].
 pub(super) struct Run {

@@ -52,6 +52,18 @@ impl Zone<'_> {
             && self.free_single(pageblock, word, 1 << bit)
     }
 
+    /// All allocated blocks of order 0 in the word of `pfn`; `None` if there can be none, or an arena has to do with the word.
+    pub fn singles(&self, pfn: Pfn) -> Option<Batch> {
+        let (pageblock, offset) = self.states.locate(pfn)?;
+        let (word, _) = place(offset);
+        let is_known = self.states.speaks(pageblock, word) && !self.states.is_returning(pageblock, word);
+        is_known.then(|| Batch {
+            word: WordNumber::new(pageblock, word),
+            order: Order::ZERO,
+            heads: self.states.word(pageblock, word).allocated(0),
+        })
+    }
+
     /// Frees the block of `order`, less than a word, that starts at `pfn`, unless there is none, or an arena has to do with
     /// its word.
     pub fn free_small(&mut self, pfn: Pfn, order: Order) -> bool {
