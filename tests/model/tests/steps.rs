@@ -1,20 +1,18 @@
 //! No allocation and no free loops over frames or pageblocks: single operations take as many steps in 4 TiB as in 64 MiB.
 //!
-//! A step is one instruction of the processor. They are counted exactly: a forked child does the operations, and its
-//! parent lets it go on one instruction at a time (`ptrace`). Debug assertions and overflow checks, which tests are built
-//! with, are counted too: the figures here are for comparing sizes, those of `make bench` for comparing allocators.
+//! A step is one instruction of the processor, and each is counted. Debug assertions and overflow checks, which tests are
+//! built with, are counted too: the figures here are for comparing sizes, those of `make bench` for comparing allocators.
 //!
 //! The index has a level more for each factor of 64 in memory: the 32 pageblocks of 64 MiB have one, and the two million
 //! of 4 TiB four. So in 1 and in 4 TiB, with as many levels, an operation must take as many steps, and a level may cost a few.
 #![cfg(target_os = "linux")]
 
-use std::io::Error;
-use std::ptr;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::SeqCst};
+mod stepper;
 
 use bifolio::allocator::PageAllocator;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use model::machine::{Turns, allocator_apart};
+use stepper::{OPERATIONS, Shared};
 
 type Frames = PageAllocator<'static, Turns>;
 
@@ -38,30 +36,18 @@ const REFUSE: u8 = 1;
 const FREE: u8 = 2;
 const BAD_FREE: u8 = 3;
 
-/// How many operations there can be in one run.
-const OPERATIONS: usize = 1024;
-
-/// What parent and child share.
-struct Shared {
-    /// The number of the operation that is being done, plus one; 0 between operations.
-    current: AtomicU32,
-    kinds: [AtomicU8; OPERATIONS],
-}
-
 /// The child's side of a measurement.
 struct Meter<'a> {
     shared: &'a Shared,
-    count: u32,
+    count: usize,
 }
 
 impl Meter<'_> {
     /// Does an operation that is counted; `kind` says by its result what it was.
     fn count<R>(&mut self, operation: impl FnOnce() -> R, kind: impl FnOnce(&R) -> u8) -> R {
+        let result = self.shared.operation(self.count, operation);
+        self.shared.note(self.count, kind(&result));
         self.count += 1;
-        self.shared.current.store(self.count, SeqCst);
-        let result = operation();
-        self.shared.current.store(0, SeqCst);
-        self.shared.kinds[self.count as usize - 1].store(kind(&result), SeqCst);
         result
     }
 
@@ -76,58 +62,15 @@ impl Meter<'_> {
 }
 
 /// Lets a child do `prepare` at full speed and then `body` step by step; the most steps that an operation of each kind took.
-///
-/// The child must not allocate memory, nor panic: it has been forked off one thread of several.
 fn measure(prepare: impl Fn(), body: impl Fn(&mut Meter<'_>)) -> [u32; KINDS.len()] {
-    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping harms nobody.
-    let memory = unsafe { libc::mmap(ptr::null_mut(), size_of::<Shared>(), protection, flags, -1, 0) };
-    assert_ne!(memory, libc::MAP_FAILED, "{}", Error::last_os_error());
-    // SAFETY: the mapping is large enough, page-aligned and lives on; zeros are valid atomics.
-    let shared = unsafe { &*memory.cast::<Shared>() };
-    // SAFETY: the child only runs `prepare` and `body`, which allocate no memory, and system calls.
-    let child = unsafe { libc::fork() };
-    assert_ne!(child, -1, "{}", Error::last_os_error());
-    if child == 0 {
-        prepare();
-        // SAFETY: these concern nothing but this process, which ends here.
-        unsafe {
-            libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
-            libc::raise(libc::SIGSTOP);
-            body(&mut Meter { shared, count: 0 });
-            libc::_exit(0);
-        }
-    }
-    let wait = || {
-        let mut status = 0;
-        // SAFETY: `child` is a child of this process, and `status` is written while it is borrowed here.
-        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(waited, child, "{}", Error::last_os_error());
-        status
-    };
-    assert!(libc::WIFSTOPPED(wait()), "the child cannot be traced");
     let mut steps = [0; OPERATIONS];
-    loop {
-        // SAFETY: the child is stopped, and traced by this thread.
-        let result = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, child, 0, 0) };
-        assert_ne!(result, -1, "{}", Error::last_os_error());
-        let status = wait();
-        if libc::WIFEXITED(status) {
-            assert_eq!(libc::WEXITSTATUS(status), 0);
-            break;
-        }
-        assert!(libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGTRAP, "the child failed: {status:#x}");
-        if let Some(operation) = shared.current.load(SeqCst).checked_sub(1) {
-            steps[operation as usize] += 1;
-        }
-    }
+    let body = |shared: &Shared| body(&mut Meter { shared, count: 0 });
+    let kinds = stepper::trace(prepare, body, |operation, _| steps[operation] += 1);
     let mut worst = [0; KINDS.len()];
-    for (steps, kind) in steps.iter().zip(&shared.kinds).filter(|(steps, _)| **steps > 0) {
-        let worst = &mut worst[usize::from(kind.load(SeqCst))];
-        *worst = (*worst).max(*steps);
+    for (steps, kind) in steps.into_iter().zip(kinds).filter(|(steps, _)| *steps > 0) {
+        let worst = &mut worst[usize::from(kind)];
+        *worst = steps.max(*worst);
     }
-    // SAFETY: the child has ended, and `shared` is not used any more.
-    unsafe { libc::munmap(memory, size_of::<Shared>()) };
     worst
 }
 
