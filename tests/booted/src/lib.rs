@@ -10,10 +10,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
-use core::hint::black_box;
+use core::hint::{self, black_box};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use core::time::Duration;
 use framework::Snapshot;
-use kernel::cpu::catch;
 use kernel::cpu::exceptions::{PAGE_FAULT, Report};
+use kernel::cpu::{self, Trap, catch, clock, timer};
 use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, paging};
 use rand::SeedableRng;
@@ -163,6 +166,38 @@ pub fn leaving_nothing(test: impl FnOnce()) {
     HEAP.shrink();
     assert_eq!(HEAP.frames(), held, "the heap holds frames without an object");
     assert_eq!(Snapshot::take(), before);
+}
+
+/// Runs `work` in an interrupt handler of this CPU, and returns once it has. False if there is no timer to interrupt it.
+///
+/// # Panics
+/// If the interrupt does not come.
+pub fn in_interrupt(work: fn()) -> bool {
+    static WORK: AtomicPtr<fn()> = AtomicPtr::new(ptr::null_mut());
+    fn run(_: &mut Trap) {
+        let work = WORK.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: it is null, or leads to the argument of the call below that waits for it to become null.
+        if let Some(work) = unsafe { work.as_ref() } {
+            assert!(cpu::in_interrupt());
+            work();
+            DONE.store(true, Ordering::Release);
+        }
+    }
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if timer::rate() == 0 {
+        return false;
+    }
+    DONE.store(false, Ordering::Relaxed);
+    WORK.store((&raw const work).cast_mut(), Ordering::Release);
+    timer::set_hook(Some(run));
+    timer::set_alarm(Duration::from_micros(100));
+    let start = clock::uptime();
+    while !DONE.load(Ordering::Acquire) {
+        assert!(clock::uptime() - start < Duration::from_secs(10), "the timer does not interrupt");
+        hint::spin_loop();
+    }
+    timer::set_hook(None);
+    true
 }
 
 /// Reads a byte that is not mapped, and returns what the fault's report says.

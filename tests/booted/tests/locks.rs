@@ -12,6 +12,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bifolio::frame::{Gfp, Order};
+use booted::in_interrupt;
 use core::hint::black_box;
 use kernel::memory::frames;
 use kernel::memory::heap::HEAP;
@@ -170,6 +171,59 @@ fn waiting_with_interrupts_masked_is_reported() {
     let (kind, text) = report(|| interrupts::without_interrupts(|| lockdep::might_sleep("a test that waits")));
     assert_eq!(kind, Kind::Sleep { what: "a test that waits", context: Context::Masked }, "{text}");
     assert_eq!(reports(|| lockdep::might_sleep("a test that waits")), []);
+}
+
+#[test_case]
+fn a_lock_of_handlers_that_is_held_with_interrupts_enabled_is_reported() {
+    static HANDLERS: Mutex<()> = Mutex::new("test mixed", ());
+    static OTHER: Mutex<()> = Mutex::new("test other", ());
+    if !in_interrupt(|| drop(HANDLERS.lock())) {
+        return;
+    }
+    let wrong = || {
+        let other = OTHER.lock();
+        let held = HANDLERS.lock();
+        // Restores what it found, though another lock is held by now.
+        drop(other);
+        assert!(interrupts::are_enabled());
+        drop(held);
+    };
+    let (kind, text) = report(wrong);
+    assert!(matches!(kind, Kind::Mixed(class) if class.name() == "test mixed"), "{text}");
+    assert!(text.contains("\"test mixed\" was taken in a handler:\n"), "{text}");
+    assert!(text.contains("\"test mixed\" was held with interrupts enabled:\n"), "{text}");
+    assert_eq!(reports(wrong), []);
+}
+
+#[test_case]
+fn a_handler_that_takes_what_was_held_with_interrupts_enabled_is_reported() {
+    static LOCK: Mutex<()> = Mutex::new("test mixed later", ());
+    let held = LOCK.lock();
+    interrupts::enable();
+    in_interrupt(|| drop(LOCK.try_lock()));
+    assert_eq!(lockdep::unread(), 0, "to try is harmless");
+    drop(held);
+    let mut in_handler = false;
+    let found = reports(|| in_handler = in_interrupt(|| drop(LOCK.lock())));
+    assert_eq!(found.len(), usize::from(in_handler), "{found:?}");
+    assert!(found.iter().all(|(kind, _)| matches!(kind, Kind::Mixed(_))), "{found:?}");
+}
+
+#[test_case]
+fn waiting_in_an_interrupt_handler_is_reported() {
+    let mut in_handler = false;
+    let found = reports(|| in_handler = in_interrupt(|| lockdep::might_sleep("a test that waits")));
+    let expected = Kind::Sleep { what: "a test that waits", context: Context::Interrupt };
+    assert_eq!(found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [expected][..usize::from(in_handler)]);
+    let found = reports(|| {
+        in_handler = in_interrupt(|| {
+            let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+            frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+        });
+    });
+    assert_eq!(found.len(), usize::from(in_handler), "{found:?}");
+    let says = |text: &String| text.contains("a request for memory that may wait in an interrupt handler");
+    assert!(found.iter().all(|(_, text)| says(text)), "{found:?}");
 }
 
 #[test_case]
