@@ -6,7 +6,7 @@
 
 use super::exceptions::set;
 use super::{Trap, apic, ipi, local, timer};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lockdep};
 use core::sync::atomic::Ordering;
 use pic8259::ChainedPics;
 use x86_64::instructions::interrupts;
@@ -70,6 +70,7 @@ pub(super) fn fill(table: &mut InterruptDescriptorTable) {
 pub(super) fn handle(trap: &mut Trap) {
     let depth = &local::local().interrupts;
     depth.store(depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    lockdep::enter_interrupt();
     let vector = trap.vector as u8;
     match vector {
         // Interrupts are masked in here, and `init` holds the lock only while they are masked too.

@@ -25,7 +25,7 @@ use crate::cpu;
 use bifolio::sync::Acquire;
 use classes::{ENABLED, IN_INTERRUPT};
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use x86_64::instructions::interrupts;
 
 /// Locks that a CPU can hold at once and have watched.
@@ -50,23 +50,22 @@ struct Watch {
 /// A lock that is held.
 struct Held {
     address: AtomicUsize,
-    /// The class's number in [`Class::all`]'s order, and whether it was taken in an interrupt handler.
-    class: AtomicU64,
+    /// The class's number; [`NO_CLASS`](Self::NO_CLASS) without one.
+    class: AtomicU8,
 }
 
 impl Held {
-    const NO_CLASS: u64 = u8::MAX as u64;
-    const IN_INTERRUPT: u64 = 1 << 8;
+    const NO_CLASS: u8 = u8::MAX;
+
+    const fn nothing() -> Self {
+        Self { address: AtomicUsize::new(0), class: AtomicU8::new(Self::NO_CLASS) }
+    }
 
     fn class(&self) -> Option<Class> {
-        Class::numbered((self.class.load(Ordering::Relaxed) & Self::NO_CLASS) as u8)
+        Class::numbered(self.class.load(Ordering::Relaxed))
     }
 
-    fn is_in_interrupt(&self) -> bool {
-        self.class.load(Ordering::Relaxed) & Self::IN_INTERRUPT != 0
-    }
-
-    fn set(&self, address: usize, class: u64) {
+    fn set(&self, address: usize, class: u8) {
         self.address.store(address, Ordering::Relaxed);
         self.class.store(class, Ordering::Relaxed);
     }
@@ -92,6 +91,14 @@ pub fn acquire(name: &'static str, address: usize, how: Acquire) {
 pub fn release(address: usize, enabled: bool) {
     if cfg!(debug_assertions) {
         watch(|watch, now| watch.release(address, enabled || now));
+    }
+}
+
+/// An interrupt handler begins. What the interrupted code holds, it holds with interrupts enabled.
+#[inline]
+pub(crate) fn enter_interrupt() {
+    if cfg!(debug_assertions) {
+        watch(|watch, _| watch.note_enabled());
     }
 }
 
@@ -136,7 +143,7 @@ impl Watch {
     const fn new() -> Self {
         Self {
             depth: AtomicUsize::new(0),
-            held: [const { Held { address: AtomicUsize::new(0), class: AtomicU64::new(0) } }; DEPTH],
+            held: [const { Held::nothing() }; DEPTH],
             busy: AtomicBool::new(false),
             ran: AtomicBool::new(false),
         }
@@ -157,10 +164,6 @@ impl Watch {
             class.into_iter().for_each(|class| self.report(Kind::SelfDeadlock(class)));
             panic!("a CPU waits for the lock \"{name}\", which it holds itself");
         }
-        if in_interrupt {
-            // What the interrupted code holds, it holds with interrupts enabled.
-            self.note_enabled(|held| !held.is_in_interrupt());
-        }
         if let Some(class) = class {
             if enabled && class.note_usage(ENABLED)
                 || in_interrupt && how == Acquire::Wait && class.note_usage(IN_INTERRUPT)
@@ -173,8 +176,7 @@ impl Watch {
         }
         let depth = self.depth.load(Ordering::Relaxed);
         if let Some(held) = self.held.get(depth) {
-            let class = class.map_or(Held::NO_CLASS, |class| class.number().into());
-            held.set(address, if in_interrupt { class | Held::IN_INTERRUPT } else { class });
+            held.set(address, class.map_or(Held::NO_CLASS, Class::number));
             self.depth.store(depth + 1, Ordering::Relaxed);
         }
     }
@@ -198,13 +200,13 @@ impl Watch {
         self.depth.store(held.len() - 1, Ordering::Relaxed);
         if enabled {
             self.ran.store(true, Ordering::Relaxed);
-            self.note_enabled(|_| true);
+            self.note_enabled();
         }
     }
 
-    /// Takes note that some of the locks that are held are held with interrupts enabled.
-    fn note_enabled(&self, which: impl Fn(&&Held) -> bool) {
-        for class in self.held().iter().filter(which).filter_map(Held::class) {
+    /// Takes note that the locks that are held are held with interrupts enabled.
+    fn note_enabled(&self) {
+        for class in self.held().iter().filter_map(Held::class) {
             if class.note_usage(ENABLED) {
                 self.report(Kind::Mixed(class));
             }
