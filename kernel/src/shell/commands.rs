@@ -1,6 +1,7 @@
 //! The commands: one table, and a function each.
 
 use super::blocks::{alloc, alloc_contig, alloc_exact, alloc_range, free, free_range, isolate, split, unisolate};
+use super::cpus;
 use super::objects::{kfree, kmalloc, krealloc, shrink};
 use super::{Error, Shell};
 use crate::console::Console;
@@ -93,6 +94,12 @@ pub static COMMANDS: &[Command] = &[
         usage: "vmallocinfo",
         help: "what is mapped page by page: addresses, bytes with the guard, pages",
         run: |_, arguments| show(arguments, vmalloc::write),
+    },
+    Command {
+        name: "cpus",
+        usage: "cpus",
+        help: "the CPUs, with what their arenas hold: frames, and slabs of the heap",
+        run: |_, arguments| show(arguments, cpus::write),
     },
     Command {
         name: "memmap",

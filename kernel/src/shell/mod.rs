@@ -5,6 +5,7 @@
 
 mod blocks;
 mod commands;
+mod cpus;
 mod error;
 mod objects;
 

@@ -5,7 +5,7 @@ use core::fmt;
 use super::{Heap, LargeStats, debug};
 use crate::allocator::Cpu;
 use crate::frame::Order;
-use crate::slab::arena::Arena;
+use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::class::{Geometry, SizeClass};
 use crate::slab::source::PageSource;
 
@@ -30,6 +30,17 @@ pub struct CacheStats {
     pub slabs: usize,
     /// Frames in all slabs.
     pub frames: u64,
+}
+
+/// An arena's figures at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ArenaStats {
+    /// Its slabs.
+    pub slabs: usize,
+    /// Frames in them.
+    pub frames: u64,
+    /// Live objects in them.
+    pub active_objects: usize,
 }
 
 /// The page frames that a heap has from its source, by what they are used for.
@@ -76,6 +87,21 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 debug::count(record, &mut stats);
             }
             stats
+        })
+    }
+
+    /// The figures of a CPU's arena, or, without a number, of the arena that all share. `None` if the CPU has none.
+    pub fn arena_stats(&self, cpu: Option<usize>) -> Option<ArenaStats> {
+        let id = cpu.map_or(Some(ArenaId::SHARED), ArenaId::of)?;
+        self.stopped(|all| {
+            all.collect();
+            let bins = all.arena(id)?.bins();
+            let slabs = bins.flat_map(|(_, bin)| bin.slabs().map(move |slab| (bin, slab)));
+            Some(slabs.fold(ArenaStats::default(), |sum, (bin, slab)| ArenaStats {
+                slabs: sum.slabs + 1,
+                frames: sum.frames + slab.order().frames(),
+                active_objects: sum.active_objects + usize::from(slab.slots() - bin.free(slab)),
+            }))
         })
     }
 

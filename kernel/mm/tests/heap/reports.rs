@@ -1,6 +1,6 @@
 //! What the heap tells of itself.
 
-use bifolio::heap::{HeapFrames, SizeClass};
+use bifolio::heap::{ArenaStats, HeapFrames, SizeClass};
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
 use crate::source::Blocks;
@@ -27,6 +27,20 @@ fn slabinfo_has_the_format_of_linux() {
         lines[2],
         "kmalloc-8              0      0      8  512    1 : tunables    0    0    0 : slabdata      0      0      0"
     );
+    objects.into_iter().for_each(|object| object.free(&heap));
+    assert_empties(&heap);
+}
+
+#[test]
+fn an_arena_tells_of_its_slabs() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    assert_eq!(heap.arena_stats(Some(0)), None, "it has allocated nothing");
+    assert_eq!(heap.arena_stats(None), Some(ArenaStats::default()));
+    let objects: Vec<_> = (0..600).map(|seed| Object::new(&heap, layout(60, 8), seed as u8)).collect();
+    assert_eq!(heap.arena_stats(Some(0)), Some(ArenaStats { slabs: 2, frames: 16, active_objects: 600 }));
+    assert_eq!(heap.arena_stats(Some(1)), None);
+    heap.retire_cpu();
+    assert_eq!(heap.arena_stats(None), Some(ArenaStats { slabs: 2, frames: 16, active_objects: 600 }));
     objects.into_iter().for_each(|object| object.free(&heap));
     assert_empties(&heap);
 }
