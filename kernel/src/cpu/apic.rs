@@ -132,6 +132,11 @@ pub(super) fn id_of(number: u32) -> u32 {
     if X2APIC.load(Ordering::Relaxed) { number } else { number << 24 }
 }
 
+/// The number by which firmware calls that local APIC.
+pub fn number_of(apic_id: u32) -> u32 {
+    if X2APIC.load(Ordering::Relaxed) { apic_id } else { apic_id >> 24 }
+}
+
 /// Waits until the last command has left: there is room for one.
 fn command(send: impl FnOnce(&mut LocalApic)) {
     with(|apic| {

@@ -33,6 +33,8 @@ pub struct Local {
     pub(super) flush: Request,
     /// Work that others have for it, or null; whoever puts some here finds null first.
     pub(super) job: AtomicPtr<super::work::Job>,
+    /// It has run, if it does not now.
+    pub(super) started: AtomicBool,
     /// Others want it to stop.
     pub(super) stop: AtomicBool,
 }
@@ -48,7 +50,10 @@ static LOCALS: [Local; MAX_CPUS] = {
 };
 
 /// Makes the CPU that runs this the one of that number.
-pub(super) fn init(number: usize) {
+///
+/// # Safety
+/// No other CPU has it.
+pub(super) unsafe fn init(number: usize) {
     GsBase::write(VirtAddr::from_ptr(of(number)));
 }
 
@@ -99,6 +104,7 @@ impl Local {
             barrier: Request::new(),
             flush: Request::new(),
             job: AtomicPtr::new(ptr::null_mut()),
+            started: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
     }

@@ -25,19 +25,29 @@ pub mod work;
 
 pub use catch::catch;
 pub use local::{MAX_CPUS, current, in_interrupt, local};
-pub use start::{start, stop};
+pub use start::{add, start, stop};
 pub use trap::Trap;
 pub use work::{count, is_online, on, on_cpus, online};
 
 /// Makes the CPU that runs this the boot processor: with its own data, the kernel's segments and exception handlers.
 pub fn init() {
-    init_as(0);
+    // SAFETY: the boot processor runs this, on the boot loader's segments, and no other CPU.
+    unsafe {
+        segments::prepare(0);
+        init_as(0);
+    }
 }
 
-/// The same for any CPU; [`segments::prepare`] has been called for all but the boot processor.
-fn init_as(number: usize) {
-    local::init(number);
-    segments::init(number);
+/// The same for any CPU, whose segments are prepared.
+///
+/// # Safety
+/// No other CPU has that number.
+unsafe fn init_as(number: usize) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        local::init(number);
+        segments::init(number);
+    }
     exceptions::init();
 }
 

@@ -46,7 +46,7 @@ unsafe impl Sync for Stack {}
 static BOOT_STACKS: [Stack; STACKS] = [const { Stack(UnsafeCell::new([0; STACK_SIZE])) }; STACKS];
 
 static TASKS: [Once<TaskStateSegment>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
-static SEGMENTS: [Once<Segments>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
+static SEGMENTS: [Slot; MAX_CPUS] = [const { Slot(UnsafeCell::new(None)) }; MAX_CPUS];
 
 struct Segments {
     table: GlobalDescriptorTable,
@@ -54,6 +54,12 @@ struct Segments {
     data: SegmentSelector,
     task: SegmentSelector,
 }
+
+/// A CPU's segments. The CPU itself marks its task segment as in use when it loads it.
+struct Slot(UnsafeCell<Option<Segments>>);
+
+// SAFETY: written only before the CPU starts, by whoever starts it, and used by that CPU alone from then on.
+unsafe impl Sync for Slot {}
 
 /// The ends of a CPU's exception stacks: they grow downward. `None` without memory for them.
 fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
@@ -67,8 +73,11 @@ fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
     Some(ends)
 }
 
-/// Makes a CPU's segments ready, if they are not. False if there is no memory for its stacks.
-pub(super) fn prepare(number: usize) -> bool {
+/// Makes a CPU's segments ready. False if there is no memory for its stacks.
+///
+/// # Safety
+/// The CPU is not running, or does not use segments of the kernel's yet; nobody else does this for it.
+pub(super) unsafe fn prepare(number: usize) -> bool {
     let task = TASKS[number].try_call_once(|| {
         let mut task = TaskStateSegment::new();
         for (index, end) in stacks(number).ok_or(())?.into_iter().enumerate() {
@@ -77,31 +86,33 @@ pub(super) fn prepare(number: usize) -> bool {
         Ok::<_, ()>(task)
     });
     let Ok(task) = task else { return false };
-    SEGMENTS[number].call_once(|| {
-        let mut table = GlobalDescriptorTable::new();
-        Segments {
-            code: table.append(Descriptor::kernel_code_segment()),
-            data: table.append(Descriptor::kernel_data_segment()),
-            task: table.append(Descriptor::tss_segment(task)),
-            table,
-        }
-    });
+    let mut table = GlobalDescriptorTable::new();
+    let segments = Segments {
+        code: table.append(Descriptor::kernel_code_segment()),
+        data: table.append(Descriptor::kernel_data_segment()),
+        // A fresh one: a segment that was loaded once is marked so, and cannot be loaded again.
+        task: table.append(Descriptor::tss_segment(task)),
+        table,
+    };
+    // SAFETY: by this function's contract nobody looks at the slot.
+    unsafe { *SEGMENTS[number].0.get() = Some(segments) };
     true
 }
 
 /// Replaces the segments that the boot loader or the trampoline left the CPU with.
 ///
 /// # Panics
-/// If they have not been [prepared](prepare). The boot processor's need not be.
-pub(super) fn init(number: usize) {
-    if number == 0 {
-        prepare(0);
-    }
-    let segments = SEGMENTS[number].get().expect("the CPU's segments are prepared before it is started");
+/// If they have not been [prepared](prepare).
+///
+/// # Safety
+/// That is the number of the CPU that runs this.
+pub(super) unsafe fn init(number: usize) {
+    // SAFETY: by this function's contract the slot is this CPU's, and written before it started.
+    let segments: Option<&'static Segments> = unsafe { (*SEGMENTS[number].0.get()).as_ref() };
+    let segments = segments.expect("the CPU's segments are prepared before it starts");
     segments.table.load();
     // SAFETY: the selectors name entries of the table just loaded, of the kinds that each register wants, and the
-    // table and the task segment are statics. A CPU loads its own task segment once in its life, since it is reset before
-    // it starts again.
+    // table and the task segment are statics.
     unsafe {
         CS::set_reg(segments.code);
         SS::set_reg(segments.data);

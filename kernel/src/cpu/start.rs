@@ -84,17 +84,15 @@ pub(super) fn init() {
         warn!("{} CPUs are left alone: {MAX_CPUS} are the most", topology.surplus);
     }
     let own = local::local().apic_id();
-    let others = topology.apic_ids().iter().map(|&number| apic::id_of(number)).filter(|&id| id != own);
-    // The numbers have no holes: who does not answer leaves his to the next.
-    let mut number = 1;
-    for apic_id in others.take(MAX_CPUS - 1) {
-        match start_as(number, apic_id) {
-            Ok(()) => number += 1,
-            Err(error) => warn!("the CPU with local APIC {apic_id:#x} is left alone: {error}"),
+    let others = topology.apic_ids().iter().filter(|&&number| apic::id_of(number) != own);
+    for &apic_number in others.take(MAX_CPUS - 1) {
+        // The numbers have no holes: who does not answer leaves his to the next.
+        if let Err(error) = add(apic_number) {
+            warn!("the CPU with local APIC {apic_number} is left alone: {error}");
         }
     }
-    if number > 1 {
-        info!("{number} CPUs run");
+    if work::count() > 1 {
+        info!("{} CPUs run", work::count());
     }
 }
 
@@ -104,10 +102,11 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
         return Err(StartError::NoApic);
     }
     let stack = *STACKS[number].try_call_once(|| stack().ok_or(StartError::NoMemory))?;
-    if !segments::prepare(number) {
+    let _one_at_a_time = STARTING.lock();
+    // SAFETY: one CPU is started at a time, and none of that number runs.
+    if unsafe { !segments::prepare(number) } {
         return Err(StartError::NoMemory);
     }
-    let _one_at_a_time = STARTING.lock();
     // SAFETY: one CPU is started at a time, and its stack is its own. It is reset before it starts, and was not running or
     // has stopped.
     let page = unsafe { trampoline::prepare(number, stack, enter) }.ok_or(StartError::NoLowMemory)?;
@@ -136,13 +135,20 @@ pub(super) fn stack() -> Option<VirtAddr> {
     Some(VirtAddr::from_ptr(start.as_ptr()) + STACK_PAGES * FRAME_SIZE)
 }
 
+/// Whether a CPU of that number runs, or did once.
+pub fn was_started(cpu: usize) -> bool {
+    cpu == 0 || local::of(cpu).started.load(Ordering::Relaxed)
+}
+
 /// Where a CPU arrives from the trampoline.
 extern "C" fn enter(number: usize) -> ! {
     let (frame, flags) = *TABLES.get().expect("the tables were noted before any CPU was started");
     // SAFETY: these are the kernel's own tables, which map this code and this stack like those that are in force.
     unsafe { Cr3::write(frame, flags) };
-    super::init_as(number);
+    // SAFETY: whoever started this CPU has given it a number that no other has, and prepared its segments.
+    unsafe { super::init_as(number) };
     apic::enable();
+    local::local().started.store(true, Ordering::Relaxed);
     work::set_online(number, true);
     interrupts::enable();
     while !local::local().stop.swap(false, Ordering::Acquire) {
@@ -168,14 +174,30 @@ pub fn stop(cpu: usize) {
     }
 }
 
-/// Starts a CPU that was [stopped](stop), or tries again with one that did not answer. Waits, for some 10 ms.
+/// Starts a CPU again that was [stopped](stop). Waits for some 10 ms.
 ///
 /// # Errors
 /// [`StartError`], if it does not run now.
 ///
 /// # Panics
-/// If it runs already.
+/// If it runs, or never did.
 pub fn start(cpu: usize) -> Result<(), StartError> {
-    assert!(!work::is_online(cpu), "CPU {cpu} runs");
+    assert!(was_started(cpu) && !work::is_online(cpu), "CPU {cpu} is not stopped");
     start_as(cpu, local::of(cpu).apic_id())
+}
+
+/// Starts one more CPU, which firmware may not have told of: the one whose local APIC has that number. Its own number is the
+/// next that was never used. Waits for some 10 ms, or for a fraction of a second if nobody answers.
+///
+/// # Errors
+/// [`StartError`], if it does not run now.
+///
+/// # Panics
+/// If that CPU is known already, or [`MAX_CPUS`] are.
+pub fn add(apic_number: u32) -> Result<usize, StartError> {
+    let apic_id = apic::id_of(apic_number);
+    let mut known = (0..MAX_CPUS).filter(|&cpu| was_started(cpu));
+    assert!(!known.any(|cpu| local::of(cpu).apic_id() == apic_id), "the CPU with local APIC {apic_number} is known");
+    let number = (0..MAX_CPUS).find(|&cpu| !was_started(cpu)).expect("there is room for one more CPU");
+    start_as(number, apic_id).map(|()| number)
 }

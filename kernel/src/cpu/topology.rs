@@ -65,10 +65,14 @@ impl core::error::Error for TopologyError {}
 ///
 /// # Errors
 /// [`TopologyError`], if there is none that can be believed.
-pub(crate) fn read(root_pointer: Option<u64>) -> Result<Topology, TopologyError> {
+pub fn read(root_pointer: Option<u64>) -> Result<Topology, TopologyError> {
     let address = root_pointer.ok_or(TopologyError::NoAcpi)? as usize;
     // SAFETY: what is not mapped is shown as zeros, and any bytes are a root pointer, if not a valid one.
     let pointer = unsafe { Window.map_physical_region::<Rsdp>(address, size_of::<Rsdp>()) };
+    // The pointer's own length is only as good as the rest of it.
+    if pointer.signature() != *b"RSD PTR " {
+        return Err(TopologyError::Acpi(AcpiError::RsdpIncorrectSignature));
+    }
     if pointer.revision() > 0 && pointer.length() as usize > size_of::<Rsdp>() {
         return Err(TopologyError::BadLength(address as u64));
     }
