@@ -21,9 +21,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, io};
 
-/// The machines that booted tests run on: below, at and above what decides how many zones and what kind of map there is.
-const MEMORIES: [Memory; 3] = [Memory::from_mib(64), Memory::from_mib(512), Memory::from_mib(6 << 10)];
-const FIRMWARES: [Firmware; 2] = [Firmware::Bios, Firmware::Uefi];
+/// The machines that booted tests run on: memory below, at and above what decides how many zones and what kind of map there
+/// is, with either firmware; of each pair of those, one on a single CPU and one on several.
+const MACHINES: [Machine; 6] = [
+    Machine { memory: Memory::from_mib(64), processors: 1, firmware: Firmware::Bios },
+    Machine { memory: Memory::from_mib(512), processors: 4, firmware: Firmware::Bios },
+    Machine { memory: Memory::from_mib(6 << 10), processors: 1, firmware: Firmware::Bios },
+    Machine { memory: Memory::from_mib(64), processors: 4, firmware: Firmware::Uefi },
+    Machine { memory: Memory::from_mib(512), processors: 1, firmware: Firmware::Uefi },
+    Machine { memory: Memory::from_mib(6 << 10), processors: 4, firmware: Firmware::Uefi },
+];
 const GUEST: &str = "x86_64-unknown-none";
 
 /// What cargo checks, each as a title and arguments. The host's tests come first, since they take longest.
@@ -91,11 +98,8 @@ pub fn run() -> Result<Count> {
     let start = Instant::now();
     let board = Board::new();
     let kernels = board.build()?;
-    let machines = FIRMWARES
-        .iter()
-        .flat_map(|&firmware| MEMORIES.iter().map(move |&memory| Machine { memory, processors: 1, firmware }));
     let boots: Vec<(Machine, &PathBuf)> =
-        machines.flat_map(|machine| kernels.iter().map(move |kernel| (machine, kernel))).collect();
+        MACHINES.iter().flat_map(|&machine| kernels.iter().map(move |kernel| (machine, kernel))).collect();
     board.expect(CHECKS.len() + boots.len());
     let next = AtomicUsize::new(0);
     let boot_the_rest = || -> Result<()> {
