@@ -18,7 +18,7 @@
 //! comes here for every frame and the stranger hardly ever, so the stranger pays for both: [`Cpu::synchronize`] makes
 //! every CPU pass a barrier. To the owner the flags are plain loads and stores.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
 
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -149,8 +149,12 @@ impl Return {
     const NONE: u64 = u64::MAX;
 
     const fn new() -> Self {
-        let [heads, allocated, word] = [const { AtomicU64::new(0) }; 3];
-        Self { key: AtomicU64::new(Self::NONE), heads, allocated, word }
+        Self {
+            key: AtomicU64::new(Self::NONE),
+            heads: AtomicU64::new(0),
+            allocated: AtomicU64::new(0),
+            word: AtomicU64::new(0),
+        }
     }
 
     #[inline]

@@ -5,7 +5,7 @@
 //! better to do then brings every zone above its `high` mark: between the two marks lies what is allocated until the next
 //! time.
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::Ordering::Relaxed;
 
 use super::reclaim::ROUNDS;
 use super::{Cpu, PageAllocator};

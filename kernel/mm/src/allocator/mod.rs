@@ -38,8 +38,8 @@ mod validate;
 mod zeroed;
 mod zonelist;
 
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 pub use arena::Arena;
 use arena::ORDERS;

@@ -1,8 +1,8 @@
 //! How much metadata a memory map needs, and where in the map it goes.
 
+use crate::sync::atomic::fixed::{AtomicU8, AtomicU16, AtomicU64};
 use core::error::Error;
 use core::fmt;
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64};
 
 use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};

@@ -3,9 +3,9 @@
 //! A cache holds memory that it could do without. It says so once, and a request that is about to be refused, and may
 //! wait, asks it for some (Linux: shrinkers, in direct reclaim).
 
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::error::Error;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Cpu, PageAllocator};
 use crate::frame::ZoneKind;

@@ -1,7 +1,7 @@
 //! What is said of a refused request.
 
+use crate::sync::atomic::Ordering::Relaxed;
 use core::fmt;
-use core::sync::atomic::Ordering::Relaxed;
 
 use super::zonelist::Request;
 use super::{AllocError, Cpu, PageAllocator};

@@ -1,7 +1,7 @@
 //! Small blocks on their way through an arena, beyond what an arena does alone: a run that is empty, a block that was
 //! allocated elsewhere.
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::Ordering::Relaxed;
 
 use super::arena::{Collected, ORDERS, Run, SEQUENCE, Set};
 use super::{Arena, Cpu, PageAllocator};

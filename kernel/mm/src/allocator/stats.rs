@@ -1,6 +1,6 @@
 //! What has happened since boot, counted where it costs nothing: under a lock, or on a slow path.
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::Ordering::Relaxed;
 
 use super::{Cpu, PageAllocator};
 use crate::frame::ZoneKind;

@@ -11,7 +11,7 @@
 //!
 //! Then the request is refused, and the refusal reported.
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::Ordering::Relaxed;
 
 use super::reclaim::ROUNDS;
 use super::{AllocError, Cpu, PageAllocator};

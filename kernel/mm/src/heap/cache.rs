@@ -26,13 +26,13 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
+use crate::sync::atomic::Ordering::Relaxed;
 use core::error::Error;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, align_of, size_of};
 use core::panic::Location;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
 
 use super::debug::{live, object_of, settle};
 use super::diagnose::Wanted;

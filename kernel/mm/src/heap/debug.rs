@@ -1,9 +1,9 @@
 //! Debugging the use of objects: switched on class by class, and asked for what it has found. How it works is told in
 //! `slab::debug`.
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use core::panic::Location;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::diagnose::Wanted;
 use super::slow::Kind;

@@ -84,12 +84,12 @@ mod stop;
 mod summary;
 mod waste;
 
+use crate::sync::atomic::AtomicBool;
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::panic::Location;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::AtomicBool;
 
 pub use crate::slab::{HeapError, PageSource, Region, SizeClass, SlabDebug};
 pub use cache::{Cache, CacheError, CacheOptions};

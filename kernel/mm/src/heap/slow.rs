@@ -1,8 +1,8 @@
 //! What allocation and free do when the quick way does not lead there.
 
+use crate::sync::atomic::Ordering;
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
 
 use super::diagnose::{Wanted, name};
 use super::{Heap, HeapError, SizeClass};

@@ -1,6 +1,6 @@
 //! Bringing the heap to a standstill: for who must see all of it at once.
 
-use core::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
 
 use super::{Heap, Large};
 use crate::allocator::Cpu;

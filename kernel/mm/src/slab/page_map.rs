@@ -13,8 +13,8 @@
 //! Walks take no lock of the map's own. Entries change under the registry's lock; a table is given back only with every
 //! lock of the heap held, so whoever walks must hold one of them, no matter which.
 
+use crate::sync::atomic::fixed::{AtomicPtr, Ordering};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::descriptor::Slab;
 use super::list::Meta;

@@ -5,9 +5,9 @@
 //! that is allocated right behind it are not the same memory: a program that uses an object after its end harms itself
 //! a little later, and a little less surely.
 
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use Ordering::{Acquire, Relaxed, Release};
 

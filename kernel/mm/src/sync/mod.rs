@@ -5,6 +5,7 @@
 //! waiting for its answer. So every wait of the crate goes through [`Cpu::relax`], where a kernel can answer, and every lock
 //! tells [`Cpu::acquire`] and [`Cpu::release`] of itself, where it can check the order in which locks are taken.
 
+pub(crate) mod atomic;
 mod mutex;
 
 pub use mutex::{Guard, Mutex};

@@ -17,8 +17,8 @@
 //! more than a plain load. A block's own bits stand still as long as it is allocated, but its neighbours' do not; so
 //! what is read without the lock may be taken for a yes, never for a no.
 
+use crate::sync::atomic::fixed::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use super::WordNumber;
 use super::blocks::BlockState;

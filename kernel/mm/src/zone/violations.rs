@@ -1,6 +1,6 @@
 //! Tests of the checker: each rule is broken once, and it is that rule which it names.
 
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64};
+use crate::sync::atomic::fixed::{AtomicU8, AtomicU16, AtomicU64};
 
 use super::index::Bucket;
 use super::states::Unity;

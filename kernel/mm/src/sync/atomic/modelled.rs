@@ -1,0 +1,54 @@
+//! loom's atomics, made when they are first used: the crate makes its own in constants, of which loom knows nothing.
+//!
+//! They must be made anew in each run of a model, so none in a static can be used in one.
+
+extern crate std;
+
+use core::ops::Deref;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::OnceLock;
+
+pub(crate) use core::sync::atomic::{self as fixed, Ordering};
+
+/// Stands for the barrier that [`Cpu::synchronize`](crate::allocator::Cpu::synchronize) makes the other side pass.
+pub(crate) fn compiler_fence(_: Ordering) {
+    loom::sync::atomic::fence(SeqCst);
+}
+
+macro_rules! modelled {
+    ($($name:ident $(<$T:ident>)?),*) => {$(
+        #[derive(Default)]
+        pub struct $name $(<$T>)? {
+            initial: fixed::$name $(<$T>)?,
+            modelled: OnceLock<loom::sync::atomic::$name $(<$T>)?>,
+        }
+
+        impl $(<$T>)? Deref for $name $(<$T>)? {
+            type Target = loom::sync::atomic::$name $(<$T>)?;
+
+            fn deref(&self) -> &Self::Target {
+                self.modelled.get_or_init(|| Self::Target::new(self.initial.load(Relaxed)))
+            }
+        }
+    )*};
+}
+
+modelled!(AtomicBool, AtomicPtr<T>, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize);
+
+macro_rules! constant {
+    ($($name:ident of $value:ty),*) => {$(
+        impl $name {
+            pub(crate) const fn new(value: $value) -> Self {
+                Self { initial: fixed::$name::new(value), modelled: OnceLock::new() }
+            }
+        }
+    )*};
+}
+
+constant!(AtomicBool of bool, AtomicU8 of u8, AtomicU16 of u16, AtomicU32 of u32, AtomicU64 of u64, AtomicUsize of usize);
+
+impl<T> AtomicPtr<T> {
+    pub(crate) const fn new(value: *mut T) -> Self {
+        Self { initial: fixed::AtomicPtr::new(value), modelled: OnceLock::new() }
+    }
+}
