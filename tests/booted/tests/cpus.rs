@@ -129,7 +129,7 @@ fn a_barrier_shows_what_was_written_before_it() {
 
 #[test_case]
 fn no_cpu_remembers_a_page_that_another_has_unmapped() {
-    // One page is flushed by itself, so many all at once; also while the one that unmaps masks interrupts.
+    // One page is flushed by itself, so many all at once; who masks interrupts leaves it to somebody else.
     for (pages, masked) in [(1, false), (3, true), (100, false), (600, true)] {
         for cpu in cpu::online().collect::<Vec<_>>() {
             let start = vmalloc::allocate(pages, Order::ZERO).expect("there is memory for the mapping");
@@ -142,9 +142,10 @@ fn no_cpu_remembers_a_page_that_another_has_unmapped() {
             // SAFETY: nobody uses the mapping from here on.
             let free = || unsafe { vmalloc::free(start, pages, Order::ZERO) }.expect("it was mapped a moment ago");
             if masked {
-                interrupts::without_interrupts(free)
+                interrupts::without_interrupts(free);
+                vmalloc::free_deferred();
             } else {
-                free()
+                free();
             }
             for address in [first, last] {
                 cpu::on(cpu, &|_| {
