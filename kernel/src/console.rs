@@ -45,8 +45,14 @@ pub fn init() {
 }
 
 /// Prints to the console. What [`print!`](crate::print) and [`println!`](crate::println) expand to.
+///
+/// The text is made without the console's lock, which is taken for each line that is finished: what prints itself may take
+/// locks, and whoever prints may hold one.
 pub fn write(text: fmt::Arguments<'_>) {
-    write_to(&mut CONSOLE.lock(), text);
+    let mut line = Line { bytes: [0; Line::CAPACITY], length: 0 };
+    // A console has no errors to report, so neither has the formatting.
+    let _ = line.write_fmt(text);
+    line.flush();
 }
 
 /// As [`write`], unless the console is in use just now: then it does nothing, and returns false.
@@ -105,6 +111,41 @@ macro_rules! print {
 macro_rules! println {
     () => { $crate::print!("\n") };
     ($($arg:tt)*) => { $crate::console::write(format_args!("{}\n", format_args!($($arg)*))) };
+}
+
+/// A line on its way to the console, or what fits of it.
+struct Line {
+    bytes: [u8; Self::CAPACITY],
+    length: usize,
+}
+
+impl Line {
+    /// Longer ones arrive in pieces.
+    const CAPACITY: usize = 256;
+
+    fn flush(&mut self) {
+        let text = core::str::from_utf8(&self.bytes[..self.length]).unwrap_or("(not text)");
+        if !text.is_empty() {
+            write_to(&mut CONSOLE.lock(), format_args!("{text}"));
+        }
+        self.length = 0;
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        while !text.is_empty() {
+            let end = text.find('\n').map_or(text.len(), |newline| newline + 1);
+            let part = &text[..text.floor_char_boundary(end.min(Self::CAPACITY - self.length))];
+            self.bytes[self.length..][..part.len()].copy_from_slice(part.as_bytes());
+            self.length += part.len();
+            text = &text[part.len()..];
+            if part.ends_with('\n') || !text.is_empty() {
+                self.flush();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Takes the `log` crate's records to the console.
