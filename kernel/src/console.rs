@@ -4,6 +4,7 @@
 //! interrupts, so that lines do not mix and no interrupt can find it held.
 
 use crate::cpu::work;
+use crate::memory::reclaim;
 use crate::screen;
 use crate::sync::{Mutex, lockdep};
 use core::fmt::{self, Write};
@@ -77,7 +78,10 @@ pub fn read_byte() -> u8 {
     loop {
         let received = interrupts::without_interrupts(|| CONSOLE.lock().inner_mut().try_receive_byte());
         match received {
-            Ok(byte) => return byte,
+            Ok(byte) => {
+                reclaim::postpone_decay();
+                return byte;
+            }
             Err(_) => work::wait_unless(|| CONSOLE.lock().inner_mut().ready_to_receive().is_ok()),
         }
     }

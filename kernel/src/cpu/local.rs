@@ -25,6 +25,8 @@ pub struct Local {
     pub(super) interrupts: AtomicU32,
     /// Interrupts of its timer so far.
     pub(super) ticks: AtomicU64,
+    /// Its timer interrupts it again and again.
+    pub(super) periodic: AtomicBool,
     /// The innermost [`catch`](super::catch()) that is running, or null.
     pub(super) catching: AtomicPtr<super::catch::Recovery>,
     /// Others ask it for a memory barrier.
@@ -100,6 +102,7 @@ impl Local {
             apic_id: AtomicU32::new(0),
             interrupts: AtomicU32::new(0),
             ticks: AtomicU64::new(0),
+            periodic: AtomicBool::new(false),
             catching: AtomicPtr::new(ptr::null_mut()),
             barrier: Request::new(),
             flush: Request::new(),

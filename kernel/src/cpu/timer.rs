@@ -39,12 +39,21 @@ fn count(time: Duration) -> u32 {
 
 /// Has the timer of the CPU that runs this interrupt it every `period`; with a period of zero, no more.
 pub fn set_period(period: Duration) {
+    local::local().periodic.store(!period.is_zero(), Ordering::Relaxed);
     apic::set_timer(if period.is_zero() { 0 } else { count(period) }, true);
 }
 
 /// Has the timer of the CPU that runs this interrupt it once, after `time`.
 pub fn set_alarm(time: Duration) {
+    local::local().periodic.store(false, Ordering::Relaxed);
     apic::set_timer(count(time), false);
+}
+
+/// As [`set_alarm`], unless the CPU is interrupted every [period](set_period) anyway.
+pub(crate) fn set_alarm_unless_periodic(time: Duration) {
+    if !local::local().periodic.load(Ordering::Relaxed) {
+        set_alarm(time);
+    }
 }
 
 /// Has every CPU call this in each interrupt of its timer, with what was interrupted. In an interrupt handler, so it must

@@ -5,6 +5,7 @@
 
 use super::local::{self, MAX_CPUS};
 use super::{apic, interrupts, ipi};
+use crate::memory::reclaim;
 use crate::sync::lockdep;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +13,9 @@ use x86_64::instructions::interrupts as masking;
 
 /// The CPUs that run, a bit each.
 static ONLINE: AtomicU64 = AtomicU64::new(1);
+
+/// The CPUs that sleep, or are about to, a bit each.
+static IDLE: AtomicU64 = AtomicU64::new(0);
 
 /// Work for one or more CPUs. Lies on the stack of whoever waits for it.
 #[derive(Debug)]
@@ -92,6 +96,14 @@ pub fn wake(cpu: usize) {
     apic::interrupt(local::of(cpu).apic_id(), interrupts::REQUEST);
 }
 
+/// Has one of the CPUs that sleep look around, if any does: for what any CPU can do.
+pub(crate) fn wake_idle() {
+    let idle = IDLE.load(Ordering::SeqCst) & !(1 << local::current());
+    if idle != 0 {
+        wake(idle.trailing_zeros() as usize);
+    }
+}
+
 /// Does the work that others have put here, if there is any. Whether there was.
 pub(super) fn do_job() -> bool {
     let own = local::local();
@@ -102,6 +114,7 @@ pub(super) fn do_job() -> bool {
     // SAFETY: whoever put the job here keeps it until `left` is 0, so it outlives the next lines but the last.
     let (work, left) = unsafe { (&*(*job).work, &(*job).left) };
     work(own.number());
+    reclaim::postpone_decay();
     // Room for the next comes before the end of this one, behind which the job is gone.
     own.job.store(ptr::null_mut(), Ordering::Release);
     left.fetch_sub(1, Ordering::Release);
@@ -118,16 +131,21 @@ pub fn wait() {
 /// As [`wait`], but returns at once if that for which the CPU waits is there: looked at with interrupts masked, so that it
 /// cannot come between the look and the sleep.
 pub fn wait_unless(is_there: impl FnOnce() -> bool) {
-    if do_job() {
+    if do_job() || reclaim::run() {
         return;
     }
     masking::disable();
     let own = local::local();
-    if own.job.load(Ordering::Acquire).is_null() && !own.stop.load(Ordering::Relaxed) && !is_there() {
+    // Said before the last look at what there is to do: whoever has something either is seen there, or sees this.
+    IDLE.fetch_or(1 << own.number(), Ordering::SeqCst);
+    let is_free = own.job.load(Ordering::Acquire).is_null() && !own.stop.load(Ordering::Relaxed);
+    if is_free && !reclaim::is_due() && !is_there() {
+        reclaim::set_alarm();
         // One instruction enables interrupts and the next sleeps, with nothing in between: an interrupt that came since
         // the look above still wakes the CPU.
         masking::enable_and_hlt();
     } else {
         masking::enable();
     }
+    IDLE.fetch_and(!(1 << own.number()), Ordering::SeqCst);
 }

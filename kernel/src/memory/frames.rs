@@ -1,6 +1,6 @@
 //! Page frames: the allocator over the machine's memory, and its face for the crate `x86_64`.
 
-use super::{map, paging};
+use super::{map, paging, reclaim};
 use crate::cpu::{self, MAX_CPUS, clock, ipi};
 use crate::host::Ticks;
 use crate::sync::{self, lockdep};
@@ -50,6 +50,10 @@ unsafe impl Cpu for Processor {
 
     fn might_wait() {
         lockdep::might_sleep("a request for memory that may wait");
+    }
+
+    fn low_memory() {
+        reclaim::wake();
     }
 
     unsafe fn zero(frames: PfnRange) -> bool {

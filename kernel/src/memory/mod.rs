@@ -6,6 +6,7 @@ pub mod frames;
 pub mod heap;
 pub mod map;
 pub mod paging;
+pub mod reclaim;
 pub mod vmalloc;
 
 pub use frames::frames;

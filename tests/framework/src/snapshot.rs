@@ -6,6 +6,7 @@ use bifolio::zone::BlockState;
 use core::hash::{Hash, Hasher};
 use fnv::FnvHasher;
 use kernel::memory::frames;
+use kernel::memory::heap::HEAP;
 
 /// What every zone's frames are: which are free, in blocks of which order, and which are allocated, block by block.
 ///
@@ -25,8 +26,10 @@ struct ZoneSnapshot {
 }
 
 impl Snapshot {
-    /// The state of the machine's frames, those in the processors' arenas given back.
+    /// The state of the machine's frames, those given back that the heap does not use and those in the processors' arenas: a
+    /// CPU that idles may do so at any time.
     pub fn take() -> Self {
+        HEAP.shrink();
         frames().drain();
         Self { zones: ZoneKind::ALL.map(|kind| ZoneSnapshot::take(frames(), kind)) }
     }

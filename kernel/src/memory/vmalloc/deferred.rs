@@ -5,6 +5,7 @@
 //! maps something, or who runs out of memory.
 
 use super::free;
+use crate::cpu::work;
 use bifolio::allocator::Shrinker;
 use bifolio::frame::Order;
 use core::ptr::{self, NonNull};
@@ -31,8 +32,8 @@ pub(super) unsafe fn add(start: *mut u8, pages: u64, align: Order) {
     loop {
         // SAFETY: the mapping is at least a page, aligned to one, and by this function's contract nobody else's.
         unsafe { deferred.write(Deferred { next, pages, align }) };
-        match LATEST.compare_exchange_weak(next, deferred, Ordering::Release, Ordering::Relaxed) {
-            Ok(_) => return,
+        match LATEST.compare_exchange_weak(next, deferred, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => return work::wake_idle(),
             Err(latest) => next = latest,
         }
     }
@@ -40,7 +41,7 @@ pub(super) unsafe fn add(start: *mut u8, pages: u64, align: Order) {
 
 /// Whether there are mappings to be freed.
 pub fn is_deferred() -> bool {
-    !LATEST.load(Ordering::Relaxed).is_null()
+    !LATEST.load(Ordering::SeqCst).is_null()
 }
 
 /// Frees the mappings that could not be when they were given back, and returns how many frames they had. Not where nothing

@@ -1,0 +1,165 @@
+//! Memory in the background: a CPU that idles reclaims it when it is low, and gives back what its arenas hold.
+#![no_std]
+#![no_main]
+#![feature(custom_test_frameworks)]
+#![test_runner(framework::run)]
+#![reexport_test_harness_main = "test_main"]
+#![allow(missing_docs, reason = "a test's name says what it tests")]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+use bifolio::allocator::Shrinker;
+use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::zone::ZoneStats;
+use booted::Hoard;
+use core::hint;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use framework::Snapshot;
+use kernel::cpu::{self, clock, timer, work};
+use kernel::memory::{frames, reclaim};
+use kernel::sync::Mutex;
+
+framework::entry!(test_main);
+
+/// How long something that is to happen by itself may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until something has happened: by idling, if there is no other CPU that does.
+#[track_caller]
+fn wait_until(mut happened: impl FnMut() -> bool) {
+    let start = clock::uptime();
+    while !happened() {
+        assert!(clock::uptime() - start < PATIENCE, "it does not happen");
+        if cpu::count() == 1 && timer::rate() > 0 {
+            timer::set_alarm(Duration::from_millis(10));
+            work::wait();
+        }
+        hint::spin_loop();
+    }
+}
+
+/// Frames that could be done without.
+struct Cache {
+    frames: Mutex<Vec<Pfn>>,
+    /// Whether it gives any.
+    gives: AtomicBool,
+}
+
+impl Shrinker for Cache {
+    fn shrink(&self, frames: u64) -> u64 {
+        if !self.gives.load(Ordering::Acquire) {
+            return 0;
+        }
+        let mut given = 0;
+        while given < frames
+            && let Some(pfn) = { self.frames.lock().pop() }
+        {
+            kernel::memory::frames().free(pfn, Order::ZERO).expect("the cache has it");
+            given += 1;
+        }
+        given
+    }
+}
+
+/// The zone that most requests are served from: the highest that has any memory.
+fn top() -> ZoneStats {
+    let zones = ZoneKind::ALL.map(|kind| frames().zone(kind));
+    zones.into_iter().rfind(|zone| zone.managed > 0).expect("there is memory")
+}
+
+#[test_case]
+fn what_comes_below_low_is_soon_above_high_and_nobody_has_waited() {
+    static CACHE: Cache = Cache { frames: Mutex::new("test cache", Vec::new()), gives: AtomicBool::new(false) };
+    let before = Snapshot::take();
+    let marks = top().watermarks;
+    let room = (2 * marks.high) as usize;
+    let mut single: Vec<Pfn> = Vec::with_capacity(room);
+    let mut cached = Vec::with_capacity(room);
+    let mut hoard = Hoard::new();
+    for list in [&mut single, &mut cached] {
+        list.extend((0..room).map(|_| frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
+    }
+    *CACHE.frames.lock() = cached;
+    frames().add_shrinker(&CACHE).expect("there is room for it");
+    hoard.take(Gfp::KERNEL | Gfp::NOWARN);
+
+    // From here on there is enough for requests that may wait, so that they need not, but it is low.
+    while top().free <= (marks.min + marks.low) / 2 {
+        frames().free(single.pop().expect("there are more of them"), Order::ZERO).expect("it was allocated");
+        frames().drain();
+    }
+    assert!(top().free < marks.low && !frames().is_balanced());
+    let stats = frames().stats();
+    CACHE.gives.store(true, Ordering::Release);
+    wait_until(|| {
+        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+        frames().drain();
+        frames().is_balanced()
+    });
+    let after = frames().stats();
+    assert!(after.background_reclaimed > stats.background_reclaimed, "{after:?}");
+    assert_eq!((after.scanned, after.refused), (stats.scanned, stats.refused), "no request asked shrinkers itself");
+
+    assert!(frames().remove_shrinker(&CACHE));
+    hoard.give_back();
+    let cached = core::mem::take(&mut *CACHE.frames.lock());
+    assert!(cached.len() < room);
+    single.into_iter().chain(cached).for_each(|pfn| frames().free(pfn, Order::ZERO).expect("it was allocated"));
+    drop(hoard);
+    assert_eq!(Snapshot::take(), before);
+}
+
+/// Frames that the arena of a CPU holds.
+fn held_by(cpu: usize) -> u64 {
+    let of_zone = |kind| frames().pagesets(kind).nth(cpu).map_or(0, |pageset| pageset.count);
+    ZoneKind::ALL.into_iter().map(of_zone).sum()
+}
+
+/// Uses this CPU's arena, which keeps something of that.
+fn use_arena() {
+    for mobility in [Gfp::empty(), Gfp::MOVABLE, Gfp::RECLAIMABLE] {
+        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL | mobility).expect("there is memory");
+        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+    }
+}
+
+#[test_case]
+fn a_cpu_that_idles_gives_back_what_its_arenas_hold() {
+    frames().drain();
+    let start = clock::uptime();
+    if cpu::count() == 1 {
+        reclaim::postpone_decay();
+        use_arena();
+        assert!(held_by(0) > 0);
+        wait_until(|| held_by(0) == 0);
+    } else {
+        cpu::on_cpus(cpu::count(), &|_| use_arena());
+        let others: Vec<usize> = work::online().filter(|&cpu| cpu != cpu::current()).collect();
+        assert!(others.iter().any(|&cpu| held_by(cpu) > 0));
+        wait_until(|| others.iter().all(|&cpu| held_by(cpu) == 0));
+        assert!(held_by(cpu::current()) > 0, "this one does not idle");
+    }
+    assert!(timer::rate() == 0 || clock::uptime() - start >= reclaim::DECAY, "but not at once");
+}
+
+#[test_case]
+fn a_cpu_that_is_at_work_again_and_again_keeps_its_arenas() {
+    if cpu::count() == 1 || timer::rate() == 0 {
+        return;
+    }
+    let other = work::online().find(|&cpu| cpu != cpu::current()).expect("there is another");
+    let start = clock::uptime();
+    while clock::uptime() - start < 3 * reclaim::DECAY {
+        cpu::on(other, &|_| use_arena());
+        // Each finds what the one before has left: it is not gone as soon as there is nothing to do.
+        assert!(held_by(other) > 0);
+        let pause = clock::uptime();
+        while clock::uptime() - pause < reclaim::DECAY / 20 {
+            hint::spin_loop();
+        }
+        assert!(held_by(other) > 0, "after {:?}", clock::uptime() - pause);
+    }
+}
