@@ -5,11 +5,11 @@
 //! maps something, or who runs out of memory.
 
 use super::free;
-use crate::cpu::work;
+use crate::cpu::{ipi, work};
 use bifolio::allocator::Shrinker;
 use bifolio::frame::Order;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use log::error;
 
 /// What is noted of a mapping.
@@ -18,6 +18,9 @@ struct Deferred {
     pages: u64,
     align: Order,
 }
+
+/// How many CPUs are freeing what was noted.
+static FREEING: AtomicUsize = AtomicUsize::new(0);
 
 /// The mapping that was noted last; null if there is none.
 static LATEST: AtomicPtr<Deferred> = AtomicPtr::new(ptr::null_mut());
@@ -44,14 +47,25 @@ pub fn is_deferred() -> bool {
     !LATEST.load(Ordering::SeqCst).is_null()
 }
 
-/// Frees the mappings that could not be when they were given back, and returns how many frames they had. Not where nothing
-/// may wait.
+/// Frees the mappings that could not be when they were given back, and returns how many frames they had. Behind it there are
+/// none, not even any that another CPU is at. Not where nothing may wait.
 pub fn free_deferred() -> u64 {
-    if !is_deferred() {
-        return 0;
-    }
     let mut frames = 0;
-    let mut next = LATEST.swap(ptr::null_mut(), Ordering::Acquire);
+    if is_deferred() {
+        FREEING.fetch_add(1, Ordering::SeqCst);
+        frames = free_all();
+        FREEING.fetch_sub(1, Ordering::Release);
+    }
+    while FREEING.load(Ordering::SeqCst) != 0 {
+        ipi::relax();
+    }
+    frames
+}
+
+/// Frees what is noted now, and returns how many frames that were.
+fn free_all() -> u64 {
+    let mut frames = 0;
+    let mut next = LATEST.swap(ptr::null_mut(), Ordering::SeqCst);
     while let Some(start) = NonNull::new(next) {
         // SAFETY: `add` has written it, and since it is not in the list any more it is nobody else's.
         let Deferred { next: behind, pages, align } = unsafe { start.read() };
