@@ -34,8 +34,13 @@ impl Request {
         self.asked.fetch_add(1, Ordering::SeqCst) + 1
     }
 
+    /// How far the answers have come.
+    pub fn answers(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
+    }
+
     fn is_answered(&self, ticket: u64) -> bool {
-        self.answered.load(Ordering::Acquire) >= ticket
+        self.answers() >= ticket
     }
 
     /// Does what was asked since the last answer, if anything was. By the CPU that is asked, with interrupts masked.

@@ -122,6 +122,11 @@ impl Local {
         self.apic_id.load(Ordering::Relaxed)
     }
 
+    /// Memory barriers that it has passed because others asked for them.
+    pub fn barriers_passed(&self) -> u64 {
+        self.barrier.answers()
+    }
+
     /// Interrupts of its timer so far.
     pub fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Relaxed)
