@@ -12,7 +12,7 @@ use log::{LevelFilter, Metadata, Record};
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::{FifoTriggerLevel, IER};
 use uart_16550::{BaudRate, Config, Uart16550, Uart16550Tty};
-use x86_64::instructions::{hlt, interrupts};
+use x86_64::instructions::interrupts;
 
 /// The I/O port at which COM1 starts on every PC.
 const COM1: u16 = 0x3f8;
@@ -94,14 +94,6 @@ pub fn read_byte() -> u8 {
 pub unsafe fn seize() {
     // SAFETY: by this function's contract no one is left to hold the lock.
     unsafe { CONSOLE.seize() };
-}
-
-/// Stops the CPU for good, on a machine that cannot be switched off.
-pub fn halt() -> ! {
-    interrupts::disable();
-    loop {
-        hlt();
-    }
 }
 
 /// Prints to the console.

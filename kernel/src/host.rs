@@ -4,6 +4,7 @@
 //! `fw_cfg`, no COM2, no exit device) everything here is absent and nothing depends on it.
 
 use crate::console;
+use crate::cpu;
 use crate::cpu::clock::time_stamp;
 use crate::sync::Mutex;
 use core::fmt::{self, Write};
@@ -61,7 +62,7 @@ pub fn exit(code: ExitCode) -> ! {
     // SAFETY: under QEMU the port belongs to isa-debug-exit; on a PC nothing answers there.
     unsafe { Port::new(exit::PORT).write(code as u32) };
     crate::println!("The machine cannot be switched off from here: stopped.");
-    console::halt();
+    cpu::halt();
 }
 
 /// Measures how long something takes, in instructions where the host counts them.

@@ -5,13 +5,13 @@
 //! other must not wait for each other.
 
 use super::local::{self, Local};
-use super::{apic, interrupts, work};
+use super::{apic, halt, interrupts, work};
 use crate::sync::lockdep;
 use core::hint;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use x86_64::VirtAddr;
-use x86_64::instructions::interrupts::{disable, without_interrupts};
-use x86_64::instructions::{hlt, tlb};
+use x86_64::instructions::interrupts::without_interrupts;
+use x86_64::instructions::tlb;
 use x86_64::structures::paging::Page;
 
 /// From more pages on the whole TLB is flushed (Linux: `tlb_single_page_flush_ceiling`).
@@ -141,16 +141,20 @@ pub fn flush(first: Page, pages: u64) {
     });
 }
 
-/// Set when a CPU dies and takes the others with it.
-static STOPPED: AtomicBool = AtomicBool::new(false);
+/// The CPU that dies and takes the others with it; [`NOBODY`] as long as all is well.
+static DYING: AtomicUsize = AtomicUsize::new(NOBODY);
+const NOBODY: usize = usize::MAX;
 
 /// Stops all other CPUs for good, whatever they are at: for a CPU that has a last report to make. Returns only on the first
 /// CPU that calls it.
 pub(crate) fn stop_others() {
-    if STOPPED.swap(true, Ordering::SeqCst) {
-        halt();
-    }
     let own = local::current();
+    match DYING.compare_exchange(NOBODY, own, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => {}
+        // Something went wrong in the report.
+        Err(dying) if dying == own => return,
+        Err(_) => halt(),
+    }
     for cpu in work::online().filter(|&cpu| cpu != own) {
         apic::interrupt_unmaskably(local::of(cpu).apic_id());
     }
@@ -158,14 +162,7 @@ pub(crate) fn stop_others() {
 
 /// Whether another CPU wants this one to stop: what a non-maskable interrupt asks first.
 pub(super) fn obey_stop() {
-    if STOPPED.load(Ordering::SeqCst) {
+    if ![NOBODY, local::current()].contains(&DYING.load(Ordering::SeqCst)) {
         halt();
-    }
-}
-
-fn halt() -> ! {
-    loop {
-        disable();
-        hlt();
     }
 }

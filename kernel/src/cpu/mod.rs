@@ -29,6 +29,8 @@ pub use start::{add, start, stop};
 pub use trap::Trap;
 pub use work::{count, is_online, on, on_cpus, online};
 
+use x86_64::instructions::{hlt, interrupts as masking};
+
 /// Makes the CPU that runs this the boot processor: with its own data, the kernel's segments and exception handlers.
 pub fn init() {
     // SAFETY: the boot processor runs this, on the boot loader's segments, and no other CPU.
@@ -49,6 +51,14 @@ unsafe fn init_as(number: usize) {
         segments::init(number);
     }
     exceptions::init();
+}
+
+/// Stops the CPU that runs this for good, or until it is started anew.
+pub fn halt() -> ! {
+    masking::disable();
+    loop {
+        hlt();
+    }
 }
 
 /// Lets interrupts in, and starts the machine's other CPUs.

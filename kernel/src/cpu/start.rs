@@ -5,7 +5,7 @@
 
 use super::local::{self, MAX_CPUS};
 use super::topology::{Topology, TopologyError};
-use super::{apic, clock, segments, timer, trampoline, work};
+use super::{apic, clock, halt, segments, timer, trampoline, work};
 use crate::memory::vmalloc;
 use bifolio::frame::{FRAME_SIZE, Order};
 use core::fmt;
@@ -14,7 +14,7 @@ use core::time::Duration;
 use log::{info, warn};
 use spin::{Mutex, Once};
 use x86_64::VirtAddr;
-use x86_64::instructions::{hlt, interrupts};
+use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
@@ -147,18 +147,21 @@ extern "C" fn enter(number: usize) -> ! {
     unsafe { Cr3::write(frame, flags) };
     // SAFETY: whoever started this CPU has given it a number that no other has, and prepared its segments.
     unsafe { super::init_as(number) };
-    apic::enable();
+    if !apic::enable() {
+        // Nobody could wake it.
+        halt();
+    }
     local::local().started.store(true, Ordering::Relaxed);
     work::set_online(number, true);
+    // What was unmapped before is not asked for any more.
+    tlb::flush_all();
     interrupts::enable();
     while !local::local().stop.swap(false, Ordering::Acquire) {
         work::wait();
     }
     interrupts::disable();
     work::set_online(number, false);
-    loop {
-        hlt();
-    }
+    halt()
 }
 
 /// Stops a CPU once it has done its work, for good or until it is [started](start) again: it sleeps and hears nothing.
