@@ -15,8 +15,9 @@ use crate::cpu::{self, MAX_CPUS, clock, timer, work};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
-/// How long a CPU is idle before its arenas are looked at, and again after each look that found them used.
-pub const DECAY: Duration = Duration::from_millis(100);
+/// How long a CPU is idle before its arenas are looked at, and again after each look that found them used (Linux:
+/// `vm.stat_interval`).
+pub const DECAY: Duration = Duration::from_secs(1);
 /// How long nobody is woken for memory after there was none to reclaim.
 const HOPELESS: Duration = Duration::from_millis(100);
 

@@ -38,7 +38,7 @@ fn is_refused(command: &str) {
 
 #[test_case]
 fn the_commands_that_show_something_all_do() {
-    succeeds("help; meminfo; buddyinfo; pagetypeinfo; zoneinfo; extfrag; unusable; vmstat; memmap; validate");
+    succeeds("help; meminfo; buddyinfo; pagetypeinfo; zoneinfo; extfrag; unusable; vmstat; memmap; lockdep; validate");
     succeeds("slabinfo; slabtop; heap; vmallocinfo; shrink; drain");
     succeeds("");
     succeeds(" ; ;; meminfo ;");
