@@ -2,6 +2,7 @@
 
 use core::ptr::NonNull;
 
+use super::slow::take_over;
 use super::{Heap, Stopped};
 use crate::allocator::{Cpu, Shrinker};
 use crate::frame::Order;
@@ -12,14 +13,13 @@ use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
 
 impl<C: Cpu> Stopped<'_, C> {
-    /// Takes over in all arenas what others have freed. Where a slot was freed twice in one instant, that is passed over:
-    /// the slot is free.
-    pub(super) fn collect(&self) {
-        for slab in self.doors.iter().chain([self.last_door]).flat_map(|door| door.incoming.0.take()) {
-            slab.collect();
-            if let Some(arena) = self.arena(slab.owner().arena()) {
-                arena.refile(slab, slab.free());
-            }
+    /// Takes over in all arenas what others have freed. If a slot was freed twice in one instant, that is reported when the
+    /// heap goes on.
+    pub(super) fn collect(&mut self) {
+        let doors = self.doors.iter().chain([self.last_door]);
+        for slab in doors.flat_map(|door| door.incoming.0.take()) {
+            let found = self.arena(slab.owner().arena()).and_then(|arena| take_over(arena, slab));
+            self.twice = self.twice.take().or(found);
         }
     }
 

@@ -50,8 +50,19 @@ impl Freed {
 
 /// Two frees of one slot in the same instant, found when the second was taken over.
 pub(super) struct Twice {
-    slab: Meta<Slab>,
+    address: usize,
+    owner: Owner,
     slot: u16,
+}
+
+/// Takes over what others have freed in a slab of this arena, and puts it where it belongs.
+pub(super) fn take_over(arena: &Arena, slab: Meta<Slab>) -> Option<Twice> {
+    let owner = slab.owner();
+    let twice = slab.collect(&arena.bin(owner.cache()).stock);
+    // Once nobody is in the arena any more, the slab may be gone.
+    let twice = twice.map(|slot| Twice { address: slab.base().addr() + usize::from(slot) * slab.size(), owner, slot });
+    arena.refile(slab, slab.free());
+    twice
 }
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
@@ -159,8 +170,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         for slab in self.door(arena.id().index()).incoming.0.take() {
             let owner = slab.owner();
             if owner.arena() == arena.id() {
-                twice = twice.or(slab.collect().map(|slot| Twice { slab, slot }));
-                arena.refile(slab, slab.free());
+                let found = take_over(arena, slab);
+                twice = twice.or(found);
             } else {
                 self.door(owner.arena().index()).incoming.0.push(slab);
             }
@@ -169,9 +180,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     pub(super) fn report_twice(&self, twice: Option<Twice>) {
-        if let Some(Twice { slab, slot }) = twice {
-            let address = slab.base().addr() + usize::from(slot) * slab.size();
-            let cache = self.debugging.records.with(|records| name(records, slab.owner())).unwrap_or("?");
+        if let Some(Twice { address, owner, slot }) = twice {
+            let cache = self.debugging.records.with(|records| name(records, owner)).unwrap_or("?");
             self.registry.report(&HeapError::DoubleFree { address, cache, slot });
         }
     }

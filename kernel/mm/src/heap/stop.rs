@@ -2,6 +2,7 @@
 
 use crate::sync::atomic::Ordering;
 
+use super::slow::Twice;
 use super::{Heap, Large};
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
@@ -19,6 +20,8 @@ pub(super) struct Stopped<'a, C: Cpu> {
     pub(super) large: Guard<'a, Large, C>,
     pub(super) books: Guard<'a, Books, C>,
     pub(super) records: Guard<'a, Records, C>,
+    /// A slot that turned out to be freed twice.
+    pub(super) twice: Option<Twice>,
 }
 
 impl<C: Cpu> Stopped<'_, C> {
@@ -46,13 +49,16 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 f.take_if(|_| is_mine).map(|f| self.stop(f))
             });
             match result {
-                Some(result) => return result,
+                Some((result, twice)) => {
+                    self.report_twice(twice);
+                    return result;
+                }
                 None => C::relax(),
             }
         }
     }
 
-    fn stop<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
+    fn stop<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> (R, Option<Twice>) {
         self.doors.iter().for_each(Door::close);
         C::synchronize();
         // The last door is for any number of CPUs, and leads nowhere.
@@ -61,7 +67,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 C::relax();
             }
         }
-        let result = f(&mut Stopped {
+        let mut all = Stopped {
             doors: &self.doors,
             last_door: &self.last_door,
             shared: &self.shared,
@@ -69,9 +75,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             large: self.large.lock(),
             books: self.registry.books.lock(),
             records: self.debugging.records.lock(),
-        });
+            twice: None,
+        };
+        let result = f(&mut all);
+        let twice = all.twice.take();
+        drop(all);
         self.doors.iter().for_each(Door::open);
         self.stopped.store(false, Ordering::Release);
-        result
+        (result, twice)
     }
 }

@@ -355,9 +355,10 @@ impl Slab {
         Ok(ArenaId::NONE)
     }
 
-    /// Takes over what others have freed; only for the owner, of a slab from its queue. Returns the lowest slot that was
-    /// free already, if one was: its two frees came in the same instant.
-    pub(crate) fn collect(&self) -> Option<u16> {
+    /// Takes over what others have freed; only for the owner, of a slab from its queue, with the `stock` of the slab's bin.
+    /// Returns the lowest slot that was free already, in the bitmap or there, if one was: its two frees came in the same
+    /// instant.
+    pub(crate) fn collect(&self, stock: &Stock) -> Option<u16> {
         let mut announced = self.tag.fetch_and(!ANNOUNCED, AcqRel) & ANNOUNCED;
         let mut twice = None;
         while announced != 0 {
@@ -365,10 +366,12 @@ impl Slab {
             announced &= announced - 1;
             let bits = self.remote[word].swap(0, AcqRel);
             let before = self.free[word].load(Relaxed);
-            if before & bits != 0 {
-                twice = twice.or(Some((word as u32 * u64::BITS + (before & bits).trailing_zeros()) as u16));
+            let in_stock = stock.slots_of(self.first_of(word));
+            let again = (before | in_stock) & bits;
+            if again != 0 {
+                twice = twice.or(Some((word as u32 * u64::BITS + again.trailing_zeros()) as u16));
             }
-            self.set_free(word, before, bits);
+            self.set_free(word, before, bits & !in_stock);
         }
         twice
     }
@@ -540,7 +543,7 @@ mod tests {
             assert!(slab.put_remotely(slot, &EMPTY).is_err(), "a double free by another was taken");
         }
         assert!(slab.is_announced() && !slab.is_empty());
-        assert_eq!(slab.collect(), None);
+        assert_eq!(slab.collect(&Stock::new()), None);
         assert!(!slab.is_announced() && slab.is_empty() && slab.is_consistent(&EMPTY));
         assert_eq!(slab.take().map(|object| object.as_ptr().addr()), Some(base));
     }
@@ -557,7 +560,7 @@ mod tests {
         assert_eq!(slab.put_remotely(201, &EMPTY), Ok(ArenaId::NONE), "the same word");
         assert_eq!(slab.put_remotely(0, &EMPTY), Ok(ArenaId::NONE), "another word of a slab that is in a queue");
         assert!(!slab.is_settled(owner) && slab.owner() == owner);
-        assert_eq!((slab.collect(), slab.free()), (None, 3));
+        assert_eq!((slab.collect(&Stock::new()), slab.free()), (None, 3));
         assert_eq!(slab.put_remotely(1, &EMPTY), Ok(owner.arena()), "it is in no queue any more");
     }
 

@@ -165,6 +165,11 @@ impl Stock {
         self.free.load(Relaxed) | self.back.load(Relaxed)
     }
 
+    /// The free slots of the word that starts at `first`, if it is this one.
+    pub(crate) fn slots_of(&self, first: *mut u8) -> u64 {
+        if self.first.load(Relaxed) == first { self.slots() } else { 0 }
+    }
+
     /// Has no word any more.
     pub(crate) fn close(&self) {
         self.free.store(0, Release);
