@@ -1,0 +1,169 @@
+//! CPUs, and the orders of events in which they meet: shuttle's schedules, or what real threads happen to do.
+
+use std::cell::Cell;
+
+use bifolio::allocator::Cpu;
+#[cfg(shuttle)]
+use {
+    bifolio::sync::{Acquire, Lock},
+    shuttle::{thread, thread_local},
+};
+#[cfg(not(shuttle))]
+use {std::thread, std::thread_local};
+
+thread_local! {
+    static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// A thread as a CPU: it has a number while [`on_cpus`] runs.
+pub struct Thread;
+
+// SAFETY: the threads of `on_cpus` have different numbers, and there is one of it at a time; nothing interrupts them.
+#[cfg(not(shuttle))]
+unsafe impl Cpu for Thread {
+    fn current() -> usize {
+        NUMBER.get()
+    }
+
+    fn synchronize() {
+        static REGISTER: std::sync::Once = std::sync::Once::new();
+        // SAFETY: the calls take no pointers.
+        let barrier = |command: libc::c_int| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+        REGISTER.call_once(|| assert_eq!(barrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED), 0));
+        assert_eq!(barrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED), 0);
+    }
+
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        critical()
+    }
+
+    fn relax() {
+        thread::yield_now();
+    }
+}
+
+// SAFETY: as above. To shuttle every step is a barrier.
+#[cfg(shuttle)]
+unsafe impl Cpu for Thread {
+    fn current() -> usize {
+        NUMBER.with(Cell::get)
+    }
+
+    fn synchronize() {
+        turn();
+    }
+
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        critical()
+    }
+
+    fn relax() {
+        thread::yield_now();
+    }
+
+    fn acquire(_: &Lock, _: Acquire) {
+        turn();
+    }
+
+    fn release(_: &Lock) {
+        turn();
+    }
+}
+
+/// Lets shuttle have another CPU go on.
+#[cfg(shuttle)]
+fn turn() {
+    // To shuttle, to sleep is to give others a turn, and no more.
+    thread::sleep(core::time::Duration::ZERO);
+}
+
+/// Lets so many CPUs work at once; each is told its number. Returns when all are done.
+pub fn on_cpus(count: usize, work: impl Fn(usize) + Sync) {
+    let work = &work;
+    thread::scope(|scope| {
+        let start = |cpu| {
+            scope.spawn(move || {
+                NUMBER.with(|number| number.set(cpu));
+                work(cpu);
+            })
+        };
+        let cpus: Vec<_> = (0..count).map(start).collect();
+        cpus.into_iter().for_each(|cpu| cpu.join().expect("what a CPU finds wrong it says itself"));
+    });
+}
+
+/// A number below `limit`.
+#[cfg(shuttle)]
+pub fn random(limit: usize) -> usize {
+    use shuttle::rand::Rng;
+    shuttle::rand::thread_rng().gen_range(0..limit)
+}
+
+/// A number below `limit` (xorshift).
+#[cfg(not(shuttle))]
+pub fn random(limit: usize) -> usize {
+    thread_local! {
+        static STATE: Cell<u64> = const { Cell::new(0) };
+    }
+    let mut state = match STATE.get() {
+        0 => 0x1234_5678_9abc_def1 ^ (NUMBER.get() as u64) << 32,
+        state => state,
+    };
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    STATE.set(state);
+    (state >> 16) as usize % limit
+}
+
+/// How often something is tried, and how long each CPU is at it.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    /// Schedules under shuttle: half of them random, half with few changes of turn, at places that matter (PCT).
+    pub schedules: usize,
+    /// Rounds of real threads.
+    pub rounds: usize,
+    /// Steps of each CPU under shuttle.
+    pub short: usize,
+    /// Steps of each CPU on real threads.
+    pub long: usize,
+}
+
+impl Effort {
+    /// How many steps a CPU takes.
+    pub fn steps(self) -> usize {
+        if cfg!(shuttle) { self.short } else { self.long }
+    }
+
+    /// Runs `round` in many orders of events.
+    ///
+    /// # Panics
+    /// If one goes wrong. Shuttle then prints what `shuttle::replay` needs to see it again.
+    #[cfg(shuttle)]
+    pub fn explore(self, round: impl Fn() + Send + Sync + 'static) {
+        use shuttle::scheduler::{PctScheduler, RandomScheduler};
+        use shuttle::{Config, Runner};
+
+        /// Changes of turn that a schedule of few has: most mistakes take two or three.
+        const CHANGES: usize = 3;
+        let seed = std::env::var("SEED").ok().map_or(1, |seed| seed.parse().expect("SEED is a number"));
+        let round = std::sync::Arc::new(round);
+        let mut config = Config::new();
+        // A heap is built on the stack.
+        config.stack_size = 1 << 20;
+        config.silence_warnings = true;
+        let half = self.schedules / 2;
+        let (first, second) = (round.clone(), round);
+        Runner::new(RandomScheduler::new_from_seed(seed, half), config.clone()).run(move || first());
+        Runner::new(PctScheduler::new_from_seed(seed, CHANGES, half), config).run(move || second());
+    }
+
+    /// Runs `round` in many orders of events.
+    ///
+    /// # Panics
+    /// If one goes wrong.
+    #[cfg(not(shuttle))]
+    pub fn explore(self, round: impl Fn() + Send + Sync + 'static) {
+        (0..self.rounds).for_each(|_| round());
+    }
+}
