@@ -224,6 +224,19 @@ pub struct Arena {
     current: AtomicU64,
     /// The first frame of the word of the latest block that was freed elsewhere, plus the length of its sequence.
     latest: AtomicU64,
+    /// Times that a run had nothing left and asked the zones.
+    refills: AtomicU64,
+    /// Words of which blocks were returned.
+    returned: AtomicU64,
+}
+
+/// What a CPU's arena has done since boot; what it holds are its [pagesets](super::Pageset).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ArenaEvents {
+    /// Times that it had nothing left to hand out and asked the zones, which is when it takes a lock.
+    pub refills: u64,
+    /// Words of which it gave blocks back to their zones, those of up to four under one lock.
+    pub returned: u64,
 }
 
 /// What became of a block that was to be collected.
@@ -258,6 +271,8 @@ impl Arena {
             ways: AtomicU64::new(0),
             current: AtomicU64::new(0),
             latest: AtomicU64::new(0),
+            refills: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
         }
     }
 
@@ -377,6 +392,16 @@ impl Arena {
         self.used.store(true, Relaxed);
     }
 
+    /// Counts that a run asks the zones for more.
+    pub(super) fn count_refill(&self) {
+        self.refills.store(self.refills.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// What the arena has done.
+    pub(super) fn events(&self) -> ArenaEvents {
+        ArenaEvents { refills: self.refills.load(Relaxed), returned: self.returned.load(Relaxed) }
+    }
+
     /// Whether the arena was in use since this was last asked.
     pub(super) fn was_used(&self) -> bool {
         let used = self.used.load(Relaxed);
@@ -437,6 +462,7 @@ impl Arena {
         let (_, batch) = way.batch()?;
         way.key.store(Return::NONE, Relaxed);
         self.ways.store(self.ways.load(Relaxed) - 1, Relaxed);
+        self.returned.store(self.returned.load(Relaxed) + 1, Relaxed);
         Some(batch)
     }
 

@@ -41,8 +41,8 @@ mod zonelist;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::marker::PhantomData;
 
-pub use arena::Arena;
 use arena::ORDERS;
+pub use arena::{Arena, ArenaEvents};
 pub use cpu::Cpu;
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;

@@ -41,6 +41,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let run = arena.run(order, mobility);
         let old = run.loan(order);
         arena.note_use();
+        arena.count_refill();
         let mut refused = Refused::BelowLow;
         for kind in ZoneKind::ALL.into_iter().rev() {
             let mut zone = self.lock_for(arena, kind);

@@ -2,7 +2,7 @@
 
 use crate::sync::atomic::Ordering::Relaxed;
 
-use super::{Cpu, PageAllocator};
+use super::{ArenaEvents, Cpu, PageAllocator};
 use crate::frame::ZoneKind;
 use crate::zone::ZoneStats;
 
@@ -36,6 +36,11 @@ pub struct Stats {
 }
 
 impl<C: Cpu> PageAllocator<'_, C> {
+    /// What the arenas have done, by the numbers of their CPUs. A snapshot: they go on meanwhile.
+    pub fn arena_events(&self) -> impl ExactSizeIterator<Item = ArenaEvents> {
+        self.arenas.iter().map(super::Arena::events)
+    }
+
     /// How the allocator stands, and what it has done since boot. A snapshot: other CPUs go on meanwhile.
     pub fn stats(&self) -> Stats {
         Stats {

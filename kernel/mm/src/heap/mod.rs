@@ -97,7 +97,7 @@ pub use debug::{LiveObject, SlotHistory};
 pub use large::LargeStats;
 pub use malloc::{Malloc, MallocError};
 pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
-pub use report::{ArenaStats, CacheStats, HeapFrames};
+pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
 
 use crate::allocator::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};

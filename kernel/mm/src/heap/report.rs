@@ -54,7 +54,24 @@ pub struct HeapFrames {
     pub metadata: u64,
 }
 
+/// What a CPU has done with the heap since boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ArenaEvents {
+    /// Times that it found no slot in its slabs and looked for more: in what others have freed of them, in slabs that nobody
+    /// uses, in page frames.
+    pub refills: u64,
+    /// Objects of other CPUs' slabs that it has freed.
+    pub remote_frees: u64,
+}
+
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
+    /// What the CPU with this number has done. A snapshot: it goes on meanwhile. CPUs that have no arena of their own are
+    /// not told apart.
+    pub fn arena_events(&self, cpu: usize) -> ArenaEvents {
+        let door = self.door(cpu);
+        ArenaEvents { refills: door.refills.get(), remote_frees: door.remote_frees.get() }
+    }
+
     /// The figures of a class's cache, in all arenas together.
     pub fn cache_stats(&self, class: SizeClass) -> CacheStats {
         self.stats_of(class.number(), class.geometry())

@@ -149,6 +149,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if let Some(object) = bin.take_any() {
             return (Some(object), None);
         }
+        self.door(arena.id().index()).refills.increment();
         let mut twice = self.collect(arena);
         let object = bin.take_any().or_else(|| {
             if arena.id() == ArenaId::SHARED {
@@ -308,6 +309,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             return match slab.put_remotely(slot, self.stock_of(owner)) {
                 Err(()) => (Freed::Refused, None),
                 Ok(to) => {
+                    self.door(arena.id().index()).remote_frees.increment();
                     if to != ArenaId::NONE {
                         self.door(to.index()).incoming.0.push(slab);
                     }

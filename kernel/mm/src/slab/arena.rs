@@ -9,7 +9,7 @@
 //!
 //! The shared arena also has the slabs of CPUs that have stopped allocating, and gives them to who needs one.
 
-use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering, compiler_fence};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, compiler_fence};
 use core::cell::Cell;
 use core::ptr;
 
@@ -207,8 +207,26 @@ pub(crate) struct Door {
     behind: AtomicPtr<Arena>,
     /// The arena, even while it is not behind the door; null if there is none.
     arena: AtomicPtr<Arena>,
+    /// Times that its CPU found no slot in its slabs and looked for more.
+    pub(crate) refills: Count,
+    /// Objects that its CPU has freed in slabs of others.
+    pub(crate) remote_frees: Count,
     /// Others write here, so it has a cache line of its own.
     pub(crate) incoming: Apart<Incoming>,
+}
+
+/// What one CPU counts, and others look at.
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// One more. Only for who counts.
+    pub(crate) fn increment(&self) {
+        self.0.store(self.get() + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A value that begins a cache line.
@@ -222,6 +240,8 @@ impl Door {
             busy: AtomicBool::new(false),
             behind: AtomicPtr::new((&raw const NOBODY).cast_mut()),
             arena: AtomicPtr::new(ptr::null_mut()),
+            refills: Count(AtomicU64::new(0)),
+            remote_frees: Count(AtomicU64::new(0)),
             incoming: Apart(Incoming(AtomicPtr::new(ptr::null_mut()))),
         }
     }
