@@ -12,6 +12,7 @@
 //! | [`memory`] | the memory map, page frames, paging, the heap |
 //! | [`sync`] | locks that interrupt handlers can take, and their validator |
 //! | [`shell`] | commands for a person or for `CMD=` |
+//! | [`stress`] | all CPUs at once in the allocator and the heap |
 //! | [`mod@panic`], [`backtrace`] | the end, explained |
 #![no_std]
 
@@ -25,6 +26,7 @@ pub mod memory;
 pub mod panic;
 pub mod screen;
 pub mod shell;
+pub mod stress;
 pub mod sync;
 
 use bootloader_api::BootloaderConfig;

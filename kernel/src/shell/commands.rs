@@ -3,6 +3,7 @@
 use super::blocks::{alloc, alloc_contig, alloc_exact, alloc_range, free, free_range, isolate, split, unisolate};
 use super::cpus;
 use super::objects::{kfree, kmalloc, krealloc, shrink};
+use super::stress::stress;
 use super::{Error, Shell};
 use crate::console::Console;
 use crate::memory::{frames, heap, map, vmalloc};
@@ -187,6 +188,12 @@ pub static COMMANDS: &[Command] = &[
         usage: "lockdep",
         help: "the kinds of locks, which are taken while which are held, and what is wrong with that",
         run: |_, arguments| show(arguments, lockdep::write),
+    },
+    Command {
+        name: "stress",
+        usage: "stress <seconds> [cpus]",
+        help: "have all CPUs allocate, free, hand over and check memory of all kinds, while timers do so too",
+        run: stress,
     },
     Command { name: "poweroff", usage: "poweroff", help: "switch the machine off", run: poweroff },
 ];

@@ -1,5 +1,6 @@
 //! What can be wrong with a command, said so that the next try can be right.
 
+use crate::stress::Failure;
 use bifolio::allocator::AllocError;
 use bifolio::error::{FreeError, RangeError, SplitError, Violation};
 use bifolio::frame::{Gfp, Order, Pfn};
@@ -41,6 +42,8 @@ pub enum Error<'a> {
     Range(RangeError),
     /// An invariant does not hold.
     Violation(Violation),
+    /// Stress has found something, or could not begin.
+    Stress(Failure),
 }
 
 impl Error<'_> {
@@ -78,6 +81,7 @@ impl fmt::Display for Error<'_> {
             Self::Split(error) => write!(f, "{error}"),
             Self::Range(error) => write!(f, "{error}"),
             Self::Violation(violation) => write!(f, "{violation}"),
+            Self::Stress(failure) => write!(f, "{failure}"),
         }
     }
 }
@@ -117,5 +121,11 @@ impl From<RangeError> for Error<'_> {
 impl From<Violation> for Error<'_> {
     fn from(violation: Violation) -> Self {
         Self::Violation(violation)
+    }
+}
+
+impl From<Failure> for Error<'_> {
+    fn from(failure: Failure) -> Self {
+        Self::Stress(failure)
     }
 }

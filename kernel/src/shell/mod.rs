@@ -8,6 +8,7 @@ mod commands;
 mod cpus;
 mod error;
 mod objects;
+mod stress;
 
 pub use commands::{COMMANDS, Command};
 pub use error::Error;

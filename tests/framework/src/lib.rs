@@ -26,9 +26,7 @@
 // The bound of a test on "callable, and returns something that can be judged" has no stable spelling.
 #![feature(unboxed_closures)]
 
-mod snapshot;
-
-pub use snapshot::Snapshot;
+pub use kernel::memory::Snapshot;
 
 use bootloader_api::BootInfo;
 use core::any::type_name;

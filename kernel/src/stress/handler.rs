@@ -1,0 +1,159 @@
+//! What a CPU does in its timer's handler: it allocates and frees there too, keeps some of it until the next time, and hands
+//! some to other CPUs.
+
+use super::Failure;
+use super::piece::{Memory, Piece};
+use super::run::Run;
+use super::summary::Tally;
+use crate::cpu::{self, Trap, timer};
+use crate::memory::frames;
+use crate::memory::heap::HEAP;
+use bifolio::frame::{Gfp, Order};
+use core::alloc::Layout;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use core::time::Duration;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+
+/// Pieces that a handler can keep.
+const KEPT: usize = 16;
+/// A piece of more bytes is not for a handler to look at.
+const LARGEST: usize = 32 << 10;
+/// Between two interrupts on one CPU, for each CPU that takes part: where their time is counted in instructions of all of
+/// them, the handlers take a fixed part of it.
+const PERIOD: Duration = Duration::from_micros(1500);
+
+/// The run that handlers take part in, or null.
+static RUN: AtomicPtr<Run> = AtomicPtr::new(ptr::null_mut());
+
+/// The state of one CPU's handler.
+pub(super) struct Handler {
+    random: Xoshiro256PlusPlus,
+    kept: [Option<Piece>; KEPT],
+    tally: Tally,
+}
+
+impl Handler {
+    pub fn new(seed: u64) -> Self {
+        Self { random: Xoshiro256PlusPlus::seed_from_u64(!seed), kept: [None; KEPT], tally: Tally::default() }
+    }
+
+    /// One of the pieces that it keeps.
+    pub fn take(&mut self) -> Option<Piece> {
+        self.kept.iter_mut().find_map(Option::take)
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// What is done in one interrupt.
+    fn act(&mut self, run: &Run, cpu: usize) -> Result<(), Failure> {
+        for _ in 0..self.random.random_range(1..=3) {
+            let place = self.random.random_range(0..KEPT);
+            match self.kept[place].take() {
+                Some(piece) => self.end(run, cpu, piece)?,
+                None => self.kept[place] = self.begin(run, cpu)?,
+            }
+        }
+        // What others have sent is freed here as well as by the code that is interrupted.
+        match run.seats[cpu].take_mail() {
+            Some(piece) if piece.memory.bytes() <= LARGEST => self.free(run, cpu, &piece),
+            Some(piece) => run.post(cpu, piece).map_or_else(|piece| self.free(run, cpu, &piece), Ok),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, run: &Run, cpu: usize) -> Result<Option<Piece>, Failure> {
+        let gfp = Gfp::ATOMIC | Gfp::NOWARN;
+        let memory = match self.random.random_range(0..8) {
+            0..4 => {
+                let order = Order::new(self.random.random_range(0..=7_u8).saturating_sub(4)).unwrap_or(Order::ZERO);
+                let gfp = if self.random.random() { gfp | Gfp::MOVABLE } else { gfp };
+                frames().allocate(order, gfp).ok().map(|pfn| Memory::Block(pfn, order))
+            }
+            4..7 => {
+                let size = 8 << self.random.random_range(0..10_u32);
+                let layout = Layout::from_size_align(size, 8).map_err(|_| Failure::NoMemory)?;
+                HEAP.allocate(layout).map(|object| Memory::Object(object, layout))
+            }
+            _ => run.records.allocate().map(Memory::Record),
+        };
+        self.tally.operations += 1;
+        self.tally.refused += u64::from(memory.is_none());
+        memory.map(|memory| run.mark(cpu, memory)).transpose()
+    }
+
+    fn end(&mut self, run: &Run, cpu: usize, piece: Piece) -> Result<(), Failure> {
+        let to = run.cpus[self.random.random_range(0..run.cpus.len())];
+        if to != cpu && self.random.random() {
+            match run.post(to, piece) {
+                Ok(()) => self.tally.handed_over += 1,
+                Err(piece) => return self.free(run, cpu, &piece),
+            }
+            return Ok(());
+        }
+        self.free(run, cpu, &piece)
+    }
+
+    fn free(&mut self, run: &Run, cpu: usize, piece: &Piece) -> Result<(), Failure> {
+        self.tally.operations += 1;
+        self.tally.from_others += u64::from(piece.id.cpu() != cpu);
+        run.give_back(piece)
+    }
+}
+
+/// Has the timer of this CPU come after a random while.
+fn set_alarm(run: &Run, random: &mut Xoshiro256PlusPlus) {
+    let period = PERIOD * run.cpus.len() as u32;
+    timer::set_alarm(period / 4 + period * random.random_range(0..256) / 256);
+}
+
+/// Has the timer of this CPU come for the first time.
+pub(super) fn wind_up(run: &Run, cpu: usize) {
+    set_alarm(run, &mut run.seats[cpu].handler.lock().random);
+}
+
+fn tick(_: &mut Trap) {
+    // SAFETY: what is there lives until `OnDuty` ends, which waits for every handler.
+    let Some(run) = (unsafe { RUN.load(Ordering::Acquire).as_ref() }) else { return };
+    let cpu = cpu::current();
+    let Some(seat) = run.seats.get(cpu) else { return };
+    // Nobody has the lock while interrupts are enabled, and no other CPU takes it now.
+    let mut handler = seat.handler.lock();
+    let handler = &mut *handler;
+    handler.tally.ticks += 1;
+    handler.tally.re_entries += u64::from(seat.is_inside());
+    if let Err(failure) = handler.act(run, cpu) {
+        run.fail(failure);
+    }
+    if !run.is_over() {
+        set_alarm(run, &mut handler.random);
+    }
+}
+
+/// As long as this is there, timers work on a run.
+pub(super) struct OnDuty {
+    cpus: usize,
+}
+
+impl OnDuty {
+    /// Only one at a time.
+    pub fn new(run: &Run) -> Result<Self, Failure> {
+        let pointer = ptr::from_ref(run).cast_mut();
+        RUN.compare_exchange(ptr::null_mut(), pointer, Ordering::AcqRel, Ordering::Relaxed)
+            .map_err(|_| Failure::Busy)?;
+        timer::set_hook(Some(tick));
+        Ok(Self { cpus: run.cpus.len() })
+    }
+}
+
+impl Drop for OnDuty {
+    fn drop(&mut self) {
+        timer::set_hook(None);
+        RUN.store(ptr::null_mut(), Ordering::Release);
+        // A CPU that comes here is in no handler any more, nor comes into one that knows of the run.
+        cpu::on_cpus(self.cpus, &|_| ());
+    }
+}
