@@ -45,7 +45,9 @@ impl Bin {
     pub(crate) fn take_any(&self) -> Option<NonNull<u8>> {
         self.stock.take().or_else(|| {
             if !self.stock.turn() && !self.next_word() {
-                if let Some(full) = self.current.take() {
+                // Not `take`: a bin that all CPUs have behind closed doors must not even be written to.
+                if let Some(full) = self.current.get() {
+                    self.current.set(None);
                     self.stock.close();
                     self.file(full, 0);
                 }
