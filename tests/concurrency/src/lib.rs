@@ -12,3 +12,5 @@
 
 pub mod cpus;
 pub mod memory;
+#[cfg(gcc_tsan)]
+mod tsan;
