@@ -79,6 +79,10 @@ impl Class {
             return None;
         }
         let wanted = pack(name);
+        // Nearly always it is known, by this very address.
+        if let Some(number) = ENTRIES.iter().position(|entry| entry.name.load(Ordering::Relaxed) == wanted) {
+            return Some(Self(number as u8));
+        }
         // The same name may be there twice in memory, so the address alone does not tell two names apart.
         let is = |word: u64| word == wanted || word >> ADDRESS_BITS == name.len() as u64 && unpack(word) == name;
         for (number, entry) in ENTRIES.iter().enumerate() {

@@ -125,9 +125,10 @@ fn watch(look: impl FnOnce(&Watch, bool)) {
     let enabled = interrupts::are_enabled();
     interrupts::without_interrupts(|| {
         let watch = &CPUS[cpu::current()];
-        if watch.busy.swap(true, Ordering::Relaxed) {
+        if watch.busy.load(Ordering::Relaxed) {
             return;
         }
+        watch.busy.store(true, Ordering::Relaxed);
         if enabled {
             watch.ran.store(true, Ordering::Relaxed);
         }
