@@ -3,8 +3,8 @@
 use super::frames;
 use super::heap::HEAP;
 use bifolio::allocator::{Cpu, PageAllocator};
-use bifolio::frame::{Order, ZoneKind};
-use bifolio::zone::BlockState;
+use bifolio::frame::{Order, Pfn, ZoneKind};
+use bifolio::zone::{Block, BlockState};
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use fnv::FnvHasher;
@@ -92,15 +92,34 @@ impl ZoneSnapshot {
             blocks: 0,
         };
         let mut hash = FnvHasher::default();
-        frames.for_each_block(kind, |block| {
-            // The mobility of a pageblock is a hint for later requests, and may change; its frames' state may not.
-            (block.pfn, block.order, block.state).hash(&mut hash);
-            match block.state {
-                BlockState::Free => zone.free_blocks[block.order.index()] += 1,
-                BlockState::Allocated => zone.allocated_blocks[block.order.index()] += 1,
+        // The mobility of a pageblock is a hint for later requests, and may change; its frames' state may not. Two free halves
+        // of a block that are of different kinds are two blocks, and one as soon as they are not: here they are one always.
+        let mut lower_half: Option<Pfn> = None;
+        let mut count = |pfn: Pfn, order: Order, state: BlockState| {
+            (pfn, order, state).hash(&mut hash);
+            match state {
+                BlockState::Free => zone.free_blocks[order.index()] += 1,
+                BlockState::Allocated => zone.allocated_blocks[order.index()] += 1,
                 BlockState::Cached | BlockState::Reserved => {}
             }
+        };
+        frames.for_each_block(kind, |Block { pfn, order, state, .. }| {
+            let is_half = order == Order::PAGEBLOCK && state == BlockState::Free;
+            if let Some(half) = lower_half.take() {
+                if is_half && half.offset(Order::PAGEBLOCK.frames()) == pfn {
+                    return count(half, Order::MAX, state);
+                }
+                count(half, Order::PAGEBLOCK, BlockState::Free);
+            }
+            if is_half && pfn.is_aligned(Order::MAX) {
+                lower_half = Some(pfn);
+            } else {
+                count(pfn, order, state);
+            }
         });
+        if let Some(half) = lower_half {
+            count(half, Order::PAGEBLOCK, BlockState::Free);
+        }
         zone.blocks = hash.finish();
         zone
     }

@@ -224,8 +224,10 @@ pub fn run(plan: Plan) -> Result<Summary, Failure> {
     }
 }
 
-/// Gives back what only caches hold.
+/// Gives back what only caches hold. Slabs that have objects of the kernel's own go to the arena that all CPUs share: whose they
+/// are is chance, and a CPU that has none needs no arena.
 fn settle() {
+    cpu::on_cpus(MAX_CPUS, &|_| HEAP.retire_cpu());
     vmalloc::free_deferred();
     HEAP.shrink();
     frames().drain();
