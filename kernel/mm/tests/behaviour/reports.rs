@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bifolio::allocator::{Arena, PageAllocator};
+use bifolio::allocator::{Arena, ArenaEvents, PageAllocator};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::report;
 
@@ -209,4 +209,19 @@ fn meminfo_is_linuxs() {
     writeln!(expected, "MemTotal:       {total:8} kB").unwrap();
     writeln!(expected, "MemFree:        {total:8} kB").unwrap();
     assert!(text.starts_with(&expected), "{text}");
+}
+
+#[test]
+fn an_arena_counts_its_refills_and_what_it_returns() {
+    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let events = || frames.arena_events().next().unwrap();
+    assert_eq!(events(), ArenaEvents::default());
+    let held: Vec<_> = (0..256).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+    assert_eq!(events(), ArenaEvents { refills: 4, returned: 0 });
+    frames.allocate(Order::ZERO, Gfp::KERNEL | Gfp::MOVABLE).unwrap();
+    assert_eq!(events(), ArenaEvents { refills: 5, returned: 0 });
+    held.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+    frames.drain();
+    // All but what went back to the run, and the first of each word, which went straight to its zone.
+    assert_eq!(events(), ArenaEvents { refills: 5, returned: 3 });
 }

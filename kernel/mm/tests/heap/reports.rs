@@ -1,9 +1,9 @@
 //! What the heap tells of itself.
 
-use bifolio::heap::{ArenaStats, HeapFrames, SizeClass};
+use bifolio::heap::{ArenaEvents, ArenaStats, HeapFrames, SizeClass};
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
-use crate::source::Blocks;
+use crate::source::{Blocks, Thread};
 
 #[test]
 fn slabinfo_has_the_format_of_linux() {
@@ -42,6 +42,22 @@ fn an_arena_tells_of_its_slabs() {
     heap.retire_cpu();
     assert_eq!(heap.arena_stats(None), Some(ArenaStats { slabs: 2, frames: 16, active_objects: 600 }));
     objects.into_iter().for_each(|object| object.free(&heap));
+    assert_empties(&heap);
+}
+
+#[test]
+fn a_cpu_counts_refills_and_what_it_frees_for_others() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    assert_eq!(heap.arena_events(0), ArenaEvents::default());
+    let objects: Vec<_> = (0..600).map(|seed| Object::new(&heap, layout(60, 8), seed as u8)).collect();
+    // Two slabs.
+    assert_eq!(heap.arena_events(0), ArenaEvents { refills: 2, remote_frees: 0 });
+    Thread::become_cpu(1);
+    Object::new(&heap, layout(60, 8), 1).free(&heap);
+    objects.into_iter().for_each(|object| object.free(&heap));
+    Thread::become_cpu(0);
+    assert_eq!(heap.arena_events(0), ArenaEvents { refills: 2, remote_frees: 0 });
+    assert_eq!(heap.arena_events(1), ArenaEvents { refills: 1, remote_frees: 600 });
     assert_empties(&heap);
 }
 
