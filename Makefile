@@ -2,7 +2,7 @@
 # boot/check-machine.sh (the variables below) and the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak programs bench setup link-toolchain build doc clippy fmt clean check-machine
+.PHONY: help run test stress soak programs bench setup link-toolchain build doc clippy fmt clean check-machine
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -66,6 +66,13 @@ run: check-machine ## everything from a bare machine to the kernel's shell on th
 test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo run -q -p boot -- suite
+
+stress: check-machine ## ten boots, in each of which 16 CPUs work allocator and heap at once while timers interrupt them
+	$(with-toolchain) boot/build.sh
+	@for seed in 1 2 3 4 5 6 7 8 9 10; do \
+		boot/setup.sh cargo run -q -p boot -- run --mem "$$BIFOLIO_MEM" --smp 16 --firmware "$$BIFOLIO_FIRMWARE" \
+			"--cmd=stress 5 16 $$seed; validate; lockdep" || exit; \
+	done
 
 soak: ## random operations on page frames and on the heap, each checked: a hundred million each, in some minutes
 	$(with-toolchain) cargo run --release -p model

@@ -191,7 +191,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "stress",
-        usage: "stress <seconds> [cpus]",
+        usage: "stress <seconds> [cpus] [seed]",
         help: "have all CPUs allocate, free, hand over and check memory of all kinds, while timers do so too",
         run: stress,
     },
