@@ -131,6 +131,7 @@ pub fn wait() {
 /// As [`wait`], but returns at once if that for which the CPU waits is there: looked at with interrupts masked, so that it
 /// cannot come between the look and the sleep.
 pub fn wait_unless(is_there: impl FnOnce() -> bool) {
+    lockdep::might_sleep("waiting for an interrupt");
     if do_job() || reclaim::run() {
         return;
     }

@@ -8,16 +8,18 @@
 
 extern crate alloc;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bifolio::allocator::Shrinker;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::zone::ZoneStats;
 use booted::Hoard;
-use core::hint;
+use core::hint::{self, black_box};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use framework::Snapshot;
 use kernel::cpu::{self, clock, timer, work};
+use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, reclaim};
 use kernel::sync::Mutex;
 
@@ -132,8 +134,14 @@ fn held_by(cpu: usize) -> u64 {
     ZoneKind::ALL.into_iter().map(of_zone).sum()
 }
 
-/// Uses this CPU's arena, which keeps something of that.
+/// The slabs that are a CPU's own.
+fn slabs_of(cpu: usize) -> usize {
+    HEAP.arena_stats(Some(cpu)).map_or(0, |arena| arena.slabs)
+}
+
+/// Uses this CPU's arenas, of frames and of the heap, which keep something of that.
 fn use_arena() {
+    drop(black_box(Box::new([0_u64; 9])));
     for mobility in [Gfp::empty(), Gfp::MOVABLE, Gfp::RECLAIMABLE] {
         let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL | mobility).expect("there is memory");
         frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
@@ -147,14 +155,14 @@ fn a_cpu_that_idles_gives_back_what_its_arenas_hold() {
     if cpu::count() == 1 {
         reclaim::postpone_decay();
         use_arena();
-        assert!(held_by(0) > 0);
-        wait_until(|| held_by(0) == 0);
+        assert!(held_by(0) > 0 && slabs_of(0) > 0);
+        wait_until(|| held_by(0) == 0 && slabs_of(0) == 0);
     } else {
         cpu::on_cpus(cpu::count(), &|_| use_arena());
         let others: Vec<usize> = work::online().filter(|&cpu| cpu != cpu::current()).collect();
-        assert!(others.iter().any(|&cpu| held_by(cpu) > 0));
-        wait_until(|| others.iter().all(|&cpu| held_by(cpu) == 0));
-        assert!(held_by(cpu::current()) > 0, "this one does not idle");
+        assert!(others.iter().any(|&cpu| held_by(cpu) > 0) && others.iter().any(|&cpu| slabs_of(cpu) > 0));
+        wait_until(|| others.iter().all(|&cpu| held_by(cpu) == 0 && slabs_of(cpu) == 0));
+        assert!(held_by(cpu::current()) > 0 && slabs_of(cpu::current()) > 0, "this one does not idle");
     }
     assert!(timer::rate() == 0 || clock::uptime() - start >= reclaim::DECAY, "but not at once");
 }

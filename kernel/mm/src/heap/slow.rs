@@ -408,13 +408,26 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// This CPU stops allocating, for a while or for ever: its slabs go to the arena that all CPUs share. It may allocate
     /// again at any time. To be called by a thread that ends, and by a CPU before it idles for long.
     pub fn retire_cpu(&self) {
-        let twice = self.in_own(|arena| {
-            let twice = self.collect(arena);
-            let _guard = self.shared_lock.lock();
-            arena.move_to(&self.shared);
-            // What came meanwhile is passed on.
-            twice.or(self.collect(arena))
-        });
-        self.report_twice(twice.flatten());
+        loop {
+            let retired = self.in_own(|arena| {
+                let twice = self.collect(arena);
+                let _guard = self.shared_lock.lock();
+                arena.move_to(&self.shared);
+                // What came meanwhile is passed on.
+                twice.or(self.collect(arena))
+            });
+            match retired {
+                Some(twice) => return self.report_twice(twice),
+                // Somebody has stopped it for a moment. Who does not come back must not leave it so.
+                None if self.has_arena() => C::relax(),
+                None => return,
+            }
+        }
+    }
+
+    /// Whether this CPU has an arena, stopped or not.
+    fn has_arena(&self) -> bool {
+        let cpu = C::without_interrupts(C::current);
+        self.doors.get(cpu).is_some_and(Door::has_arena)
     }
 }
