@@ -15,6 +15,7 @@ FIRMWARE ?= bios
 export BIFOLIO_MEM := $(value MEM)
 export BIFOLIO_SMP := $(value SMP)
 export BIFOLIO_FIRMWARE := $(value FIRMWARE)
+export BIFOLIO_PARALLEL := $(value PARALLEL)
 export BIFOLIO_CMD := $(value CMD)
 export BIFOLIO_WINDOW := $(value DISPLAY_WINDOW)
 export BIFOLIO_GDB := $(value GDB)
@@ -30,7 +31,7 @@ unexport WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
 OPERATIONS ?= 100000000
 SEED ?= 1
 export OPERATIONS SEED
-unexport MEM SMP FIRMWARE CMD DISPLAY_WINDOW GDB TIMEOUT
+unexport MEM SMP FIRMWARE PARALLEL CMD DISPLAY_WINDOW GDB TIMEOUT
 
 with-toolchain := @boot/setup.sh
 kernel-target := --target x86_64-unknown-none
@@ -42,10 +43,12 @@ help: ## this list
 	@echo '  MEM=512M            memory, 24M (UEFI: 48M) to 4T'
 	@echo '  SMP=1               CPUs, 1 to 64'
 	@echo '  FIRMWARE=bios       or uefi'
+	@echo '  PARALLEL=1          CPUs run at the same time, and instructions are not counted'
 	@echo '  CMD="alloc 3; ..."  run these shell commands, power off, and fail if one of them failed'
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
 	@echo '  GDB=1               wait for gdb before the first instruction'
 	@echo '  TIMEOUT=60          end the run after that many seconds'
+	@echo '(`make stress` heeds MEM, FIRMWARE and PARALLEL of these.)'
 	@echo 'What `make soak` does is changed by'
 	@echo '  OPERATIONS=1000000  that many operations'
 	@echo '  SEED=2              other ones'

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Checks the machine that `make run` was asked for, before anything is installed or built for it.
 #
-# Reads BIFOLIO_MEM, BIFOLIO_SMP, BIFOLIO_FIRMWARE, BIFOLIO_WINDOW, BIFOLIO_GDB and BIFOLIO_TIMEOUT, which the Makefile
-# sets from MEM=, SMP=, FIRMWARE=, DISPLAY_WINDOW=, GDB= and TIMEOUT=. The limits are those of QEMU and the firmware.
+# Reads BIFOLIO_MEM, BIFOLIO_SMP, BIFOLIO_FIRMWARE, BIFOLIO_PARALLEL, BIFOLIO_WINDOW, BIFOLIO_GDB and BIFOLIO_TIMEOUT, which
+# the Makefile sets from MEM=, SMP=, FIRMWARE=, PARALLEL=, DISPLAY_WINDOW=, GDB= and TIMEOUT=. The limits are those of QEMU and the firmware.
 set -eu
 
 wrong() {
@@ -43,6 +43,7 @@ case $BIFOLIO_TIMEOUT in
     wrong "TIMEOUT=$BIFOLIO_TIMEOUT: must be a whole number of seconds, at least 1" ;;
 esac
 
+case $BIFOLIO_PARALLEL in '' | 0 | 1) ;; *) wrong "PARALLEL=$BIFOLIO_PARALLEL: must be 1 or 0" ;; esac
 case $BIFOLIO_WINDOW in '' | 0 | 1) ;; *) wrong "DISPLAY_WINDOW=$BIFOLIO_WINDOW: must be 1 or 0" ;; esac
 case $BIFOLIO_GDB in '' | 0 | 1) ;; *) wrong "GDB=$BIFOLIO_GDB: must be 1 or 0" ;; esac
 

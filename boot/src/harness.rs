@@ -39,7 +39,7 @@ pub struct Tested {
     pub should_panic: bool,
     /// What became of it.
     pub verdict: Verdict,
-    /// How many guest instructions it took, if it returned.
+    /// How many guest instructions it took, if it returned and they were counted.
     pub instructions: Option<u64>,
     /// What was printed while it ran.
     pub console: String,
@@ -250,14 +250,26 @@ struct Boot<'a> {
     open: Option<Open>,
     fault: Option<String>,
     capture: Vec<u8>,
+    /// The machine's clock counts instructions.
+    counted: bool,
 }
 
 impl<'a> Boot<'a> {
     fn new(progress: &'a mut dyn Progress) -> Boot<'a> {
-        Boot { progress, plan: None, listed: vec![], finished: vec![], open: None, fault: None, capture: vec![] }
+        Boot {
+            progress,
+            plan: None,
+            listed: vec![],
+            finished: vec![],
+            open: None,
+            fault: None,
+            capture: vec![],
+            counted: true,
+        }
     }
 
     fn run(&mut self, plan: &Plan<'_>, inputs: &[(&'static str, String)]) -> Result<Outcome> {
+        self.counted = !plan.machine.parallel;
         let mut inputs = inputs.to_vec();
         if !plan.selection.is_empty() {
             inputs.push((input::SELECTION, plan.selection.clone()));
@@ -306,7 +318,13 @@ impl Watcher for Boot<'_> {
                 };
                 let console = String::from_utf8_lossy(&std::mem::take(&mut self.capture)).into_owned();
                 let Open { name, should_panic, .. } = open;
-                let test = Tested { name, should_panic, verdict, instructions: Some(*instructions), console };
+                let test = Tested {
+                    name,
+                    should_panic,
+                    verdict,
+                    instructions: self.counted.then_some(*instructions),
+                    console,
+                };
                 self.progress.finished(&test);
                 self.finished.push(test);
             }

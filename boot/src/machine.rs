@@ -3,7 +3,8 @@
 //! The limits are what QEMU, the firmware and the boot loader were measured to boot with; a value outside them would
 //! otherwise end as a machine that never says a word.
 
-use clap::{Args, ValueEnum};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, ValueEnum};
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,6 +22,11 @@ pub struct Machine {
     #[arg(long = "smp", env = "BIFOLIO_SMP", value_name = "N", default_value = "1",
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub processors: u32,
+
+    /// Let the CPUs run at the same time, each on a thread of this host: instructions are not counted then, and no two runs
+    /// are the same
+    #[arg(long, env = "BIFOLIO_PARALLEL", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    pub parallel: bool,
 
     /// What the machine boots with
     #[arg(long, env = "BIFOLIO_FIRMWARE", default_value = "bios")]
@@ -44,7 +50,8 @@ impl Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cpus = if self.processors == 1 { "CPU" } else { "CPUs" };
-        write!(f, "{}, {}, {} {cpus}", self.firmware, self.memory, self.processors)
+        write!(f, "{}, {}, {} {cpus}", self.firmware, self.memory, self.processors)?;
+        f.write_str(if self.parallel { " in parallel" } else { "" })
     }
 }
 
@@ -168,7 +175,8 @@ mod tests {
 
     #[test]
     fn each_firmware_has_its_least_memory() {
-        let machine = |mib, firmware| Machine { memory: Memory::from_mib(mib), processors: 1, firmware };
+        let machine =
+            |mib, firmware| Machine { memory: Memory::from_mib(mib), processors: 1, parallel: false, firmware };
         assert!(machine(24, Firmware::Bios).check().is_ok() && machine(48, Firmware::Uefi).check().is_ok());
         assert!(machine(23, Firmware::Bios).check().unwrap_err().to_string().contains("24M"));
         assert!(machine(47, Firmware::Uefi).check().unwrap_err().to_string().contains("48M"));

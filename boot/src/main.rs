@@ -126,7 +126,8 @@ fn main() -> ExitCode {
         Command::Runner(arguments) => runner(arguments),
         Command::Measure(arguments) => {
             // Enough for the metadata of a TiB; what else the machine has makes no difference to a count.
-            let machine = Machine { memory: Memory::from_mib(1024), processors: 1, firmware: Firmware::Bios };
+            let machine =
+                Machine { memory: Memory::from_mib(1024), processors: 1, parallel: false, firmware: Firmware::Bios };
             measure::run(&arguments.elf, machine, selection(&arguments.filters, &[], false)).map(|()| ExitCode::SUCCESS)
         }
         Command::Suite => {

@@ -1,9 +1,9 @@
 //! One QEMU: its command line, its process, the ends of its sockets.
 //!
 //! The machine is `q35` without QEMU's default devices: it boots a fifth to a third faster than `pc` with either
-//! firmware, and it is the one whose memory can lie where big machines have it. Instructions are its clock
-//! (`-icount`): the time-stamp counter advances by the same amount with each, so a count repeats exactly, for about a
-//! tenth more host time. The clock runs at 128 ns an instruction because firmware waits by polling timers; at 1 ns UEFI
+//! firmware, and it is the one whose memory can lie where big machines have it. Unless its CPUs are to run in parallel,
+//! instructions are its clock (`-icount`): the time-stamp counter advances by the same amount with each, so a count repeats
+//! exactly, for about a tenth more host time. The clock runs at 128 ns an instruction because firmware waits by polling timers; at 1 ns UEFI
 //! takes minutes to boot.
 
 use crate::firmware::Ovmf;
@@ -194,7 +194,7 @@ fn value(text: impl AsRef<OsStr>) -> String {
 }
 
 fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String> {
-    let Machine { memory, processors, .. } = setup.machine;
+    let Machine { memory, processors, parallel, .. } = setup.machine;
     let mut arguments: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     // Without a reservation a machine may have more memory than the host: what the guest never touches costs nothing.
@@ -203,7 +203,11 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     add("-m", format!("{}M", memory.bytes() >> 20));
     add("-smp", processors.to_string());
     add("-cpu", format!("max,phys-bits={}", address_bits(memory)));
-    add("-icount", format!("shift={CLOCK_SHIFT}"));
+    if parallel {
+        add("-accel", "tcg,thread=multi".into());
+    } else {
+        add("-icount", format!("shift={CLOCK_SHIFT}"));
+    }
     add("-vga", "std".into());
     if !setup.window {
         add("-display", "none".into());
@@ -226,8 +230,8 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     // A machine that would reset stands still instead, and can be asked why.
     add("-action", "reboot=shutdown,shutdown=pause".into());
     add("-d", "cpu_reset".into());
-    let clock = (input::CLOCK_SHIFT, CLOCK_SHIFT.to_string());
-    for (name, content) in setup.inputs.iter().chain([&clock]) {
+    let clock = (!parallel).then(|| (input::CLOCK_SHIFT, CLOCK_SHIFT.to_string()));
+    for (name, content) in setup.inputs.iter().chain(&clock) {
         add("-fw_cfg", format!("name={name},string={}", value(content)));
     }
     if setup.window {
@@ -265,7 +269,8 @@ mod tests {
     }
 
     fn setup() -> Setup<'static> {
-        let machine = Machine { memory: "6G".parse().unwrap(), processors: 2, firmware: Firmware::Bios };
+        let machine =
+            Machine { memory: "6G".parse().unwrap(), processors: 2, parallel: false, firmware: Firmware::Bios };
         Setup { kernel: Path::new("kernel"), machine, inputs: vec![], window: false, gdb: false }
     }
 
@@ -280,6 +285,16 @@ mod tests {
         assert!(line(&setup(), Some(&ovmf)).contains("readonly=on,file=/code"));
         let window = line(&Setup { window: true, gdb: true, ..setup() }, None);
         assert!(window.contains("-S") && window.contains(input::SCREEN) && !window.contains("-display"));
+    }
+
+    #[test]
+    fn cpus_run_in_parallel_or_instructions_are_counted() {
+        let counted = line(&setup(), None);
+        assert!(counted.contains("-icount shift=7") && counted.contains(input::CLOCK_SHIFT), "{counted}");
+        let machine = Machine { parallel: true, ..setup().machine };
+        let parallel = line(&Setup { machine, ..setup() }, None);
+        assert!(parallel.contains("thread=multi"), "{parallel}");
+        assert!(!parallel.contains("-icount") && !parallel.contains(input::CLOCK_SHIFT), "{parallel}");
     }
 
     #[test]

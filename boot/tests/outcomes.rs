@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-const MACHINE: Machine = Machine { memory: Memory::from_mib(128), processors: 1, firmware: Firmware::Bios };
+const MACHINE: Machine =
+    Machine { memory: Memory::from_mib(128), processors: 1, parallel: false, firmware: Firmware::Bios };
 /// Long enough for any specimen on a busy host, short enough to wait for the one that hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
