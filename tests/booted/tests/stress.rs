@@ -64,7 +64,9 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(stress::run(Plan { cpus, ..plan(0) }).err(), Some(Failure::NoCpus { running }));
     }
     let mut shell = Shell::default();
-    for command in ["stress", "stress 0", "stress 1 0", "stress 1 65", "stress a", "stress -1", "stress 1 1 1"] {
+    for command in
+        ["stress", "stress 0", "stress 1 0", "stress 1 65", "stress a", "stress -1", "stress 1 1 x", "stress 1 1 1 1"]
+    {
         assert_eq!(shell.run_all(command), ExitCode::Failure, "{command}");
     }
     assert_eq!(shell.run_all("stress 1 1; validate"), ExitCode::Success);
