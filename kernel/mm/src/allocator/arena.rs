@@ -340,6 +340,16 @@ impl Arena {
         !self.busy.load(Acquire) && self.returns_nothing() && self.runs().all(|(_, run)| run.is_vacant())
     }
 
+    /// Makes all atomics of the arena known to loom.
+    #[cfg(loom)]
+    pub(super) fn prime(&self) {
+        use crate::sync::atomic::prime;
+        prime!(self.busy, self.stopped, self.used, self.ways, self.current, self.latest);
+        self.runs.as_flattened().iter().for_each(|run| prime!(run.base, run.free, run.lent, run.word));
+        let returns = self.returns.iter().flat_map(|set| &set.0);
+        returns.for_each(|way| prime!(way.key, way.heads, way.allocated, way.word));
+    }
+
     /// The run of an order, which must be below [`ORDERS`], and mobility.
     #[inline]
     pub(super) fn run(&self, order: Order, mobility: Mobility) -> &Run {

@@ -108,6 +108,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         })
     }
 
+    /// Makes all atomics of the allocator known to loom: before it is shared in a model.
+    #[cfg(loom)]
+    pub fn prime(&self) {
+        use crate::sync::atomic::prime;
+        self.arenas.iter().for_each(Arena::prime);
+        self.users.iter().for_each(|user| prime!(user));
+        prime!(self.late);
+        self.slow.prime();
+    }
+
     /// Runs `critical` on a zone that nobody else can see meanwhile.
     fn with<R>(&self, kind: ZoneKind, critical: impl FnOnce(&mut Zone<'m>) -> R) -> R {
         self.zones[kind.index()].with(critical)

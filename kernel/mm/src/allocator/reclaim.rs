@@ -93,6 +93,16 @@ impl<C: Cpu> SlowPath<'_, C> {
         }
     }
 
+    #[cfg(loom)]
+    pub fn prime(&self) {
+        use crate::sync::atomic::prime;
+        self.stalls.iter().for_each(|stalls| prime!(stalls));
+        for counts in [&self.direct, &self.background] {
+            prime!(counts.scanned, counts.reclaimed);
+        }
+        prime!(self.shrinking, self.balances, self.drains, self.refused, self.reported, self.bad_drops);
+    }
+
     #[cold]
     pub fn count_bad_drop(&self) {
         self.bad_drops.fetch_add(1, Relaxed);

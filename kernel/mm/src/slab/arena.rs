@@ -167,7 +167,7 @@ const _: () = assert!(size_of::<Arena>() as u64 <= Arena::ORDER.bytes());
 
 /// The slabs that others have freed slots of and that their owner is to look at: a stack that all push to, and that is
 /// taken off as a whole.
-pub(crate) struct Incoming(AtomicPtr<Slab>);
+pub(crate) struct Incoming(pub(super) AtomicPtr<Slab>);
 
 impl Incoming {
     /// Hands a slab to the arena. Only for who announced its first word ([`Slab::put_remotely`]), or took it off a queue.
@@ -244,6 +244,12 @@ impl Door {
             remote_frees: Count(AtomicU64::new(0)),
             incoming: Apart(Incoming(AtomicPtr::new(ptr::null_mut()))),
         }
+    }
+
+    /// Makes all atomics of the door known to loom.
+    #[cfg(loom)]
+    pub(super) fn prime(&self) {
+        crate::sync::atomic::prime!(self.busy, self.behind, self.arena, self.incoming.0.0);
     }
 
     /// Goes in and runs `f` on what is there. Only for the door's CPU, with interrupts masked.

@@ -145,6 +145,15 @@ impl Slab {
         }
     }
 
+    /// Makes all atomics of the descriptor known to loom.
+    #[cfg(loom)]
+    pub(super) fn prime(&self) {
+        use crate::sync::atomic::prime;
+        prime!(self.tag, self.until, self.base, self.inverse, self.shift, self.summary, self.slots, self.size);
+        prime!(self.next_incoming, self.order, self.list, self.due);
+        self.free.iter().chain(&self.remote).for_each(|word| prime!(word));
+    }
+
     /// Makes this the descriptor of `block`: all `slots` slots of `size` bytes are free. No arena owns it yet.
     pub(crate) fn open(&self, block: NonNull<u8>, order: Order, size: u32, slots: u16, divider: Divider) {
         debug_assert!((1..=Self::MAX_SLOTS).contains(&usize::from(slots)));

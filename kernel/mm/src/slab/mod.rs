@@ -42,6 +42,8 @@ pub(crate) mod debug;
 pub(crate) mod descriptor;
 pub(crate) mod error;
 pub(crate) mod list;
+#[cfg(loom)]
+pub mod models;
 pub(crate) mod page_map;
 pub(crate) mod pool;
 pub(crate) mod registry;

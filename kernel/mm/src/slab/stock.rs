@@ -87,6 +87,12 @@ impl Stock {
         }
     }
 
+    /// Makes all atomics of the stock known to loom.
+    #[cfg(loom)]
+    pub(super) fn prime(&self) {
+        crate::sync::atomic::prime!(self.free, self.back, self.first);
+    }
+
     /// Takes the lowest slot to be handed out.
     #[inline]
     pub(crate) fn take(&self) -> Option<NonNull<u8>> {

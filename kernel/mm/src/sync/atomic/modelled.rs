@@ -1,6 +1,8 @@
 //! loom's atomics, made when they are first used: the crate makes its own in constants, of which loom knows nothing.
 //!
-//! They must be made anew in each run of a model, so none in a static can be used in one.
+//! They must be made anew in each run of a model, so none in a static can be used in one. And to loom, an atomic is made by
+//! who uses it first, and nobody may use it who has not heard of that: so a model [primes](prime) what it shares before there
+//! is anybody to share it with.
 
 extern crate std;
 
@@ -23,6 +25,13 @@ macro_rules! modelled {
             modelled: OnceLock<loom::sync::atomic::$name $(<$T>)?>,
         }
 
+        impl $(<$T>)? $name $(<$T>)? {
+            /// What loom knows.
+            pub(crate) fn known(&self) -> &<Self as Deref>::Target {
+                self
+            }
+        }
+
         impl $(<$T>)? Deref for $name $(<$T>)? {
             type Target = loom::sync::atomic::$name $(<$T>)?;
 
@@ -34,6 +43,14 @@ macro_rules! modelled {
 }
 
 modelled!(AtomicBool, AtomicPtr<T>, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize);
+
+/// Makes these atomics.
+macro_rules! prime {
+    ($($atomic:expr),* $(,)?) => {{
+        $(let _ = $atomic.known();)*
+    }};
+}
+pub(crate) use prime;
 
 macro_rules! constant {
     ($($name:ident of $value:ty),*) => {$(

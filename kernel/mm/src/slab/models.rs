@@ -1,0 +1,144 @@
+//! What CPUs do to each other's slabs, in models small enough for loom. A test of loom's calls each in every order of events.
+
+extern crate std;
+
+use core::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{Ordering::SeqCst, fence};
+use loom::thread;
+
+use super::arena::{Arena, ArenaId, Door, Incoming};
+use super::class::SizeClass;
+use super::descriptor::{Owner, Slab};
+use super::list::Meta;
+use super::stock::Stock;
+use crate::sync::atomic::{AtomicPtr, prime};
+
+/// A slab of CPU 0 whose slots are all in use, the stock beside it, and the queue by which others hand it over.
+struct Shared {
+    slab: Slab,
+    stock: Stock,
+    incoming: Incoming,
+}
+
+// SAFETY: one CPU owns the slab; others do what others may.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+const SLOTS: u16 = 70;
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        let slab = Slab::vacant();
+        let geometry = SizeClass::all().next().expect("there are classes").geometry();
+        let base = NonNull::new(ptr::without_provenance_mut(1 << 30)).expect("not null");
+        slab.open(base, geometry.order, geometry.size, SLOTS, geometry.divider);
+        slab.set_owner(Owner::new(ArenaId::of(0).expect("there is a first"), 0));
+        slab.never_look();
+        while let Some(word) = slab.lowest_word() {
+            slab.take_word(word);
+        }
+        slab.prime();
+        let shared = Self { slab, stock: Stock::new(), incoming: Incoming(AtomicPtr::new(ptr::null_mut())) };
+        shared.stock.prime();
+        prime!(shared.incoming.0);
+        Arc::new(shared)
+    }
+
+    fn meta(&self) -> Meta<Slab> {
+        // SAFETY: the slab stays where it is for as long as a run of the model.
+        unsafe { Meta::new(NonNull::from(&self.slab)) }
+    }
+
+    /// What another CPU does to free a slot. Whether it was not free.
+    fn free_remotely(&self, slot: u16) -> bool {
+        let result = self.slab.put_remotely(slot, &self.stock);
+        if result.is_ok_and(|to| to != ArenaId::NONE) {
+            self.incoming.push(self.meta());
+        }
+        result.is_ok()
+    }
+
+    /// What the owner does with what others have freed. Whether a slot was freed twice.
+    fn collect(&self) -> bool {
+        let found = self.incoming.take().filter(|slab| slab.collect(&self.stock).is_some());
+        found.count() > 0
+    }
+}
+
+/// Two CPUs free slots of a third one's slab, of one word and of two, while the owner takes over what it finds: nothing is
+/// lost.
+pub fn slots_freed_from_elsewhere_come_back() {
+    let shared = Shared::new();
+    let others = [[0, 1], [2, 69]].map(|slots| {
+        let shared = shared.clone();
+        thread::spawn(move || slots.into_iter().for_each(|slot| assert!(shared.free_remotely(slot))))
+    });
+    assert!(!shared.collect());
+    others.into_iter().for_each(|other| other.join().expect("it says itself what is wrong"));
+    assert!(!shared.collect());
+    assert_eq!((shared.slab.free(), shared.slab.is_announced()), (4, false));
+}
+
+/// The owner and another CPU free one slot: one of them is told, or the owner finds it out.
+pub fn of_two_frees_of_one_slot_one_is_noticed() {
+    let shared = Shared::new();
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || shared.free_remotely(3))
+    };
+    // As `Heap::put_slowly` does.
+    let found = shared.slab.is_announced() && shared.collect();
+    let mut freed = u32::from(shared.slab.put_any(3)) - u32::from(found);
+    freed += u32::from(other.join().expect("it says itself what is wrong"));
+    freed -= u32::from(shared.collect());
+    assert_eq!((freed, shared.slab.free()), (1, 1));
+}
+
+/// One CPU is behind its door while another closes it, waits, and does as it likes.
+pub fn nobody_is_behind_a_door_that_was_closed() {
+    struct House {
+        door: Door,
+        arena: Arena,
+        inside: UnsafeCell<u32>,
+    }
+    impl House {
+        fn change(&self) {
+            // SAFETY: who is here is here alone; loom sees whether that is so.
+            self.inside.with_mut(|inside| unsafe { *inside += 1 });
+        }
+    }
+    let house = Arc::new(House {
+        door: Door::new(),
+        arena: Arena::new(ArenaId::of(0).expect("there is a first")),
+        inside: UnsafeCell::new(0),
+    });
+    house.door.prime();
+    // SAFETY: nobody else knows of the door, and the arena stays where it is for as long as a run of the model.
+    unsafe { house.door.set_arena((&raw const house.arena).cast_mut()) };
+    house.door.open();
+    let owner = {
+        let house = house.clone();
+        thread::spawn(move || {
+            for _ in 0..2 {
+                house.door.enter(|arena| {
+                    if arena.id() != ArenaId::NOBODY {
+                        house.change();
+                    }
+                });
+            }
+        })
+    };
+    house.door.close();
+    // What `Cpu::synchronize` is to loom.
+    fence(SeqCst);
+    while house.door.is_busy() {
+        thread::yield_now();
+    }
+    house.change();
+    house.door.open();
+    owner.join().expect("it says itself what is wrong");
+}
