@@ -13,7 +13,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bifolio::frame::{Gfp, Order};
 use booted::in_interrupt;
-use core::hint::black_box;
+use core::hint::{self, black_box};
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use kernel::cpu::{self, Trap, timer};
 use kernel::memory::frames;
 use kernel::memory::heap::HEAP;
 use kernel::sync::Mutex;
@@ -56,6 +59,58 @@ fn a_lock_masks_interrupts_and_restores_them() {
         drop(OUTER.lock());
         assert!(!interrupts::are_enabled());
     });
+}
+
+#[test_case]
+fn one_cpu_at_a_time_has_a_lock_and_handlers_wait_for_none_of_their_own() {
+    const ROUNDS: u64 = 2000;
+    // Two steps, so that whoever comes between them is noticed.
+    static PAIR: Mutex<(u64, u64)> = Mutex::new("test pair", (0, 0));
+    fn count(_: &mut Trap) {
+        let mut pair = PAIR.lock();
+        assert_eq!(pair.0, pair.1);
+        pair.0 += 1;
+        hint::spin_loop();
+        pair.1 += 1;
+        HANDLED.fetch_add(1, Ordering::Relaxed);
+    }
+    static HANDLED: AtomicU64 = AtomicU64::new(0);
+    timer::set_hook(Some(count));
+    cpu::on_cpus(cpu::count(), &|_| {
+        timer::set_period(Duration::from_millis(1));
+        for _ in 0..ROUNDS {
+            let mut pair = PAIR.lock();
+            assert_eq!(pair.0, pair.1);
+            pair.0 += 1;
+            hint::spin_loop();
+            pair.1 += 1;
+        }
+        timer::set_period(Duration::ZERO);
+    });
+    timer::set_hook(None);
+    let handled = HANDLED.load(Ordering::Relaxed);
+    assert!(handled > 0 || timer::rate() == 0, "the timers interrupt");
+    let all = ROUNDS * cpu::count() as u64 + handled;
+    assert_eq!(*PAIR.lock(), (all, all));
+}
+
+#[test_case]
+fn locks_that_two_cpus_take_in_both_orders_are_reported() {
+    static FIRST: Mutex<()> = Mutex::new("one CPU's first", ());
+    static SECOND: Mutex<()> = Mutex::new("one CPU's second", ());
+    let last = cpu::online().last().expect("this one runs");
+    let found = reports(|| {
+        cpu::on(last, &|_| {
+            let _first = FIRST.lock();
+            drop(SECOND.lock());
+        });
+    });
+    assert_eq!(found, []);
+    let (_, text) = report(|| {
+        let _second = SECOND.lock();
+        drop(FIRST.lock());
+    });
+    assert!(text.contains(&alloc::format!("on CPU {}\n", cpu::current())), "{text}");
 }
 
 #[test_case]
