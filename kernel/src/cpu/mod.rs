@@ -3,7 +3,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`segments`], [`exceptions`], [`trap`], [`catch`](mod@catch) | stacks and handlers: a mistake is a report and not a reset |
-//! | [`local`] | what each CPU has of its own: its number, before all |
+//! | [`local`](mod@local) | what each CPU has of its own: its number, before all |
 //! | [`interrupts`], [`apic`], [`timer`], [`clock`] | device interrupts, interrupts of CPUs, time |
 //! | [`topology`], [`trampoline`], [`start`](mod@start) | which CPUs there are, and how they come to run |
 //! | [`ipi`], [`work`] | barriers and TLB shootdowns by interrupt; work for other CPUs |

@@ -1,8 +1,8 @@
 //! Stress: all CPUs allocate and free page frames and heap objects of all kinds and sizes, hand them to each other, and check
 //! what they hold, while timers fire in between and allocate and free in their handlers.
 //!
-//! Each [piece](piece) of memory has a mark in every word, which says who allocated it, and is looked at before it goes; for
-//! frames a [map](owners) says who has them. So two that are given the same memory find out: by the map or by a mark that
+//! Each piece of memory has a mark in every word, which says who allocated it, and is looked at before it goes; for
+//! frames a map says who has them. So two that are given the same memory find out: by the map or by a mark that
 //! should not be there at once, by a word that another has written at the latest when the piece is freed.
 //!
 //! In the end everything is given back, the allocators' invariants are checked, and the state of every frame is compared to
