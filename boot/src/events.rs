@@ -36,8 +36,10 @@ pub enum Report {
     Measured {
         workload: String,
         allocator: String,
+        cpus: u32,
         operations: u64,
         instructions: u64,
+        locks: Option<u64>,
         refused: u64,
     },
     Panicked {
@@ -59,13 +61,17 @@ impl From<Event<'_>> for Report {
                 Report::TestStarted { index, name: name.into(), should_panic }
             }
             Event::TestFinished { index, result, instructions } => Report::TestFinished { index, result, instructions },
-            Event::Measured { workload, allocator, operations, instructions, refused } => Report::Measured {
-                workload: workload.into(),
-                allocator: allocator.into(),
-                operations,
-                instructions,
-                refused,
-            },
+            Event::Measured { workload, allocator, cpus, operations, instructions, locks, refused } => {
+                Report::Measured {
+                    workload: workload.into(),
+                    allocator: allocator.into(),
+                    cpus,
+                    operations,
+                    instructions,
+                    locks,
+                    refused,
+                }
+            }
             Event::Panicked { message, location } => {
                 Report::Panicked { message: message.into(), location: location.into() }
             }

@@ -74,6 +74,9 @@ struct RunArguments {
 struct MeasureArguments {
     /// The benchmark's ELF file
     elf: PathBuf,
+    /// Number of CPUs
+    #[arg(long = "smp", value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=64))]
+    processors: u32,
     /// Only workloads whose name contains one of these
     filters: Vec<String>,
 }
@@ -126,8 +129,9 @@ fn main() -> ExitCode {
         Command::Runner(arguments) => runner(arguments),
         Command::Measure(arguments) => {
             // Enough for the metadata of a TiB; what else the machine has makes no difference to a count.
-            let machine =
-                Machine { memory: Memory::from_mib(1024), processors: 1, parallel: false, firmware: Firmware::Bios };
+            let processors = arguments.processors;
+            let (memory, firmware) = (Memory::from_mib(1024), Firmware::Bios);
+            let machine = Machine { memory, processors, parallel: false, firmware };
             measure::run(&arguments.elf, machine, selection(&arguments.filters, &[], false)).map(|()| ExitCode::SUCCESS)
         }
         Command::Suite => {

@@ -40,10 +40,10 @@ impl Watcher for Lines {
     }
 
     fn report(&mut self, report: &Report) {
-        if let Report::Measured { workload, allocator, operations, instructions, refused } = report {
+        if let Report::Measured { workload, allocator, cpus, operations, instructions, locks, refused } = report {
             let line = serde_json::json!({
-                "workload": workload, "allocator": allocator, "operations": operations,
-                "instructions": instructions, "refused": refused,
+                "workload": workload, "allocator": allocator, "cpus": cpus, "operations": operations,
+                "instructions": instructions, "locks": locks, "refused": refused,
             });
             println!("{line}");
         }

@@ -71,10 +71,14 @@ pub enum Event<'a> {
         workload: &'a str,
         /// The allocator's name.
         allocator: &'a str,
+        /// How many CPUs did it at once.
+        cpus: u32,
         /// How many operations it was.
         operations: u64,
         /// How many guest instructions they took together.
         instructions: u64,
+        /// How many locks they took, if that was counted.
+        locks: Option<u64>,
         /// How many of the operations were refused.
         refused: u64,
     },
@@ -110,11 +114,13 @@ pub fn encode<'b>(event: &Event<'_>, buffer: &'b mut [u8; MAX_FRAME]) -> &'b [u8
         Event::Panicked { message, location } => {
             Event::Panicked { message: shorten(message), location: shorten(location) }
         }
-        Event::Measured { workload, allocator, operations, instructions, refused } => Event::Measured {
+        Event::Measured { workload, allocator, cpus, operations, instructions, locks, refused } => Event::Measured {
             workload: shorten(workload),
             allocator: shorten(allocator),
+            cpus,
             operations,
             instructions,
+            locks,
             refused,
         },
         event => event,
@@ -166,8 +172,10 @@ mod tests {
             Event::Measured {
                 workload: "page-pair",
                 allocator: "floor",
+                cpus: u32::MAX,
                 operations: u64::MAX,
                 instructions: u64::MAX,
+                locks: Some(u64::MAX),
                 refused: u64::MAX,
             },
             Event::Panicked { message: "with a \0 in it", location: "src/main.rs:1:2" },
@@ -184,8 +192,10 @@ mod tests {
         let Ok(Event::Panicked { message, location }) = decode(&mut frame) else { panic!("not decoded") };
         assert_eq!((message.len(), location.len()), (MAX_TEXT - 1, MAX_TEXT));
         assert!(odd.starts_with(message) && long.starts_with(location));
-        let (operations, instructions, refused) = (u64::MAX, u64::MAX, u64::MAX);
-        let mut frame = body(&Event::Measured { workload: &long, allocator: &odd, operations, instructions, refused });
+        let (cpus, operations, instructions, locks, refused) = (u32::MAX, u64::MAX, u64::MAX, Some(u64::MAX), u64::MAX);
+        let (workload, allocator) = (long.as_str(), odd.as_str());
+        let measured = Event::Measured { workload, allocator, cpus, operations, instructions, locks, refused };
+        let mut frame = body(&measured);
         let Ok(Event::Measured { allocator, .. }) = decode(&mut frame) else { panic!("not decoded") };
         assert_eq!(allocator.len(), MAX_TEXT - 1);
     }

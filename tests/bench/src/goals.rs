@@ -3,7 +3,7 @@
 use crate::case::OURS;
 use crate::results::{Figure, Suite, Unit};
 use Suite::{Host, Kernel};
-use Unit::{BytesPerFrame, InstructionsPerOp, NsPerOp, Percent};
+use Unit::{BytesPerFrame, InstructionsPerOp, LocksPerOp, NsPerOp, Percent};
 
 /// A bound for one of our figures.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,13 @@ const GOALS: &[Goal] = &[
     goal(Kernel, "page-pair", 1, InstructionsPerOp, 60.0),
     goal(Kernel, "page-worst", 1, InstructionsPerOp, 800.0),
     goal(Kernel, "page-setup-1TiB", 1, InstructionsPerOp, 60e6),
+    goal(Kernel, "smp-page-pair", 8, LocksPerOp, 0.0),
+    goal(Kernel, "smp-page-alloc", 8, LocksPerOp, 1.0 / 32.0),
+    goal(Kernel, "smp-page-free", 1, LocksPerOp, 1.0 / 32.0),
+    goal(Kernel, "smp-page-free", 8, LocksPerOp, 1.0 / 32.0),
+    goal(Kernel, "smp-page-bulk-alloc", 8, LocksPerOp, 1.0 / 32.0),
+    goal(Kernel, "smp-page-bulk-free", 8, LocksPerOp, 1.0 / 32.0),
+    goal(Kernel, "smp-heap-pair64", 8, LocksPerOp, 0.0),
 ];
 
 impl Goal {

@@ -186,6 +186,7 @@ fn list(cases: &[Case]) {
     println!("workloads:");
     workloads.iter().for_each(|name| println!("  {name}"));
     println!("workloads that run in the kernel only:\n  page-worst\n  page-setup-1TiB\n  heap-worst");
+    guest::OF_CPUS.iter().for_each(|name| println!("  {name}"));
     println!("allocators:");
     allocators.iter().for_each(|name| println!("  {name}"));
     println!("{}", peers::ABSENT);

@@ -11,8 +11,10 @@ use std::path::Path;
 pub enum Unit {
     /// Time, on each thread.
     NsPerOp,
-    /// Instructions.
+    /// Instructions; with several CPUs, of all together.
     InstructionsPerOp,
+    /// Locks taken, by all CPUs together.
+    LocksPerOp,
     /// Metadata.
     BytesPerFrame,
     /// For blocks, of what a perfect allocator would have given; for memory, how much more than what is live.
@@ -29,6 +31,7 @@ impl Unit {
         match self {
             Self::NsPerOp => "ns/op",
             Self::InstructionsPerOp => "instructions/op",
+            Self::LocksPerOp => "locks/op",
             Self::BytesPerFrame => "bytes/frame",
             Self::Percent => "percent",
             Self::Seconds => "s",
@@ -64,7 +67,7 @@ pub struct Figure {
     pub workload: String,
     /// The allocator's name.
     pub allocator: String,
-    /// How many threads did it.
+    /// How many threads, or CPUs of the kernel's, did it.
     pub threads: usize,
     /// What `value` counts.
     pub unit: Unit,
@@ -139,6 +142,11 @@ impl Figure {
             blocks: seen,
             profile: Vec::new(),
         }
+    }
+
+    /// A count of what so many CPUs did at once, in the kernel.
+    pub fn of_cpus(workload: &str, allocator: &str, cpus: usize, unit: Unit, value: f64) -> Self {
+        Self { threads: cpus, unit, ..Self::instructions(Suite::Kernel, workload, allocator, value, 0) }
     }
 
     /// A count of instructions, which is the same each time.

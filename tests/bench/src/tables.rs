@@ -6,6 +6,8 @@ use crate::results::{Figure, Suite, Unit};
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write;
 
+/// What several CPUs of the kernel's do at once.
+const OF_CPUS: &str = "smp-";
 /// The worst of each order: details of `page-worst`.
 const WORST_OF_ORDER: &str = "page-worst-";
 
@@ -54,6 +56,12 @@ pub fn all(figures: &[Figure], medium: Medium) -> String {
         "Kernel: guest instructions of the worst single operation of each order",
         everybody(kernel().filter(is_worst), medium),
     );
+    for (title, unit) in [
+        ("Kernel, many CPUs at once: guest instructions of all for each operation", Unit::InstructionsPerOp),
+        ("Kernel, many CPUs at once: locks taken for each operation", Unit::LocksPerOp),
+    ] {
+        add(title, by_cpus(kernel().filter(|figure| figure.unit == unit), medium));
+    }
     let of = |unit| figures.iter().filter(move |figure| figure.unit == unit);
     add("Programs: seconds of processors", everybody(of(Unit::Seconds), medium));
     add("Programs: MiB at the peak", everybody(of(Unit::MiB), medium));
@@ -69,7 +77,11 @@ fn standing(figures: &[Figure], medium: Medium) -> Option<Table> {
         let is_it = |other: &Figure| (other.suite, &other.workload) == (figure.suite, &figure.workload);
         (figures.iter().position(is_it), figure.threads)
     };
-    let is_shown = |figure: &&Figure| figure.allocator == OURS && !figure.workload.starts_with(WORST_OF_ORDER);
+    let is_detail = |figure: &Figure| {
+        figure.workload.starts_with(WORST_OF_ORDER)
+            || figure.workload.starts_with(OF_CPUS) && Goal::of(figure).is_none()
+    };
+    let is_shown = |figure: &&Figure| figure.allocator == OURS && !is_detail(figure);
     let mut rows: Vec<&Figure> = figures.iter().filter(is_shown).collect();
     rows.sort_by_key(|figure| place(figure));
     for ours in rows {
@@ -135,6 +147,33 @@ fn everybody<'a>(figures: impl Iterator<Item = &'a Figure>, medium: Medium) -> O
     (!rows.is_empty()).then_some(table)
 }
 
+/// What many CPUs do at once: a row for each workload, a column for each number of CPUs.
+fn by_cpus<'a>(figures: impl Iterator<Item = &'a Figure>, medium: Medium) -> Option<Table> {
+    let figures: Vec<&Figure> =
+        figures.filter(|figure| figure.workload.starts_with(OF_CPUS) && figure.allocator == OURS).collect();
+    let (mut workloads, mut cpus): (Vec<&str>, Vec<usize>) = Default::default();
+    for figure in &figures {
+        if !workloads.contains(&figure.workload.as_str()) {
+            workloads.push(&figure.workload);
+        }
+        if !cpus.contains(&figure.threads) {
+            cpus.push(figure.threads);
+        }
+    }
+    let mut table = table(medium);
+    let header = cpus.iter().map(|&cpus| if cpus == 1 { "1 CPU".to_owned() } else { format!("{cpus} CPUs") });
+    table.set_header([String::new()].into_iter().chain(header));
+    for workload in &workloads {
+        let cell = |&cpus: &usize| {
+            let figure = figures.iter().find(|figure| figure.workload == *workload && figure.threads == cpus);
+            figure.map_or_else(String::new, |figure| short(figure))
+        };
+        table.add_row([(*workload).to_owned()].into_iter().chain(cpus.iter().map(cell)));
+    }
+    align(&mut table, &(1..=cpus.len()).collect::<Vec<_>>());
+    (!workloads.is_empty()).then_some(table)
+}
+
 /// The functions that most of our instructions are in, what the compiler inlined included.
 fn profiles(figures: &[Figure], medium: Medium) -> Option<Table> {
     const MOST: usize = 6;
@@ -184,7 +223,8 @@ fn title(figure: &Figure) -> String {
     if figure.threads == 1 {
         figure.workload.clone()
     } else {
-        format!("{}, {} threads", figure.workload, figure.threads)
+        let what = if figure.suite == Suite::Kernel { "CPUs" } else { "threads" };
+        format!("{}, {} {what}", figure.workload, figure.threads)
     }
 }
 
@@ -223,6 +263,7 @@ fn long(figure: &Figure) -> String {
 fn rounded(value: f64, unit: Unit) -> String {
     match unit {
         Unit::BytesPerFrame | Unit::Seconds => format!("{value:.2}"),
+        Unit::LocksPerOp => format!("{value:.4}"),
         Unit::NsPerOp | Unit::Percent | Unit::MiB if value < 100.0 => format!("{value:.1}"),
         _ => {
             let digits = format!("{value:.0}");

@@ -2,6 +2,8 @@
 //!
 //! Instructions are the machine's clock, so each figure is exact and the same in every boot. What differs from the host:
 //! interrupts are masked and restored around whatever an interrupt handler must not meet, by all allocators alike.
+//!
+//! On a machine with several CPUs it measures what they cost each other, and nothing else.
 #![no_std]
 #![no_main]
 
@@ -11,6 +13,7 @@ mod heap;
 mod meter;
 mod operations;
 mod region;
+mod scaling;
 mod setup;
 mod worst;
 
@@ -40,6 +43,10 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
 
     let selection = Input::read(input::SELECTION);
     let meter = Meter::new(Selection::parse(selection.as_str().unwrap_or_default()));
+    if cpu::count() > 1 {
+        scaling::run(&meter);
+        host::exit(ExitCode::Success)
+    }
     operations::run::<Bifolio<Processor>>(&meter);
     operations::run::<BuddySystem<Processor>>(&meter);
     operations::run::<Bitmap<Processor>>(&meter);

@@ -36,10 +36,27 @@ impl<'a> Meter<'a> {
         self.report(workload, allocator, operations, instructions, refused);
     }
 
+    /// Tells the host what so many CPUs did at once, and how many locks that took, if that is wanted.
+    pub fn report_of_cpus(
+        &self,
+        workload: &str,
+        allocator: &str,
+        cpus: usize,
+        operations: u64,
+        instructions: u64,
+        locks: u64,
+    ) {
+        if self.selection.takes(workload) {
+            let (cpus, locks, refused) = (cpus as u32, Some(locks), 0);
+            host::send(&Event::Measured { workload, allocator, cpus, operations, instructions, locks, refused });
+        }
+    }
+
     /// Tells the host what was measured, if that is wanted.
     pub fn report(&self, workload: &str, allocator: &str, operations: u64, instructions: u64, refused: u64) {
         if self.selection.takes(workload) {
-            host::send(&Event::Measured { workload, allocator, operations, instructions, refused });
+            let (cpus, locks) = (1, None);
+            host::send(&Event::Measured { workload, allocator, cpus, operations, instructions, locks, refused });
         }
     }
 }

@@ -47,7 +47,7 @@ fn objects<A: Objects>() -> Vec<Case> {
         timed(&["heap-pair64"], EITHER, o::pair::<A>),
         timed(&["heap-power"], EITHER, o::power::<A>),
         timed(&["heap-uniform"], EITHER, o::uniform::<A>),
-        timed(&["heap-bulk-alloc", "heap-bulk-free"], ONE, o::bulk::<A>),
+        timed(&["heap-bulk-alloc", "heap-bulk-free"], EITHER, o::bulk::<A>),
         timed(&["heap-remote-free"], &[2], o::remote_free::<A>),
     ];
     cases.extend(trace::<A, 0>());

@@ -3,11 +3,12 @@
 use crate::{FRAMES, PageFrames};
 use alloc::boxed::Box;
 use alloc::vec;
+use alloc::vec::Vec;
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 
-/// As many CPUs as any run has threads.
+/// As many CPUs as any run on the host has threads.
 pub(crate) const CPUS: usize = 2;
 
 /// The first frame: the first of zone Normal.
@@ -19,12 +20,9 @@ pub struct Bifolio<C: 'static> {
     bytes: usize,
 }
 
-impl<C: Cpu + Sync> PageFrames for Bifolio<C> {
-    const NAME: &'static str = "bifolio";
-    type Block = Pfn;
-
-    /// The metadata is never freed, as in a kernel: some 100 KiB.
-    fn new() -> Self {
+impl<C: Cpu> Bifolio<C> {
+    /// An allocator with an arena for each of so many CPUs. The metadata is never freed, as in a kernel: some 100 KiB.
+    pub fn for_cpus(cpus: usize) -> Self {
         // The metadata goes to the end of the memory: this much more there is, so that no frame is missing.
         let mut metadata = 0;
         loop {
@@ -37,12 +35,26 @@ impl<C: Cpu + Sync> PageFrames for Bifolio<C> {
                 continue;
             }
             let words = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
-            let arenas: &[Arena; CPUS] = Box::leak(Box::new([const { Arena::new() }; CPUS]));
+            let arenas: &[Arena] = (0..cpus).map(|_| Arena::new()).collect::<Vec<_>>().leak();
             let bytes = size_of_val(words) + size_of_val(arenas);
             let frames = PageAllocator::new(&plan, words, arenas).expect("the metadata is as planned");
             assert_eq!(frames.zone(ZoneKind::Normal).free, FRAMES as u64);
             return Self { frames, bytes };
         }
+    }
+
+    /// The allocator itself.
+    pub fn allocator(&self) -> &PageAllocator<'static, C> {
+        &self.frames
+    }
+}
+
+impl<C: Cpu + Sync> PageFrames for Bifolio<C> {
+    const NAME: &'static str = "bifolio";
+    type Block = Pfn;
+
+    fn new() -> Self {
+        Self::for_cpus(CPUS)
     }
 
     #[inline]

@@ -4,6 +4,7 @@ use super::{Backing, Objects};
 use crate::bifolio::{CPUS, FIRST};
 use alloc::boxed::Box;
 use alloc::vec;
+use alloc::vec::Vec;
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
@@ -23,13 +24,13 @@ struct Frames<M, C: 'static> {
 
 impl<M: Backing, C: Cpu> Frames<M, C> {
     /// The page allocator's metadata is never freed, as in a kernel: half a byte for each frame.
-    fn new() -> Self {
+    fn for_cpus(cpus: usize) -> Self {
         let start = FIRST * FRAME_SIZE;
         let mut regions = [Region { start, end: start + M::SIZE as u64, kind: RegionKind::Usable }];
         let map = MemoryMap::sanitise(&mut regions).expect("the region is RAM");
         let plan = Plan::new(map).expect("there is room for metadata");
         let words = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
-        let arenas: &[Arena; CPUS] = Box::leak(Box::new([const { Arena::new() }; CPUS]));
+        let arenas: &[Arena] = (0..cpus).map(|_| Arena::new()).collect::<Vec<_>>().leak();
         let frames = PageAllocator::new(&plan, words, arenas).expect("the metadata is as planned");
         Self { frames, memory: M::new() }
     }
@@ -77,11 +78,18 @@ unsafe impl<M: Backing, C: Cpu> PageSource for Frames<M, C> {
     }
 }
 
+impl<M: Backing, C: Cpu> BifolioHeap<M, C> {
+    /// A heap whose page allocator has an arena for each of so many CPUs.
+    pub fn for_cpus(cpus: usize) -> Self {
+        Self(Heap::new(Frames::for_cpus(cpus)))
+    }
+}
+
 impl<M: Backing, C: Cpu + Sync> Objects for BifolioHeap<M, C> {
     const NAME: &'static str = "bifolio";
 
     fn new() -> Self {
-        Self(Heap::new(Frames::new()))
+        Self::for_cpus(CPUS)
     }
 
     #[inline]
