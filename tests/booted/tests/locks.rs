@@ -265,6 +265,32 @@ fn a_handler_that_takes_what_was_held_with_interrupts_enabled_is_reported() {
 }
 
 #[test_case]
+fn a_handler_that_may_wait_by_way_of_another_cpu_is_reported() {
+    static HANDLERS: Mutex<()> = Mutex::new("hazard of handlers", ());
+    static BEHIND: Mutex<()> = Mutex::new("hazard behind", ());
+    static OTHER: Mutex<()> = Mutex::new("hazard other", ());
+    if !in_interrupt(|| drop(HANDLERS.lock())) {
+        return;
+    }
+    let enabled = || {
+        let other = OTHER.lock();
+        let behind = BEHIND.lock();
+        drop(other);
+        drop(behind);
+    };
+    assert_eq!(reports(enabled), []);
+    let both = || {
+        let _handlers = HANDLERS.lock();
+        drop(BEHIND.lock());
+    };
+    let (kind, text) = report(both);
+    let Kind::Hazard(first, second) = kind else { panic!("{text}") };
+    assert_eq!((first.name(), second.name()), ("hazard of handlers", "hazard behind"));
+    assert!(text.contains("\"hazard behind\" was taken with \"hazard of handlers\" held:\n"), "{text}");
+    assert_eq!(reports(both), []);
+}
+
+#[test_case]
 fn waiting_in_an_interrupt_handler_is_reported() {
     let mut in_handler = false;
     let found = reports(|| in_handler = in_interrupt(|| lockdep::might_sleep("a test that waits")));

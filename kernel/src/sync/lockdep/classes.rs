@@ -5,7 +5,7 @@
 
 use super::trace::Trace;
 use core::slice;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use x86_64::VirtAddr;
 
 /// How many classes there can be: as many as a word has bits.
@@ -34,6 +34,8 @@ struct Entry {
     usage: AtomicU32,
     /// The classes of which locks were taken while one of this class was held, a bit each.
     after: AtomicU64,
+    /// The classes that are known to be a hazard to this one, a bit each: see [`new_hazard`].
+    hazards: AtomicU64,
     /// Where the class was taken in a handler first, and where it was held first with interrupts enabled.
     in_interrupt: Trace,
     enabled: Trace,
@@ -51,12 +53,16 @@ static ENTRIES: [Entry; CLASSES] = [const {
         name: AtomicU64::new(0),
         usage: AtomicU32::new(0),
         after: AtomicU64::new(0),
+        hazards: AtomicU64::new(0),
         in_interrupt: Trace::new(),
         enabled: Trace::new(),
     }
 }; CLASSES];
 
 static TRACES: [Edge; EDGES] = [const { Edge { pair: AtomicU32::new(0), trace: Trace::new() } }; EDGES];
+
+/// Something is known that was not when [`new_hazard`] looked last.
+static CHANGED: AtomicBool = AtomicBool::new(false);
 
 const ADDRESS_BITS: u32 = 48;
 
@@ -143,6 +149,7 @@ impl Class {
             let trace = if usage == ENABLED { &entry.enabled } else { &entry.in_interrupt };
             trace.record();
             entry.usage.fetch_or(usage, Ordering::Relaxed);
+            CHANGED.store(true, Ordering::Release);
         }
         let all = entry.usage.load(Ordering::Relaxed);
         let mixed = all & (IN_INTERRUPT | ENABLED) == IN_INTERRUPT | ENABLED;
@@ -172,6 +179,7 @@ impl Class {
         if let Some(edge) = TRACES.iter().find(free) {
             edge.trace.record();
         }
+        CHANGED.store(true, Ordering::Release);
         true
     }
 
@@ -199,4 +207,40 @@ impl Class {
             reach = grown;
         }
     }
+
+    /// The classes that are reached from here, a bit each: those taken while this one is held, and those behind them.
+    fn reach(self) -> u64 {
+        let after = |number: u8| ENTRIES[usize::from(number)].after.load(Ordering::Relaxed);
+        let mut reach = after(self.0);
+        loop {
+            let grown =
+                (0..CLASSES as u8).filter(|number| reach >> number & 1 == 1).map(after).fold(reach, |a, b| a | b);
+            if grown == reach {
+                return reach;
+            }
+            reach = grown;
+        }
+    }
+}
+
+/// Two classes not known so far of which the first is taken in interrupt handlers, while the second is held with interrupts
+/// enabled and, elsewhere, taken with the first held. A handler that interrupts who holds the second, and waits for the first,
+/// then waits for somebody who waits for what it interrupted.
+pub(super) fn new_hazard() -> Option<(Class, Class)> {
+    // What changes while this looks is for the next look.
+    if !CHANGED.load(Ordering::Relaxed) || !CHANGED.swap(false, Ordering::AcqRel) {
+        return None;
+    }
+    for first in Class::all().filter(|class| class.is_taken_in_interrupts()) {
+        let known = &first.entry().hazards;
+        let new = first.reach() & !known.load(Ordering::Relaxed) & !(1 << first.0);
+        let is_new = |class: &Class| new >> class.0 & 1 == 1 && class.is_held_with_interrupts();
+        if let Some(second) = Class::all().find(is_new)
+            && known.fetch_or(1 << second.0, Ordering::Relaxed) >> second.0 & 1 == 0
+        {
+            CHANGED.store(true, Ordering::Release);
+            return Some((first, second));
+        }
+    }
+    None
 }

@@ -7,6 +7,8 @@
 //!
 //! - two classes that are taken in both orders, perhaps by way of others ([`Kind::Inversion`]);
 //! - a class that interrupt handlers take, and that elsewhere is held with interrupts enabled ([`Kind::Mixed`]);
+//! - the same by way of others: a handler takes one class, and another, which is taken behind it, is held with interrupts
+//!   enabled ([`Kind::Hazard`]);
 //! - a lock that the CPU holds already ([`Kind::SelfDeadlock`], whereupon it panics);
 //! - what [may wait](might_sleep) in a handler, with a lock held or with interrupts masked ([`Kind::Sleep`]).
 //!
@@ -133,6 +135,9 @@ fn watch(look: impl FnOnce(&Watch, bool)) {
             watch.ran.store(true, Ordering::Relaxed);
         }
         look(watch, enabled);
+        while let Some((first, second)) = classes::new_hazard() {
+            watch.report(Kind::Hazard(first, second));
+        }
         if report::is_pending() {
             report::print(watch.depth.load(Ordering::Relaxed) == 0);
         }

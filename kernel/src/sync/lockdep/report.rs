@@ -27,6 +27,9 @@ pub enum Kind {
     Nesting(Class),
     /// Taken in interrupt handlers, and elsewhere held with interrupts enabled: a handler may wait for what it interrupted.
     Mixed(Class),
+    /// The first is taken in interrupt handlers, and the second held with interrupts enabled and taken with the first held: a
+    /// handler may wait for the first, whose holder waits for the second, which is held by what the handler interrupted.
+    Hazard(Class, Class),
     /// A CPU waits for a lock that it holds.
     SelfDeadlock(Class),
     /// Something that may wait is done where that is forbidden.
@@ -66,6 +69,12 @@ impl fmt::Display for Kind {
                 "\"{}\" is taken in interrupt handlers, and elsewhere held with interrupts enabled",
                 class.name()
             ),
+            Self::Hazard(first, second) => write!(
+                f,
+                "\"{}\" is held with interrupts enabled, and elsewhere taken with \"{}\" held, which handlers take",
+                second.name(),
+                first.name()
+            ),
             Self::SelfDeadlock(class) => write!(f, "a CPU waits for \"{}\", which it holds itself", class.name()),
             Self::Sleep { what, context: Context::Interrupt } => write!(f, "{what} in an interrupt handler"),
             Self::Sleep { what, context: Context::Holding(class) } => {
@@ -91,28 +100,37 @@ impl fmt::Display for Report {
         write!(f, "lockdep: {}, on CPU {}", self.kind, self.cpu)?;
         write_calls(f, self.calls)?;
         match self.kind {
-            // The whole way back, each step with where it was seen.
-            Kind::Inversion(held, taken) => {
-                let mut class = taken;
-                while let Some(next) = class.next_towards(held) {
-                    write!(f, "\n\"{}\" was taken with \"{}\" held:", next.name(), class.name())?;
-                    write_calls(f, class.trace_of_order(next).map_or([0; DEPTH], trace::Trace::get))?;
-                    if next == held {
-                        break;
-                    }
-                    class = next;
-                }
+            Kind::Inversion(held, taken) => write_way(f, taken, held),
+            Kind::Mixed(class) => write_usage(f, class, IN_INTERRUPT).and_then(|()| write_usage(f, class, ENABLED)),
+            Kind::Hazard(first, second) => {
+                write_usage(f, first, IN_INTERRUPT)?;
+                write_way(f, first, second)?;
+                write_usage(f, second, ENABLED)
             }
-            Kind::Mixed(class) => {
-                for (usage, name) in [(IN_INTERRUPT, "taken in a handler"), (ENABLED, "held with interrupts enabled")] {
-                    write!(f, "\n\"{}\" was {name}:", class.name())?;
-                    write_calls(f, class.trace_of(usage).get())?;
-                }
-            }
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Writes by which classes, each taken while the one before was held, one leads to another, and where each was seen.
+fn write_way(f: &mut fmt::Formatter<'_>, from: Class, to: Class) -> fmt::Result {
+    let mut class = from;
+    while let Some(next) = class.next_towards(to) {
+        write!(f, "\n\"{}\" was taken with \"{}\" held:", next.name(), class.name())?;
+        write_calls(f, class.trace_of_order(next).map_or([0; DEPTH], trace::Trace::get))?;
+        if next == to {
+            break;
+        }
+        class = next;
+    }
+    Ok(())
+}
+
+/// Writes where a class was used like this.
+fn write_usage(f: &mut fmt::Formatter<'_>, class: Class, usage: u32) -> fmt::Result {
+    let how = if usage == ENABLED { "held with interrupts enabled" } else { "taken in a handler" };
+    write!(f, "\n\"{}\" was {how}:", class.name())?;
+    write_calls(f, class.trace_of(usage).get())
 }
 
 fn write_calls(f: &mut fmt::Formatter<'_>, calls: [u64; DEPTH]) -> fmt::Result {
