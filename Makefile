@@ -2,7 +2,7 @@
 # boot/check-machine.sh (the variables below) and the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test stress soak programs bench setup link-toolchain build doc clippy fmt clean check-machine
+.PHONY: help run test stress soak concurrency programs bench setup link-toolchain build doc clippy fmt clean check-machine
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -80,6 +80,9 @@ stress: check-machine ## ten boots, in each of which 16 CPUs work allocator and 
 soak: ## random operations on page frames and on the heap, each checked: a hundred million each, in some minutes
 	$(with-toolchain) cargo run --release -p model
 
+concurrency: ## loom, shuttle and ThreadSanitizer on what CPUs do to each other, each with mistakes planted for it to find
+	$(with-toolchain) cargo run -q -p concurrency
+
 programs: ## real programs with the heap preloaded as their malloc: compared with what they do without, and measured
 	$(with-toolchain) cargo run -q --release -p programs -- $(if $(filter 1,$(BIFOLIO_QUICK)),--quick) \
 		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $${BIFOLIO_WORKLOAD:+"--only=$$BIFOLIO_WORKLOAD"}
@@ -109,7 +112,7 @@ doc: ## the documentation of all crates, in target/doc and, for what boots, targ
 clippy: ## lint everything, warnings are errors
 	$(with-toolchain) cargo clippy --all-targets -- -D warnings
 	$(with-toolchain) cargo clippy -p malloc --profile preloaded -- -D warnings
-	$(with-toolchain) cargo clippy -p bench -p workloads -p recorder --all-targets -- -D warnings
+	$(with-toolchain) cargo clippy -p bench -p workloads -p recorder -p concurrency --all-targets -- -D warnings
 	$(with-toolchain) cargo clippy -p kernel -p framework -p booted -p specimens -p bench-kernel $(kernel-target) \
 		--bins --lib --tests -- -D warnings
 

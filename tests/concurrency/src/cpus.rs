@@ -92,6 +92,16 @@ pub fn on_cpus(count: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
+/// Lets up to so many steps pass before this CPU goes on, so that what it does meets another part of what others do.
+pub fn linger(steps: usize) {
+    for _ in 0..random(steps) {
+        #[cfg(shuttle)]
+        turn();
+        #[cfg(not(shuttle))]
+        core::hint::spin_loop();
+    }
+}
+
 /// A number below `limit`.
 #[cfg(shuttle)]
 pub fn random(limit: usize) -> usize {
@@ -156,6 +166,7 @@ impl Effort {
         let (first, second) = (round.clone(), round);
         Runner::new(RandomScheduler::new_from_seed(seed, half), config.clone()).run(move || first());
         Runner::new(PctScheduler::new_from_seed(seed, CHANGES, half), config).run(move || second());
+        println!("explored: {}: {half} schedules at random, {half} with {CHANGES} changes of turn", name());
     }
 
     /// Runs `round` in many orders of events.
@@ -165,5 +176,11 @@ impl Effort {
     #[cfg(not(shuttle))]
     pub fn explore(self, round: impl Fn() + Send + Sync + 'static) {
         (0..self.rounds).for_each(|_| round());
+        println!("explored: {}: rounds of real threads: {}", name(), self.rounds);
     }
+}
+
+/// The test's name.
+fn name() -> String {
+    std::thread::current().name().unwrap_or("?").replace('_', " ")
 }

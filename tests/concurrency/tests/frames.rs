@@ -8,7 +8,7 @@ use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::sync::Mutex;
 use bifolio::zone::BlockState;
-use concurrency::cpus::{Effort, Thread, on_cpus, random};
+use concurrency::cpus::{Effort, Thread, linger, on_cpus, random};
 use concurrency::memory::Memory;
 
 const CPUS: usize = 3;
@@ -165,6 +165,7 @@ fn of_two_frees_of_one_block_one_is_noticed() {
                 });
                 let given = core::mem::take(&mut *given.lock());
                 on_cpus(2, |_| {
+                    linger(20);
                     for (pfn, order) in &given {
                         freed.fetch_add(frames.free(*pfn, *order).is_ok().into(), Relaxed);
                     }

@@ -9,7 +9,7 @@ use bifolio::error::FreeError;
 use bifolio::frame::Order;
 use bifolio::heap::{Heap, HeapError, PageSource};
 use bifolio::sync::Mutex;
-use concurrency::cpus::{Effort, Thread, on_cpus, random};
+use concurrency::cpus::{Effort, Thread, linger, on_cpus, random};
 
 const CPUS: usize = 3;
 
@@ -53,10 +53,14 @@ unsafe impl Sync for Object {}
 
 impl Object {
     /// Words; with few slots in a slab, slabs come and go.
-    const SIZES: [usize; 5] = [8, 128, 256, 512, 2000];
+    const SIZES: [usize; 5] = [8, 128, 512, 1024, 2000];
 
     fn new(heap: &TestHeap) -> Self {
-        let layout = Layout::array::<usize>(Self::SIZES[random(Self::SIZES.len())]).unwrap();
+        Self::of(heap, Self::SIZES[random(Self::SIZES.len())])
+    }
+
+    fn of(heap: &TestHeap, words: usize) -> Self {
+        let layout = Layout::array::<usize>(words).unwrap();
         let start = heap.allocate(layout).expect("the host has memory").cast();
         let object = Self { start, layout };
         // SAFETY: the object is ours.
@@ -130,14 +134,15 @@ fn no_object_has_two_owners() {
 /// One CPU allocates what another frees, word after word and slab after slab: what is freed from elsewhere comes back.
 #[test]
 fn what_others_free_comes_back() {
-    let effort = Effort { schedules: 1000, rounds: 1, short: 20, long: 100_000 };
+    let effort = Effort { schedules: 1000, rounds: 1, short: 24, long: 100_000 };
     effort.explore(move || {
         let heap = Box::new(TestHeap::new(Blocks::default()));
         let post = Mutex::<Vec<Object>, Thread>::new("post", Vec::new());
         on_cpus(CPUS, |cpu| {
             for _ in 0..effort.steps() {
                 if cpu == 0 {
-                    let object = Object::new(&heap);
+                    // Of the largest class: a slab has few.
+                    let object = Object::of(&heap, 1024);
                     post.lock().push(object);
                 } else if let Some(object) = { post.lock() }.pop() {
                     object.free(&heap);
@@ -176,6 +181,7 @@ fn of_two_frees_of_one_object_one_is_noticed() {
         let object = given.swap_remove(random(given.len()));
         let freed = AtomicU64::new(0);
         on_cpus(2, |_| {
+            linger(40);
             freed.fetch_add(object.try_free(&heap).is_ok().into(), Relaxed);
         });
         given.into_iter().for_each(|object| object.free(&heap));

@@ -3,8 +3,8 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::frame::{Gfp, Order, Pfn};
@@ -62,18 +62,20 @@ unsafe impl Cpu for Thread {
     }
 }
 
-/// Runs `model` in all orders of events that have no more than so many changes of turn that nobody waits for.
-fn explore(name: &str, changes: usize, model: impl Fn() + Send + Sync + 'static) {
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let before = RUNS.load(Relaxed);
+/// Runs `model` in all orders of events; of a large one, in those that have no more than so many changes of turn that nobody
+/// waits for.
+fn explore(name: &str, changes: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let runs = Arc::new(AtomicUsize::new(0));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(changes);
+    builder.preemption_bound = changes;
     builder.max_branches = 100_000;
+    let count = runs.clone();
     builder.check(move || {
-        RUNS.fetch_add(1, Relaxed);
+        count.fetch_add(1, Relaxed);
         model();
     });
-    println!("{name}: {} orders of events, {changes} changes of turn", RUNS.load(Relaxed) - before);
+    let bound = changes.map_or(String::new(), |changes| format!(" with {changes} changes of turn"));
+    println!("explored: {name}: all {} orders of events{bound}", runs.load(Relaxed));
 }
 
 const FIRST: u64 = 1 << 20;
@@ -87,14 +89,14 @@ struct Machine {
 
 impl Machine {
     /// One that lives as long as a run of the model.
-    fn new() -> std::sync::Arc<Self> {
+    fn new() -> Arc<Self> {
         let mut regions = [Region { start: FIRST << 12, end: (FIRST + FRAMES) << 12, kind: RegionKind::Usable }];
         let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
         let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
         let arenas: &[Arena; 1] = Box::leak(Box::new([Arena::new()]));
         let frames = PageAllocator::new(&plan, metadata, arenas).unwrap();
         frames.prime();
-        std::sync::Arc::new(Self { frames, memory: (0..FRAMES).map(|_| UnsafeCell::new(false)).collect() })
+        Arc::new(Self { frames, memory: (0..FRAMES).map(|_| UnsafeCell::new(false)).collect() })
     }
 
     fn set(&self, pfn: Pfn, order: Order, is_used: bool) {
@@ -133,16 +135,16 @@ fn half_a_word() -> Order {
 /// The owner of an arena allocates and frees while a stranger empties it and uses what it held.
 #[test]
 fn an_arena_is_not_emptied_while_its_owner_is_inside() {
-    explore("an arena that is emptied", 3, || {
+    explore("an arena that is emptied", Some(3), || {
         let machine = Machine::new();
         // The arena has a word.
-        as_owner(|| machine.free(machine.allocate(Order::ZERO, Gfp::KERNEL).unwrap(), Order::ZERO));
+        as_owner(|| machine.free(machine.allocate(Order::ZERO, Gfp::MOVABLE).unwrap(), Order::ZERO));
         let owner = {
             let machine = machine.clone();
             thread::spawn(move || {
                 as_owner(|| {
                     // The stranger may have left too little.
-                    if let Some(pfn) = machine.allocate(Order::ZERO, Gfp::KERNEL) {
+                    if let Some(pfn) = machine.allocate(Order::ZERO, Gfp::MOVABLE) {
                         machine.free(pfn, Order::ZERO);
                     }
                 });
@@ -162,11 +164,11 @@ fn an_arena_is_not_emptied_while_its_owner_is_inside() {
 /// may not pass the arena by as one that holds nothing.
 #[test]
 fn what_an_arena_is_about_to_hold_is_found() {
-    explore("an arena that is about to hold a word", 3, || {
+    explore("an arena that is about to hold a word", Some(3), || {
         let machine = Machine::new();
         let owner = {
             let machine = machine.clone();
-            thread::spawn(move || as_owner(|| machine.allocate(Order::ZERO, Gfp::KERNEL)))
+            thread::spawn(move || as_owner(|| machine.allocate(Order::ZERO, Gfp::MOVABLE)))
         };
         // All but half a word, in a corner of which is the frame that the owner has.
         let held = [(); 3].map(|()| machine.allocate(half_a_word(), Gfp::MEMALLOC).expect("the frames are there"));
@@ -180,15 +182,15 @@ fn what_an_arena_is_about_to_hold_is_found() {
 
 #[test]
 fn slots_freed_from_elsewhere_come_back() {
-    explore("slots freed from elsewhere", 3, models::slots_freed_from_elsewhere_come_back);
+    explore("slots freed from elsewhere", None, models::slots_freed_from_elsewhere_come_back);
 }
 
 #[test]
 fn of_two_frees_of_one_slot_one_is_noticed() {
-    explore("two frees of one slot", 3, models::of_two_frees_of_one_slot_one_is_noticed);
+    explore("two frees of one slot", None, models::of_two_frees_of_one_slot_one_is_noticed);
 }
 
 #[test]
 fn nobody_is_behind_a_door_that_was_closed() {
-    explore("a door that is closed", 4, models::nobody_is_behind_a_door_that_was_closed);
+    explore("a door that is closed", None, models::nobody_is_behind_a_door_that_was_closed);
 }

@@ -331,13 +331,12 @@ impl Arena {
         self.stopped.store(false, Release);
     }
 
-    /// Whether the arena has no word, neither on loan nor to return blocks of it, and the owner is not about to give it one
-    /// that the caller knows to be gone from its zone.
+    /// Whether the arena has no word, neither on loan nor to return blocks of it.
     ///
-    /// The owner takes a word from a zone under its lock and while it is inside. So who has held that lock since sees that
-    /// it is inside, or else that it has left, and then what it brought: this looks in that order, and needs no barrier.
+    /// This needs no barrier: a run gets its word while the word's zone is locked, so who has had that lock since, and found
+    /// the word gone, sees it here.
     fn is_vacant(&self) -> bool {
-        !self.busy.load(Acquire) && self.returns_nothing() && self.runs().all(|(_, run)| run.is_vacant())
+        self.returns_nothing() && self.runs().all(|(_, run)| run.is_vacant())
     }
 
     /// Makes all atomics of the arena known to loom.

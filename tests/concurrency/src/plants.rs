@@ -1,0 +1,168 @@
+//! Mistakes, planted in a copy of the crate: each is a few words of it, changed to what somebody might have written.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::tools::Tool;
+
+/// A mistake.
+pub struct Plant {
+    pub what: &'static str,
+    /// Who must find it, by which test.
+    pub tool: Tool,
+    pub test: &'static str,
+    /// Where it is, in the crate's sources; what is there, and what is planted instead.
+    file: &'static str,
+    old: &'static str,
+    new: &'static str,
+}
+
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        what: "an arena's owner that passes no barrier on its way in",
+        tool: Tool::Loom,
+        test: "loom::an_arena_is_not_emptied_while_its_owner_is_inside",
+        file: "allocator/arena.rs",
+        old: "compiler_fence(Ordering::SeqCst);",
+        new: "",
+    },
+    Plant {
+        what: "a CPU that passes no barrier at the heap's door",
+        tool: Tool::Loom,
+        test: "loom::nobody_is_behind_a_door_that_was_closed",
+        file: "slab/arena.rs",
+        old: "compiler_fence(Ordering::SeqCst);",
+        new: "",
+    },
+    Plant {
+        what: "an arena that gets a word only when the word's zone is unlocked",
+        tool: Tool::Loom,
+        test: "loom::what_an_arena_is_about_to_hold_is_found",
+        file: "allocator/small.rs",
+        old: "                    run.take(base, loan);\n                    drop(zone);",
+        new: "                    drop(zone);\n                    run.take(base, loan);",
+    },
+    Plant {
+        what: "slots that others freed, taken over by a load and a store instead of a swap",
+        tool: Tool::Loom,
+        test: "loom::slots_freed_from_elsewhere_come_back",
+        file: "slab/descriptor.rs",
+        old: "self.remote[word].swap(0, AcqRel);",
+        new: "self.remote[word].load(Acquire); self.remote[word].store(0, Release);",
+    },
+    Plant {
+        what: "an arena that is emptied without waiting for its owner",
+        tool: Tool::Shuttle,
+        test: "frames::an_arena_is_emptied_only_while_its_owner_is_outside",
+        file: "allocator/arena.rs",
+        old: "while self.busy.load(Acquire) {",
+        new: "while false {",
+    },
+    Plant {
+        what: "the same slots, taken over by a load and a store",
+        tool: Tool::Shuttle,
+        test: "heap::what_others_free_comes_back",
+        file: "slab/descriptor.rs",
+        old: "self.remote[word].swap(0, AcqRel);",
+        new: "self.remote[word].load(Acquire); self.remote[word].store(0, Release);",
+    },
+    Plant {
+        what: "a slot freed twice, once into the stock, of which the owner is not asked",
+        tool: Tool::Shuttle,
+        test: "heap::of_two_frees_of_one_object_one_is_noticed",
+        file: "slab/descriptor.rs",
+        old: "let in_stock = stock.slots_of(self.first_of(word));",
+        new: "let in_stock = 0; let _ = stock;",
+    },
+    Plant {
+        what: "an owner whose last stores in its arena nothing keeps before its leaving it",
+        tool: Tool::Threads,
+        test: "frames::an_arena_is_emptied_only_while_its_owner_is_outside",
+        file: "allocator/arena.rs",
+        old: "self.busy.store(false, Release);",
+        new: "self.busy.store(false, Relaxed);",
+    },
+    Plant {
+        what: "a slot handed back while its last user may still be writing to it",
+        tool: Tool::Threads,
+        test: "heap::what_others_free_comes_back",
+        file: "slab/descriptor.rs",
+        old: "self.remote[word].fetch_or(bit, AcqRel);",
+        new: "self.remote[word].fetch_or(bit, Relaxed);",
+    },
+    Plant {
+        what: "a write to what all CPUs share behind closed doors",
+        tool: Tool::Threads,
+        test: "heap::no_object_has_two_owners",
+        file: "slab/bin.rs",
+        old: "if let Some(full) = self.current.get() {",
+        new: "if let Some(full) = self.current.take() {",
+    },
+];
+
+/// What a copy consists of: the crate, this one, and what says how they are built.
+const PARTS: [&str; 4] = ["Cargo.lock", "kernel/mm/Cargo.toml", "kernel/mm/src", "tests/concurrency"];
+const SOURCES: &str = "kernel/mm/src";
+
+/// A workspace with a copy of the crate and of its tests.
+pub struct Copy {
+    original: PathBuf,
+    path: PathBuf,
+}
+
+impl Copy {
+    pub fn new(root: &Path, target: &Path) -> Result<Self> {
+        let path = target.join("planted");
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).context("Cargo.toml")?;
+        let manifest = manifest.lines().map(|line| match line.split_once(" = ") {
+            Some(("members", _)) => "members = [\"kernel/mm\", \"tests/concurrency\"]",
+            Some(("default-members", _)) => "",
+            _ => line,
+        });
+        write(&path.join("Cargo.toml"), &manifest.collect::<Vec<_>>().join("\n"))?;
+        Ok(Self { original: root.to_path_buf(), path })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the copy what the original is, but for this mistake.
+    ///
+    /// # Errors
+    /// If what is to be changed is not there, or is there twice.
+    pub fn plant(&self, plant: &Plant) -> Result<()> {
+        let changed = Path::new(SOURCES).join(plant.file);
+        for part in PARTS {
+            copy(&self.original, &self.path, Path::new(part), &changed)?;
+        }
+        let sound = fs::read_to_string(self.original.join(&changed)).with_context(|| changed.display().to_string())?;
+        let found = sound.matches(plant.old).count();
+        ensure!(found == 1, "{} has {found} times `{}`: plant {} elsewhere", changed.display(), plant.old, plant.what);
+        write(&self.path.join(&changed), &sound.replace(plant.old, plant.new))
+    }
+}
+
+/// Copies a file, or all files of a directory, but this one.
+fn copy(from: &Path, to: &Path, part: &Path, but: &Path) -> Result<()> {
+    let source = from.join(part);
+    if source.is_dir() {
+        let entries = fs::read_dir(&source)?.collect::<io::Result<Vec<_>>>()?;
+        return entries.iter().try_for_each(|entry| copy(from, to, &part.join(entry.file_name()), but));
+    }
+    if part == but { Ok(()) } else { write(&to.join(part), &fs::read_to_string(source)?) }
+}
+
+/// Writes a file, unless that is what it has in it: cargo builds anew what was written.
+fn write(path: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::write(path, text).with_context(|| path.display().to_string())
+}
