@@ -380,7 +380,7 @@ impl Slab {
             if again != 0 {
                 twice = twice.or(Some((word as u32 * u64::BITS + again.trailing_zeros()) as u16));
             }
-            self.set_free(word, before, bits & !in_stock);
+            self.put_word(word, bits & !in_stock);
         }
         twice
     }
