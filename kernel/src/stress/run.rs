@@ -13,6 +13,7 @@ use crate::sync::{Mutex, lockdep};
 use alloc::vec::Vec;
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::CacheOptions;
+use core::mem;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
 use core::time::Duration;
 
@@ -241,10 +242,12 @@ fn go(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {
         let _on_duty = handler::OnDuty::new(&run)?;
         cpu::on_cpus(cpus, &|cpu| run.work(cpu));
     }
-    if let Some(failure) = *run.failure.lock() {
+    let failure = *run.failure.lock();
+    if let Some(failure) = failure.or(run.clear().err()) {
+        // Its records are still there, which their cache would take ill at its end.
+        mem::forget(run);
         return Err(failure);
     }
-    run.clear()?;
     summary.end(|cpu| {
         let mut tally = *run.seats[cpu].tally.lock();
         tally.add(run.seats[cpu].handler.lock().tally());
