@@ -213,12 +213,20 @@ fn count_interrupt(trap: &mut Trap) {
     }
 }
 
+/// Stops this CPU's timer, which may have been set while the CPU was idle, and forgets its interrupts.
+fn rest(number: usize) {
+    timer::set_period(Duration::ZERO);
+    // One that is pending comes now.
+    ipi::relax();
+    INTERRUPTED[number].store(0, Ordering::Relaxed);
+}
+
 #[test_case]
 fn every_cpus_timer_ticks_at_the_rate_that_was_asked() {
     const PERIOD: Duration = Duration::from_millis(1);
     timer::set_hook(Some(count_interrupt));
     cpu::on_cpus(cpu::count(), &|number| {
-        INTERRUPTED[number].store(0, Ordering::Relaxed);
+        rest(number);
         let start = clock::uptime();
         timer::set_period(PERIOD);
         while INTERRUPTED[number].load(Ordering::Relaxed) < 20 {
@@ -245,7 +253,7 @@ fn every_cpus_timer_ticks_at_the_rate_that_was_asked() {
 fn an_alarm_comes_once() {
     timer::set_hook(Some(count_interrupt));
     cpu::on_cpus(cpu::count(), &|number| {
-        INTERRUPTED[number].store(0, Ordering::Relaxed);
+        rest(number);
         timer::set_alarm(Duration::from_millis(1));
         let end = clock::uptime() + Duration::from_millis(8);
         while clock::uptime() < end {
