@@ -59,19 +59,26 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     fn stop<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> (R, Option<Twice>) {
-        self.doors.iter().for_each(Door::close);
-        C::synchronize();
-        // The last door is for any number of CPUs, and leads nowhere.
-        for door in &self.doors {
-            while door.is_busy() {
-                C::relax();
+        let shared_lock = loop {
+            self.doors.iter().for_each(Door::close);
+            C::synchronize();
+            // The last door is for any number of CPUs, and leads nowhere.
+            for door in &self.doors {
+                while door.is_busy() {
+                    C::relax();
+                }
             }
-        }
+            let shared_lock = self.shared_lock.lock();
+            // A CPU that was about to get its arena had the lock, and is behind an open door. From now on, nobody gets one.
+            if !self.doors.iter().any(Door::is_open) {
+                break shared_lock;
+            }
+        };
         let mut all = Stopped {
             doors: &self.doors,
             last_door: &self.last_door,
             shared: &self.shared,
-            _shared_lock: self.shared_lock.lock(),
+            _shared_lock: shared_lock,
             large: self.large.lock(),
             books: self.registry.books.lock(),
             records: self.debugging.records.lock(),

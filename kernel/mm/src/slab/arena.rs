@@ -269,6 +269,11 @@ impl Door {
         self.behind.store((&raw const NOBODY).cast_mut(), Ordering::Relaxed);
     }
 
+    /// Whether there is an arena behind the door.
+    pub(crate) fn is_open(&self) -> bool {
+        self.behind.load(Ordering::Relaxed).cast_const() != &raw const NOBODY
+    }
+
     /// Whether there is an arena, behind the door or not.
     pub(crate) fn has_arena(&self) -> bool {
         !self.arena.load(Ordering::Relaxed).is_null()
