@@ -72,7 +72,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         what: "an owner whose last stores in its arena nothing keeps before its leaving it",
         tool: Tool::Threads,
-        test: "frames::an_arena_is_emptied_only_while_its_owner_is_outside",
+        test: "frames::no_frame_has_two_owners",
         file: "allocator/arena.rs",
         old: "self.busy.store(false, Release);",
         new: "self.busy.store(false, Relaxed);",

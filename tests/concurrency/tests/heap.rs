@@ -53,7 +53,9 @@ unsafe impl Sync for Object {}
 
 impl Object {
     /// Words; with few slots in a slab, slabs come and go.
-    const SIZES: [usize; 5] = [8, 128, 512, 1024, 2000];
+    const SIZES: [usize; 5] = [8, 128, 512, Self::LARGEST, 2000];
+    /// The largest of those that slabs have.
+    const LARGEST: usize = 1024;
 
     fn new(heap: &TestHeap) -> Self {
         Self::of(heap, Self::SIZES[random(Self::SIZES.len())])
@@ -139,15 +141,16 @@ fn what_others_free_comes_back() {
         let heap = Box::new(TestHeap::new(Blocks::default()));
         let post = Mutex::<Vec<Object>, Thread>::new("post", Vec::new());
         on_cpus(CPUS, |cpu| {
+            let mut held: Vec<Object> = Vec::new();
             for _ in 0..effort.steps() {
-                if cpu == 0 {
-                    // Of the largest class: a slab has few.
-                    let object = Object::of(&heap, 1024);
-                    post.lock().push(object);
-                } else if let Some(object) = { post.lock() }.pop() {
-                    object.free(&heap);
+                // Several at once: the lock must not be what keeps one CPU's frees before another's allocations.
+                match cpu {
+                    0 if held.len() < 8 => held.push(Object::of(&heap, Object::LARGEST)),
+                    0 => post.lock().append(&mut held),
+                    _ => core::mem::take(&mut *post.lock()).into_iter().for_each(|object| object.free(&heap)),
                 }
             }
+            post.lock().append(&mut held);
         });
         core::mem::take(&mut *post.lock()).into_iter().for_each(|object| object.free(&heap));
         assert_empties(&heap);
