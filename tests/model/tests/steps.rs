@@ -100,15 +100,15 @@ const CASES: [Case; 5] = [
         },
     },
     Case {
-        name: "every other frame free at both ends and in the middle",
+        name: "every fourth frame free at both ends and in the middle",
         full: true,
         prepare: |frames, length| {
             for piece in [0, length / 2048, length / 1024 - 1] {
                 let start = Pfn::new(FIRST + piece * 1024);
                 frames.free(start, Order::MAX).ok();
-                for frame in (0..1024).step_by(2) {
-                    let single = PfnRange::new(start.offset(frame), start.offset(frame + 1));
-                    frames.allocate_range(single, Gfp::MEMALLOC).ok();
+                for frame in (0..1024).step_by(4) {
+                    let others = PfnRange::new(start.offset(frame + 1), start.offset(frame + 4));
+                    frames.allocate_range(others, Gfp::MEMALLOC).ok();
                 }
             }
         },
