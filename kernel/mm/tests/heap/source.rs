@@ -46,11 +46,16 @@ unsafe impl Cpu for Thread {
 }
 
 /// Blocks from the host's allocator, at most `limit` frames at a time.
+///
+/// A released block is the next of its order to be given out. So whether the heap's page map needs one table more or less does
+/// not depend on where the host's allocator has room just now.
 pub struct Blocks(Mutex<State>);
 
 struct State {
     /// The blocks given out, by address.
     out: BTreeMap<usize, (NonNull<u8>, Order)>,
+    /// The blocks that were released, by order, the last one last.
+    released: BTreeMap<Order, Vec<NonNull<u8>>>,
     frames: u64,
     limit: u64,
     /// The largest order there is.
@@ -71,6 +76,7 @@ impl Blocks {
     pub fn new(limit: u64) -> Self {
         Self(Mutex::new(State {
             out: BTreeMap::new(),
+            released: BTreeMap::new(),
             frames: 0,
             limit,
             largest: Order::MAX,
@@ -127,8 +133,11 @@ unsafe impl PageSource for Blocks {
         if refused || order > state.largest || state.frames + order.frames() > state.limit {
             return None;
         }
-        // SAFETY: the layout is not empty.
-        let block = NonNull::new(unsafe { alloc(layout(order)) })?;
+        let block = match state.released.get_mut(&order).and_then(Vec::pop) {
+            Some(block) => block,
+            // SAFETY: the layout is not empty.
+            None => NonNull::new(unsafe { alloc(layout(order)) })?,
+        };
         // SAFETY: the block is ours, and this long. Whoever takes it for zeroed will be disappointed.
         unsafe { block.write_bytes(0xa5, order.bytes() as usize) };
         state.frames += order.frames();
@@ -146,18 +155,19 @@ unsafe impl PageSource for Blocks {
         }
         state.out.remove(&address);
         state.frames -= order.frames();
-        // SAFETY: the block came from `alloc` with this layout and is given back by its only user.
-        unsafe {
-            own.write_bytes(0xaa, order.bytes() as usize);
-            dealloc(own.as_ptr(), layout(order));
-        }
+        // SAFETY: the block is this long, and given back by its only user.
+        unsafe { own.write_bytes(0xaa, order.bytes() as usize) };
+        state.released.entry(order).or_default().push(own);
         Ok(())
     }
 }
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        for (block, order) in std::mem::take(&mut self.0.get_mut().unwrap().out).into_values() {
+        let state = self.0.get_mut().unwrap();
+        let released = std::mem::take(&mut state.released).into_iter();
+        let released = released.flat_map(|(order, blocks)| blocks.into_iter().map(move |block| (block, order)));
+        for (block, order) in std::mem::take(&mut state.out).into_values().chain(released) {
             // SAFETY: the block came from `alloc` with this layout; the heap that used it is gone.
             unsafe { dealloc(block.as_ptr(), layout(order)) };
         }
