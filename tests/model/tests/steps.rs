@@ -82,7 +82,7 @@ struct Case {
     prepare: fn(&Frames, u64),
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case { name: "all free", full: false, prepare: |_, _| {} },
     Case { name: "all allocated", full: true, prepare: |_, _| {} },
     Case {
@@ -100,23 +100,32 @@ const CASES: [Case; 5] = [
         },
     },
     Case {
+        name: "every other frame free at both ends and in the middle",
+        full: true,
+        prepare: |frames, length| free_each(frames, length, 2),
+    },
+    Case {
+        // Below the low mark in 1 GiB as well, where the one before is not.
         name: "every fourth frame free at both ends and in the middle",
         full: true,
-        prepare: |frames, length| {
-            for piece in [0, length / 2048, length / 1024 - 1] {
-                let start = Pfn::new(FIRST + piece * 1024);
-                frames.free(start, Order::MAX).ok();
-                for frame in (0..1024).step_by(4) {
-                    let others = PfnRange::new(start.offset(frame + 1), start.offset(frame + 4));
-                    frames.allocate_range(others, Gfp::MEMALLOC).ok();
-                }
-            }
-        },
+        prepare: |frames, length| free_each(frames, length, 4),
     },
 ];
 
 fn free_last(frames: &Frames, length: u64) {
     frames.free(Pfn::new(FIRST + length - 1024), Order::MAX).ok();
+}
+
+/// Frees every `nth` frame of the first, the middle and the last block of order 10.
+fn free_each(frames: &Frames, length: u64, nth: usize) {
+    for piece in [0, length / 2048, length / 1024 - 1] {
+        let start = Pfn::new(FIRST + piece * 1024);
+        frames.free(start, Order::MAX).ok();
+        for frame in (0..1024).step_by(nth) {
+            let others = PfnRange::new(start.offset(frame), start.offset(frame + nth as u64 - 1));
+            frames.allocate_range(others, Gfp::MEMALLOC).ok();
+        }
+    }
 }
 
 /// Orders of a frame, of an arena, of a word, of a pageblock and of a pair for contents of two kinds, freed badly and well;

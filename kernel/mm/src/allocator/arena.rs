@@ -32,7 +32,8 @@ pub(super) const ORDERS: usize = 4;
 /// Sets of words to be returned.
 const SETS: usize = 16;
 /// Words in a set: they return to their zones together.
-const WAYS: usize = 4;
+pub(super) const WAYS: usize = 4;
+const _: () = assert!(SETS * WAYS == u64::BITS as usize, "a place for a word is a bit of a word");
 
 /// After so many frees in one word more are to be expected.
 pub(super) const SEQUENCE: u64 = 1;
@@ -132,7 +133,7 @@ impl Run {
 }
 
 /// Blocks of one order in one word that were freed here and are to be returned. None while `key` is [`Return::NONE`].
-pub(super) struct Return {
+struct Return {
     /// The number of the word's first frame plus the blocks' order, which is smaller than a word.
     key: AtomicU64,
     /// The blocks, a bit for the first frame of each.
@@ -186,12 +187,6 @@ impl Return {
         Some((ZoneKind::of(Pfn::new(key)), batch))
     }
 
-    /// The zone that the blocks go to; `None` if there are none.
-    #[inline]
-    pub fn zone(&self) -> Option<ZoneKind> {
-        Some(self.batch()?.0)
-    }
-
     /// Whether these are blocks of the word that the frame is in.
     fn is_of(&self, pfn: Pfn) -> bool {
         self.key.load(Relaxed) / u64::from(WORD_FRAMES) == pfn.number() / u64::from(WORD_FRAMES)
@@ -204,7 +199,7 @@ impl Return {
 
 /// Words that return together.
 #[repr(align(128))]
-pub(super) struct Set(pub [Return; WAYS]);
+struct Set([Return; WAYS]);
 
 /// One CPU's arena. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
@@ -218,9 +213,9 @@ pub struct Arena {
     returns: [Set; SETS],
     /// Something went in or out since it was last asked.
     used: AtomicBool,
-    /// How many words are being returned.
-    ways: AtomicU64,
-    /// The place, counted through all sets, of the word of which the last block was collected.
+    /// The places of words that are being returned, a bit for each, counted through all sets.
+    places: AtomicU64,
+    /// The place of the word of which the last block was collected.
     current: AtomicU64,
     /// The first frame of the word of the latest block that was freed elsewhere, plus the length of its sequence.
     latest: AtomicU64,
@@ -268,7 +263,7 @@ impl Arena {
             runs: [const { [const { Run::new() }; Mobility::REQUESTED.len()] }; ORDERS],
             returns: [const { Set([const { Return::new() }; WAYS]) }; SETS],
             used: AtomicBool::new(false),
-            ways: AtomicU64::new(0),
+            places: AtomicU64::new(0),
             current: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             refills: AtomicU64::new(0),
@@ -343,7 +338,7 @@ impl Arena {
     #[cfg(loom)]
     pub(super) fn prime(&self) {
         use crate::sync::atomic::prime;
-        prime!(self.busy, self.stopped, self.used, self.ways, self.current, self.latest);
+        prime!(self.busy, self.stopped, self.used, self.places, self.current, self.latest);
         self.runs.as_flattened().iter().for_each(|run| prime!(run.base, run.free, run.lent, run.word));
         let returns = self.returns.iter().flat_map(|set| &set.0);
         returns.for_each(|way| prime!(way.key, way.heads, way.allocated, way.word));
@@ -378,12 +373,17 @@ impl Arena {
         &self.returns[Self::set_number(key)]
     }
 
+    #[inline]
+    fn way(&self, place: usize) -> &Return {
+        &self.returns[place / WAYS % SETS].0[place % WAYS]
+    }
+
     /// Frees a block that is one more of the word of which the last was collected, if it is known to be allocated.
     #[inline]
     pub(super) fn free_into_current(&self, pfn: Pfn, order: Order) -> Option<()> {
         let (key, bit) = Return::key(pfn, order);
         let current = self.current.load(Relaxed) as usize;
-        let way = &self.returns[current / WAYS % SETS].0[current % WAYS];
+        let way = self.way(current);
         (way.key.load(Relaxed) == key && way.add(bit) == Some(Collected::Kept)).then_some(())
     }
 
@@ -421,7 +421,7 @@ impl Arena {
     /// Whether no word is being returned.
     #[inline]
     pub(super) fn returns_nothing(&self) -> bool {
-        self.ways.load(Relaxed) == 0
+        self.places.load(Relaxed) == 0
     }
 
     /// Takes note of a block that is freed elsewhere: how many before it, up to [`SEQUENCE`], lay in the same word, and the
@@ -453,42 +453,49 @@ impl Arena {
         way.allocated.store(allocated, Relaxed);
         way.word.store(word.0, Relaxed);
         way.key.store(key, Relaxed);
-        self.ways.store(self.ways.load(Relaxed) + 1, Relaxed);
-        self.current.store((Self::set_number(key) * WAYS + nth) as u64, Relaxed);
+        let place = Self::set_number(key) * WAYS + nth;
+        self.places.store(self.places.load(Relaxed) | 1 << place, Relaxed);
+        self.current.store(place as u64, Relaxed);
         self.note_use();
         Some(if nth + 1 == WAYS { Collected::Full } else { Collected::Kept })
     }
 
-    /// The set that blocks in the word of `pfn` are collected in.
-    pub(super) fn set_of(&self, pfn: Pfn) -> &Set {
-        self.set(pfn.number())
+    /// The places of all words that are being returned, a bit for each.
+    #[inline]
+    pub(super) fn places(&self) -> u64 {
+        self.places.load(Relaxed)
+    }
+
+    /// The places of those in the set of the word that `pfn` is in.
+    #[inline]
+    pub(super) fn places_with(&self, pfn: Pfn) -> u64 {
+        self.places() & ((1 << WAYS) - 1) << (Self::set_number(pfn.number()) * WAYS)
+    }
+
+    /// What is collected at one place, and the zone that it goes to.
+    #[inline]
+    pub(super) fn collected(&self, place: usize) -> Option<(ZoneKind, Batch)> {
+        self.way(place).batch()
     }
 
     /// Takes out what is collected at one place. The zone that it goes to must be locked, so that who looks for a block with
     /// the zone locked finds it either here or there.
     #[inline]
-    pub(super) fn take(&self, way: &Return) -> Option<Batch> {
-        let (_, batch) = way.batch()?;
-        way.key.store(Return::NONE, Relaxed);
-        self.ways.store(self.ways.load(Relaxed) - 1, Relaxed);
+    pub(super) fn take(&self, place: usize) {
+        self.way(place).key.store(Return::NONE, Relaxed);
+        self.places.store(self.places.load(Relaxed) & !(1 << place), Relaxed);
         self.returned.store(self.returned.load(Relaxed) + 1, Relaxed);
-        Some(batch)
     }
 
     /// Learns that somebody else frees the block that starts at this frame: it is no block that can be freed here.
     pub(super) fn forget(&self, pfn: Pfn) {
         let bit = pfn.number() % u64::from(WORD_FRAMES);
-        for way in self.set_of(pfn).0.iter().filter(|way| way.is_of(pfn)) {
+        for way in self.set(pfn.number()).0.iter().filter(|way| way.is_of(pfn)) {
             way.allocated.fetch_and(!(1 << bit), Relaxed);
         }
         for run in self.runs.as_flattened().iter().filter(|run| run.base.load(Relaxed) == pfn.number() - bit) {
             run.lent.fetch_and(!(1 << bit), Relaxed);
         }
-    }
-
-    /// All sets of words that are to be returned.
-    pub(super) fn returns(&self) -> &[Set] {
-        &self.returns
     }
 
     /// The words that the arena has borrowed, each with the blocks that it can still hand out.
@@ -508,6 +515,7 @@ impl Arena {
 
     /// Whether the arena holds the block that starts at this frame.
     pub(super) fn holds(&self, pfn: Pfn) -> bool {
-        self.runs.as_flattened().iter().any(|run| run.holds(pfn)) || self.set_of(pfn).0.iter().any(|way| way.holds(pfn))
+        self.runs.as_flattened().iter().any(|run| run.holds(pfn))
+            || self.set(pfn.number()).0.iter().any(|way| way.holds(pfn))
     }
 }

@@ -163,8 +163,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives everything that an arena holds back to the zones.
     fn empty(&self, arena: &Arena) {
-        if !arena.returns_nothing() {
-            arena.returns().iter().for_each(|set| self.return_set(arena, set));
+        let mut places = arena.places();
+        while places != 0 {
+            places = self.return_words(arena, places);
         }
         for (order, run) in arena.runs() {
             if let Some((lender, loan)) = run.loan(order) {

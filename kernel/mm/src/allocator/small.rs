@@ -3,7 +3,7 @@
 
 use crate::sync::atomic::Ordering::Relaxed;
 
-use super::arena::{Collected, ORDERS, Run, SEQUENCE, Set};
+use super::arena::{Collected, ORDERS, Run, SEQUENCE, WAYS};
 use super::{Arena, Cpu, PageAllocator};
 use crate::buddy::WORD_ORDER;
 use crate::error::FreeError;
@@ -97,12 +97,17 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         zone
     }
 
-    /// Returns what is collected in a set to its zones.
+    /// Returns what is collected at the first few of these places to its zones. The places that are left.
     #[inline(never)]
-    pub(super) fn return_set(&self, arena: &Arena, set: &Set) {
+    pub(super) fn return_words(&self, arena: &Arena, mut places: u64) -> u64 {
         let mut locked = None;
-        for way in &set.0 {
-            let Some(kind) = way.zone() else { continue };
+        for _ in 0..WAYS {
+            let place = places.trailing_zeros();
+            if place == u64::BITS {
+                break;
+            }
+            places &= places - 1;
+            let Some((kind, batch)) = arena.collected(place as usize) else { continue };
             let zone = match &mut locked {
                 Some((held, zone)) if *held == kind => zone,
                 other => {
@@ -111,11 +116,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                     &mut other.insert((kind, self.lock_for(arena, kind))).1
                 }
             };
-            if let Some(batch) = arena.take(way) {
-                self.found_late(zone.free_batch(batch));
-                zone.states().end_return(batch.word);
-            }
+            arena.take(place as usize);
+            self.found_late(zone.free_batch(batch));
+            zone.states().end_return(batch.word);
         }
+        places
     }
 
     /// Takes note of frames that were freed twice, which was seen only now.
@@ -131,7 +136,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let order = if SINGLE { Order::ZERO } else { order };
         match self.in_arena(|arena| self.free_small(arena, pfn, order)) {
             Some(Some(Collected::Kept)) => Ok(()),
-            Some(Some(Collected::Full)) => self.return_set_of(pfn),
+            Some(Some(Collected::Full)) => self.return_words_with(pfn),
             Some(Some(Collected::Twice)) => Err(FreeError::AlreadyFree(pfn)),
             Some(None) | None => self.free_into_zone(pfn, order),
         }
@@ -150,7 +155,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if length < SEQUENCE {
             if self.users[kind].load(Relaxed) == arena.id() {
                 if !arena.returns_nothing() {
-                    self.return_set(arena, arena.set_of(last));
+                    self.return_words(arena, arena.places_with(last));
                 }
                 if arena.returns_nothing() {
                     let mut zone = self.zones[kind].lock();
@@ -180,11 +185,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         collected
     }
 
-    /// Returns the set that a block in the word of `pfn` filled up.
+    /// Returns the words of the set that a block in the word of `pfn` filled up.
     #[inline(never)]
-    pub(super) fn return_set_of(&self, pfn: Pfn) -> Result<(), FreeError> {
+    pub(super) fn return_words_with(&self, pfn: Pfn) -> Result<(), FreeError> {
         // If the arena is stopped now, whoever stopped it empties it.
-        self.in_arena(|arena| self.return_set(arena, arena.set_of(pfn)));
+        self.in_arena(|arena| self.return_words(arena, arena.places_with(pfn)));
         Ok(())
     }
 
