@@ -185,7 +185,9 @@ fn list(cases: &[Case]) {
         cases.iter().map(|case| case.allocator).filter(|name| *name != case::HARNESS).collect();
     println!("workloads:");
     workloads.iter().for_each(|name| println!("  {name}"));
-    println!("workloads that run in the kernel only:\n  page-worst\n  page-setup-1TiB\n  heap-worst");
+    println!(
+        "workloads that run in the kernel only:\n  page-worst\n  page-setup-1TiB\n  heap-worst\n  heap-worst-later"
+    );
     guest::OF_CPUS.iter().for_each(|name| println!("  {name}"));
     println!("allocators:");
     allocators.iter().for_each(|name| println!("  {name}"));
