@@ -47,7 +47,7 @@ help: ## this list
 	@echo '  CMD="alloc 3; ..."  run these shell commands, power off, and fail if one of them failed'
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
 	@echo '  GDB=1               wait for gdb before the first instruction'
-	@echo '  TIMEOUT=60          end the run after that many seconds'
+	@echo '  TIMEOUT=60          end the run after that many seconds (120 with CMD, else none)'
 	@echo '(`make stress` heeds MEM, FIRMWARE and PARALLEL of these.)'
 	@echo 'What `make soak` does is changed by'
 	@echo '  OPERATIONS=1000000  that many operations'

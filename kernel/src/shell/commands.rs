@@ -186,7 +186,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "lockdep",
         usage: "lockdep",
-        help: "the kinds of locks, which are taken while which are held, and what is wrong with that",
+        help: "the lock classes, which are taken while which are held, and what is wrong with that",
         run: |_, arguments| show(arguments, lockdep::write),
     },
     Command {

@@ -9,6 +9,74 @@ use crate::sync::{Acquire, Lock};
 
 /// What the allocator must be able to ask of the processor that it runs on.
 ///
+/// # On several CPUs
+///
+/// With inter-processor interrupts, what is not trivial looks like this. Two CPUs may ask each other at once, each with
+/// interrupts masked, so whoever waits answers meanwhile.
+///
+/// ```
+/// use bifolio::allocator::Cpu;
+/// use core::hint;
+/// use core::sync::atomic::{AtomicU64, Ordering, fence};
+/// # fn per_cpu_number() -> usize { 0 }
+/// # fn online() -> impl Iterator<Item = usize> { 0..1 }
+/// # fn interrupt(cpu: usize) {}
+///
+/// const CPUS: usize = 8;
+/// /// For each CPU, how many barriers others have asked of it, and how many of those it has passed.
+/// static ASKED: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
+/// static PASSED: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
+///
+/// /// What the handler of that interrupt does, before anything that could wait.
+/// fn answer() {
+///     let own = per_cpu_number();
+///     let asked = ASKED[own].load(Ordering::Acquire);
+///     fence(Ordering::SeqCst);
+///     PASSED[own].fetch_max(asked, Ordering::Release);
+/// }
+///
+/// struct Processor;
+/// // SAFETY: each CPU has a number of its own; `synchronize` waits until all others have passed a barrier, and passes one;
+/// // interrupts are masked where that is asked for.
+/// unsafe impl Cpu for Processor {
+///     fn current() -> usize {
+///         per_cpu_number() // such as a word at the GS base
+///     }
+///
+///     fn synchronize() {
+///         fence(Ordering::SeqCst);
+///         let own = per_cpu_number();
+///         let mut tickets = [0; CPUS];
+///         for cpu in online().filter(|&cpu| cpu != own) {
+///             tickets[cpu] = ASKED[cpu].fetch_add(1, Ordering::SeqCst) + 1;
+///             interrupt(cpu);
+///         }
+///         for cpu in online().filter(|&cpu| cpu != own) {
+///             while PASSED[cpu].load(Ordering::Acquire) < tickets[cpu] {
+///                 Self::relax();
+///             }
+///         }
+///     }
+///
+///     fn relax() {
+///         answer();
+///         hint::spin_loop();
+///     }
+///
+///     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+///         critical() // x86_64::instructions::interrupts::without_interrupts(critical)
+///     }
+/// }
+/// ```
+///
+/// - Interrupt handlers may allocate and free, with flags that do not wait. Non-maskable ones must do neither: they come where
+///   interrupts are masked.
+/// - A CPU that cannot tell its number yet says one beyond the arenas, such as `usize::MAX`: zones serve it without an arena, and
+///   the heap from the one that all share.
+/// - One that idles calls [`decay`](super::PageAllocator::decay) and [`retire_cpu`](crate::heap::Heap::retire_cpu), so that others
+///   can have what it holds. For one that stops, [`drain`](super::PageAllocator::drain) in place of the former.
+/// - [`low_memory`](Self::low_memory) wakes whoever calls [`balance`](super::PageAllocator::balance).
+///
 /// # Safety
 ///
 /// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it is beyond its
@@ -21,10 +89,15 @@ pub unsafe trait Cpu {
     /// Called with interrupts masked, so that the code is still on that CPU when it uses the number.
     fn current() -> usize;
 
-    /// Makes every other CPU that runs this program pass a full memory barrier before this returns.
+    /// Makes every CPU that runs this program pass a full memory barrier before this returns: this one before it asks, each
+    /// other behind that.
     ///
-    /// An interrupt to all others does that, and on Linux the system call `membarrier`. With one CPU there is nothing to
-    /// do. Called without any lock held, and hardly ever: when memory is short.
+    /// An interrupt to all others does that, and on Linux the system call `membarrier`. With one CPU there is nothing to do.
+    /// Called when memory is short, and by what looks at a heap as a whole: its reports, `validate`, `shrink`.
+    ///
+    /// Maybe with interrupts masked, and on several CPUs at once. No other CPU waits without end for a lock that is held here, but
+    /// one may wait for this CPU's barrier: so where CPUs answer by interrupts, who waits in here answers as
+    /// [`relax`](Self::relax) does.
     fn synchronize();
 
     /// Runs `critical` with interrupts masked, and restores their state behind it.
@@ -36,8 +109,9 @@ pub unsafe trait Cpu {
     /// Called again and again while this CPU waits for another: for a lock, or until it has left its arena. Maybe with
     /// interrupts masked, and with locks held.
     ///
-    /// A kernel whose CPUs [synchronize](Self::synchronize) by interrupts answers here to those that wait meanwhile for this
-    /// one, where it has masked them. By default it tells the processor that this is a loop that waits.
+    /// A kernel whose CPUs [synchronize](Self::synchronize) by interrupts must answer here to those that wait meanwhile for this
+    /// one, since it may have masked them: else two may wait for each other for ever. By default it tells the processor that
+    /// this is a loop that waits.
     #[inline(always)]
     fn relax() {
         hint::spin_loop();

@@ -22,8 +22,8 @@ pub(super) const ROUNDS: u32 = 16;
 
 /// Somebody who holds page frames that he could do without.
 ///
-/// Called by requests that may wait, and that would be refused otherwise: with no lock of the allocator's held, so that
-/// it may free and even allocate frames. A request made inside calls no shrinker again. Several CPUs may call at once.
+/// Called by requests that may wait, and that would be refused otherwise, and by [`balance`](PageAllocator::balance) in the
+/// background: with no lock of the allocator's held, so that it may free and even allocate frames. A request made inside calls no shrinker again. Several CPUs may call at once.
 pub trait Shrinker: Sync {
     /// Frees about this many frames, and returns how many it was. None means that there is nothing left to give.
     fn shrink(&self, frames: u64) -> u64;

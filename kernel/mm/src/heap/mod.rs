@@ -22,7 +22,7 @@
 //!     fn current() -> usize {
 //!         0 // a kernel reads its per-CPU data
 //!     }
-//!     fn synchronize() {} // with more than one CPU: an interrupt to all others
+//!     fn synchronize() {} // with more than one CPU: see `Cpu`
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // a kernel masks interrupts here
 //!     }

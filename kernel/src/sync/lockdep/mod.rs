@@ -9,6 +9,7 @@
 //! - a class that interrupt handlers take, and that elsewhere is held with interrupts enabled ([`Kind::Mixed`]);
 //! - the same by way of others: a handler takes one class, and another, which is taken behind it, is held with interrupts
 //!   enabled ([`Kind::Hazard`]);
+//! - two locks of one class at once, with no defined order between them ([`Kind::Nesting`]);
 //! - a lock that the CPU holds already ([`Kind::SelfDeadlock`], whereupon it panics);
 //! - what [may wait](might_sleep) in a handler, with a lock held or with interrupts masked ([`Kind::Sleep`]).
 //!

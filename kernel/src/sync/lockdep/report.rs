@@ -23,7 +23,7 @@ const PLACES: usize = 64;
 pub enum Kind {
     /// The second is taken while the first is held, and elsewhere, perhaps through others, the first while the second is.
     Inversion(Class, Class),
-    /// Two locks of one class are held at once, and nothing says in which order they are taken.
+    /// Two locks of one class are held at once, with no defined order.
     Nesting(Class),
     /// Taken in interrupt handlers, and elsewhere held with interrupts enabled: a handler may wait for what it interrupted.
     Mixed(Class),
@@ -62,7 +62,7 @@ impl fmt::Display for Kind {
                 held.name()
             ),
             Self::Nesting(class) => {
-                write!(f, "two locks of class \"{}\" are held at once, in an order that nothing says", class.name())
+                write!(f, "two locks of class \"{}\" are held at once, with no defined order", class.name())
             }
             Self::Mixed(class) => write!(
                 f,
