@@ -168,11 +168,11 @@ pub fn leaving_nothing(test: impl FnOnce()) {
     assert_eq!(Snapshot::take(), before);
 }
 
-/// Runs `work` in an interrupt handler of this CPU, and returns once it has. False if there is no timer to interrupt it.
+/// Runs `work` in an interrupt handler of this CPU, and returns once it has.
 ///
 /// # Panics
 /// If the interrupt does not come.
-pub fn in_interrupt(work: fn()) -> bool {
+pub fn in_interrupt(work: fn()) {
     static WORK: AtomicPtr<fn()> = AtomicPtr::new(ptr::null_mut());
     fn run(_: &mut Trap) {
         let work = WORK.swap(ptr::null_mut(), Ordering::AcqRel);
@@ -184,9 +184,7 @@ pub fn in_interrupt(work: fn()) -> bool {
         }
     }
     static DONE: AtomicBool = AtomicBool::new(false);
-    if timer::rate() == 0 {
-        return false;
-    }
+    assert!(timer::rate() > 0, "there is no timer to interrupt this CPU");
     DONE.store(false, Ordering::Relaxed);
     WORK.store((&raw const work).cast_mut(), Ordering::Release);
     timer::set_hook(Some(run));
@@ -197,7 +195,6 @@ pub fn in_interrupt(work: fn()) -> bool {
         hint::spin_loop();
     }
     timer::set_hook(None);
-    true
 }
 
 /// Reads a byte that is not mapped, and returns what the fault's report says.

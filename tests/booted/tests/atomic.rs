@@ -60,14 +60,11 @@ fn what_a_handler_frees_of_a_mapping_is_unmapped_later() {
         // SAFETY: the object is ours, and this long.
         unsafe { object.write_bytes(0x5a, LARGE) };
         OBJECT.store(object.as_ptr(), Ordering::Relaxed);
-        in_interrupt(free)
+        in_interrupt(free);
     };
     let (_, used) = vmalloc::totals();
     leaving_nothing(|| {
-        if !in_handler() {
-            free();
-            return;
-        }
+        in_handler();
         assert_eq!(HEAP.large_stats().objects(), 0, "the object is freed");
         if cpu::count() == 1 {
             assert!(vmalloc::is_deferred(), "but the handler has not waited for it to be unmapped");
@@ -95,19 +92,14 @@ fn who_runs_out_of_memory_gets_what_handlers_have_freed() {
     let object = HEAP.allocate(layout(LARGE)).expect("there is memory");
     OBJECT.store(object.as_ptr(), Ordering::Relaxed);
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
-    let in_handler = in_interrupt(|| {
+    in_interrupt(|| {
         let object = NonNull::new(OBJECT.load(Ordering::Relaxed)).expect("it was stored before");
         // SAFETY: the object is the test's, which does not use it any more.
         unsafe { HEAP.free(object, layout(LARGE)) }.expect("it is live");
     });
     let before = hoard.frames();
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
-    if in_handler {
-        assert!(hoard.frames() >= before + LARGE as u64 / FRAME_SIZE, "it has been unmapped");
-    } else {
-        // SAFETY: the object is ours, and not used any more.
-        unsafe { HEAP.free(object, layout(LARGE)) }.expect("it is live");
-    }
+    assert!(hoard.frames() >= before + LARGE as u64 / FRAME_SIZE, "it has been unmapped");
     hoard.give_back();
 }
 
@@ -117,7 +109,7 @@ fn a_handler_gets_from_the_reserves_what_others_do_not() {
     let mut hoard = Hoard::new();
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
     let refused = frames().allocate(Order::ZERO, Gfp::KERNEL | Gfp::NOWARN).is_err();
-    let in_handler = in_interrupt(|| {
+    in_interrupt(|| {
         if let Some(object) = HEAP.allocate(layout(FRAME_SIZE as usize * 3)) {
             GOT.store(1, Ordering::Relaxed);
             // SAFETY: the object is ours, and not used any more.
@@ -125,14 +117,14 @@ fn a_handler_gets_from_the_reserves_what_others_do_not() {
         }
     });
     hoard.give_back();
-    assert!(refused && (!in_handler || GOT.load(Ordering::Relaxed) == 1));
+    assert!(refused && GOT.load(Ordering::Relaxed) == 1);
 }
 
 #[test_case]
 fn a_handler_maps_nothing_and_is_refused_instead() {
     static REFUSED: AtomicU64 = AtomicU64::new(0);
-    let in_handler = in_interrupt(|| {
+    in_interrupt(|| {
         REFUSED.store(u64::from(HEAP.allocate(layout(LARGE)).is_none()), Ordering::Relaxed);
     });
-    assert!(!in_handler || REFUSED.load(Ordering::Relaxed) == 1);
+    assert_eq!(REFUSED.load(Ordering::Relaxed), 1);
 }
