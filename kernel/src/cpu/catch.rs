@@ -49,6 +49,7 @@ pub(super) fn redirect(trap: &mut Trap) -> bool {
     if recovery.is_null() {
         return false;
     }
+    local().caught_at.store(ptr::from_ref(trap).addr() as u64, Ordering::Relaxed);
     // SAFETY: `catch` takes the pointer back before its frame goes, so the target is alive, and what it noted there is
     // the state of a call of `enter` that has not returned.
     unsafe {

@@ -29,6 +29,8 @@ pub struct Local {
     pub(super) periodic: AtomicBool,
     /// The innermost [`catch`](super::catch()) that is running, or null.
     pub(super) catching: AtomicPtr<super::catch::Recovery>,
+    /// Where the handler of the last exception that was caught had the registers: on its own stack.
+    pub(super) caught_at: AtomicU64,
     /// Others ask it for a memory barrier.
     pub(super) barrier: Request,
     /// Others ask it to forget translations.
@@ -104,6 +106,7 @@ impl Local {
             ticks: AtomicU64::new(0),
             periodic: AtomicBool::new(false),
             catching: AtomicPtr::new(ptr::null_mut()),
+            caught_at: AtomicU64::new(0),
             barrier: Request::new(),
             flush: Request::new(),
             job: AtomicPtr::new(ptr::null_mut()),
@@ -120,6 +123,12 @@ impl Local {
     /// The identifier of its local APIC.
     pub fn apic_id(&self) -> u32 {
         self.apic_id.load(Ordering::Relaxed)
+    }
+
+    /// The address, on the stack of its handler, of the registers of the last exception that the CPU
+    /// [caught](super::catch()); 0 if it has caught none.
+    pub fn caught_at(&self) -> u64 {
+        self.caught_at.load(Ordering::Relaxed)
     }
 
     /// Memory barriers that it has passed because others asked for them.
