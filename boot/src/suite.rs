@@ -66,9 +66,25 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("lints of C's malloc", &["clippy", "-p", "malloc", "--profile", "preloaded", "--", "-D", "warnings"]),
     // Whether they are fast is `make bench`'s to say; that they build is looked after here.
     (
-        "lints of the benchmarks",
-        &["clippy", "-p", "bench", "-p", "workloads", "-p", "recorder", "--all-targets", "--", "-D", "warnings"],
+        "lints of the benchmarks and of what looks for races",
+        &[
+            "clippy",
+            "-p",
+            "bench",
+            "-p",
+            "workloads",
+            "-p",
+            "recorder",
+            "-p",
+            "concurrency",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
     ),
+    // What the tools find is `make concurrency`'s to say; that what they are to find has its place in the sources, this.
+    ("mistakes planted by make concurrency", &["test", "-p", "concurrency", "--bin", "concurrency"]),
     ("documentation", &["doc", "--no-deps"]),
     ("documentation of what boots", &["doc", "--no-deps", "-p", "kernel", "-p", "framework", "--target", GUEST]),
 ];

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 // Under ThreadSanitizer it is linked with this too, and needs what that defines.
 use concurrency as _;
 use plants::{Copy, PLANTS};
-use tools::{Outcome, Tool};
+use tools::Tool;
 
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
@@ -61,12 +61,17 @@ fn run(names: &[String]) -> Result<bool> {
             copy.plant(Some(plant))?;
             tool.build(copy.path(), &target, Some(plant.test))?;
             let outcome = tool.run(copy.path(), &target, Some(plant.test))?;
-            let what = match outcome {
-                Outcome { passed: Some(false), .. } => format!("finds {}", plant.what),
-                Outcome { passed: Some(true), .. } => format!("does not find {}", plant.what),
-                Outcome { passed: None, .. } => format!("comes to no end with {}", plant.what),
+            let finds = outcome.passed == Some(false) && outcome.output.contains(tool.cry());
+            let what = match outcome.passed {
+                Some(false) if finds => "finds",
+                Some(false) => "fails, and not for having found",
+                Some(true) => "does not find",
+                None => "comes to no end with",
             };
-            report(outcome.passed == Some(false), &what, begin);
+            if outcome.passed == Some(false) && !finds {
+                println!("{}", outcome.output);
+            }
+            report(finds, &format!("{what} {}", plant.what), begin);
         }
     }
     println!("{failures} failed");

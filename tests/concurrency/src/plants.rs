@@ -95,6 +95,20 @@ pub const PLANTS: &[Plant] = &[
     },
 ];
 
+impl Plant {
+    /// The file that it is in, with the mistake, of the project at `root`.
+    ///
+    /// # Errors
+    /// If what is to be changed is not there, or is there twice.
+    fn applied(&self, root: &Path) -> Result<String> {
+        let path = root.join(SOURCES).join(self.file);
+        let sound = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let found = sound.matches(self.old).count();
+        ensure!(found == 1, "{} has {found} times `{}`: plant {} elsewhere", self.file, self.old, self.what);
+        Ok(sound.replace(self.old, self.new))
+    }
+}
+
 /// What a copy consists of: the crate, this one, and what says how they are built.
 const PARTS: [&str; 4] = ["Cargo.lock", "kernel/mm/Cargo.toml", "kernel/mm/src", "tests/concurrency"];
 const SOURCES: &str = "kernel/mm/src";
@@ -132,10 +146,7 @@ impl Copy {
             copy(&self.original, &self.path, Path::new(part), &changed)?;
         }
         let Some(plant) = plant else { return Ok(()) };
-        let sound = fs::read_to_string(self.original.join(&changed)).with_context(|| changed.display().to_string())?;
-        let found = sound.matches(plant.old).count();
-        ensure!(found == 1, "{} has {found} times `{}`: plant {} elsewhere", changed.display(), plant.old, plant.what);
-        write(&self.path.join(&changed), &sound.replace(plant.old, plant.new))
+        write(&self.path.join(&changed), &plant.applied(&self.original)?)
     }
 }
 
@@ -158,4 +169,24 @@ fn write(path: &Path, text: &str) -> Result<()> {
         fs::create_dir_all(directory)?;
     }
     fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tools themselves take minutes to build and to run. That there is still what they are to find is seen at once.
+    #[test]
+    fn every_mistake_has_its_place_its_test_and_a_line_in_the_readme() {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let readme = fs::read_to_string(own.join("README.md")).unwrap();
+        for plant in PLANTS {
+            plant.applied(&own.join("../..")).unwrap();
+            let (file, test) = plant.test.split_once("::").unwrap();
+            let tests = fs::read_to_string(own.join("tests").join(file).with_extension("rs")).unwrap();
+            assert!(tests.contains(&format!("#[test]\nfn {test}()")), "there is no test {}", plant.test);
+            let line = format!("| {} | {} | `{test}` |", plant.what, plant.tool.title());
+            assert!(readme.contains(&line), "the README does not say: {line}");
+        }
+    }
 }

@@ -59,6 +59,16 @@ impl Tool {
         }
     }
 
+    /// What it prints when it has found something, and when its tests fail for another reason does not: loom has no words
+    /// of its own, and has the model panic.
+    pub fn cry(self) -> &'static str {
+        match self {
+            Self::Loom => "panicked at",
+            Self::Shuttle => "failing schedule:",
+            Self::Threads => "WARNING: ThreadSanitizer: ",
+        }
+    }
+
     /// What the compiler must be told.
     fn flags(self) -> Result<String> {
         Ok(match self {
