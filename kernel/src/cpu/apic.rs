@@ -127,9 +127,14 @@ pub fn mode() -> &'static str {
     }
 }
 
-/// The way in which commands name a local APIC of this number, which a table of the firmware's gives.
-pub(super) fn id_of(number: u32) -> u32 {
-    if X2APIC.load(Ordering::Relaxed) { number } else { number << 24 }
+/// The way in which commands name a local APIC of this number, which a table of the firmware's gives. `None` if they cannot:
+/// in xAPIC mode a number has eight bits, and in both modes all ones stand for everybody.
+pub(super) fn id_of(number: u32) -> Option<u32> {
+    if X2APIC.load(Ordering::Relaxed) {
+        (number != u32::MAX).then_some(number)
+    } else {
+        (number < 0xff).then_some(number << 24)
+    }
 }
 
 /// The number by which firmware calls that local APIC.

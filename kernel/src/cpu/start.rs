@@ -37,6 +37,8 @@ static STARTING: Mutex<()> = Mutex::new(());
 pub enum StartError {
     /// The local APIC of the CPU that should start it is not in use.
     NoApic,
+    /// No command can name a local APIC of its number, in the mode that they are in.
+    NoName,
     /// There is no page below 1 MiB for it to start in.
     NoLowMemory,
     /// There is no memory for its stacks.
@@ -49,6 +51,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoApic => "there is no local APIC to start it with",
+            Self::NoName => "no command can name its local APIC",
             Self::NoLowMemory => "there is no free memory below 1 MiB for it to start in",
             Self::NoMemory => "there is no memory for its stacks",
             Self::Silent => "it does not answer",
@@ -83,8 +86,8 @@ pub(super) fn init() {
     if topology.surplus > 0 {
         warn!("{} CPUs are left alone: {MAX_CPUS} are the most", topology.surplus);
     }
-    let own = local::local().apic_id();
-    let others = topology.apic_ids().iter().filter(|&&number| apic::id_of(number) != own);
+    let own = apic::number_of(local::local().apic_id());
+    let others = topology.apic_ids().iter().filter(|&&number| number != own);
     for &apic_number in others.take(MAX_CPUS - 1) {
         // The numbers have no holes: who does not answer leaves his to the next.
         if let Err(error) = add(apic_number) {
@@ -198,7 +201,7 @@ pub fn start(cpu: usize) -> Result<(), StartError> {
 /// # Panics
 /// If that CPU is known already, or [`MAX_CPUS`] are.
 pub fn add(apic_number: u32) -> Result<usize, StartError> {
-    let apic_id = apic::id_of(apic_number);
+    let apic_id = apic::id_of(apic_number).ok_or(StartError::NoName)?;
     let mut known = (0..MAX_CPUS).filter(|&cpu| was_started(cpu));
     assert!(!known.any(|cpu| local::of(cpu).apic_id() == apic_id), "the CPU with local APIC {apic_number} is known");
     let number = (0..MAX_CPUS).find(|&cpu| !was_started(cpu)).expect("there is room for one more CPU");

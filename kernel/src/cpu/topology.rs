@@ -106,9 +106,14 @@ pub fn parse(table: &[u8]) -> Result<Topology, TopologyError> {
     for entry in madt.entries() {
         /// Set for a CPU that can be used now; one that could be plugged in has it clear.
         const ENABLED: u32 = 1;
+        // A number of all ones is no CPU's: it names all of them at once (Linux: `acpi_parse_lapic`, `acpi_parse_x2apic`).
         match entry {
-            MadtEntry::LocalApic(cpu) if cpu.flags & ENABLED != 0 => topology.add(cpu.apic_id.into()),
-            MadtEntry::LocalX2Apic(cpu) if cpu.flags & ENABLED != 0 => topology.add(cpu.x2apic_id),
+            MadtEntry::LocalApic(cpu) if cpu.flags & ENABLED != 0 && cpu.apic_id != u8::MAX => {
+                topology.add(cpu.apic_id.into());
+            }
+            MadtEntry::LocalX2Apic(cpu) if cpu.flags & ENABLED != 0 && cpu.x2apic_id != u32::MAX => {
+                topology.add(cpu.x2apic_id);
+            }
             _ => {}
         }
     }

@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 use kernel::cpu::start::StartError;
 use kernel::cpu::topology::{self, TopologyError};
-use kernel::cpu::{self, MAX_CPUS, Trap, catch, clock, exceptions, ipi, local, timer};
+use kernel::cpu::{self, MAX_CPUS, Trap, apic, catch, clock, exceptions, ipi, local, timer};
 use kernel::host::Input;
 use kernel::memory::frames::Processor;
 use kernel::memory::{paging, vmalloc};
@@ -96,6 +96,17 @@ fn a_cpu_that_does_not_answer_is_left_alone() {
     assert_eq!(cpu::add(ABSENT), Err(StartError::Silent));
     assert_eq!(all(), before);
     Processor::synchronize();
+}
+
+#[test_case]
+fn a_number_that_names_no_cpu_or_all_of_them_is_left_alone() {
+    let before = all();
+    // Where numbers have eight bits, the first would be the boot processor and the next two everybody.
+    let too_large: &[u32] = if apic::mode() == "xAPIC" { &[0x100, 0xff, 0x1ff] } else { &[] };
+    for &number in too_large.iter().chain(&[u32::MAX]) {
+        assert_eq!(cpu::add(number), Err(StartError::NoName), "{number:#x}");
+    }
+    assert_eq!(all(), before);
 }
 
 #[test_case]
@@ -322,6 +333,8 @@ fn cpus_that_can_be_used_are_taken_from_the_table() {
         &x2,
         &local_apic(3, 1), // again
         &local_x2apic(8, 0),
+        &local_apic(0xff, 1), // everybody
+        &local_x2apic(u32::MAX, 1),
     ]);
     let topology = topology::parse(&table).expect("the table is in order");
     assert_eq!((topology.apic_ids(), topology.surplus), (&[0, 3, 0x1_0003][..], 0));
