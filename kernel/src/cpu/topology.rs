@@ -175,7 +175,7 @@ impl AcpiHandler for Window {
     unsafe fn map_physical_region<T>(&self, physical_address: usize, size: usize) -> PhysicalMapping<Self, T> {
         let start = physical_address as u64;
         let end = start.checked_add(size as u64).filter(|_| size <= LARGEST_TABLE);
-        let is_shown = |page: u64| paging::shows(PhysAddr::new_truncate(page));
+        let is_shown = |page: u64| PhysAddr::try_new(page).is_ok_and(paging::shows);
         let shown = end.is_some_and(|end| (start / PAGE..=(end - 1) / PAGE).all(|page| is_shown(page * PAGE)));
         let mapped = if shown {
             NonNull::new(paging::to_virtual(PhysAddr::new(start)).as_mut_ptr())

@@ -394,13 +394,31 @@ fn root_pointers_that_lead_nowhere_are_refused() {
     pointer[20..24].copy_from_slice(&36_u32.to_le_bytes());
     pointer[24..32].copy_from_slice(&0x000f_ffff_0000_0000_u64.to_le_bytes());
     let address = paging::to_physical(VirtAddr::from_ptr(pointer.as_ptr())).as_u64();
-    let seal = |pointer: &mut [u8]| {
-        pointer[8] = 0;
-        pointer[8] = pointer[..36].iter().fold(0, |sum: u8, &byte| sum.wrapping_sub(byte));
+    let seal = |table: &mut [u8], at: usize| {
+        table[at] = 0;
+        table[at] = table.iter().fold(0, |sum: u8, &byte| sum.wrapping_sub(byte));
     };
-    seal(&mut pointer);
+    seal(&mut pointer[..36], 8);
     assert!(matches!(topology::read(Some(address)), Err(TopologyError::BadLength(0x000f_ffff_0000_0000))));
+    // Addresses of more bits than there can be, though the rest leads to something: of the pointer, of its table, and of the
+    // only table that this one knows.
+    const TOO_HIGH: u64 = 1 << 60;
+    assert!(matches!(topology::read(Some(TOO_HIGH | address)), Err(TopologyError::Acpi(_))));
+    let table = address + 64;
+    pointer[64..68].copy_from_slice(b"XSDT");
+    pointer[68..72].copy_from_slice(&44_u32.to_le_bytes());
+    pointer[100..108].copy_from_slice(&(TOO_HIGH | table).to_le_bytes());
+    seal(&mut pointer[64..108], 9);
+    for root in [TOO_HIGH | table, table] {
+        pointer[24..32].copy_from_slice(&root.to_le_bytes());
+        seal(&mut pointer[..36], 8);
+        match topology::read(Some(address)) {
+            Err(TopologyError::BadLength(other)) => assert_eq!(other, TOO_HIGH | table),
+            Err(TopologyError::Acpi(_)) => assert_eq!(root, table),
+            other => panic!("{other:?} with the table at {root:#x}"),
+        }
+    }
     pointer[20..24].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());
-    seal(&mut pointer);
+    seal(&mut pointer[..36], 8);
     assert!(matches!(topology::read(Some(address)), Err(TopologyError::BadLength(other)) if other == address));
 }
