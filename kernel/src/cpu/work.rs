@@ -149,4 +149,8 @@ pub fn wait_unless(is_there: impl FnOnce() -> bool) {
         masking::enable();
     }
     IDLE.fetch_and(!(1 << own.number()), Ordering::SeqCst);
+    // Whoever had something for any CPU may have woken this one, which may be busy with something else from here on.
+    if reclaim::is_due() {
+        reclaim::run();
+    }
 }

@@ -81,6 +81,11 @@ fn balance() {
         HOPELESS_UNTIL.store(nanoseconds(clock::uptime() + HOPELESS), Ordering::Relaxed);
     }
     BALANCING.store(false, Ordering::SeqCst);
+    // Whoever was woken for a request that came meanwhile found this CPU at it, and sleeps again. This one may find other work
+    // before it comes back.
+    if WANTED.load(Ordering::SeqCst) {
+        work::wake_idle();
+    }
 }
 
 /// The CPU that runs this has had something to do: its arenas stay as they are for some time.

@@ -15,7 +15,7 @@ use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::zone::ZoneStats;
 use booted::Hoard;
 use core::hint::{self, black_box};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use framework::Snapshot;
 use kernel::cpu::{self, clock, timer, work};
@@ -79,12 +79,24 @@ fn top() -> ZoneStats {
     zones.into_iter().rfind(|zone| zone.managed > 0).expect("there is memory")
 }
 
+/// Takes all memory, but for so much that requests that may wait need not do so, though it is low.
+fn run_low(hoard: &mut Hoard, single: &mut Vec<Pfn>) {
+    let marks = top().watermarks;
+    hoard.take(Gfp::KERNEL | Gfp::NOWARN);
+    while top().free <= (marks.min + marks.low) / 2 {
+        frames().free(single.pop().expect("there are more of them"), Order::ZERO).expect("it was allocated");
+        frames().drain();
+    }
+    assert!(top().free < marks.low && !frames().is_balanced());
+    // The other CPUs have nothing to do any more, so that nothing else wakes them.
+    pause(3 * reclaim::DECAY);
+}
+
 #[test_case]
 fn what_comes_below_low_is_soon_above_high_and_nobody_has_waited() {
     static CACHE: Cache = Cache { frames: Mutex::new("test cache", Vec::new()), gives: AtomicBool::new(false) };
     let before = Snapshot::take();
-    let marks = top().watermarks;
-    let room = (2 * marks.high) as usize;
+    let room = (2 * top().watermarks.high) as usize;
     let mut single: Vec<Pfn> = Vec::with_capacity(room);
     let mut cached = Vec::with_capacity(room);
     let mut hoard = Hoard::new();
@@ -93,16 +105,7 @@ fn what_comes_below_low_is_soon_above_high_and_nobody_has_waited() {
     }
     *CACHE.frames.lock() = cached;
     frames().add_shrinker(&CACHE).expect("there is room for it");
-    hoard.take(Gfp::KERNEL | Gfp::NOWARN);
-
-    // From here on there is enough for requests that may wait, so that they need not, but it is low.
-    while top().free <= (marks.min + marks.low) / 2 {
-        frames().free(single.pop().expect("there are more of them"), Order::ZERO).expect("it was allocated");
-        frames().drain();
-    }
-    assert!(top().free < marks.low && !frames().is_balanced());
-    // The other CPUs have nothing to do any more, so that nothing else wakes them.
-    pause(3 * reclaim::DECAY);
+    run_low(&mut hoard, &mut single);
     let stats = frames().stats();
     CACHE.gives.store(true, Ordering::Release);
     let start = clock::uptime();
@@ -124,6 +127,69 @@ fn what_comes_below_low_is_soon_above_high_and_nobody_has_waited() {
     let cached = core::mem::take(&mut *CACHE.frames.lock());
     assert!(cached.len() < room);
     single.into_iter().chain(cached).for_each(|pfn| frames().free(pfn, Order::ZERO).expect("it was allocated"));
+    drop(hoard);
+    assert_eq!(Snapshot::take(), before);
+}
+
+/// Something that takes its time when it is first asked for frames, and has none.
+struct Slow {
+    /// The CPU that asks first, plus one.
+    first: AtomicUsize,
+    /// It may have its answer soon.
+    done: AtomicBool,
+    /// Another one has asked.
+    other: AtomicBool,
+}
+
+impl Shrinker for Slow {
+    fn shrink(&self, _: u64) -> u64 {
+        let cpu = cpu::current() + 1;
+        match self.first.compare_exchange(0, cpu, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => {
+                wait_until(|| self.done.load(Ordering::SeqCst));
+                pause(Duration::from_millis(20));
+            }
+            Err(first) if first != cpu => self.other.store(true, Ordering::SeqCst),
+            Err(_) => {}
+        }
+        0
+    }
+}
+
+#[test_case]
+fn memory_that_was_low_while_a_cpu_reclaimed_is_another_ones_business_if_that_has_work() {
+    static SLOW: Slow =
+        Slow { first: AtomicUsize::new(0), done: AtomicBool::new(false), other: AtomicBool::new(false) };
+    if cpu::count() < 3 {
+        return;
+    }
+    let before = Snapshot::take();
+    let room = (2 * top().watermarks.high) as usize;
+    let mut single: Vec<Pfn> = Vec::with_capacity(room);
+    let mut hoard = Hoard::new();
+    single.extend((0..room).map(|_| frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
+    run_low(&mut hoard, &mut single);
+    frames().add_shrinker(&SLOW).expect("there is room for it");
+    let request = || {
+        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+        frames().drain();
+    };
+    wait_until(|| {
+        request();
+        SLOW.first.load(Ordering::SeqCst) != 0
+    });
+    // Whoever is woken by these finds somebody at it, and sleeps again.
+    for _ in 0..3 {
+        request();
+        pause(Duration::from_millis(10));
+    }
+    SLOW.done.store(true, Ordering::SeqCst);
+    cpu::on(SLOW.first.load(Ordering::SeqCst) - 1, &|_| wait_until(|| SLOW.other.load(Ordering::SeqCst)));
+
+    assert!(frames().remove_shrinker(&SLOW));
+    hoard.give_back();
+    single.into_iter().for_each(|pfn| frames().free(pfn, Order::ZERO).expect("it was allocated"));
     drop(hoard);
     assert_eq!(Snapshot::take(), before);
 }
