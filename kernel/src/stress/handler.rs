@@ -5,7 +5,7 @@ use super::Failure;
 use super::piece::{Memory, Piece};
 use super::run::Run;
 use super::summary::Tally;
-use crate::cpu::{self, Trap, timer};
+use crate::cpu::{self, MAX_CPUS, Trap, timer};
 use crate::memory::frames;
 use crate::memory::heap::HEAP;
 use bifolio::frame::{Gfp, Order};
@@ -116,7 +116,7 @@ pub(super) fn wind_up(run: &Run, cpu: usize) {
 }
 
 fn tick(_: &mut Trap) {
-    // SAFETY: what is there lives until `OnDuty` ends, which waits for every handler.
+    // SAFETY: what is there lives until `OnDuty` ends, which waits for every CPU's handler.
     let Some(run) = (unsafe { RUN.load(Ordering::Acquire).as_ref() }) else { return };
     let cpu = cpu::current();
     let Some(seat) = run.seats.get(cpu) else { return };
@@ -134,9 +134,7 @@ fn tick(_: &mut Trap) {
 }
 
 /// As long as this is there, timers work on a run.
-pub(super) struct OnDuty {
-    cpus: usize,
-}
+pub(super) struct OnDuty(());
 
 impl OnDuty {
     /// Only one at a time.
@@ -145,7 +143,7 @@ impl OnDuty {
         RUN.compare_exchange(ptr::null_mut(), pointer, Ordering::AcqRel, Ordering::Relaxed)
             .map_err(|_| Failure::Busy)?;
         timer::set_hook(Some(tick));
-        Ok(Self { cpus: run.cpus.len() })
+        Ok(Self(()))
     }
 }
 
@@ -153,7 +151,8 @@ impl Drop for OnDuty {
     fn drop(&mut self) {
         timer::set_hook(None);
         RUN.store(ptr::null_mut(), Ordering::Release);
-        // A CPU that comes here is in no handler any more, nor comes into one that knows of the run.
-        cpu::on_cpus(self.cpus, &|_| ());
+        // A CPU that comes here is in no handler any more, nor comes into one that knows of the run. All of them: the timer of
+        // one that takes no part may go off too.
+        cpu::on_cpus(MAX_CPUS, &|_| ());
     }
 }
