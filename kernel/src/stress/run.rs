@@ -243,7 +243,7 @@ fn go(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {
         cpu::on_cpus(cpus, &|cpu| run.work(cpu));
     }
     let failure = *run.failure.lock();
-    if let Some(failure) = failure.or(run.clear().err()) {
+    if let Some(failure) = failure.or_else(|| run.clear().err()) {
         // Its records are still there, which their cache would take ill at its end.
         mem::forget(run);
         return Err(failure);
