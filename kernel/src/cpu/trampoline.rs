@@ -9,7 +9,7 @@ use crate::memory::paging;
 use core::arch::global_asm;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
-use x86_64::registers::control::{Cr0, Cr3, Cr4, Efer};
+use x86_64::registers::control::{Cr0, Cr3, Cr4, Efer, EferFlags};
 use x86_64::structures::paging::{PageTable, PageTableFlags};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -130,7 +130,8 @@ pub(super) unsafe fn prepare(number: usize, stack: VirtAddr, entry: extern "C" f
     let page = |nth: u64| PhysAddr::new(start + nth * PAGE);
     let parameters = Parameters {
         tables: page(1).as_u64(),
-        efer: Efer::read_raw(),
+        // Some AMD processors refuse to be told that long mode is active, which is for them to say (Linux: `setup_real_mode`).
+        efer: Efer::read_raw() & !EferFlags::LONG_MODE_ACTIVE.bits(),
         cr0: Cr0::read_raw(),
         cr4: Cr4::read_raw(),
         stack: stack.as_u64(),
