@@ -2,9 +2,12 @@
 //!
 //! The registers are the crate `x2apic`'s business; whether they are reached through memory (xAPIC) or as model-specific
 //! registers (x2APIC) is the machine's. Without an APIC there is one CPU, without a timer.
+//!
+//! No test runs in x2APIC mode: before version 9 QEMU has it only with KVM.
 
 use super::{interrupts, local};
 use crate::memory::paging;
+use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::hint;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -142,8 +145,14 @@ pub fn number_of(apic_id: u32) -> u32 {
     if X2APIC.load(Ordering::Relaxed) { apic_id } else { apic_id >> 24 }
 }
 
-/// Waits until the last command has left: there is room for one.
+/// Waits until the last command has left: there is room for one. The CPU that it is for sees what was written before.
 fn command(send: impl FnOnce(&mut LocalApic)) {
+    if X2APIC.load(Ordering::Relaxed) {
+        // Unlike a store to the registers in memory, a write to those that are model-specific may overtake stores before it:
+        // the other CPU would be interrupted before it can see what for (Linux: `weak_wrmsr_fence`).
+        // SAFETY: fences have no effect but on order. Without `nomem` the compiler keeps to it too.
+        unsafe { asm!("mfence", "lfence", options(nostack, preserves_flags)) };
+    }
     with(|apic| {
         // SAFETY: reading the command register changes nothing. In x2APIC mode the bit is always clear.
         while unsafe { apic.get_ipi_delivery_status() } {
