@@ -9,6 +9,7 @@ use core::arch::naked_asm;
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::Ordering;
+use x86_64::registers::rflags::RFlags;
 
 /// Where to go on after an exception. [`enter`] writes the first two fields at these offsets.
 #[derive(Debug)]
@@ -23,7 +24,8 @@ pub(super) struct Recovery {
 ///
 /// # Safety
 /// An exception abandons `f` where it stands: nothing that lives in it is dropped. `f` must own nothing that has to be
-/// given back, and hold no lock that anyone else wants.
+/// given back, and hold no lock that anyone else wants. No handler of an interrupt may raise one meanwhile: it would be
+/// abandoned with `f`, and the interrupt never acknowledged.
 pub unsafe fn catch<F: FnOnce()>(f: F) -> Option<Trap> {
     extern "C" fn call<F: FnOnce()>(f: *mut Option<F>) {
         // SAFETY: `catch` passes a pointer to its own variable, which outlives the call.
@@ -57,6 +59,8 @@ pub(super) fn redirect(trap: &mut Trap) -> bool {
         trap.rsp = (*recovery).rsp;
         trap.rip = (*recovery).rip;
     }
+    // Rust code expects it clear, but a copy that goes backward has it set.
+    trap.rflags &= !RFlags::DIRECTION_FLAG.bits();
     true
 }
 

@@ -20,6 +20,7 @@ use protocol::backtrace::Line;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr2};
+use x86_64::registers::rflags::{self, RFlags};
 
 framework::entry!(test_main);
 
@@ -62,6 +63,18 @@ fn a_caught_breakpoint_is_named() {
     let trap = raised_by(interrupts::int3);
     assert_eq!((trap.vector, trap.error_code), (BREAKPOINT, 0));
     assert_says(&report(&trap), &["EXCEPTION breakpoint (#BP), vector 3"]);
+}
+
+#[test_case]
+fn rust_code_goes_on_with_the_direction_flag_clear_after_a_backward_copy() {
+    // SAFETY: raises an exception, behind which nothing of this runs again.
+    let trap = raised_by(|| unsafe { asm!("std", "ud2") });
+    let flags = rflags::read();
+    // SAFETY: that is how Rust code wants it.
+    unsafe { asm!("cld") };
+    assert_eq!(trap.vector, INVALID_OPCODE);
+    assert!(RFlags::from_bits_retain(trap.rflags).contains(RFlags::DIRECTION_FLAG), "the report has it as it was");
+    assert!(!flags.contains(RFlags::DIRECTION_FLAG));
 }
 
 #[test_case]
