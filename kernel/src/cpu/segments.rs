@@ -8,6 +8,7 @@ use super::local::MAX_CPUS;
 use crate::memory::vmalloc;
 use bifolio::frame::{FRAME_SIZE, Order};
 use core::cell::UnsafeCell;
+use core::ptr::NonNull;
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
@@ -61,16 +62,24 @@ struct Slot(UnsafeCell<Option<Segments>>);
 // SAFETY: written only before the CPU starts, by whoever starts it, and used by that CPU alone from then on.
 unsafe impl Sync for Slot {}
 
-/// The ends of a CPU's exception stacks: they grow downward. `None` without memory for them.
+/// The ends of a CPU's exception stacks: they grow downward. `None`, and nothing is taken, without memory for them.
 fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
-    let mut ends = BOOT_STACKS.each_ref().map(|stack| VirtAddr::from_ptr(stack.0.get()) + STACK_SIZE as u64);
-    if number != 0 {
-        for end in &mut ends {
-            let start = vmalloc::allocate(STACK_SIZE as u64 / FRAME_SIZE, Order::ZERO)?;
-            *end = VirtAddr::from_ptr(start.as_ptr()) + STACK_SIZE as u64;
-        }
-    }
-    Some(ends)
+    const PAGES: u64 = STACK_SIZE as u64 / FRAME_SIZE;
+    let starts = if number == 0 {
+        BOOT_STACKS.each_ref().map(|stack| stack.0.get().cast())
+    } else {
+        // Each by itself, so that there is a page between them that is not mapped.
+        let taken = [(); STACKS].map(|()| vmalloc::allocate(PAGES, Order::ZERO));
+        let [Some(first), Some(second), Some(third)] = taken else {
+            for stack in taken.into_iter().flatten() {
+                // SAFETY: it was mapped just now, and nobody uses it.
+                unsafe { vmalloc::free(stack, PAGES, Order::ZERO) }.expect("it was mapped just now");
+            }
+            return None;
+        };
+        [first, second, third].map(NonNull::as_ptr)
+    };
+    Some(starts.map(|start| VirtAddr::from_ptr(start) + STACK_SIZE as u64))
 }
 
 /// Makes a CPU's segments ready. False if there is no memory for its stacks.

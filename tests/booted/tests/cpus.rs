@@ -14,8 +14,8 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use bifolio::allocator::Cpu;
-use bifolio::frame::{FRAME_SIZE, Order};
-use booted::fault_at;
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
+use booted::{Hoard, fault_at};
 use core::hint::black_box;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ use kernel::cpu::topology::{self, TopologyError};
 use kernel::cpu::{self, MAX_CPUS, Trap, apic, catch, clock, exceptions, ipi, local, timer};
 use kernel::host::Input;
 use kernel::memory::frames::Processor;
-use kernel::memory::{paging, vmalloc};
+use kernel::memory::{frames, paging, vmalloc};
 use protocol::input;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
@@ -73,6 +73,30 @@ fn work_goes_to_the_cpus_that_were_asked() {
     }
 }
 
+/// The number of a local APIC that no machine here has.
+const ABSENT: u32 = 250;
+
+// Before the others that start a CPU which was never started: its stacks stay for the next time.
+#[test_case]
+fn a_cpu_for_which_there_is_too_little_memory_takes_none() {
+    let mut hoard = Hoard::new();
+    let mut single: Vec<Pfn> = Vec::with_capacity(128);
+    single.extend((0..128).map(|_| frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
+    hoard.take(Gfp::KERNEL | Gfp::NOWARN);
+    let mapped = || vmalloc::totals().1;
+    let before = mapped();
+    let mut seen = Vec::with_capacity(128);
+    while cpu::add(ABSENT) == Err(StartError::NoMemory) {
+        seen.push(mapped());
+        frames().free(single.pop().expect("that is enough for some stacks"), Order::ZERO).expect("it was allocated");
+    }
+    seen.dedup();
+    // First there is no room for its own stack, which it keeps then, and after that none for those of its exceptions.
+    assert!(seen.len() <= 2, "mappings stay: {before} bytes before, then {seen:?}");
+    hoard.give_back();
+    single.into_iter().for_each(|pfn| frames().free(pfn, Order::ZERO).expect("it was allocated"));
+}
+
 #[test_case]
 fn a_cpu_stops_and_starts_again_with_its_number() {
     let before = all();
@@ -90,8 +114,6 @@ fn a_cpu_stops_and_starts_again_with_its_number() {
 
 #[test_case]
 fn a_cpu_that_does_not_answer_is_left_alone() {
-    // No machine here has that many.
-    const ABSENT: u32 = 250;
     let before = all();
     assert_eq!(cpu::add(ABSENT), Err(StartError::Silent));
     assert_eq!(all(), before);
