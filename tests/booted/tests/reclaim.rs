@@ -32,13 +32,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[track_caller]
 fn wait_until(mut happened: impl FnMut() -> bool) {
     let start = clock::uptime();
+    let idles = cpu::count() == 1;
+    if idles {
+        // It looks around more often than when it must.
+        timer::set_period(Duration::from_millis(10));
+    }
     while !happened() {
         assert!(clock::uptime() - start < PATIENCE, "it does not happen");
-        if cpu::count() == 1 {
-            timer::set_alarm(Duration::from_millis(10));
+        if idles {
             work::wait();
         }
         hint::spin_loop();
+    }
+    if idles {
+        timer::set_period(Duration::ZERO);
     }
 }
 
