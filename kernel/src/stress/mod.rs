@@ -11,6 +11,7 @@
 //! A CPU's timer comes at random moments, a few thousand instructions apart. It is counted how often it came while the code
 //! that it interrupted was inside a call of the allocator or the heap.
 
+mod before;
 mod contents;
 mod handler;
 mod owners;
@@ -19,7 +20,11 @@ mod run;
 mod summary;
 mod worker;
 
-pub use contents::{Id, Word};
+// What finds something is here for who sees to it that it does.
+pub use before::Before;
+pub use contents::{Id, Word, fill, find_other};
+pub use owners::Owners;
+pub use piece::{Memory, Piece, Record, Records};
 pub use run::run;
 pub use summary::{Summary, Tally};
 

@@ -39,7 +39,9 @@ pub enum Memory {
 /// A piece of memory, every word of which holds its mark.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
+    /// The memory itself.
     pub memory: Memory,
+    /// Whose it is: the mark.
     pub id: Id,
 }
 
@@ -48,7 +50,7 @@ unsafe impl Send for Piece {}
 
 impl Memory {
     /// Its first word, and how many words there are.
-    fn words(&self) -> (*mut u64, usize) {
+    pub fn words(&self) -> (*mut u64, usize) {
         let window = |pfn: Pfn| paging::to_virtual(PhysAddr::new(pfn.address())).as_mut_ptr();
         let start = match *self {
             Self::Block(pfn, _) => window(pfn),

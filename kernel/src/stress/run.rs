@@ -1,5 +1,6 @@
 //! A run from its beginning to its end: what all CPUs share meanwhile.
 
+use super::before::Before;
 use super::contents::Id;
 use super::handler::{self, Handler};
 use super::owners::Owners;
@@ -7,9 +8,9 @@ use super::piece::{Memory, Piece, Record, Records};
 use super::worker::Worker;
 use super::{Failure, Plan, Summary, Tally};
 use crate::cpu::{self, MAX_CPUS, clock, timer};
+use crate::memory::frames;
 use crate::memory::heap::HEAP;
-use crate::memory::{Snapshot, frames, vmalloc};
-use crate::sync::{Mutex, lockdep};
+use crate::sync::Mutex;
 use alloc::vec::Vec;
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::CacheOptions;
@@ -203,35 +204,12 @@ pub fn run(plan: Plan) -> Result<Summary, Failure> {
     if plan.timers && timer::rate() == 0 {
         return Err(Failure::NoTimer);
     }
-    let reports = lockdep::count();
     // What is to be there afterwards has its memory before.
     let mut summary = Summary::new(cpu::online().take(plan.cpus))?;
-    settle();
-    let (heap, before) = (HEAP.frames(), Snapshot::take());
+    let before = Before::take();
     go(plan, &mut summary)?;
-    settle();
-    frames().validate()?;
-    HEAP.validate()?;
-    match Snapshot::take().difference(&before) {
-        Some(difference) => return Err(Failure::Frames(difference)),
-        None if HEAP.frames() != heap => {
-            return Err(Failure::HeapFrames { before: heap, after: HEAP.frames() });
-        }
-        None => {}
-    }
-    match lockdep::count() - reports {
-        0 => Ok(summary),
-        more => Err(Failure::Locks(more)),
-    }
-}
-
-/// Gives back what only caches hold. Slabs that have objects of the kernel's own go to the arena that all CPUs share: whose they
-/// are is chance, and a CPU that has none needs no arena.
-fn settle() {
-    cpu::on_cpus(MAX_CPUS, &|_| HEAP.retire_cpu());
-    vmalloc::free_deferred();
-    HEAP.shrink();
-    frames().drain();
+    before.compare()?;
+    Ok(summary)
 }
 
 fn go(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {

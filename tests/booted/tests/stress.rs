@@ -10,10 +10,21 @@
 #![reexport_test_harness_main = "test_main"]
 #![allow(missing_docs, reason = "a test's name says what it tests")]
 
+extern crate alloc;
+
+use alloc::vec;
+use alloc::vec::Vec;
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
+use bifolio::heap::CacheOptions;
+use booted::{Hoard, first_word, leaving_nothing};
+use core::alloc::Layout;
 use core::time::Duration;
 use kernel::cpu;
+use kernel::memory::heap::HEAP;
+use kernel::memory::{frames, vmalloc};
 use kernel::shell::Shell;
-use kernel::stress::{self, Failure, Plan};
+use kernel::stress::{self, Before, Failure, Id, Memory, Owners, Piece, Plan, Record, Records, Word};
+use kernel::sync::{Mutex, lockdep};
 use protocol::ExitCode;
 
 framework::entry!(test_main);
@@ -70,4 +81,209 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(shell.run_all(command), ExitCode::Failure, "{command}");
     }
     assert_eq!(shell.run_all("stress 1 1; validate"), ExitCode::Success);
+}
+
+#[test_case]
+fn one_bit_in_one_word_is_found_at_its_place() {
+    // What stays of it in free memory must not look as if somebody had that.
+    let mark = Id::new(3, 7).dead();
+    for words in [1, 2, 3, 64, 511] {
+        let mut memory = vec![!0_u64; words];
+        let start = memory.as_mut_ptr();
+        // SAFETY: so many words are the test's.
+        unsafe { stress::fill(start, words, mark) };
+        assert!(memory.iter().all(|word| *word == mark));
+        // SAFETY: as above, and all are initialised.
+        let find = |memory: &[u64]| unsafe { stress::find_other(memory.as_ptr(), memory.len(), mark) };
+        assert_eq!((find(&memory), find(&memory[..0])), (None, None));
+        for place in 0..words {
+            let other = mark ^ 1 << (place % 64);
+            memory[place] = other;
+            assert_eq!(find(&memory), Some((place, Word(other))));
+            memory[place] = mark;
+        }
+        // Of several, the first.
+        (memory[words - 1], memory[words / 2]) = (0, 1);
+        assert_eq!(find(&memory), Some((words / 2, Word(memory[words / 2]))));
+    }
+}
+
+#[test_case]
+fn a_frame_that_somebody_has_is_not_given_to_another() -> Result<(), Failure> {
+    let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
+    let owners = Owners::new()?;
+    assert_eq!(owners.take(range(60, 200)), Ok(()));
+    assert_eq!((owners.take(range(59, 60)), owners.take(range(200, 201))), (Ok(()), Ok(())));
+    for (again, first) in [(range(60, 61), 60), (range(199, 300), 199), (range(0, 1024), 59), (range(128, 192), 128)] {
+        assert_eq!(owners.take(again), Err(Pfn::new(first)), "{again:?}");
+    }
+    let owners = Owners::new()?;
+    assert_eq!(owners.take(range(60, 200)), Ok(()));
+    owners.give_back(range(64, 128));
+    assert_eq!(owners.take(range(64, 128)), Ok(()));
+    assert_eq!(owners.take(range(63, 64)), Err(Pfn::new(63)));
+    Ok(())
+}
+
+/// Memory of every kind, as a CPU at work allocates it.
+fn of_every_kind(records: &Records) -> Vec<Memory> {
+    let order = Order::new(1).expect("there is such an order");
+    let layout = Layout::from_size_align(120, 8).expect("a size of a test");
+    let memory = [
+        frames().allocate(order, Gfp::KERNEL).ok().map(|pfn| Memory::Block(pfn, order)),
+        frames().allocate_exact(3, Gfp::KERNEL).ok().map(Memory::Range),
+        HEAP.allocate(layout).map(|object| Memory::Object(object, layout)),
+        records.allocate().map(Memory::Record),
+        vmalloc::allocate(2, Order::ZERO).map(|start| Memory::Mapping(start, 2)),
+    ];
+    memory.map(|memory| memory.expect("there is memory")).into()
+}
+
+/// Runs a test with a cache of records, which must be empty behind it.
+fn with_records(test: impl FnOnce(&Records)) {
+    leaving_nothing(|| {
+        let records = HEAP.cache::<Record>(CacheOptions::new("test-record")).expect("there is memory");
+        test(&records);
+        assert_eq!(records.destroy(|_| {}), 0);
+    });
+}
+
+#[test_case]
+fn a_word_that_another_has_written_is_found_before_the_memory_is_freed() {
+    with_records(|records| {
+        let owners = Owners::new().expect("there is memory");
+        for (number, memory) in of_every_kind(records).into_iter().enumerate() {
+            let id = Id::new(0, number as u64);
+            let piece = Piece::mark(memory, id, &owners).expect("nobody else has it");
+            let (start, words) = memory.words();
+            let others = [Id::new(1, 9).live(), id.dead(), id.live() ^ 1 << 20, 0];
+            for (place, other) in [0, 1, words / 2, words - 1].into_iter().zip(others) {
+                // SAFETY: a word of the piece, which is the test's.
+                let word = unsafe { &mut *start.add(place) };
+                *word = other;
+                let address = start.addr() + place * size_of::<u64>();
+                let failure = Failure::Contents { address, id, found: Word(other) };
+                assert_eq!(piece.unmark(&owners), Err(failure), "{memory:?}");
+                *word = id.live();
+            }
+            assert_eq!(piece.unmark(&owners), Ok(()));
+            assert_eq!(piece.free(records), Ok(()));
+            assert!(matches!(piece.free(records), Err(Failure::Free(_) | Failure::Heap(_) | Failure::Range(_))));
+        }
+    });
+}
+
+#[test_case]
+fn memory_that_is_given_out_twice_is_found_at_once() {
+    with_records(|records| {
+        let owners = Owners::new().expect("there is memory");
+        for memory in of_every_kind(records) {
+            let (first, second) = (Id::new(0, 1), Id::new(1, 2));
+            let piece = Piece::mark(memory, first, &owners).expect("nobody else has it");
+            let address = memory.words().0.addr();
+            let again = Piece::mark(memory, second, &owners).expect_err("somebody has it");
+            match memory {
+                Memory::Block(pfn, _) | Memory::Range(PfnRange { start: pfn, .. }) => {
+                    assert_eq!(again, Failure::FrameTaken { pfn, id: second });
+                }
+                _ => assert_eq!(again, Failure::Shared { address, id: second, other: first }),
+            }
+            // The map of frames does not hear of what the heap has: of that only the marks tell.
+            let again = Piece::mark(memory, second, &Owners::new().expect("there is memory"));
+            assert_eq!(again.expect_err("somebody has it"), Failure::Shared { address, id: second, other: first });
+            piece.unmark(&owners).and_then(|()| piece.free(records)).expect("it is as it was");
+        }
+    });
+}
+
+#[test_case]
+fn what_is_lost_when_an_object_is_resized_is_found() {
+    leaving_nothing(|| {
+        let owners = Owners::new().expect("there is memory");
+        let layout = Layout::from_size_align(120, 8).expect("a size of a test");
+        let object = HEAP.allocate(layout).expect("there is memory");
+        let mut piece = Piece::mark(Memory::Object(object, layout), Id::new(0, 1), &owners).expect("it is nobody's");
+        assert_eq!(piece.resize(400, |resize| resize()), Ok(true));
+        let (start, _) = piece.memory.words();
+        let spoiled = piece.resize(360, |resize| {
+            // SAFETY: a word of the piece.
+            unsafe { start.add(7).write(5) };
+            resize();
+        });
+        assert!(matches!(spoiled, Err(Failure::Contents { found: Word(5), .. })), "{spoiled:?}");
+        let Memory::Object(object, layout) = piece.memory else { panic!("{piece:?}") };
+        // SAFETY: the object is the test's, which does not use it any more.
+        unsafe { HEAP.free(object, layout) }.expect("it is live");
+    });
+}
+
+#[test_case]
+fn frames_that_were_to_hold_zeros_and_do_not_are_found() {
+    leaving_nothing(|| {
+        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL | Gfp::ZERO).expect("there is memory");
+        let memory = Memory::Block(pfn, Order::ZERO);
+        let (start, words) = memory.words();
+        for place in [0, 100, words - 1] {
+            assert_eq!(Piece::check_zeroed(&memory), Ok(()));
+            // SAFETY: a word of the frame, which is the test's.
+            unsafe { start.add(place).write(1 << 63) };
+            let address = start.addr() + place * size_of::<u64>();
+            assert_eq!(Piece::check_zeroed(&memory), Err(Failure::NotZero { address, found: Word(1 << 63) }));
+            // SAFETY: as above.
+            unsafe { start.add(place).write(0) };
+        }
+        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+    });
+}
+
+#[test_case]
+fn what_is_not_given_back_in_the_end_is_found() {
+    static FIRST: Mutex<()> = Mutex::new("test stress first", ());
+    static SECOND: Mutex<()> = Mutex::new("test stress second", ());
+    let before = Before::take();
+    assert_eq!(before.compare(), Ok(()));
+    let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+    assert!(matches!(before.compare(), Err(Failure::Frames(_))), "a frame");
+    frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+    // Larger than any slot: a slot may be one of a slab that is there anyway.
+    let object = vec![0_u8; 100_000];
+    assert!(matches!(before.compare(), Err(Failure::Frames(_))), "an object");
+    drop(object);
+    assert_eq!(before.compare(), Ok(()));
+    let both = |first: &Mutex<()>, second: &Mutex<()>| {
+        let _first = first.lock();
+        drop(second.lock());
+    };
+    both(&FIRST, &SECOND);
+    assert_eq!(before.compare(), Ok(()));
+    both(&SECOND, &FIRST);
+    assert_eq!(before.compare(), Err(Failure::Locks(1)));
+    assert_eq!(lockdep::take().count(), 1);
+}
+
+#[test_case]
+fn what_a_cpu_finds_ends_the_run() {
+    // All that stress gets bears the mark of a CPU that does not take part.
+    const BLOCKS: usize = 4;
+    let stranger = Id::new(cpu::MAX_CPUS, 5);
+    let mut hoard = Hoard::new();
+    let blocks: Vec<Pfn> =
+        (0..BLOCKS).map(|_| frames().allocate(Order::MAX, Gfp::KERNEL).expect("there is memory")).collect();
+    hoard.take(Gfp::KERNEL | Gfp::NOWARN);
+    let words = || blocks.iter().flat_map(|pfn| (0..Order::MAX.frames()).map(|frame| first_word(pfn.offset(frame))));
+    // SAFETY: the frames are the test's.
+    words().for_each(|word| unsafe { word.write_volatile(stranger.live()) });
+    blocks.iter().for_each(|pfn| frames().free(*pfn, Order::MAX).expect("it was allocated a moment ago"));
+    let found = stress::run(plan(5)).err();
+    // What is left of them would be found again.
+    for word in words() {
+        // SAFETY: the frames exist; whoever has one does not have that word in it.
+        unsafe {
+            if word.read_volatile() == stranger.live() {
+                word.write_volatile(0);
+            }
+        }
+    }
+    hoard.give_back();
+    assert!(matches!(found, Some(Failure::Shared { other, .. }) if other == stranger), "{found:?}");
 }
