@@ -1,6 +1,6 @@
 //! Pages of mappings: to frames and away from them.
 
-use super::super::frames::{KernelFrames, frames};
+use super::super::frames::frames;
 use super::super::paging;
 use super::UNIT_PAGES;
 use crate::cpu::ipi;
@@ -75,8 +75,12 @@ where
         spares.give_back();
         if !is_mapped {
             frames().free(pfn, order).expect("the frame was allocated just now");
+            // What another CPU has just unmapped may have left them empty, and its flush may be still to come.
+            let mut gathered = Gather::default();
             // SAFETY: as for all tables of these pages.
-            unsafe { free_tables(page.start_address(), &mut KernelFrames) };
+            unsafe { free_tables(page.start_address(), &mut gathered) };
+            ipi::flush(Page::containing_address(start), 1);
+            gathered.free();
         }
         return is_mapped;
     }
@@ -95,7 +99,7 @@ pub(super) unsafe fn unmap(first: Page, pages: u64) {
         let behind = (start + 1_u64).align_up(Size2MiB::SIZE);
         let count = ((behind - start) / Size4KiB::SIZE).min(pages - done);
         with_table(|table| unmap_in_unit(table, start, count, &mut gathered));
-        // SAFETY: tables of mappings are made by `map_page` out of `KernelFrames`.
+        // SAFETY: tables of mappings are made by `map_page` and `unmap_in_unit` out of frames that are theirs.
         unsafe { free_tables(start, &mut gathered) };
         done += count;
     }
@@ -134,15 +138,15 @@ fn unmap_in_unit(table: &mut OffsetPageTable<'_>, start: VirtAddr, pages: u64, g
     }
 }
 
-/// Frees the page tables on the way to a unit that map nothing any more.
+/// Takes the page tables on the way to a unit that map nothing any more out of use. A TLB may still lead to them.
 ///
 /// # Safety
-/// They are tables of mappings, out of [`KernelFrames`].
-unsafe fn free_tables(start: VirtAddr, deallocator: &mut impl FrameDeallocator<Size4KiB>) {
+/// They are tables of mappings, out of frames of their own.
+unsafe fn free_tables(start: VirtAddr, gathered: &mut Gather) {
     let first = Page::containing_address(start.align_down(Size2MiB::SIZE));
     let unit = Page::range_inclusive(first, first + (UNIT_PAGES - 1));
     // SAFETY: by this function's contract the tables' frames are ours to free.
-    with_table(|table| unsafe { table.clean_up_addr_range(unit, deallocator) });
+    with_table(|table| unsafe { table.clean_up_addr_range(unit, gathered) });
 }
 
 fn physical(pfn: Pfn) -> PhysAddr {
