@@ -196,9 +196,17 @@ impl Gather {
     const END: u64 = 0;
     /// In a word that leads on, beside the order: both lie below a frame's address.
     const NEXT: u64 = 0x800;
+    /// How far up the order lies: bit 0 of a word stays clear. What is gathered may be a page table, which a TLB may read
+    /// until it is flushed, and to which such a word is an entry that is not present.
+    const ORDER_SHIFT: u32 = 1;
+
+    /// The word that leads to this block.
+    const fn link(pfn: Pfn, order: Order) -> u64 {
+        pfn.address() | Self::NEXT | (order.get() as u64) << Self::ORDER_SHIFT
+    }
 
     fn add(&mut self, pfn: Pfn, order: Order) {
-        let next = self.0.map_or(Self::END, |(pfn, order)| pfn.address() | Self::NEXT | u64::from(order.get()));
+        let next = self.0.map_or(Self::END, |(pfn, order)| Self::link(pfn, order));
         let word: *mut u64 = paging::to_virtual(physical(pfn)).as_mut_ptr();
         // SAFETY: the window shows the frame, which is allocated and which nobody else uses.
         unsafe { word.write(next) };
@@ -212,7 +220,7 @@ impl Gather {
             let word: *const u64 = paging::to_virtual(physical(pfn)).as_ptr();
             // SAFETY: `add` has written the word, and the frame is still allocated.
             let next = unsafe { word.read() };
-            let order_of_next = Order::new((next % Self::NEXT) as u8);
+            let order_of_next = Order::new(((next % Self::NEXT) >> Self::ORDER_SHIFT) as u8);
             self.0 = order_of_next.filter(|_| next != Self::END).map(|order| (Pfn::containing(next), order));
             Some((pfn, order))
         })
@@ -223,6 +231,11 @@ impl Gather {
         });
     }
 }
+
+const _: () = {
+    let words = Gather::END | Gather::link(Pfn::new(1), Order::ZERO) | Gather::link(Pfn::new(1), Order::PAGEBLOCK);
+    assert!(words & PageTableFlags::PRESENT.bits() == 0, "a TLB may take the words for entries");
+};
 
 impl FrameDeallocator<Size4KiB> for Gather {
     unsafe fn deallocate_frame(&mut self, frame: PhysFrame) {
