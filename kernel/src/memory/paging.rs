@@ -80,7 +80,8 @@ pub(crate) fn map_device(registers: PhysAddr) -> Option<VirtAddr> {
 
 /// Whether a virtual address is mapped; false before [`memory::init`](super::init).
 ///
-/// Takes no lock and trusts nothing but the page tables, so that a fault's report can ask.
+/// Takes no lock and trusts nothing but the page tables, so that a fault's report can ask. Only for tables that nobody
+/// changes meanwhile, or where everything else has stopped: a table that is freed on the way would lead anywhere.
 pub fn is_mapped(address: u64) -> bool {
     const PRESENT: u64 = 1 << 0;
     const HUGE: u64 = 1 << 7;

@@ -24,12 +24,13 @@ use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::zone::BlockState;
 use core::fmt::{self, Write};
+use core::iter;
 use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 use log::info;
 use spin::Once;
-use x86_64::structures::paging::{Page, PageSize, Size2MiB, Size4KiB};
+use x86_64::structures::paging::{Page, PageSize, Size2MiB, Size4KiB, Translate};
 use x86_64::{PhysAddr, VirtAddr};
 
 /// The first address: the boot loader puts its own mappings in order from the start of the upper half on, and the kernel
@@ -216,38 +217,59 @@ pub fn totals() -> (u64, u64) {
     zone.map_or((0, 0), |zone| (zone.managed * UNIT, (zone.managed - zone.free) * UNIT))
 }
 
+/// Whether a page of a mapping is mapped: looked at with the tables locked, since whoever unmaps something frees tables.
+fn is_mapped(address: VirtAddr) -> bool {
+    paging::table().translate_addr(address).is_some()
+}
+
+/// Blocks that are taken, in the order of their addresses, those of one mapping as several.
+fn blocks(area: &PageAllocator<'_, Processor>) -> impl Iterator<Item = (VirtAddr, VirtAddr)> {
+    /// How many are looked up at once.
+    const AT_ONCE: usize = 32;
+    let mut from = FIRST;
+    iter::from_fn(move || {
+        // What the blocks are wanted for takes locks, and may allocate: not while their zone is locked.
+        let mut found = [None; AT_ONCE];
+        let mut room = found.iter_mut();
+        area.for_each_block(ZoneKind::Normal, |block| {
+            if block.state == BlockState::Allocated && block.pfn >= from {
+                let units = PfnRange::new(block.pfn, block.pfn.offset(block.order.frames()));
+                room.next().into_iter().for_each(|slot| *slot = Some(units));
+            }
+        });
+        from = found.iter().flatten().next_back()?.end;
+        Some(found.into_iter().flatten())
+    })
+    .flatten()
+    .map(|units| (address_of(units.start), address_of(units.end)))
+}
+
 /// Writes a line for each mapping, like Linux's `/proc/vmallocinfo`: its addresses with the guard, their number, and how
-/// many pages are mapped.
+/// many pages are mapped. Other CPUs may map and unmap meanwhile: what changes is shown as it was at some moment, or not.
 ///
 /// # Errors
 /// Those of the writer.
 pub fn write(out: &mut impl Write) -> fmt::Result {
     let Some(area) = AREA.get() else { return Ok(()) };
-    // A mapping may be of several blocks: it begins where the page before is not mapped.
-    let mut mapping: Option<(VirtAddr, VirtAddr)> = None;
-    let mut result = Ok(());
     let mut line = |(start, end): (VirtAddr, VirtAddr)| {
         let mut mapped = (end - start) / Size4KiB::SIZE;
-        while mapped > 0 && !paging::is_mapped((start + (mapped - 1) * Size4KiB::SIZE).as_u64()) {
+        while mapped > 0 && !is_mapped(start + (mapped - 1) * Size4KiB::SIZE) {
             mapped -= 1;
+        }
+        if mapped == 0 {
+            // On its way.
+            return Ok(());
         }
         let end = start + (mapped + GUARD_PAGES) * Size4KiB::SIZE;
         writeln!(out, "{:#018x}-{:#018x} {:>12} pages={mapped} vmalloc", start.as_u64(), end.as_u64(), end - start)
     };
-    area.for_each_block(ZoneKind::Normal, |block| {
-        if block.state != BlockState::Allocated || result.is_err() {
-            return;
-        }
-        let start = address_of(block.pfn);
-        let end = start + block.order.frames() * UNIT;
+    // A mapping may be of several blocks: it begins where the page before is not mapped.
+    let mut mapping: Option<(VirtAddr, VirtAddr)> = None;
+    for (start, end) in blocks(area) {
         match &mut mapping {
-            Some((_, last)) if *last == start && paging::is_mapped(start.as_u64() - 1) => *last = end,
-            _ => {
-                result = mapping.take().map_or(Ok(()), &mut line);
-                mapping = Some((start, end));
-            }
+            Some((_, last)) if *last == start && is_mapped(start - 1) => *last = end,
+            _ => mapping.replace((start, end)).map_or(Ok(()), &mut line)?,
         }
-    });
-    result?;
+    }
     mapping.map_or(Ok(()), line)
 }
