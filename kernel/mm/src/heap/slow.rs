@@ -309,7 +309,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             return match slab.put_remotely(slot, self.stock_of(owner)) {
                 Err(()) => (Freed::Refused, None),
                 Ok(to) => {
-                    self.door(arena.id().index()).remote_frees.increment();
+                    // Of the shared arena they are nobody's.
+                    if owner.arena() != ArenaId::SHARED {
+                        self.door(arena.id().index()).remote_frees.increment();
+                    }
                     if to != ArenaId::NONE {
                         self.door(to.index()).incoming.0.push(slab);
                     }

@@ -62,6 +62,16 @@ fn a_cpu_counts_refills_and_what_it_frees_for_others() {
 }
 
 #[test]
+fn what_is_freed_in_shared_slabs_is_not_freed_for_another_cpu() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    let objects: Vec<_> = (0..100).map(|seed| Object::new(&heap, layout(60, 8), seed as u8)).collect();
+    heap.retire_cpu();
+    objects.into_iter().for_each(|object| object.free(&heap));
+    assert_eq!(heap.arena_events(0), ArenaEvents { refills: 1, remote_frees: 0 });
+    assert_empties(&heap);
+}
+
+#[test]
 fn frames_are_accounted_for_by_use() {
     let heap = TestHeap::new(Blocks::new(1 << 12));
     assert_eq!(heap.frames(), HeapFrames::default());
