@@ -52,4 +52,5 @@ fn settle() {
     vmalloc::free_deferred();
     HEAP.shrink();
     frames().drain();
+    frames().unreserve_highatomic();
 }

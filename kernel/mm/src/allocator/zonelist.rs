@@ -141,6 +141,14 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         })
     }
 
+    /// Gives up all pageblocks that are kept for requests that can neither wait nor do with single frames, and that have a
+    /// free frame: they are [`Mobility::Movable`] then. Until such a request goes below the watermarks, none are kept.
+    pub fn unreserve_highatomic(&self) {
+        for kind in ZoneKind::ALL {
+            while self.with(kind, |zone| zone.unreserve_highatomic(Mobility::Movable)) {}
+        }
+    }
+
     /// Gives up pageblocks that are kept for requests that cannot wait, one by one, until there is enough.
     fn allocate_unreserving(&self, request: &Request) -> Option<Pfn> {
         request.zonelist().find_map(|kind| {

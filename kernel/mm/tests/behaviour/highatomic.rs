@@ -156,3 +156,16 @@ fn kept_pageblocks_do_not_merge_with_others() {
     assert_eq!(zone(&frames).reserved_highatomic, 0);
     frames.validate().unwrap();
 }
+
+#[test]
+fn what_is_kept_can_be_given_up_at_any_time() {
+    let frames = machine();
+    press(&frames);
+    frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+    let before = (zone(&frames).free, frames.cached());
+    assert_eq!(zone(&frames).reserved_highatomic, 512);
+    frames.unreserve_highatomic();
+    assert_eq!((zone(&frames).reserved_highatomic, zone(&frames).free_highatomic), (0, 0));
+    assert_eq!((zone(&frames).free, frames.cached()), before);
+    frames.validate().unwrap();
+}
