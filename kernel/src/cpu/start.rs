@@ -67,6 +67,12 @@ pub(crate) fn discover(root_pointer: Option<u64>) -> usize {
     topology.as_ref().map_or(1, |topology| topology.apic_ids().len())
 }
 
+/// How many CPUs firmware lists, those beyond [`MAX_CPUS`] among them; `None` if it has no list that can be believed.
+pub fn listed() -> Option<usize> {
+    let topology = TOPOLOGY.get()?.as_ref().ok()?;
+    Some(topology.apic_ids().len() + topology.surplus)
+}
+
 /// Starts all CPUs that firmware tells of, and says in the log how that went.
 pub(super) fn init() {
     clock::init();

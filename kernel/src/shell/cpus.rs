@@ -10,7 +10,15 @@ use core::fmt::{self, Write};
 /// Writes a line for each CPU that runs or did: what its arena of page frames and its arena of the heap hold. Then one for
 /// the heap's shared arena, which has the slabs of CPUs that stopped allocating.
 pub(super) fn write(out: &mut impl Write) -> fmt::Result {
-    write!(out, "{} of {MAX_CPUS} CPUs run, {}", cpu::count(), apic::mode())?;
+    match cpu::count() {
+        1 => write!(out, "1 CPU runs")?,
+        count => write!(out, "{count} CPUs run")?,
+    }
+    match cpu::start::listed() {
+        Some(listed) => write!(out, " of {listed} that the firmware lists")?,
+        None => write!(out, ", and the firmware lists none")?,
+    }
+    write!(out, " (the kernel takes up to {MAX_CPUS}), {}", apic::mode())?;
     match timer::rate() / 1000 {
         0 => writeln!(out, ", no timer")?,
         rate => writeln!(out, ", timers at {rate} kHz")?,
