@@ -16,7 +16,8 @@ use x86_64::instructions::interrupts;
 fn panic(info: &PanicInfo<'_>) -> ! {
     interrupts::disable();
     ipi::stop_others();
-    // SAFETY: interrupts are masked, and whatever panicked never runs again; nor does any other CPU.
+    // SAFETY: interrupts are masked, and whatever panicked never runs again; nor does any other CPU: all have stopped, but for
+    // one that has heard nothing for so long that it is as good as dead.
     unsafe { seize() };
     match info.location() {
         Some(location) => die(format_args!("{}", info.message()), format_args!("{location}"), Backtrace::here()),

@@ -124,8 +124,8 @@ pub(super) extern "C" fn dispatch(trap: &mut Trap) {
         BREAKPOINT => println!("{}", Report(trap)),
         vector => {
             ipi::stop_others();
-            // SAFETY: exceptions come with interrupts masked, and nothing that this one interrupted runs again, here or on
-            // the other CPUs.
+            // SAFETY: exceptions come with interrupts masked, and nothing that this one interrupted runs again; nor does any
+            // other CPU: all have stopped, but for one that has heard nothing for so long that it is as good as dead.
             unsafe { panic::seize() };
             println!("\n{}", Report(trap));
             panic::die(

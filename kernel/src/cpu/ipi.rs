@@ -5,10 +5,11 @@
 //! other must not wait for each other.
 
 use super::local::{self, Local};
-use super::{apic, halt, interrupts, work};
+use super::{apic, clock, halt, interrupts, work};
 use crate::sync::lockdep;
 use core::hint;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use core::time::Duration;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::instructions::tlb;
@@ -144,25 +145,38 @@ pub fn flush(first: Page, pages: u64) {
 /// The CPU that dies and takes the others with it; [`NOBODY`] as long as all is well.
 static DYING: AtomicUsize = AtomicUsize::new(NOBODY);
 const NOBODY: usize = usize::MAX;
+/// The CPUs that have stopped for it, a bit each.
+static STOPPED: AtomicU64 = AtomicU64::new(0);
+/// How long the dying CPU waits for them (Linux: `nmi_shootdown_cpus`). It takes some microseconds, unless a hypervisor has
+/// other things run.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Stops all other CPUs for good, whatever they are at: for a CPU that has a last report to make. Returns only on the first
-/// CPU that calls it.
+/// CPU that calls it, when they have stopped, or cannot be stopped.
 pub(crate) fn stop_others() {
     let own = local::current();
     match DYING.compare_exchange(NOBODY, own, Ordering::SeqCst, Ordering::SeqCst) {
         Ok(_) => {}
         // Something went wrong in the report.
         Err(dying) if dying == own => return,
-        Err(_) => halt(),
+        Err(_) => stop(),
     }
+    let mut asked = 0;
     for cpu in work::online().filter(|&cpu| cpu != own) {
         apic::interrupt_unmaskably(local::of(cpu).apic_id());
+        asked |= 1 << cpu;
     }
+    clock::wait_for(PATIENCE, || STOPPED.load(Ordering::SeqCst) & asked == asked);
 }
 
 /// Whether another CPU wants this one to stop: what a non-maskable interrupt asks first.
 pub(super) fn obey_stop() {
     if ![NOBODY, local::current()].contains(&DYING.load(Ordering::SeqCst)) {
-        halt();
+        stop();
     }
+}
+
+fn stop() -> ! {
+    STOPPED.fetch_or(1 << local::current(), Ordering::SeqCst);
+    halt();
 }
