@@ -5,7 +5,7 @@
 
 use super::local::{self, MAX_CPUS};
 use super::topology::{Topology, TopologyError};
-use super::{apic, clock, halt, segments, timer, trampoline, work};
+use super::{apic, clock, halt, ipi, segments, timer, trampoline, work};
 use crate::memory::vmalloc;
 use bifolio::frame::{FRAME_SIZE, Order};
 use core::fmt;
@@ -160,12 +160,17 @@ extern "C" fn enter(number: usize) -> ! {
         // Nobody could wake it.
         halt();
     }
-    local::local().started.store(true, Ordering::Relaxed);
+    let own = local::local();
+    // The reset has stopped its timer.
+    own.periodic.store(false, Ordering::Relaxed);
+    own.started.store(true, Ordering::Relaxed);
     work::set_online(number, true);
     // What was unmapped before is not asked for any more.
     tlb::flush_all();
+    // Whoever has asked before this CPU last stopped, and has not noticed that it did, waits for an answer: the interrupt is lost.
+    ipi::answer();
     interrupts::enable();
-    while !local::local().stop.swap(false, Ordering::Acquire) {
+    while !own.stop.swap(false, Ordering::Acquire) {
         work::wait();
     }
     interrupts::disable();
@@ -182,7 +187,7 @@ pub fn stop(cpu: usize) {
     local::of(cpu).stop.store(true, Ordering::Release);
     while work::is_online(cpu) {
         work::wake(cpu);
-        super::ipi::relax();
+        ipi::relax();
     }
 }
 

@@ -241,6 +241,18 @@ fn a_cpu_that_idles_gives_back_what_its_arenas_hold() {
 }
 
 #[test_case]
+fn a_cpu_that_starts_again_has_its_arenas_looked_at_whatever_its_timer_did_before() {
+    let Some(other) = work::online().find(|&cpu| cpu != 0 && cpu != cpu::current()) else { return };
+    // So slowly that it is no help.
+    cpu::on(other, &|_| timer::set_period(10 * PATIENCE));
+    cpu::stop(other);
+    cpu::start(other).expect("the CPU ran before");
+    cpu::on(other, &|_| use_arena());
+    assert!(held_by(other) > 0);
+    wait_until(|| held_by(other) == 0);
+}
+
+#[test_case]
 fn a_cpu_that_is_at_work_again_and_again_keeps_its_arenas() {
     let own = cpu::current();
     let worker = work::online().find(|&cpu| cpu != own).unwrap_or(own);
