@@ -37,6 +37,8 @@ pub struct Local {
     pub(super) flush: Request,
     /// Work that others have for it, or null; whoever puts some here finds null first.
     pub(super) job: AtomicPtr<super::work::Job>,
+    /// It is being started. Taken back either by the CPU itself when it arrives, or by whoever has waited too long for it.
+    pub(super) expected: AtomicBool,
     /// It has run, if it does not now.
     pub(super) started: AtomicBool,
     /// Others want it to stop.
@@ -110,6 +112,7 @@ impl Local {
             barrier: Request::new(),
             flush: Request::new(),
             job: AtomicPtr::new(ptr::null_mut()),
+            expected: AtomicBool::new(false),
             started: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }

@@ -119,7 +119,9 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
     // SAFETY: one CPU is started at a time, and its stack is its own. It is reset before it starts, and was not running or
     // has stopped.
     let page = unsafe { trampoline::prepare(number, stack, enter) }.ok_or(StartError::NoLowMemory)?;
-    local::of(number).apic_id.store(apic_id, Ordering::Relaxed);
+    let cpu = local::of(number);
+    cpu.apic_id.store(apic_id, Ordering::Relaxed);
+    cpu.expected.store(true, Ordering::SeqCst);
     // SAFETY: as above.
     unsafe { apic::reset(apic_id) };
     clock::wait(Duration::from_millis(10));
@@ -131,10 +133,16 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
     if arrived {
         return Ok(());
     }
-    // It must not come after all, when the trampoline has another CPU's number.
-    // SAFETY: whatever it is at, nothing depends on it yet.
+    if !cpu.expected.swap(false, Ordering::SeqCst) {
+        // It has just come after all, and has nothing more to do before it runs.
+        while !work::is_online(number) {
+            ipi::relax();
+        }
+        return Ok(());
+    }
+    // It must not come later, when the trampoline has another CPU's number, or another CPU has this one's.
+    // SAFETY: whatever it is at, nothing depends on it yet: it finds itself not expected, and goes no further.
     unsafe { apic::reset(apic_id) };
-    work::set_online(number, false);
     Err(StartError::Silent)
 }
 
@@ -161,13 +169,17 @@ extern "C" fn enter(number: usize) -> ! {
         halt();
     }
     let own = local::local();
+    if !own.expected.swap(false, Ordering::SeqCst) {
+        // Too late: whoever started this CPU has given up.
+        halt();
+    }
     // The reset has stopped its timer.
     own.periodic.store(false, Ordering::Relaxed);
     own.started.store(true, Ordering::Relaxed);
     work::set_online(number, true);
     // What was unmapped before is not asked for any more.
     tlb::flush_all();
-    // Whoever has asked before this CPU last stopped, and has not noticed that it did, waits for an answer: the interrupt is lost.
+    // Whoever has asked before this CPU last stopped, and has not noticed that it did, still waits: the interrupt is lost.
     ipi::answer();
     interrupts::enable();
     while !own.stop.swap(false, Ordering::Acquire) {
