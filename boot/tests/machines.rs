@@ -2,44 +2,150 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
-/// The kernel, built as `make run` would.
-fn kernel() {
-    let arguments = ["build", "-q", "-p", "kernel", "--target", "x86_64-unknown-none"];
-    assert!(Command::new(env!("CARGO")).args(arguments).status().unwrap().success());
+/// What `cpus` says where there is no MADT that can be believed.
+const NONE_LISTED: &str = "1 CPU runs, and the firmware lists none (the kernel takes up to 64), ";
+
+/// Boots the kernel, as `make run` would, on a machine of these arguments and with further options of QEMU's, and returns what
+/// it says. `directory` is for what that takes.
+fn boot(directory: &Path, arguments: &[&str], options: &str, commands: &str) -> String {
+    let build = ["build", "-q", "-p", "kernel", "--target", "x86_64-unknown-none"];
+    assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
+    let qemu = directory.join("qemu");
+    fs::write(&qemu, format!("#!/bin/sh\nexec qemu-system-x86_64 \"$@\" {options}\n")).unwrap();
+    fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_boot"))
+        .arg("run")
+        .args(arguments)
+        .args(["--timeout", "120", "--cmd", commands])
+        .env("QEMU", &qemu)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    parts.iter().for_each(|part| assert!(text.contains(part), "{part} in {text}"));
 }
 
 #[test]
 fn without_acpi_tables_the_kernel_works_on_one_cpu_and_says_why() {
-    kernel();
     let directory = tempfile::tempdir().unwrap();
     // Of an option that is given twice the parts add up. SeaBIOS would make tables of its own; UEFI makes none.
-    let qemu = directory.path().join("qemu");
-    fs::write(&qemu, "#!/bin/sh\nexec qemu-system-x86_64 \"$@\" -machine acpi=off\n").unwrap();
-    fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_boot"))
-        .args([
-            "run",
-            "--smp",
-            "4",
-            "--firmware",
-            "uefi",
-            "--timeout",
-            "120",
-            "--cmd",
-            "cpus; alloc 3; kmalloc 100; validate",
-        ])
-        .env("QEMU", &qemu)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
-    for part in [
-        "WARN  one CPU: the ACPI tables have no usable MADT",
-        "1 CPU runs, and the firmware lists none (the kernel takes up to 64), ",
-        "every invariant holds",
-    ] {
-        assert!(text.contains(part), "{part} in {text}");
+    let text = boot(
+        directory.path(),
+        &["--smp", "4", "--firmware", "uefi"],
+        "-machine acpi=off",
+        "cpus; alloc 3; kmalloc 100; validate",
+    );
+    let parts = ["WARN  one CPU: the ACPI tables have no usable MADT", NONE_LISTED, "every invariant holds"];
+    assert_says(&text, &parts);
+}
+
+#[test]
+fn without_a_local_apic_the_kernel_works_on_one_cpu_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    // Of two CPUs that are asked for the last counts.
+    let text = boot(directory.path(), &[], "-cpu max,-apic", "cpus; alloc 3; kmalloc 100; drain; validate");
+    let parts = ["WARN  one CPU: it has no local APIC that can be used", "1 CPU runs", "every invariant holds"];
+    assert_says(&text, &parts);
+}
+
+#[test]
+fn as_many_cpus_as_there_can_be_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = boot(directory.path(), &["--smp", "64"], "", "cpus; validate");
+    assert_says(&text, &["INFO  64 CPUs run", "64 CPUs run of 64 that the firmware lists", "every invariant holds"]);
+    assert!(!text.contains("WARN"), "{text}");
+}
+
+/// Entries of a MADT for CPUs that can be used, with local APICs of these numbers.
+fn local_apics(numbers: &[u8]) -> Vec<u8> {
+    numbers.iter().flat_map(|&number| [0, 8, number, number, 1, 0, 0, 0]).collect()
+}
+
+/// Options that have firmware install ACPI tables in which the MADT has these entries, and no others, by way of files in
+/// `directory`: what QEMU itself would hand it, had that not been told to make none.
+fn acpi_tables(directory: &Path, entries: &[u8]) -> String {
+    const HEADER: usize = 36;
+    const RSDT: usize = HEADER + 4;
+    /// A command of the loader's: its number, two names of files, and the rest.
+    fn command(number: u32, names: [&str; 2], rest: &[u8]) -> Vec<u8> {
+        let mut command = number.to_le_bytes().to_vec();
+        names.iter().filter(|name| !name.is_empty()).for_each(|name| {
+            command.extend_from_slice(name.as_bytes());
+            command.resize(command.len() + 56 - name.len(), 0);
+        });
+        command.extend_from_slice(rest);
+        command.resize(128, 0);
+        command
     }
+    let table = |signature: &[u8; 4], body: &[u8]| {
+        let mut table = signature.to_vec();
+        table.extend_from_slice(&((HEADER + body.len()) as u32).to_le_bytes());
+        // The revision; the checksum, which the loader sees to; who made it.
+        table.extend_from_slice(&[1, 0]);
+        table.resize(HEADER, b' ');
+        table.extend_from_slice(body);
+        table
+    };
+    let mut madt = 0xfee0_0000_u32.to_le_bytes().to_vec();
+    madt.extend_from_slice(&[0; 4]);
+    madt.extend_from_slice(entries);
+    let madt = table(b"APIC", &madt);
+    // Addresses are places in the file, to which the loader adds the file's own.
+    let mut tables = table(b"RSDT", &(RSDT as u32).to_le_bytes());
+    tables.extend_from_slice(&madt);
+    let mut pointer = b"RSD PTR \0BIFOLI\0".to_vec();
+    pointer.extend_from_slice(&[0; 4]);
+
+    let (file, root) = ("etc/acpi/tables", "etc/acpi/rsdp");
+    let place = |offset: usize, size: u8| [&(offset as u32).to_le_bytes()[..], &[size]].concat();
+    let range = |[checksum, start, length]: [usize; 3]| {
+        [checksum, start, length].iter().flat_map(|number| (*number as u32).to_le_bytes()).collect::<Vec<_>>()
+    };
+    // To allocate: aligned to 64 bytes, anywhere; aligned to 16, where the BIOS's root pointer is looked for.
+    let loader = [
+        command(1, [file, ""], &[64, 0, 0, 0, 1]),
+        command(1, [root, ""], &[16, 0, 0, 0, 2]),
+        command(2, [file, file], &place(HEADER, 4)),
+        command(3, [file, ""], &range([9, 0, RSDT])),
+        command(3, [file, ""], &range([RSDT + 9, RSDT, madt.len()])),
+        command(2, [root, file], &place(16, 4)),
+        command(3, [root, ""], &range([8, 0, 20])),
+    ];
+    let mut options = "-machine acpi=off".to_owned();
+    for (name, bytes) in [(file, tables), (root, pointer), ("etc/table-loader", loader.concat())] {
+        let path = directory.join(name.replace('/', "-"));
+        fs::write(&path, bytes).unwrap();
+        options += &format!(" -fw_cfg name={name},file={}", path.display());
+    }
+    options
+}
+
+#[test]
+fn a_cpu_that_does_not_answer_is_left_alone_and_the_log_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = acpi_tables(directory.path(), &local_apics(&[0, 9, 1]));
+    let text = boot(directory.path(), &["--smp", "2"], &options, "cpus; stress 1; validate");
+    let silent = "WARN  the CPU with local APIC 9 is left alone: it does not answer";
+    assert_says(
+        &text,
+        &[silent, "INFO  2 CPUs run", "2 CPUs run of 3 that the firmware lists", "every invariant holds"],
+    );
+}
+
+#[test]
+fn with_a_broken_madt_the_kernel_works_on_one_cpu_and_says_where_it_is_broken() {
+    let directory = tempfile::tempdir().unwrap();
+    let entries = [local_apics(&[0, 1]), vec![0, 200, 2, 2, 1]].concat();
+    let options = acpi_tables(directory.path(), &entries);
+    let text = boot(directory.path(), &["--smp", "2"], &options, "cpus; alloc 3; kmalloc 100; validate");
+    let broken = "WARN  one CPU: the MADT is cut off or broken at byte 60";
+    assert_says(&text, &[broken, NONE_LISTED, "every invariant holds"]);
 }
