@@ -39,10 +39,8 @@ pub enum Memory {
 /// A piece of memory, every word of which holds its mark.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
-    /// The memory itself.
-    pub memory: Memory,
-    /// Whose it is: the mark.
-    pub id: Id,
+    pub(super) memory: Memory,
+    pub(super) id: Id,
 }
 
 // SAFETY: memory is bound to no CPU, and a piece is in one place at a time.
@@ -84,11 +82,19 @@ impl Memory {
 }
 
 impl Piece {
+    /// The memory, as it is by now.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
     /// Makes what has just been allocated a piece: nobody else has it, and every word of it is marked.
     ///
     /// # Errors
     /// Somebody else does have it.
-    pub fn mark(memory: Memory, id: Id, owners: &Owners) -> Result<Self, Failure> {
+    ///
+    /// # Safety
+    /// It was allocated as what it says to be, and goes only with the piece, which is freed once.
+    pub unsafe fn mark(memory: Memory, id: Id, owners: &Owners) -> Result<Self, Failure> {
         let (start, words) = memory.words();
         if let Some(range) = memory.frames() {
             owners.take(range).map_err(|pfn| Failure::FrameTaken { pfn, id })?;
@@ -109,9 +115,12 @@ impl Piece {
     ///
     /// # Errors
     /// It is not.
-    pub fn check_zeroed(memory: &Memory) -> Result<(), Failure> {
+    ///
+    /// # Safety
+    /// It was allocated as what it says to be, and nobody writes to it.
+    pub unsafe fn check_zeroed(memory: &Memory) -> Result<(), Failure> {
         let (start, words) = memory.words();
-        // SAFETY: the memory was just allocated, and says to be initialised.
+        // SAFETY: by this function's contract the memory is there, and it says to be initialised.
         match unsafe { find_other(start, words, 0) } {
             Some((place, found)) => Err(Failure::NotZero { address: start.addr() + place * size_of::<u64>(), found }),
             None => Ok(()),

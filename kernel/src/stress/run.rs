@@ -125,7 +125,8 @@ impl Run {
 
     /// Marks memory that this CPU has just allocated.
     pub fn mark(&self, cpu: usize, memory: Memory) -> Result<Piece, Failure> {
-        Piece::mark(memory, self.next(cpu), &self.owners)
+        // SAFETY: the memory was just allocated, and whoever has a piece of this run either hands it on or frees it.
+        unsafe { Piece::mark(memory, self.next(cpu), &self.owners) }
     }
 
     /// Takes note of a block that this CPU has just allocated, and that it writes nothing to.

@@ -99,7 +99,8 @@ impl Worker<'_> {
         let pfn = self.seat.inside(|| frames().allocate(order, gfp));
         let memory = self.frame_from_zone(pfn, gfp).map(|pfn| Memory::Block(pfn, order));
         if let Some(memory) = memory.as_ref().filter(|_| gfp.contains(Gfp::ZERO)) {
-            Piece::check_zeroed(memory)?;
+            // SAFETY: the block was just allocated, and is this CPU's.
+            unsafe { Piece::check_zeroed(memory) }?;
         }
         self.got(memory)
     }
