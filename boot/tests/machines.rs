@@ -141,6 +141,22 @@ fn a_cpu_that_does_not_answer_is_left_alone_and_the_log_says_so() {
 }
 
 #[test]
+fn cpus_that_no_command_can_name_are_left_alone_and_nobody_is_reset_in_their_place() {
+    let directory = tempfile::tempdir().unwrap();
+    // Of all ones, which firmware has for a CPU that is not there, and a local APIC's number of more than eight bits, without
+    // which it would be the boot processor's.
+    let mut entries = local_apics(&[0, 0xff, 1]);
+    entries.extend_from_slice(&[9, 16, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    let options = acpi_tables(directory.path(), &entries);
+    let text = boot(directory.path(), &["--smp", "2"], &options, "cpus; validate");
+    let nameless = "WARN  the CPU with local APIC 256 is left alone: no command can name its local APIC";
+    assert_says(
+        &text,
+        &[nameless, "INFO  2 CPUs run", "2 CPUs run of 3 that the firmware lists", "every invariant holds"],
+    );
+}
+
+#[test]
 fn with_a_broken_madt_the_kernel_works_on_one_cpu_and_says_where_it_is_broken() {
     let directory = tempfile::tempdir().unwrap();
     let entries = [local_apics(&[0, 1]), vec![0, 200, 2, 2, 1]].concat();
