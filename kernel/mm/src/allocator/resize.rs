@@ -4,7 +4,7 @@ use super::arena::ORDERS;
 use super::zonelist::Request;
 use super::{Cpu, PageAllocator};
 use crate::error::{FreeError, RangeError, ResizeError};
-use crate::frame::{Gfp, Order, PfnRange, ZoneKind};
+use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::zone::Watermarks;
 
 impl<C: Cpu> PageAllocator<'_, C> {
@@ -23,21 +23,16 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if range.is_empty() || frames == 0 {
             return Err(FreeError::NoFrames.into());
         }
-        let resized = PfnRange::new(range.start, range.start.offset(frames));
+        let end = Pfn::new(range.start.number().saturating_add(frames));
+        let resized = PfnRange::new(range.start, end);
         let kind = ZoneKind::of(range.start);
         if resized.intersection(kind.range()) != resized || range.intersection(kind.range()) != range {
             return Err(RangeError::CrossesZones(resized).into());
         }
         self.with(kind, |zone| {
-            let states = &self.states[kind.index()];
-            range.blocks().try_for_each(|(pfn, given)| match states.order_of(pfn) {
-                // What an arena holds looks allocated to its zone.
-                Ok(actual) if actual.index() < ORDERS && states.is_in_arena(pfn) && self.holds(pfn) => {
-                    Err(FreeError::AlreadyFree(pfn))
-                }
-                Err(FreeError::Interior { head, .. }) if self.holds(head) => Err(FreeError::AlreadyFree(pfn)),
-                Ok(actual) if actual != given => Err(FreeError::WrongOrder { pfn, given, actual }),
-                result => result.map(|_| ()),
+            range.blocks().try_for_each(|(pfn, given)| match self.order_in(zone, pfn)? {
+                actual if actual != given => Err(FreeError::WrongOrder { pfn, given, actual }),
+                _ => Ok(()),
             })?;
             if frames < range.frames() {
                 zone.shrink(range, frames)?;
@@ -58,7 +53,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             }
             // An arena that gave one of the blocks, or would take one back, does not know it as what it is now.
             let small = range.blocks().filter(|(_, order)| order.index() < ORDERS);
-            for (pfn, _) in small.filter(|(pfn, _)| states.is_in_arena(*pfn)) {
+            for (pfn, _) in small.filter(|(pfn, _)| zone.states().is_in_arena(*pfn)) {
                 self.arenas.iter().for_each(|arena| arena.forget(pfn));
             }
             Ok(())

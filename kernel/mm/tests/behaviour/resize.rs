@@ -72,6 +72,11 @@ fn what_is_in_the_way_is_named_and_nothing_changes() {
         assert_eq!(blocks(&frames), before);
         frames.free(way, Order::ZERO).unwrap();
     }
+    for length in [1 << 60, u64::MAX] {
+        let beyond = PfnRange::new(taken.start, Pfn::new(taken.start.number().saturating_add(length)));
+        let error = ResizeError::NoRoom(RangeError::CrossesZones(beyond));
+        assert_eq!(frames.resize(taken, length, Gfp::MEMALLOC), Err(error));
+    }
     // The allocator's own metadata, and a hole in RAM.
     let metadata = frames.metadata();
     let last = PfnRange::new(Pfn::new(metadata.start.number() - 2), metadata.start);

@@ -189,6 +189,9 @@ fn memory_that_is_there_already_or_nowhere_is_refused_as_a_whole() {
         (range(8000, 8300), AddError::Overlaps(Pfn::new(8000))),
         (range(8192, 200_000), AddError::NotPlanned(range(8192, 200_000))),
         (range(NORMAL - 9, NORMAL + 9), AddError::NotPlanned(range(NORMAL - 9, NORMAL))),
+        // Beyond every zone.
+        (range(1 << 40, (1 << 40) + 5), AddError::NotPlanned(range(1 << 40, (1 << 40) + 5))),
+        (range(u64::MAX - 5, u64::MAX), AddError::NotPlanned(range(u64::MAX - 5, u64::MAX))),
     ];
     for (range, error) in cases {
         assert_eq!(frames.add(range), Err(error), "{range}");
