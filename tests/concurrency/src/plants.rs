@@ -62,6 +62,14 @@ pub const PLANTS: &[Plant] = &[
         new: "while false {",
     },
     Plant {
+        what: "a word that begins to be returned without its zone's lock",
+        tool: Tool::Shuttle,
+        test: "frames::a_frame_freed_while_its_word_began_to_be_returned_cannot_be_freed_again",
+        file: "allocator/small.rs",
+        old: "let states = self.lock_one(arena, ZoneKind::of(pfn), &mut locked).states();",
+        new: "let states = self.zones[ZoneKind::of(pfn).index()].lock().states();",
+    },
+    Plant {
         what: "a slot freed twice, once into the stock, of which the owner is not asked",
         tool: Tool::Shuttle,
         test: "heap::of_two_frees_of_one_object_one_is_noticed",

@@ -176,3 +176,68 @@ fn of_two_frees_of_one_block_one_is_noticed() {
         });
     });
 }
+
+/// Frees that each arena learns of, however they come together with the return of their word.
+#[test]
+fn a_frame_freed_while_its_word_began_to_be_returned_cannot_be_freed_again() {
+    let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
+    effort.explore(|| {
+        with_frames(1024, |frames| {
+            let taken: Vec<Pfn> = (0..3).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+            on_cpus(2, |cpu| frames.free(taken[cpu], Order::ZERO).unwrap());
+            // Much later, by whoever it was.
+            on_cpus(1, |_| {
+                for &pfn in &taken[..2] {
+                    assert!(frames.free(pfn, Order::ZERO).is_err(), "{pfn} was freed twice");
+                }
+            });
+        });
+    });
+}
+
+/// A word is lent while others of its blocks begin to be returned.
+#[test]
+fn a_frame_lent_while_its_word_began_to_be_returned_is_freed_once() {
+    let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
+    effort.explore(|| {
+        with_frames(1024, |frames| {
+            let taken: Vec<Pfn> = (0..3).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+            let lent = AtomicU64::new(0);
+            on_cpus(2, |cpu| match cpu {
+                0 => frames.free(taken[0], Order::ZERO).unwrap(),
+                _ => lent.store(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap().number(), Relaxed),
+            });
+            let lent = Pfn::new(lent.load(Relaxed));
+            on_cpus(1, |_| frames.free(lent, Order::ZERO).unwrap());
+            on_cpus(2, |cpu| {
+                if cpu == 1 {
+                    assert!(frames.free(lent, Order::ZERO).is_err(), "{lent} was freed twice");
+                }
+            });
+        });
+    });
+}
+
+/// What an arena has instead of a word, and where, is not what it had.
+#[test]
+fn a_block_in_use_is_not_taken_for_one_of_an_arena_that_goes_on_to_another_word() {
+    let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
+    effort.explore(|| {
+        with_frames(1024, |frames| {
+            let held = AtomicU64::new(0);
+            on_cpus(1, |_| {
+                for nth in 0..63 {
+                    let pfn = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+                    if nth == 5 {
+                        held.store(pfn.number(), Relaxed);
+                    }
+                }
+            });
+            let held = Pfn::new(held.load(Relaxed));
+            on_cpus(2, |cpu| match cpu {
+                0 => (0..3).for_each(|_| _ = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()),
+                _ => assert_eq!(frames.order_of(held), Ok(Order::ZERO)),
+            });
+        });
+    });
+}

@@ -239,8 +239,6 @@ pub struct ArenaEvents {
 pub(super) enum Collected {
     /// It is among those to be returned.
     Kept,
-    /// As [`Collected::Kept`], and its set is to be returned now.
-    Full,
     /// It was among them before: a double free.
     Twice,
 }
@@ -443,21 +441,21 @@ impl Arena {
     }
 
     /// Collects a block, one of those that are `allocated` in its word, to be returned with others. The word must be in no
-    /// arena yet. `None` if its set is full, which is so only in an interrupt that came before it was returned.
+    /// arena yet, its set must have room, and its zone must be locked.
     #[inline]
-    pub(super) fn collect(&self, pfn: Pfn, order: Order, word: WordNumber, allocated: u64) -> Option<Collected> {
+    pub(super) fn collect(&self, pfn: Pfn, order: Order, word: WordNumber, allocated: u64) {
         let (key, bit) = Return::key(pfn, order);
-        let mut ways = self.set(key).0.iter().enumerate();
-        let (nth, way) = ways.find(|(_, way)| way.key.load(Relaxed) == Return::NONE)?;
+        let (places, first) = (self.places(), Self::set_number(key) * WAYS);
+        let place = first + (places >> first).trailing_ones() as usize % WAYS;
+        let way = self.way(place);
+        debug_assert!(way.key.load(Relaxed) == Return::NONE);
         way.heads.store(1 << bit, Relaxed);
         way.allocated.store(allocated, Relaxed);
         way.word.store(word.0, Relaxed);
         way.key.store(key, Relaxed);
-        let place = Self::set_number(key) * WAYS + nth;
-        self.places.store(self.places.load(Relaxed) | 1 << place, Relaxed);
+        self.places.store(places | 1 << place, Relaxed);
         self.current.store(place as u64, Relaxed);
         self.note_use();
-        Some(if nth + 1 == WAYS { Collected::Full } else { Collected::Kept })
     }
 
     /// The places of all words that are being returned, a bit for each.
@@ -472,19 +470,23 @@ impl Arena {
         self.places() & ((1 << WAYS) - 1) << (Self::set_number(pfn.number()) * WAYS)
     }
 
-    /// What is collected at one place, and the zone that it goes to.
+    /// The zone that what is collected at one place goes to.
     #[inline]
-    pub(super) fn collected(&self, place: usize) -> Option<(ZoneKind, Batch)> {
-        self.way(place).batch()
+    pub(super) fn zone_at(&self, place: usize) -> Option<ZoneKind> {
+        Some(self.way(place).batch()?.0)
     }
 
-    /// Takes out what is collected at one place. The zone that it goes to must be locked, so that who looks for a block with
-    /// the zone locked finds it either here or there.
+    /// Takes out what is collected at one place: the blocks, and those that others have freed meanwhile as well. The zone that
+    /// it goes to must be locked, so that who looks for a block with the zone locked finds it either here or there.
     #[inline]
-    pub(super) fn take(&self, place: usize) {
-        self.way(place).key.store(Return::NONE, Relaxed);
+    pub(super) fn take(&self, place: usize) -> Option<(Batch, u64)> {
+        let way = self.way(place);
+        let (_, batch) = way.batch()?;
+        way.key.store(Return::NONE, Relaxed);
         self.places.store(self.places.load(Relaxed) & !(1 << place), Relaxed);
         self.returned.store(self.returned.load(Relaxed) + 1, Relaxed);
+        let allocated = way.allocated.load(Relaxed);
+        Some((Batch { heads: batch.heads & allocated, ..batch }, batch.heads & !allocated))
     }
 
     /// Learns that somebody else frees the block that starts at this frame: it is no block that can be freed here.

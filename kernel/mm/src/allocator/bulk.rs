@@ -71,15 +71,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 done += 1;
                 continue;
             }
-            let kind = ZoneKind::of(pfn);
-            let zone = match &mut locked {
-                Some((held, zone)) if *held == kind => zone,
-                other => {
-                    // The one must be unlocked before the other is locked.
-                    *other = None;
-                    &mut other.insert((kind, self.lock_for(arena, kind))).1
-                }
-            };
+            let zone = self.lock_one(arena, ZoneKind::of(pfn), &mut locked);
             let Some(mut word) = zone.singles(pfn) else {
                 if arena.free_into_return(pfn, Order::ZERO) != Some(Collected::Kept) {
                     break;

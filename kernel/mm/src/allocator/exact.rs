@@ -16,16 +16,18 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if into > order {
             return Err(SplitError::Larger { order, into });
         }
-        if order.index() < ORDERS && into < order {
-            // An arena knows a block that it gave, and would take it back whole.
-            self.drain();
-        }
-        // A frame in an arena looks allocated to its zone.
-        let actual = self.order_of(pfn)?;
-        if actual != order {
-            return Err(FreeError::WrongOrder { pfn, given: order, actual }.into());
-        }
-        Ok(self.with(ZoneKind::of(pfn), |zone| zone.split(pfn, order, into))?)
+        self.with(ZoneKind::of(pfn), |zone| {
+            let actual = self.order_in(zone, pfn)?;
+            if actual != order {
+                return Err(FreeError::WrongOrder { pfn, given: order, actual }.into());
+            }
+            zone.split(pfn, order, into)?;
+            if order.index() < ORDERS && into < order {
+                // An arena that knows the block would take it back whole.
+                self.arenas.iter().for_each(|arena| arena.forget(pfn));
+            }
+            Ok(())
+        })
     }
 
     /// Allocates exactly this many frames in a row. They are allocated as the [largest blocks](PfnRange::blocks) that

@@ -55,7 +55,7 @@ pub use crate::error::AllocError;
 use crate::error::{AddError, FreeError};
 use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::sync::Mutex;
-use crate::zone::{Block, FreeBlocks, States, Watermarks, Zone, ZoneStats, min_free_kib, protection};
+use crate::zone::{Block, FreeBlocks, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
 /// How often a CPU that drains looks whether another has ended doing so: for some milliseconds.
 const DRAIN_PATIENCE: u32 = 1 << 18;
@@ -66,7 +66,6 @@ const DRAIN_PATIENCE: u32 = 1 << 18;
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
 pub struct PageAllocator<'m, C> {
     zones: [Mutex<Zone<'m>, C>; ZoneKind::COUNT],
-    states: [States<'m>; ZoneKind::COUNT],
     /// The [id](Arena::id) of the arena for which each zone was locked last.
     users: [AtomicUsize; ZoneKind::COUNT],
     arenas: &'m [Arena],
@@ -96,7 +95,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         set_marks(&mut zones.each_mut());
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
         Ok(Self {
-            states: zones.each_ref().map(Zone::states),
             zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
             users: [const { AtomicUsize::new(0) }; ZoneKind::COUNT],
             arenas,
@@ -165,7 +163,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     fn empty(&self, arena: &Arena) {
         let mut places = arena.places();
         while places != 0 {
-            places = self.return_words(arena, places);
+            places = self.return_words(arena, places, &mut None);
         }
         for (order, run) in arena.runs() {
             if let Some((lender, loan)) = run.loan(order) {
@@ -223,7 +221,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// How many double frees were noticed only when the block came back to its zone: those of two CPUs at the very same
-    /// time. All others are named at the call.
+    /// time. All others are named at the call. If the block was allocated again before it came back, even that is not noticed.
     pub fn late_double_frees(&self) -> u64 {
         self.late.load(Relaxed)
     }
@@ -253,7 +251,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free`] would say.
     pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
-        match self.with(ZoneKind::of(pfn), |zone| zone.states().order_of(pfn)) {
+        self.with(ZoneKind::of(pfn), |zone| self.order_in(zone, pfn))
+    }
+
+    /// [`order_of`](Self::order_of) in its zone, which is locked. What an arena holds looks allocated there.
+    fn order_in(&self, zone: &Zone<'_>, pfn: Pfn) -> Result<Order, FreeError> {
+        match zone.states().order_of(pfn) {
             Ok(_) if self.holds(pfn) => Err(FreeError::AlreadyFree(pfn)),
             Err(FreeError::Interior { head, .. }) if self.holds(head) => Err(FreeError::AlreadyFree(pfn)),
             result => result,
@@ -270,6 +273,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let own = range.intersection(self.metadata);
         if !own.is_empty() {
             return Err(AddError::Overlaps(own.start));
+        }
+        if range.end > ZoneKind::Normal.range().end {
+            return Err(AddError::NotPlanned(range));
         }
         C::without_interrupts(|| {
             let [dma, dma32, normal] = &self.zones;

@@ -14,6 +14,9 @@ use crate::zone::{Batch, Lent, Watermarks, Zone};
 /// What a refill asks for: a whole word.
 const WORD: Order = Order::new(WORD_ORDER as u8).expect("a word is a block");
 
+/// The zone that is locked, if any.
+pub(super) type Locked<'a, 'm, C> = Option<(ZoneKind, Guard<'a, Zone<'m>, C>)>;
+
 /// Why a run got no new blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Refused {
@@ -39,7 +42,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// A run changes its word only while the zone of that word is locked.
     fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
         let run = arena.run(order, mobility);
-        let old = run.loan(order);
+        let mut old = run.loan(order);
         arena.note_use();
         arena.count_refill();
         let mut refused = Refused::BelowLow;
@@ -61,18 +64,21 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 // What serves a whole word must not be spoiled for the sake of one block.
                 if self.slow.unmixed_first { continue } else { break }
             }
+            if let Some((lender, loan)) = old.take_if(|(lender, _)| *lender != kind) {
+                // Before anything is lent: that must be found in the zone or in the run by whoever has the lock.
+                drop(zone);
+                self.end_loan(run, lender, loan);
+                zone = self.lock_for(arena, kind);
+                if !Watermarks::admit(zone.free_frames(), WORD, low, reserve) || !zone.serves_unmixed(order, mobility) {
+                    continue;
+                }
+            }
             match zone.lend(order, mobility) {
                 None => {}
                 Some(Lent::Block(pfn)) => return Ok(pfn),
                 Some(Lent::Word(base, loan)) => {
-                    match old {
-                        Some((lender, old)) if lender == kind => self.found_late(zone.end_loan(old)),
-                        Some((lender, old)) => {
-                            drop(zone);
-                            self.end_loan(run, lender, old);
-                            zone = self.lock_for(arena, kind);
-                        }
-                        None => {}
+                    if let Some((_, old)) = old {
+                        self.found_late(zone.end_loan(old));
                     }
                     run.take(base, loan);
                     drop(zone);
@@ -97,27 +103,32 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         zone
     }
 
+    /// The zone of that kind, locked on behalf of an arena in place of the one that was, unless that is it.
+    #[inline]
+    pub(super) fn lock_one<'a, 'g>(
+        &'a self,
+        arena: &Arena,
+        kind: ZoneKind,
+        locked: &'g mut Locked<'a, 'm, C>,
+    ) -> &'g mut Zone<'m> {
+        // The one must be unlocked before the other is locked.
+        locked.take_if(|(held, _)| *held != kind);
+        &mut locked.get_or_insert_with(|| (kind, self.lock_for(arena, kind))).1
+    }
+
     /// Returns what is collected at the first few of these places to its zones. The places that are left.
     #[inline(never)]
-    pub(super) fn return_words(&self, arena: &Arena, mut places: u64) -> u64 {
-        let mut locked = None;
+    pub(super) fn return_words<'a>(&'a self, arena: &Arena, mut places: u64, locked: &mut Locked<'a, 'm, C>) -> u64 {
         for _ in 0..WAYS {
             let place = places.trailing_zeros();
             if place == u64::BITS {
                 break;
             }
             places &= places - 1;
-            let Some((kind, batch)) = arena.collected(place as usize) else { continue };
-            let zone = match &mut locked {
-                Some((held, zone)) if *held == kind => zone,
-                other => {
-                    // The one must be unlocked before the other is locked.
-                    *other = None;
-                    &mut other.insert((kind, self.lock_for(arena, kind))).1
-                }
-            };
-            arena.take(place as usize);
-            self.found_late(zone.free_batch(batch));
+            let Some(kind) = arena.zone_at(place as usize) else { continue };
+            let zone = self.lock_one(arena, kind, locked);
+            let Some((batch, twice)) = arena.take(place as usize) else { continue };
+            self.found_late(twice | zone.free_batch(batch));
             zone.states().end_return(batch.word);
         }
         places
@@ -136,7 +147,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let order = if SINGLE { Order::ZERO } else { order };
         match self.in_arena(|arena| self.free_small(arena, pfn, order)) {
             Some(Some(Collected::Kept)) => Ok(()),
-            Some(Some(Collected::Full)) => self.return_words_with(pfn),
             Some(Some(Collected::Twice)) => Err(FreeError::AlreadyFree(pfn)),
             Some(None) | None => self.free_into_zone(pfn, order),
         }
@@ -150,15 +160,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if arena.free_into_current(pfn, order).is_some() {
             return Some(Collected::Kept);
         }
-        let kind = ZoneKind::of(pfn).index();
+        let kind = ZoneKind::of(pfn);
         let (length, last) = arena.follow(pfn);
+        let mut locked = None;
         if length < SEQUENCE {
-            if self.users[kind].load(Relaxed) == arena.id() {
+            if self.users[kind.index()].load(Relaxed) == arena.id() {
                 if !arena.returns_nothing() {
-                    self.return_words(arena, arena.places_with(last));
+                    self.return_words(arena, arena.places_with(last), &mut locked);
                 }
                 if arena.returns_nothing() {
-                    let mut zone = self.zones[kind].lock();
+                    let zone = self.lock_one(arena, kind, &mut locked);
                     let freed = if order == Order::ZERO { zone.free_frame(pfn) } else { zone.free_small(pfn, order) };
                     return freed.then_some(Collected::Kept);
                 }
@@ -166,57 +177,57 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         } else if let Some(collected) = arena.free_into_return(pfn, order) {
             return Some(collected);
         }
-        self.collect(arena, pfn, order)
+        self.collect(arena, pfn, order, locked)
     }
 
     /// Collects a small block, to be returned with others, if that may be done.
     #[inline(never)]
-    pub(super) fn collect(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
+    fn collect<'a>(
+        &'a self,
+        arena: &Arena,
+        pfn: Pfn,
+        order: Order,
+        mut locked: Locked<'a, 'm, C>,
+    ) -> Option<Collected> {
         let collected = arena.free_into_return(pfn, order);
         if collected.is_some() {
             return collected;
         }
-        let states = &self.states[ZoneKind::of(pfn).index()];
-        let (word, allocated) = states.begin_return(pfn, order)?;
-        let collected = arena.collect(pfn, order, word, allocated);
-        if collected.is_none() {
-            states.end_return(word);
+        let others = arena.places_with(pfn);
+        if others.count_ones() as usize == WAYS {
+            self.return_words(arena, others, &mut locked);
         }
-        collected
-    }
-
-    /// Returns the words of the set that a block in the word of `pfn` filled up.
-    #[inline(never)]
-    pub(super) fn return_words_with(&self, pfn: Pfn) -> Result<(), FreeError> {
-        // If the arena is stopped now, whoever stopped it empties it.
-        self.in_arena(|arena| self.return_words(arena, arena.places_with(pfn)));
-        Ok(())
+        // Under the lock: who frees or lends blocks of the word did so before, or sees that it is being returned and tells.
+        let states = self.lock_one(arena, ZoneKind::of(pfn), &mut locked).states();
+        let (word, allocated) = states.begin_return(pfn, order)?;
+        arena.collect(pfn, order, word, allocated);
+        Some(Collected::Kept)
     }
 
     /// Frees a block under its zone's lock.
     #[inline(never)]
     pub(super) fn free_into_zone(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let freed = self.with(ZoneKind::of(pfn), |zone| {
+        self.with(ZoneKind::of(pfn), |zone| {
             // What an arena holds looks allocated to its zone.
             let small = order.index() < ORDERS && zone.states().is_in_arena(pfn);
             if small && self.holds(pfn) {
                 return Err(FreeError::AlreadyFree(pfn));
             }
-            zone.free(pfn, order)?;
+            zone.free(pfn, order).map_err(|error| match error {
+                FreeError::WrongOrder { pfn: head, .. } | FreeError::Interior { head, .. } if self.holds(head) => {
+                    FreeError::AlreadyFree(pfn)
+                }
+                error => error,
+            })?;
             if small {
                 self.arenas.iter().for_each(|arena| arena.forget(pfn));
             }
             Ok(())
-        });
-        match freed {
-            Err(FreeError::WrongOrder { pfn: head, .. } | FreeError::Interior { head, .. }) if self.holds(head) => {
-                Err(FreeError::AlreadyFree(pfn))
-            }
-            result => result,
-        }
+        })
     }
 
-    /// Whether an arena holds the block that starts at this frame, which then looks allocated to its zone.
+    /// Whether an arena holds the block that starts at this frame, which then looks allocated to its zone. With that locked: an
+    /// arena may hold something else from one moment to the next, but no other word of the zone.
     #[cold]
     pub(super) fn holds(&self, pfn: Pfn) -> bool {
         self.arenas.iter().any(|arena| arena.holds(pfn))

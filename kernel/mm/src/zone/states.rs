@@ -15,7 +15,7 @@
 //!
 //! Only who holds the zone's lock changes a state. Anybody may read one: the words are atomic, relaxed, which costs no
 //! more than a plain load. A block's own bits stand still as long as it is allocated, but its neighbours' do not; so
-//! what is read without the lock may be taken for a yes, never for a no.
+//! what is read without the lock is a hint.
 
 use crate::sync::atomic::fixed::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 use core::ops::Range;
@@ -260,8 +260,8 @@ impl<'m> States<'m> {
     /// Begins the return of blocks of `order` in the word of the one that starts at `pfn`: the word, and the heads of all
     /// blocks of the order that are allocated in it. Until [`States::end_return`] nobody else begins one for the word.
     ///
-    /// `None` if somebody else did, if the word is on loan, or if no such block starts at `pfn`. Asked without the lock: as
-    /// long as its owner has not freed it, a block stands still.
+    /// `None` if somebody else did, if the word is on loan, or if no such block starts at `pfn`. Only under the lock, and the
+    /// arena must have the blocks before that ends: whoever frees one of them elsewhere has to be able to tell the arena.
     #[inline]
     pub fn begin_return(&self, pfn: Pfn, order: Order) -> Option<(WordNumber, u64)> {
         let (pageblock, offset) = self.locate(pfn)?;

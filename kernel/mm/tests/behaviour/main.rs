@@ -11,6 +11,7 @@ mod machine;
 mod mobility;
 mod owned;
 mod reclaim;
+mod refill;
 mod reports;
 mod resize;
 mod sequences;
