@@ -1,18 +1,24 @@
-//! Machines that are not as the kernel would have them.
+//! Machines that are not as the kernel would have them, and somebody at their console.
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What `cpus` says where there is no MADT that can be believed.
 const NONE_LISTED: &str = "1 CPU runs, and the firmware lists none (the kernel takes up to 64), ";
 
-/// Boots the kernel, as `make run` would, on a machine of these arguments and with further options of QEMU's, and returns what
-/// it says. `directory` is for what that takes.
-fn boot(directory: &Path, arguments: &[&str], options: &str, commands: &str) -> String {
+/// The kernel, built as `make run` would.
+fn build() {
     let build = ["build", "-q", "-p", "kernel", "--target", "x86_64-unknown-none"];
     assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
+}
+
+/// Boots the kernel on a machine of these arguments and with further options of QEMU's, and returns what
+/// it says. `directory` is for what that takes.
+fn boot(directory: &Path, arguments: &[&str], options: &str, commands: &str) -> String {
+    build();
     let qemu = directory.join("qemu");
     fs::write(&qemu, format!("#!/bin/sh\nexec qemu-system-x86_64 \"$@\" {options}\n")).unwrap();
     fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
@@ -51,9 +57,38 @@ fn without_acpi_tables_the_kernel_works_on_one_cpu_and_says_why() {
 fn without_a_local_apic_the_kernel_works_on_one_cpu_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
     // Of two CPUs that are asked for the last counts.
-    let text = boot(directory.path(), &[], "-cpu max,-apic", "cpus; alloc 3; kmalloc 100; drain; validate");
-    let parts = ["WARN  one CPU: it has no local APIC that can be used", "1 CPU runs", "every invariant holds"];
+    let text = boot(directory.path(), &[], "-cpu max,-apic", "cpus; alloc 3; stress 1; drain; validate");
+    let parts = [
+        "WARN  one CPU: it has no local APIC that can be used",
+        "1 CPU runs",
+        "the CPUs have no timers that could interrupt them: it goes without",
+        "MiB at most; all is back and checked",
+        "every invariant holds",
+    ];
     assert_says(&text, &parts);
+}
+
+#[test]
+fn a_key_ends_stress_and_everything_is_checked_all_the_same() {
+    build();
+    let mut boot = Command::new(env!("CARGO_BIN_EXE_boot"))
+        .args(["run", "--smp", "2", "--timeout", "120"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut keys, console) = (boot.stdin.take().unwrap(), boot.stdout.take().unwrap());
+    keys.write_all(b"stress 100000\r").unwrap();
+    let mut lines = BufReader::new(console).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("memory is made short now and then")));
+    // What an arrow key sends: none of it is left for the prompt.
+    keys.write_all(b"\x1b[A").unwrap();
+    assert!(lines.any(|line| line == "ended early, by a key"));
+    assert!(lines.any(|line| line.contains("all is back and checked")));
+    keys.write_all(b"validate\r").unwrap();
+    assert!(lines.any(|line| line.contains("every invariant holds")));
+    keys.write_all(b"poweroff\r").unwrap();
+    assert!(boot.wait().unwrap().success());
 }
 
 #[test]

@@ -72,6 +72,22 @@ pub(crate) fn write_bytes(bytes: &[u8]) {
     CONSOLE.lock().inner_mut().send_bytes_exact(bytes);
 }
 
+/// Whether there is a byte from the console that nobody has read.
+pub fn is_key_waiting() -> bool {
+    CONSOLE.lock().inner_mut().ready_to_receive().is_ok()
+}
+
+/// Forgets what was typed and nobody has read: all bytes of a key that sends several.
+pub fn discard_keys() {
+    /// As many as the device keeps.
+    const FIFO: usize = 16;
+    for _ in 0..FIFO {
+        if CONSOLE.lock().inner_mut().try_receive_byte().is_err() {
+            return;
+        }
+    }
+}
+
 /// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
 pub fn read_byte() -> u8 {
     lockdep::might_sleep("waiting for a key");
@@ -82,7 +98,7 @@ pub fn read_byte() -> u8 {
                 reclaim::postpone_decay();
                 return byte;
             }
-            Err(_) => work::wait_unless(|| CONSOLE.lock().inner_mut().ready_to_receive().is_ok()),
+            Err(_) => work::wait_unless(is_key_waiting),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{host, println};
 use bifolio::frame::FRAME_SIZE;
 use bifolio::report;
 use core::fmt::{self, Write};
+use core::num::IntErrorKind;
 use protocol::ExitCode;
 
 /// A command of the shell.
@@ -192,7 +193,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "stress",
         usage: "stress <seconds> [cpus] [seed]",
-        help: "have all CPUs allocate, free, hand over and check memory of all kinds, while timers do so too",
+        help: "have all CPUs allocate, free, hand over and check memory of all kinds, while timers do so too; a key ends it",
         run: stress,
     },
     Command { name: "poweroff", usage: "poweroff", help: "switch the machine off", run: poweroff },
@@ -218,7 +219,10 @@ pub(super) fn number(word: &str) -> Result<u64, Error<'_>> {
         Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
         _ => word.parse(),
     }
-    .map_err(|_| Error::NotANumber(word))
+    .map_err(|error| match error.kind() {
+        IntErrorKind::PosOverflow => Error::TooLarge(word),
+        _ => Error::NotANumber(word),
+    })
 }
 
 /// A command that takes no arguments and shows something.

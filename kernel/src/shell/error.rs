@@ -18,6 +18,8 @@ pub enum Error<'a> {
     Unexpected(&'a str),
     /// The word is not a number.
     NotANumber(&'a str),
+    /// The word is a number, but more than any can be.
+    TooLarge(&'a str),
     /// The word is a number, but not of an order.
     NotAnOrder(&'a str),
     /// No flag has this name.
@@ -49,7 +51,15 @@ pub enum Error<'a> {
 impl Error<'_> {
     /// Whether the command was put wrongly, so that showing its usage helps.
     pub fn is_about_usage(&self) -> bool {
-        matches!(self, Self::Missing(_) | Self::Unexpected(_) | Self::NotANumber(_) | Self::NotAnOrder(_))
+        matches!(
+            self,
+            Self::Missing(_)
+                | Self::Unexpected(_)
+                | Self::NotANumber(_)
+                | Self::TooLarge(_)
+                | Self::NotAnOrder(_)
+                | Self::Stress(Failure::NoTime | Failure::BadCpus { .. })
+        )
     }
 }
 
@@ -60,6 +70,7 @@ impl fmt::Display for Error<'_> {
             Self::Missing(what) => write!(f, "{what} is missing"),
             Self::Unexpected(word) => write!(f, "unexpected argument '{word}'"),
             Self::NotANumber(word) => write!(f, "'{word}' is not a number (decimal, or hexadecimal with 0x in front)"),
+            Self::TooLarge(word) => write!(f, "'{word}' is too large"),
             Self::NotAnOrder(word) => write!(f, "'{word}' is not an order: orders are 0 to {}", Order::MAX),
             Self::UnknownFlag(word) => {
                 write!(f, "unknown flag '{word}'; flags are")?;

@@ -2,9 +2,9 @@
 
 use super::commands::{expect, number};
 use super::{Error, Shell};
-use crate::cpu;
-use crate::println;
+use crate::cpu::{self, timer};
 use crate::stress::{self, Plan};
+use crate::{console, println};
 use core::time::Duration;
 
 /// The seed unless another is given: the same operations each time, as far as CPUs that work at once do the same.
@@ -18,9 +18,24 @@ pub(super) fn stress<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'
         None => cpu::count(),
     };
     let seed = words.get(2).map_or(Ok(SEED), |word| number(word))?;
-    println!("memory is made short now and then: some requests are refused, and the allocator may say so");
-    let summary = stress::run(Plan { cpus, time, timers: true, seed })?;
+    // What was typed ahead is for what comes next.
+    let until_key = !console::is_key_waiting();
+    let plan = Plan { cpus, time, timers: timer::rate() > 0, seed, until_key };
+    plan.check()?;
+    if !plan.timers {
+        println!("the CPUs have no timers that could interrupt them: it goes without");
+    }
+    println!("memory is made short now and then: some requests may be refused, and the allocator may say so");
+    let summary = stress::run(plan)?;
+    if summary.ended_by_key {
+        console::discard_keys();
+        println!("ended early, by a key");
+    }
     println!("{summary}");
-    println!("{} MiB at most; all is back, checked, and each frame as it was", summary.bytes >> 20);
+    println!(
+        "{} MiB at most; all is back and checked: every block is free or in use as before (mobilities of pageblocks may \
+         differ)",
+        summary.bytes >> 20
+    );
     Ok(())
 }

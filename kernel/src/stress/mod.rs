@@ -6,7 +6,7 @@
 //! should not be there at once, by a word that another has written at the latest when the piece is freed.
 //!
 //! In the end everything is given back, the allocators' invariants are checked, and the state of every frame is compared to
-//! what it was before: not one may differ.
+//! what it was before: not one may differ. Only the mobilities of pageblocks may, which are hints for later requests.
 //!
 //! A CPU's timer comes at random moments, a few thousand instructions apart. It is counted how often it came while the code
 //! that it interrupted was inside a call of the allocator or the heap.
@@ -28,6 +28,7 @@ pub use piece::{Memory, Piece, Record, Records};
 pub use run::run;
 pub use summary::{Summary, Tally};
 
+use crate::cpu::{self, timer};
 use crate::memory::Difference;
 use bifolio::error::{FreeError, RangeError, Violation};
 use bifolio::frame::{Order, Pfn};
@@ -46,6 +47,28 @@ pub struct Plan {
     pub timers: bool,
     /// Another seed, other operations.
     pub seed: u64,
+    /// Whether a key on the console ends it early.
+    pub until_key: bool,
+}
+
+impl Plan {
+    /// Whether this machine can do that.
+    ///
+    /// # Errors
+    /// [`Failure`], if not.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.time.is_zero() {
+            return Err(Failure::NoTime);
+        }
+        let running = cpu::count();
+        if self.cpus == 0 || self.cpus > running {
+            return Err(Failure::BadCpus { asked: self.cpus, running });
+        }
+        if self.timers && timer::rate() == 0 {
+            return Err(Failure::NoTimer);
+        }
+        Ok(())
+    }
 }
 
 /// What was found to be wrong, or why nothing was begun.
@@ -53,7 +76,7 @@ pub struct Plan {
 #[expect(missing_docs, reason = "what each means is what it prints")]
 pub enum Failure {
     NoTime,
-    NoCpus { running: usize },
+    BadCpus { asked: usize, running: usize },
     NoTimer,
     Busy,
     NoMemory,
@@ -76,8 +99,9 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoTime => f.write_str("for no time there is nothing to do"),
-            Self::NoCpus { running } => write!(f, "it takes 1 CPU at least, and {running} run"),
+            Self::NoTime => f.write_str("0 seconds: give at least 1"),
+            Self::BadCpus { asked, running: 1 } => write!(f, "{asked} CPUs were asked for: 1 can take part"),
+            Self::BadCpus { asked, running } => write!(f, "{asked} CPUs were asked for: 1 to {running} can take part"),
             Self::NoTimer => f.write_str("the CPUs have no timer that could interrupt them"),
             Self::Busy => f.write_str("another stress is going on"),
             Self::NoMemory => f.write_str("too little memory to begin with"),

@@ -7,6 +7,7 @@ use super::owners::Owners;
 use super::piece::{Memory, Piece, Record, Records};
 use super::worker::Worker;
 use super::{Failure, Plan, Summary, Tally};
+use crate::console;
 use crate::cpu::{self, MAX_CPUS, clock, timer};
 use crate::memory::frames;
 use crate::memory::heap::HEAP;
@@ -66,6 +67,8 @@ pub(super) struct Run {
     /// Bytes that each may have.
     pub share: usize,
     end: Duration,
+    /// A key was pressed that ends it.
+    key: AtomicBool,
     failed: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
@@ -102,6 +105,7 @@ impl Run {
             cpus,
             share,
             end: clock::uptime().saturating_add(plan.time),
+            key: AtomicBool::new(false),
             failed,
             failure,
         })
@@ -109,7 +113,14 @@ impl Run {
 
     /// Whether it is time to stop, or something was found.
     pub fn is_over(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || clock::uptime() >= self.end
+        self.failed.load(Ordering::Relaxed) || self.key.load(Ordering::Relaxed) || clock::uptime() >= self.end
+    }
+
+    /// Ends it if a key was pressed.
+    pub fn look_for_key(&self) {
+        if self.plan.until_key && console::is_key_waiting() {
+            self.key.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Something was found: the first of several is told.
@@ -195,16 +206,7 @@ impl Run {
 /// # Errors
 /// What was found to be wrong. What is left then is not given back: nobody knows whose it is.
 pub fn run(plan: Plan) -> Result<Summary, Failure> {
-    if plan.time.is_zero() {
-        return Err(Failure::NoTime);
-    }
-    let running = cpu::count();
-    if plan.cpus == 0 || plan.cpus > running {
-        return Err(Failure::NoCpus { running });
-    }
-    if plan.timers && timer::rate() == 0 {
-        return Err(Failure::NoTimer);
-    }
+    plan.check()?;
     // What is to be there afterwards has its memory before.
     let mut summary = Summary::new(cpu::online().take(plan.cpus))?;
     let before = Before::take();
@@ -227,6 +229,7 @@ fn go(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {
         mem::forget(run);
         return Err(failure);
     }
+    summary.ended_by_key = run.key.load(Ordering::Relaxed);
     summary.end(|cpu| {
         let mut tally = *run.seats[cpu].tally.lock();
         tally.add(run.seats[cpu].handler.lock().tally());

@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
@@ -30,7 +31,7 @@ use protocol::ExitCode;
 framework::entry!(test_main);
 
 fn plan(seed: u64) -> Plan {
-    Plan { cpus: cpu::count(), time: Duration::from_secs(2), timers: true, seed }
+    Plan { cpus: cpu::count(), time: Duration::from_secs(2), timers: true, seed, until_key: false }
 }
 
 #[test_case]
@@ -71,14 +72,13 @@ fn it_does_without_timers_and_with_some_of_the_cpus() -> Result<(), Failure> {
 fn what_makes_no_sense_is_refused() {
     let running = cpu::count();
     assert_eq!(stress::run(Plan { time: Duration::ZERO, ..plan(0) }).err(), Some(Failure::NoTime));
-    for cpus in [0, running + 1, usize::MAX] {
-        assert_eq!(stress::run(Plan { cpus, ..plan(0) }).err(), Some(Failure::NoCpus { running }));
+    for asked in [0, running + 1, usize::MAX] {
+        let refused = stress::run(Plan { cpus: asked, ..plan(0) });
+        assert_eq!(refused.err(), Some(Failure::BadCpus { asked, running }));
     }
     let mut shell = Shell::default();
-    for command in
-        ["stress", "stress 0", "stress 1 0", "stress 1 65", "stress a", "stress -1", "stress 1 1 x", "stress 1 1 1 1"]
-    {
-        assert_eq!(shell.run_all(command), ExitCode::Failure, "{command}");
+    for arguments in ["", " 0", " 1 0", " 1 65", " a", " -1", " 1 1 x", " 1 1 1 1", " 99999999999999999999"] {
+        assert_eq!(shell.run_all(&format!("stress{arguments}")), ExitCode::Failure, "{arguments}");
     }
     assert_eq!(shell.run_all("stress 1 1; validate"), ExitCode::Success);
 }

@@ -83,6 +83,10 @@ impl<'a> Worker<'a> {
             if self.tally.operations >= phase {
                 phase += PHASE;
                 self.target = self.random.random_range(0..=self.run.share);
+                // One is enough to look, and the boot processor always takes part.
+                if self.cpu == 0 {
+                    self.run.look_for_key();
+                }
             }
         }
         while let Some(piece) = self.seat.take_mail() {
