@@ -134,8 +134,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "CPU  operations  refused  fallbacks  refills  returned  handed over  freed for others  remote frees  ticks  \
-             re-entries"
+            "CPU  operations  refused  zone fallbacks  refills  words returned  handed over  freed for others  \
+             remote frees  ticks  re-entries"
         )?;
         let mut line = |cpu: Option<usize>, tally: &Tally| {
             match cpu {
@@ -144,7 +144,7 @@ impl fmt::Display for Summary {
             }
             writeln!(
                 f,
-                "  {:10}  {:7}  {:9}  {:7}  {:8}  {:11}  {:16}  {:12}  {:5}  {:10}",
+                "  {:10}  {:7}  {:14}  {:7}  {:14}  {:11}  {:16}  {:12}  {:5}  {:10}",
                 tally.operations,
                 tally.refused,
                 tally.fallbacks,
@@ -159,6 +159,6 @@ impl fmt::Display for Summary {
         };
         self.cpus.iter().try_for_each(|(cpu, tally)| line(Some(*cpu), tally))?;
         line(None, &self.sum())?;
-        write!(f, "drains: {}, fallbacks to another mobility: {}", self.drains, self.mixed)
+        write!(f, "drains of all arenas: {}, fallbacks to another mobility: {}", self.drains, self.mixed)
     }
 }

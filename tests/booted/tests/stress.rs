@@ -15,7 +15,7 @@ extern crate alloc;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::CacheOptions;
 use booted::{Hoard, first_word, leaving_nothing};
 use core::alloc::Layout;
@@ -29,6 +29,9 @@ use kernel::sync::{Mutex, lockdep};
 use protocol::ExitCode;
 
 framework::entry!(test_main);
+
+/// Frames of a machine with 64 MiB.
+const SMALL: u64 = 64 << 8;
 
 fn plan(seed: u64) -> Plan {
     Plan { cpus: cpu::count(), time: Duration::from_secs(2), timers: true, seed, until_key: false }
@@ -57,6 +60,28 @@ fn cpus_free_what_others_have_allocated() -> Result<(), Failure> {
     assert_eq!(sum.remote_frees > 0, others, "{sum:?}");
     // What is left under way in the end is freed by nobody in particular.
     assert!(sum.from_others <= sum.handed_over, "{sum:?}");
+    Ok(())
+}
+
+#[test_case]
+fn memory_runs_short_and_nothing_stays_reserved() -> Result<(), Failure> {
+    let zones = || ZoneKind::ALL.map(|kind| frames().zone(kind));
+    // A large machine takes longer to use up, and is filled less often.
+    let is_small = zones().iter().map(|zone| zone.managed).sum::<u64>() <= SMALL;
+    let time = Duration::from_secs(if is_small { 6 } else { 2 });
+    // A pressing request has a pageblock kept for the next, in a zone that is not small.
+    let mut hoard = Hoard::new();
+    hoard.take(Gfp::KERNEL | Gfp::NOWARN);
+    let two = Order::new(1).expect("a valid order");
+    let pressing = frames().allocate(two, Gfp::ATOMIC).expect("there are reserves");
+    hoard.give_back();
+    drop(hoard);
+    frames().free(pressing, two)?;
+    let zone = frames().zone(ZoneKind::of(pressing));
+    assert!(zone.reserved_highatomic > 0 || zone.managed / 100 < Order::PAGEBLOCK.frames(), "{zone:?}");
+    let sum = stress::run(Plan { time, ..plan(5) })?.sum();
+    assert!(!is_small || sum.refused + sum.fallbacks > 0, "{sum:?}");
+    assert!(zones().iter().all(|zone| zone.reserved_highatomic == 0), "{:?}", zones());
     Ok(())
 }
 
