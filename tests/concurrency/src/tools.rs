@@ -69,6 +69,12 @@ impl Tool {
         }
     }
 
+    /// How often it may look for a mistake: what real threads happen to do is chance, and on a host that is busy they seldom
+    /// meet.
+    pub fn tries(self) -> usize {
+        if self == Self::Threads { 10 } else { 1 }
+    }
+
     /// What the compiler must be told.
     fn flags(self) -> Result<String> {
         Ok(match self {
