@@ -46,12 +46,20 @@ pub const PLANTS: &[Plant] = &[
         new: "                    drop(zone);\n                    run.take(base, loan);",
     },
     Plant {
-        what: "slots that others freed, taken over by a load and a store instead of a swap",
+        what: "slots that others freed, cleared by a load and a store",
         tool: Tool::Loom,
         test: "loom::slots_freed_from_elsewhere_come_back",
         file: "slab/descriptor.rs",
-        old: "self.remote[word].swap(0, AcqRel);",
-        new: "self.remote[word].load(Acquire); self.remote[word].store(0, Release);",
+        old: "self.remote[word].fetch_and(!bits, AcqRel) & !bits;",
+        new: "0; self.remote[word].store(self.remote[word].load(Acquire) & !bits, Release);",
+    },
+    Plant {
+        what: "slots that others freed, cleared before they are in the owner's bitmap",
+        tool: Tool::Loom,
+        test: "loom::a_slot_is_free_while_it_is_taken_over",
+        file: "slab/descriptor.rs",
+        old: "let bits = self.remote[word].load(Acquire);",
+        new: "let bits = self.remote[word].swap(0, AcqRel);",
     },
     Plant {
         what: "an arena that is emptied without waiting for its owner",

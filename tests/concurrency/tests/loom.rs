@@ -191,6 +191,11 @@ fn of_two_frees_of_one_slot_one_is_noticed() {
 }
 
 #[test]
+fn a_slot_is_free_while_it_is_taken_over() {
+    explore("a slot that is taken over", None, models::a_slot_is_free_while_it_is_taken_over);
+}
+
+#[test]
 fn nobody_is_behind_a_door_that_was_closed() {
     explore("a door that is closed", None, models::nobody_is_behind_a_door_that_was_closed);
 }

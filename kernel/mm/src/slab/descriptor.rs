@@ -373,14 +373,22 @@ impl Slab {
         while announced != 0 {
             let word = announced.trailing_zeros() as usize % WORDS;
             announced &= announced - 1;
-            let bits = self.remote[word].swap(0, AcqRel);
-            let before = self.free[word].load(Relaxed);
-            let in_stock = stock.slots_of(self.first_of(word));
-            let again = (before | in_stock) & bits;
-            if again != 0 {
-                twice = twice.or(Some((word as u32 * u64::BITS + again.trailing_zeros()) as u16));
+            loop {
+                let bits = self.remote[word].load(Acquire);
+                let before = self.free[word].load(Relaxed);
+                let in_stock = stock.slots_of(self.first_of(word));
+                let again = (before | in_stock) & bits;
+                if again != 0 {
+                    twice = twice.or(Some((word as u32 * u64::BITS + again.trailing_zeros()) as u16));
+                }
+                // In this order: who looks for a slot in both finds it.
+                self.put_word(word, bits & !in_stock);
+                let left = self.remote[word].fetch_and(!bits, AcqRel) & !bits;
+                // Who freed meanwhile found a word that was not empty, and announced nothing. There are only so many slots.
+                if left == 0 {
+                    break;
+                }
             }
-            self.put_word(word, bits & !in_stock);
         }
         twice
     }
@@ -389,9 +397,9 @@ impl Slab {
     /// anybody.
     pub(crate) fn is_free(&self, slot: u16, stock: &Stock) -> bool {
         let (word, bit) = place(slot);
-        let is_known = || (self.free[word].load(Acquire) | self.remote[word].load(Acquire)) & bit != 0;
-        // Words move from the bitmap to the stock and back; who does that writes to where they come before it takes them away
-        // from where they were.
+        // Slots move from `remote` to `free`, and words from there to the stock and back; who does that writes to where they
+        // come before it takes them away from where they were. So this looks in the same direction.
+        let is_known = || (self.remote[word].load(Acquire) | self.free[word].load(Acquire)) & bit != 0;
         is_known() || stock.holds(self.first_of(word), bit) || is_known()
     }
 

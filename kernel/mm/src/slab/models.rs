@@ -99,6 +99,19 @@ pub fn of_two_frees_of_one_slot_one_is_noticed() {
     assert_eq!((freed, shared.slab.free()), (1, 1));
 }
 
+/// A slot that was freed long ago is freed again while the owner takes it over: it is free all the time.
+pub fn a_slot_is_free_while_it_is_taken_over() {
+    let shared = Shared::new();
+    assert!(shared.free_remotely(3));
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || assert!(!shared.free_remotely(3), "a double free was taken"))
+    };
+    assert!(!shared.collect());
+    other.join().expect("it says itself what is wrong");
+    assert_eq!((shared.slab.free(), shared.slab.is_announced()), (1, false));
+}
+
 /// One CPU is behind its door while another closes it, waits, and does as it likes.
 pub fn nobody_is_behind_a_door_that_was_closed() {
     struct House {
