@@ -299,7 +299,8 @@ impl Slab {
     pub(crate) fn put(&self, slot: u16) -> Put {
         let (word, bit) = place(slot);
         let before = self.free[word].load(Relaxed);
-        if before & bit != 0 {
+        // Settled or not: somebody may have freed it whose word another is about to announce.
+        if (before | self.remote[word].load(Relaxed)) & bit != 0 {
             return Put::Twice;
         }
         self.set_free(word, before, bit);
@@ -579,6 +580,20 @@ mod tests {
         assert!(!slab.is_settled(owner) && slab.owner() == owner);
         assert_eq!((slab.collect(&Stock::new()), slab.free()), (None, 3));
         assert_eq!(slab.put_remotely(1, &EMPTY), Ok(owner.arena()), "it is in no queue any more");
+    }
+
+    #[test]
+    fn the_owner_frees_nothing_again_of_a_word_that_is_about_to_be_announced() {
+        let slab = Slab::vacant();
+        open(&slab, SizeClass::all().nth(7).unwrap());
+        let owner = Owner::new(ArenaId::of(3).unwrap(), 7);
+        slab.set_owner(owner);
+        (0..slab.slots()).for_each(|_| assert!(slab.take().is_some()));
+        // So far is somebody who frees slot 0 when another frees slot 1.
+        slab.remote[0].fetch_or(1, AcqRel);
+        assert_eq!(slab.put_remotely(1, &EMPTY), Ok(ArenaId::NONE));
+        assert!(slab.is_settled(owner));
+        assert!(slab.put(1) == Put::Twice && slab.put(2) == Put::Done);
     }
 
     #[test]
