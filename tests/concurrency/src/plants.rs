@@ -74,8 +74,8 @@ pub const PLANTS: &[Plant] = &[
         tool: Tool::Shuttle,
         test: "frames::a_frame_freed_while_its_word_began_to_be_returned_cannot_be_freed_again",
         file: "allocator/small.rs",
-        old: "let states = self.lock_one(arena, ZoneKind::of(pfn), &mut locked).states();",
-        new: "let states = self.zones[ZoneKind::of(pfn).index()].lock().states();",
+        old: "let states = self.lock_one(ZoneKind::of(pfn), &mut locked).states();",
+        new: "let states = self.zones[ZoneKind::of(pfn).index()].lock().states();\n        drop(locked);",
     },
     Plant {
         what: "a slot freed twice, once into the stock, of which the owner is not asked",

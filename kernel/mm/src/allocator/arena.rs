@@ -3,9 +3,9 @@
 //! An arena holds a *run* for each small order and mobility: one word of frames, on loan from a zone. Allocating is
 //! clearing the lowest bit of a mask, freeing a block of the run is setting one, and neither needs a locked instruction.
 //!
-//! Blocks that were allocated elsewhere are collected by word, in a small set-associative table. When a set of it is
-//! full, its words go back to their zones under one lock; a word that fills up returns as one block of order 6. A block
-//! that stands alone goes straight to its zone, as long as no other CPU has used that since.
+//! A block that was allocated elsewhere goes straight to its zone. When a second one of the same word follows, that one and
+//! all that follow them are collected, and go back together under one lock when the next is of another word: as one block of
+//! order 6, if the word has filled up.
 //!
 //! A word that an arena has, on loan or to return blocks of it, is marked where everybody can read it. Who frees a block
 //! of such a word elsewhere asks the arenas under the zone's lock, so a double free is named on whatever CPU the first was.
@@ -29,14 +29,6 @@ use crate::zone::{Batch, WordNumber};
 
 /// The orders that arenas serve are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
 pub(super) const ORDERS: usize = 4;
-/// Sets of words to be returned.
-const SETS: usize = 16;
-/// Words in a set: they return to their zones together.
-pub(super) const WAYS: usize = 4;
-const _: () = assert!(SETS * WAYS == u64::BITS as usize, "a place for a word is a bit of a word");
-
-/// After so many frees in one word more are to be expected.
-pub(super) const SEQUENCE: u64 = 1;
 
 /// A word on loan from a zone, to be handed out as blocks of one order. No word at all while `base` is [`Run::NONE`].
 pub(super) struct Run {
@@ -197,10 +189,6 @@ impl Return {
     }
 }
 
-/// Words that return together.
-#[repr(align(128))]
-struct Set([Return; WAYS]);
-
 /// One CPU's arena. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
 pub struct Arena {
@@ -210,14 +198,11 @@ pub struct Arena {
     stopped: AtomicBool,
     /// By order and mobility.
     runs: [[Run; Mobility::REQUESTED.len()]; ORDERS],
-    returns: [Set; SETS],
+    /// What is being returned.
+    returning: Return,
     /// Something went in or out since it was last asked.
     used: AtomicBool,
-    /// The places of words that are being returned, a bit for each, counted through all sets.
-    places: AtomicU64,
-    /// The place of the word of which the last block was collected.
-    current: AtomicU64,
-    /// The first frame of the word of the latest block that was freed elsewhere, plus the length of its sequence.
+    /// The first frame of the word of the latest block that was freed elsewhere.
     latest: AtomicU64,
     /// Times that a run had nothing left and asked the zones.
     refills: AtomicU64,
@@ -230,7 +215,7 @@ pub struct Arena {
 pub struct ArenaEvents {
     /// Times that it had nothing left to hand out and asked the zones, which is when it takes a lock.
     pub refills: u64,
-    /// Words of which it gave blocks back to their zones, those of up to four under one lock.
+    /// Words of which it gave collected blocks back to their zones.
     pub returned: u64,
 }
 
@@ -251,7 +236,7 @@ impl Default for Arena {
 
 impl Arena {
     /// Frames that an arena can hold: those of its runs, and those that are to be returned.
-    pub(super) const CAPACITY: u64 = ((ORDERS * Mobility::REQUESTED.len() + SETS * WAYS) * WORD_FRAMES as usize) as u64;
+    pub(super) const CAPACITY: u64 = ((ORDERS * Mobility::REQUESTED.len() + 1) * WORD_FRAMES as usize) as u64;
 
     /// An arena that holds nothing.
     pub const fn new() -> Self {
@@ -259,10 +244,8 @@ impl Arena {
             busy: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             runs: [const { [const { Run::new() }; Mobility::REQUESTED.len()] }; ORDERS],
-            returns: [const { Set([const { Return::new() }; WAYS]) }; SETS],
+            returning: Return::new(),
             used: AtomicBool::new(false),
-            places: AtomicU64::new(0),
-            current: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             refills: AtomicU64::new(0),
             returned: AtomicU64::new(0),
@@ -329,17 +312,17 @@ impl Arena {
     /// This needs no barrier: a run gets its word while the word's zone is locked, so who has had that lock since, and found
     /// the word gone, sees it here.
     fn is_vacant(&self) -> bool {
-        self.returns_nothing() && self.runs().all(|(_, run)| run.is_vacant())
+        self.returning().is_none() && self.runs().all(|(_, run)| run.is_vacant())
     }
 
     /// Makes all atomics of the arena known to loom.
     #[cfg(loom)]
     pub(super) fn prime(&self) {
         use crate::sync::atomic::prime;
-        prime!(self.busy, self.stopped, self.used, self.places, self.current, self.latest);
+        prime!(self.busy, self.stopped, self.used, self.latest);
         self.runs.as_flattened().iter().for_each(|run| prime!(run.base, run.free, run.lent, run.word));
-        let returns = self.returns.iter().flat_map(|set| &set.0);
-        returns.for_each(|way| prime!(way.key, way.heads, way.allocated, way.word));
+        let way = &self.returning;
+        prime!(way.key, way.heads, way.allocated, way.word);
     }
 
     /// The run of an order, which must be below [`ORDERS`], and mobility.
@@ -359,38 +342,12 @@ impl Arena {
         self.runs[order.index() % ORDERS].iter().find_map(|run| run.free(pfn))
     }
 
-    #[inline]
-    fn set_number(key: u64) -> usize {
-        // Words that lie a power of two apart must not all meet in one set.
-        let word = key / u64::from(WORD_FRAMES);
-        ((word ^ (word / SETS as u64)) % SETS as u64) as usize
-    }
-
-    #[inline]
-    fn set(&self, key: u64) -> &Set {
-        &self.returns[Self::set_number(key)]
-    }
-
-    #[inline]
-    fn way(&self, place: usize) -> &Return {
-        &self.returns[place / WAYS % SETS].0[place % WAYS]
-    }
-
-    /// Frees a block that is one more of the word of which the last was collected, if it is known to be allocated.
-    #[inline]
-    pub(super) fn free_into_current(&self, pfn: Pfn, order: Order) -> Option<()> {
-        let (key, bit) = Return::key(pfn, order);
-        let current = self.current.load(Relaxed) as usize;
-        let way = self.way(current);
-        (way.key.load(Relaxed) == key && way.add(bit) == Some(Collected::Kept)).then_some(())
-    }
-
     /// Frees a block that goes back to its zone, if others of its word do. `None` if no others do, or it is not known to be
     /// allocated.
     #[inline]
     pub(super) fn free_into_return(&self, pfn: Pfn, order: Order) -> Option<Collected> {
         let (key, bit) = Return::key(pfn, order);
-        self.set(key).0.iter().find(|way| way.key.load(Relaxed) == key)?.add(bit)
+        if self.returning.key.load(Relaxed) == key { self.returning.add(bit) } else { None }
     }
 
     /// Takes note that the arena is in use: it went to a zone, or is to go there.
@@ -416,74 +373,41 @@ impl Arena {
         used
     }
 
-    /// Whether no word is being returned.
+    /// Takes note of a block that is freed elsewhere, and says whether the last one lay in the same word.
     #[inline]
-    pub(super) fn returns_nothing(&self) -> bool {
-        self.places.load(Relaxed) == 0
-    }
-
-    /// Takes note of a block that is freed elsewhere: how many before it, up to [`SEQUENCE`], lay in the same word, and the
-    /// first frame of the word that the last one lay in.
-    #[inline]
-    pub(super) fn follow(&self, pfn: Pfn) -> (u64, Pfn) {
+    pub(super) fn follow(&self, pfn: Pfn) -> bool {
         let word = pfn.number() & !u64::from(WORD_FRAMES - 1);
-        let latest = self.latest.load(Relaxed);
-        let (last, length) = (latest & !u64::from(WORD_FRAMES - 1), latest % u64::from(WORD_FRAMES));
-        let length = if last == word { (length + 1).min(SEQUENCE) } else { 0 };
-        self.latest.store(word | length, Relaxed);
-        (length, Pfn::new(last))
-    }
-
-    /// What tells the arena from all others.
-    #[inline]
-    pub(super) fn id(&self) -> usize {
-        core::ptr::from_ref(self).addr()
+        let follows = self.latest.load(Relaxed) == word;
+        self.latest.store(word, Relaxed);
+        follows
     }
 
     /// Collects a block, one of those that are `allocated` in its word, to be returned with others. The word must be in no
-    /// arena yet, its set must have room, and its zone must be locked.
+    /// arena yet, nothing else may be returned, and its zone must be locked.
     #[inline]
     pub(super) fn collect(&self, pfn: Pfn, order: Order, word: WordNumber, allocated: u64) {
-        let (key, bit) = Return::key(pfn, order);
-        let (places, first) = (self.places(), Self::set_number(key) * WAYS);
-        let place = first + (places >> first).trailing_ones() as usize % WAYS;
-        let way = self.way(place);
+        let ((key, bit), way) = (Return::key(pfn, order), &self.returning);
         debug_assert!(way.key.load(Relaxed) == Return::NONE);
         way.heads.store(1 << bit, Relaxed);
         way.allocated.store(allocated, Relaxed);
         way.word.store(word.0, Relaxed);
         way.key.store(key, Relaxed);
-        self.places.store(places | 1 << place, Relaxed);
-        self.current.store(place as u64, Relaxed);
         self.note_use();
     }
 
-    /// The places of all words that are being returned, a bit for each.
+    /// What is collected, and the zone that it goes to.
     #[inline]
-    pub(super) fn places(&self) -> u64 {
-        self.places.load(Relaxed)
+    pub(super) fn returning(&self) -> Option<(ZoneKind, Batch)> {
+        self.returning.batch()
     }
 
-    /// The places of those in the set of the word that `pfn` is in.
+    /// Takes out what is collected: the blocks, and those that others have freed meanwhile as well. The zone that it goes to
+    /// must be locked, so that who looks for a block with the zone locked finds it either here or there.
     #[inline]
-    pub(super) fn places_with(&self, pfn: Pfn) -> u64 {
-        self.places() & ((1 << WAYS) - 1) << (Self::set_number(pfn.number()) * WAYS)
-    }
-
-    /// The zone that what is collected at one place goes to.
-    #[inline]
-    pub(super) fn zone_at(&self, place: usize) -> Option<ZoneKind> {
-        Some(self.way(place).batch()?.0)
-    }
-
-    /// Takes out what is collected at one place: the blocks, and those that others have freed meanwhile as well. The zone that
-    /// it goes to must be locked, so that who looks for a block with the zone locked finds it either here or there.
-    #[inline]
-    pub(super) fn take(&self, place: usize) -> Option<(Batch, u64)> {
-        let way = self.way(place);
+    pub(super) fn take(&self) -> Option<(Batch, u64)> {
+        let way = &self.returning;
         let (_, batch) = way.batch()?;
         way.key.store(Return::NONE, Relaxed);
-        self.places.store(self.places.load(Relaxed) & !(1 << place), Relaxed);
         self.returned.store(self.returned.load(Relaxed) + 1, Relaxed);
         let allocated = way.allocated.load(Relaxed);
         Some((Batch { heads: batch.heads & allocated, ..batch }, batch.heads & !allocated))
@@ -492,8 +416,8 @@ impl Arena {
     /// Learns that somebody else frees the block that starts at this frame: it is no block that can be freed here.
     pub(super) fn forget(&self, pfn: Pfn) {
         let bit = pfn.number() % u64::from(WORD_FRAMES);
-        for way in self.set(pfn.number()).0.iter().filter(|way| way.is_of(pfn)) {
-            way.allocated.fetch_and(!(1 << bit), Relaxed);
+        if self.returning.is_of(pfn) {
+            self.returning.allocated.fetch_and(!(1 << bit), Relaxed);
         }
         for run in self.runs.as_flattened().iter().filter(|run| run.base.load(Relaxed) == pfn.number() - bit) {
             run.lent.fetch_and(!(1 << bit), Relaxed);
@@ -505,11 +429,6 @@ impl Arena {
         self.runs().filter_map(|(order, run)| run.loan(order))
     }
 
-    /// What the arena has collected.
-    pub(super) fn returning(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
-        self.returns.iter().flat_map(|set| &set.0).filter_map(Return::batch)
-    }
-
     /// What the arena holds, word by word. A snapshot: the owner goes on meanwhile.
     pub(super) fn held(&self) -> impl Iterator<Item = (ZoneKind, Batch)> {
         self.loans().chain(self.returning())
@@ -517,7 +436,6 @@ impl Arena {
 
     /// Whether the arena holds the block that starts at this frame.
     pub(super) fn holds(&self, pfn: Pfn) -> bool {
-        self.runs.as_flattened().iter().any(|run| run.holds(pfn))
-            || self.set(pfn.number()).0.iter().any(|way| way.holds(pfn))
+        self.runs.as_flattened().iter().any(|run| run.holds(pfn)) || self.returning.holds(pfn)
     }
 }

@@ -71,7 +71,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 done += 1;
                 continue;
             }
-            let zone = self.lock_one(arena, ZoneKind::of(pfn), &mut locked);
+            let zone = self.lock_one(ZoneKind::of(pfn), &mut locked);
             let Some(mut word) = zone.singles(pfn) else {
                 if arena.free_into_return(pfn, Order::ZERO) != Some(Collected::Kept) {
                     break;

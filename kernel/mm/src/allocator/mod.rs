@@ -38,7 +38,7 @@ mod validate;
 mod zeroed;
 mod zonelist;
 
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
 
 use arena::ORDERS;
@@ -66,8 +66,6 @@ const DRAIN_PATIENCE: u32 = 1 << 18;
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
 pub struct PageAllocator<'m, C> {
     zones: [Mutex<Zone<'m>, C>; ZoneKind::COUNT],
-    /// The [id](Arena::id) of the arena for which each zone was locked last.
-    users: [AtomicUsize; ZoneKind::COUNT],
     arenas: &'m [Arena],
     /// Held by who empties other CPUs' arenas.
     draining: Mutex<(), C>,
@@ -96,7 +94,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
         Ok(Self {
             zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
-            users: [const { AtomicUsize::new(0) }; ZoneKind::COUNT],
             arenas,
             draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
@@ -111,7 +108,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     pub fn prime(&self) {
         use crate::sync::atomic::prime;
         self.arenas.iter().for_each(Arena::prime);
-        self.users.iter().for_each(|user| prime!(user));
         prime!(self.late);
         self.slow.prime();
     }
@@ -161,10 +157,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives everything that an arena holds back to the zones.
     fn empty(&self, arena: &Arena) {
-        let mut places = arena.places();
-        while places != 0 {
-            places = self.return_words(arena, places, &mut None);
-        }
+        self.return_word(arena, &mut None);
         for (order, run) in arena.runs() {
             if let Some((lender, loan)) = run.loan(order) {
                 self.end_loan(run, lender, loan);

@@ -3,7 +3,7 @@
 
 use crate::sync::atomic::Ordering::Relaxed;
 
-use super::arena::{Collected, ORDERS, Run, SEQUENCE, WAYS};
+use super::arena::{Collected, ORDERS, Run};
 use super::{Arena, Cpu, PageAllocator};
 use crate::buddy::WORD_ORDER;
 use crate::error::FreeError;
@@ -47,7 +47,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         arena.count_refill();
         let mut refused = Refused::BelowLow;
         for kind in ZoneKind::ALL.into_iter().rev() {
-            let mut zone = self.lock_for(arena, kind);
+            let mut zone = self.zones[kind.index()].lock();
             if let Some((_, old)) = old.filter(|(lender, _)| *lender == kind) {
                 let more = zone.lend_more(old.word, order);
                 if more != 0 {
@@ -68,7 +68,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 // Before anything is lent: that must be found in the zone or in the run by whoever has the lock.
                 drop(zone);
                 self.end_loan(run, lender, loan);
-                zone = self.lock_for(arena, kind);
+                zone = self.zones[kind.index()].lock();
                 if !Watermarks::admit(zone.free_frames(), WORD, low, reserve) || !zone.serves_unmixed(order, mobility) {
                     continue;
                 }
@@ -95,43 +95,23 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         run.clear();
     }
 
-    /// Locks a zone on behalf of an arena.
+    /// The zone of that kind, locked in place of the one that was, unless that is it.
     #[inline]
-    pub(super) fn lock_for(&self, arena: &Arena, kind: ZoneKind) -> Guard<'_, Zone<'m>, C> {
-        let zone = self.zones[kind.index()].lock();
-        self.users[kind.index()].store(arena.id(), Relaxed);
-        zone
-    }
-
-    /// The zone of that kind, locked on behalf of an arena in place of the one that was, unless that is it.
-    #[inline]
-    pub(super) fn lock_one<'a, 'g>(
-        &'a self,
-        arena: &Arena,
-        kind: ZoneKind,
-        locked: &'g mut Locked<'a, 'm, C>,
-    ) -> &'g mut Zone<'m> {
+    pub(super) fn lock_one<'a, 'g>(&'a self, kind: ZoneKind, locked: &'g mut Locked<'a, 'm, C>) -> &'g mut Zone<'m> {
         // The one must be unlocked before the other is locked.
         locked.take_if(|(held, _)| *held != kind);
-        &mut locked.get_or_insert_with(|| (kind, self.lock_for(arena, kind))).1
+        &mut locked.get_or_insert_with(|| (kind, self.zones[kind.index()].lock())).1
     }
 
-    /// Returns what is collected at the first few of these places to its zones. The places that are left.
+    /// Returns what the arena has collected to its zone.
     #[inline(never)]
-    pub(super) fn return_words<'a>(&'a self, arena: &Arena, mut places: u64, locked: &mut Locked<'a, 'm, C>) -> u64 {
-        for _ in 0..WAYS {
-            let place = places.trailing_zeros();
-            if place == u64::BITS {
-                break;
-            }
-            places &= places - 1;
-            let Some(kind) = arena.zone_at(place as usize) else { continue };
-            let zone = self.lock_one(arena, kind, locked);
-            let Some((batch, twice)) = arena.take(place as usize) else { continue };
+    pub(super) fn return_word<'a>(&'a self, arena: &Arena, locked: &mut Locked<'a, 'm, C>) {
+        let Some((kind, _)) = arena.returning() else { return };
+        let zone = self.lock_one(kind, locked);
+        if let Some((batch, twice)) = arena.take() {
             self.found_late(twice | zone.free_batch(batch));
             zone.states().end_return(batch.word);
         }
-        places
     }
 
     /// Takes note of frames that were freed twice, which was seen only now.
@@ -152,53 +132,33 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Frees a small block through this CPU's arena, or straight into its zone if no other CPU has used that since: then
-    /// its lock and its state are at hand, and collecting one block after the other would only cost more. Blocks that
-    /// follow each other in one word are collected all the same. `None` if nothing was done.
+    /// Frees a small block: into its zone, unless the last one was of the same word. Those are collected, to be returned
+    /// together. `None` if nothing was done.
     #[inline(always)]
-    pub(super) fn free_small(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
-        if arena.free_into_current(pfn, order).is_some() {
-            return Some(Collected::Kept);
-        }
-        let kind = ZoneKind::of(pfn);
-        let (length, last) = arena.follow(pfn);
-        let mut locked = None;
-        if length < SEQUENCE {
-            if self.users[kind.index()].load(Relaxed) == arena.id() {
-                if !arena.returns_nothing() {
-                    self.return_words(arena, arena.places_with(last), &mut locked);
-                }
-                if arena.returns_nothing() {
-                    let zone = self.lock_one(arena, kind, &mut locked);
-                    let freed = if order == Order::ZERO { zone.free_frame(pfn) } else { zone.free_small(pfn, order) };
-                    return freed.then_some(Collected::Kept);
-                }
-            }
-        } else if let Some(collected) = arena.free_into_return(pfn, order) {
-            return Some(collected);
-        }
-        self.collect(arena, pfn, order, locked)
-    }
-
-    /// Collects a small block, to be returned with others, if that may be done.
-    #[inline(never)]
-    fn collect<'a>(
-        &'a self,
-        arena: &Arena,
-        pfn: Pfn,
-        order: Order,
-        mut locked: Locked<'a, 'm, C>,
-    ) -> Option<Collected> {
+    fn free_small(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
         let collected = arena.free_into_return(pfn, order);
         if collected.is_some() {
             return collected;
         }
-        let others = arena.places_with(pfn);
-        if others.count_ones() as usize == WAYS {
-            self.return_words(arena, others, &mut locked);
+        if arena.follow(pfn) {
+            return self.collect(arena, pfn, order);
         }
+        let mut locked = None;
+        if arena.returning().is_some() {
+            self.return_word(arena, &mut locked);
+        }
+        let zone = self.lock_one(ZoneKind::of(pfn), &mut locked);
+        let freed = if order == Order::ZERO { zone.free_frame(pfn) } else { zone.free_small(pfn, order) };
+        freed.then_some(Collected::Kept)
+    }
+
+    /// Collects a small block, to be returned with others, if that may be done.
+    #[inline(never)]
+    fn collect(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
+        let mut locked = None;
+        self.return_word(arena, &mut locked);
         // Under the lock: who frees or lends blocks of the word did so before, or sees that it is being returned and tells.
-        let states = self.lock_one(arena, ZoneKind::of(pfn), &mut locked).states();
+        let states = self.lock_one(ZoneKind::of(pfn), &mut locked).states();
         let (word, allocated) = states.begin_return(pfn, order)?;
         arena.collect(pfn, order, word, allocated);
         Some(Collected::Kept)
