@@ -415,12 +415,17 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let retired = self.in_own(|arena| {
                 let twice = self.collect(arena);
                 let _guard = self.shared_lock.lock();
-                arena.move_to(&self.shared);
+                let is_done = arena.move_to(&self.shared);
                 // What came meanwhile is passed on.
-                twice.or(self.collect(arena))
+                (twice.or(self.collect(arena)), is_done)
             });
             match retired {
-                Some(twice) => return self.report_twice(twice),
+                Some((twice, is_done)) => {
+                    self.report_twice(twice);
+                    if is_done {
+                        return;
+                    }
+                }
                 // Somebody has stopped it for a moment. Who does not come back must not leave it so.
                 None if self.has_arena() => C::relax(),
                 None => return,

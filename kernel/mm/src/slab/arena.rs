@@ -70,6 +70,8 @@ impl Arena {
     const RECENT: usize = 128;
     /// Bytes that share a place among them: a usual slab.
     const RECENT_SHIFT: u32 = 15;
+    /// Interrupts are not masked for longer than it takes to move this many slabs.
+    const MOVED_AT_A_TIME: usize = 64;
     /// The block that an arena takes.
     pub(crate) const ORDER: Order = Order::new(1).unwrap();
 
@@ -141,15 +143,21 @@ impl Arena {
         bin.has_surplus()
     }
 
-    /// Gives all its slabs to another arena.
-    pub(crate) fn move_to(&self, other: &Self) {
+    /// Gives slabs to another arena: all, or as many as are moved at a time. Whether it has no slab any more.
+    pub(crate) fn move_to(&self, other: &Self) -> bool {
+        let mut left = Self::MOVED_AT_A_TIME;
         for (cache, bin) in self.bins() {
             bin.set_aside();
             while let Some(slab) = bin.pop_any() {
                 slab.set_owner(other.owner(cache));
                 other.bin(cache).file(slab, slab.free());
+                left -= 1;
+                if left == 0 {
+                    return self.is_vacant();
+                }
             }
         }
+        true
     }
 
     /// Whether it has no slab.
@@ -307,5 +315,35 @@ impl Door {
     /// closed door, and vacant.
     pub(crate) unsafe fn set_arena(&self, arena: *mut Arena) -> *mut Arena {
         self.arena.swap(arena, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::class::SizeClass;
+    use core::ptr::NonNull;
+
+    #[test]
+    fn so_many_slabs_are_moved_at_a_time_and_no_more() {
+        let [from, to] = [0, 1].map(|cpu| Box::new(Arena::new(ArenaId::of(cpu).unwrap())));
+        let slabs: Vec<_> = (0..2 * Arena::MOVED_AT_A_TIME + 1).map(|_| Slab::vacant()).collect();
+        for (number, slab) in slabs.iter().enumerate() {
+            let class = SizeClass::all().nth(number % 3).unwrap();
+            let geometry = class.geometry();
+            // Nothing lives there, and nothing of it is dereferenced.
+            let base = NonNull::new(ptr::without_provenance_mut((number + 1) << 30)).unwrap();
+            slab.open(base, geometry.order, geometry.size, geometry.slots(geometry.order), geometry.divider);
+            // SAFETY: the descriptors stay where they are for as long as the arenas are used.
+            from.adopt(unsafe { Meta::new(NonNull::from(slab)) }, class.number());
+        }
+        let count = |arena: &Arena| arena.bins().map(|(_, bin)| bin.slabs().count()).sum::<usize>();
+        for moved in [Arena::MOVED_AT_A_TIME, 2 * Arena::MOVED_AT_A_TIME] {
+            assert!(!from.move_to(&to));
+            assert_eq!((count(&to), count(&from)), (moved, slabs.len() - moved));
+        }
+        assert!(from.move_to(&to) && from.is_vacant());
+        assert_eq!(count(&to), slabs.len());
+        assert!(to.bins().all(|(cache, bin)| bin.slabs().all(|slab| slab.owner() == to.owner(cache))));
     }
 }
