@@ -183,11 +183,13 @@ fn a_frame_freed_while_its_word_began_to_be_returned_cannot_be_freed_again() {
     let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
     effort.explore(|| {
         with_frames(1024, |frames| {
-            let taken: Vec<Pfn> = (0..3).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
-            on_cpus(2, |cpu| frames.free(taken[cpu], Order::ZERO).unwrap());
+            let taken: Vec<Pfn> = (0..4).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+            // The second of a word is the first to be collected.
+            let share = |cpu| if cpu == 0 { &taken[..2] } else { &taken[2..3] };
+            on_cpus(2, |cpu| share(cpu).iter().for_each(|&pfn| frames.free(pfn, Order::ZERO).unwrap()));
             // Much later, by whoever it was.
             on_cpus(1, |_| {
-                for &pfn in &taken[..2] {
+                for &pfn in &taken[..3] {
                     assert!(frames.free(pfn, Order::ZERO).is_err(), "{pfn} was freed twice");
                 }
             });
@@ -204,7 +206,7 @@ fn a_frame_lent_while_its_word_began_to_be_returned_is_freed_once() {
             let taken: Vec<Pfn> = (0..3).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
             let lent = AtomicU64::new(0);
             on_cpus(2, |cpu| match cpu {
-                0 => frames.free(taken[0], Order::ZERO).unwrap(),
+                0 => taken[..2].iter().for_each(|&pfn| frames.free(pfn, Order::ZERO).unwrap()),
                 _ => lent.store(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap().number(), Relaxed),
             });
             let lent = Pfn::new(lent.load(Relaxed));
