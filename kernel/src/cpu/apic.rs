@@ -3,7 +3,7 @@
 //! The registers are the crate `x2apic`'s business; whether they are reached through memory (xAPIC) or as model-specific
 //! registers (x2APIC) is the machine's. Without an APIC there is one CPU, without a timer.
 //!
-//! No test runs in x2APIC mode: before version 9 QEMU has it only with KVM.
+//! Nothing has run in x2APIC mode yet: QEMU 7.2, which all is tested with, emulates xAPIC only.
 
 use super::{interrupts, local};
 use crate::memory::paging;
