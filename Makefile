@@ -12,9 +12,11 @@ unexport MAKEFLAGS MFLAGS
 MEM ?= 512M
 SMP ?= 1
 FIRMWARE ?= bios
+APIC ?= auto
 export BIFOLIO_MEM := $(value MEM)
 export BIFOLIO_SMP := $(value SMP)
 export BIFOLIO_FIRMWARE := $(value FIRMWARE)
+export BIFOLIO_APIC := $(value APIC)
 export BIFOLIO_PARALLEL := $(value PARALLEL)
 export BIFOLIO_CMD := $(value CMD)
 export BIFOLIO_WINDOW := $(value DISPLAY_WINDOW)
@@ -31,7 +33,7 @@ unexport WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
 OPERATIONS ?= 100000000
 SEED ?= 1
 export OPERATIONS SEED
-unexport MEM SMP FIRMWARE PARALLEL CMD DISPLAY_WINDOW GDB TIMEOUT
+unexport MEM SMP FIRMWARE APIC PARALLEL CMD DISPLAY_WINDOW GDB TIMEOUT
 
 with-toolchain := @boot/setup.sh
 kernel-target := --target x86_64-unknown-none
@@ -43,6 +45,7 @@ help: ## this list
 	@echo '  MEM=512M            memory, 24M (UEFI: 48M) to 4T'
 	@echo '  SMP=1               CPUs, 1 to 64'
 	@echo '  FIRMWARE=bios       or uefi'
+	@echo '  APIC=x2apic         or xapic: how CPUs reach their local APICs (else as QEMU has it)'
 	@echo '  PARALLEL=1          CPUs run at the same time, and instructions are not counted'
 	@echo '  CMD="alloc 3; ..."  run these shell commands, power off, and fail if one of them failed'
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'

@@ -31,9 +31,19 @@ pub struct Machine {
     /// What the machine boots with
     #[arg(long, env = "BIFOLIO_FIRMWARE", default_value = "bios")]
     pub firmware: Firmware,
+
+    /// How its CPUs reach their local APICs
+    #[arg(long, env = "BIFOLIO_APIC", default_value = "auto")]
+    pub apic: Apic,
 }
 
 impl Machine {
+    /// One whose CPUs take turns, so that instructions are counted.
+    #[must_use]
+    pub const fn new(firmware: Firmware, memory: Memory, processors: u32) -> Machine {
+        Machine { memory, processors, parallel: false, firmware, apic: Apic::Auto }
+    }
+
     /// Refuses a machine that cannot boot whatever the kernel does.
     ///
     /// # Errors
@@ -51,7 +61,34 @@ impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cpus = if self.processors == 1 { "CPU" } else { "CPUs" };
         write!(f, "{}, {}, {} {cpus}", self.firmware, self.memory, self.processors)?;
-        f.write_str(if self.parallel { " in parallel" } else { "" })
+        f.write_str(if self.parallel { " in parallel" } else { "" })?;
+        match self.apic {
+            Apic::Auto => Ok(()),
+            apic => write!(f, ", {apic}"),
+        }
+    }
+}
+
+/// How CPUs reach their local APICs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Apic {
+    /// As QEMU's fullest CPU has it: x2APIC since version 9.0.
+    Auto,
+    /// Through memory, since there is no other way.
+    #[value(name = "xapic")]
+    XApic,
+    /// Through model-specific registers.
+    #[value(name = "x2apic")]
+    X2Apic,
+}
+
+impl fmt::Display for Apic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Apic::Auto => "auto",
+            Apic::XApic => "xapic",
+            Apic::X2Apic => "x2apic",
+        })
     }
 }
 
@@ -174,9 +211,27 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_shows_what_is_not_usual_of_it() {
+        let machine = Machine::new(Firmware::Bios, Memory::from_mib(512), 1);
+        assert_eq!(machine.to_string(), "bios, 512M, 1 CPU");
+        let machine = Machine { processors: 4, parallel: true, apic: Apic::X2Apic, ..machine };
+        assert_eq!(machine.to_string(), "bios, 512M, 4 CPUs in parallel, x2apic");
+    }
+
+    #[test]
+    fn choices_are_named_as_they_print() {
+        fn all<T: ValueEnum + fmt::Display>() {
+            for choice in T::value_variants() {
+                assert_eq!(choice.to_possible_value().unwrap().get_name(), choice.to_string());
+            }
+        }
+        all::<Firmware>();
+        all::<Apic>();
+    }
+
+    #[test]
     fn each_firmware_has_its_least_memory() {
-        let machine =
-            |mib, firmware| Machine { memory: Memory::from_mib(mib), processors: 1, parallel: false, firmware };
+        let machine = |mib, firmware| Machine::new(firmware, Memory::from_mib(mib), 1);
         assert!(machine(24, Firmware::Bios).check().is_ok() && machine(48, Firmware::Uefi).check().is_ok());
         assert!(machine(23, Firmware::Bios).check().unwrap_err().to_string().contains("24M"));
         assert!(machine(47, Firmware::Uefi).check().unwrap_err().to_string().contains("48M"));

@@ -129,9 +129,7 @@ fn main() -> ExitCode {
         Command::Runner(arguments) => runner(arguments),
         Command::Measure(arguments) => {
             // Enough for the metadata of a TiB; what else the machine has makes no difference to a count.
-            let processors = arguments.processors;
-            let (memory, firmware) = (Memory::from_mib(1024), Firmware::Bios);
-            let machine = Machine { memory, processors, parallel: false, firmware };
+            let machine = Machine::new(Firmware::Bios, Memory::from_mib(1024), arguments.processors);
             measure::run(&arguments.elf, machine, selection(&arguments.filters, &[], false)).map(|()| ExitCode::SUCCESS)
         }
         Command::Suite => {

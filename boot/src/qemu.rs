@@ -8,7 +8,7 @@
 
 use crate::firmware::Ovmf;
 use crate::image;
-use crate::machine::{Firmware, Machine, Memory};
+use crate::machine::{Apic, Firmware, Machine, Memory};
 use crate::qmp::Qmp;
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
@@ -194,7 +194,7 @@ fn value(text: impl AsRef<OsStr>) -> String {
 }
 
 fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String> {
-    let Machine { memory, processors, parallel, .. } = setup.machine;
+    let Machine { memory, processors, parallel, apic, .. } = setup.machine;
     let mut arguments: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     // Without a reservation a machine may have more memory than the host: what the guest never touches costs nothing.
@@ -202,7 +202,12 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     add("-object", format!("memory-backend-ram,id=ram,size={},reserve=off", memory.bytes()));
     add("-m", format!("{}M", memory.bytes() >> 20));
     add("-smp", processors.to_string());
-    add("-cpu", format!("max,phys-bits={}", address_bits(memory)));
+    let x2apic = match apic {
+        Apic::Auto => "",
+        Apic::XApic => ",-x2apic",
+        Apic::X2Apic => ",+x2apic",
+    };
+    add("-cpu", format!("max,phys-bits={}{x2apic}", address_bits(memory)));
     if parallel {
         add("-accel", "tcg,thread=multi".into());
     } else {
@@ -269,8 +274,7 @@ mod tests {
     }
 
     fn setup() -> Setup<'static> {
-        let machine =
-            Machine { memory: "6G".parse().unwrap(), processors: 2, parallel: false, firmware: Firmware::Bios };
+        let machine = Machine::new(Firmware::Bios, "6G".parse().unwrap(), 2);
         Setup { kernel: Path::new("kernel"), machine, inputs: vec![], window: false, gdb: false }
     }
 
@@ -295,6 +299,14 @@ mod tests {
         let parallel = line(&Setup { machine, ..setup() }, None);
         assert!(parallel.contains("thread=multi"), "{parallel}");
         assert!(!parallel.contains("-icount") && !parallel.contains(input::CLOCK_SHIFT), "{parallel}");
+    }
+
+    #[test]
+    fn the_cpus_have_the_apic_that_was_asked_for() {
+        let cpu = |apic| line(&Setup { machine: Machine { apic, ..setup().machine }, ..setup() }, None);
+        assert!(cpu(Apic::Auto).contains("-cpu max,phys-bits=40 "));
+        assert!(cpu(Apic::XApic).contains("-cpu max,phys-bits=40,-x2apic "));
+        assert!(cpu(Apic::X2Apic).contains("-cpu max,phys-bits=40,+x2apic "));
     }
 
     #[test]

@@ -24,12 +24,12 @@ use std::{env, io};
 /// The machines that booted tests run on: memory below, at and above what decides how many zones and what kind of map there
 /// is, with either firmware; of each pair of those, one on a single CPU and one on several.
 const MACHINES: [Machine; 6] = [
-    Machine { memory: Memory::from_mib(64), processors: 1, parallel: false, firmware: Firmware::Bios },
-    Machine { memory: Memory::from_mib(512), processors: 4, parallel: false, firmware: Firmware::Bios },
-    Machine { memory: Memory::from_mib(6 << 10), processors: 1, parallel: false, firmware: Firmware::Bios },
-    Machine { memory: Memory::from_mib(64), processors: 4, parallel: false, firmware: Firmware::Uefi },
-    Machine { memory: Memory::from_mib(512), processors: 1, parallel: false, firmware: Firmware::Uefi },
-    Machine { memory: Memory::from_mib(6 << 10), processors: 4, parallel: false, firmware: Firmware::Uefi },
+    Machine::new(Firmware::Bios, Memory::from_mib(64), 1),
+    Machine::new(Firmware::Bios, Memory::from_mib(512), 4),
+    Machine::new(Firmware::Bios, Memory::from_mib(6 << 10), 1),
+    Machine::new(Firmware::Uefi, Memory::from_mib(64), 4),
+    Machine::new(Firmware::Uefi, Memory::from_mib(512), 1),
+    Machine::new(Firmware::Uefi, Memory::from_mib(6 << 10), 4),
 ];
 const GUEST: &str = "x86_64-unknown-none";
 

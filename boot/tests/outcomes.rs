@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-const MACHINE: Machine =
-    Machine { memory: Memory::from_mib(128), processors: 1, parallel: false, firmware: Firmware::Bios };
+const MACHINE: Machine = Machine::new(Firmware::Bios, Memory::from_mib(128), 1);
 /// Long enough for any specimen on a busy host, short enough to wait for the one that hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
