@@ -59,9 +59,17 @@ pub unsafe fn seize() {
 
 /// Ends the machine, or, where nothing listens to that, stops the CPU.
 pub fn exit(code: ExitCode) -> ! {
+    /// What is read where nothing answers.
+    const NOBODY: u32 = u32::MAX;
+    let mut port = Port::<u32>::new(exit::PORT);
     // SAFETY: under QEMU the port belongs to isa-debug-exit; on a PC nothing answers there.
-    unsafe { Port::new(exit::PORT).write(code as u32) };
-    crate::println!("The machine cannot be switched off from here: stopped.");
+    let is_there = unsafe { port.read() } != NOBODY;
+    // SAFETY: as above.
+    unsafe { port.write(code as u32) };
+    if !is_there {
+        crate::println!("The machine cannot be switched off from here: stopped.");
+    }
+    // QEMU may take a moment to end, and this CPU has nothing to say any more.
     cpu::halt();
 }
 
