@@ -8,11 +8,11 @@ use crate::memory::reclaim;
 use crate::screen;
 use crate::sync::{Mutex, lockdep};
 use core::fmt::{self, Write};
+use heapless::Deque;
 use log::{LevelFilter, Metadata, Record};
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::{FifoTriggerLevel, IER};
 use uart_16550::{BaudRate, Config, Uart16550, Uart16550Tty};
-use x86_64::instructions::interrupts;
 
 /// The I/O port at which COM1 starts on every PC.
 const COM1: u16 = 0x3f8;
@@ -24,6 +24,13 @@ static CONSOLE: Mutex<Uart16550Tty<PioBackend>> = Mutex::new("console", {
         Err(_) => panic!("COM1 lies inside the port space"),
     }
 });
+
+/// Bytes that were typed, and looked through for [`CANCEL`], before somebody reads them.
+static TYPED: Mutex<Deque<u8, 1024>> = Mutex::new("typed ahead", Deque::new());
+
+/// Control-X, in ASCII the character `CAN`: what is going on is to end. A byte that is part of no command, and of no other
+/// key, so that nothing else that is typed can be mistaken for it.
+pub const CANCEL: u8 = 0x18;
 
 static LOGGER: Logger = Logger;
 
@@ -73,32 +80,41 @@ pub(crate) fn write_bytes(bytes: &[u8]) {
 }
 
 /// Whether there is a byte from the console that nobody has read.
-pub fn is_key_waiting() -> bool {
-    CONSOLE.lock().inner_mut().ready_to_receive().is_ok()
+fn is_key_waiting() -> bool {
+    !TYPED.lock().is_empty() || CONSOLE.lock().inner_mut().ready_to_receive().is_ok()
 }
 
-/// Forgets what was typed and nobody has read: all bytes of a key that sends several.
-pub fn discard_keys() {
-    /// As many as the device keeps.
-    const FIFO: usize = 16;
-    for _ in 0..FIFO {
-        if CONSOLE.lock().inner_mut().try_receive_byte().is_err() {
-            return;
+/// Whether [`CANCEL`] was typed, which is forgotten with that. All else that was typed is there for [`read_byte`] as before:
+/// it is for what comes next. Behind more of that than anybody types, `CANCEL` is not seen until some of it is read.
+pub fn is_cancelled() -> bool {
+    let mut typed = TYPED.lock();
+    while !typed.is_full()
+        && let Ok(byte) = CONSOLE.lock().inner_mut().try_receive_byte()
+    {
+        if byte == CANCEL {
+            return true;
         }
+        typed.push_back(byte).expect("it is not full");
     }
+    false
+}
+
+/// The next byte that was typed, if there is one.
+fn try_read_byte() -> Option<u8> {
+    let mut typed = TYPED.lock();
+    typed.pop_front().or_else(|| CONSOLE.lock().inner_mut().try_receive_byte().ok())
 }
 
 /// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
 pub fn read_byte() -> u8 {
     lockdep::might_sleep("waiting for a key");
     loop {
-        let received = interrupts::without_interrupts(|| CONSOLE.lock().inner_mut().try_receive_byte());
-        match received {
-            Ok(byte) => {
+        match try_read_byte() {
+            Some(byte) => {
                 reclaim::postpone_decay();
                 return byte;
             }
-            Err(_) => work::wait_unless(is_key_waiting),
+            None => work::wait_unless(is_key_waiting),
         }
     }
 }

@@ -113,6 +113,8 @@ impl Shell {
                     println!("poweroff");
                     host::exit(ExitCode::Success);
                 }
+                // What it was to end has ended by itself.
+                console::CANCEL => continue,
                 DELETE => BACKSPACE,
                 byte => byte,
             };

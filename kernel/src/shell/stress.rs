@@ -3,8 +3,8 @@
 use super::commands::{expect, number};
 use super::{Error, Shell};
 use crate::cpu::{self, timer};
+use crate::println;
 use crate::stress::{self, Plan};
-use crate::{console, println};
 use core::time::Duration;
 
 /// The seed unless another is given: the same operations each time, as far as CPUs that work at once do the same.
@@ -18,18 +18,16 @@ pub(super) fn stress<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'
         None => cpu::count(),
     };
     let seed = words.get(2).map_or(Ok(SEED), |word| number(word))?;
-    // What was typed ahead is for what comes next.
-    let until_key = !console::is_key_waiting();
-    let plan = Plan { cpus, time, timers: timer::rate() > 0, seed, until_key };
+    let plan = Plan { cpus, time, timers: timer::rate() > 0, seed, cancellable: true };
     plan.check()?;
     if !plan.timers {
         println!("the CPUs have no timers that could interrupt them: it goes without");
     }
+    println!("Ctrl-X ends it early; what else is typed waits for the prompt");
     println!("memory is made short now and then: some requests may be refused, and the allocator may say so");
     let summary = stress::run(plan)?;
-    if summary.ended_by_key {
-        console::discard_keys();
-        println!("ended early, by a key");
+    if summary.was_cancelled {
+        println!("ended early, by Ctrl-X");
     }
     println!("{summary}");
     println!(

@@ -47,8 +47,8 @@ pub struct Plan {
     pub timers: bool,
     /// Another seed, other operations.
     pub seed: u64,
-    /// Whether a key on the console ends it early.
-    pub until_key: bool,
+    /// Whether [`CANCEL`](crate::console::CANCEL) on the console ends it early.
+    pub cancellable: bool,
 }
 
 impl Plan {

@@ -67,8 +67,8 @@ pub(super) struct Run {
     /// Bytes that each may have.
     pub share: usize,
     end: Duration,
-    /// A key was pressed that ends it.
-    key: AtomicBool,
+    /// It is to end early.
+    cancelled: AtomicBool,
     failed: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
@@ -105,7 +105,7 @@ impl Run {
             cpus,
             share,
             end: clock::uptime().saturating_add(plan.time),
-            key: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
             failed,
             failure,
         })
@@ -113,13 +113,13 @@ impl Run {
 
     /// Whether it is time to stop, or something was found.
     pub fn is_over(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.key.load(Ordering::Relaxed) || clock::uptime() >= self.end
+        self.failed.load(Ordering::Relaxed) || self.cancelled.load(Ordering::Relaxed) || clock::uptime() >= self.end
     }
 
-    /// Ends it if a key was pressed.
-    pub fn look_for_key(&self) {
-        if self.plan.until_key && console::is_key_waiting() {
-            self.key.store(true, Ordering::Relaxed);
+    /// Ends it if somebody on the console wants that.
+    pub fn look_at_console(&self) {
+        if self.plan.cancellable && console::is_cancelled() {
+            self.cancelled.store(true, Ordering::Relaxed);
         }
     }
 
@@ -229,7 +229,7 @@ fn go(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {
         mem::forget(run);
         return Err(failure);
     }
-    summary.ended_by_key = run.key.load(Ordering::Relaxed);
+    summary.was_cancelled = run.cancelled.load(Ordering::Relaxed);
     summary.end(|cpu| {
         let mut tally = *run.seats[cpu].tally.lock();
         tally.add(run.seats[cpu].handler.lock().tally());

@@ -60,8 +60,8 @@ pub struct Summary {
     pub mixed: u64,
     /// Bytes that all together might have.
     pub bytes: usize,
-    /// A key was pressed before the time was up.
-    pub ended_by_key: bool,
+    /// Somebody wanted it to end before the time was up.
+    pub was_cancelled: bool,
 }
 
 /// Requests that were served from pageblocks of another mobility, since boot.
@@ -100,7 +100,7 @@ impl Summary {
         let mut cpus = Vec::new();
         cpus.try_reserve_exact(numbers.clone().count()).map_err(|_| Failure::NoMemory)?;
         cpus.extend(numbers.map(|cpu| (cpu, Tally::default())));
-        Ok(Self { cpus, drains: 0, mixed: 0, bytes: 0, ended_by_key: false })
+        Ok(Self { cpus, drains: 0, mixed: 0, bytes: 0, was_cancelled: false })
     }
 
     /// Takes note of what the allocators have counted so far.

@@ -34,7 +34,7 @@ framework::entry!(test_main);
 const SMALL: u64 = 64 << 8;
 
 fn plan(seed: u64) -> Plan {
-    Plan { cpus: cpu::count(), time: Duration::from_secs(2), timers: true, seed, until_key: false }
+    Plan { cpus: cpu::count(), time: Duration::from_secs(2), timers: true, seed, cancellable: false }
 }
 
 #[test_case]

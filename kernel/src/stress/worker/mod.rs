@@ -85,7 +85,7 @@ impl<'a> Worker<'a> {
                 self.target = self.random.random_range(0..=self.run.share);
                 // One is enough to look, and the boot processor always takes part.
                 if self.cpu == 0 {
-                    self.run.look_for_key();
+                    self.run.look_at_console();
                 }
             }
         }
