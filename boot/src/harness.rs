@@ -6,7 +6,7 @@
 use crate::events::Report;
 use crate::machine::Machine;
 use crate::qemu::Setup;
-use crate::run::{self, Ending, Limits, Outcome, Starvation, Watcher};
+use crate::run::{self, Ending, Limits, Outcome, Watcher};
 use anyhow::Result;
 use protocol::{ExitCode, TestResult, input};
 use std::fmt;
@@ -23,12 +23,9 @@ pub struct Plan<'a> {
     pub machine: Machine,
     /// A [`protocol::Selection`].
     pub selection: String,
-    /// How long a single test may take.
+    /// How long a single test may take, by the machine's own time.
     pub time_limit: Duration,
 }
-
-/// The longest that a test may take, unless somebody says otherwise: generous, since a busy host is no reason to fail.
-pub const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// One test and what became of it.
 #[derive(Clone, Debug)]
@@ -274,8 +271,9 @@ impl<'a> Boot<'a> {
         if !plan.selection.is_empty() {
             inputs.push((input::SELECTION, plan.selection.clone()));
         }
-        let setup = Setup { kernel: plan.kernel, machine: plan.machine, inputs, window: false, gdb: false };
-        let limits = Limits { boot: Some(Limits::BOOT), quiet: Some(plan.time_limit), on_starvation: Starvation::Wait };
+        let setup =
+            Setup { kernel: plan.kernel, machine: plan.machine, inputs, window: false, gdb: false, interactive: false };
+        let limits = Limits::at_work(plan.time_limit);
         let outcome = run::run(&setup, limits, None, self)?;
         match outcome.ending {
             Ending::Interrupted(signal) => Err(Interrupted(signal).into()),

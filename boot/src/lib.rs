@@ -10,6 +10,7 @@
 //! | [`image`] | the kernel's ELF file becomes a disk that BIOS or UEFI boots |
 //! | [`qemu`], [`qmp`] | the emulator: its command line, its process, its control socket |
 //! | [`run`] | one machine from power-on to its end, and the [`run::Ending`] it came to |
+//! | [`patience`] | when nothing more is to be expected of a machine |
 //! | [`events`], [`console`], [`symbols`] | reading what the guest sends, and addresses as functions and lines |
 //! | [`terminal`] | the user's keys and signals while a machine runs |
 //! | [`harness`], [`report`] | a test kernel's tests, one machine after another, shown as `cargo test` shows them |
@@ -23,6 +24,7 @@ pub mod harness;
 pub mod image;
 pub mod machine;
 pub mod measure;
+pub mod patience;
 pub mod qemu;
 pub mod qmp;
 pub mod report;

@@ -5,7 +5,7 @@ use boot::harness::{self, Interrupted, Plan};
 use boot::machine::{Firmware, Machine, Memory};
 use boot::qemu::{self, Setup};
 use boot::report::Report;
-use boot::run::{self, Ending, Limits, Outcome, Stage, Starvation, Watcher};
+use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
 use boot::terminal::Keys;
 use boot::{events, image, measure, suite};
 use clap::{Args, Parser, Subcommand};
@@ -65,7 +65,7 @@ struct RunArguments {
     /// Wait for gdb before the first instruction
     #[arg(long)]
     gdb: bool,
-    /// End a run whose kernel does not end it after so many seconds [default: 120 with --cmd, else none]
+    /// End a run that has not ended by itself after so many seconds [default: none]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
 }
@@ -108,8 +108,8 @@ struct RunnerArguments {
     /// Accepted and without effect: the report is short as it is
     #[arg(long, short)]
     quiet: bool,
-    /// The longest that a test, or a kernel's commands, may take
-    #[arg(long, env = "BIFOLIO_TIMEOUT", value_name = "SECONDS", value_parser = seconds, default_value = "120")]
+    /// The longest that a test may take, in seconds of the machine's own time: each is eight million instructions
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "600")]
     timeout: Duration,
 }
 
@@ -171,14 +171,22 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
     };
     let is_interactive = arguments.cmd.is_none();
     let inputs = arguments.cmd.iter().map(|commands| (input::COMMANDS, commands.clone())).collect();
-    let setup =
-        Setup { kernel: &kernel, machine: arguments.machine, inputs, window: arguments.window, gdb: arguments.gdb };
-    let quiet = arguments.timeout.or((!is_interactive).then_some(harness::TIME_LIMIT));
-    // A machine that waits for gdb takes as long as its user does.
-    let boot = (!arguments.gdb).then_some(Limits::BOOT);
-    let on_starvation = if arguments.timeout.is_some() { Starvation::End } else { Starvation::Wait };
-    let limits = Limits { boot, quiet: quiet.filter(|_| !arguments.gdb), on_starvation };
-    eprintln!("Booting {} ({})", kernel.display(), arguments.machine);
+    let setup = Setup {
+        kernel: &kernel,
+        machine: arguments.machine,
+        inputs,
+        window: arguments.window,
+        gdb: arguments.gdb,
+        interactive: is_interactive,
+    };
+    let limits = if arguments.gdb {
+        // A machine that waits for gdb takes as long as its user does.
+        Limits::default()
+    } else {
+        let quiet = (!is_interactive).then_some(Limits::COMMANDS);
+        Limits { boot: Some(Limits::BOOT), quiet, wish: arguments.timeout }
+    };
+    eprintln!("Booting {} ({}; QEMU {})", kernel.display(), arguments.machine, qemu::abilities()?.version);
     if arguments.gdb {
         eprintln!("The machine waits for gdb. In another terminal:\n  {}", qemu::gdb_command(&kernel));
     }
@@ -213,7 +221,7 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
         println!("\n{} tests, 0 benchmarks", names.len());
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("     Booting {} ({})", arguments.elf.display(), arguments.machine);
+    eprintln!("     Booting {} ({}; QEMU {})", arguments.elf.display(), arguments.machine, qemu::abilities()?.version);
     let stdout = io::stdout();
     let in_colours = stdout.is_terminal();
     let mut report = Report::new(stdout, in_colours, arguments.nocapture);

@@ -4,15 +4,11 @@ use crate::events::Report;
 use crate::harness::Interrupted;
 use crate::machine::Machine;
 use crate::qemu::Setup;
-use crate::run::{self, Ending, Limits, Starvation, Watcher};
+use crate::run::{self, Ending, Limits, Watcher};
 use anyhow::{Result, bail};
 use protocol::input;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
-
-/// The longest that one measurement may take.
-const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// Boots the kernel and writes a line to standard output for each of its measurements. Its console goes to standard error.
 ///
@@ -22,8 +18,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(300);
 /// The machine could not be started, or ended otherwise than with success.
 pub fn run(kernel: &Path, machine: Machine, selection: String) -> Result<()> {
     let inputs = if selection.is_empty() { Vec::new() } else { vec![(input::SELECTION, selection)] };
-    let setup = Setup { kernel, machine, inputs, window: false, gdb: false };
-    let limits = Limits { boot: Some(Limits::BOOT), quiet: Some(TIME_LIMIT), on_starvation: Starvation::Wait };
+    let setup = Setup { kernel, machine, inputs, window: false, gdb: false, interactive: false };
+    let limits = Limits::at_work(Limits::QUIET);
     let outcome = run::run(&setup, limits, None, &mut Lines(io::stderr()))?;
     match outcome.ending {
         Ending::Interrupted(signal) => Err(Interrupted(signal).into()),

@@ -4,22 +4,28 @@
 //! firmware, and it is the one whose memory can lie where big machines have it. Unless its CPUs are to run in parallel,
 //! instructions are its clock (`-icount`): the time-stamp counter advances by the same amount with each, so a count repeats
 //! exactly, for about a tenth more host time. The clock runs at 128 ns an instruction because firmware waits by polling timers; at 1 ns UEFI
-//! takes minutes to boot.
+//! takes minutes to boot. While all CPUs sleep it jumps to what they wait for (`sleep=off`), so that this host has no say in
+//! the machine's time at all; only where a person types, idle time passes as it does for people.
+//!
+//! Written for QEMU from 7.2 on. What differs between versions is asked for ([`abilities`]), or is done in the way that
+//! all of them understand.
 
 use crate::firmware::Ovmf;
 use crate::image;
 use crate::machine::{Apic, Firmware, Machine, Memory};
 use crate::qmp::Qmp;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use command_fds::{CommandFdExt, FdMapping};
 use protocol::{exit, input};
 use rustix::io::ioctl_fionbio;
 use rustix::param::clock_ticks_per_second;
+use serde_json::Value;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 use std::{env, fs};
 use tempfile::TempDir;
@@ -45,6 +51,8 @@ pub struct Setup<'a> {
     pub window: bool,
     /// Wait for gdb before the first instruction.
     pub gdb: bool,
+    /// Somebody may type: while all CPUs sleep, a second takes a second.
+    pub interactive: bool,
 }
 
 /// A running QEMU; gone when this is dropped.
@@ -70,6 +78,7 @@ impl Qemu {
     pub fn start(setup: &Setup<'_>) -> Result<Qemu> {
         setup.machine.check()?;
         let program = program();
+        abilities()?.check(setup.machine)?;
         let image = image::cached(setup.kernel, setup.machine.firmware)?;
         let ovmf = match setup.machine.firmware {
             Firmware::Bios => None,
@@ -159,6 +168,91 @@ impl Drop for Qemu {
     }
 }
 
+/// What this host's QEMU is and can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Its version, such as `10.0.13`.
+    pub version: String,
+    /// It emulates local APICs in x2APIC mode.
+    pub x2apic: bool,
+}
+
+impl Abilities {
+    /// Reads QEMU's answers to [`QUESTIONS`].
+    fn parse(answers: &str) -> Option<Abilities> {
+        let messages: Vec<Value> = answers.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let version = messages.iter().map(|message| &message["QMP"]["version"]["qemu"]).find(|it| it.is_object())?;
+        let [major, minor, micro] = ["major", "minor", "micro"].map(|part| version[part].as_u64());
+        let properties =
+            messages.iter().map(|message| &message["return"]["model"]["props"]).find(|it| it.is_object())?;
+        Some(Abilities {
+            version: format!("{}.{}.{}", major?, minor?, micro?),
+            x2apic: properties["x2apic"].as_bool()?,
+        })
+    }
+
+    /// Refuses a machine that this QEMU does not emulate.
+    fn check(&self, machine: Machine) -> Result<()> {
+        ensure!(
+            machine.apic != Apic::X2Apic || self.x2apic,
+            "this is QEMU {}, which does not emulate x2APIC (9.0 and later do). Leave APIC=x2apic out, or set QEMU to a newer one",
+            self.version
+        );
+        Ok(())
+    }
+}
+
+/// What a QEMU is asked about itself, on a machine that never runs.
+const QUESTIONS: &str = r#"{"execute": "qmp_capabilities"}
+{"execute": "query-cpu-model-expansion", "arguments": {"type": "full", "model": {"name": "max"}}}
+{"execute": "quit"}
+"#;
+
+/// What this host's QEMU can do. It is asked once.
+///
+/// # Errors
+/// There is none, or it does not answer as QEMU does.
+pub fn abilities() -> Result<&'static Abilities> {
+    static ABILITIES: OnceLock<Abilities> = OnceLock::new();
+    if let Some(abilities) = ABILITIES.get() {
+        return Ok(abilities);
+    }
+    let abilities = ask(&program())?;
+    Ok(ABILITIES.get_or_init(|| abilities))
+}
+
+fn ask(program: &OsStr) -> Result<Abilities> {
+    let mut child = Command::new(program)
+        .args([
+            "-machine",
+            "q35,accel=tcg",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-S",
+            "-qmp",
+            "stdio",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| not_started(program, error))?;
+    // One that ends before it has read all of it has something to say about that.
+    let _ = child.stdin.take().expect("piped").write_all(QUESTIONS.as_bytes());
+    let output = child.wait_with_output().context("cannot read what QEMU answers")?;
+    let answers = String::from_utf8_lossy(&output.stdout);
+    Abilities::parse(&answers).with_context(|| {
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        format!(
+            "{} does not answer as QEMU 7.2 and later do ({}):\n{answers}{complaints}",
+            program.display(),
+            output.status
+        )
+    })
+}
+
 /// The emulator: `QEMU` in the environment, or the usual name on the path.
 fn program() -> OsString {
     env::var_os("QEMU").filter(|value| !value.is_empty()).unwrap_or_else(|| "qemu-system-x86_64".into())
@@ -211,8 +305,11 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     if parallel {
         add("-accel", "tcg,thread=multi".into());
     } else {
-        add("-icount", format!("shift={CLOCK_SHIFT}"));
+        let sleep = if setup.interactive { "on" } else { "off" };
+        add("-icount", format!("shift={CLOCK_SHIFT},sleep={sleep}"));
     }
+    // What it shows is how far the machine is, which can be asked for.
+    add("-rtc", "clock=vm".into());
     add("-vga", "std".into());
     if !setup.window {
         add("-display", "none".into());
@@ -232,7 +329,8 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     add("-chardev", format!("socket,id=control,fd={QMP_FD}"));
     add("-mon", "chardev=control,mode=control".into());
     add("-device", format!("isa-debug-exit,iobase={:#x},iosize=4", exit::PORT));
-    // A machine that would reset stands still instead, and can be asked why.
+    // A machine that would reset or end stands still instead, and can be asked why. Some versions take a guest's exit for
+    // such an end, others end at once: with the same status, once they are told to quit.
     add("-action", "reboot=shutdown,shutdown=pause".into());
     add("-d", "cpu_reset".into());
     let clock = (!parallel).then(|| (input::CLOCK_SHIFT, CLOCK_SHIFT.to_string()));
@@ -275,7 +373,7 @@ mod tests {
 
     fn setup() -> Setup<'static> {
         let machine = Machine::new(Firmware::Bios, "6G".parse().unwrap(), 2);
-        Setup { kernel: Path::new("kernel"), machine, inputs: vec![], window: false, gdb: false }
+        Setup { kernel: Path::new("kernel"), machine, inputs: vec![], window: false, gdb: false, interactive: false }
     }
 
     #[test]
@@ -294,7 +392,7 @@ mod tests {
     #[test]
     fn cpus_run_in_parallel_or_instructions_are_counted() {
         let counted = line(&setup(), None);
-        assert!(counted.contains("-icount shift=7") && counted.contains(input::CLOCK_SHIFT), "{counted}");
+        assert!(counted.contains("-icount shift=7,sleep=off") && counted.contains(input::CLOCK_SHIFT), "{counted}");
         let machine = Machine { parallel: true, ..setup().machine };
         let parallel = line(&Setup { machine, ..setup() }, None);
         assert!(parallel.contains("thread=multi"), "{parallel}");
@@ -307,6 +405,32 @@ mod tests {
         assert!(cpu(Apic::Auto).contains("-cpu max,phys-bits=40 "));
         assert!(cpu(Apic::XApic).contains("-cpu max,phys-bits=40,-x2apic "));
         assert!(cpu(Apic::X2Apic).contains("-cpu max,phys-bits=40,+x2apic "));
+    }
+
+    #[test]
+    fn idle_time_passes_at_once_unless_somebody_types() {
+        let text = line(&Setup { interactive: true, ..setup() }, None);
+        assert!(text.contains("-icount shift=7,sleep=on"), "{text}");
+    }
+
+    #[test]
+    fn a_qemu_says_what_it_is_and_can_do() {
+        let answers = |x2apic: &str| {
+            format!(
+                "{{\"QMP\": {{\"version\": {{\"qemu\": {{\"micro\": 22, \"minor\": 2, \"major\": 7}}}}}}}}\r\n\
+                 {{\"return\": {{}}}}\r\n{{\"return\": {{\"model\": {{\"name\": \"max\", \"props\": {{{x2apic}}}}}}}}}\r\n"
+            )
+        };
+        let old = Abilities::parse(&answers("\"x2apic\": false")).unwrap();
+        assert_eq!(old, Abilities { version: "7.2.22".into(), x2apic: false });
+        let machine = Machine { apic: Apic::X2Apic, ..setup().machine };
+        assert!(old.check(machine).unwrap_err().to_string().contains("QEMU 7.2.22"));
+        assert!(old.check(setup().machine).is_ok());
+        assert!(Abilities { x2apic: true, ..old }.check(machine).is_ok());
+        assert_eq!(Abilities::parse(&answers("")), None);
+        assert_eq!(Abilities::parse("GNU nano"), None);
+        let error = ask(OsStr::new("true")).unwrap_err().to_string();
+        assert!(error.contains("true does not answer as QEMU"), "{error}");
     }
 
     #[test]

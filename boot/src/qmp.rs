@@ -1,7 +1,10 @@
-//! QEMU's machine protocol: why a machine stopped, and what its CPUs were doing.
+//! QEMU's machine protocol: why a machine stopped, how far its clock has come, and what its CPUs are doing.
 //!
 //! A reset that the guest asked for and a triple fault look the same from outside, and a guest that hangs says nothing
 //! at all. QEMU knows: the machine is made to stand still when it would reset, and is then asked for its registers.
+//!
+//! Nothing here waits, but for [`Qmp::registers`]: a QEMU that answers late, or not at all, must not keep this program
+//! from showing what its guest says.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -10,8 +13,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// The longest that QEMU may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest that QEMU may take to tell the registers of a machine that has ended.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The control socket of one QEMU.
 #[derive(Debug)]
@@ -19,6 +22,16 @@ pub struct Qmp {
     stream: UnixStream,
     unread: Vec<u8>,
     events: VecDeque<Stopped>,
+    answers: VecDeque<Answer>,
+}
+
+/// What QEMU answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The time of the machine's own clock, in whole seconds, to [`Qmp::ask_clock`].
+    Clock(Duration),
+    /// The registers of all CPUs in QEMU's own format, to [`Qmp::ask_registers`].
+    Registers(String),
 }
 
 /// QEMU says that the machine stopped for good.
@@ -41,7 +54,7 @@ impl Qmp {
     /// The socket's.
     pub fn new(stream: UnixStream) -> Result<Qmp> {
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut qmp = Qmp { stream, unread: Vec::new(), events: VecDeque::new() };
+        let mut qmp = Qmp { stream, unread: Vec::new(), events: VecDeque::new(), answers: VecDeque::new() };
         qmp.send(&json!({ "execute": "qmp_capabilities" }))?;
         Ok(qmp)
     }
@@ -74,25 +87,50 @@ impl Qmp {
         self.events.pop_front()
     }
 
-    /// The registers of all CPUs in QEMU's own format.
+    /// The next answer to what it was asked.
+    pub fn answer(&mut self) -> Option<Answer> {
+        self.answers.pop_front()
+    }
+
+    /// Asks how far the machine's clock has come. It is the real-time clock, which QEMU runs off the machine's own time
+    /// (`-rtc clock=vm`): no other clock of a machine can be asked for in every version.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn ask_clock(&mut self) -> Result<()> {
+        let arguments = json!({ "path": "/machine", "property": "rtc-time" });
+        self.send(&json!({ "execute": "qom-get", "id": CLOCK, "arguments": arguments }))
+    }
+
+    /// Asks for the registers of all CPUs.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn ask_registers(&mut self) -> Result<()> {
+        let arguments = json!({ "command-line": "info registers -a" });
+        self.send(&json!({ "execute": "human-monitor-command", "id": REGISTERS, "arguments": arguments }))
+    }
+
+    /// Has QEMU end a machine that has stopped, with the status that its guest has chosen, if it has.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn quit(&mut self) -> Result<()> {
+        self.send(&json!({ "execute": "quit" }))
+    }
+
+    /// Waits for the registers of all CPUs.
     ///
     /// # Errors
     /// QEMU is gone, or did not answer in time.
     pub fn registers(&mut self) -> Result<String> {
-        let command = json!({ "execute": "human-monitor-command", "id": "registers",
-                              "arguments": { "command-line": "info registers -a" } });
-        self.send(&command)?;
+        self.ask_registers()?;
         loop {
-            while let Some(message) = self.next_message()? {
-                if message["id"] == "registers" {
-                    return message["return"].as_str().map(Into::into).context("QEMU does not tell the registers");
-                }
-                self.sort(&message);
+            if let Some(Answer::Registers(registers)) = self.answer() {
+                return Ok(registers);
             }
-            let mut buffer = [0; 4096];
-            match self.stream.read(&mut buffer)? {
-                0 => bail!("QEMU has gone"),
-                count => self.unread.extend(&buffer[..count]),
+            if !self.receive()? {
+                bail!("QEMU has gone");
             }
         }
     }
@@ -111,16 +149,34 @@ impl Qmp {
     }
 
     fn sort(&mut self, message: &Value) {
-        if message["event"] != "SHUTDOWN" {
-            return;
+        if message["id"] == CLOCK {
+            self.answers.extend(seconds(&message["return"]).map(|time| Answer::Clock(Duration::from_secs(time))));
+        } else if message["id"] == REGISTERS {
+            self.answers.extend(message["return"].as_str().map(|text| Answer::Registers(text.to_owned())));
+        } else if message["event"] == "SHUTDOWN" {
+            self.events.push_back(match message["data"]["reason"].as_str() {
+                Some("guest-reset" | "subsystem-reset") => Stopped::Reset,
+                Some("guest-shutdown") => Stopped::PoweredOff,
+                Some("host-signal") => Stopped::Killed,
+                _ => Stopped::Quit,
+            });
         }
-        self.events.push_back(match message["data"]["reason"].as_str() {
-            Some("guest-reset" | "subsystem-reset") => Stopped::Reset,
-            Some("guest-shutdown") => Stopped::PoweredOff,
-            Some("host-signal") => Stopped::Killed,
-            _ => Stopped::Quit,
-        });
     }
+}
+
+/// The names of questions, which come back with the answers.
+const CLOCK: &str = "clock";
+const REGISTERS: &str = "registers";
+
+/// The seconds since 1970 of what QEMU calls a `struct tm`; `None` if it is none.
+fn seconds(time: &Value) -> Option<u64> {
+    let field = |name: &str| time[name].as_u64();
+    let (year, month, day) = (1900 + field("tm_year")?, 1 + field("tm_mon")?, field("tm_mday")?);
+    // The year begins with March, so that the day that some years have more is its last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
+    let days = days.checked_sub(719_469)?;
+    Some(((days * 24 + field("tm_hour")?) * 60 + field("tm_min")?) * 60 + field("tm_sec")?)
 }
 
 /// Where a CPU stands.
@@ -171,8 +227,26 @@ mod tests {
             .write_all(b"{\"event\": \"STOP\"}\r\n{\"return\": \"CPU#0\\r\\nRIP=10 \", \"id\": \"registers\"}\r\n")
             .unwrap();
         assert_eq!(qmp.registers().unwrap(), "CPU#0\r\nRIP=10 ");
+        theirs.write_all(b"{\"return\": {\"tm_sec\": 1}, \"id\": \"clock\"}\r\n").unwrap();
+        theirs.write_all(b"{\"id\": \"clock\", \"return\": {\"tm_year\": 70, \"tm_mon\": 0, \"tm_mday\": 2, ").unwrap();
+        theirs.write_all(b"\"tm_hour\": 1, \"tm_min\": 1, \"tm_sec\": 1}}\r\n").unwrap();
+        assert!(qmp.receive().unwrap());
+        assert_eq!((qmp.answer(), qmp.answer()), (Some(Answer::Clock(Duration::from_secs(90_061))), None));
         drop(theirs);
         assert!(!qmp.receive().unwrap());
+    }
+
+    #[test]
+    fn times_are_counted_in_seconds() {
+        let time = |year: u32, month: u32, day: u32| {
+            seconds(&json!({ "tm_year": year - 1900, "tm_mon": month - 1, "tm_mday": day,
+                             "tm_hour": 0, "tm_min": 0, "tm_sec": 5 }))
+        };
+        assert_eq!(time(1970, 1, 1), Some(5));
+        assert_eq!(time(2000, 2, 29), Some(951_782_405));
+        assert_eq!(time(2000, 3, 1), Some(951_868_805));
+        assert_eq!(time(2026, 12, 31), Some(1_798_675_205));
+        assert_eq!(seconds(&json!({})), None);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! One machine from power-on to its end, and what it came to.
 //!
 //! Everything about a run comes together in one loop that waits for whatever is next: text, an event, a word from QEMU,
-//! a key, a signal, or the time limit. Each way to end is an [`Ending`] of its own, because "it did not work" is no help
+//! a key, a signal, or the time to look how far the machine is ([`patience`]). Each way to end is an [`Ending`] of its own, because "it did not work" is no help
 //! to somebody who writes a kernel.
 
 use crate::console::Console;
 use crate::events::{Decoder, Report};
+use crate::patience::{LOOK, Look, Patience, Stuck};
 use crate::qemu::{Qemu, Setup};
-use crate::qmp::{self, Stopped};
+use crate::qmp::{self, Answer, Stopped};
 use crate::symbols::Symbols;
 use crate::terminal::{self, Keys};
 use anyhow::{Context, Result};
@@ -21,29 +22,32 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-/// How long a machine may take.
-#[derive(Clone, Copy, Debug)]
+/// How long a machine may take. `None` is for ever.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// From power-on to [`Report::Ready`].
+    /// By the machine's own time, which is that of its clock where instructions drive that, and what it has computed where
+    /// they do not: from power-on to [`Report::Ready`].
     pub boot: Option<Duration>,
-    /// From there, and again from every report, to the next one or the end.
+    /// By the machine's own time: from there, and again from every report, to the next one or the end.
     pub quiet: Option<Duration>,
-    /// Whether a host that is too busy is an excuse.
-    pub on_starvation: Starvation,
-}
-
-/// What becomes of a limit when this host gave the machine less than half of that time to compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Starvation {
-    /// The machine gets more time: it is not its fault.
-    Wait,
-    /// The limit is somebody's wish and holds.
-    End,
+    /// By this host's clock, from power-on to the end: somebody's wish.
+    pub wish: Option<Duration>,
 }
 
 impl Limits {
-    /// Boot takes two to eight seconds on an idle host; this is for one that is busy or slow.
-    pub const BOOT: Duration = Duration::from_secs(90);
+    /// Boots were seen to take up to 146 s of the machine's time: with UEFI and 4 TiB.
+    pub const BOOT: Duration = Duration::from_secs(1200);
+    /// The longest that a test or a measurement may take, unless somebody says otherwise. Where instructions are the clock,
+    /// that is 4.7 billion of them; the longest test takes half of that.
+    pub const QUIET: Duration = Duration::from_secs(600);
+    /// The longest that shell commands may take: one of them works for as long as it is told to.
+    pub const COMMANDS: Duration = Duration::from_secs(7200);
+
+    /// The limits of a machine that is to get something done.
+    #[must_use]
+    pub fn at_work(quiet: Duration) -> Limits {
+        Limits { boot: Some(Limits::BOOT), quiet: Some(quiet), wish: None }
+    }
 }
 
 /// Who wants to know what happens during a run.
@@ -60,8 +64,10 @@ pub trait Watcher {
 pub enum Ending {
     /// The guest ended it and said how it went.
     Exited(ExitCode),
-    /// Nothing happened within the limit.
-    Hung(Duration),
+    /// It cannot be expected to do anything more.
+    Hung(Stuck),
+    /// It was not done in the time that somebody gave it.
+    OutOfTime(Duration),
     /// An exception that could not be handled, nor the one about that: the CPU gave up.
     TripleFault,
     /// The guest reset the machine.
@@ -152,7 +158,14 @@ impl fmt::Display for Ending {
             Ending::Exited(ExitCode::Success) => f.write_str("the kernel ended with success"),
             Ending::Exited(ExitCode::Failure) => f.write_str("the kernel ended with a failure"),
             Ending::Exited(ExitCode::Panic) => f.write_str("the kernel ended with a panic"),
-            Ending::Hung(limit) => write!(f, "the machine hung: no sign of life for {} s", limit.as_secs_f32()),
+            Ending::Hung(Stuck::Busy(limit)) => {
+                write!(f, "the machine hung: no sign of life for {} s of its own time", limit.as_secs_f32())
+            }
+            Ending::Hung(Stuck::Asleep) => {
+                f.write_str("the machine hung: all CPUs wait for an interrupt, and nothing will send one")
+            }
+            Ending::Hung(Stuck::Silent(limit)) => write!(f, "QEMU has not answered for {} s", limit.as_secs_f32()),
+            Ending::OutOfTime(limit) => write!(f, "it was not done within {} s", limit.as_secs_f32()),
             Ending::TripleFault => f.write_str("the machine reset by a triple fault"),
             Ending::Reset => f.write_str("the kernel reset the machine"),
             Ending::PoweredOff => f.write_str("the kernel switched the machine off without saying how it went"),
@@ -172,8 +185,11 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
     let mut run = Run {
         qemu: Qemu::start(setup)?,
         limits,
-        deadline: None,
-        computed: None,
+        is_counted: !setup.machine.parallel,
+        patience: limits.boot.map(Patience::new),
+        clock: Duration::ZERO,
+        next_look: Instant::now() + LOOK,
+        end: limits.wish.map(|wish| Instant::now() + wish),
         console: Console::new(Symbols::of(setup.kernel)),
         text: VecDeque::new(),
         decoder: Decoder::default(),
@@ -191,7 +207,6 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
             setup_time: None,
         },
     };
-    run.allow(limits.boot);
     run.outcome.ending = run.until_it_ends(signals, keys)?;
     run.flush()?;
     let mut outcome = run.outcome;
@@ -202,9 +217,15 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
 struct Run<'a> {
     qemu: Qemu,
     limits: Limits,
-    deadline: Option<(Instant, Duration)>,
-    /// How long the machine had been computing when the deadline was set.
-    computed: Option<Duration>,
+    /// The machine's time is that of its clock, which instructions drive; otherwise, what it has computed.
+    is_counted: bool,
+    /// None with a machine that may take for ever.
+    patience: Option<Patience>,
+    /// The machine's time when it was last asked for.
+    clock: Duration,
+    next_look: Instant,
+    /// When it ends, done or not.
+    end: Option<Instant>,
     console: Console,
     /// Text that waits for the event whose place it has reached.
     text: VecDeque<u8>,
@@ -241,21 +262,15 @@ impl Run<'_> {
                 return self.qemu_ended();
             }
             if let Some(stopped) = self.qemu.qmp.stopped() {
-                return Ok(self.stopped(stopped));
+                return self.stopped(stopped);
             }
             if ready.key && !self.read_keys(wanted.expect("only then it was waited for"))? {
                 keys = None;
             }
             self.send_keys()?;
-            if let Some((deadline, limit)) = self.deadline
-                && Instant::now() >= deadline
-            {
-                let is_computing = self.look_at_cpus();
-                if !(is_computing && self.is_starved(limit)) {
-                    return Ok(Ending::Hung(limit));
-                }
-                self.outcome.cpus.clear();
-                self.deadline = Some((Instant::now() + limit / 2, limit));
+            if let Err(ending) = self.look() {
+                self.look_at_cpus();
+                return Ok(ending);
             }
         }
     }
@@ -272,7 +287,8 @@ impl Run<'_> {
             sources.push(PollFd::new(&self.qemu.keys, PollFlags::OUT));
         }
         sources.extend(keys.map(|keys| PollFd::new(keys.stdin(), PollFlags::IN)));
-        let left = self.deadline.map(|(deadline, _)| deadline.saturating_duration_since(Instant::now()));
+        let next = self.patience.is_some().then_some(self.next_look).into_iter().chain(self.end).min();
+        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = left.map(Timespec::try_from).transpose()?;
         match poll(&mut sources, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -340,7 +356,10 @@ impl Run<'_> {
             _ => {}
         }
         if self.outcome.stage == Stage::Ready {
-            self.allow(self.limits.quiet);
+            match (&mut self.patience, self.limits.quiet) {
+                (Some(patience), Some(limit)) => patience.report(limit),
+                (patience, limit) => *patience = limit.map(Patience::new),
+            }
         }
         self.watcher.report(&report);
     }
@@ -378,9 +397,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn stopped(&mut self, stopped: Stopped) -> Ending {
-        match stopped {
-            Stopped::PoweredOff => Ending::PoweredOff,
+    fn stopped(&mut self, stopped: Stopped) -> Result<Ending> {
+        Ok(match stopped {
+            Stopped::PoweredOff => {
+                // With what status, only its end tells. It may be gone already.
+                let _ = self.qemu.qmp.quit();
+                return self.qemu_ended();
+            }
             // The same signal is on its way to this program, and QEMU's was merely faster.
             Stopped::Killed => Ending::Interrupted(SIGTERM),
             Stopped::Quit => Ending::Closed,
@@ -388,35 +411,59 @@ impl Run<'_> {
                 self.look_at_cpus();
                 if self.qemu.has_triple_faulted() { Ending::TripleFault } else { Ending::Reset }
             }
+        })
+    }
+
+    /// Looks how far the machine is, as far as that is known without waiting.
+    fn look(&mut self) -> Result<(), Ending> {
+        let now = Instant::now();
+        if let (Some(end), Some(wish)) = (self.end, self.limits.wish)
+            && now >= end
+        {
+            return Err(Ending::OutOfTime(wish));
         }
-    }
-
-    /// Begins to measure the time to the next report.
-    fn allow(&mut self, limit: Option<Duration>) {
-        self.deadline = limit.map(|limit| (Instant::now() + limit, limit));
-        self.computed = self.qemu.cpu_time();
-    }
-
-    /// Whether the machine had less than half of `limit` to compute since the last report, and may have it.
-    fn is_starved(&self, limit: Duration) -> bool {
-        let had = self.qemu.cpu_time().zip(self.computed).map(|(now, before)| now.saturating_sub(before));
-        self.limits.on_starvation == Starvation::Wait && had.is_some_and(|time| time < limit / 2)
-    }
-
-    /// Notes where the CPUs stand; whether one of them computes.
-    fn look_at_cpus(&mut self) -> bool {
-        let Ok(registers) = self.qemu.qmp.registers() else {
-            return false;
+        let Some(patience) = &mut self.patience else { return Ok(()) };
+        let mut look = None;
+        while let Some(answer) = self.qemu.qmp.answer() {
+            match answer {
+                Answer::Clock(clock) => {
+                    self.clock = if self.is_counted { clock } else { self.qemu.cpu_time().unwrap_or(clock) };
+                    if !patience.stands_still(self.clock) {
+                        look = Some(Look { clock: self.clock, asleep: false });
+                    } else if self.qemu.qmp.ask_registers().is_err() {
+                        // It ends at this moment: the loop sees that next.
+                        return Ok(());
+                    }
+                }
+                Answer::Registers(registers) => {
+                    let asleep = qmp::cpus(&registers).iter().all(|cpu| cpu.halted);
+                    look = Some(Look { clock: self.clock, asleep });
+                }
+            }
+        }
+        let result = match look {
+            Some(look) => patience.answer(look, now),
+            None => patience.wait(now),
         };
+        if now >= self.next_look {
+            self.next_look = now + LOOK;
+            if !patience.is_asking() && self.qemu.qmp.ask_clock().is_ok() {
+                patience.ask(now);
+            }
+        }
+        result.map_err(Ending::Hung)
+    }
+
+    /// Notes where the CPUs stand.
+    fn look_at_cpus(&mut self) {
+        let Ok(registers) = self.qemu.qmp.registers() else { return };
         let symbols = self.console.symbols();
-        let cpus = qmp::cpus(&registers);
-        let places = cpus.iter().map(|cpu| {
+        let places = qmp::cpus(&registers).into_iter().map(|cpu| {
             let halted = if cpu.halted { " (waiting for an interrupt)" } else { "" };
             let name = symbols.describe(cpu.rip).map_or_else(String::new, |name| format!(" {name}"));
             format!("CPU {} at {:#018x}{halted}{name}", cpu.number, cpu.rip)
         });
         self.outcome.cpus = places.collect();
-        cpus.iter().any(|cpu| !cpu.halted)
     }
 
     fn qemu_ended(&mut self) -> Result<Ending> {

@@ -7,6 +7,7 @@
 use crate::harness::{self, Interrupted, Plan};
 use crate::machine::{Firmware, Machine, Memory};
 use crate::report::{Report, sum_results};
+use crate::run::Limits;
 use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -145,7 +146,7 @@ fn subject(kernel: &Path) -> String {
 
 /// Runs the tests of a kernel on a machine.
 fn boot(kernel: &Path, machine: Machine) -> Result<Finished> {
-    let plan = Plan { kernel, machine, selection: String::new(), time_limit: harness::TIME_LIMIT };
+    let plan = Plan { kernel, machine, selection: String::new(), time_limit: Limits::QUIET };
     let mut output = Vec::new();
     let mut report = Report::new(&mut output, false, false);
     let tests = harness::run(&plan, &mut report)?;

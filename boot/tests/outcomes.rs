@@ -5,15 +5,20 @@
 
 use boot::harness::{self, Plan, Progress, Tested, Tests, Verdict};
 use boot::machine::{Firmware, Machine, Memory};
+use boot::patience::Stuck;
 use boot::report::Report;
 use boot::run::Ending;
-use std::path::PathBuf;
-use std::process::Command;
+use std::fs::{self, Permissions};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 const MACHINE: Machine = Machine::new(Firmware::Bios, Memory::from_mib(128), 1);
-/// Long enough for any specimen on a busy host, short enough to wait for the one that hangs.
-const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// By the machine's own time: long enough for any specimen, short enough to wait for the one that hangs.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Builds the specimens and finds their kernel, as `cargo test` would.
 fn specimens() -> PathBuf {
@@ -25,8 +30,12 @@ fn specimens() -> PathBuf {
 }
 
 fn run(selection: &str) -> (Tests, String) {
+    run_on(MACHINE, selection)
+}
+
+fn run_on(machine: Machine, selection: &str) -> (Tests, String) {
     let kernel = specimens();
-    let plan = Plan { kernel: &kernel, machine: MACHINE, selection: selection.into(), time_limit: TIME_LIMIT };
+    let plan = Plan { kernel: &kernel, machine, selection: selection.into(), time_limit: TIME_LIMIT };
     let mut text = Vec::new();
     let mut report = Report::new(&mut text, false, false);
     let tests = harness::run(&plan, &mut report).unwrap();
@@ -63,22 +72,38 @@ fn each_specimen_is_reported_as_what_it_is() {
     let Verdict::Panicked(message, _) = verdict("reads_from_nowhere") else { panic!("{text}") };
     assert!(message.contains("page fault"), "{message}");
 
-    let Verdict::Died(Ending::Hung(TIME_LIMIT), explanation) = verdict("hangs") else { panic!("{text}") };
+    let Verdict::Died(Ending::Hung(Stuck::Busy(TIME_LIMIT)), explanation) = verdict("hangs") else { panic!("{text}") };
     assert!(explanation.contains("specimens::hangs"), "the place where it hangs is in: {explanation}");
+    // The 8254 ticks, whoever listens, so that the machine's time goes on.
+    let asleep = "(waiting for an interrupt) specimens::sleeps_for_ever";
+    let Verdict::Died(Ending::Hung(Stuck::Busy(TIME_LIMIT)), explanation) = verdict("sleeps_for_ever") else {
+        panic!("{text}")
+    };
+    assert!(explanation.contains(asleep), "the place where it sleeps is in: {explanation}");
     let Verdict::Died(Ending::TripleFault, explanation) = verdict("triple_faults") else { panic!("{text}") };
     assert!(explanation.contains("specimens::triple_faults"), "the place of the fault is in: {explanation}");
 
-    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (4, 6, 0), "{text}");
-    assert!(text.contains("test result: FAILED. 4 passed; 6 failed; 0 ignored; 0 measured; 0 filtered out"), "{text}");
+    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (4, 7, 0), "{text}");
+    assert!(text.contains("test result: FAILED. 4 passed; 7 failed; 0 ignored; 0 measured; 0 filtered out"), "{text}");
+}
+
+/// Where CPUs run in parallel, what counts is what they compute.
+#[test]
+fn cpus_that_all_sleep_for_ever_are_found_although_they_compute_nothing() {
+    let (tests, text) = run_on(Machine { parallel: true, processors: 2, ..MACHINE }, "~sleeps\n");
+    let Verdict::Died(Ending::Hung(Stuck::Asleep), explanation) = &test(&tests, "sleeps_for_ever").verdict else {
+        panic!("{text}")
+    };
+    assert!(explanation.contains("(waiting for an interrupt) specimens::sleeps_for_ever"), "{explanation}");
 }
 
 #[test]
 fn a_selection_runs_what_it_names_and_counts_the_rest() {
     let (tests, text) = run("~passes\n-end\n");
-    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (1, 0, 9), "{text}");
+    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (1, 0, 10), "{text}");
     assert!(text.contains("running 1 test\n") && text.contains("instructions)"), "{text}");
     let (none, text) = run("=no such test\n");
-    assert_eq!((none.tests.len(), none.fault, none.filtered_out), (0, None, 10), "{text}");
+    assert_eq!((none.tests.len(), none.fault, none.filtered_out), (0, None, 11), "{text}");
 }
 
 #[test]
@@ -102,4 +127,46 @@ fn a_test_is_named_before_its_verdict() {
     let mut text = Vec::new();
     Report::new(&mut text, false, false).started("hangs", false);
     assert_eq!(text, b"test hangs ... ");
+}
+
+/// Sends a signal to the process whose number is in a file.
+fn signal(name: &str, file: &Path) {
+    let number = fs::read_to_string(file).unwrap();
+    assert!(Command::new("kill").args(["-s", name, number.trim()]).status().unwrap().success());
+}
+
+/// However long a host takes, a test is judged by what the machine has done in its own time.
+#[test]
+fn a_machine_that_gets_no_time_is_not_judged_until_it_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (number, qemu) = (directory.path().join("number"), directory.path().join("qemu"));
+    fs::write(&qemu, format!("#!/bin/sh\necho $$ >'{}'\nexec qemu-system-x86_64 \"$@\"\n", number.display())).unwrap();
+    fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
+    let mut boot = Command::new(env!("CARGO_BIN_EXE_boot"))
+        .arg("runner")
+        .arg(specimens())
+        .args(["hangs", "passes", "--mem", "128M", "--timeout", "2"])
+        .env("QEMU", &qemu)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = boot.stdout.take().unwrap();
+    let mut text = String::new();
+    let mut until = |part: &str| {
+        let mut byte = [0];
+        while !text.contains(part) {
+            assert_eq!(output.read(&mut byte).unwrap(), 1, "the output ends before {part:?}: {text}");
+            text.push(byte[0].into());
+        }
+    };
+    until("test hangs ... ");
+    signal("STOP", &number);
+    // Four times as long, on this host's clock, as the machine may take on its own.
+    thread::sleep(Duration::from_secs(8));
+    assert!(boot.try_wait().unwrap().is_none());
+    signal("CONT", &number);
+    until("FAILED");
+    until("test passes_at_the_end ... ok");
+    until("no sign of life for 2 s of its own time");
+    assert_eq!(boot.wait().unwrap().code(), Some(101));
 }

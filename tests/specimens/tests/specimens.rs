@@ -53,6 +53,15 @@ fn hangs() {
     }
 }
 
+/// Sleeps, with interrupts masked: there is nothing that the host program need wait for.
+#[test_case]
+fn sleeps_for_ever() {
+    instructions::interrupts::disable();
+    loop {
+        instructions::hlt();
+    }
+}
+
 /// The machine resets: a triple fault.
 #[test_case]
 fn triple_faults() {
