@@ -179,10 +179,11 @@ fn the_heap_gives_back_what_it_does_not_use_before_a_request_is_refused() {
     let mut hoard = Hoard::new();
     // What is freed leaves an empty slab behind.
     drop(core::hint::black_box(Box::new([0u8; 3000])));
-    let before = frames().stats();
+    // By the request itself, or by a CPU that idles and is faster.
+    let reclaimed = || frames().stats().reclaimed + frames().stats().background_reclaimed;
+    let before = reclaimed();
     hoard.take(Gfp::KERNEL);
-    let after = frames().stats();
-    assert!(after.reclaimed > before.reclaimed, "{} frames were reclaimed", after.reclaimed);
+    assert!(reclaimed() > before, "{before} frames were reclaimed before, and no more since");
     hoard.give_back();
 }
 
