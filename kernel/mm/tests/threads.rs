@@ -4,7 +4,7 @@ mod oracle;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc;
+use std::sync::{Barrier, mpsc};
 
 use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
@@ -235,15 +235,22 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
     let fresh = blocks(&frames);
     let owners = Owners::new();
     let done = AtomicBool::new(false);
+    // Nobody is busy before all are: how soon threads run is the host's affair.
+    let busy = Barrier::new(CPUS);
     let (taken, refused) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for cpu in 1..CPUS {
-            let (frames, owners, done) = (&frames, &owners, &done);
+            let (frames, owners, done, busy) = (&frames, &owners, &done, &busy);
             scope.spawn(move || {
                 as_cpu(cpu, || {
                     let mut state = 0x0dd0_5eed + cpu as u64;
                     let mut held = Vec::new();
+                    let mut is_busy = false;
                     while !done.load(Relaxed) {
+                        if held.len() == 20 && !is_busy {
+                            busy.wait();
+                            is_busy = true;
+                        }
                         let choice = random(&mut state);
                         if choice.is_multiple_of(2) && held.len() < 500 {
                             let order = Order::new([0, 0, 0, 1, 2, 3, 4, 6][(choice >> 8) as usize % 8]).unwrap();
@@ -267,6 +274,7 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
         }
         as_cpu(0, || {
             let mut state = 0x5eed;
+            busy.wait();
             for _ in 0..3000 {
                 let choice = random(&mut state);
                 let (start, count) = (FIRST + (choice >> 8) % 16_000, 1 + (choice >> 40) % 300);

@@ -71,8 +71,8 @@ fn threads_free_each_others_objects_while_others_shrink_and_err() {
         let disturber = scope.spawn(move || {
             // Beyond those that can have an arena of their own.
             Thread::become_cpu(1000);
-            let mut rounds = 0;
-            while !done.load(Ordering::Relaxed) {
+            // At least once: the others may be through before this thread runs at all.
+            loop {
                 heap.shrink();
                 let kept = Object::new(heap, layout(640, 8), 1);
                 let layout = kept.layout;
@@ -82,16 +82,17 @@ fn threads_free_each_others_objects_while_others_shrink_and_err() {
                 assert!(matches!(error, HeapError::Interior { offset: 8, .. }), "{error}");
                 kept.free(heap);
                 heap.validate().unwrap();
-                rounds += 1;
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
                 // The locks spin: do not keep a core from those that are to be disturbed.
                 thread::sleep(Duration::from_micros(200));
             }
-            rounds
         });
         let ends = [first.join(), second.join()];
         done.store(true, Ordering::Relaxed);
         ends.into_iter().for_each(Result::unwrap);
-        assert!(disturber.join().unwrap() > 0);
+        disturber.join().unwrap();
     });
     assert_empties(heap);
 }
