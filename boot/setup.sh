@@ -1,18 +1,17 @@
 #!/bin/sh
-# Gets a machine ready for Bifolio: the Rust toolchain, QEMU and UEFI firmware.
+# Gets a machine ready for Bifolio: the Rust toolchain, a C compiler to link with, QEMU and UEFI firmware.
 #
 #   boot/setup.sh                    gets everything ready and says so in one line
-#   boot/setup.sh COMMAND [ARG...]   gets everything ready, then runs COMMAND with that toolchain first on PATH
-#   boot/setup.sh --link-toolchain   also lets rustup's own `cargo` use Debian's compiler
+#   boot/setup.sh COMMAND [ARG...]   gets everything ready, then runs COMMAND with all of it first on PATH
+#   boot/setup.sh --link-toolchain   also lets rustup's own `cargo` use the compiler that was found
 #
-# Why it is needed at all: rust-toolchain.toml is enough where rustup reaches its servers. Where it does not, Debian 12's
-# security suite ships the same release, but without a prebuilt core for x86_64-unknown-none and with LLVM's tools
-# elsewhere than Rust's own build has them. This script closes those gaps once, so that plain cargo commands are the
-# same on both.
+# What the system has is used as it is. Rust comes from rustup where that reaches its servers. Whatever is missing then is
+# unpacked from Debian's packages under target/tools, for this checkout alone (boot/setup/debian.sh): nothing is installed
+# or removed, nothing outside the checkout changes, and so root is not needed and nothing on the machine can be in the way.
 #
-# Each run looks at what is there (about 0.1 s) instead of remembering what it did, so it neither does anything twice nor
+# Each run looks at what is there (about 0.2 s) instead of remembering what it did, so it neither does anything twice nor
 # overlooks that something went missing. docs/setup.md tells the same for people who would rather do it by hand.
-# shellcheck disable=SC2086 # the lists of parts and of packages are words
+# shellcheck disable=SC2086,SC2015,SC1091 # the lists of parts are words; `A && B || C` where C is an end
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,69 +19,120 @@ release=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml) # 1.96.0
 series=${release%.*}                                                  # 1.96
 target=x86_64-unknown-none
 rustup_home=${RUSTUP_HOME:-${HOME:-/root}/.rustup}
-llvm=/usr/lib/llvm-22/bin # of the LLVM that Debian's rustc 1.96 is built on
+tools=$PWD/target/tools # what was unpacked here, a directory for each part
 
 say() { echo "setup: $*" >&2; }
 stop() { say "$*"; exit 1; }
 
 # step "what" "how long" COMMAND...: runs COMMAND with its output in a log, which is shown only when it fails.
+# COMMAND stays in the foreground, so that Ctrl-C reaches all of it; the clock runs beside it.
 step() {
     what=$1 expected=$2
     shift 2
     started=$(date +%s)
-    "$@" >"$scratch/log" 2>&1 </dev/null &
-    job=$!
+    ticker=
     if [ -t 2 ]; then
-        while kill -0 $job 2>/dev/null; do
-            printf '\rsetup: %s (%s) ... %d s ' "$what" "$expected" $(($(date +%s) - started)) >&2
-            sleep 1
-        done
-        printf '\r\033[K' >&2
+        tick &
+        ticker=$!
     else
         say "$what ($expected) ..."
     fi
     status=0
-    wait $job || status=$?
-    job=
+    ("$@") >"$log" 2>&1 </dev/null || status=$?
+    [ -z "$ticker" ] || stop_ticker
     if [ $status -eq 0 ]; then
         say "$what: done in $(($(date +%s) - started)) s"
     else
         say "$what: FAILED after $(($(date +%s) - started)) s, with"
-        tail -n 20 "$scratch/log" | sed 's/^/    /' >&2
+        tail -n 20 "$log" | sed 's/^/    /' >&2
     fi
     return $status
 }
 
-# Called before the first step. The shell makes background jobs deaf to Ctrl-C, so it is passed on.
+tick() {
+    while kill -0 $$ 2>/dev/null; do
+        printf '\rsetup: %s (%s) ... %d s ' "$what" "$expected" $(($(date +%s) - started)) >&2
+        sleep 1
+    done
+}
+
+stop_ticker() {
+    kill $ticker 2>/dev/null || true
+    wait $ticker 2>/dev/null || true
+    ticker=
+    printf '\r\033[K' >&2
+}
+
+# Called before the first step.
 prepare_steps() {
-    scratch=$(mktemp -d)
-    job=
-    trap 'rm -rf "$scratch"' EXIT
-    trap '[ -z "$job" ] || kill $job; echo >&2; stop "interrupted"' INT TERM
+    mkdir -p "$tools" || stop "cannot write to $PWD/target, and a checkout that can be written to is what set-up needs"
+    log=$tools/log.$$ ticker=
+    trap 'rm -f "$log"' EXIT
+    trap '[ -z "$ticker" ] || stop_ticker; stop "interrupted"' INT TERM HUP
 }
 
 # --- what is there -----------------------------------------------------------------------------------------------
 
-# The parts of the toolchain in the directory $1 that are missing, as words; nothing when it is complete.
-# Leaves its version, sysroot and directory of LLVM tools in $version, $sysroot and $tools.
-inspect() {
+# Looks for every part, puts what was unpacked here first on PATH, and leaves what is nowhere in $missing.
+look() {
     missing=
+    find_certificates || missing="$missing certificates"
+    find_cc || missing="$missing cc"
+    find_toolchain || missing="$missing rust"
+    find_qemu || missing="$missing qemu"
+    find_ovmf || missing="$missing ovmf"
+}
+
+# use PART: whether it was unpacked here; if so, its programs come first on PATH.
+use() {
+    [ -d "$tools/$1/bin" ] || return
+    case :$PATH: in
+    *":$tools/$1/bin:"*) ;;
+    *) PATH=$tools/$1/bin:$PATH ;;
+    esac
+}
+
+# What cargo knows servers by. Elsewhere than on Debian and its descendants, curl knows where the system has them.
+find_certificates() {
+    [ -z "${CARGO_HTTP_CAINFO:-}${SSL_CERT_FILE:-}" ] || return 0
+    [ ! -e /etc/ssl/certs/ca-certificates.crt ] && [ -e /etc/debian_version ] || return 0
+    [ -e "$tools/certificates/bundle.crt" ] || return
+    export CARGO_HTTP_CAINFO="$tools/certificates/bundle.crt" SSL_CERT_FILE="$tools/certificates/bundle.crt"
+}
+
+# A compiler can be there without what it takes to link, such as libc6-dev: only linking something shows it.
+find_cc() { links cc || { use cc && links cc; }; }
+
+links() {
+    command -v "$1" >/dev/null && mkdir -p target || return
+    linked=0
+    echo 'int main(void) { return 0; }' | "$1" -x c - -o target/.links.$$ 2>/dev/null || linked=1
+    rm -f target/.links.$$
+    return $linked
+}
+
+# The parts of the toolchain in the directory $1 that are missing, as words; nothing when it is complete.
+# Leaves its version, sysroot and directory of LLVM tools in $version, $sysroot and $llvm.
+inspect() {
+    lacking=
     version=$("$1/rustc" -vV 2>/dev/null) || version=
     case $version in
     *"release: $series."*) ;;
-    *) missing="rustc cargo rust-src rustfmt clippy lld objcopy objdump target" && return ;;
+    *) lacking="rustc $series" && return ;;
     esac
     sysroot=$("$1/rustc" --print sysroot)
-    tools=$sysroot/lib/rustlib/$(echo "$version" | sed -n 's/^host: //p')/bin
-    [ -x "$1/cargo" ] || missing="$missing cargo"
-    [ -e "$sysroot/lib/rustlib/src/rust/library/core/Cargo.toml" ] || missing="$missing rust-src"
-    [ -x "$1/cargo-fmt" ] && [ -x "$1/rustfmt" ] || missing="$missing rustfmt"
-    [ -x "$1/cargo-clippy" ] && [ -x "$1/clippy-driver" ] || missing="$missing clippy"
-    [ -x "$tools/rust-lld" ] || missing="$missing lld"
-    [ -x "$tools/llvm-objcopy" ] || missing="$missing objcopy"
-    [ -x "$tools/llvm-objdump" ] || missing="$missing objdump"
-    core_is_built || missing="$missing target"
+    llvm=$sysroot/lib/rustlib/$(host_of "$version")/bin
+    [ -x "$1/cargo" ] || lacking="$lacking cargo"
+    [ -e "$sysroot/lib/rustlib/src/rust/library/core/Cargo.toml" ] || lacking="$lacking rust-src"
+    [ -x "$1/cargo-fmt" ] && [ -x "$1/rustfmt" ] || lacking="$lacking rustfmt"
+    [ -x "$1/cargo-clippy" ] && [ -x "$1/clippy-driver" ] || lacking="$lacking clippy"
+    for tool in rust-lld llvm-objcopy llvm-objdump; do
+        [ -x "$llvm/$tool" ] || lacking="$lacking $tool"
+    done
+    core_is_built || lacking="$lacking $target"
 }
+
+host_of() { echo "$1" | sed -n 's/^host: //p'; }
 
 # core for the kernel's target is either rustup's, or was built here by exactly this compiler.
 core_is_built() {
@@ -90,48 +140,48 @@ core_is_built() {
         [ "$version" = "$(cat "$sysroot/lib/rustlib/$target/built-by" 2>/dev/null)" ]
 }
 
-# Chooses the toolchain: the first complete one of what PATH gives, what rustup keeps, and /usr/bin; true if there is one.
+# Chooses the toolchain: the first complete one of what PATH gives, what rustup keeps, /usr/bin, and what was unpacked here.
 # rustup's proxies are looked through instead of asked: they would start a download of their own, or refuse.
 find_toolchain() {
     on_path=$(command -v rustc) && on_path=${on_path%/rustc} || on_path=/usr/bin
-    for bin in "$on_path" "$rustup_home/toolchains/$release"-*/bin /usr/bin; do
-        if [ -x "$bin/rustc" ] && [ ! -e "$bin/rustup" ] && inspect "$bin" && [ -z "$missing" ]; then return 0; fi
+    for bin in "$on_path" "$rustup_home/toolchains/$release"-*/bin /usr/bin "$tools/rust/bin"; do
+        if [ -x "$bin/rustc" ] && [ ! -e "$bin/rustup" ] && inspect "$bin" && [ -z "$lacking" ]; then return 0; fi
     done
-    bin=/usr/bin # what Debian's packages will complete
-    inspect $bin
     return 1
 }
 
-# What is missing besides the toolchain, each looked for on its own.
-find_rest() {
-    rest=
-    command -v cc >/dev/null || rest="$rest cc"
-    [ -e /etc/ssl/certs/ca-certificates.crt ] || [ ! -e /etc/debian_version ] || rest="$rest certificates"
-    command -v qemu-system-x86_64 >/dev/null || rest="$rest qemu"
-    firmware_is_there || rest="$rest ovmf"
-    [ "${BIFOLIO_WINDOW:-0}" != 1 ] || window_is_there || rest="$rest qemu-window"
+# QEMU= names a program of the user's own; the host program says what it thinks of that.
+find_qemu() { [ -n "${QEMU:-}" ] || qemu_runs || { use qemu && qemu_runs; }; }
+
+qemu_runs() {
+    case ${BIFOLIO_WINDOW:-} in
+    1) qemu-system-x86_64 -display help 2>/dev/null | grep -qE '^(gtk|sdl|cocoa)' ;;
+    *) qemu-system-x86_64 --version >/dev/null 2>&1 ;;
+    esac
 }
 
-# The places are those that the host program searches.
-firmware_is_there() {
-    [ -z "${OVMF_CODE:-}" ] || return 0
+find_ovmf() {
+    [ -z "${OVMF_CODE:-}${OVMF_VARS:-}" ] || return 0
+    if ovmf_in "" >/dev/null; then return 0; fi
+    pair=$(ovmf_in "$tools/ovmf/root") || return
+    export OVMF_CODE="${pair%:*}" OVMF_VARS="${pair#*:}"
+}
+
+# The first readable pair of code and variables below the directory $1, in the places that the host program searches.
+ovmf_in() {
     sed -n 's/^ *("\(\/.*\)", "\(\/.*\)"),$/\1 \2/p' boot/src/firmware.rs | {
         while read -r code variables; do
-            if [ -r "$code" ] && [ -r "$variables" ]; then exit 0; fi
+            if [ -r "$1$code" ] && [ -r "$1$variables" ]; then echo "$1$code:$1$variables" && exit 0; fi
         done
         exit 1
     }
 }
 
-window_is_there() { qemu-system-x86_64 -display help 2>/dev/null | grep -qE '^(gtk|sdl|cocoa)'; }
-
 # --- getting what is missing -------------------------------------------------------------------------------------
-
-has_rustup() { command -v rustup >/dev/null; }
 
 install_with_rustup() {
     for toolchain in "$rustup_home/toolchains/$release"-*; do
-        if [ -L "$toolchain" ]; then # by link_toolchain: rustup would install through it into /usr
+        if [ -L "$toolchain" ]; then # by link_toolchain: rustup would install through it
             say "not asking rustup, because $toolchain is a link to $(readlink "$toolchain"); rm it to change that"
             return 1
         fi
@@ -147,132 +197,54 @@ install_with_rustup() {
     return 1
 }
 
-is_debian_12() { (. /etc/os-release && [ "$ID" = debian ] && [ "$VERSION_ID" = 12 ]) 2>/dev/null; }
-
-# What goes in front of a command to run it as root; fails without the right to.
-find_root() {
-    as_root=
-    [ "$(id -u)" = 0 ] || { as_root='sudo -n' && $as_root true 2>/dev/null; }
-}
-
-# The Debian packages for the missing parts $*.
-debian_packages() {
-    for part; do
-        case $part in
-        rustc) echo rustc-web gcc libc6-dev ;;
-        cargo) echo cargo-web ;;
-        rust-src) echo rust-web-src ;;
-        rustfmt) echo rustfmt-web ;;
-        clippy) echo rust-web-clippy ;;
-        lld) [ -x $llvm/lld ] || echo lld-22 ;;
-        objcopy | objdump) [ -x "$llvm/llvm-$part" ] || echo llvm-22 ;;
-        cc) echo gcc libc6-dev ;;
-        certificates) echo ca-certificates ;;
-        qemu) echo qemu-system-x86 ;;
-        ovmf) echo ovmf ;;
-        qemu-window) echo qemu-system-gui ;;
-        esac
-    done | tr ' ' '\n' | sort -u | xargs
-}
-
-install_with_apt() { # $*: missing parts
-    packages=$(debian_packages "$@")
-    [ -n "$packages" ] || return 0
-    apt_get="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
-    step "reading Debian's package lists" "about 10 s" $apt_get update || exit 1
-    case $packages in
-    *rustc-web*) debian_has_the_release ;;
-    esac
-    # --no-remove: a compiler that somebody chose to install is not ours to throw out.
-    step "installing $packages" "about 2 min, 2 GB on disk" \
-        $apt_get install -y --no-install-recommends --no-remove $packages ||
-        stop "apt-get could not install them (were packages in the way, such as Debian's own rustc, cargo or rustup?)"
-}
-
-# Stops before anything is installed when the security suite has moved on to another compiler, or is not among the sources.
-debian_has_the_release() {
-    candidate=$(apt-cache policy rustc-web | sed -n 's/^ *Candidate: //p')
-    case $candidate in
-    "$series".*) return ;;
-    esac
-    say "Debian offers rustc-web ${candidate:-(none)} here, and Bifolio is pinned to Rust $release. Nothing was installed."
-    if apt-cache policy | grep -q bookworm-security; then
-        stop "Its security suite has moved on. Install rustup, which fetches the pinned release, and run this again."
-    fi
-    stop "Add the suite bookworm-security, which has it, to apt's sources (or install rustup), and run this again."
-}
-
-# Debian's Rust looks for LLVM's tools where Rust's own distribution has them.
-link_llvm_tools() {
-    $as_root mkdir -p "$tools"
-    $as_root ln -sfn $llvm/lld "$tools/rust-lld"
-    $as_root ln -sfn $llvm/llvm-objcopy "$tools/llvm-objcopy"
-    $as_root ln -sfn $llvm/llvm-objdump "$tools/llvm-objdump"
-}
-
-# What `rustup target add` would have fetched: core, alloc and compiler_builtins for the kernel's target, in the sysroot.
-build_core() {
-    crate=$scratch/sysroot built=$scratch/built home=$sysroot/lib/rustlib/$target
-    mkdir -p "$crate/src" "$built/lib"
-    printf '[package]\nname = "sysroot"\nedition = "2024"\n[profile.release]\ndebug = 1\n' >"$crate/Cargo.toml"
-    echo '#![no_std]' >"$crate/src/lib.rs"
-    # From its own directory, so that it is not built with the flags of this repository's .cargo/config.toml.
-    step "building core and alloc for $target" "1 to 2 min, once per compiler" \
-        env -C "$crate" PATH="$bin:$PATH" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$crate/target" \
-        cargo build --release --target $target -Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem || exit 1
-    for library in core alloc compiler_builtins; do
-        cp "$crate/target/$target/release/deps/lib$library"-*.rlib "$built/lib/"
-    done
-    echo "$version" >"$built/built-by"
-    chmod -R a+rX "$built"
-    $as_root rm -rf "$home"
-    $as_root mkdir "$home"
-    $as_root cp -R "$built/lib" "$home/"
-    $as_root cp "$built/built-by" "$home/" # last: it vouches for the rest
-}
-
-complete_debian() {
-    inspect /usr/bin
-    case " $missing " in
-    *" rustc "*) stop "apt-get installed a compiler that is not $series: $(/usr/bin/rustc -V 2>&1)" ;;
-    *" lld "* | *" objcopy "* | *" objdump "*) link_llvm_tools && inspect /usr/bin ;;
-    esac
-    case $missing in
-    " target") build_core ;;
-    esac
-}
-
 # Everything that a person has to do when the machine cannot be set up from here.
 tell_and_stop() { # $*: missing parts
-    say "missing: $*"
-    if is_debian_12; then
-        say "Installing needs root, and you are $(id -un) without passwordless sudo. As root, run once:"
-        packages=$(debian_packages "$@")
-        case " $* " in
-        # core for the kernel's target comes from no package.
-        *" target "*)
-            say "    make -C '$PWD' setup"
-            say "It installs with apt-get: ${packages:-nothing}"
-            say "and puts core and alloc for $target, built from source, into /usr/lib/rustlib"
-            ;;
-        *) say "    apt-get update && apt-get install --no-install-recommends $packages" ;;
-        esac
-        exit 1
-    fi
     system=$( (. /etc/os-release && echo "$PRETTY_NAME") 2>/dev/null || uname -s)
-    say "This is $system; only Debian 12 is set up automatically. Install these and run it again:"
+    say "missing: $*"
+    say "This is $system, without apt-get and dpkg-deb, by which they would be had. Install these and run it again:"
     say "    Rust     rustup, which fetches $release as rust-toolchain.toml says, given a network"
-    say "    Debian   apt-get install gcc libc6-dev ca-certificates qemu-system-x86 ovmf     (Ubuntu: the same)"
     say "    Fedora   dnf install gcc qemu-system-x86-core edk2-ovmf"
     say "    Arch     pacman -S gcc qemu-system-x86 edk2-ovmf"
     say "    macOS    xcode-select --install; brew install qemu     (brings the UEFI firmware)"
+    say "The names of the packages are to the best of our knowledge."
     exit 1
+}
+
+get() { # $*: missing parts
+    prepare_steps
+    case " $* " in
+    *" rust "*) if command -v rustup >/dev/null && install_with_rustup; then look; fi ;;
+    esac
+    [ -z "$missing" ] || unpack_privately $missing
+    rm -f "$log" # by hand, since nothing is trapped any more once a command has taken this shell's place
+}
+
+unpack_privately() { # $*: missing parts
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || tell_and_stop $missing
+    . boot/setup/debian.sh
+    lock
+    look # again: who had the lock before may have done it all
+    [ -z "$missing" ] || fetch $missing
+    unlock
+    look
+    [ -z "$missing" ] || stop "still missing after set-up:$missing"
 }
 
 # --- the whole of it ---------------------------------------------------------------------------------------------
 
+# Where there is no home to write to, cargo and temporary files make do with the checkout as well.
+find_room() {
+    cargo_home=${CARGO_HOME:-${HOME:-/nonexistent}/.cargo}
+    if [ -e "$cargo_home" ]; then room=$cargo_home; else room=${cargo_home%/*}; fi
+    has_room "$room" || { cargo_home=$tools/cargo && export CARGO_HOME="$cargo_home"; }
+    [ -w "${TMPDIR:-/tmp}" ] || { mkdir -p "$tools/tmp" && export TMPDIR="$tools/tmp"; }
+}
+
+# The crates that Bifolio is built and tested with are some 100 MB.
+has_room() { [ -d "$1" ] && [ -w "$1" ] && [ "$(df -Pk "$1" | awk 'NR == 2 { print $4 }')" -gt 300000 ]; }
+
 link_toolchain() {
-    link=$rustup_home/toolchains/$release-$(echo "$version" | sed -n 's/^host: //p')
+    link=$rustup_home/toolchains/$release-$(host_of "$version")
     case $bin in
     "$rustup_home"/*) say "rustup has Rust $release already" && return ;;
     esac
@@ -282,29 +254,10 @@ link_toolchain() {
 }
 
 began=$(date +%s)
-did_something=
-missing_toolchain=
-find_toolchain || missing_toolchain=$missing
-find_rest
-if [ -n "$missing_toolchain$rest" ]; then
-    did_something=yes
-    prepare_steps
-    can_install=
-    if is_debian_12 && find_root; then can_install=yes; fi
-    # rustup first, except where /usr/bin has a compiler of the release that Debian's packages can complete.
-    case $missing_toolchain:$can_install in
-    : | " "*:yes) ;;
-    *) if has_rustup && install_with_rustup && find_toolchain; then missing_toolchain=; fi ;;
-    esac
-    if [ -n "$missing_toolchain$rest" ]; then
-        [ -n "$can_install" ] || tell_and_stop $missing_toolchain $rest
-        install_with_apt $missing_toolchain $rest
-        if [ -n "$missing_toolchain" ]; then complete_debian; fi
-    fi
-    find_toolchain || stop "still missing after set-up:$missing"
-    find_rest
-    [ -z "$rest" ] || stop "still missing after set-up:$rest"
-fi
+find_room
+look
+did_something=$missing
+[ -z "$missing" ] || get $missing
 
 case ${1:-} in
 --link-toolchain) link_toolchain ;;
@@ -318,6 +271,6 @@ case ${1:-} in
 *)
     # `cargo fmt` looks into cargo's own bin directory first unless PATH names it; rustup's proxies may live there.
     unset RUSTUP_TOOLCHAIN
-    PATH=$bin:$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin exec "$@"
+    PATH=$bin:$PATH:$cargo_home/bin exec "$@"
     ;;
 esac
