@@ -254,19 +254,30 @@ finish_certificates() {
 finish_ovmf() { rmdir "$new/bin" && ovmf_in "$root"; }
 
 finish_qemu() {
-    settle "$root/usr/bin/qemu-system-x86_64" &&
-        ln -s ../root/usr/bin/qemu-system-x86_64 "$new/bin/" &&
-        "$new/bin/qemu-system-x86_64" --version
+    settle "$root/usr/bin/qemu-system-x86_64" || return
+    # Debian 12's looks for its data relative to itself, Debian 13's does not.
+    wrap qemu-system-x86_64 <<'QEMU' && qemu_starts
+export QEMU_MODULE_DIR="$(echo "$root"/usr/lib/*-linux-gnu*/qemu)"
+exec "$root/usr/bin/qemu-system-x86_64" \
+    -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"
+QEMU
+}
+
+# With a machine, so that firmware and the modules of devices are looked for.
+qemu_starts() {
+    echo quit | "$new/bin/qemu-system-x86_64" -S -display none -nic user -device VGA -monitor stdio
+}
+
+# wrap PROGRAM <TEXT: makes a program of TEXT, in which $root is the packages' files wherever the checkout is.
+wrap() {
+    { printf '#!/bin/sh\nroot=${0%%/*}/../root\n' && cat; } >"$new/bin/$1" && chmod +x "$new/bin/$1"
 }
 
 finish_cc() {
     settle "$root/usr/bin/gcc" "$root/usr/bin/as" "$root/usr/bin/ld" \
         "$root"/usr/lib*/gcc/*/*/cc1 "$root"/usr/lib*/gcc/*/*/collect2 "$root"/usr/lib*/gcc/*/*/lto-wrapper || return
-    cat >"$new/bin/cc" <<'CC' && chmod +x "$new/bin/cc" && links "$new/bin/cc"
-#!/bin/sh
-# The compiler beside this file, with the libc beside it to link with.
-here=${0%/*}/..
-exec "$here/root/usr/bin/gcc" --sysroot="$here/sysroot" -B"$here/root/usr/bin/" "$@"
+    wrap cc <<'CC' && links "$new/bin/cc"
+exec "$root/usr/bin/gcc" --sysroot="$root/../sysroot" -B"$root/usr/bin/" "$@"
 CC
 }
 
