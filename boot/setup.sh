@@ -241,7 +241,7 @@ find_room() {
 }
 
 # The crates that Bifolio is built and tested with are some 100 MB.
-has_room() { [ -d "$1" ] && [ -w "$1" ] && [ "$(df -Pk "$1" | awk 'NR == 2 { print $4 }')" -gt 300000 ]; }
+has_room() { [ -d "$1" ] && [ -w "$1" ] && df -Pk "$1" | awk 'NR == 2 { exit !($4 > 300000) }'; }
 
 link_toolchain() {
     link=$rustup_home/toolchains/$release-$(host_of "$version")

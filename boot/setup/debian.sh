@@ -80,14 +80,14 @@ repeat_complaints() { sed 's/^/    /' "$apt/complaints" >&2; }
 configure() {
     rm -rf "$apt" && mkdir -p "$apt/state" "$apt/cache" "$apt/sources" || return
     for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
-        [ ! -r "$list" ] || cp "$list" "$apt/sources/" || return
+        [ ! -r "$list" ] || cp "$list" "$apt/sources/$(echo "$list" | tr / _)" || return
     done
     if [ -n "$security" ]; then echo "$security" >"$apt/sources/setup-security.list"; fi
     # Where the security suite has moved on to another release and the main one has not, this finds the one that fits.
     printf 'Package: rustc-web cargo-web rust-web-* rustfmt-web libstd-rust-web-*\nPin: version %s.*\nPin-Priority: 1001\n\n' \
         "$series" >"$apt/preferences"
     [ ! -r /etc/apt/preferences ] || cat /etc/apt/preferences >>"$apt/preferences"
-    claim_installed
+    claim_installed || return
     cat >"$apt/conf" <<CONF
 Dir::State "$apt/state";
 Dir::State::status "$apt/status";
