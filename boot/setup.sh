@@ -44,7 +44,9 @@ step() {
         say "$what: done in $(($(date +%s) - started)) s"
     else
         say "$what: FAILED after $(($(date +%s) - started)) s, with"
-        tail -n 20 "$log" | sed 's/^/    /' >&2
+        tail -n 20 "$log" | awk '{ print "    " $0 }' >&2 # ends the last line too
+        # On a full disk there is no room for the message in the log either.
+        df -Pk "$tools" | awk '$4 + 0 < 10000 && NR == 2 { print "setup: the disk is full at " $6; exit }' >&2
     fi
     return $status
 }
