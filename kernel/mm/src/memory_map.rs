@@ -7,17 +7,25 @@
 //! - entries are sorted and merged before anything is rounded, so that two usable entries that meet inside a frame
 //!   lose nothing;
 //! - where entries overlap, the more restrictive kind wins;
-//! - usable memory is rounded inward to whole frames, everything else outward;
+//! - memory that is usable, now or later, is rounded inward to whole frames, everything else outward. A frame that ACPI
+//!   data has only a part of is reserved: not even its whole is free one day;
 //! - the first MiB is reserved, whatever the firmware says: it holds the BIOS data and the place where other
 //!   processors start;
-//! - what wraps around, or claims memory beyond what the architecture can address, is refused with an error that
-//!   names the entry.
+//! - an entry that cannot be true costs no more than itself: see [`Fault`]. Only a map that leaves no usable frame at all
+//!   is refused.
 //!
-//! It works in the caller's buffer and needs no other memory, because it runs before there is any.
+//! It works in the caller's buffer and needs no other memory, because it runs before there is any, and is done in
+//! `O(n log n)` for `n` entries, whatever they are.
+
+mod fault;
+mod sweep;
 
 use core::fmt;
 
-use crate::frame::{FRAME_SIZE, PHYSICAL_LIMIT, Pfn, PfnRange};
+pub use fault::{Defect, Fault};
+
+use crate::frame::PfnRange;
+use sweep::Ranges;
 
 /// The end, in bytes, of the memory that is kept from the allocator on every machine: the first MiB.
 pub const LOW_MEMORY_END: u64 = 1 << 20;
@@ -61,11 +69,8 @@ pub struct Region {
 
 /// Why a memory map was refused. The machine cannot be trusted with any of it then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum MapError {
-    /// The entry ends before it starts: its length wraps around the address space.
-    WrapsAround(Region),
-    /// The entry calls memory usable that lies beyond [`PHYSICAL_LIMIT`].
-    BeyondPhysicalLimit(Region),
     /// No whole frame is usable.
     NothingUsable,
 }
@@ -73,15 +78,7 @@ pub enum MapError {
 impl fmt::Display for MapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WrapsAround(r) => {
-                write!(f, "memory map: the {} entry at {:#x} wraps around to {:#x}", r.kind, r.start, r.end)
-            }
-            Self::BeyondPhysicalLimit(r) => write!(
-                f,
-                "memory map: the {} entry {:#x}..{:#x} lies beyond the {PHYSICAL_LIMIT:#x} bytes that can be addressed",
-                r.kind, r.start, r.end
-            ),
-            Self::NothingUsable => write!(f, "memory map: no usable frame above the first MiB"),
+            Self::NothingUsable => f.write_str("memory map: no usable frame above the first MiB"),
         }
     }
 }
@@ -91,120 +88,63 @@ impl core::error::Error for MapError {}
 /// A memory map in which every frame has one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryMap<'a> {
-    /// Sorted by start; none is empty, wraps, or is usable beyond the limit. They may still overlap: the ranges are
-    /// derived from them, so that no space is needed for the pieces that an overlap leaves.
+    /// As they were given, but sorted by start. They may overlap, and not all can be true: the ranges are derived from
+    /// them, so that no space is needed for the pieces that an overlap leaves, nor to remember what was wrong.
     regions: &'a [Region],
 }
 
 impl<'a> MemoryMap<'a> {
-    /// Sorts the entries in place and checks them.
+    /// Sorts the entries in place, and believes of them what can be true.
     ///
     /// # Errors
-    /// [`MapError`], when an entry cannot be true or nothing is usable.
+    /// [`MapError`] if nothing is usable.
     pub fn sanitise(raw: &'a mut [Region]) -> Result<Self, MapError> {
-        for region in raw.iter() {
-            if region.end < region.start {
-                return Err(MapError::WrapsAround(*region));
-            }
-            if region.kind != RegionKind::Reserved && region.end > PHYSICAL_LIMIT {
-                return Err(MapError::BeyondPhysicalLimit(*region));
-            }
-        }
-        raw.sort_unstable_by_key(|region| (region.start, region.end));
+        raw.sort_unstable_by_key(|region| region.start);
         let map = Self { regions: raw };
-        if map.ranges(RegionKind::Usable).next().is_none() {
-            return Err(MapError::NothingUsable);
-        }
-        Ok(map)
+        map.ranges(RegionKind::Usable).next().map(|_| map).ok_or(MapError::NothingUsable)
+    }
+
+    /// The entries that cannot be true, by their start, each with what became of it.
+    ///
+    /// ```
+    /// use bifolio::memory_map::{Defect, MemoryMap, Region, RegionKind};
+    ///
+    /// // Up to the end of the address space, whose address is 2^64.
+    /// let reserved = Region { start: 0xfd_0000_0000, end: 0, kind: RegionKind::Reserved };
+    /// let mut entries = [reserved, Region { start: 0, end: 64 << 20, kind: RegionKind::Usable }];
+    /// let map = MemoryMap::sanitise(&mut entries)?;
+    /// let fault = map.faults().next().ok_or("the first entry cannot be true")?;
+    /// assert_eq!((fault.entry, fault.defect), (reserved, Defect::WrapsAround));
+    /// assert_eq!(map.frames(RegionKind::Usable), 63 << 8);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn faults(&self) -> impl Iterator<Item = Fault> + Clone + use<'a> {
+        self.regions.iter().filter_map(Region::fault)
+    }
+
+    /// Every frame that has a kind, as maximal ranges of one kind each, in ascending order.
+    ///
+    /// What no entry speaks of, or only in part, is in no range, and is not RAM. A walk looks at every entry a few times,
+    /// however many there are.
+    pub fn iter(&self) -> impl Iterator<Item = (PfnRange, RegionKind)> + Clone + use<'a> {
+        Ranges::new(self.regions)
     }
 
     /// The frames of one kind, as maximal ranges in ascending order.
     ///
-    /// No frame is in the ranges of two kinds. Reserved frames are those that an entry calls so, and the first MiB;
-    /// what no entry speaks of is in no range, and is not RAM.
+    /// No frame is in the ranges of two kinds. Reserved frames are those that an entry calls so, those that ACPI data has
+    /// only a part of, and the first MiB.
     pub fn ranges(&self, kind: RegionKind) -> impl Iterator<Item = PfnRange> + Clone + use<'a> {
-        Ranges { regions: self.regions, kind, position: 0 }
+        self.iter().filter(move |(_, other)| *other == kind).map(|(range, _)| range)
     }
 
     /// The frames that are RAM, usable now or once the ACPI tables were read, in ascending order.
     pub fn ram(&self) -> impl Iterator<Item = PfnRange> + Clone + use<'a> {
-        let mut usable = self.ranges(RegionKind::Usable).peekable();
-        let mut acpi = self.ranges(RegionKind::AcpiReclaimable).peekable();
-        core::iter::from_fn(move || match (usable.peek(), acpi.peek()) {
-            (Some(first), Some(second)) if second.start < first.start => acpi.next(),
-            (Some(_), _) => usable.next(),
-            (None, _) => acpi.next(),
-        })
+        self.iter().filter(|(_, kind)| *kind != RegionKind::Reserved).map(|(range, _)| range)
     }
 
     /// How many frames are of this kind.
     pub fn frames(&self, kind: RegionKind) -> u64 {
         self.ranges(kind).map(PfnRange::frames).sum()
     }
-}
-
-/// Walks the frames of one kind.
-///
-/// Each step is a pass over the sorted entries from the start, so a whole walk is quadratic in their number. That is
-/// a few hundred at most, and it is what makes the map need no memory of its own.
-#[derive(Clone)]
-struct Ranges<'a> {
-    regions: &'a [Region],
-    kind: RegionKind,
-    /// Everything below this address has been dealt with, in bytes.
-    position: u64,
-}
-
-impl Ranges<'_> {
-    /// The first maximal stretch of bytes, from `from` upwards, that entries of the `wanted` kinds cover between them.
-    fn covered(&self, from: u64, wanted: impl Fn(RegionKind) -> bool) -> Option<(u64, u64)> {
-        let low = Region { start: 0, end: LOW_MEMORY_END, kind: RegionKind::Reserved };
-        let mut stretch: Option<(u64, u64)> = None;
-        for region in core::iter::once(&low).chain(self.regions) {
-            let (start, end) = match region.kind {
-                RegionKind::Usable => (region.start, region.end),
-                _ => (frame_floor(region.start), frame_ceil(region.end)),
-            };
-            if !wanted(region.kind) || region.start == region.end || end <= from {
-                continue;
-            }
-            stretch = match stretch {
-                None => Some((start.max(from), end)),
-                Some((first, last)) if start <= last => Some((first, last.max(end))),
-                Some(_) => break,
-            };
-        }
-        stretch
-    }
-}
-
-impl Iterator for Ranges<'_> {
-    type Item = PfnRange;
-
-    fn next(&mut self) -> Option<PfnRange> {
-        loop {
-            let (start, mut end) = self.covered(self.position, |kind| kind == self.kind)?;
-            self.position = end;
-            if let Some((cut, resume)) = self.covered(start, |kind| kind > self.kind)
-                && cut < end
-            {
-                end = cut;
-                self.position = resume;
-            }
-            let range = PfnRange::new(Pfn::containing(frame_ceil(start)), Pfn::containing(frame_floor(end)));
-            if !range.is_empty() {
-                return Some(range);
-            }
-        }
-    }
-}
-
-/// The address rounded down to a frame, and to what can be addressed at all.
-fn frame_floor(address: u64) -> u64 {
-    address.min(PHYSICAL_LIMIT) & !(FRAME_SIZE - 1)
-}
-
-/// The address rounded up to a frame, but not beyond what can be addressed at all.
-fn frame_ceil(address: u64) -> u64 {
-    address.min(PHYSICAL_LIMIT).next_multiple_of(FRAME_SIZE)
 }

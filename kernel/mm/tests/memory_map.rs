@@ -2,8 +2,8 @@
 
 use RegionKind::{AcpiReclaimable, Reserved, Usable};
 use bifolio::allocator::{Plan, SetupError};
-use bifolio::frame::{PfnRange, ZoneKind};
-use bifolio::memory_map::{MapError, MemoryMap, Region, RegionKind};
+use bifolio::frame::{Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::{Defect, Fault, MapError, MemoryMap, Region, RegionKind};
 use proptest::prelude::*;
 
 const KIB: u64 = 1 << 10;
@@ -22,6 +22,11 @@ fn ranges(regions: &[Region], kind: RegionKind) -> Vec<(u64, u64)> {
     map.ranges(kind).map(|range| (range.start.address(), range.end.address())).collect()
 }
 
+/// What the map says of the entries that cannot be true.
+fn faults(regions: &[Region]) -> Vec<Fault> {
+    MemoryMap::sanitise(&mut regions.to_vec()).unwrap().faults().collect()
+}
+
 fn refusal(regions: &[Region]) -> MapError {
     MemoryMap::sanitise(&mut regions.to_vec()).unwrap_err()
 }
@@ -29,14 +34,31 @@ fn refusal(regions: &[Region]) -> MapError {
 #[test]
 fn usable_is_rounded_inward_and_the_rest_outward() {
     // A BIOS ends low memory at 0x9fc00; here the same raggedness lies higher up.
-    let map = [
-        region(MIB + 0xc00, 2 * MIB + 0x400, Usable),
-        region(3 * MIB + 0x800, 3 * MIB + 0x900, AcpiReclaimable),
-        region(4 * MIB + 0x800, 4 * MIB + 0x900, Reserved),
-    ];
+    let map = [region(MIB + 0xc00, 2 * MIB + 0x400, Usable), region(4 * MIB + 0x800, 4 * MIB + 0x900, Reserved)];
     assert_eq!(ranges(&map, Usable), [(MIB + 0x1000, 2 * MIB)]);
-    assert_eq!(ranges(&map, AcpiReclaimable), [(3 * MIB, 3 * MIB + 0x1000)]);
     assert_eq!(ranges(&map, Reserved), [(0, MIB), (4 * MIB, 4 * MIB + 0x1000)]);
+}
+
+/// What else is in the frame is not known to be RAM, and even if it is, the frame is never free as a whole.
+#[test]
+fn a_frame_that_acpi_data_has_a_part_of_is_nobodys() {
+    let ends_inside = region(0x400_0000, 0x400_3200, AcpiReclaimable);
+    for behind in [region(0x500_0000, 0x600_0000, Usable), region(0x400_3200, 0x600_0000, Usable)] {
+        let map = [region(MIB, 0x400_0000, Usable), ends_inside, behind];
+        assert_eq!(ranges(&map, AcpiReclaimable), [(0x400_0000, 0x400_3000)]);
+        assert_eq!(ranges(&map, Reserved), [(0, MIB), (0x400_3000, 0x400_4000)]);
+        assert_eq!(ranges(&map, Usable)[1], (behind.start.next_multiple_of(0x1000), 0x600_0000));
+    }
+    let within = [region(MIB, 8 * MIB, Usable), region(3 * MIB + 0x800, 3 * MIB + 0x900, AcpiReclaimable)];
+    assert_eq!(ranges(&within, AcpiReclaimable), []);
+    assert_eq!(ranges(&within, Reserved), [(0, MIB), (3 * MIB, 3 * MIB + 0x1000)]);
+    // Two tables that share a frame between them lose nothing.
+    let meeting = [
+        region(MIB, 2 * MIB, Usable),
+        region(3 * MIB, 3 * MIB + 0x1800, AcpiReclaimable),
+        region(3 * MIB + 0x1800, 3 * MIB + 0x3000, AcpiReclaimable),
+    ];
+    assert_eq!(ranges(&meeting, AcpiReclaimable), [(3 * MIB, 3 * MIB + 0x3000)]);
 }
 
 #[test]
@@ -109,21 +131,113 @@ fn unsorted_overlapping_and_empty_entries_are_put_in_order() {
     assert_eq!(ranges(&map, Reserved), [(0, MIB), (11 * MIB, 13 * MIB)]);
 }
 
-#[test]
-fn an_entry_that_wraps_around_is_named() {
-    let bad = region(u64::MAX - 0xfff, 0x1000, Usable);
-    assert_eq!(refusal(&[region(MIB, 8 * MIB, Usable), bad]), MapError::WrapsAround(bad));
-    let text = MapError::WrapsAround(bad).to_string();
-    assert!(text.contains("0xfffffffffffff000") && text.contains("wraps around"), "{text}");
+/// The first byte that cannot be addressed.
+const LIMIT: u64 = 1 << 52;
+
+/// Memory that is there beside an entry that cannot be true.
+const GOOD: Region = Region { start: MIB, end: 512 * MIB, kind: Usable };
+
+/// The only fault of a map of this entry and good memory, and the good memory that is left.
+fn beside_good(entry: Region) -> (Fault, Vec<(u64, u64)>) {
+    // Whichever comes first.
+    let [first, second] = [[entry, GOOD], [GOOD, entry]].map(|map| (faults(&map), ranges(&map, Usable)));
+    assert_eq!(first, second);
+    assert_eq!(first.0.len(), 1, "{first:?}");
+    (first.0[0], first.1)
 }
 
 #[test]
-fn usable_memory_beyond_the_physical_limit_is_named_and_reserved_memory_there_ignored() {
-    let bad = region(1 << 52, (1 << 52) + MIB, Usable);
-    assert_eq!(refusal(&[bad]), MapError::BeyondPhysicalLimit(bad));
-    let map = [region(MIB, 8 * MIB, Usable), region(1 << 60, u64::MAX, Reserved)];
-    assert_eq!(ranges(&map, Usable), [(MIB, 8 * MIB)]);
-    assert_eq!(ranges(&map, Reserved), [(0, MIB)]);
+fn a_reserved_entry_of_which_the_end_is_nonsense_takes_what_lies_behind_its_start() {
+    for (start, end, defect) in [
+        // Up to 2^64, whose address is 0.
+        (256 * MIB, 0, Defect::WrapsAround),
+        (256 * MIB, 0x1000, Defect::WrapsAround),
+        (256 * MIB, 256 * MIB - 1, Defect::WrapsAround),
+        (256 * MIB, LIMIT + 1, Defect::BeyondPhysicalLimit),
+        (256 * MIB, u64::MAX, Defect::BeyondPhysicalLimit),
+    ] {
+        for kind in [Reserved, AcpiReclaimable] {
+            let entry = region(start, end, kind);
+            let kept = Some(region(start, LIMIT, Reserved));
+            assert_eq!(beside_good(entry), (Fault { entry, defect, kept }, vec![(MIB, 256 * MIB)]));
+            assert_eq!(ranges(&[entry, GOOD], AcpiReclaimable), []);
+            assert_eq!(ranges(&[entry, GOOD], Reserved), [(0, MIB), (start, LIMIT)]);
+        }
+    }
+}
+
+#[test]
+fn a_reserved_entry_beyond_all_memory_takes_none() {
+    for (start, end, defect) in [
+        (u64::MAX - 0xfff, 0, Defect::WrapsAround),
+        (u64::MAX - 0xfff, 0x1000, Defect::WrapsAround),
+        (u64::MAX, u64::MAX - 1, Defect::WrapsAround),
+        (LIMIT, LIMIT + 1, Defect::BeyondPhysicalLimit),
+        (1 << 60, u64::MAX, Defect::BeyondPhysicalLimit),
+    ] {
+        let entry = region(start, end, Reserved);
+        assert_eq!(beside_good(entry), (Fault { entry, defect, kept: None }, vec![(MIB, 512 * MIB)]));
+    }
+}
+
+/// Nothing says that its start is any better than its end.
+#[test]
+fn a_usable_entry_that_cannot_be_true_gives_no_memory() {
+    for (start, end, defect) in [
+        (LIMIT - MIB, LIMIT + MIB, Defect::BeyondPhysicalLimit),
+        (1024 * MIB, u64::MAX, Defect::BeyondPhysicalLimit),
+        (LIMIT, LIMIT + MIB, Defect::BeyondPhysicalLimit),
+        (1024 * MIB, 0, Defect::WrapsAround),
+        (1024 * MIB, 768 * MIB, Defect::WrapsAround),
+        (u64::MAX - 0xfff, 0x1000, Defect::WrapsAround),
+    ] {
+        let entry = region(start, end, Usable);
+        assert_eq!(beside_good(entry), (Fault { entry, defect, kept: None }, vec![(MIB, 512 * MIB)]));
+    }
+    // What ends just there is as good as any.
+    let last = region(LIMIT - MIB, LIMIT, Usable);
+    assert_eq!(faults(&[GOOD, last]), []);
+    assert_eq!(ranges(&[GOOD, last], Usable), [(MIB, 512 * MIB), (LIMIT - MIB, LIMIT)]);
+}
+
+#[test]
+fn an_entry_without_a_byte_is_ignored_and_named() {
+    for kind in RegionKind::ALL {
+        for at in [0, 5 * MIB, 5 * MIB + 7, LIMIT, u64::MAX] {
+            let entry = region(at, at, kind);
+            assert_eq!(
+                beside_good(entry),
+                (Fault { entry, defect: Defect::Empty, kept: None }, vec![(MIB, 512 * MIB)])
+            );
+        }
+    }
+}
+
+#[test]
+fn faults_say_which_entry_it_is_and_what_became_of_it() {
+    let text = |start, end, kind| region(start, end, kind).fault().unwrap().to_string();
+    assert_eq!(
+        text(0xfd_0000_0000, 0, Reserved),
+        "the reserved entry 0xfd00000000..0x0 wraps around the address space: taken as reserved \
+         0xfd00000000..0x10000000000000"
+    );
+    assert_eq!(
+        text(MIB, LIMIT + 1, Usable),
+        "the usable entry 0x100000..0x10000000000001 ends beyond the 0x10000000000000 bytes that can be addressed: \
+         ignored"
+    );
+    assert_eq!(text(MIB, MIB, AcpiReclaimable), "the ACPI reclaimable entry 0x100000..0x100000 is empty: ignored");
+    assert_eq!(GOOD.fault(), None);
+}
+
+#[test]
+fn all_faults_are_kept_however_many_there_are() {
+    let mut map: Vec<Region> = (0..5000).map(|n| region((5000 - n) * MIB, 0, Usable)).collect();
+    map.push(GOOD);
+    let faults = faults(&map);
+    assert_eq!(faults.len(), 5000);
+    assert!(faults.is_sorted_by_key(|fault| fault.entry.start));
+    assert_eq!(ranges(&map, Usable), [(MIB, 512 * MIB)]);
 }
 
 #[test]
@@ -149,9 +263,30 @@ fn any_regions() -> impl Strategy<Value = Vec<Region>> {
     // Ends that are often equal, adjacent, inside one frame, or empty.
     let edge = (0u64..24, prop_oneof![Just(0u64), Just(1), Just(0x7ff), Just(0x800), Just(0xfff)])
         .prop_map(|(frame, rest)| MIB + frame * 0x1000 - 0x8000 + rest);
-    let kind = prop_oneof![4 => Just(Usable), 1 => Just(AcpiReclaimable), 1 => Just(Reserved)];
-    let one = (edge.clone(), edge, kind).prop_map(|(a, b, kind)| region(a.min(b), a.max(b), kind));
-    proptest::collection::vec(one, 1..12)
+    let kind = prop_oneof![4 => Just(Usable), 2 => Just(AcpiReclaimable), 1 => Just(Reserved)];
+    let good =
+        (edge.clone(), edge.clone(), kind.clone()).prop_map(|(a, b, kind)| region(a.min(b), a.max(b), kind)).boxed();
+    let nonsense = prop_oneof![Just(0u64), Just(0x1000), Just(LIMIT + 1), Just(u64::MAX), edge.clone()];
+    let bad = (prop_oneof![edge, Just(LIMIT), Just(u64::MAX)], nonsense, kind)
+        .prop_map(|(start, end, kind)| region(start, end, kind));
+    let many = proptest::collection::vec(good, 1..12);
+    (many, proptest::option::weighted(0.3, bad), any::<prop::sample::Index>()).prop_map(|(mut many, bad, place)| {
+        if let Some(bad) = bad {
+            many.insert(place.index(many.len()), bad);
+        }
+        many
+    })
+}
+
+/// What an entry has to say of memory: nothing if it is empty; that it is reserved from its start on if its end makes no
+/// sense, unless it would give memory.
+fn meant(entry: &Region) -> Option<Region> {
+    match entry {
+        entry if entry.start == entry.end => None,
+        entry if entry.start < entry.end && entry.end <= LIMIT => Some(*entry),
+        entry if entry.kind == Usable => None,
+        entry => Some(region(entry.start, u64::MAX, Reserved)),
+    }
 }
 
 /// The frame's kind, by asking every byte of it that could differ.
@@ -160,16 +295,25 @@ fn kind_of(regions: &[Region], frame: u64) -> Option<RegionKind> {
     if end <= MIB {
         return Some(Reserved);
     }
-    let touches = |kind| regions.iter().any(|r| r.kind == kind && r.start < r.end && r.start < end && r.end > start);
-    [Reserved, AcpiReclaimable].into_iter().find(|kind| touches(*kind)).or_else(|| {
+    let regions: Vec<Region> = regions.iter().filter_map(meant).collect();
+    let touches = |kind| regions.iter().any(|r| r.kind == kind && r.start < end && r.end > start);
+    let fills = |kind| {
         let edges = regions.iter().flat_map(|r| [r.start, r.end]).filter(|edge| (start..end).contains(edge));
-        let covered = |byte: u64| regions.iter().any(|r| r.kind == Usable && r.start <= byte && byte < r.end);
-        let whole = edges.chain([start]).all(covered);
-        whole.then_some(Usable)
-    })
+        let covered = |byte: u64| regions.iter().any(|r| r.kind == kind && r.start <= byte && byte < r.end);
+        edges.chain([start]).all(covered)
+    };
+    if touches(Reserved) {
+        return Some(Reserved);
+    }
+    if touches(AcpiReclaimable) {
+        return Some(if fills(AcpiReclaimable) { AcpiReclaimable } else { Reserved });
+    }
+    fills(Usable).then_some(Usable)
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
     /// Each frame has the kind that it must have, the ranges are maximal and ascending, and none is of two kinds.
     #[test]
     fn every_frame_has_its_kind(regions in any_regions()) {
@@ -181,17 +325,26 @@ proptest! {
                 prop_assert!(!usable);
             }
             Ok(map) => {
+                let all: Vec<(PfnRange, RegionKind)> = map.iter().collect();
+                let apart = |pair: &[(PfnRange, RegionKind)]| {
+                    pair[0].0.end < pair[1].0.start || pair[0].0.end == pair[1].0.start && pair[0].1 != pair[1].1
+                };
+                prop_assert!(all.windows(2).all(apart) && all.iter().all(|(range, _)| !range.is_empty()), "{:?}", all);
+                for frame in 0..300 {
+                    let of = |(range, _): &&(PfnRange, RegionKind)| range.contains(Pfn::new(frame));
+                    let kind = all.iter().find(of).map(|(_, kind)| *kind);
+                    prop_assert_eq!(kind, kind_of(&regions, frame), "frame {:#x}", frame);
+                }
                 for kind in RegionKind::ALL {
                     let ranges: Vec<PfnRange> = map.ranges(kind).collect();
-                    prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start), "{:?}", ranges);
-                    for frame in 0..300 {
-                        let within = ranges.iter().any(|range| (range.start.number()..range.end.number()).contains(&frame));
-                        prop_assert_eq!(within, kind_of(&regions, frame) == Some(kind), "frame {:#x} {}", frame, kind);
-                    }
+                    let of_kind: Vec<PfnRange> = all.iter().filter(|(_, k)| *k == kind).map(|(range, _)| *range).collect();
+                    prop_assert_eq!(&ranges, &of_kind);
                     prop_assert_eq!(map.frames(kind), ranges.iter().map(|range| range.frames()).sum::<u64>());
                 }
-                let ram: u64 = map.ram().map(PfnRange::frames).sum();
-                prop_assert_eq!(ram, map.frames(Usable) + map.frames(AcpiReclaimable));
+                let ram: Vec<PfnRange> = all.iter().filter(|(_, kind)| *kind != Reserved).map(|(range, _)| *range).collect();
+                prop_assert_eq!(map.ram().collect::<Vec<_>>(), ram);
+                let broken = regions.iter().filter(|entry| entry.start >= entry.end || entry.end > LIMIT).count();
+                prop_assert_eq!(map.faults().count(), broken);
             }
         }
     }
