@@ -218,17 +218,23 @@ impl From<RangeError> for ResizeError {
 /// Why frames were not added to a zone. The zone is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AddError {
+    /// The range holds no frames.
+    NoFrames,
     /// The range does not lie in memory that the allocator was planned for.
     NotPlanned(PfnRange),
     /// The range holds this frame, which was added before or holds the allocator's metadata.
     Overlaps(Pfn),
+    /// The range holds this frame, which the map did not call reclaimable: it is reserved for good, or not RAM.
+    NotReclaimable(Pfn),
 }
 
 impl fmt::Display for AddError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoFrames => f.write_str("an empty range has no frames to add"),
             Self::NotPlanned(range) => write!(f, "frames {range} are not in the memory that was planned for"),
             Self::Overlaps(pfn) => write!(f, "frame {pfn} is the allocator's already"),
+            Self::NotReclaimable(pfn) => write!(f, "frame {pfn} is not memory that the map called reclaimable"),
         }
     }
 }

@@ -20,6 +20,7 @@
 //! [`Gfp::ZERO`] has any of them zeroed; [`split`](PageAllocator::split) makes a block several, and
 //! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
 
+mod add;
 mod arena;
 mod balance;
 mod bulk;
@@ -41,6 +42,7 @@ mod zonelist;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
 
+use add::Later;
 use arena::ORDERS;
 pub use arena::{Arena, ArenaEvents};
 pub use cpu::Cpu;
@@ -52,7 +54,7 @@ pub use reclaim::{Shrinker, TooManyShrinkers};
 pub use stats::Stats;
 
 pub use crate::error::AllocError;
-use crate::error::{AddError, FreeError};
+use crate::error::FreeError;
 use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::sync::Mutex;
 use crate::zone::{Block, FreeBlocks, Watermarks, Zone, ZoneStats, min_free_kib, protection};
@@ -71,6 +73,7 @@ pub struct PageAllocator<'m, C> {
     draining: Mutex<(), C>,
     late: AtomicU64,
     metadata: PfnRange,
+    later: Later<'m>,
     slow: SlowPath<'m, C>,
     /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
     cpu: PhantomData<C>,
@@ -84,7 +87,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`SetupError`] if `metadata` has another size than planned.
     pub fn new(plan: &Plan<'_>, metadata: &'m mut [u64], arenas: &'m [Arena]) -> Result<Self, SetupError> {
-        let mut zones = plan.zones(metadata)?;
+        let (mut zones, later) = plan.lay_out(metadata)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
                 zone.add(range).expect("the plan's usable ranges are disjoint and lie in its spans");
@@ -98,6 +101,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
             metadata: plan.metadata(),
+            later,
             slow: SlowPath::new(has_normal),
             cpu: PhantomData,
         })
@@ -254,34 +258,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             Err(FreeError::Interior { head, .. }) if self.holds(head) => Err(FreeError::AlreadyFree(pfn)),
             result => result,
         }
-    }
-
-    /// Gives the allocator frames that the map had and that were not usable yet, such as those of ACPI tables that
-    /// have been read.
-    ///
-    /// # Errors
-    /// [`AddError`] if the frames are not where the plan had RAM, were given before, or hold the allocator's metadata;
-    /// the allocator is unchanged.
-    pub fn add(&self, range: PfnRange) -> Result<(), AddError> {
-        let own = range.intersection(self.metadata);
-        if !own.is_empty() {
-            return Err(AddError::Overlaps(own.start));
-        }
-        if range.end > ZoneKind::Normal.range().end {
-            return Err(AddError::NotPlanned(range));
-        }
-        C::without_interrupts(|| {
-            let [dma, dma32, normal] = &self.zones;
-            let mut zones = [dma.lock(), dma32.lock(), normal.lock()];
-            for kind in ZoneKind::ALL {
-                zones[kind.index()].check_addable(range.intersection(kind.range()))?;
-            }
-            for kind in ZoneKind::ALL {
-                zones[kind.index()].add(range.intersection(kind.range()))?;
-            }
-            set_marks(&mut zones.each_mut().map(|zone| &mut **zone));
-            Ok(())
-        })
     }
 
     /// The frames that hold the allocator's own state.

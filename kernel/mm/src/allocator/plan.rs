@@ -4,6 +4,7 @@ use crate::sync::atomic::fixed::{AtomicU8, AtomicU16, AtomicU64};
 use core::error::Error;
 use core::fmt;
 
+use super::add::Later;
 use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
 use crate::zone::{Extent, Shared, States, Zone, spans};
@@ -53,6 +54,8 @@ impl Error for SetupError {}
 pub struct Plan<'a> {
     map: MemoryMap<'a>,
     extents: [Extent; ZoneKind::COUNT],
+    /// How many ranges may be added later.
+    later: usize,
     metadata: PfnRange,
     words: usize,
 }
@@ -88,8 +91,10 @@ impl<'a> Plan<'a> {
                 return Err(SetupError::TooManyPageblocks(kind));
             }
         }
-        let words = extents.iter().map(|extent| shared_words(extent) + Zone::private_words(extent)).sum();
-        Ok(Self { map, extents, metadata: PfnRange::default(), words })
+        let later = map.ranges(RegionKind::AcpiReclaimable).count();
+        let zones: usize = extents.iter().map(|extent| shared_words(extent) + Zone::private_words(extent)).sum();
+        let words = zones + later * Later::WORDS;
+        Ok(Self { map, extents, later, metadata: PfnRange::default(), words })
     }
 
     /// The frames that hold the allocator's metadata. They stay reserved.
@@ -102,8 +107,11 @@ impl<'a> Plan<'a> {
         self.words
     }
 
-    /// The zones, every frame of them reserved, over this memory.
-    pub(super) fn zones<'m>(&self, metadata: &'m mut [u64]) -> Result<[Zone<'m>; ZoneKind::COUNT], SetupError> {
+    /// The zones, every frame of them reserved, and what may be added to them later, over this memory.
+    pub(super) fn lay_out<'m>(
+        &self,
+        metadata: &'m mut [u64],
+    ) -> Result<([Zone<'m>; ZoneKind::COUNT], Later<'m>), SetupError> {
         let (planned, given) = (self.metadata_words(), metadata.len());
         if planned != given {
             return Err(SetupError::WrongMetadataSize { planned, given });
@@ -114,7 +122,8 @@ impl<'a> Plan<'a> {
             rest = remaining;
             taken
         };
-        Ok(ZoneKind::ALL.map(|kind| {
+        let later = Later::new(self.map.ranges(RegionKind::AcpiReclaimable), take(self.later * Later::WORDS));
+        let zones = ZoneKind::ALL.map(|kind| {
             let extent = self.extents[kind.index()];
             let (words, rest) = take(shared_words(&extent)).split_at_mut(States::words_for(extent.pageblocks));
             let (wholes, returning) = rest.split_at_mut(words_of::<u16>(extent.pageblocks));
@@ -124,7 +133,8 @@ impl<'a> Plan<'a> {
                 returning: as_atomic::<u8>(bytemuck::cast_slice_mut(returning)),
             };
             Zone::new(kind, extent, spans(kind, self.map.ram()), take(Zone::private_words(&extent)), shared)
-        }))
+        });
+        Ok((zones, later))
     }
 
     /// The frames of a zone that can be given out from the start.

@@ -200,6 +200,75 @@ fn memory_that_is_there_already_or_nowhere_is_refused_as_a_whole() {
     frames.validate().unwrap();
 }
 
+/// The kinds of frames that are reserved in a zone's spans: only what the map called reclaimable may come later.
+#[test]
+fn nothing_but_reclaimable_memory_can_be_added() {
+    let region = |start: u64, end: u64, kind| Region { start, end, kind };
+    let mib = |mib: u64| mib << 20;
+    let frames = allocator(&[
+        region(0, mib(8), RegionKind::Usable),
+        region(mib(12), mib(16), RegionKind::Usable),
+        region(mib(4), mib(5), RegionKind::Reserved),
+        region(mib(6), mib(7), RegionKind::AcpiReclaimable),
+        region(0x400_0000, 0x400_3200, RegionKind::AcpiReclaimable),
+    ]);
+    let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
+    let before = zones(&frames);
+    for (range, first) in [
+        // A reserved entry, a part of it, and one beside what may be added.
+        (range(0x400, 0x500), 0x400),
+        (range(0x4ff, 0x500), 0x4ff),
+        // A hole: what no entry speaks of.
+        (range(0x800, 0xc00), 0x800),
+        (range(0xbff, 0xc00), 0xbff),
+        // The first MiB, which the map calls usable, and part of which no machine has.
+        (range(0, 0x100), 0),
+        (range(0xa0, 0xa1), 0xa0),
+        // The frame in which ACPI data ends, alone and with all before it; and behind it.
+        (range(0x4003, 0x4004), 0x4003),
+        (range(0x4000, 0x4004), 0x4003),
+        (range(0x4004, 0x4005), 0x4004),
+    ] {
+        assert_eq!(frames.add(range), Err(AddError::NotReclaimable(Pfn::new(first))), "{range}");
+        assert_eq!(zones(&frames), before, "{range}");
+        frames.validate().unwrap();
+    }
+    assert_eq!(frames.add(range(0x5ff, 0x700)), Err(AddError::Overlaps(Pfn::new(0x5ff))));
+    assert_eq!(frames.add(range(0x600, 0x680)), Ok(()));
+    assert_eq!(frames.add(range(0x600, 0x700)), Err(AddError::Overlaps(Pfn::new(0x600))));
+    assert_eq!(frames.add(range(0x680, 0x700)), Ok(()));
+    assert_eq!(frames.add(range(0x4000, 0x4003)), Ok(()));
+    frames.validate().unwrap();
+    let after = zones(&frames);
+    assert_eq!(after.map(|zone| zone.managed), [before[0].managed + 0x100, before[1].managed + 3, 0]);
+    for zone in after {
+        assert_eq!(zone.managed + frames.metadata().intersection(zone.kind.range()).frames(), zone.present);
+    }
+}
+
+/// Each can be added by itself, and what lies between cannot.
+#[test]
+fn any_number_of_ranges_can_come_later() {
+    let mut map = vec![usable(256, 4096), usable(NORMAL, NORMAL + 4096)];
+    let start = |nth: u64| 8194 + 7 * nth;
+    map.extend((0..1000).map(|nth| Region {
+        start: start(nth) * 4096,
+        end: (start(nth) + 5) * 4096,
+        kind: RegionKind::AcpiReclaimable,
+    }));
+    let frames = allocator(&map);
+    let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
+    for nth in 0..1000 {
+        let (first, end) = (start(nth), start(nth) + 5);
+        assert_eq!(frames.add(range(end, end + 1)), Err(AddError::NotReclaimable(Pfn::new(end))));
+        assert_eq!(frames.add(range(first, end + 1)), Err(AddError::NotReclaimable(Pfn::new(end))));
+        assert_eq!(frames.add(range(first - 1, end)), Err(AddError::NotReclaimable(Pfn::new(first - 1))));
+        assert_eq!(frames.add(range(first, end)), Ok(()));
+    }
+    assert_eq!(frames.zone(Dma32).managed, 5000);
+    frames.validate().unwrap();
+}
+
 #[test]
 fn no_order_is_larger_than_ten() {
     assert_eq!((Order::new(10), Order::new(11), Order::new(u8::MAX)), (Some(Order::MAX), None, None));
