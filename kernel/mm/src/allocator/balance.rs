@@ -29,12 +29,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
         Self::announce(Gfp::WAIT);
         self.slow.balances.fetch_add(1, Relaxed);
         self.drain();
-        let (mut given, mut in_vain) = (0, 0);
+        let (mut given, mut in_vain) = (0_u64, 0);
         let mut shortage = self.shortage();
         while shortage > 0 && in_vain < ROUNDS {
             match self.shrink(shortage, &self.slow.background) {
                 0 => break,
-                frames => given += frames,
+                frames => given = given.saturating_add(frames),
             }
             // Shrinkers freed into this CPU's arena.
             self.drain_own();

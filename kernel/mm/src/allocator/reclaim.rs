@@ -137,12 +137,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             return 0;
         }
         let wanted = frames.max(CLUSTER);
-        let mut given = 0;
+        let mut given = 0_u64;
         for slot in 0..SHRINKERS {
             let shrinker = slow.shrinkers.with(|shrinkers| shrinkers[slot]);
             if let Some(shrinker) = shrinker.filter(|_| given < wanted) {
                 counts.scanned.fetch_add(wanted - given, Relaxed);
-                given += shrinker.shrink(wanted - given);
+                given = given.saturating_add(shrinker.shrink(wanted - given));
             }
         }
         slow.shrinking.fetch_and(!own, Relaxed);

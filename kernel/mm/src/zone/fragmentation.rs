@@ -1,30 +1,32 @@
 //! How badly free memory is in pieces. The formulas are Linux's.
 
-use super::FreeBlocks;
+use super::{FreeBlocks, saturating_sum};
 use crate::frame::Order;
 
 impl FreeBlocks {
     /// Free frames, in blocks of all orders.
     pub fn frames(&self) -> u64 {
-        Order::all().map(|order| self.of(order) << order.get()).sum()
+        self.suitable(Order::ZERO)
     }
 
     /// How many blocks of `order` the free memory can serve (Linux: `free_blocks_suitable`).
     pub fn suitable(&self, order: Order) -> u64 {
-        Order::all().skip(order.index()).map(|larger| self.of(larger) << (larger.get() - order.get())).sum()
+        let in_each = |larger: Order| self.of(larger).saturating_mul(larger.frames() / order.frames());
+        saturating_sum(Order::all().skip(order.index()).map(in_each))
     }
 
     /// Why a request of `order` would fail, in thousandths: towards 0 for lack of memory, towards 1000 because memory is in
     /// too small pieces; -1000 if it would not fail (Linux: `extfrag_index`).
     pub fn fragmentation_index(&self, order: Order) -> i64 {
-        let blocks: u64 = Order::all().map(|order| self.of(order)).sum();
+        let blocks = saturating_sum(Order::all().map(|order| self.of(order)));
         if blocks == 0 {
             return 0;
         }
         if self.suitable(order) > 0 {
             return -1000;
         }
-        1000 - ((1000 + self.frames() * 1000 / order.frames()) / blocks) as i64
+        let requests = u128::from(self.frames()) * 1000 / u128::from(order.frames());
+        1000 - ((1000 + requests) / u128::from(blocks)) as i64
     }
 
     /// The part of the free memory that a request of `order` cannot use, in thousandths; all of none (Linux:
@@ -32,15 +34,20 @@ impl FreeBlocks {
     pub fn unusable_index(&self, order: Order) -> u64 {
         match self.frames() {
             0 => 1000,
-            free => (free - (self.suitable(order) << order.get())) * 1000 / free,
+            free => self.unusable(order, 1000, free),
         }
     }
 
     /// The part of the free memory that a request of `order` cannot use, in percent; none of none (Linux:
     /// `extfrag_for_order`).
     pub fn unusable_percent(&self, order: Order) -> u64 {
-        let free = self.frames();
-        (free - (self.suitable(order) << order.get())) * 100 / free.max(1)
+        self.unusable(order, 100, self.frames().max(1))
+    }
+
+    /// The free frames that a request of `order` cannot use, as so many parts of `free`.
+    fn unusable(&self, order: Order, parts: u64, free: u64) -> u64 {
+        let usable = self.suitable(order).saturating_mul(order.frames());
+        (u128::from(self.frames().saturating_sub(usable)) * u128::from(parts) / u128::from(free)) as u64
     }
 }
 

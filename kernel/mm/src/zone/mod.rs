@@ -86,8 +86,13 @@ pub struct FreeBlocks {
 impl FreeBlocks {
     /// Free blocks of this order, of any mobility.
     pub fn of(&self, order: Order) -> u64 {
-        self.blocks.iter().map(|blocks| blocks[order.index()]).sum()
+        saturating_sum(self.blocks.iter().map(|blocks| blocks[order.index()]))
     }
+}
+
+/// The sum of what anybody may have written down.
+fn saturating_sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }
 
 /// One zone's state. Its memory is borrowed for as long as the allocator lives; it never touches the frames.

@@ -24,9 +24,11 @@ impl fmt::Display for Watermarks {
 impl Watermarks {
     /// The marks of a zone with `managed` of `total` frames, when `min_free` frames are kept on the whole machine.
     pub fn new(managed: u64, total: u64, min_free: u64) -> Self {
-        let min = if total == 0 { 0 } else { (u128::from(min_free) * u128::from(managed) / u128::from(total)) as u64 };
+        let share = (u128::from(min_free) * u128::from(managed)).checked_div(total.into()).unwrap_or(0);
+        let min = u64::try_from(share).unwrap_or(u64::MAX);
         let step = (min / 4).max(managed / 1000);
-        Self { min, low: min + step, high: min + 2 * step }
+        let low = min.saturating_add(step);
+        Self { min, low, high: low.saturating_add(step) }
     }
 
     /// Whether a request may take a block of `order` from a zone with `free` free frames and leave `mark` and
@@ -37,13 +39,14 @@ impl Watermarks {
 
     /// [`Watermarks::admit`] for any number of frames, at least one.
     pub fn admit_frames(free: u64, frames: u64, mark: u64, reserve: u64) -> bool {
-        free.saturating_sub(frames - 1) > mark + reserve
+        let rest = free.checked_sub(frames).and_then(|rest| rest.checked_sub(mark));
+        rest.is_some_and(|rest| rest >= reserve)
     }
 }
 
 /// What the machine keeps free, in KiB (Linux: `min_free_kbytes`), given how much the allocator manages, in KiB.
 pub fn min_free_kib(managed_kib: u64) -> u64 {
-    (16 * managed_kib).isqrt().clamp(128, 262_144)
+    managed_kib.saturating_mul(16).isqrt().clamp(128, 262_144)
 }
 
 /// Frames that each zone keeps from requests that could use a higher one, by the highest zone the request may use.
@@ -52,7 +55,8 @@ pub fn min_free_kib(managed_kib: u64) -> u64 {
 /// to those who can use nothing else.
 pub fn protection(managed: [u64; ZoneKind::COUNT]) -> [[u64; ZoneKind::COUNT]; ZoneKind::COUNT] {
     core::array::from_fn(|zone| {
-        core::array::from_fn(|highest| managed.iter().take(highest + 1).skip(zone + 1).sum::<u64>() / 256)
+        let higher = |highest: usize| managed.iter().take(highest + 1).skip(zone + 1);
+        core::array::from_fn(|highest| higher(highest).fold(0_u64, |sum, frames| sum.saturating_add(*frames)) / 256)
     })
 }
 

@@ -4,6 +4,7 @@
 mod oracle;
 
 mod exact;
+mod extremes;
 mod highatomic;
 mod hooks;
 mod isolation;
