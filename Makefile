@@ -1,41 +1,29 @@
-# The commands of the project: `make help` lists them. What they do lives in boot/setup.sh (toolchain, QEMU, firmware),
-# boot/check-machine.sh (the variables below) and the host program `boot`; here they are only put in order.
+# The commands of the project: `make help` lists them. What they do lives in boot/setup.sh (toolchain, QEMU, firmware) and in
+# the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test stress soak concurrency programs bench setup link-toolchain build doc clippy fmt clean check-machine
+.PHONY: help run test stress soak concurrency programs bench setup link-toolchain build doc clippy fmt clean
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
 
-# The machine. The values reach the recipes through the environment, never as text in a command, and unexpanded: quotes,
-# semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
-MEM ?= 512M
-SMP ?= 1
-FIRMWARE ?= bios
-APIC ?= auto
-export BIFOLIO_MEM := $(value MEM)
-export BIFOLIO_SMP := $(value SMP)
-export BIFOLIO_FIRMWARE := $(value FIRMWARE)
-export BIFOLIO_APIC := $(value APIC)
-export BIFOLIO_PARALLEL := $(value PARALLEL)
-export BIFOLIO_CMD := $(value CMD)
-export BIFOLIO_WINDOW := $(value DISPLAY_WINDOW)
-export BIFOLIO_GDB := $(value GDB)
-export BIFOLIO_TIMEOUT := $(value TIMEOUT)
-# What `make bench` measures.
-export BIFOLIO_WORKLOAD := $(value WORKLOAD)
-export BIFOLIO_ALLOCATOR := $(value ALLOCATOR)
-export BIFOLIO_QUICK := $(value QUICK)
-export BIFOLIO_ROUNDS := $(value ROUNDS)
-export BIFOLIO_UPDATE := $(value UPDATE)
-unexport WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
+# What a user may set. The values reach the host program through the environment, as BIFOLIO_ and the name, never as text in a
+# command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
+# The host program checks them, and says what is wrong; what is empty is not set.
+variables := MEM SMP FIRMWARE APIC PARALLEL CMD DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
+variables += WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
+define hand-over
+export BIFOLIO_$(1) := $$(value $(1))
+unexport $(1)
+endef
+$(foreach variable,$(variables),$(if $(value $(variable)),$(eval $(call hand-over,$(variable)))))
 # What `make soak` does; SEED= is heeded by the tests too.
 OPERATIONS ?= 100000000
 SEED ?= 1
 export OPERATIONS SEED
-unexport MEM SMP FIRMWARE APIC PARALLEL CMD DISPLAY_WINDOW GDB TIMEOUT
 
 with-toolchain := @boot/setup.sh
+host-program := $(with-toolchain) cargo run -q -p boot --
 kernel-target := --target x86_64-unknown-none
 
 help: ## this list
@@ -45,13 +33,18 @@ help: ## this list
 	@echo '  MEM=512M            memory, 24M (UEFI: 48M) to 4T'
 	@echo '  SMP=1               CPUs, 1 to 64'
 	@echo '  FIRMWARE=bios       or uefi'
-	@echo '  APIC=x2apic         or xapic: how CPUs reach their local APICs (else as QEMU has it)'
+	@echo '  APIC=x2apic         or xapic: how CPUs reach their local APICs; else as QEMU has them'
 	@echo '  PARALLEL=1          CPUs run at the same time, and instructions are not counted'
 	@echo '  CMD="alloc 3; ..."  run these shell commands, power off, and fail if one of them failed'
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
-	@echo '  GDB=1               wait for gdb before the first instruction'
+	@echo '  GDB=1               wait for gdb before the first instruction, at a free port or at GDB_PORT=1234'
 	@echo '  TIMEOUT=60          end the run after that many seconds (120 with CMD, else none)'
-	@echo '(`make stress` heeds MEM, FIRMWARE and PARALLEL of these.)'
+	@echo '  QEMU_ARGS="-d int"  further arguments for QEMU; for tests and benchmarks too'
+	@echo '  QEMU=/opt/qemu/...  another QEMU than qemu-system-x86_64; for everything'
+	@echo '(`make stress` heeds MEM, SMP, FIRMWARE, APIC and PARALLEL of these. Tests have machines of their own; for another one:'
+	@echo ' `cargo test -p booted --target x86_64-unknown-none -- --smp 3 --gdb`, and `-- --help` for what else there is.)'
+	@echo 'What `make test` does is changed by'
+	@echo '  QUICK=1             what is worth its time after each change: format, lints, tests of bifolio, one machine'
 	@echo 'What `make soak` does is changed by'
 	@echo '  OPERATIONS=1000000  that many operations'
 	@echo '  SEED=2              other ones'
@@ -62,23 +55,17 @@ help: ## this list
 	@echo '  ALLOCATOR=bitmap    only allocators whose names contain one of these'
 	@echo '  UPDATE=1            put tables and plots into docs/performance.md'
 
-run: check-machine ## everything from a bare machine to the kernel's shell on this terminal
+run: ## everything from a bare machine to the kernel's shell on this terminal
 	$(with-toolchain) boot/build.sh
-	$(with-toolchain) cargo run -q -p boot -- run \
-		--mem "$$BIFOLIO_MEM" --smp "$$BIFOLIO_SMP" --firmware "$$BIFOLIO_FIRMWARE" \
-		$${BIFOLIO_CMD:+"--cmd=$$BIFOLIO_CMD"} $${BIFOLIO_TIMEOUT:+--timeout "$$BIFOLIO_TIMEOUT"} \
-		$(if $(filter 1,$(BIFOLIO_WINDOW)),--window) $(if $(filter 1,$(BIFOLIO_GDB)),--gdb)
+	$(host-program) run
 
-test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`
+test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`; QUICK=1 for a part
 	$(with-toolchain) boot/build.sh
-	$(with-toolchain) cargo run -q -p boot -- suite
+	$(host-program) suite
 
-stress: check-machine ## ten boots, in each of which 16 CPUs work allocator and heap at once while timers interrupt them
+stress: ## ten boots, in each of which 16 CPUs work allocator and heap at once while timers interrupt them
 	$(with-toolchain) boot/build.sh
-	@for seed in 1 2 3 4 5 6 7 8 9 10; do \
-		boot/setup.sh cargo run -q -p boot -- run --mem "$$BIFOLIO_MEM" --smp 16 --firmware "$$BIFOLIO_FIRMWARE" \
-			"--cmd=stress 5 16 $$seed; validate; lockdep" || exit; \
-	done
+	$(host-program) stress
 
 soak: ## random operations on page frames and on the heap, each checked: a hundred million each, in some minutes
 	$(with-toolchain) cargo run --release -p model
@@ -113,17 +100,12 @@ doc: ## the documentation of all crates, in target/doc and, for what boots, targ
 	$(with-toolchain) cargo doc --no-deps -p kernel -p framework $(kernel-target)
 
 clippy: ## lint everything, warnings are errors
-	$(with-toolchain) cargo clippy --all-targets -- -D warnings
-	$(with-toolchain) cargo clippy -p malloc --profile preloaded -- -D warnings
-	$(with-toolchain) cargo clippy -p bench -p workloads -p recorder -p concurrency --all-targets -- -D warnings
-	$(with-toolchain) cargo clippy -p kernel -p framework -p booted -p specimens -p bench-kernel $(kernel-target) \
-		--bins --lib --tests -- -D warnings
+	$(host-program) lints
 
 fmt: ## format everything
 	$(with-toolchain) cargo fmt --all
 
-clean: ## remove everything that was built
-	rm -rf target
-
-check-machine:
-	@boot/check-machine.sh
+clean: ## remove everything that was built; with TOOLS=1 also what was fetched to build with
+	@for built in target/* target/.[!.]*; do \
+		if [ "$$built" != target/tools ] || [ '$(TOOLS)' = 1 ]; then rm -rf "$$built"; fi; \
+	done

@@ -156,7 +156,7 @@ find_toolchain() {
 find_qemu() { [ -n "${QEMU:-}" ] || qemu_runs || { use qemu && qemu_runs; }; }
 
 qemu_runs() {
-    case ${BIFOLIO_WINDOW:-} in
+    case ${BIFOLIO_DISPLAY_WINDOW:-} in
     1) qemu-system-x86_64 -display help 2>/dev/null | grep -qE '^(gtk|sdl|cocoa)' ;;
     *) qemu-system-x86_64 --version >/dev/null 2>&1 ;;
     esac

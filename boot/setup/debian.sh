@@ -45,7 +45,7 @@ packages() {
         ;;
     cc) echo gcc libc6-dev ;;
     certificates) echo ca-certificates ;;
-    qemu) echo qemu-system-x86 && [ "${BIFOLIO_WINDOW:-}" != 1 ] || echo qemu-system-gui ;;
+    qemu) echo qemu-system-x86 && [ "${BIFOLIO_DISPLAY_WINDOW:-}" != 1 ] || echo qemu-system-gui ;;
     ovmf) echo ovmf ;;
     esac
 }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use protocol::{ExitCode, TestResult, input};
 use std::fmt;
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,22 @@ pub struct Plan<'a> {
     pub selection: String,
     /// How long a single test may take, by the machine's own time.
     pub time_limit: Duration,
+    /// Wait for gdb at this port in each boot: it takes as long as its user does, so that no limit holds.
+    pub gdb: Option<&'a TcpListener>,
+    /// Further arguments for QEMU.
+    pub qemu_args: &'a [String],
+}
+
+impl<'a> Plan<'a> {
+    /// All tests of a kernel, on a machine.
+    #[must_use]
+    pub fn new(kernel: &'a Path, machine: Machine) -> Plan<'a> {
+        Plan { kernel, machine, selection: String::new(), time_limit: Limits::QUIET, gdb: None, qemu_args: &[] }
+    }
+
+    fn limits(&self) -> Limits {
+        if self.gdb.is_some() { Limits::default() } else { Limits::at_work(self.time_limit) }
+    }
 }
 
 /// One test and what became of it.
@@ -271,10 +288,8 @@ impl<'a> Boot<'a> {
         if !plan.selection.is_empty() {
             inputs.push((input::SELECTION, plan.selection.clone()));
         }
-        let setup =
-            Setup { kernel: plan.kernel, machine: plan.machine, inputs, window: false, gdb: false, interactive: false };
-        let limits = Limits::at_work(plan.time_limit);
-        let outcome = run::run(&setup, limits, None, self)?;
+        let setup = Setup { inputs, gdb: plan.gdb, qemu_args: plan.qemu_args, ..Setup::new(plan.kernel, plan.machine) };
+        let outcome = run::run(&setup, plan.limits(), None, self)?;
         match outcome.ending {
             Ending::Interrupted(signal) => Err(Interrupted(signal).into()),
             Ending::QemuFailed(message) => anyhow::bail!("QEMU failed: {message}"),

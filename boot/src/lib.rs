@@ -6,24 +6,28 @@
 //!
 //! | module | its part |
 //! |---|---|
+//! | [`options`] | what the user asks for, and why it cannot be |
 //! | [`machine`], [`firmware`] | what machine is wanted, and whether it can be had here |
 //! | [`image`] | the kernel's ELF file becomes a disk that BIOS or UEFI boots |
 //! | [`qemu`], [`qmp`] | the emulator: its command line, its process, its control socket |
 //! | [`run`] | one machine from power-on to its end, and the [`run::Ending`] it came to |
 //! | [`patience`] | when nothing more is to be expected of a machine |
 //! | [`events`], [`console`], [`symbols`] | reading what the guest sends, and addresses as functions and lines |
+//! | [`debugger`] | how gdb gets to a machine |
 //! | [`terminal`] | the user's keys and signals while a machine runs |
 //! | [`harness`], [`report`] | a test kernel's tests, one machine after another, shown as `cargo test` shows them |
 //! | [`measure`] | what a booted benchmark measures, as lines for whoever shows it |
 //! | [`suite`] | everything that `make test` runs |
 
 pub mod console;
+pub mod debugger;
 pub mod events;
 pub mod firmware;
 pub mod harness;
 pub mod image;
 pub mod machine;
 pub mod measure;
+pub mod options;
 pub mod patience;
 pub mod qemu;
 pub mod qmp;

@@ -3,7 +3,7 @@
 //! The limits are what QEMU, the firmware and the boot loader were measured to boot with; a value outside them would
 //! otherwise end as a machine that never says a word.
 
-use clap::builder::FalseyValueParser;
+use crate::options::{self, spelling};
 use clap::{ArgAction, Args, ValueEnum};
 use std::fmt;
 use std::str::FromStr;
@@ -20,12 +20,12 @@ pub struct Machine {
 
     /// Number of CPUs
     #[arg(long = "smp", env = "BIFOLIO_SMP", value_name = "N", default_value = "1",
-          value_parser = clap::value_parser!(u32).range(1..=64))]
+          value_parser = options::processors)]
     pub processors: u32,
 
     /// Let the CPUs run at the same time, each on a thread of this host: instructions are not counted then, and no two runs
     /// are the same
-    #[arg(long, env = "BIFOLIO_PARALLEL", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, env = "BIFOLIO_PARALLEL", value_parser = options::switch, action = ArgAction::SetTrue)]
     pub parallel: bool,
 
     /// What the machine boots with
@@ -51,7 +51,12 @@ impl Machine {
     pub fn check(&self) -> anyhow::Result<()> {
         let least = self.firmware.least_memory();
         if self.memory < least {
-            anyhow::bail!("{} of memory is too little to boot: {} needs at least {least}", self.memory, self.firmware);
+            let (memory, firmware) = (spelling("mem"), spelling("firmware"));
+            anyhow::bail!(
+                "{memory}={}: too little to boot; {least} is the least with {firmware}={}",
+                self.memory,
+                self.firmware
+            );
         }
         Ok(())
     }
@@ -159,7 +164,7 @@ impl FromStr for Memory {
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(wrong());
         }
-        let too_much = || "too much: 4T is the most".to_string();
+        let too_much = || "too much; 4T is the most".to_string();
         let number: u64 = digits.parse().map_err(|_| too_much())?;
         let bytes = number.checked_mul(1 << shift).filter(|&bytes| bytes <= 4 * TIB).ok_or_else(too_much)?;
         if bytes % MIB != 0 {

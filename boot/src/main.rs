@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use boot::harness::{self, Interrupted, Plan};
 use boot::machine::{Firmware, Machine, Memory};
-use boot::qemu::{self, Setup};
+use boot::options::{self, Debugging, Emulator};
+use boot::qemu::Setup;
 use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
 use boot::terminal::Keys;
-use boot::{events, image, measure, suite};
-use clap::{Args, Parser, Subcommand};
+use boot::{debugger, events, image, measure, qemu, suite};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use protocol::input;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -29,13 +30,23 @@ enum Command {
     Image(ImageArguments),
     /// Run a kernel in QEMU, with its console on this terminal
     Run(RunArguments),
+    /// Boot again and again, each time to have all CPUs work allocator and heap at once
+    Stress(StressArguments),
     /// Run what cargo built for the kernel's target: a test kernel as tests, another one as `run` does
+    #[command(after_help = RUNNER_EXAMPLES)]
     Runner(RunnerArguments),
     /// Boot a benchmark and write what it measures as lines of JSON
     Measure(MeasureArguments),
     /// Run everything that `make test` runs
-    Suite,
+    Suite(SuiteArguments),
+    /// Lint everything as the suite does; warnings are errors
+    Lints,
 }
+
+const RUNNER_EXAMPLES: &str = "\
+Cargo calls this; what follows its `--` are these options:
+  cargo test -p booted --target x86_64-unknown-none -- --smp 4 --firmware uefi
+  cargo test -p booted --target x86_64-unknown-none --test heap -- --gdb --exact a_test";
 
 #[derive(Args)]
 struct ImageArguments {
@@ -49,7 +60,7 @@ struct ImageArguments {
     out: PathBuf,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct RunArguments {
     /// The kernel's ELF file [default: the one that `cargo build -p kernel` makes]
     #[arg(long, value_name = "ELF")]
@@ -57,17 +68,30 @@ struct RunArguments {
     #[command(flatten)]
     machine: Machine,
     /// Shell commands, separated by `;`: run them, switch off, and fail if one of them failed
-    #[arg(long, value_name = "COMMANDS")]
+    #[arg(long, env = "BIFOLIO_CMD", value_name = "COMMANDS", allow_hyphen_values = true)]
     cmd: Option<String>,
     /// Show the machine's display in a window
-    #[arg(long)]
+    #[arg(long = "display-window", alias = "window", env = "BIFOLIO_DISPLAY_WINDOW", value_parser = options::switch,
+          action = ArgAction::SetTrue)]
     window: bool,
-    /// Wait for gdb before the first instruction
-    #[arg(long)]
-    gdb: bool,
+    #[command(flatten)]
+    debugging: Debugging,
+    #[command(flatten)]
+    emulator: Emulator,
     /// End a run that has not ended by itself after so many seconds [default: none]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "BIFOLIO_TIMEOUT", value_name = "SECONDS", value_parser = options::seconds)]
     timeout: Option<Duration>,
+}
+
+#[derive(Args)]
+struct StressArguments {
+    #[command(flatten)]
+    machine: Machine,
+    #[command(flatten)]
+    emulator: Emulator,
+    /// How many boots
+    #[arg(long, value_name = "N", default_value = "10")]
+    boots: u32,
 }
 
 #[derive(Args)]
@@ -75,8 +99,10 @@ struct MeasureArguments {
     /// The benchmark's ELF file
     elf: PathBuf,
     /// Number of CPUs
-    #[arg(long = "smp", value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long = "smp", value_name = "N", default_value = "1", value_parser = options::processors)]
     processors: u32,
+    #[command(flatten)]
+    emulator: Emulator,
     /// Only workloads whose name contains one of these
     filters: Vec<String>,
 }
@@ -88,6 +114,10 @@ struct RunnerArguments {
     elf: PathBuf,
     #[command(flatten)]
     machine: Machine,
+    #[command(flatten)]
+    debugging: Debugging,
+    #[command(flatten)]
+    emulator: Emulator,
     /// Run only tests whose name contains one of these; for a kernel that is no test, its shell commands
     filters: Vec<String>,
     /// Take filters and skips for whole names
@@ -109,34 +139,25 @@ struct RunnerArguments {
     #[arg(long, short)]
     quiet: bool,
     /// The longest that a test may take, in seconds of the machine's own time: each is eight million instructions
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "600")]
+    #[arg(long, value_name = "SECONDS", value_parser = options::seconds, default_value = "600")]
     timeout: Duration,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
-        _ => Err("must be a whole number of seconds, at least 1".into()),
-    }
+#[derive(Args)]
+struct SuiteArguments {
+    /// Only what is to be looked at after each change: format, lints, the allocator's tests, one booted machine
+    #[arg(long, env = "BIFOLIO_QUICK", value_parser = options::switch, action = ArgAction::SetTrue)]
+    quick: bool,
+    #[command(flatten)]
+    emulator: Emulator,
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Image(arguments) => {
-            image::make(&arguments.elf, arguments.firmware, &arguments.out).map(|()| ExitCode::SUCCESS)
-        }
-        Command::Run(arguments) => run(&arguments),
-        Command::Runner(arguments) => runner(arguments),
-        Command::Measure(arguments) => {
-            // Enough for the metadata of a TiB; what else the machine has makes no difference to a count.
-            let machine = Machine::new(Firmware::Bios, Memory::from_mib(1024), arguments.processors);
-            measure::run(&arguments.elf, machine, selection(&arguments.filters, &[], false)).map(|()| ExitCode::SUCCESS)
-        }
-        Command::Suite => {
-            suite::run().map(|count| if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-    };
-    result.unwrap_or_else(|error| match error.downcast_ref::<Interrupted>() {
+    // All that its CPUs could do to each other takes many of them.
+    let command = Cli::command()
+        .mut_subcommand("stress", |stress| stress.mut_arg("processors", |processors| processors.default_value("16")));
+    let cli = Cli::from_arg_matches(&options::parse(command)).unwrap_or_else(|error| error.exit());
+    execute(cli.command).unwrap_or_else(|error| match error.downcast_ref::<Interrupted>() {
         Some(interrupted) => {
             eprintln!("\n{interrupted}");
             signalled(interrupted.0)
@@ -146,6 +167,28 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     })
+}
+
+fn execute(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Image(arguments) => {
+            image::make(&arguments.elf, arguments.firmware, &arguments.out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run(arguments) => run(&arguments),
+        Command::Stress(arguments) => stress(&arguments),
+        Command::Runner(arguments) => runner(arguments),
+        Command::Measure(arguments) => measure(&arguments),
+        Command::Suite(arguments) => {
+            let count = suite::run(arguments.quick, &arguments.emulator.qemu_args.0)?;
+            Ok(success_if(count.failed == 0))
+        }
+        Command::Lints => suite::lint().map(success_if),
+    }
+}
+
+fn success_if(is_success: bool) -> ExitCode {
+    if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The exit status of a program that a signal ended, as shells have it.
@@ -165,6 +208,16 @@ impl Watcher for OnTerminal {
 }
 
 fn run(arguments: &RunArguments) -> Result<ExitCode> {
+    Ok(conclude(&power_on(arguments)?))
+}
+
+/// Runs a kernel to its end.
+fn power_on(arguments: &RunArguments) -> Result<Outcome> {
+    arguments.machine.check()?;
+    if arguments.window {
+        options::check_display()?;
+    }
+    let gdb = arguments.debugging.listen()?;
     let kernel = match &arguments.kernel {
         Some(kernel) => kernel.clone(),
         None => default_kernel()?,
@@ -172,14 +225,14 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let is_interactive = arguments.cmd.is_none();
     let inputs = arguments.cmd.iter().map(|commands| (input::COMMANDS, commands.clone())).collect();
     let setup = Setup {
-        kernel: &kernel,
-        machine: arguments.machine,
         inputs,
         window: arguments.window,
-        gdb: arguments.gdb,
+        gdb: gdb.as_ref(),
+        qemu_args: &arguments.emulator.qemu_args.0,
         interactive: is_interactive,
+        ..Setup::new(&kernel, arguments.machine)
     };
-    let limits = if arguments.gdb {
+    let limits = if gdb.is_some() {
         // A machine that waits for gdb takes as long as its user does.
         Limits::default()
     } else {
@@ -187,13 +240,32 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
         Limits { boot: Some(Limits::BOOT), quiet, wish: arguments.timeout }
     };
     eprintln!("Booting {} ({}; QEMU {})", kernel.display(), arguments.machine, qemu::abilities()?.version);
-    if arguments.gdb {
-        eprintln!("The machine waits for gdb. In another terminal:\n  {}", qemu::gdb_command(&kernel));
+    if let Some(gdb) = &gdb {
+        eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate")?);
     }
     let keys = is_interactive.then(Keys::take).transpose()?;
     let outcome = run::run(&setup, limits, keys.as_ref(), &mut OnTerminal(io::stdout()));
     drop(keys);
-    Ok(conclude(&outcome?))
+    outcome
+}
+
+/// Ends with the first boot that fails.
+fn stress(arguments: &StressArguments) -> Result<ExitCode> {
+    for seed in 1..=arguments.boots {
+        let outcome = power_on(&RunArguments {
+            kernel: None,
+            machine: arguments.machine,
+            cmd: Some(format!("stress 5 {} {seed}; validate; lockdep", arguments.machine.processors)),
+            window: false,
+            debugging: Debugging::default(),
+            emulator: arguments.emulator.clone(),
+            timeout: None,
+        })?;
+        if !outcome.is_success() {
+            return Ok(conclude(&outcome));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
@@ -205,15 +277,21 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
             machine: arguments.machine,
             cmd: (!arguments.filters.is_empty()).then(|| arguments.filters.join(" ")),
             window: false,
-            gdb: false,
+            debugging: arguments.debugging,
+            emulator: arguments.emulator,
             timeout: None,
         });
     }
+    arguments.machine.check()?;
+    let selection = selection(&arguments.filters, &arguments.skip, arguments.exact);
+    let time_limit = arguments.timeout;
+    let gdb = if arguments.list { None } else { arguments.debugging.listen()? };
     let plan = Plan {
-        kernel: &arguments.elf,
-        machine: arguments.machine,
-        selection: selection(&arguments.filters, &arguments.skip, arguments.exact),
-        time_limit: arguments.timeout,
+        selection,
+        time_limit,
+        gdb: gdb.as_ref(),
+        qemu_args: &arguments.emulator.qemu_args.0,
+        ..Plan::new(&arguments.elf, arguments.machine)
     };
     if arguments.list {
         let names = harness::list(&plan)?;
@@ -222,6 +300,10 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("     Booting {} ({}; QEMU {})", arguments.elf.display(), arguments.machine, qemu::abilities()?.version);
+    if let Some(gdb) = &gdb {
+        let function = debugger::stop_for(arguments.filters.first().map(String::as_str), &arguments.elf)?;
+        eprintln!("{}", debugger::instructions(&arguments.elf, gdb, &function)?);
+    }
     let stdout = io::stdout();
     let in_colours = stdout.is_terminal();
     let mut report = Report::new(stdout, in_colours, arguments.nocapture);
@@ -229,6 +311,14 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
     report.conclude(&tests);
     // The status that Rust's own test programs fail with.
     Ok(if tests.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) })
+}
+
+fn measure(arguments: &MeasureArguments) -> Result<ExitCode> {
+    // Enough for the metadata of a TiB; what else the machine has makes no difference to a count.
+    let machine = Machine::new(Firmware::Bios, Memory::from_mib(1024), arguments.processors);
+    let selection = selection(&arguments.filters, &[], false);
+    measure::run(&arguments.elf, machine, selection, &arguments.emulator.qemu_args.0)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What `cargo test`'s arguments select, in the protocol's words.

@@ -12,13 +12,13 @@ use std::path::Path;
 
 /// Boots the kernel and writes a line to standard output for each of its measurements. Its console goes to standard error.
 ///
-/// `selection` is a [`protocol::Selection`] of workloads.
+/// `selection` is a [`protocol::Selection`] of workloads, `qemu_args` are further arguments for QEMU.
 ///
 /// # Errors
 /// The machine could not be started, or ended otherwise than with success.
-pub fn run(kernel: &Path, machine: Machine, selection: String) -> Result<()> {
+pub fn run(kernel: &Path, machine: Machine, selection: String, qemu_args: &[String]) -> Result<()> {
     let inputs = if selection.is_empty() { Vec::new() } else { vec![(input::SELECTION, selection)] };
-    let setup = Setup { kernel, machine, inputs, window: false, gdb: false, interactive: false };
+    let setup = Setup { inputs, qemu_args, ..Setup::new(kernel, machine) };
     let limits = Limits::at_work(Limits::QUIET);
     let outcome = run::run(&setup, limits, None, &mut Lines(io::stderr()))?;
     match outcome.ending {

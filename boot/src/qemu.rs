@@ -22,8 +22,9 @@ use rustix::param::clock_ticks_per_second;
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -32,11 +33,10 @@ use tempfile::TempDir;
 
 /// The clock advances by two to the power of this, in ns, with each instruction.
 const CLOCK_SHIFT: u32 = 7;
-/// Where gdb finds a machine that waits for it.
-pub const GDB_PORT: u16 = 1234;
 /// The numbers that the sockets have in QEMU's process.
 const EVENTS_FD: i32 = 3;
 const QMP_FD: i32 = 4;
+const GDB_FD: i32 = 5;
 
 /// What a machine is started with.
 #[derive(Clone, Debug)]
@@ -49,10 +49,20 @@ pub struct Setup<'a> {
     pub inputs: Vec<(&'static str, String)>,
     /// Show the machine's display in a window.
     pub window: bool,
-    /// Wait for gdb before the first instruction.
-    pub gdb: bool,
+    /// Wait for gdb before the first instruction, at this port.
+    pub gdb: Option<&'a TcpListener>,
     /// Somebody may type: while all CPUs sleep, a second takes a second.
     pub interactive: bool,
+    /// Further arguments for QEMU.
+    pub qemu_args: &'a [String],
+}
+
+impl<'a> Setup<'a> {
+    /// A kernel on a machine, and nothing else.
+    #[must_use]
+    pub fn new(kernel: &'a Path, machine: Machine) -> Setup<'a> {
+        Setup { kernel, machine, inputs: Vec::new(), window: false, gdb: None, qemu_args: &[], interactive: false }
+    }
 }
 
 /// A running QEMU; gone when this is dropped.
@@ -90,6 +100,13 @@ impl Qemu {
         let files = tempfile::tempdir().context("cannot make a directory for QEMU's log")?;
         let (events, their_events) = UnixStream::pair()?;
         let (qmp, their_qmp) = UnixStream::pair()?;
+        let mut descriptors = vec![
+            FdMapping { parent_fd: their_events.into(), child_fd: EVENTS_FD },
+            FdMapping { parent_fd: their_qmp.into(), child_fd: QMP_FD },
+        ];
+        if let Some(listener) = setup.gdb {
+            descriptors.push(FdMapping { parent_fd: listener.try_clone()?.into(), child_fd: GDB_FD });
+        }
         let mut command = Command::new(&program);
         command
             .args(arguments(setup, &image, ovmf.as_ref()))
@@ -98,10 +115,7 @@ impl Qemu {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(files.path().join(COMPLAINTS))?)
-            .fd_mappings(vec![
-                FdMapping { parent_fd: their_events.into(), child_fd: EVENTS_FD },
-                FdMapping { parent_fd: their_qmp.into(), child_fd: QMP_FD },
-            ])?;
+            .fd_mappings(descriptors)?;
         let mut child = command.spawn().map_err(|error| not_started(&program, error))?;
         // `command` still owns the other ends of the sockets, and with them open nobody would see QEMU close its own.
         drop(command);
@@ -340,11 +354,15 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     if setup.window {
         add("-fw_cfg", format!("name={},string=1", input::SCREEN));
     }
-    if setup.gdb {
-        add("-gdb", format!("tcp:127.0.0.1:{GDB_PORT}"));
+    if setup.gdb.is_some() {
+        // The listening socket itself, so that the port is free whenever the machine is started.
+        add("-chardev", format!("socket,id=gdb,fd={GDB_FD},server=on,wait=off"));
+        add("-gdb", "chardev:gdb".into());
         arguments.push("-S".into());
     }
     arguments.extend(["-nodefaults", "-no-user-config"].map(Into::into));
+    // The user's last: of two that contradict each other QEMU mostly takes the last one.
+    arguments.extend_from_slice(setup.qemu_args);
     arguments
 }
 
@@ -354,13 +372,6 @@ fn address_bits(memory: Memory) -> u32 {
     // With 40 bits, memory ends below the 12 GiB at the top of the first TiB that AMD reserves; beyond, it is moved up
     // by a TiB.
     if memory.bytes() <= 1000 << 30 { 40 } else { 43 }
-}
-
-/// The command that attaches gdb to a machine that was started with `--gdb`.
-#[must_use]
-pub fn gdb_command(kernel: &Path) -> String {
-    let kernel: PathBuf = fs::canonicalize(kernel).unwrap_or_else(|_| kernel.into());
-    format!("gdb '{}' -ex 'target remote :{GDB_PORT}' -ex 'hbreak _start' -ex continue", kernel.display())
 }
 
 #[cfg(test)]
@@ -373,7 +384,7 @@ mod tests {
 
     fn setup() -> Setup<'static> {
         let machine = Machine::new(Firmware::Bios, "6G".parse().unwrap(), 2);
-        Setup { kernel: Path::new("kernel"), machine, inputs: vec![], window: false, gdb: false, interactive: false }
+        Setup::new(Path::new("kernel"), machine)
     }
 
     #[test]
@@ -385,8 +396,23 @@ mod tests {
         assert!(!text.contains("pflash") && !text.contains("-S"));
         let ovmf = Ovmf { code: "/code".into(), variables: "/vars".into() };
         assert!(line(&setup(), Some(&ovmf)).contains("readonly=on,file=/code"));
-        let window = line(&Setup { window: true, gdb: true, ..setup() }, None);
-        assert!(window.contains("-S") && window.contains(input::SCREEN) && !window.contains("-display"));
+        let window = line(&Setup { window: true, ..setup() }, None);
+        assert!(window.contains(input::SCREEN) && !window.contains("-display"));
+    }
+
+    #[test]
+    fn what_the_user_adds_comes_last() {
+        let qemu_args = ["-d".to_owned(), "int".to_owned()];
+        let text = line(&Setup { qemu_args: &qemu_args, ..setup() }, None);
+        assert!(text.ends_with(" -d int"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_waits_for_gdb_only_where_it_is_told_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let text = line(&Setup { gdb: Some(&listener), ..setup() }, None);
+        assert!(text.contains("fd=5,server=on,wait=off -gdb chardev:gdb -S "), "{text}");
+        assert!(!line(&setup(), None).contains("gdb"));
     }
 
     #[test]

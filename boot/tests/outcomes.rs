@@ -26,7 +26,7 @@ fn specimens() -> PathBuf {
     let output = Command::new(env!("CARGO")).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8(output.stdout).unwrap();
-    boot::suite::executables(&messages).pop().expect("specimens has a test")
+    boot::suite::executables(&messages, "test").pop().expect("specimens has a test")
 }
 
 fn run(selection: &str) -> (Tests, String) {
@@ -35,7 +35,7 @@ fn run(selection: &str) -> (Tests, String) {
 
 fn run_on(machine: Machine, selection: &str) -> (Tests, String) {
     let kernel = specimens();
-    let plan = Plan { kernel: &kernel, machine, selection: selection.into(), time_limit: TIME_LIMIT };
+    let plan = Plan { selection: selection.into(), time_limit: TIME_LIMIT, ..Plan::new(&kernel, machine) };
     let mut text = Vec::new();
     let mut report = Report::new(&mut text, false, false);
     let tests = harness::run(&plan, &mut report).unwrap();
@@ -115,7 +115,7 @@ fn the_same_test_takes_the_same_instructions_in_every_boot() {
 #[test]
 fn tests_are_listed_without_running() {
     let kernel = specimens();
-    let plan = Plan { kernel: &kernel, machine: MACHINE, selection: "~pass".into(), time_limit: TIME_LIMIT };
+    let plan = Plan { selection: "~pass".into(), time_limit: TIME_LIMIT, ..Plan::new(&kernel, MACHINE) };
     let names = harness::list(&plan).unwrap();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names.iter().all(|name| name.contains("pass")));

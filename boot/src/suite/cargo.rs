@@ -1,0 +1,86 @@
+//! Cargo as a child: what it wrote, and what it built.
+
+use crate::harness::Interrupted;
+use crate::{options, terminal};
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+use std::{env, io, thread};
+
+/// Runs cargo to its end, or to a signal; whether it succeeded, and all it wrote.
+pub(super) fn run(arguments: &[&str]) -> Result<(bool, String)> {
+    let mut output = tempfile::tempfile().context("cannot keep cargo's output")?;
+    let mut command = command(arguments);
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    let status = wait(&mut command)?;
+    Ok((status.success(), read_all(&mut output)?))
+}
+
+/// Runs cargo on this terminal; whether it succeeded.
+pub(super) fn show(arguments: &[&str]) -> Result<bool> {
+    Ok(wait(&mut command(arguments))?.success())
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.args(arguments).env("RUSTDOCFLAGS", "-D warnings");
+    // The machine that make was asked for is no test's.
+    let variables = env::vars_os().map(|(name, _)| name);
+    variables.filter(|name| name.to_string_lossy().starts_with(options::PREFIX)).for_each(|name| {
+        command.env_remove(name);
+    });
+    command
+}
+
+fn wait(command: &mut Command) -> Result<ExitStatus> {
+    let mut child = command.spawn().with_context(|| {
+        format!("cannot start {}. `make setup` installs the toolchain", command.get_program().display())
+    })?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if let Some(signal) = terminal::signals()?.received() {
+            child.kill()?;
+            child.wait()?;
+            return Err(Interrupted(signal).into());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn read_all(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Takes the paths of programs of this kind (`bin`, `test`) out of the JSON messages that cargo writes with
+/// `--message-format=json`.
+#[must_use]
+pub fn executables(messages: &str, kind: &str) -> Vec<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let programs = messages.filter(|message| message["target"]["kind"][0] == kind);
+    programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_among_cargos_messages() {
+        let messages = r#"   Compiling x
+{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"booted"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"frames"},"executable":"/t/deps/frames-01ab"}
+{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"kernel"},"executable":"/t/kernel"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executables(messages, "test"), [PathBuf::from("/t/deps/frames-01ab")]);
+        assert_eq!(executables(messages, "bin"), [PathBuf::from("/t/kernel")]);
+    }
+}
