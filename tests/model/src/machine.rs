@@ -271,13 +271,14 @@ fn meaning(regions: &[Region]) -> (Vec<u64>, Vec<u64>) {
         edges.extend([bytes.start, bytes.end]);
         edges.retain(|edge| bytes.start <= *edge && *edge <= bytes.end);
         edges.sort_unstable();
-        // The kind of each stretch between two edges. What no entry covers is not RAM, which spoils a usable frame only.
+        // The kind of each stretch between two edges. What no entry covers is not RAM, which spoils the frame; and of one that
+        // tables have only a part of, the rest is nobody's.
         let kind = |at: u64| {
             here.clone().filter(|region| region.start <= at && at < region.end).map(|region| region.kind).max()
         };
-        let stretches = edges.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| kind(pair[0]));
-        let whole = stretches.clone().all(|kind| kind.is_some());
-        match stretches.flatten().max().filter(|kind| whole || *kind != RegionKind::Usable) {
+        let mut stretches = edges.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| kind(pair[0]));
+        let first = stretches.next().flatten().filter(|first| stretches.all(|kind| kind == Some(*first)));
+        match first {
             Some(RegionKind::Usable) => usable.push(frame),
             Some(RegionKind::AcpiReclaimable) => reclaimable.push(frame),
             _ => {}

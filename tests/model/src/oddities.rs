@@ -317,13 +317,17 @@ impl Round {
         }
     }
 
-    /// Adds what can be reclaimed, piece by piece, and tries in vain to add something twice.
+    /// Adds what can be reclaimed, piece by piece, and tries in vain to add something twice, or that is not to be had.
     fn add(&mut self) {
         let again = self.any_frame();
         let taken = self.oracle.order_of(again) != Err(FreeError::Reserved(again));
-        if taken {
-            let error = self.machine.frames.add(PfnRange::new(again, again.offset(1)));
-            assert_eq!(error, Err(AddError::Overlaps(again)));
+        if taken || !self.machine.reclaimable.iter().any(|range| range.contains(again)) {
+            let (frames, range) = (self.machine.frames, PfnRange::new(again, again.offset(1)));
+            match frames.add(range) {
+                Err(AddError::Overlaps(pfn)) => assert!(pfn == again && (taken || frames.metadata().contains(again))),
+                Err(AddError::NotReclaimable(pfn)) => assert!(pfn == again && !taken),
+                error => assert!(error == Err(AddError::NotPlanned(range)) && !taken, "{range}: {error:?}"),
+            }
         }
         if let Some(range) = self.machine.reclaimable.get(self.added).copied() {
             self.tally.count(group::OPERATIONS, "add");
