@@ -5,36 +5,55 @@ use bifolio::frame::{FRAME_SIZE, Pfn, PfnRange};
 use bifolio::memory_map::{LOW_MEMORY_END, MemoryMap, Region, RegionKind};
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use core::fmt::{self, Write};
-use log::info;
-use spin::{Mutex, MutexGuard, Once};
+use core::{array, slice};
+use log::{info, warn};
+use spin::Once;
 use x86_64::PhysAddr;
 
-/// Entries that the kernel has room for. Firmware seen so far has up to 122.
-const CAPACITY: usize = 1024;
 /// UEFI's number for memory that holds ACPI tables.
 const UEFI_ACPI_RECLAIM: u32 = 9;
 /// The BIOS's number for memory that holds ACPI tables.
 const BIOS_ACPI_RECLAIM: u32 = 3;
+/// How many entries that cannot be true are named in the log: a map that is made of them must not drown all else.
+const WARNINGS: usize = 16;
 
-static REGIONS: Mutex<[Region; CAPACITY]> =
-    Mutex::new([Region { start: 0, end: 0, kind: RegionKind::Reserved }; CAPACITY]);
 static MAP: Once<MemoryMap<'static>> = Once::new();
 
-/// Sanitises the boot loader's memory map.
+/// Translates the boot loader's entries where they are: so there is room for as many as it has.
+pub(super) fn translate(raw: &'static mut [MemoryRegion]) -> &'static mut [Region] {
+    const { assert!(size_of::<Region>() == size_of::<MemoryRegion>()) };
+    const { assert!(align_of::<Region>() == align_of::<MemoryRegion>()) };
+    let (start, count) = (raw.as_mut_ptr(), raw.len());
+    for place in 0..count {
+        // SAFETY: the place is inside the slice, which nobody else refers to, and holds what was read before it is written
+        // over; sizes and alignments are the same.
+        unsafe {
+            let raw = start.add(place).read();
+            let region = Region { start: raw.start, end: raw.end, kind: kind(raw.kind) };
+            start.cast::<Region>().add(place).write(region);
+        }
+    }
+    // SAFETY: all of the slice holds regions now, and it is borrowed for good.
+    unsafe { slice::from_raw_parts_mut(start.cast(), count) }
+}
+
+/// Says in the log which entries cannot be true, and what becomes of them: before anything is done with the map, which may
+/// be the end.
+pub(super) fn warn_of_faults(regions: &[Region]) {
+    let faults = || regions.iter().filter_map(Region::fault);
+    faults().take(WARNINGS).for_each(|fault| warn!("memory map: {fault}"));
+    let more = faults().skip(WARNINGS).count();
+    if more > 0 {
+        warn!("memory map: and {more} more of {} entries cannot be true", regions.len());
+    }
+}
+
+/// Sanitises the memory map.
 ///
 /// # Panics
-/// If the map has more entries than there is room for or makes no sense; the message says which entry.
-pub(super) fn init(raw: &[MemoryRegion]) -> &'static MemoryMap<'static> {
-    MAP.call_once(|| {
-        // The map refers to the entries for as long as the kernel runs, so their lock is never released.
-        let regions = MutexGuard::leak(REGIONS.lock());
-        assert!(raw.len() <= CAPACITY, "memory map: {} entries, and room for {CAPACITY}", raw.len());
-        let regions = &mut regions[..raw.len()];
-        for (region, raw) in regions.iter_mut().zip(raw) {
-            *region = Region { start: raw.start, end: raw.end, kind: kind(raw.kind) };
-        }
-        MemoryMap::sanitise(regions).unwrap_or_else(|error| panic!("{error}"))
-    })
+/// If nothing is usable.
+pub(super) fn init(regions: &'static mut [Region]) -> &'static MemoryMap<'static> {
+    MAP.call_once(|| MemoryMap::sanitise(regions).unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// The machine's memory map.
@@ -47,17 +66,22 @@ pub fn map() -> &'static MemoryMap<'static> {
 
 /// So many pages below 1 MiB that the boot loader calls usable: the map reserves that memory on every machine, for the
 /// start of other CPUs before all. The first page is the BIOS's, whatever anybody says.
-pub(super) fn low_memory(raw: &[MemoryRegion], pages: u64) -> Option<PhysAddr> {
-    let overlaps = |start: u64, end: u64| {
-        raw.iter().any(|other| kind(other.kind) != RegionKind::Usable && other.start < end && start < other.end)
-    };
-    let start = |region: &MemoryRegion| {
-        let first = region.start.next_multiple_of(FRAME_SIZE).max(FRAME_SIZE);
-        let starts = (first..region.end.min(LOW_MEMORY_END)).step_by(FRAME_SIZE as usize);
-        let mut fitting = starts.take_while(|start| start + pages * FRAME_SIZE <= region.end.min(LOW_MEMORY_END));
-        fitting.find(|&start| !overlaps(start, start + pages * FRAME_SIZE))
-    };
-    raw.iter().filter(|region| kind(region.kind) == RegionKind::Usable).find_map(start).map(PhysAddr::new)
+pub(super) fn low_memory(regions: &[Region], pages: usize) -> Option<PhysAddr> {
+    const PAGES: usize = (LOW_MEMORY_END / FRAME_SIZE) as usize;
+    let (mut usable, mut other) = ([false; PAGES], [false; PAGES]);
+    other[0] = true;
+    for region in regions.iter().filter_map(Region::believed) {
+        let [start, end] = [region.start, region.end].map(|address| address.min(LOW_MEMORY_END));
+        let up = |address: u64| address.div_ceil(FRAME_SIZE) as usize;
+        let down = |address: u64| (address / FRAME_SIZE) as usize;
+        match region.kind {
+            RegionKind::Usable => usable[up(start)..down(end).max(up(start))].fill(true),
+            _ => other[down(start)..up(end)].fill(true),
+        }
+    }
+    let free: [bool; PAGES] = array::from_fn(|page| usable[page] && !other[page]);
+    let first = free.windows(pages).position(|run| run.iter().all(|free| *free))?;
+    Some(PhysAddr::new(first as u64 * FRAME_SIZE))
 }
 
 /// What a kind of the boot loader's allows. Unknown kinds, also those that it may invent, are reserved.
@@ -73,31 +97,18 @@ fn kind(raw: MemoryRegionKind) -> RegionKind {
 
 /// The end of the RAM that the map tells of: reserved ranges may lie far behind, and are not RAM.
 pub fn end_of_ram() -> Pfn {
-    let ram = map().ranges(RegionKind::Usable).chain(map().ranges(RegionKind::AcpiReclaimable));
-    ram.map(|range| range.end).max().unwrap_or_default()
+    map().ram().last().map_or(Pfn::default(), |range| range.end)
 }
 
-/// All ranges of the map in ascending order, each with its kind.
-fn ranges() -> impl Iterator<Item = (PfnRange, RegionKind)> {
-    // Each kind's ranges ascend, and no two overlap: what comes next is the lowest that lies behind the last one.
-    let mut position = Pfn::new(0);
-    core::iter::from_fn(move || {
-        let rest = |kind| map().ranges(kind).find(|range| range.start >= position).map(|range| (range, kind));
-        let next = RegionKind::ALL.into_iter().filter_map(rest).min_by_key(|(range, _)| range.start)?;
-        position = next.0.end;
-        Some(next)
-    })
-}
-
-/// Writes the map, a line a range, with addresses in bytes.
+/// Writes the map, a line a range, with addresses in bytes; then what firmware said that cannot be true.
 ///
 /// # Errors
 /// Those of the writer.
 pub fn write(out: &mut impl Write) -> fmt::Result {
-    for (range, kind) in ranges() {
+    for (range, kind) in map().iter() {
         writeln!(out, "{}", Line(range, kind))?;
     }
-    Ok(())
+    map().faults().try_for_each(|fault| writeln!(out, "not as given: {fault}"))
 }
 
 struct Line(PfnRange, RegionKind);
@@ -113,7 +124,7 @@ impl fmt::Display for Line {
 /// Says in the log what became of the boot loader's entries.
 pub(super) fn summarise(entries: usize, time: Ticks) {
     info!("memory map: {entries} entries, sanitised in {time}:");
-    for (range, kind) in ranges() {
+    for (range, kind) in map().iter() {
         info!("  {}", Line(range, kind));
     }
 }

@@ -32,9 +32,12 @@ pub fn init(boot_info: &'static mut BootInfo) {
 
     let cpus = start::discover(boot_info.rsdp_addr.into_option());
 
+    let entries = map::translate(&mut boot_info.memory_regions);
+    let count = entries.len();
+    trampoline::init(map::low_memory(entries, trampoline::PAGES as usize));
+    map::warn_of_faults(entries);
     let stopwatch = Stopwatch::start();
-    let map = map::init(&boot_info.memory_regions);
-    trampoline::init(map::low_memory(&boot_info.memory_regions, trampoline::PAGES));
+    let map = map::init(entries);
     let sanitising = stopwatch.elapsed();
 
     let stopwatch = Stopwatch::start();
@@ -48,7 +51,7 @@ pub fn init(boot_info: &'static mut BootInfo) {
     frames().add_shrinker(&heap::HEAP).expect("there is room for the second shrinker");
     let setting_up = stopwatch.elapsed();
 
-    map::summarise(boot_info.memory_regions.len(), sanitising);
+    map::summarise(count, sanitising);
     frames::summarise(setting_up);
     vmalloc::init();
 }

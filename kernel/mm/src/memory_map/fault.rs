@@ -65,8 +65,8 @@ impl Region {
         Some(Fault { entry: *self, defect, kept })
     }
 
-    /// The entry as far as it is believed.
-    pub(super) fn believed(&self) -> Option<Self> {
+    /// The entry as far as a [`MemoryMap`](super::MemoryMap) believes it.
+    pub fn believed(&self) -> Option<Self> {
         self.fault().map_or(Some(*self), |fault| fault.kept)
     }
 
