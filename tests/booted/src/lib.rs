@@ -9,7 +9,7 @@ extern crate alloc;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use core::hint::{self, black_box};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -77,6 +77,11 @@ impl Hoard {
     /// Frames in the hoard.
     pub fn frames(&self) -> u64 {
         self.blocks.iter().map(|(_, order)| order.frames()).sum()
+    }
+
+    /// The blocks in the hoard.
+    pub fn blocks(&self) -> impl Iterator<Item = PfnRange> {
+        self.blocks.iter().map(|(pfn, order)| PfnRange::new(*pfn, pfn.offset(order.frames())))
     }
 
     /// Gives everything back.

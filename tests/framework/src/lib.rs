@@ -22,6 +22,8 @@
 //! A test passes if it returns `()` or `Ok`. One that returns `Err` has failed, and the next runs. One that panics, hangs
 //! or resets the machine takes its kernel with it: the host program says which, and boots again with the next test. That
 //! is why a panic needs no unwinding here, and why a test can break anything it likes.
+//!
+//! A test that [boots with a map of its own](boots_with!) has a boot to itself: the kernel ends before it and after it.
 #![no_std]
 // The bound of a test on "callable, and returns something that can be judged" has no stable spelling.
 #![feature(unboxed_closures)]
@@ -29,11 +31,13 @@
 pub use kernel::memory::Snapshot;
 
 use bootloader_api::BootInfo;
+use bootloader_api::info::MemoryRegion;
 use core::any::type_name;
 use core::fmt::Display;
+use core::mem;
 use kernel::host::{self, Input, Stopwatch};
 use kernel::memory::{frames, heap};
-use kernel::sync::lockdep;
+use kernel::sync::{Mutex, lockdep};
 use kernel::{console, cpu, memory, println};
 use log::LevelFilter;
 use protocol::{Event, ExitCode, Selection, TestResult, input};
@@ -49,7 +53,7 @@ pub use kernel;
 macro_rules! entry {
     ($test_main:ident) => {
         fn boot(boot_info: &'static mut $crate::bootloader_api::BootInfo) -> ! {
-            $crate::boot(boot_info);
+            $crate::start(boot_info);
             $test_main();
             unreachable!("the test runner ends the machine")
         }
@@ -73,20 +77,72 @@ macro_rules! should_panic {
         $(#[$attribute])*
         #[test_case]
         #[allow(non_upper_case_globals, reason = "named like the function that it stands for")]
-        const $name: $crate::ShouldPanic = $crate::ShouldPanic {
+        const $name: $crate::Special = $crate::Special {
             name: concat!(module_path!(), "::", stringify!($name)),
+            map: None,
+            should_panic: true,
             run: || $body,
         };
     };
 }
 
-/// The kernel's own boot, as `main.rs` has it, but for the shell and for the log's small talk.
+/// A test that boots with another memory map than the boot loader's. `$map` is an [`EditMap`]: it is given the loader's
+/// entries, and returns those that the kernel is to see. The boot is part of the test, whose body runs after it; with
+/// `should_panic` in front, the test passes exactly if the boot or the body panics.
+///
+/// ```ignore
+/// framework::boots_with! { lies_about_its_end, fn the_kernel_knows_better() {
+///     assert_eq!(map().faults().count(), 1);
+/// } }
+/// ```
+#[macro_export]
+macro_rules! boots_with {
+    ($map:expr, $(#[$attribute:meta])* fn $name:ident() $body:block) => {
+        $crate::boots_with!(@ false, $map, $(#[$attribute])* fn $name() $body);
+    };
+    (should_panic, $map:expr, $(#[$attribute:meta])* fn $name:ident() $body:block) => {
+        $crate::boots_with!(@ true, $map, $(#[$attribute])* fn $name() $body);
+    };
+    (@ $should_panic:literal, $map:expr, $(#[$attribute:meta])* fn $name:ident() $body:block) => {
+        $(#[$attribute])*
+        #[test_case]
+        #[allow(non_upper_case_globals, reason = "named like the function that it stands for")]
+        const $name: $crate::Special = $crate::Special {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            map: Some($map),
+            should_panic: $should_panic,
+            run: || $body,
+        };
+    };
+}
+
+/// Makes the boot loader's memory map another one.
+pub type EditMap = fn(&'static mut [MemoryRegion]) -> &'static mut [MemoryRegion];
+
+/// What the boot loader said, until memory is set up.
+static BOOT_INFO: Mutex<Option<&'static mut BootInfo>> = Mutex::new("boot information", None);
+
+/// The kernel's own boot, as `main.rs` has it, up to memory, but for the log's small talk.
 #[doc(hidden)]
-pub fn boot(boot_info: &'static mut BootInfo) {
+pub fn start(boot_info: &'static mut BootInfo) {
     cpu::init();
     console::init();
     log::set_max_level(LevelFilter::Warn);
     host::init();
+    *BOOT_INFO.lock() = Some(boot_info);
+}
+
+fn is_set_up() -> bool {
+    BOOT_INFO.lock().is_none()
+}
+
+/// The rest of it, but for the shell. Only once.
+fn set_up(map: Option<EditMap>) {
+    let boot_info = BOOT_INFO.lock().take().expect("memory is set up once");
+    if let Some(edit) = map {
+        let nothing = (&mut [][..]).into();
+        boot_info.memory_regions = edit(mem::replace(&mut boot_info.memory_regions, nothing).into()).into();
+    }
     memory::init(boot_info);
     cpu::start_all();
     host::send(&Event::Ready);
@@ -98,6 +154,8 @@ pub trait Test {
     fn path(&self) -> &'static str;
     /// Whether the test passes exactly if it panics.
     fn should_panic(&self) -> bool;
+    /// The memory map that the test is to boot with, if that is another than the boot loader's.
+    fn map(&self) -> Option<EditMap>;
     /// Runs the test.
     fn run(&self) -> TestResult;
 }
@@ -115,25 +173,35 @@ where
         false
     }
 
+    fn map(&self) -> Option<EditMap> {
+        None
+    }
+
     fn run(&self) -> TestResult {
         self().judge()
     }
 }
 
-/// What [`should_panic!`] makes.
+/// What [`should_panic!`] and [`boots_with!`] make.
 #[doc(hidden)]
-pub struct ShouldPanic {
+pub struct Special {
     pub name: &'static str,
+    pub map: Option<EditMap>,
+    pub should_panic: bool,
     pub run: fn(),
 }
 
-impl Test for ShouldPanic {
+impl Test for Special {
     fn path(&self) -> &'static str {
         self.name
     }
 
     fn should_panic(&self) -> bool {
-        true
+        self.should_panic
+    }
+
+    fn map(&self) -> Option<EditMap> {
+        self.map
     }
 
     fn run(&self) -> TestResult {
@@ -166,7 +234,8 @@ impl<E: Display> Outcome for Result<(), E> {
     }
 }
 
-/// The test runner: does what the host program asks for and ends the machine.
+/// The test runner: does what the host program asks for and ends the machine. What is left then, because a test has a boot
+/// to itself, the host program boots again for.
 pub fn run(tests: &[&dyn Test]) {
     let selection = Input::read(input::SELECTION);
     let selection = Selection::parse(selection.as_str().unwrap_or_default());
@@ -175,6 +244,10 @@ pub fn run(tests: &[&dyn Test]) {
 
     let tests = || (0..).zip(tests).map(|(index, test)| (index, name_of(*test), *test));
     let selected = || tests().filter(|(_, name, _)| selection.takes(name));
+    let to_run = || selected().filter(|(index, ..)| *index >= first);
+    if to_run().next().is_none_or(|(_, _, test)| test.map().is_none()) {
+        set_up(None);
+    }
     host::send(&Event::Plan { total: tests().count() as u32, selected: selected().count() as u32 });
     if Input::read(input::LIST).is_given() {
         for (index, name, _) in selected() {
@@ -184,9 +257,15 @@ pub fn run(tests: &[&dyn Test]) {
     }
 
     let mut code = ExitCode::Success;
-    for (index, name, test) in selected().filter(|(index, ..)| *index >= first) {
-        let should_panic = test.should_panic();
+    for (index, name, test) in to_run() {
+        let (should_panic, map) = (test.should_panic(), test.map());
+        if map.is_some() && is_set_up() {
+            break;
+        }
         host::send(&Event::TestStarted { index, name, should_panic });
+        if map.is_some() {
+            set_up(map);
+        }
         let stopwatch = Stopwatch::start();
         let result = test.run();
         let time = stopwatch.elapsed();
@@ -195,6 +274,9 @@ pub fn run(tests: &[&dyn Test]) {
             code = ExitCode::Failure;
         }
         host::send(&Event::TestFinished { index, result, instructions: time.0 });
+        if map.is_some() {
+            break;
+        }
     }
     host::exit(code)
 }
