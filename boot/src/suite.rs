@@ -15,7 +15,7 @@ pub use board::Count;
 pub use cargo::executables;
 
 use crate::harness::{self, Plan};
-use crate::machine::{Firmware, Machine, Memory};
+use crate::machine::{Apic, Firmware, Machine, Memory};
 use crate::report::{Report, sum_results};
 use crate::terminal;
 use anyhow::{Result, bail, ensure};
@@ -28,18 +28,29 @@ use std::time::Instant;
 use times::Part;
 
 /// The machines that booted tests run on: memory below, at and above what decides how many zones and what kind of map there
-/// is, with either firmware; of each pair of those, one on a single CPU and one on several.
+/// is, with either firmware; of each pair of those, one on a single CPU and one on several. Where QEMU has x2APIC, two are
+/// without it all the same.
 const MACHINES: [Machine; 6] = [
     Machine::new(Firmware::Bios, Memory::from_mib(64), 1),
-    Machine::new(Firmware::Bios, Memory::from_mib(512), 4),
-    Machine::new(Firmware::Bios, Memory::from_mib(6 << 10), 1),
+    Machine::new(Firmware::Bios, MEDIUM, 4),
+    Machine { apic: Apic::XApic, ..Machine::new(Firmware::Bios, LARGE, 1) },
     Machine::new(Firmware::Uefi, Memory::from_mib(64), 4),
-    Machine::new(Firmware::Uefi, Memory::from_mib(512), 1),
-    Machine::new(Firmware::Uefi, Memory::from_mib(6 << 10), 4),
+    Machine::new(Firmware::Uefi, MEDIUM, 1),
+    Machine { apic: Apic::XApic, ..Machine::new(Firmware::Uefi, LARGE, 4) },
 ];
+const MEDIUM: Memory = Memory::from_mib(512);
+const LARGE: Memory = Memory::from_mib(6 << 10);
+
+/// Subjects whose tests each boot a machine that has nothing of the real one's memory map: those with medium memory do.
+const WITH_THEIR_OWN_MAP: &[&str] = &["bad_maps"];
+
+/// Whether a subject is to run on a machine.
+fn is_for(machine: Machine, kernel: &Path) -> bool {
+    machine.memory == MEDIUM || !WITH_THEIR_OWN_MAP.contains(&subject(kernel).as_str())
+}
 
 /// The machine of the quick suite: one that boots fast, and whose CPUs meet.
-const QUICK_MACHINE: [Machine; 1] = [Machine::new(Firmware::Bios, Memory::from_mib(512), 4)];
+const QUICK_MACHINE: [Machine; 1] = [Machine::new(Firmware::Bios, MEDIUM, 4)];
 
 /// Runs everything, or what is `quick`; prints each part as it is done, where the time went and in the end
 /// `N passed, N failed`. `qemu_args` are further arguments for QEMU.
@@ -56,8 +67,8 @@ pub fn run(quick: bool, qemu_args: &[String]) -> Result<Count> {
     };
     let board = Board::new();
     let kernels = build(&board)?;
-    let boots: Vec<(Machine, &PathBuf)> =
-        machines.iter().flat_map(|&machine| kernels.iter().map(move |kernel| (machine, kernel))).collect();
+    let all = machines.iter().flat_map(|&machine| kernels.iter().map(move |kernel| (machine, kernel)));
+    let boots: Vec<(Machine, &PathBuf)> = all.filter(|(machine, kernel)| is_for(*machine, kernel)).collect();
     board.expect(checks.len() + boots.len());
     let next = AtomicUsize::new(0);
     let boot_the_rest = || -> Result<()> {
