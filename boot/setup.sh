@@ -190,7 +190,7 @@ install_with_rustup() {
     done
     components=$(sed -n 's/^components *= *\[\(.*\)\]/\1/p' rust-toolchain.toml | tr -d '" ')
     # Explicit, so that it neither depends on RUSTUP_AUTO_INSTALL nor on what a given rustup reads from the file.
-    set -- rustup toolchain install "$release" --profile minimal --no-self-update \
+    set -- env RUST_BACKTRACE=0 rustup toolchain install "$release" --profile minimal --no-self-update \
         --component "$components" --target "$target"
     # A network that swallows packets must not hold anybody for ever; one that refuses them fails within seconds.
     if command -v timeout >/dev/null; then set -- timeout 300 "$@"; fi

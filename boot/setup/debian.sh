@@ -227,7 +227,7 @@ patch_elf() { LD_LIBRARY_PATH=$libraries "$root/usr/bin/patchelf" "$@"; }
 
 point_to_libraries() { # FILE
     up=$(dirname "${1#"$root"/}" | sed 's/[^/][^/]*/../g')
-    own=$(patch_elf --print-rpath "$1")
+    own=$(patch_elf --print-rpath "$1" | sed "s#\(^\|:\)/#\1\$ORIGIN/$up/#g") # a place in /usr is one of the root's too
     patch_elf --force-rpath --set-rpath "${own:+$own:}\$ORIGIN/$up/${libraries#"$root"/}" "$1"
 }
 
@@ -255,9 +255,12 @@ finish_ovmf() { rmdir "$new/bin" && ovmf_in "$root"; }
 
 finish_qemu() {
     settle "$root/usr/bin/qemu-system-x86_64" || return
+    printf '<fontconfig><dir prefix="relative">usr/share/fonts</dir><cachedir prefix="relative">var</cachedir></fontconfig>\n' \
+        >"$root/fonts.conf" || return
     # Debian 12's looks for its data relative to itself, Debian 13's does not.
     wrap qemu-system-x86_64 <<'QEMU' && qemu_starts
 export QEMU_MODULE_DIR="$(echo "$root"/usr/lib/*-linux-gnu*/qemu)"
+[ -e /etc/fonts/fonts.conf ] || export FONTCONFIG_FILE="$root/fonts.conf" # without a font its window is 32767 pixels high
 exec "$root/usr/bin/qemu-system-x86_64" \
     -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"
 QEMU
