@@ -9,7 +9,7 @@
 # unpacked from Debian's packages under target/tools, for this checkout alone (boot/setup/debian.sh): nothing is installed
 # or removed, nothing outside the checkout changes, and so root is not needed and nothing on the machine can be in the way.
 #
-# Each run looks at what is there (about 0.2 s) instead of remembering what it did, so it neither does anything twice nor
+# Each run looks at what is there (some tenths of a second) instead of remembering what it did, so it neither does anything twice nor
 # overlooks that something went missing. docs/setup.md tells the same for people who would rather do it by hand.
 # shellcheck disable=SC2086,SC2015,SC1091 # the lists of parts are words; `A && B || C` where C is an end
 set -eu
