@@ -38,7 +38,7 @@ help: ## this list
 	@echo '  CMD="alloc 3; ..."  run these shell commands, power off, and fail if one of them failed'
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
 	@echo '  GDB=1               wait for gdb before the first instruction, at a free port or at GDB_PORT=1234'
-	@echo '  TIMEOUT=60          end the run after that many seconds (120 with CMD, else none)'
+	@echo '  TIMEOUT=60          end the run after that many seconds'
 	@echo '  QEMU_ARGS="-d int"  further arguments for QEMU; for tests and benchmarks too'
 	@echo '  QEMU=/opt/qemu/...  another QEMU than qemu-system-x86_64; for everything'
 	@echo '(`make stress` heeds MEM, SMP, FIRMWARE, APIC and PARALLEL of these. Tests have machines of their own; for another one:'
@@ -86,7 +86,7 @@ bench: ## the allocator and its peers on the same operations, as tables and in t
 		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $(if $(filter 1,$(BIFOLIO_QUICK)),--quick) \
 		$(if $(filter 1,$(BIFOLIO_UPDATE)),--update docs/performance.md)
 
-setup: ## install what is missing: the Rust toolchain, QEMU, UEFI firmware
+setup: ## get what is missing, for this checkout alone: the Rust toolchain, QEMU, UEFI firmware
 	@boot/setup.sh
 
 link-toolchain: ## let a rustup without network use Debian's compiler for plain cargo commands
