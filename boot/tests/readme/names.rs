@@ -59,6 +59,19 @@ fn every_target_of_make_is_there_and_explained() {
     assert!(count > 20, "{count} words");
 }
 
+/// The example of a booted test is one of those that `make test` builds and runs, with the same lines behind the head.
+#[test]
+fn the_example_of_a_booted_test_is_one() {
+    let example = Document::read("CONTRIBUTING.md").blocks("rust").remove(0).lines;
+    let subject = fs::read_to_string(root().join("tests/booted/tests/frames.rs")).unwrap();
+    let (head, test) = example.split_at(example.iter().position(|line| line == "#[test_case]").unwrap());
+    assert!(subject.contains(&format!("\n{}\n", test.join("\n"))), "not in frames.rs: {}", test.join("\n"));
+    let attributes = head.iter().filter(|line| !line.starts_with("use ") && !line.starts_with("//!"));
+    for line in attributes {
+        assert!(subject.contains(line), "not in frames.rs: {line}");
+    }
+}
+
 /// Variables that are not make's.
 const ENVIRONMENT: [&str; 5] = ["PYTHONMALLOC", "RUSTC_BOOTSTRAP", "RUSTUP_AUTO_INSTALL", "OVMF_CODE", "OVMF_VARS"];
 
