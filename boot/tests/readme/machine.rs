@@ -89,14 +89,8 @@ impl Machine {
 
     /// Boots it to its prompt.
     pub fn start(&self) -> Session {
-        let mut child = self
-            .command()
-            .args(["--timeout", TIMEOUT])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            self.command().args(["--timeout", TIMEOUT]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (keys, console) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut session = Session { child, keys, console, typed: Vec::new(), log: String::new() };
         session.log = session.until_the_prompt();
