@@ -193,7 +193,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "stress",
         usage: "stress <seconds> [cpus] [seed]",
-        help: "have all CPUs allocate, free, hand over and check memory of all kinds, while timers do so too; a key ends it",
+        help: "have all CPUs allocate, free, hand over and check memory of all kinds, while timers do so too; Ctrl-X ends it",
         run: stress,
     },
     Command { name: "poweroff", usage: "poweroff", help: "switch the machine off", run: poweroff },
