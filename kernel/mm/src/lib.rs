@@ -34,7 +34,8 @@
 //! 6. Allocating clears *free* bits and sets one *head* bit. Freeing does the reverse, and that is all there is to
 //!    splitting and coalescing: the blocks are what the bits say. An allocated block ends where the next bit of
 //!    *free | head* is set, so a double free, a wrong order, a frame inside a block or a reserved one is
-//!    [named](error::FreeError), always, and changes nothing.
+//!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment the second is
+//!    only [counted](allocator::PageAllocator::late_double_frees), when the block comes back.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
 //!    arenas, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
 //!    it refused, with a [report](allocator::Cpu::report).
