@@ -132,7 +132,8 @@ fn a_test_is_named_before_its_verdict() {
 /// Sends a signal to the process whose number is in a file.
 fn signal(name: &str, file: &Path) {
     let number = fs::read_to_string(file).unwrap();
-    assert!(Command::new("kill").args(["-s", name, number.trim()]).status().unwrap().success());
+    // The shell's own: not every system has a program for it.
+    assert!(Command::new("sh").args(["-c", &format!("kill -s {name} {number}")]).status().unwrap().success());
 }
 
 /// However long a host takes, a test is judged by what the machine has done in its own time.

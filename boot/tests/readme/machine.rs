@@ -172,7 +172,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         // Of a test that has failed. Asked to stop, the host program sees to it that the emulator ends too.
         if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+            let _ = Command::new("sh").args(["-c", &format!("kill {}", self.child.id())]).status();
             let _ = self.child.wait();
         }
     }
