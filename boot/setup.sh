@@ -102,8 +102,11 @@ find_certificates() {
     export CARGO_HTTP_CAINFO="$tools/certificates/bundle.crt" SSL_CERT_FILE="$tools/certificates/bundle.crt"
 }
 
-# A compiler can be there without what it takes to link, such as libc6-dev: only linking something shows it.
-find_cc() { links cc || { use cc && links cc; }; }
+# A compiler can be there without what it takes to link, such as libc6-dev: only linking something shows it. Crates with C in
+# them want an archiver too.
+find_cc() { compiles || { use cc && compiles; }; }
+
+compiles() { command -v ar >/dev/null && links cc; }
 
 links() {
     command -v "$1" >/dev/null && mkdir -p target || return

@@ -277,8 +277,9 @@ wrap() {
 }
 
 finish_cc() {
-    settle "$root/usr/bin/gcc" "$root/usr/bin/as" "$root/usr/bin/ld" \
+    settle "$root/usr/bin/gcc" "$root/usr/bin/as" "$root/usr/bin/ld" "$root/usr/bin/ar" \
         "$root"/usr/lib*/gcc/*/*/cc1 "$root"/usr/lib*/gcc/*/*/collect2 "$root"/usr/lib*/gcc/*/*/lto-wrapper || return
+    ln -s ../root/usr/bin/ar "$new/bin/" && "$new/bin/ar" --version || return
     wrap cc <<'CC' && links "$new/bin/cc"
 exec "$root/usr/bin/gcc" --sysroot="$root/../sysroot" -B"$root/usr/bin/" "$@"
 CC
