@@ -1,8 +1,8 @@
 //! One machine from power-on to its end, and what it came to.
 //!
 //! Everything about a run comes together in one loop that waits for whatever is next: text, an event, a word from QEMU,
-//! a key, a signal, or the time to look how far the machine is ([`patience`]). Each way to end is an [`Ending`] of its own, because "it did not work" is no help
-//! to somebody who writes a kernel.
+//! a key, a signal, or the time to look how far the machine is ([`patience`](crate::patience)). Each way to end is an
+//! [`Ending`] of its own, because "it did not work" is no help to somebody who writes a kernel.
 
 use crate::console::Console;
 use crate::events::{Decoder, Report};

@@ -68,7 +68,8 @@ fn memory_runs_short_and_nothing_stays_reserved() -> Result<(), Failure> {
     let zones = || ZoneKind::ALL.map(|kind| frames().zone(kind));
     // A large machine takes longer to use up, and is filled less often.
     let is_small = zones().iter().map(|zone| zone.managed).sum::<u64>() <= SMALL;
-    let time = Duration::from_secs(if is_small { 6 } else { 2 });
+    // How soon a small one is short depends on how its CPUs take turns, which is QEMU's to choose: until it has been.
+    let (time, seeds) = if is_small { (Duration::from_secs(6), 5..15) } else { (Duration::from_secs(2), 5..6) };
     // A pressing request has a pageblock kept for the next, in a zone that is not small.
     let mut hoard = Hoard::new();
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
@@ -79,8 +80,15 @@ fn memory_runs_short_and_nothing_stays_reserved() -> Result<(), Failure> {
     frames().free(pressing, two)?;
     let zone = frames().zone(ZoneKind::of(pressing));
     assert!(zone.reserved_highatomic > 0 || zone.managed / 100 < Order::PAGEBLOCK.frames(), "{zone:?}");
-    let sum = stress::run(Plan { time, ..plan(5) })?.sum();
-    assert!(!is_small || sum.refused + sum.fallbacks > 0, "{sum:?}");
+    let mut was_short = false;
+    for seed in seeds {
+        let sum = stress::run(Plan { time, ..plan(seed) })?.sum();
+        was_short |= sum.refused + sum.fallbacks > 0;
+        if was_short {
+            break;
+        }
+    }
+    assert!(was_short || !is_small, "no request was refused or went to another zone");
     assert!(zones().iter().all(|zone| zone.reserved_highatomic == 0), "{:?}", zones());
     Ok(())
 }
