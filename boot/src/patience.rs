@@ -23,7 +23,8 @@ const SLOWER: u32 = 100;
 pub struct Look {
     /// Its own time.
     pub clock: Duration,
-    /// All its CPUs wait for an interrupt. Asked for only where the clock stands still.
+    /// All its CPUs wait for an interrupt, and QEMU for nothing that this host owes it. Asked for only where the clock
+    /// stands still.
     pub asleep: bool,
 }
 

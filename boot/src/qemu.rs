@@ -156,6 +156,17 @@ impl Qemu {
         Some(Duration::from_millis(ticks * 1000 / clock_ticks_per_second()))
     }
 
+    /// Whether every thread of QEMU's waits for something, none for a processor of this host or for its disk: what does not
+    /// go on then does not for lack of them. The first is left out, which has just answered. False where this host does not tell.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let first = self.child.id().to_string();
+        let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        let rests = |task: fs::DirEntry| fs::read_to_string(task.path().join("stat")).ok().and_then(state) == Some('S');
+        fs::read_dir(format!("/proc/{first}/task"))
+            .is_ok_and(|tasks| tasks.filter_map(Result::ok).filter(|task| task.file_name() != *first).all(rests))
+    }
+
     /// Whether the machine's log tells of a triple fault.
     #[must_use]
     pub fn has_triple_faulted(&self) -> bool {

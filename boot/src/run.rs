@@ -436,7 +436,11 @@ impl Run<'_> {
                     }
                 }
                 Answer::Registers(registers) => {
-                    let asleep = qmp::cpus(&registers).iter().all(|cpu| cpu.halted);
+                    // With instructions as its clock, a machine whose CPUs sleep is soon out of time, since that goes on
+                    // with the 8254. Its seconds are too coarse to tell one that sleeps from one that has no time to work.
+                    let asleep = !self.is_counted
+                        && qmp::cpus(&registers).iter().all(|cpu| cpu.halted)
+                        && self.qemu.is_at_rest();
                     look = Some(Look { clock: self.clock, asleep });
                 }
             }
