@@ -123,6 +123,16 @@ pub const fn tightest(free: u64, order: u32) -> Option<u32> {
     if blocks != 0 { Some(blocks.trailing_zeros()) } else { None }
 }
 
+/// The bits that are set, from the lowest up.
+pub(crate) fn bits(word: u64) -> impl Iterator<Item = u32> + Clone {
+    let mut rest = word;
+    core::iter::from_fn(move || {
+        let bit = (rest != 0).then(|| rest.trailing_zeros());
+        rest &= rest.wrapping_sub(1);
+        bit
+    })
+}
+
 /// The word's blocks from the lowest bit up, as pairs of first bit and order.
 pub fn blocks(free: u64) -> impl Iterator<Item = (u32, u32)> + Clone {
     let mut rest = free;

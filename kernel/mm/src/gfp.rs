@@ -42,6 +42,14 @@ bitflags::bitflags! {
 }
 
 impl Gfp {
+    /// What a CPU's own pages know how to serve, or need not know of. What is not among these goes the slow way.
+    pub(crate) const SERVED_PER_CPU: Self = Self::MOVABLE
+        .union(Self::RECLAIMABLE)
+        .union(Self::HIGH)
+        .union(Self::WAIT)
+        .union(Self::NOWARN)
+        .union(Self::MEMALLOC)
+        .union(Self::READILY);
     /// Of the allocator's own requests: goes no further than the fast path.
     pub(crate) const READILY: Self = Self::from_bits_retain(0x4000_0000);
 

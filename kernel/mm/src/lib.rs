@@ -137,6 +137,7 @@ pub mod frame;
 mod gfp;
 pub mod heap;
 pub mod memory_map;
+mod per_cpu;
 pub mod report;
 pub mod slab;
 pub mod sync;

@@ -49,7 +49,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let of_zone = |kind| {
             self.with(kind, |zone| match zone.managed() {
                 0 => 0,
-                _ => (zone.watermarks.high + 1).saturating_sub(zone.free_frames()),
+                _ => {
+                    zone.settle_all();
+                    (zone.watermarks.high + 1).saturating_sub(zone.free_frames())
+                }
             })
         };
         ZoneKind::ALL.into_iter().map(of_zone).sum()

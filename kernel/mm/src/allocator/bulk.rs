@@ -1,10 +1,9 @@
 //! Many single frames with one call (Linux: `alloc_pages_bulk`).
 
-use super::arena::Collected;
-use super::{AllocError, Arena, Cpu, PageAllocator};
-use crate::buddy::WORD_FRAMES;
+use super::{AllocError, Cpu, PageAllocator};
 use crate::error::FreeError;
-use crate::frame::{Gfp, Order, Pfn, ZoneKind};
+use crate::frame::{Gfp, Order, Pfn};
+use crate::per_cpu::PerCpuPages;
 
 /// A zone is not locked, and interrupts are not masked, for longer than the freeing of this many frames takes.
 const AT_A_TIME: usize = 64;
@@ -34,8 +33,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         Ok(filled)
     }
 
-    /// Frees the frames in the slots, and empties those: those of one zone that stand together under one lock, whatever words
-    /// they lie in.
+    /// Frees the frames in the slots, and empties those: those of one pageblock that stand together under one lock.
     ///
     /// # Errors
     /// The first [`FreeError`]; that slot and those behind it are as they were.
@@ -43,7 +41,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let mut done = 0;
         while done < slots.len() {
             let end = slots.len().min(done + AT_A_TIME);
-            done += self.in_arena(|arena| self.free_together(arena, &mut slots[done..end])).unwrap_or(0);
+            done += self.in_pages(|pages| self.free_together(pages, &mut slots[done..end])).unwrap_or(0);
             if done < end {
                 // What cannot go with the others goes alone, or is named.
                 if let Some(pfn) = slots[done] {
@@ -56,46 +54,23 @@ impl<C: Cpu> PageAllocator<'_, C> {
         Ok(())
     }
 
-    /// Frees the frames in the slots as far as each is of a run of this arena, or of a word that no arena has to do with, or
-    /// that this one is returning. How many slots at the front are empty now.
-    fn free_together(&self, arena: &Arena, slots: &mut [Option<Pfn>]) -> usize {
-        let mut locked = None;
+    /// Frees the frames in the slots as far as each is of a batch of this CPU's, or takes no more than to set a bit. How many
+    /// slots at the front are empty now.
+    fn free_together(&self, pages: &PerCpuPages, slots: &mut [Option<Pfn>]) -> usize {
         let mut done = 0;
         while let Some(slot) = slots.get_mut(done) {
-            let Some(pfn) = *slot else {
-                done += 1;
-                continue;
-            };
-            if arena.free_into_run(pfn, Order::ZERO).is_some() {
-                *slot = None;
-                done += 1;
-                continue;
+            match *slot {
+                Some(pfn) if pages.free(pfn, Order::ZERO) => *slot = None,
+                Some(pfn) => match self.blocks_of(pfn).free_together(&mut slots[done..]) {
+                    0 => break,
+                    count => {
+                        done += count;
+                        continue;
+                    }
+                },
+                None => {}
             }
-            let zone = self.lock_one(ZoneKind::of(pfn), &mut locked);
-            let Some(mut word) = zone.singles(pfn) else {
-                if arena.free_into_return(pfn, Order::ZERO) != Some(Collected::Kept) {
-                    break;
-                }
-                *slot = None;
-                done += 1;
-                continue;
-            };
-            // All that follow in the same word. A frame that comes twice is not among them a second time.
-            let (first, can_be) = (pfn.number() & !u64::from(WORD_FRAMES - 1), word.heads);
-            for slot in &mut slots[done..] {
-                let bit = slot.map_or(u64::MAX, |pfn| pfn.number().wrapping_sub(first));
-                if bit >= u64::from(WORD_FRAMES) || word.heads >> bit & 1 == 0 {
-                    break;
-                }
-                word.heads &= !(1 << bit);
-                *slot = None;
-                done += 1;
-            }
-            word.heads ^= can_be;
-            if word.heads == 0 {
-                break;
-            }
-            zone.free_batch(word);
+            done += 1;
         }
         done
     }

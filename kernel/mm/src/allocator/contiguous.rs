@@ -6,7 +6,6 @@ use super::zonelist::Request;
 use super::{AllocError, Cpu, PageAllocator};
 use crate::error::RangeError;
 use crate::frame::{Gfp, Order, PfnRange, ZoneKind};
-use crate::zone::Watermarks;
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Isolates every pageblock that the range lies in: nothing is allocated from it any more, and what is free there, or
@@ -97,7 +96,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         request.zonelist().find_map(|kind| {
             self.with(kind, |zone| {
                 let (mark, reserve) = request.marks(zone);
-                if !Watermarks::admit_frames(zone.free_frames(), frames, mark, reserve) {
+                if !zone.admits(frames, mark, reserve, false) {
                     return None;
                 }
                 let range = zone.free_run(frames)?;

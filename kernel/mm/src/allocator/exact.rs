@@ -1,7 +1,6 @@
 //! Blocks in pieces: an allocated block split into smaller ones, and counts of frames that are no power of two (Linux:
 //! `split_page`, `alloc_pages_exact`).
 
-use super::arena::ORDERS;
 use super::{AllocError, Cpu, PageAllocator};
 use crate::error::{FreeError, SplitError};
 use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
@@ -17,15 +16,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return Err(SplitError::Larger { order, into });
         }
         self.with(ZoneKind::of(pfn), |zone| {
-            let actual = self.order_in(zone, pfn)?;
-            if actual != order {
-                return Err(FreeError::WrongOrder { pfn, given: order, actual }.into());
-            }
             zone.split(pfn, order, into)?;
-            if order.index() < ORDERS && into < order {
-                // An arena that knows the block would take it back whole.
-                self.arenas.iter().for_each(|arena| arena.forget(pfn));
-            }
             Ok(())
         })
     }
@@ -53,7 +44,6 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return Err(AllocError::NoFrames);
         }
         let order = Order::covering(frames).ok_or(AllocError::TooManyFrames(frames))?.max(align);
-        // Not from an arena: it would go on to know the block as one.
         let start = self.allocate_from_zones(order, gfp - Gfp::ZERO)?;
         let range = PfnRange::new(start, start.offset(frames));
         self.with(ZoneKind::of(start), |zone| zone.trim(start, order, frames))

@@ -4,7 +4,7 @@
 //! requests that could use a higher zone, and below its watermarks from those that are not pressing. The fast path asks
 //! every zone for memory above `low`; only when none has any, the slow path goes down to what the flags allow.
 //!
-//! Blocks of up to eight frames do not come this far as a rule: each CPU has an [`Arena`] of them.
+//! Blocks of up to eight frames do not come this far as a rule: each CPU has pages of its own.
 //!
 //! # Ways to get frames
 //!
@@ -21,7 +21,6 @@
 //! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
 
 mod add;
-mod arena;
 mod balance;
 mod bulk;
 mod contiguous;
@@ -33,7 +32,7 @@ mod plan;
 mod reclaim;
 mod report;
 mod resize;
-mod small;
+mod refill;
 mod stats;
 mod validate;
 mod zeroed;
@@ -43,8 +42,8 @@ use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
 
 use add::Later;
-use arena::ORDERS;
-pub use arena::{Arena, ArenaEvents};
+pub use crate::per_cpu::{PerCpuEvents as ArenaEvents, PerCpuPages as Arena};
+use crate::per_cpu::{BATCHED, KEPT, PerCpuPages};
 pub use cpu::Cpu;
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
@@ -57,21 +56,25 @@ pub use crate::error::AllocError;
 use crate::error::FreeError;
 use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::sync::Mutex;
-use crate::zone::{Block, FreeBlocks, Watermarks, Zone, ZoneStats, min_free_kib, protection};
+use crate::zone::{Block, FreeBlocks, Pageblocks, Watermarks, Zone, ZoneStats, min_free_kib, protection};
 
 /// How often a CPU that drains looks whether another has ended doing so: for some milliseconds.
 const DRAIN_PATIENCE: u32 = 1 << 18;
 
-/// The page-frame allocator: Linux-style zones over the physical memory of a machine, and an arena for each CPU.
+/// The page-frame allocator: Linux-style zones over the physical memory of a machine, and pages for each CPU.
 ///
 /// It never touches the memory that it manages. All its state is in the metadata that [`Plan`] laid out, so a stray
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
 pub struct PageAllocator<'m, C> {
     zones: [Mutex<Zone<'m>, C>; ZoneKind::COUNT],
-    arenas: &'m [Arena],
-    /// Held by who empties other CPUs' arenas.
+    /// The zones' pageblocks, which are freed into without the zones' locks.
+    blocks: [Pageblocks<'m>; ZoneKind::COUNT],
+    pages: &'m [PerCpuPages],
+    /// Held by a CPU that empties the pages of others.
     draining: Mutex<(), C>,
     late: AtomicU64,
+    /// The number of the frame that was found freed twice last.
+    latest: AtomicU64,
     metadata: PfnRange,
     later: Later<'m>,
     slow: SlowPath<'m, C>,
@@ -82,12 +85,12 @@ pub struct PageAllocator<'m, C> {
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Sets the allocator up over the plan's metadata, mapped, whatever it holds. Every usable frame is free then.
     ///
-    /// Each CPU whose number is below that of `arenas` has one of its own; they must be fresh.
+    /// Each CPU whose number is below that of `pages` has its own; they must be fresh.
     ///
     /// # Errors
     /// [`SetupError`] if `metadata` has another size than planned.
-    pub fn new(plan: &Plan<'_>, metadata: &'m mut [u64], arenas: &'m [Arena]) -> Result<Self, SetupError> {
-        let (mut zones, later) = plan.lay_out(metadata)?;
+    pub fn new(plan: &Plan<'_>, metadata: &'m mut [u64], pages: &'m [PerCpuPages]) -> Result<Self, SetupError> {
+        let (mut zones, later) = plan.lay_out(metadata, pages)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
                 zone.add(range).expect("the plan's usable ranges are disjoint and lie in its spans");
@@ -96,10 +99,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         set_marks(&mut zones.each_mut());
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
         Ok(Self {
+            blocks: zones.each_ref().map(Zone::blocks),
             zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
-            arenas,
+            pages,
             draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
             metadata: plan.metadata(),
             later,
             slow: SlowPath::new(has_normal),
@@ -111,8 +116,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[cfg(loom)]
     pub fn prime(&self) {
         use crate::sync::atomic::prime;
-        self.arenas.iter().for_each(Arena::prime);
-        prime!(self.late);
+        self.pages.iter().for_each(PerCpuPages::prime);
+        self.blocks.iter().for_each(Pageblocks::prime);
+        prime!(self.late, self.latest);
         self.slow.prime();
     }
 
@@ -121,10 +127,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.zones[kind.index()].with(critical)
     }
 
-    /// Runs `inside` in this CPU's arena; `None` if it has none, or may not enter it now.
+    /// Runs `inside` with this CPU's pages; `None` if it has none, or may not use them now.
     #[inline(always)]
-    fn in_arena<R>(&self, inside: impl FnOnce(&Arena) -> R) -> Option<R> {
-        C::without_interrupts(|| self.arenas.get(C::current())?.enter(inside))
+    fn in_pages<R>(&self, inside: impl FnOnce(&PerCpuPages) -> R) -> Option<R> {
+        C::without_interrupts(|| self.pages.get(C::current())?.enter(inside))
+    }
+
+    /// The pageblocks of the zone that a frame is in.
+    #[inline(always)]
+    fn blocks_of(&self, pfn: Pfn) -> &Pageblocks<'m> {
+        &self.blocks[ZoneKind::of(pfn).index()]
     }
 
     /// Allocates a block of `order`: its first frame, aligned to the block's size. What the frames hold is unknown.
@@ -134,21 +146,20 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         Self::announce(gfp);
-        if gfp.intersects(Gfp::ZERO.union(Gfp::NOFRAGMENT)) {
-            return self.allocate_specially(order, gfp);
-        }
-        if order.index() < ORDERS
-            && gfp.highest_zone() == Some(ZoneKind::Normal)
+        if gfp.difference(Gfp::SERVED_PER_CPU).is_empty()
+            && order.index() < KEPT
             && let Some(mobility) = gfp.mobility()
         {
-            if let Some(Some(pfn)) = self.in_arena(|arena| arena.run(order, mobility).allocate()) {
+            if order.index() < BATCHED
+                && let Some(Some(pfn)) = self.in_pages(|pages| pages.batch(order, mobility).allocate())
+            {
                 return Ok(pfn);
             }
             if let Some(pfn) = self.allocate_refilling(order, mobility) {
                 return Ok(pfn);
             }
         }
-        self.allocate_from_zones(order, gfp)
+        self.allocate_specially(order, gfp)
     }
 
     /// Says that a request with these flags begins, where such things are checked.
@@ -159,22 +170,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Gives everything that an arena holds back to the zones.
-    fn empty(&self, arena: &Arena) {
-        self.return_word(arena, &mut None);
-        for (order, run) in arena.runs() {
-            if let Some((lender, loan)) = run.loan(order) {
-                self.end_loan(run, lender, loan);
-            }
-        }
-    }
-
-    /// Gives the frames in all arenas back to the zones: what the calling CPU's arena holds, and, as far as nobody else
-    /// is at it, what the others' hold.
+    /// Gives the frames that all CPUs hold back to the zones: what the calling CPU holds, and, as far as nobody else is at
+    /// it, what the others do.
     pub fn drain(&self) {
         self.slow.drains.fetch_add(1, Relaxed);
-        // Who drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a barrier,
-        // which it does not with interrupts masked: so waiting has an end.
+        // A CPU that drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a
+        // barrier, which it does not with interrupts masked: so waiting has an end.
         let alone = (0..DRAIN_PATIENCE).find_map(|_| {
             let alone = self.draining.try_lock();
             if alone.is_none() {
@@ -184,43 +185,46 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         });
         self.drain_own();
         if let Some(_alone) = alone {
-            Arena::seize_each::<C>(self.arenas, |arena| C::without_interrupts(|| self.empty(arena)));
+            PerCpuPages::seize_each::<C>(self.pages, |pages| C::without_interrupts(|| self.empty(pages)));
         }
     }
 
-    /// Gives what the calling CPU's arena holds back to the zones.
+    /// Gives what the calling CPU holds back to the zones.
     fn drain_own(&self) {
-        self.in_arena(|arena| self.empty(arena));
+        self.in_pages(|pages| self.empty(pages));
     }
 
-    /// Gives the frames in this CPU's arena back to the zones if it was idle since this was called last: if no run had to be
-    /// refilled, and no word was begun to be returned. True if it was.
+    /// Gives the frames that this CPU holds back to the zones if it was idle since this was called last: if it asked no zone
+    /// for any, and kept none that it freed. True if it was.
     ///
     /// For a CPU's idle loop, or a timer: what an idle CPU holds can make no larger block.
     pub fn decay(&self) -> bool {
-        let idle = self.in_arena(|arena| {
-            let idle = !arena.was_used();
+        let idle = self.in_pages(|pages| {
+            let idle = !pages.was_used();
             if idle {
-                self.empty(arena);
+                self.empty(pages);
             }
             idle
         });
         idle.unwrap_or(false)
     }
 
-    /// How many free frames the arenas hold, or have coming to them: those that are free and that no zone counts.
+    /// How many free frames the CPUs hold: those that are free and that no zone counts.
     ///
     /// A snapshot: other CPUs go on meanwhile.
     pub fn cached(&self) -> u64 {
-        let waiting = ZoneKind::ALL.map(|kind| self.with(kind, |zone| zone.waiting()));
-        let held = self.arenas.iter().flat_map(Arena::held);
-        held.map(|(_, batch)| u64::from(batch.heads.count_ones()) << batch.order.get()).chain(waiting).sum()
+        self.pages.iter().flat_map(PerCpuPages::held).map(|(order, _)| order.frames()).sum()
     }
 
-    /// How many double frees were noticed only when the block came back to its zone: those of two CPUs at the very same
-    /// time. All others are named at the call. If the block was allocated again before it came back, even that is not noticed.
+    /// How many double frees were noticed only when their block's loan ended: those by the CPU that handed the block out and by
+    /// another at the same time. All others are named at the call. In neither case has the block two owners.
     pub fn late_double_frees(&self) -> u64 {
         self.late.load(Relaxed)
+    }
+
+    /// The block of the last of them.
+    pub fn latest_double_free(&self) -> Option<Pfn> {
+        (self.late_double_frees() > 0).then(|| Pfn::new(self.latest.load(Relaxed)))
     }
 
     /// Frees the block of `order` that starts at `pfn`.
@@ -230,17 +234,14 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// frame, a frame that is not managed. The allocator is unchanged.
     #[inline]
     pub fn free(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order.index() >= ORDERS {
-            return self.free_into_zone(pfn, order);
-        }
-        if self.in_arena(|arena| arena.free_into_run(pfn, order)) == Some(Some(())) {
+        if order == Order::ZERO
+            && self.in_pages(|pages| {
+                pages.free(pfn, Order::ZERO) || self.blocks_of(pfn).free_quickly(pfn, Order::ZERO)
+            }) == Some(true)
+        {
             return Ok(());
         }
-        if order == Order::ZERO {
-            self.free_elsewhere::<true>(pfn, Order::ZERO)
-        } else {
-            self.free_elsewhere::<false>(pfn, order)
-        }
+        self.free_block(pfn, order)
     }
 
     /// The order of the allocated block that starts at `pfn`.
@@ -248,16 +249,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free`] would say.
     pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
-        self.with(ZoneKind::of(pfn), |zone| self.order_in(zone, pfn))
-    }
-
-    /// [`order_of`](Self::order_of) in its zone, which is locked. What an arena holds looks allocated there.
-    fn order_in(&self, zone: &Zone<'_>, pfn: Pfn) -> Result<Order, FreeError> {
-        match zone.states().order_of(pfn) {
-            Ok(_) if self.holds(pfn) => Err(FreeError::AlreadyFree(pfn)),
-            Err(FreeError::Interior { head, .. }) if self.holds(head) => Err(FreeError::AlreadyFree(pfn)),
-            result => result,
-        }
+        self.with(ZoneKind::of(pfn), |zone| zone.order_of(pfn))
     }
 
     /// The frames that hold the allocator's own state.
@@ -279,7 +271,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     ///
     /// The zone is locked meanwhile: `visit` must not allocate or free frames.
     pub fn for_each_block(&self, kind: ZoneKind, visit: impl FnMut(Block)) {
-        self.with(kind, |zone| zone.blocks().for_each(visit));
+        self.with(kind, |zone| zone.blocks_by_address().for_each(visit));
     }
 }
 

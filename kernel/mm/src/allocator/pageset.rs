@@ -1,9 +1,9 @@
 //! What each CPU's arena has of each zone, in the words of Linux, where it is a pageset.
 
-use super::arena::Arena;
 use super::{Cpu, PageAllocator};
 use crate::buddy::WORD_FRAMES;
 use crate::frame::ZoneKind;
+use crate::per_cpu::PerCpuPages;
 
 /// What one CPU's arena has of one zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,10 +21,10 @@ pub struct Pageset {
 impl<C: Cpu> PageAllocator<'_, C> {
     /// What each CPU's arena has of a zone. A snapshot: the CPUs go on meanwhile.
     pub fn pagesets(&self, kind: ZoneKind) -> impl Iterator<Item = Pageset> {
-        self.arenas.iter().enumerate().map(move |(cpu, arena)| {
-            let held = arena.held().filter(|(zone, _)| *zone == kind);
-            let count = held.map(|(_, batch)| u64::from(batch.heads.count_ones()) << batch.order.get()).sum();
-            Pageset { cpu, count, high: Arena::CAPACITY, batch: WORD_FRAMES.into() }
+        self.pages.iter().enumerate().map(move |(cpu, pages)| {
+            let held = pages.held().filter(|(_, pfn)| ZoneKind::of(*pfn) == kind);
+            let count = held.map(|(order, _)| order.frames()).sum();
+            Pageset { cpu, count, high: PerCpuPages::CAPACITY, batch: WORD_FRAMES.into() }
         })
     }
 }

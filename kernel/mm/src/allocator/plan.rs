@@ -1,13 +1,14 @@
 //! How much metadata a memory map needs, and where in the map it goes.
 
-use crate::sync::atomic::fixed::{AtomicU8, AtomicU16, AtomicU64};
+use crate::per_cpu::PerCpuPages;
+use crate::sync::atomic::AtomicU64;
 use core::error::Error;
 use core::fmt;
 
 use super::add::Later;
 use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
-use crate::zone::{Extent, Shared, States, Zone, spans};
+use crate::zone::{Extent, Memory, Pageblock, Zone, spans};
 
 /// Why an allocator could not be set up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +93,7 @@ impl<'a> Plan<'a> {
             }
         }
         let later = map.ranges(RegionKind::AcpiReclaimable).count();
-        let zones: usize = extents.iter().map(|extent| shared_words(extent) + Zone::private_words(extent)).sum();
+        let zones: usize = extents.iter().map(words_for).sum();
         let words = zones + later * Later::WORDS;
         Ok(Self { map, extents, later, metadata: PfnRange::default(), words })
     }
@@ -111,6 +112,7 @@ impl<'a> Plan<'a> {
     pub(super) fn lay_out<'m>(
         &self,
         metadata: &'m mut [u64],
+        per_cpu: &'m [PerCpuPages],
     ) -> Result<([Zone<'m>; ZoneKind::COUNT], Later<'m>), SetupError> {
         let (planned, given) = (self.metadata_words(), metadata.len());
         if planned != given {
@@ -125,14 +127,10 @@ impl<'a> Plan<'a> {
         let later = Later::new(self.map.ranges(RegionKind::AcpiReclaimable), take(self.later * Later::WORDS));
         let zones = ZoneKind::ALL.map(|kind| {
             let extent = self.extents[kind.index()];
-            let (words, rest) = take(shared_words(&extent)).split_at_mut(States::words_for(extent.pageblocks));
-            let (wholes, returning) = rest.split_at_mut(words_of::<u16>(extent.pageblocks));
-            let shared = Shared {
-                words: as_atomic(words),
-                wholes: as_atomic::<u16>(bytemuck::cast_slice_mut(wholes)),
-                returning: as_atomic::<u8>(bytemuck::cast_slice_mut(returning)),
-            };
-            Zone::new(kind, extent, spans(kind, self.map.ram()), take(Zone::private_words(&extent)), shared)
+            let blocks = as_atomic(take(Pageblock::SIZE * extent.pageblocks).as_chunks_mut().0);
+            let dirty = &as_atomic(take(1))[0];
+            let private = take(Zone::private_words(&extent));
+            Zone::new(kind, extent, spans(kind, self.map.ram()), Memory { blocks, dirty, private }, per_cpu)
         });
         Ok((zones, later))
     }
@@ -155,43 +153,45 @@ impl<'a> Plan<'a> {
 
 const _: () = assert!(Order::MAX.get() == Order::PAGEBLOCK.get() + 1, "a block of order 10 is two pageblocks");
 
-/// Words of metadata that anybody may read: the states of a zone's frames.
-fn shared_words(extent: &Extent) -> usize {
-    States::words_for(extent.pageblocks) + words_of::<u16>(extent.pageblocks) + words_of::<u8>(extent.pageblocks)
+/// Words of metadata for a zone.
+fn words_for(extent: &Extent) -> usize {
+    Pageblock::SIZE * extent.pageblocks + 1 + Zone::private_words(extent)
 }
 
-/// Words of 64 bits that hold this many integers.
-fn words_of<T>(count: usize) -> usize {
-    (count * size_of::<T>()).div_ceil(size_of::<u64>())
-}
-
-/// An integer and its atomic.
+/// Words of memory, and what they are when several CPUs may use them.
 ///
 /// # Safety
-/// `Atomic` has the layout of `Self`, alignment included.
-unsafe trait Integer {
-    type Atomic;
+/// `Shared` has the layout of `Self`, alignment included, and any bits are one.
+unsafe trait Words {
+    type Shared;
 }
 
 // SAFETY: it has by its documentation, on every target that aligns 64 bits to 64, which the assertion checks.
-unsafe impl Integer for u64 {
-    type Atomic = AtomicU64;
+unsafe impl Words for u64 {
+    type Shared = AtomicU64;
 }
+#[cfg(not(loom))]
 const _: () = assert!(align_of::<AtomicU64>() == align_of::<u64>());
 
-// SAFETY: it has by its documentation.
-unsafe impl Integer for u16 {
-    type Atomic = AtomicU16;
+// SAFETY: a pageblock is atomics of 64 bits and nothing else, in the order in which they are declared; the assertion checks
+// their number.
+unsafe impl Words for [u64; Pageblock::SIZE] {
+    type Shared = Pageblock;
+}
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Pageblock>() == size_of::<[u64; Pageblock::SIZE]>());
+
+/// The words as what several CPUs use.
+#[cfg(not(loom))]
+fn as_atomic<T: Words>(words: &mut [T]) -> &[T::Shared] {
+    // SAFETY: the layouts are the same by the trait's contract. The words are borrowed mutably for as long as what they are
+    // now lives, so that nobody accesses them otherwise.
+    unsafe { core::slice::from_raw_parts(words.as_mut_ptr().cast(), words.len()) }
 }
 
-// SAFETY: it has by its documentation.
-unsafe impl Integer for u8 {
-    type Atomic = AtomicU8;
-}
-
-/// The integers as atomics, which anybody may read.
-fn as_atomic<T: Integer>(integers: &mut [T]) -> &[T::Atomic] {
-    // SAFETY: the layouts are the same by the trait's contract. The integers are borrowed mutably for as long as the
-    // atomics live, so that nobody accesses them otherwise.
-    unsafe { core::slice::from_raw_parts(integers.as_mut_ptr().cast(), integers.len()) }
+/// loom's atomics are larger than words: they lie elsewhere, for good.
+#[cfg(loom)]
+fn as_atomic<T: Words<Shared: Default>>(words: &mut [T]) -> &'static [T::Shared] {
+    extern crate std;
+    std::vec::Vec::leak(words.iter().map(|_| T::Shared::default()).collect())
 }

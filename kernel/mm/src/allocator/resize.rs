@@ -1,11 +1,9 @@
 //! Ranges that grow and shrink where they are.
 
-use super::arena::ORDERS;
 use super::zonelist::Request;
 use super::{Cpu, PageAllocator};
 use crate::error::{FreeError, RangeError, ResizeError};
 use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
-use crate::zone::Watermarks;
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Makes an allocated range longer or shorter: one that is allocated as the [largest blocks](PfnRange::blocks) that make
@@ -30,10 +28,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return Err(RangeError::CrossesZones(resized).into());
         }
         self.with(kind, |zone| {
-            range.blocks().try_for_each(|(pfn, given)| match self.order_in(zone, pfn)? {
+            range.blocks().try_for_each(|(pfn, given)| match zone.order_of(pfn)? {
                 actual if actual != given => Err(FreeError::WrongOrder { pfn, given, actual }),
                 _ => Ok(()),
             })?;
+            // What a CPU handed out is its zone's from now on: as something else than what the CPU knows.
+            zone.own(range);
             if frames < range.frames() {
                 zone.shrink(range, frames)?;
             } else {
@@ -46,15 +46,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
                     return Err(RangeError::ContradictoryFlags(gfp).into());
                 }
                 let (mark, reserve) = request.marks(zone);
-                if !gfp.contains(Gfp::MEMALLOC) && !Watermarks::admit_frames(zone.free_frames(), added, mark, reserve) {
+                if !gfp.contains(Gfp::MEMALLOC) && !zone.admits(added, mark, reserve, false) {
                     return Err(ResizeError::OutOfMemory { frames: added, gfp });
                 }
                 zone.extend(range, resized.end, request.mobility)?;
-            }
-            // An arena that gave one of the blocks, or would take one back, does not know it as what it is now.
-            let small = range.blocks().filter(|(_, order)| order.index() < ORDERS);
-            for (pfn, _) in small.filter(|(pfn, _)| zone.states().is_in_arena(*pfn)) {
-                self.arenas.iter().for_each(|arena| arena.forget(pfn));
             }
             Ok(())
         })?;

@@ -38,7 +38,7 @@ pub struct Stats {
 impl<C: Cpu> PageAllocator<'_, C> {
     /// What the arenas have done, by the numbers of their CPUs. A snapshot: they go on meanwhile.
     pub fn arena_events(&self) -> impl ExactSizeIterator<Item = ArenaEvents> {
-        self.arenas.iter().map(super::Arena::events)
+        self.pages.iter().map(super::PerCpuPages::events)
     }
 
     /// How the allocator stands, and what it has done since boot. A snapshot: other CPUs go on meanwhile.

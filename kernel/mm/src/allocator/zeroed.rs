@@ -12,7 +12,6 @@ impl<C: Cpu> PageAllocator<'_, C> {
             self.zero(PfnRange::new(pfn, pfn.offset(order.frames())))?;
             return Ok(pfn);
         }
-        // An arena does not know where its frames are from.
         self.allocate_from_zones(order, gfp)
     }
 

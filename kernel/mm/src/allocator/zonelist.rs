@@ -16,7 +16,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 use super::reclaim::ROUNDS;
 use super::{AllocError, Cpu, PageAllocator};
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
-use crate::zone::{Watermarks, Zone};
+use crate::zone::Zone;
 
 /// What a request asks for, as the zonelist sees it.
 #[derive(Clone, Copy)]
@@ -99,7 +99,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             request.zonelist().find_map(|kind| {
                 self.with(kind, |zone| {
                     let (low, reserve) = (zone.watermarks.low, zone.protection[request.highest.index()]);
-                    let admitted = Watermarks::admit(zone.free_frames(), request.order, low, reserve);
+                    let admitted = zone.admits(request.order.frames(), low, reserve, false);
                     admitted.then(|| request.take(zone, mixing)).flatten()
                 })
             })
@@ -175,8 +175,8 @@ impl Request {
     /// Takes the block from this zone, if the zone may go so low for the request.
     fn take_at_need(&self, zone: &mut Zone<'_>) -> Option<Pfn> {
         let (mark, reserve) = self.marks(zone);
-        let free = if self.may_use_reserves() { zone.free_with_reserves() } else { zone.free_frames() };
-        if !self.gfp.contains(Gfp::MEMALLOC) && !Watermarks::admit(free, self.order, mark, reserve) {
+        let admitted = |zone: &mut Zone<'_>| zone.admits(self.order.frames(), mark, reserve, self.may_use_reserves());
+        if !self.gfp.contains(Gfp::MEMALLOC) && !admitted(zone) {
             return None;
         }
         let highatomic = self.is_highatomic();

@@ -2,9 +2,10 @@
 
 use core::ops::Range;
 
-use super::pageblock::Summary;
-use super::states::Unity;
-use super::{Zone, bucket};
+use super::Zone;
+use super::pageblock::{INITIAL, WORDS, parts};
+use super::wholes::State;
+use crate::buddy::WORD_FRAMES;
 use crate::error::AddError;
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
@@ -14,13 +15,27 @@ impl Zone<'_> {
     /// # Errors
     /// [`AddError`], saying which frame is not.
     pub fn check_addable(&mut self, range: PfnRange) -> Result<(), AddError> {
-        let check = |zone: &mut Self, pageblock, from, to| {
-            let start = zone.states.start_of(pageblock);
-            let error = |offset: u32| AddError::Overlaps(start.offset(offset.into()));
-            zone.pageblock(pageblock).check_reserved(from, to).map_err(error)
+        let check = |zone: &mut Self, number: usize, from, to| {
+            let start = zone.blocks.start_of(number);
+            zone.check_reserved(number, from, to).map_err(|offset| AddError::Overlaps(start.offset(offset.into())))
         };
         let (_, ragged) = self.whole_pairs(range);
         ragged.into_iter().try_for_each(|range| self.for_each_part(range, check))
+    }
+
+    /// Checks that the frames of a pageblock from `from` up to `to` are reserved.
+    ///
+    /// # Errors
+    /// The offset of the first that is not.
+    fn check_reserved(&self, number: usize, from: u32, to: u32) -> Result<(), u32> {
+        let (header, states) = self.blocks.snapshot(number);
+        if !header.is_split() {
+            return if self.wholes.state(number) == State::Lower { Ok(()) } else { Err(from) };
+        }
+        parts(from, to).try_for_each(|(word, frames)| match frames & !states.reserved[word % WORDS] {
+            0 => Ok(()),
+            taken => Err(word as u32 * WORD_FRAMES + taken.trailing_zeros()),
+        })
     }
 
     /// Gives reserved frames to the zone. This is set-up: it loops over the pageblocks of the range, but the whole ones
@@ -32,18 +47,30 @@ impl Zone<'_> {
         self.check_addable(range)?;
         let (whole, ragged) = self.whole_pairs(range);
         for range in ragged {
-            self.for_each_part(range, |zone, pageblock, from, to| {
-                let count = u64::from(zone.change(pageblock, |pageblock| pageblock.add(from, to)));
-                zone.count_free(pageblock, count);
-                zone.waiting += u64::from(to - from) - count;
+            self.for_each_part(range, |zone, number, from, to| {
+                zone.add_part(number, from, to);
                 Ok(())
             })?;
         }
-        if let Some((first, _)) = self.states.locate(whole.start).filter(|_| !whole.is_empty()) {
-            self.add_pairs(first..first + (whole.frames() / PAGEBLOCK_FRAMES) as usize);
+        if let Some((first, _)) = self.blocks.locate(whole.start).filter(|_| !whole.is_empty()) {
+            self.wholes.insert_all(first..first + (whole.frames() / PAGEBLOCK_FRAMES) as usize, INITIAL);
+            self.free += whole.frames();
         }
         self.managed += range.frames();
         Ok(())
+    }
+
+    /// Makes reserved frames of a pageblock free.
+    fn add_part(&mut self, number: usize, from: u32, to: u32) {
+        if u64::from(to - from) == PAGEBLOCK_FRAMES {
+            return self.insert_whole(number);
+        }
+        let mut block = self.blocks.lock(number);
+        if !block.header.is_split() {
+            self.split_whole(number, &mut block);
+        }
+        block.add(from, to);
+        self.file(number, &mut block);
     }
 
     /// The part of the range, which may be empty, that is whole blocks of order 10 in one span, all untouched; and what
@@ -53,25 +80,18 @@ impl Zone<'_> {
         let start = range.start.number().next_multiple_of(step).min(range.end.number());
         let end = (range.end.number() / step * step).max(start);
         let whole = PfnRange::new(Pfn::new(start), Pfn::new(end));
-        let untouched = self.states.locate(whole.start).is_some_and(|(first, _)| {
+        let untouched = self.blocks.locate(whole.start).is_some_and(|(first, _)| {
             let count = (whole.frames() / PAGEBLOCK_FRAMES) as usize;
-            let last = self.states.locate(Pfn::new(end.wrapping_sub(1)));
-            last.is_some_and(|(last, _)| last + 1 == first + count)
-                && self.states.all(first..first + count, Unity::Reserved)
+            let last = self.blocks.locate(Pfn::new(end.wrapping_sub(1)));
+            last.is_some_and(|(last, _)| last + 1 == first + count) && self.are_untouched(first..first + count)
         });
         let whole = if untouched { whole } else { PfnRange::new(whole.start, whole.start) };
         (whole, [PfnRange::new(range.start, whole.start), PfnRange::new(whole.end, range.end)])
     }
 
-    /// Makes untouched pageblocks, which are whole pairs, free blocks of order 10.
-    fn add_pairs(&mut self, pageblocks: Range<usize>) {
-        let summary = Summary::free_pair();
-        self.free += pageblocks.len() as u64 * PAGEBLOCK_FRAMES;
-        self.summaries[pageblocks.clone()].fill(summary);
-        self.states.set_all(pageblocks.clone(), Unity::Free);
-        if let Some(bucket) = bucket(pageblocks.start, summary.key()) {
-            self.index.insert_even(bucket, pageblocks);
-        }
+    /// Whether nothing of these pageblocks was ever added.
+    fn are_untouched(&self, mut numbers: Range<usize>) -> bool {
+        self.wholes.all_lower(numbers.clone()) && numbers.all(|number| !self.blocks.peek(number).is_split())
     }
 
     /// Visits the pageblocks of a range, with the offsets of the range's first frame there and the one behind its last.
@@ -82,7 +102,7 @@ impl Zone<'_> {
     ) -> Result<(), AddError> {
         let mut pfn = range.start;
         while pfn < range.end {
-            let (pageblock, from) = self.states.locate(pfn).ok_or(AddError::NotPlanned(range))?;
+            let (pageblock, from) = self.blocks.locate(pfn).ok_or(AddError::NotPlanned(range))?;
             let to = (u64::from(from) + range.end.number() - pfn.number()).min(PAGEBLOCK_FRAMES) as u32;
             visit(self, pageblock, from, to)?;
             pfn = pfn.offset((to - from).into());

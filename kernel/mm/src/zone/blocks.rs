@@ -1,7 +1,9 @@
 //! A zone as a sequence of blocks: what reports and checkers read.
 
-use super::states::Unity;
-use super::{Zone, is_lower_half};
+use super::pageblock::{WORDS, place};
+use super::pageblocks::Snapshot;
+use super::{State, Zone};
+use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
 /// What a block is.
@@ -9,9 +11,9 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 pub enum BlockState {
     /// Free: as large as it can be, since its buddy is not free.
     Free,
-    /// Allocated, with this order. Frames that a CPU's arena holds for the next request count as allocated.
+    /// Allocated, with this order.
     Allocated,
-    /// Free, in a word of which a CPU's arena is to take the frames.
+    /// Held by a CPU's pages for a request of this order.
     Cached,
     /// Reserved. Reserved frames have no blocks: they come in aligned pieces of their own.
     Reserved,
@@ -32,34 +34,78 @@ pub struct Block {
 
 impl Zone<'_> {
     /// Every block of the zone, in ascending order.
-    pub fn blocks(&self) -> impl Iterator<Item = Block> + '_ {
-        (0..self.summaries.len()).flat_map(|pageblock| self.blocks_of(pageblock))
+    pub fn blocks_by_address(&self) -> impl Iterator<Item = Block> + '_ {
+        (0..self.blocks.count()).flat_map(|number| self.blocks_of(number))
     }
 
-    pub(super) fn blocks_of(&self, pageblock: usize) -> impl Iterator<Item = Block> + '_ {
-        let summary = &self.summaries[pageblock];
-        let start = self.states.start_of(pageblock);
-        let whole = match self.states.unity(pageblock) {
-            Unity::Split => None,
-            Unity::Reserved => Some((Order::PAGEBLOCK, BlockState::Reserved)),
-            Unity::Allocated => Some((Order::PAGEBLOCK, BlockState::Allocated)),
-            Unity::LowerHalf | Unity::UpperHalf => Some((Order::MAX, BlockState::Allocated)),
-            Unity::Free => summary.largest().map(|order| (order, BlockState::Free)),
+    /// The blocks of a pageblock, as they are at one moment. What is free of a pageblock that has become so as a whole, and is
+    /// about to be filed, is one block of it.
+    pub(super) fn blocks_of(&self, number: usize) -> impl Iterator<Item = Block> + '_ {
+        let (header, states) = self.blocks.snapshot(number);
+        let whole = if header.is_split() { None } else { self.whole(number) };
+        let start = self.blocks.start_of(number);
+        let mut offset = if whole.is_some_and(|(order, _)| order == Order::MAX && !number.is_multiple_of(2)) {
+            // The first of the pair spoke for both.
+            PAGEBLOCK_FRAMES as u32
+        } else {
+            0
         };
-        let mut offset = 0;
         core::iter::from_fn(move || {
-            if u64::from(offset) == PAGEBLOCK_FRAMES {
+            if u64::from(offset) >= PAGEBLOCK_FRAMES {
                 return None;
             }
-            let (order, state) = match whole {
-                // The lower half spoke for both.
-                Some((Order::MAX, _)) if !is_lower_half(pageblock) => return None,
-                Some(whole) => whole,
-                None => self.states.block_at(pageblock, offset)?,
-            };
+            let (order, state) = whole.or_else(|| states.block_at(offset))?;
             let pfn = start.offset(offset.into());
-            offset = (offset + order.frames() as u32).min(PAGEBLOCK_FRAMES as u32);
-            Some(Block { pfn, order, state, mobility: summary.mobility() })
+            offset += order.frames() as u32;
+            Some(Block { pfn, order, state, mobility: header.mobility() })
         })
+    }
+
+    /// The block that a pageblock is, or is part of, as a whole.
+    fn whole(&self, number: usize) -> Option<(Order, BlockState)> {
+        Some(match self.wholes.state(number) {
+            State::Free(order) => (order, BlockState::Free),
+            State::Allocated(order) => (order, BlockState::Allocated),
+            State::Inside => (Order::MAX, BlockState::Allocated),
+            State::Lower => (Order::PAGEBLOCK, BlockState::Reserved),
+        })
+    }
+}
+
+impl Snapshot {
+    /// The size and state of the block that begins at `offset`; `None` inside a block.
+    pub fn block_at(&self, offset: u32) -> Option<(Order, BlockState)> {
+        let (word, bit) = place(offset);
+        let order = |order: u32| Order::new(order as u8);
+        if self.free[word] == u64::MAX {
+            let full = (0..WORDS).fold(0, |full, word| full | u64::from(self.free[word] == u64::MAX) << word);
+            let (_, words) = buddy::blocks(full).find(|(first, _)| *first as usize == word)?;
+            return Some((order(WORD_ORDER + words)?, BlockState::Free));
+        }
+        let starting = |frames: u64| buddy::blocks(frames).find(|(first, _)| *first == bit).and_then(|(_, k)| order(k));
+        let has = |bits: &[u64; WORDS]| bits[word] >> bit & 1 == 1;
+        if has(&self.free) {
+            Some((starting(self.free[word])?, BlockState::Free))
+        } else if has(&self.reserved) {
+            Some((starting(self.reserved[word])?, BlockState::Reserved))
+        } else if has(&self.allocated) {
+            Some((self.extent(offset)?, BlockState::Allocated))
+        } else if has(&self.cached) {
+            Some((self.extent(offset)?, BlockState::Cached))
+        } else {
+            None
+        }
+    }
+
+    /// The order of the allocated or lent block that begins at `offset`: it reaches to where the next thing begins.
+    fn extent(&self, offset: u32) -> Option<Order> {
+        let bounds = |word: usize| self.free[word] | self.allocated[word] | self.cached[word] | self.reserved[word];
+        let is_bound = |offset: &u32| bounds(place(*offset).0) >> place(*offset).1 & 1 == 1;
+        let end = (offset + 1..PAGEBLOCK_FRAMES as u32).find(is_bound).unwrap_or(PAGEBLOCK_FRAMES as u32);
+        let mut frames = end - offset;
+        if offset % WORD_FRAMES != 0 {
+            frames = frames.min(WORD_FRAMES - offset % WORD_FRAMES);
+        }
+        Order::new(frames.ilog2() as u8)
     }
 }

@@ -3,22 +3,17 @@
 //! When such a request had to go below the watermarks, the pageblock that served it is kept for the next. What is kept is
 //! at most a hundredth of the zone, and goes back before anybody who can wait is refused.
 
-use super::index::Bucket;
-use super::{Zone, is_lower_half};
+use super::{State, Zone};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
 impl Zone<'_> {
-    /// Frames that are free, those that are kept for pressing requests among them.
-    pub fn free_with_reserves(&self) -> u64 {
-        self.free
-    }
-
     /// Allocates a block of `order` from what is kept. `None` if no block is large enough.
     pub fn allocate_highatomic(&mut self, order: Order) -> Option<Pfn> {
-        let largest = self.index.smallest_sufficient(Mobility::HighAtomic, order)?;
-        let pageblock = self.index.lowest(Bucket { mobility: Mobility::HighAtomic, order: largest });
-        self.special.free_highatomic -= order.frames();
-        Some(self.take(pageblock, order))
+        let number = self.find_own(order, Mobility::HighAtomic).or_else(|| {
+            self.settle_all();
+            self.find_own(order, Mobility::HighAtomic)
+        })?;
+        Some(self.take(number, order))
     }
 
     /// Keeps the pageblocks of the allocated block of `order` that starts at `pfn`, unless a hundredth of the zone, in
@@ -30,13 +25,12 @@ impl Zone<'_> {
         {
             return;
         }
-        let Some((first, _)) = self.states.locate(pfn) else {
+        let Some((first, _)) = self.blocks.locate(pfn) else {
             return;
         };
-        let last = if order == Order::MAX { first | 1 } else { first };
-        for pageblock in first..=last {
-            if self.summaries[pageblock].mobility().is_mergeable() {
-                self.change_kept(pageblock, Mobility::HighAtomic);
+        for number in first..=first | usize::from(order == Order::MAX) {
+            if self.blocks.peek(number).mobility().is_mergeable() {
+                self.change_kept(number, Mobility::HighAtomic);
             }
         }
     }
@@ -45,31 +39,25 @@ impl Zone<'_> {
     ///
     /// The one with the smallest free block goes first.
     pub fn unreserve_highatomic(&mut self, mobility: Mobility) -> bool {
-        let Some(order) = self.index.smallest_sufficient(Mobility::HighAtomic, Order::ZERO) else {
+        self.settle_all();
+        let Some(number) = self.find_own(Order::ZERO, Mobility::HighAtomic) else {
             return false;
         };
-        let pageblock = self.index.lowest(Bucket { mobility: Mobility::HighAtomic, order });
-        debug_assert!(order < Order::MAX || is_lower_half(pageblock));
-        self.change_kept(pageblock, mobility);
+        self.change_kept(number, mobility);
         true
     }
 
     /// Keeps a pageblock or gives it back, together with its buddy if both are one free block.
-    fn change_kept(&mut self, pageblock: usize, mobility: Mobility) {
-        let pair = self.summaries[pageblock].largest() == Some(Order::MAX);
-        let (frames, free) = if pair {
-            (2 * PAGEBLOCK_FRAMES, 2 * PAGEBLOCK_FRAMES)
-        } else {
-            (PAGEBLOCK_FRAMES, self.summaries[pageblock].free().into())
-        };
-        let kept = &mut self.special;
-        if mobility == Mobility::HighAtomic {
-            kept.reserved_highatomic += frames;
-            kept.free_highatomic += free;
-        } else {
-            kept.reserved_highatomic -= frames;
-            kept.free_highatomic -= free;
+    fn change_kept(&mut self, number: usize, mobility: Mobility) {
+        let pair = self.wholes.state(number) == State::Free(Order::MAX);
+        for number in if pair { number & !1..=number | 1 } else { number..=number } {
+            let header = self.blocks.peek(number);
+            let free = self.counted(number, header);
+            self.count_taken(header.mobility(), free);
+            self.count_free(mobility, free);
+            let kept = PAGEBLOCK_FRAMES.wrapping_mul(if mobility == Mobility::HighAtomic { 1 } else { u64::MAX });
+            self.special.reserved_highatomic = self.special.reserved_highatomic.wrapping_add(kept);
         }
-        self.retype(pageblock, mobility);
+        self.retype(number, mobility);
     }
 }

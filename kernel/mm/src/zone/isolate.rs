@@ -3,12 +3,11 @@
 
 use core::ops::Range;
 
-use super::pageblock::{Pageblock, parts};
-use super::states::Unity;
-use super::{BlockState, Zone};
+use super::pageblock::{WORDS, parts};
+use super::{BlockState, State, Zone};
 use crate::buddy::WORD_FRAMES;
 use crate::error::RangeError;
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
+use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
 impl Zone<'_> {
     /// The pageblocks that a range lies in.
@@ -17,13 +16,13 @@ impl Zone<'_> {
     /// [`RangeError`] if any of its frames lies where the zone has no RAM.
     pub(super) fn pageblocks_of(&self, range: PfnRange) -> Result<Range<usize>, RangeError> {
         let not_managed = |pfn| RangeError::NotManaged(pfn);
-        let (first, _) = self.states.locate(range.start).ok_or(not_managed(range.start))?;
+        let (first, _) = self.blocks.locate(range.start).ok_or(not_managed(range.start))?;
         let start = Pfn::new(range.start.number() / PAGEBLOCK_FRAMES * PAGEBLOCK_FRAMES);
         let count = (range.end.number() - start.number()).div_ceil(PAGEBLOCK_FRAMES);
         for nth in 1..count {
             let pfn = start.offset(nth * PAGEBLOCK_FRAMES);
             // A span may end and another begin, with a hole between the two that none of them has.
-            self.states.locate(pfn).ok_or(not_managed(pfn))?;
+            self.blocks.locate(pfn).ok_or(not_managed(pfn))?;
         }
         Ok(first..first + count as usize)
     }
@@ -35,9 +34,8 @@ impl Zone<'_> {
     /// [`RangeError`] if the zone does not have them all, or one is isolated already; none is isolated then.
     pub fn isolate(&mut self, range: PfnRange) -> Result<(), RangeError> {
         let pageblocks = self.pageblocks_of(range)?;
-        let isolated = |pageblock: &usize| self.summaries[*pageblock].mobility() == Mobility::Isolate;
-        if let Some(pageblock) = pageblocks.clone().find(isolated) {
-            return Err(RangeError::Isolated(self.states.start_of(pageblock)));
+        if let Some(pageblock) = pageblocks.clone().find(|number| self.blocks.peek(*number).is_isolated()) {
+            return Err(RangeError::Isolated(self.blocks.start_of(pageblock)));
         }
         pageblocks.for_each(|pageblock| self.set_isolated(pageblock, true));
         Ok(())
@@ -50,30 +48,24 @@ impl Zone<'_> {
         }
     }
 
-    fn set_isolated(&mut self, pageblock: usize, isolated: bool) {
-        let summary = &self.summaries[pageblock];
-        if (summary.mobility() == Mobility::Isolate) == isolated {
+    fn set_isolated(&mut self, number: usize, isolated: bool) {
+        let mut block = self.blocks.lock(number);
+        self.file(number, &mut block);
+        let before = block.header;
+        if before.is_isolated() == isolated {
             return;
         }
-        let free = u64::from(summary.free());
-        if isolated {
-            self.free -= free;
-            self.special.isolated += free;
-            if summary.mobility() == Mobility::HighAtomic {
-                self.special.free_highatomic -= free;
-            }
-        } else {
-            self.special.isolated -= free;
-        }
-        self.change(pageblock, |pageblock| {
-            // A half of a free block of order 10 leaves the other.
-            if pageblock.summary.largest() == Some(Order::MAX) {
-                pageblock.set_largest(Some(Order::PAGEBLOCK));
-            }
-            pageblock.summary.set_isolated(isolated);
-        });
-        if !isolated {
-            self.count_free(pageblock, free);
+        let free = self.counted(number, before);
+        let whole = matches!(self.wholes.state(number), State::Free(_));
+        self.count_taken(before.mobility(), free);
+        if whole { self.wholes.remove(number, before.mobility()) } else { self.remove(number, before) }
+        block.header.set_isolated(isolated);
+        let mobility = block.header.mobility();
+        self.count_free(mobility, free);
+        if !whole {
+            self.insert(number, block.header);
+        } else if let Some(buddy) = self.wholes.insert(number, mobility) {
+            self.blocks.lock(buddy).header.set_mobility(mobility);
         }
     }
 
@@ -83,32 +75,77 @@ impl Zone<'_> {
     /// # Errors
     /// [`RangeError`], naming a frame that is not free; the zone is unchanged.
     pub fn take_isolated(&mut self, range: PfnRange) -> Result<(), RangeError> {
-        for pageblock in self.pageblocks_of(range)? {
-            let start = self.states.start_of(pageblock);
-            let part = range.intersection(PfnRange::new(start, start.offset(PAGEBLOCK_FRAMES)));
-            self.pageblock(pageblock).check_free(start, part)?;
-        }
+        self.check_free(range)?;
         for (pfn, order) in range.blocks() {
-            let Some((pageblock, offset)) = self.states.locate(pfn) else {
-                return Err(RangeError::NotManaged(pfn));
-            };
-            if order == Order::MAX {
-                self.set_pair(pageblock, [Unity::LowerHalf, Unity::UpperHalf], None);
-            } else {
-                self.change(pageblock, |pageblock| pageblock.allocate_at(offset, order));
-            }
+            self.take_at(pfn, order);
         }
-        self.special.isolated -= range.frames();
-        self.special.allocated += range.frames();
         Ok(())
+    }
+
+    /// Checks that all frames of a range are free.
+    ///
+    /// # Errors
+    /// [`RangeError`], naming the first that is not.
+    pub(super) fn check_free(&self, range: PfnRange) -> Result<(), RangeError> {
+        self.pageblocks_of(range)?.try_for_each(|number| {
+            let start = self.blocks.start_of(number);
+            let part = range.intersection(PfnRange::new(start, start.offset(PAGEBLOCK_FRAMES)));
+            self.check_free_part(number, start, part)
+        })
+    }
+
+    fn check_free_part(&self, number: usize, start: Pfn, part: PfnRange) -> Result<(), RangeError> {
+        let (header, states) = self.blocks.snapshot(number);
+        if !header.is_split() {
+            return match self.wholes.state(number) {
+                State::Free(_) => Ok(()),
+                State::Lower => Err(RangeError::Reserved(part.start)),
+                State::Allocated(_) | State::Inside => Err(RangeError::Busy(part.start)),
+            };
+        }
+        let (from, to) = (part.start.number() - start.number(), part.end.number() - start.number());
+        parts(from as u32, to as u32).try_for_each(|(word, frames)| {
+            let taken = frames & !states.free[word % WORDS];
+            if taken == 0 {
+                return Ok(());
+            }
+            let bit = taken.trailing_zeros();
+            let pfn = start.offset(word as u64 * u64::from(WORD_FRAMES) + u64::from(bit));
+            let reserved = states.reserved[word % WORDS] >> bit & 1 == 1;
+            Err(if reserved { RangeError::Reserved(pfn) } else { RangeError::Busy(pfn) })
+        })
+    }
+
+    /// Allocates a block, as large as blocks can be there, of which all frames are free.
+    pub(super) fn take_at(&mut self, pfn: Pfn, order: Order) {
+        let Some((number, offset)) = self.blocks.locate(pfn) else { return };
+        self.special.allocated += order.frames();
+        if order >= Order::PAGEBLOCK {
+            return self.take_whole_at(number, order);
+        }
+        let mut block = self.open(number);
+        block.allocate_at(offset, order.get().into());
+        self.file(number, &mut block);
+    }
+
+    /// Allocates free pageblocks, one or a pair, that may be of two mobilities and not whole ones yet.
+    fn take_whole_at(&mut self, number: usize, order: Order) {
+        for nth in 0..=usize::from(order == Order::MAX) {
+            let mut block = self.blocks.lock(number + nth);
+            self.file(number + nth, &mut block);
+            let mobility = block.header.mobility();
+            self.wholes.remove(number + nth, mobility);
+            self.count_taken(mobility, PAGEBLOCK_FRAMES);
+            self.wholes.set_allocated(number + nth, nth == 0);
+        }
     }
 
     /// The first free frames in a row, so many, that anybody may allocate. If their number is a power of two they are
     /// aligned to it. This walks over all blocks of the zone, if it must.
-    pub fn free_run(&self, frames: u64) -> Option<PfnRange> {
+    pub fn free_run(&mut self, frames: u64) -> Option<PfnRange> {
         let alignment = if frames.is_power_of_two() { frames } else { 1 };
         let mut run = PfnRange::default();
-        self.blocks().find_map(|block| {
+        self.blocks_by_address().find_map(|block| {
             if block.state != BlockState::Free || !block.mobility.is_mergeable() {
                 run = PfnRange::default();
                 return None;
@@ -120,29 +157,5 @@ impl Zone<'_> {
             let start = Pfn::new(run.start.number().next_multiple_of(alignment));
             (PfnRange::new(start, run.end).frames() >= frames).then(|| PfnRange::new(start, start.offset(frames)))
         })
-    }
-}
-
-impl Pageblock<'_, '_> {
-    /// Checks that the frames of a range, which lies in this pageblock, are free, and not in a word on loan.
-    pub(super) fn check_free(&self, start: Pfn, range: PfnRange) -> Result<(), RangeError> {
-        let (from, to) = (range.start.number() - start.number(), range.end.number() - start.number());
-        match self.unity() {
-            Unity::Free => Ok(()),
-            Unity::Reserved => Err(RangeError::Reserved(range.start)),
-            Unity::Split => parts(from as u32, to as u32).try_for_each(|(word, bits)| {
-                let states = self.word(word);
-                let free = if self.states.is_lent(self.number, word) { 0 } else { states.free() };
-                let taken = bits & !free;
-                if taken == 0 {
-                    return Ok(());
-                }
-                let bit = taken.trailing_zeros();
-                let pfn = start.offset(word as u64 * u64::from(WORD_FRAMES) + u64::from(bit));
-                let reserved = states.reserved() >> bit & 1 == 1;
-                Err(if reserved { RangeError::Reserved(pfn) } else { RangeError::Busy(pfn) })
-            }),
-            Unity::Allocated | Unity::LowerHalf | Unity::UpperHalf => Err(RangeError::Busy(range.start)),
-        }
     }
 }

@@ -3,19 +3,24 @@
 //! Stored the other way round: byte *n* has a bit for each word whose level is *n*. So the largest level, and the
 //! tightest word that holds a given order, are one bit scan each instead of a loop over the words.
 
-use bytemuck::{Pod, Zeroable};
-
 use crate::buddy::WORD_ORDER;
 
 /// A bit in each byte.
 const EACH_LEVEL: u64 = 0x0101_0101_0101_0101;
 
 /// The levels of eight words. A level is the order of a word's largest free block plus one, 0 if nothing is free.
-#[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable, Debug)]
-#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Levels(u64);
 
 impl Levels {
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Every word at the same level.
     pub fn uniform(level: u32) -> Self {
         Self(0xff << (8 * level))

@@ -1,8 +1,8 @@
 //! What a request does when the pageblocks of its own mobility have nothing left (Linux: `__rmqueue_fallback`).
 
+use super::header::Header;
 use super::index::Bucket;
-use super::states::Unity;
-use super::{Zone, bucket, is_lower_half};
+use super::{LOOKS, State, Zone};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
 /// Half a pageblock's order: a free block from here up is worth its whole pageblock.
@@ -62,93 +62,119 @@ impl core::ops::AddAssign for Fallbacks {
 }
 
 impl Zone<'_> {
-    /// Finds a bucket of another mobility to serve the request, and takes its pageblock over where that pays.
+    /// Finds a pageblock of another mobility to serve the request, and takes it over where that pays.
     ///
     /// The largest foreign block is claimed, with its pageblock: that one disturbance then serves many requests. If
     /// nothing is worth claiming, the smallest sufficient foreign block serves this request alone.
     #[cold]
-    pub(super) fn fall_back(&mut self, order: Order, mobility: Mobility) -> Option<Bucket> {
+    pub(super) fn fall_back(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
         self.claim(order, mobility).or_else(|| self.steal(order, mobility))
     }
 
-    /// Whether a request can be served without mixing mobilities in a pageblock: from a pageblock of the own mobility, or
-    /// from one that is free as a whole, which is one of the own then.
-    #[inline]
-    pub fn serves_unmixed(&mut self, order: Order, mobility: Mobility) -> bool {
-        self.index.smallest_sufficient(mobility, order).is_some()
-            || self.claim(order.max(Order::PAGEBLOCK), mobility).is_some()
+    /// Finds a pageblock that serves a request without mixing mobilities in one: a pageblock of the own mobility, or one that is
+    /// free as a whole, which is one of the own then.
+    pub(super) fn find_unmixed(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        self.settle_some(LOOKS);
+        self.find_own(order, mobility).or_else(|| self.find_unmixed_at_need(order, mobility))
+    }
+
+    #[cold]
+    fn find_unmixed_at_need(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        self.find_settling(order, mobility).or_else(|| self.claim(order.max(Order::PAGEBLOCK), mobility))
     }
 
     /// [`Zone::allocate`], if that does not mix mobilities in a pageblock.
     pub fn allocate_unmixed(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        if self.serves_unmixed(order, mobility) { self.allocate(order, mobility) } else { None }
+        let number = self.find_unmixed(order, mobility)?;
+        Some(self.take(number, order))
     }
 
     /// Takes over the pageblock of the largest foreign block of at least `order` that is worth it.
     #[cold]
-    fn claim(&mut self, order: Order, mobility: Mobility) -> Option<Bucket> {
+    fn claim(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
         let sticky = mobility != Mobility::Movable;
         for order in Order::all().rev().take_while(|candidate| *candidate >= order) {
             if order.get() < WORTH_CLAIMING && !sticky {
                 return None;
             }
-            let holds = |kind: &Mobility| self.index.filled(*kind) >> order.get() & 1 == 1;
-            let Some(foreign) = mobility.fallbacks().iter().copied().find(holds) else {
-                continue;
-            };
-            let pageblock = self.index.lowest(Bucket { mobility: foreign, order });
+            let Some((foreign, number)) = self.foreign(order, mobility) else { continue };
             // A block that is free as a whole is retyped; in a part of one, what is allocated keeps its kind, so that
             // most of it must be free, or of a kind that suits.
             let whole = order >= Order::PAGEBLOCK;
-            if whole || self.summaries[pageblock].free() + self.compatible(pageblock, mobility) >= HALF {
+            let header = self.blocks.peek(number);
+            if whole || header.free() + compatible(header, mobility) >= HALF {
                 let way = if whole { Fallback::ClaimedWhole } else { Fallback::ClaimedPageblock };
                 self.special.fallbacks.note(way, foreign, mobility);
-                self.retype(pageblock, mobility);
-                return bucket(pageblock, self.summaries[pageblock].key());
+                self.retype(number, mobility);
+                return Some(number);
             }
         }
         None
     }
 
-    /// The smallest sufficient foreign block, of the kind that is asked first among equals.
-    fn steal(&mut self, order: Order, mobility: Mobility) -> Option<Bucket> {
-        let smallest = (mobility.fallbacks().iter().copied())
-            .filter_map(|mobility| Some(Bucket { mobility, order: self.index.smallest_sufficient(mobility, order)? }))
-            .min_by_key(|bucket| bucket.order)?;
-        self.special.fallbacks.note(Fallback::Stolen, smallest.mobility, mobility);
-        self.note_foreign(self.index.lowest(smallest), mobility, order.frames());
-        Some(smallest)
-    }
-
-    /// Allocated frames of a pageblock that may well be of the request's kind. Between what is unmovable and what is
-    /// reclaimable there is no telling, so there they are none.
-    fn compatible(&self, pageblock: usize, mobility: Mobility) -> u32 {
-        let summary = &self.summaries[pageblock];
-        if is_movable(summary.mobility()) == is_movable(mobility) { 0 } else { summary.foreign().into() }
-    }
-
-    /// Takes note that frames of a pageblock were allocated for contents of this mobility.
-    fn note_foreign(&mut self, pageblock: usize, mobility: Mobility, frames: u64) {
-        let summary = &mut self.summaries[pageblock];
-        if is_movable(summary.mobility()) != is_movable(mobility) {
-            summary.set_foreign(summary.foreign() + frames as u16);
-        }
-    }
-
-    /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it may be half of.
-    pub(super) fn retype(&mut self, pageblock: usize, mobility: Mobility) {
-        let free_pair = self.summaries[pageblock].largest() == Some(Order::MAX);
-        debug_assert!(!free_pair || is_lower_half(pageblock) && self.states.unity(pageblock) == Unity::Free);
-        let halves = if free_pair { pageblock..=pageblock | 1 } else { pageblock..=pageblock };
-        for pageblock in halves {
-            let summary = &mut self.summaries[pageblock];
-            if is_movable(summary.mobility()) != is_movable(mobility) {
-                // What was at home is foreign now, and the reverse.
-                summary.set_foreign(PAGEBLOCK_FRAMES as u16 - summary.free() as u16 - summary.foreign());
+    /// The best of the other kinds that has a free block of exactly `order` as a pageblock's largest, and that pageblock.
+    fn foreign(&self, order: Order, mobility: Mobility) -> Option<(Mobility, usize)> {
+        let lowest = |kind: Mobility| match order.get().checked_sub(Order::PAGEBLOCK.get()) {
+            Some(_) => self.wholes.holds_exactly(order, kind).then(|| self.wholes.find(order, kind)).flatten(),
+            None => {
+                let bucket = Bucket { mobility: kind, level: order.get().into() };
+                (self.index.filled(kind) >> order.get() & 1 == 1).then(|| self.index.lowest(bucket))
             }
-            self.change(pageblock, |pageblock| pageblock.summary.set_mobility(mobility));
+        };
+        mobility.fallbacks().iter().find_map(|kind| Some((*kind, lowest(*kind)?)))
+    }
+
+    /// Finds the smallest sufficient foreign block, for this request alone.
+    #[cold]
+    fn steal(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        let (foreign, number) = Order::all().skip(order.index()).find_map(|order| self.foreign(order, mobility))?;
+        self.special.fallbacks.note(Fallback::Stolen, foreign, mobility);
+        self.note_foreign(number, mobility, order.frames());
+        Some(number)
+    }
+
+    /// Takes note that frames of a pageblock are allocated for contents of this mobility.
+    fn note_foreign(&mut self, number: usize, mobility: Mobility, frames: u64) {
+        let mut block = self.blocks.lock(number);
+        if is_movable(block.header.mobility()) != is_movable(mobility) {
+            let foreign = block.header.foreign();
+            block.header.set_foreign(foreign + frames as u32);
         }
     }
+
+    /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it may be part of.
+    pub(super) fn retype(&mut self, number: usize, mobility: Mobility) {
+        let pair = self.wholes.state(number) == State::Free(Order::MAX);
+        let numbers = if pair { number & !1..=number | 1 } else { number..=number };
+        numbers.for_each(|number| self.retype_one(number, mobility));
+    }
+
+    pub(super) fn retype_one(&mut self, number: usize, mobility: Mobility) {
+        let mut block = self.blocks.lock(number);
+        let before = block.header.mobility();
+        if block.header.is_split() {
+            if is_movable(before) != is_movable(mobility) {
+                // What was at home is foreign now, and the reverse.
+                let in_use = PAGEBLOCK_FRAMES as u32 - block.header.free();
+                let foreign = in_use - block.header.foreign();
+                block.header.set_foreign(foreign);
+            }
+            self.remove(number, block.header);
+            block.header.set_mobility(mobility);
+            self.insert(number, block.header);
+        } else {
+            if matches!(self.wholes.state(number), State::Free(_)) {
+                self.wholes.set_mobility(number, before, mobility);
+            }
+            block.header.set_mobility(mobility);
+        }
+    }
+}
+
+/// Allocated frames of a pageblock that may well be of the request's kind. Between what is unmovable and what is
+/// reclaimable there is no telling, so there they are none.
+fn compatible(header: Header, mobility: Mobility) -> u32 {
+    if is_movable(header.mobility()) == is_movable(mobility) { 0 } else { header.foreign() }
 }
 
 fn is_movable(mobility: Mobility) -> bool {

@@ -1,44 +1,53 @@
 //! A zone: the pageblocks of one class of memory, and which of them to allocate from.
 //!
-//! The truth is the two bits of each frame. Everything else here follows from them: the summaries say what a pageblock
-//! holds, the index says which pageblock to look in. A request goes to the pageblock whose largest free block is the
-//! smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
+//! The truth is the two bits of each frame, in its [pageblock](pageblock), whose own lock is all that a free takes. The zone's
+//! lock guards the index, which says which pageblock to look in. A request goes to the pageblock whose largest free block is
+//! the smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
+//!
+//! The index lags behind frees: each search looks at a few of the pageblocks that were freed into, in turn, and counts of
+//! free frames are lower bounds until then. Near a watermark, and before anything is refused or reported, the zone looks at
+//! as many as it takes. What it knows to be free stays free, since frames are taken with the zone locked.
 //!
 //! No allocation or free loops over frames, pageblocks or lists: only over orders, the words of one pageblock, the
-//! levels of the index, and, by bisection, the zone's few spans of RAM.
+//! levels of the index, and, by bisection, the zone's few spans of RAM; and over pageblocks that became dirty, each of which
+//! a free has paid for.
 
 mod add;
 mod blocks;
 mod fragmentation;
-mod free;
+mod header;
 mod highatomic;
 mod index;
 mod isolate;
 mod levels;
-mod loan;
 mod mobility;
 mod pageblock;
+mod pageblocks;
 mod resize;
+mod settle;
 mod span;
 mod split;
-mod states;
 mod validate;
 #[cfg(test)]
 mod violations;
 mod watermark;
-mod whole;
+mod wholes;
 
 pub use blocks::{Block, BlockState};
-pub(crate) use loan::Lent;
 pub use mobility::{Fallback, Fallbacks};
+pub(crate) use pageblock::Pageblock;
+pub(crate) use pageblocks::{Freed, Pageblocks};
 pub(crate) use span::{Extent, Span, spans};
 pub use watermark::{Watermarks, min_free_kib, protection};
 
-use crate::frame::{Mobility, Order, Pfn, ZoneKind};
+use crate::error::FreeError;
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, ZoneKind};
+use crate::per_cpu::Batch;
+use crate::sync::atomic::AtomicU64;
+use header::Header;
 use index::{Bucket, Index};
-use pageblock::{Key, Pageblock, Summary};
-pub(crate) use states::{Shared, States};
-use states::{Unity, WORDS};
+use pageblock::{INITIAL, Locked, Whole};
+use wholes::{State, Wholes};
 
 /// How a zone stands, in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,8 +70,8 @@ pub struct ZoneStats {
     pub free_highatomic: u64,
     /// Frames of HighAtomic pageblocks.
     pub reserved_highatomic: u64,
-    /// Frames that have left the zone since boot: allocated, or lent to an arena. What an arena hands out and takes back
-    /// in between is not seen here.
+    /// Frames that have left the zone since boot: allocated, or lent to a CPU's pages. What those hand out and take back in
+    /// between is not seen here.
     pub allocated: u64,
     /// Frames that have come back to the zone since boot.
     pub freed: u64,
@@ -95,17 +104,20 @@ fn saturating_sum(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
 
-/// One zone's state. Its memory is borrowed for as long as the allocator lives; it never touches the frames.
+/// One zone's state behind its lock. Its memory is borrowed for as long as the allocator lives; it never touches the frames.
 pub(crate) struct Zone<'m> {
     kind: ZoneKind,
     extent: Extent,
-    states: States<'m>,
-    summaries: &'m mut [Summary],
+    blocks: Pageblocks<'m>,
+    /// Pageblocks that are split, by mobility and the order of their largest free block.
     index: Index<'m>,
+    /// Those that are free or allocated as a whole.
+    wholes: Wholes<'m>,
+    /// The next of the dirty pageblocks to look at.
+    dirty: Option<usize>,
     managed: u64,
+    /// Frames that are counted as free: at most those that are.
     free: u64,
-    /// Frames that were freed into words on loan.
-    waiting: u64,
     special: Special,
     pub watermarks: Watermarks,
     pub protection: [u64; ZoneKind::COUNT],
@@ -125,76 +137,69 @@ struct Special {
     fallbacks: Fallbacks,
 }
 
-/// A word of a zone: 64 frames, numbered through the zone's pageblocks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct WordNumber(pub u64);
-
-impl WordNumber {
-    #[inline]
-    pub fn new(pageblock: usize, word: usize) -> Self {
-        Self((pageblock * WORDS + word) as u64)
-    }
-
-    /// The pageblock that the word is in, and its place there.
-    #[inline]
-    fn place(self) -> (usize, usize) {
-        (self.0 as usize / WORDS, self.0 as usize % WORDS)
-    }
+/// The memory of a zone, which may hold anything.
+pub(crate) struct Memory<'m> {
+    /// As many as the zone has pageblocks.
+    pub blocks: &'m [Pageblock],
+    pub dirty: &'m AtomicU64,
+    /// [`Zone::private_words`] of it.
+    pub private: &'m mut [u64],
 }
 
-/// Blocks of one order, smaller than a word, in one word: what a zone lends or takes back together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Batch {
-    pub word: WordNumber,
-    pub order: Order,
-    /// The first frame of each block, a bit each.
-    pub heads: u64,
+/// What a zone gives a CPU's pages.
+pub(crate) enum Lent {
+    /// A batch has blocks again.
+    Batch,
+    /// One allocated block.
+    Block(Pfn),
 }
+
+/// The free frames, for each frame of a block, that a pageblock must have for a word of it to be lent.
+const WORTH_LENDING: u32 = 64;
+/// Dirty pageblocks that a search looks at. (Measured: with one, or the lowest first, memory does not become whole again.)
+const LOOKS: usize = 2;
 
 impl<'m> Zone<'m> {
     /// Words of metadata that only the zone reads.
     pub fn private_words(extent: &Extent) -> usize {
-        let bytes = extent.pageblocks * size_of::<Summary>() + extent.spans * size_of::<Span>();
-        bytes / size_of::<u64>() + Index::words_for(extent.pageblocks)
+        extent.spans * size_of::<Span>() / size_of::<u64>()
+            + Index::words_for(extent.pageblocks, Order::PAGEBLOCK.index())
+            + Wholes::words_for(extent.pageblocks)
     }
 
-    /// A zone in which every frame is reserved, over [`Zone::private_words`] words of metadata and what
-    /// [`States`] need. What the memory held before does not matter.
+    /// A zone in which every frame is reserved.
     pub fn new(
         kind: ZoneKind,
         extent: Extent,
-        memory: impl Iterator<Item = Span>,
-        private: &'m mut [u64],
-        shared: Shared<'m>,
+        ram: impl Iterator<Item = Span>,
+        memory: Memory<'m>,
+        per_cpu: &'m [crate::per_cpu::PerCpuPages],
     ) -> Self {
-        let words = |bytes: usize| bytes / size_of::<u64>();
-        let (summaries, rest) = private.split_at_mut(extent.pageblocks * words(size_of::<Summary>()));
-        let (spans, index) = rest.split_at_mut(extent.spans * words(size_of::<Span>()));
-
-        let summaries: &mut [Summary] = bytemuck::cast_slice_mut(summaries);
-        summaries.fill(Summary::reserved());
+        let (spans, rest) = memory.private.split_at_mut(extent.spans * size_of::<Span>() / size_of::<u64>());
+        let orders = Order::PAGEBLOCK.index();
+        let (index, wholes) = rest.split_at_mut(Index::words_for(extent.pageblocks, orders));
         let spans: &mut [Span] = bytemuck::cast_slice_mut(spans);
-        for (slot, span) in spans.iter_mut().zip(memory) {
+        for (slot, span) in spans.iter_mut().zip(ram) {
             *slot = span;
         }
         Self {
             kind,
             extent,
-            states: States::new(spans, extent.pageblocks, shared),
-            summaries,
-            index: Index::new(extent.pageblocks, index),
+            blocks: Pageblocks::new(spans, memory.blocks, memory.dirty, per_cpu, Header::whole(INITIAL)),
+            index: Index::new(extent.pageblocks, orders, index),
+            wholes: Wholes::new(extent.pageblocks, wholes),
+            dirty: None,
             managed: 0,
             free: 0,
-            waiting: 0,
             special: Special::default(),
             watermarks: Watermarks::default(),
             protection: [0; ZoneKind::COUNT],
         }
     }
 
-    /// The states of the zone's frames, to be read without its lock.
-    pub fn states(&self) -> States<'m> {
-        self.states
+    /// The zone's pageblocks, to be used without its lock.
+    pub fn blocks(&self) -> Pageblocks<'m> {
+        self.blocks
     }
 
     /// Which zone it is.
@@ -207,94 +212,200 @@ impl<'m> Zone<'m> {
         self.managed
     }
 
-    /// Frames that are free, for any request to take.
-    pub fn free_frames(&self) -> u64 {
-        self.free - self.special.free_highatomic
+    /// Takes a block of `order` from a pageblock that has room for it; its first frame.
+    fn take(&mut self, number: usize, order: Order) -> Pfn {
+        self.special.allocated += order.frames();
+        let start = self.blocks.start_of(number);
+        if order >= Order::PAGEBLOCK {
+            self.take_whole(number, order);
+            return start;
+        }
+        let mut block = self.open(number);
+        let offset = block.allocate(order);
+        self.file(number, &mut block);
+        start.offset(offset.into())
     }
 
-    /// Counts frames of a pageblock that became free.
+    /// Takes the free block of `order`, from 9 up, that begins at a pageblock.
     #[inline]
-    fn count_free(&mut self, pageblock: usize, frames: u64) {
-        if self.summaries[pageblock].key().is_ordinary() {
-            self.free += frames;
+    fn take_whole(&mut self, number: usize, order: Order) {
+        let mobility = self.blocks.peek(number).mobility();
+        self.wholes.allocate(number, order, mobility);
+        self.count_taken(mobility, order.frames());
+    }
+
+    /// Locks a pageblock that has free frames, with the levels of all its words up to date.
+    fn open(&mut self, number: usize) -> Locked<'m> {
+        let mut block = self.blocks.lock(number);
+        if block.header.is_split() {
+            block.refresh();
         } else {
-            self.count_special(pageblock, frames);
+            self.split_whole(number, &mut block);
         }
+        block
+    }
+
+    /// Has the words of a pageblock speak that did not. What the pageblock is as a whole is of no more account.
+    fn split_whole(&mut self, number: usize, block: &mut Locked<'_>) {
+        match self.wholes.state(number) {
+            State::Free(_) => {
+                self.wholes.remove(number, block.header.mobility());
+                block.split(Whole::Free);
+                block.header.set_counted(PAGEBLOCK_FRAMES as u32);
+            }
+            State::Allocated(order) => {
+                self.wholes.release(number, order);
+                block.split(Whole::Allocated);
+            }
+            State::Lower => block.split(Whole::Reserved),
+            State::Inside => unreachable!("a pageblock is not part of a larger block"),
+        }
+    }
+
+    /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another kind, else
+    /// one of another kind. `None` if no block is large enough.
+    fn find(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        self.settle_some(LOOKS);
+        if let Some(number) = self.find_own(order, mobility) {
+            return Some(number);
+        }
+        self.find_anywhere(order, mobility)
     }
 
     #[cold]
-    fn count_special(&mut self, pageblock: usize, frames: u64) {
-        if self.summaries[pageblock].mobility() == Mobility::Isolate {
-            self.special.isolated += frames;
-        } else {
-            self.free += frames;
-            self.special.free_highatomic += frames;
-        }
+    fn find_anywhere(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        self.find_settling(order, mobility).or_else(|| self.fall_back(order, mobility))
     }
 
+    /// Finds a pageblock of this mobility, if looking at dirty ones brings one to light.
+    fn find_settling(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        while self.settle_next() {
+            if let Some(number) = self.find_own(order, mobility) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// The lowest pageblock of this mobility whose largest free block is the smallest sufficient one.
     #[inline]
-    fn pageblock(&mut self, number: usize) -> Pageblock<'_, 'm> {
-        Pageblock { number, summary: &mut self.summaries[number], states: &self.states }
-    }
-
-    /// Changes one pageblock, and with it its place in the index.
-    #[inline]
-    fn change<R>(&mut self, pageblock: usize, change: impl FnOnce(&mut Pageblock<'_, 'm>) -> R) -> R {
-        let before = self.summaries[pageblock].key();
-        let result = change(&mut self.pageblock(pageblock));
-        if self.summaries[pageblock].key() != before {
-            self.reindex(pageblock, before);
+    fn find_own(&self, order: Order, mobility: Mobility) -> Option<usize> {
+        if order < Order::PAGEBLOCK
+            && let Some(level) = self.index.smallest_sufficient(mobility, order.get().into())
+        {
+            return Some(self.index.lowest(Bucket { mobility, level }));
         }
-        result
-    }
-
-    /// Moves a pageblock from the bucket that it was in to the one that it belongs into now.
-    #[inline(never)]
-    fn reindex(&mut self, pageblock: usize, before: Key) {
-        let after = self.summaries[pageblock].key();
-        if before.largest().max(after.largest()) >= Some(Order::PAGEBLOCK) {
-            return self.reindex_whole(pageblock, before, after);
-        }
-        if let Some(order) = before.largest() {
-            self.index.remove(Bucket { mobility: before.mobility(), order }, pageblock);
-        }
-        if let Some(order) = after.largest() {
-            self.index.insert(Bucket { mobility: after.mobility(), order }, pageblock);
-        }
-    }
-
-    /// Takes a block of `order` from a pageblock that has room for it; its first frame.
-    #[inline]
-    fn take(&mut self, pageblock: usize, order: Order) -> Pfn {
-        self.free -= order.frames();
-        self.special.allocated += order.frames();
-        let start = self.states.start_of(pageblock);
-        if order >= Order::PAGEBLOCK {
-            self.take_whole(pageblock, order);
-            return start;
-        }
-        start.offset(self.change(pageblock, |pageblock| pageblock.allocate(order)).into())
-    }
-
-    /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another
-    /// kind, else one of another kind. `None` if no block is large enough.
-    #[inline]
-    fn find(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        let bucket = match self.index.smallest_sufficient(mobility, order) {
-            Some(order) => Bucket { mobility, order },
-            None => self.fall_back(order, mobility)?,
-        };
-        Some(self.index.lowest(bucket))
+        self.wholes.find(order.max(Order::PAGEBLOCK), mobility)
     }
 
     /// Allocates a block of `order` for contents of this mobility. `None` if no block is large enough.
     pub fn allocate(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let pageblock = self.find(order, mobility)?;
-        Some(self.take(pageblock, order))
+        let number = self.find(order, mobility)?;
+        Some(self.take(number, order))
+    }
+
+    /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free,
+    /// allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
+    pub fn lend(&mut self, order: Order, mobility: Mobility, batch: &Batch) -> Option<Lent> {
+        let number = self.find_unmixed(order, mobility)?;
+        let mut block = self.open(number);
+        if block.header.free() < WORTH_LENDING << order.get() {
+            self.special.allocated += order.frames();
+            let offset = block.allocate(order);
+            self.file(number, &mut block);
+            return Some(Lent::Block(self.blocks.start_of(number).offset(offset.into())));
+        }
+        let (word, heads) = block.lend(order.get().into());
+        self.special.allocated += u64::from(heads.count_ones()) << order.get();
+        self.file(number, &mut block);
+        batch.begin(self.blocks.start_of(number).offset(word as u64 * 64), heads);
+        Some(Lent::Batch)
+    }
+
+    /// Frees the block of `order` that starts at `pfn`.
+    ///
+    /// # Errors
+    /// [`FreeError`] if no such block starts there; the zone is unchanged.
+    pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        loop {
+            if order >= Order::PAGEBLOCK {
+                if self.free_whole(pfn, order) {
+                    return Ok(());
+                }
+            } else if let Some(freed) = self.blocks.free(pfn, order, None) {
+                self.note(freed);
+                return Ok(());
+            }
+            let actual = self.order_of(pfn)?;
+            if actual != order {
+                return Err(FreeError::WrongOrder { pfn, given: order, actual });
+            }
+            // It has been allocated just now, by a CPU without the zone's lock.
+        }
+    }
+
+    /// Takes note of what became free.
+    pub fn note(&mut self, freed: Freed) {
+        if let Freed::Pageblock(number) = freed {
+            self.settle(number);
+        }
+    }
+
+    /// Takes the allocated blocks of a range off the loans that they were handed out of.
+    pub fn own(&mut self, range: crate::frame::PfnRange) {
+        for (pfn, order) in range.blocks().filter(|(_, order)| order.index() < crate::per_cpu::BATCHED) {
+            if let Some((number, offset)) = self.blocks.locate(pfn) {
+                self.blocks.own(&self.blocks.lock(number), offset, pfn, order);
+            }
+        }
+    }
+
+    /// Frees the block of `order`, from 9 up, that starts at `pfn`, if there is one.
+    fn free_whole(&mut self, pfn: Pfn, order: Order) -> bool {
+        let Some((number, 0)) = self.blocks.locate(pfn) else { return false };
+        if !self.wholes.is_allocated(number, order) {
+            return false;
+        }
+        self.wholes.release(number, order);
+        for number in number..=number | usize::from(order == Order::MAX) {
+            self.insert_whole(number);
+        }
+        true
+    }
+
+    /// Counts and files a pageblock that is free as a whole.
+    #[inline]
+    fn insert_whole(&mut self, number: usize) {
+        let mobility = self.blocks.peek(number).mobility();
+        self.count_free(mobility, PAGEBLOCK_FRAMES);
+        if let Some(buddy) = self.wholes.insert(number, mobility) {
+            self.blocks.lock(buddy).header.set_mobility(mobility);
+        }
+    }
+
+    /// The order of the allocated block that starts at `pfn`.
+    ///
+    /// # Errors
+    /// [`FreeError`], saying what is there instead.
+    pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
+        let (number, offset) = self.blocks.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
+        let block = self.blocks.lock(number);
+        if block.header.is_split() {
+            return self.blocks.order_at(&block, number, offset);
+        }
+        let start = self.blocks.start_of(number);
+        let (head, order) = match self.wholes.state(number) {
+            State::Free(_) => return Err(FreeError::AlreadyFree(pfn)),
+            State::Lower => return Err(FreeError::Reserved(pfn)),
+            State::Allocated(order) => (start, order),
+            State::Inside => (Pfn::new(start.number() - PAGEBLOCK_FRAMES), Order::MAX),
+        };
+        if pfn == head { Ok(order) } else { Err(FreeError::Interior { pfn, head, order }) }
     }
 
     /// How the zone stands.
-    pub fn stats(&self) -> ZoneStats {
+    pub fn stats(&mut self) -> ZoneStats {
+        self.settle_all();
         ZoneStats {
             kind: self.kind,
             start: self.extent.start,
@@ -309,7 +420,7 @@ impl<'m> Zone<'m> {
             reserved_highatomic: self.special.reserved_highatomic,
             allocated: self.special.allocated,
             // What was allocated and is not any more.
-            freed: self.special.allocated + self.free + self.special.isolated + self.waiting - self.managed,
+            freed: self.special.allocated + self.free + self.special.isolated - self.managed,
             fallbacks: self.special.fallbacks,
         }
     }
@@ -317,27 +428,17 @@ impl<'m> Zone<'m> {
     /// What the free memory is in pieces of: a walk over the pageblocks, for reports.
     pub fn free_blocks(&self) -> FreeBlocks {
         let mut count = FreeBlocks::default();
-        for (pageblock, summary) in self.summaries.iter().enumerate() {
-            if self.states.unity(pageblock) == Unity::Reserved {
+        for number in 0..self.blocks.count() {
+            let header = self.blocks.peek(number);
+            if !header.is_split() && self.wholes.state(number) == State::Lower {
                 continue;
             }
-            let mobility = summary.mobility().index();
+            let mobility = header.mobility().index();
             count.pageblocks[mobility] += 1;
-            for block in self.blocks_of(pageblock).filter(|block| block.state == BlockState::Free) {
+            for block in self.blocks_of(number).filter(|block| block.state == BlockState::Free) {
                 count.blocks[mobility][block.order.index()] += 1;
             }
         }
         count
     }
-}
-
-/// The bucket that a pageblock is in, if any: the upper half of a free block of order 10 is in none.
-fn bucket(pageblock: usize, key: Key) -> Option<Bucket> {
-    let order = key.largest()?;
-    (order < Order::MAX || is_lower_half(pageblock)).then(|| Bucket { mobility: key.mobility(), order })
-}
-
-/// Whether the pageblock is the lower half of what would be a block of order 10. Spans start at even pageblocks.
-fn is_lower_half(pageblock: usize) -> bool {
-    pageblock.is_multiple_of(2)
 }

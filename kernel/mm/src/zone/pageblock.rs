@@ -1,358 +1,122 @@
-//! What a zone must know of a pageblock without reading its 512 frames' bits, and what changes both together.
+//! A pageblock: 512 frames, and the two bits of truth of each.
+//!
+//! | free | head | the frame is |
+//! |---|---|---|
+//! | 1 | 0 | free |
+//! | 0 | 1 | the first of an allocated block |
+//! | 0 | 0 | inside a block that is allocated or lent |
+//! | 1 | 1 | the first of a block that is lent to a CPU's pages, or reserved: not to be given out |
+//!
+//! A block ends where the next bit of *free | head* is set, so its order is known exactly, and every bad free is told from a
+//! good one in constant time. As long as a pageblock is of one piece its words are neither read nor written.
+//!
+//! All of it changes under the pageblock's own lock: its header is swapped for a value that no header has. Whoever holds one
+//! waits for nothing and has interrupts masked, so that the others spin for a moment only. Frames become free under that
+//! lock alone; they are taken with the zone locked as well, so that what the zone knows to be free stays free.
 
-use bytemuck::{Pod, Zeroable};
+use crate::sync::atomic::{AtomicU64, Ordering, spin};
 
+use Ordering::{Acquire, Relaxed, Release};
+
+use super::header::Header;
 use super::levels::Levels;
-use super::states::{States, Unity, WORDS, Word, place};
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
-/// What decides a pageblock's place in the index.
-#[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+/// Words of 64 frames in a pageblock.
+pub(super) const WORDS: usize = (PAGEBLOCK_FRAMES / WORD_FRAMES as u64) as usize;
+
+/// What there is of a pageblock: 160 bytes.
+#[derive(Default)]
 #[repr(C)]
-pub(super) struct Key {
-    /// The order of the largest free block that starts or lies in the pageblock plus one.
-    level: u8,
-    /// The pageblock's mobility, and [`Key::ISOLATED`].
-    mobility: u8,
+pub(crate) struct Pageblock {
+    /// A [`Header`], or [`Header::LOCKED`].
+    header: AtomicU64,
+    /// The [`Levels`] of its words, while it is split.
+    levels: AtomicU64,
+    /// The next of the pageblocks that a search has to look at.
+    next: AtomicU64,
+    _spare: AtomicU64,
+    /// Word by word the free bits and the head bits.
+    planes: [[AtomicU64; 2]; WORDS],
 }
 
-impl Key {
-    /// Hides the pageblock's own mobility.
-    const ISOLATED: u8 = 0x80;
+impl Pageblock {
+    /// 64-bit words that it takes.
+    pub const SIZE: usize = 4 + 2 * WORDS;
 
-    #[inline]
-    pub fn mobility(self) -> Mobility {
-        Mobility::ALL.get(usize::from(self.mobility)).copied().unwrap_or(Mobility::Isolate)
+    /// Makes it a pageblock that is not split, whatever it was.
+    pub fn reset(&self, header: Header) {
+        self.header.store(header.bits(), Relaxed);
     }
 
-    /// Whether the mobility is one that requests have, so that free frames are just free.
-    #[inline]
-    pub fn is_ordinary(self) -> bool {
-        self.mobility < Mobility::HighAtomic as u8
+    /// Locks the pageblock.
+    #[inline(always)]
+    pub fn lock(&self) -> Locked<'_> {
+        let old = self.header.swap(Header::LOCKED, Acquire);
+        if old == Header::LOCKED { self.lock_slowly() } else { Locked { header: Header::from_bits(old), pageblock: self } }
     }
 
-    /// The order of the largest free block; 10 for both halves of a free block of order 10.
-    #[inline]
-    pub fn largest(self) -> Option<Order> {
-        Order::new(self.level.wrapping_sub(1))
-    }
-}
-
-/// The summary of a pageblock: 16 bytes.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub(crate) struct Summary {
-    /// While the pageblock is split: what each word holds that is free and not on loan.
-    levels: Levels,
-    /// How many frames are free and not on loan.
-    free: u16,
-    key: Key,
-    /// How many of the allocated frames can move in a pageblock of what cannot, or the reverse, at most. What is freed is
-    /// taken for the pageblock's own kind, as long as there is any.
-    foreign: u16,
-    spare: [u8; 2],
-}
-
-impl Summary {
-    /// A pageblock of reserved frames.
-    pub fn reserved() -> Self {
-        Self { key: Key { level: 0, mobility: Mobility::Movable as u8 }, ..Self::zeroed() }
+    #[cold]
+    fn lock_slowly(&self) -> Locked<'_> {
+        loop {
+            while self.header.load(Relaxed) == Header::LOCKED {
+                spin();
+            }
+            let old = self.header.swap(Header::LOCKED, Acquire);
+            if old != Header::LOCKED {
+                return Locked { header: Header::from_bits(old), pageblock: self };
+            }
+        }
     }
 
-    /// Half of a free block of order 10.
-    pub fn free_pair() -> Self {
-        let key = Key { level: Order::MAX.get() + 1, mobility: Mobility::Movable as u8 };
-        Self { key, free: PAGEBLOCK_FRAMES as u16, ..Self::zeroed() }
+    /// The header, of which only that is to be believed which changes under the zone's lock, by a CPU that has that: mobility,
+    /// level, whether the pageblock is split.
+    #[inline(always)]
+    pub fn peek(&self) -> Header {
+        loop {
+            let header = self.header.load(Relaxed);
+            if header != Header::LOCKED {
+                return Header::from_bits(header);
+            }
+            spin();
+        }
     }
 
-    #[inline]
-    pub fn mobility(&self) -> Mobility {
-        self.key.mobility()
-    }
-
-    pub fn set_mobility(&mut self, mobility: Mobility) {
-        self.key.mobility = mobility as u8;
-    }
-
-    /// The mobility that the pageblock has when it is not isolated.
-    pub fn own_mobility(&self) -> Mobility {
-        Mobility::ALL[usize::from(self.key.mobility & !Key::ISOLATED)]
-    }
-
-    /// Isolates the pageblock, or ends that; its own mobility stays what it is.
-    pub fn set_isolated(&mut self, isolated: bool) {
-        self.key.mobility = self.own_mobility() as u8 | if isolated { Key::ISOLATED } else { 0 };
-    }
-
-    /// How many allocated frames are of the other kind, movable or not, than the pageblock: an estimate from above.
-    pub fn foreign(&self) -> u16 {
-        self.foreign.min(PAGEBLOCK_FRAMES as u16 - self.free)
-    }
-
-    pub fn set_foreign(&mut self, frames: u16) {
-        self.foreign = frames;
-    }
-
-    #[inline]
-    pub fn key(&self) -> Key {
-        self.key
-    }
-
-    /// How many frames of the pageblock are free and not on loan.
-    pub fn free(&self) -> u32 {
-        self.free.into()
-    }
-
-    /// The order of the largest free block here; 10 for both halves of a free block of order 10.
-    #[inline]
-    pub fn largest(&self) -> Option<Order> {
-        self.key.largest()
-    }
-
-    /// Counts frames of a split pageblock that became free.
-    #[inline]
-    pub fn count_free(&mut self, frames: u64) {
-        self.free += frames as u16;
-    }
-
-    /// The level of the largest block in a word of a split pageblock.
-    #[inline]
-    pub fn level(&self, word: usize) -> u32 {
-        self.levels.of(word)
-    }
-
-    /// Whether the summary says of this word that its largest block has this level.
-    pub fn says(&self, word: usize, level: u32) -> bool {
-        self.levels.of(word) == level
-    }
-}
-
-/// A pageblock at work: its summary and its frames' states, which change together under the zone's lock.
-pub(super) struct Pageblock<'a, 'm> {
-    pub number: usize,
-    pub summary: &'a mut Summary,
-    pub states: &'a States<'m>,
-}
-
-impl<'m> Pageblock<'_, 'm> {
-    #[inline]
-    pub fn word(&self, word: usize) -> Word<'m> {
-        self.states.word(self.number, word)
-    }
-
-    #[inline]
-    pub fn unity(&self) -> Unity {
-        self.states.unity(self.number)
-    }
-
-    /// Makes the pageblock one piece; `largest` is its largest free block.
-    #[inline]
-    pub fn unite(&mut self, unity: Unity, largest: Option<Order>) {
-        self.states.set_unity(self.number, unity);
-        self.summary.foreign = 0;
-        self.summary.free = if unity == Unity::Free { PAGEBLOCK_FRAMES as u16 } else { 0 };
-        self.set_largest(largest);
-    }
-
-    /// Says what the largest free block is of a pageblock that stays what it is.
-    #[inline]
-    pub fn set_largest(&mut self, largest: Option<Order>) {
-        self.summary.key.level = largest.map_or(0, |order| order.get() + 1);
-    }
-
-    /// Writes the words of a pageblock that was of one piece, so that its parts can change.
-    pub fn split(&mut self) {
-        let (free, head, level) = match self.unity() {
-            Unity::Free => (true, false, WORD_ORDER + 1),
-            Unity::Reserved => (true, true, 0),
-            Unity::Allocated => (false, false, 0),
-            Unity::Split => return,
-            Unity::LowerHalf | Unity::UpperHalf => unreachable!("a pageblock is not part of a larger block"),
+    /// Frees a block of `order`, less than a word, at `offset`, if it is allocated and that takes no more than to set bits.
+    #[inline(always)]
+    pub fn free_quickly(&self, offset: u32, order: u32) -> bool {
+        let (word, bit) = place(offset);
+        let old = self.header.swap(Header::LOCKED, Acquire);
+        let Some(freed) = Header::from_bits(old).freed_quickly(word, 1 << order) else {
+            // If somebody else holds the lock, nothing has changed.
+            if old != Header::LOCKED {
+                self.header.store(old, Release);
+            }
+            return false;
         };
-        for word in 0..WORDS {
-            self.word(word).fill(free, head);
-        }
-        if self.unity() == Unity::Allocated {
-            self.word(0).allocate(0, 1);
-        }
-        self.summary.levels = Levels::uniform(level);
-        self.states.set_unity(self.number, Unity::Split);
+        let done = self.word(word).release(bit, order);
+        self.header.store(if done { freed.bits() } else { old }, Release);
+        done
     }
 
-    /// Brings the summary up to date after a level has changed.
-    #[inline]
-    fn settle(&mut self) {
-        let largest = self.summary.levels.largest();
-        self.summary.key.level = if largest <= WORD_ORDER {
-            largest as u8
-        } else if self.summary.free == PAGEBLOCK_FRAMES as u16 {
-            return self.unite(Unity::Free, Some(Order::PAGEBLOCK));
-        } else {
-            (WORD_ORDER + buddy::level(self.summary.levels.full())) as u8
-        };
+    #[inline(always)]
+    fn word(&self, word: usize) -> Word<'_> {
+        let [free, head] = &self.planes[word % WORDS];
+        Word { free, head }
     }
 
-    /// Allocates a block of `order`, at most 9, for which there is room, and returns its first frame's offset.
-    ///
-    /// The block is taken from the smallest sufficient one, the lowest of them in the tightest word; its low half
-    /// is what is kept at each split.
-    #[inline]
-    pub fn allocate(&mut self, order: Order) -> u32 {
-        if self.unity() == Unity::Free {
-            if order == Order::PAGEBLOCK {
-                self.unite(Unity::Allocated, None);
-                return 0;
-            }
-            self.split();
-        }
-        self.summary.free -= order.frames() as u16;
-        let order = u32::from(order.get());
-        let offset = if order < WORD_ORDER { self.allocate_in_word(order) } else { self.allocate_words(order) };
-        self.settle();
-        offset
+    #[cfg(loom)]
+    pub fn prime(&self) {
+        crate::sync::atomic::prime!(self.header, self.levels, self.next);
+        self.planes.as_flattened().iter().for_each(|plane| crate::sync::atomic::prime!(plane));
     }
+}
 
-    /// Allocates the block of `order`, at most 9, at `offset`, all of which must be free.
-    pub fn allocate_at(&mut self, offset: u32, order: Order) {
-        if order == Order::PAGEBLOCK {
-            return self.unite(Unity::Allocated, None);
-        }
-        self.split();
-        self.summary.free -= order.frames() as u16;
-        let (first, bit) = place(offset);
-        let order = u32::from(order.get());
-        if order < WORD_ORDER {
-            self.word(first).allocate(buddy::ones(order) << bit, 1 << bit);
-            self.summary.levels.set(first, buddy::level(self.word(first).free()));
-        } else {
-            self.allocate_words_at(first, order);
-        }
-        self.settle();
-    }
-
-    #[inline]
-    fn allocate_in_word(&mut self, order: u32) -> u32 {
-        let word = self.summary.levels.tightest(order).expect("the pageblock has room for the order");
-        let states = self.word(word);
-        let bit = buddy::tightest(states.free(), order).expect("the word has room for the order");
-        states.allocate(buddy::ones(order) << bit, 1 << bit);
-        self.summary.levels.set(word, buddy::level(states.free()));
-        word as u32 * WORD_FRAMES + bit
-    }
-
-    #[inline]
-    fn allocate_words(&mut self, order: u32) -> u32 {
-        let first = buddy::tightest(self.summary.levels.full(), order - WORD_ORDER)
-            .expect("the pageblock has room for the order") as usize;
-        self.allocate_words_at(first, order);
-        first as u32 * WORD_FRAMES
-    }
-
-    #[inline]
-    fn allocate_words_at(&mut self, first: usize, order: u32) {
-        for word in first..first + (1 << (order - WORD_ORDER)) {
-            self.word(word).allocate(u64::MAX, u64::from(word == first));
-            self.summary.levels.set(word, 0);
-        }
-    }
-
-    /// Frees the block of `order`, from 6 to 9, that starts at `offset`. The caller has seen that there is such a block.
-    #[inline]
-    pub fn free_words(&mut self, offset: u32, order: Order) {
-        if order == Order::PAGEBLOCK {
-            return self.unite(Unity::Free, Some(Order::PAGEBLOCK));
-        }
-        let first = place(offset).0;
-        self.summary.free += order.frames() as u16;
-        for word in first..first + (1 << (u32::from(order.get()) - WORD_ORDER)) {
-            self.word(word).release(u64::MAX);
-            self.summary.levels.set(word, WORD_ORDER + 1);
-        }
-        self.settle();
-    }
-
-    /// Brings the summary up to date with a word whose largest block has grown to this level.
-    pub fn raise(&mut self, word: usize, level: u32) {
-        self.summary.levels.set(word, level);
-        self.settle();
-    }
-
-    /// Lends a word with a free block of `order`, at most 3: its free blocks of that order become allocated ones, and
-    /// only the borrower takes frames from the word until it is given back. Returns the word, the heads of those blocks,
-    /// and how many other frames of the word are free.
-    pub fn lend(&mut self, order: u32) -> (usize, u64, u32) {
-        if self.unity() == Unity::Free {
-            self.split();
-        }
-        let word = self.summary.levels.tightest(order).expect("the pageblock has room for the order");
-        let before = self.word(word).free();
-        let heads = self.lend_more(word, order);
-        let rest = before & !buddy::spread(heads, order);
-        self.summary.free -= before.count_ones() as u16;
-        self.states.set_lent(self.number, word, true);
-        self.summary.levels.set(word, 0);
-        self.settle();
-        (word, heads, rest.count_ones())
-    }
-
-    /// The blocks of `order` that are free in a lent word: makes them allocated ones, and returns their heads.
-    pub fn lend_more(&mut self, word: usize, order: u32) -> u64 {
-        let states = self.word(word);
-        let heads = buddy::starts(states.free(), order);
-        states.allocate(buddy::spread(heads, order), heads);
-        heads
-    }
-
-    /// Takes a lent word back, and returns how many of its frames are free now.
-    pub fn end_loan(&mut self, word: usize) -> u32 {
-        self.states.set_lent(self.number, word, false);
-        let free = self.word(word).free();
-        self.summary.free += free.count_ones() as u16;
-        self.raise(word, buddy::level(free));
-        free.count_ones()
-    }
-
-    /// Checks that the frames from `from` up to `to` are reserved.
-    ///
-    /// # Errors
-    /// The offset of the first frame that is not.
-    pub fn check_reserved(&self, from: u32, to: u32) -> Result<(), u32> {
-        match self.unity() {
-            Unity::Reserved => Ok(()),
-            Unity::Split => {
-                for (word, bits) in parts(from, to) {
-                    let taken = bits & !self.word(word).reserved();
-                    if taken != 0 {
-                        return Err(word as u32 * WORD_FRAMES + taken.trailing_zeros());
-                    }
-                }
-                Ok(())
-            }
-            _ => Err(from),
-        }
-    }
-
-    /// Makes reserved frames free: those from `from` up to `to`. Returns how many count as free now.
-    pub fn add(&mut self, from: u32, to: u32) -> u32 {
-        debug_assert!(self.check_reserved(from, to).is_ok());
-        if to - from == PAGEBLOCK_FRAMES as u32 {
-            self.unite(Unity::Free, Some(Order::PAGEBLOCK));
-            return to - from;
-        }
-        self.split();
-        let mut count = 0;
-        for (word, bits) in parts(from, to) {
-            self.word(word).release(bits);
-            if !self.states.is_lent(self.number, word) {
-                count += bits.count_ones();
-                self.summary.levels.set(word, buddy::level(self.word(word).free()));
-            }
-        }
-        self.summary.free += count as u16;
-        self.settle();
-        count
-    }
+/// The word that a frame's bits are in, by the frame's offset in its pageblock, and the bit.
+#[inline(always)]
+pub(super) fn place(offset: u32) -> (usize, u32) {
+    ((offset / WORD_FRAMES) as usize, offset % WORD_FRAMES)
 }
 
 /// The words that hold the frames from `from` up to `to`, each with the bits of those frames.
@@ -363,3 +127,289 @@ pub(super) fn parts(from: u32, to: u32) -> impl Iterator<Item = (usize, u64)> {
         (word, (u64::MAX << low) & (u64::MAX >> (WORD_FRAMES - high)))
     })
 }
+
+/// The two bits of 64 frames, in a pageblock that is locked.
+#[derive(Clone, Copy)]
+pub(super) struct Word<'a> {
+    free: &'a AtomicU64,
+    head: &'a AtomicU64,
+}
+
+impl Word<'_> {
+    /// The free frames.
+    #[inline]
+    pub fn free(self) -> u64 {
+        self.free.load(Relaxed) & !self.head.load(Relaxed)
+    }
+
+    /// The first frames of allocated blocks.
+    #[inline]
+    pub fn allocated(self) -> u64 {
+        self.head.load(Relaxed) & !self.free.load(Relaxed)
+    }
+
+    /// The first frames of blocks that are lent, and reserved frames.
+    #[inline]
+    pub fn lent(self) -> u64 {
+        self.free.load(Relaxed) & self.head.load(Relaxed)
+    }
+
+    /// The first frames of allocated and lent blocks, and reserved frames.
+    pub fn heads(self) -> u64 {
+        self.head.load(Relaxed)
+    }
+
+    /// The frames at which something begins.
+    #[inline]
+    pub fn bounds(self) -> u64 {
+        self.free.load(Relaxed) | self.head.load(Relaxed)
+    }
+
+    /// Makes the allocated block of exactly `order`, less than a word, at `bit` free. False if there is no such block.
+    #[inline(always)]
+    pub fn release(self, bit: u32, order: u32) -> bool {
+        let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
+        if buddy::exactly(head & !free, head | free, order) >> bit & 1 == 0 {
+            return false;
+        }
+        self.free.store(free | buddy::ones(order) << bit, Relaxed);
+        self.head.store(head & !(1 << bit), Relaxed);
+        true
+    }
+
+    /// Gives these frames the same two bits.
+    #[inline]
+    pub fn set(self, frames: u64, free: bool, head: bool) {
+        let with = |bits: u64, set: bool| if set { bits | frames } else { bits & !frames };
+        self.free.store(with(self.free.load(Relaxed), free), Relaxed);
+        self.head.store(with(self.head.load(Relaxed), head), Relaxed);
+    }
+
+    /// Makes free frames blocks that begin at `heads`: allocated ones.
+    #[inline]
+    pub fn allocate(self, frames: u64, heads: u64) {
+        self.head.store(self.head.load(Relaxed) | heads, Relaxed);
+        self.free.store(self.free.load(Relaxed) & !frames, Relaxed);
+    }
+
+    /// Makes allocated blocks lent ones, or with `lent` false the reverse.
+    #[inline]
+    pub fn lend(self, heads: u64, lent: bool) {
+        let free = self.free.load(Relaxed);
+        self.free.store(if lent { free | heads } else { free & !heads }, Relaxed);
+    }
+}
+
+/// A pageblock that is locked.
+pub(crate) struct Locked<'a> {
+    pub(super) header: Header,
+    pageblock: &'a Pageblock,
+}
+
+impl Drop for Locked<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.pageblock.header.store(self.header.bits(), Release);
+    }
+}
+
+impl Locked<'_> {
+    #[inline(always)]
+    pub fn word(&self, word: usize) -> Word<'_> {
+        self.pageblock.word(word)
+    }
+
+    pub fn levels(&self) -> Levels {
+        Levels::from_bits(self.pageblock.levels.load(Relaxed))
+    }
+
+    #[inline]
+    fn set_levels(&self, levels: Levels) {
+        self.pageblock.levels.store(levels.bits(), Relaxed);
+    }
+
+    /// The next of the pageblocks to look at.
+    pub fn next(&self) -> u64 {
+        self.pageblock.next.load(Relaxed)
+    }
+
+    pub fn set_next(&self, next: u64) {
+        self.pageblock.next.store(next, Relaxed);
+    }
+
+    /// Has the words speak from now on, all of whose frames are free, or reserved, or one allocated block.
+    pub fn split(&mut self, state: Whole) {
+        debug_assert!(!self.header.is_split());
+        let (free, head) = match state {
+            Whole::Free => (true, false),
+            Whole::Reserved => (true, true),
+            Whole::Allocated => (false, false),
+        };
+        (0..WORDS).for_each(|word| self.word(word).set(u64::MAX, free, head));
+        if state == Whole::Allocated {
+            self.word(0).allocate(0, 1);
+        }
+        let level = if state == Whole::Free { WORD_ORDER + 1 } else { 0 };
+        self.set_levels(Levels::uniform(level));
+        self.header.set_split(true);
+        self.header.clear_stale();
+        self.header.set_foreign(0);
+        self.header.set_free(if state == Whole::Free { PAGEBLOCK_FRAMES as u32 } else { 0 });
+    }
+
+    /// Has the words speak no more.
+    pub fn unite(&mut self) {
+        self.header.set_split(false);
+        self.header.clear_stale();
+        self.header.set_foreign(0);
+        self.header.set_free(0);
+        self.header.set_level(0);
+    }
+
+    /// Brings the levels of all words up to date, and returns the level of the largest free block.
+    #[inline]
+    pub fn refresh(&mut self) -> u32 {
+        let mut levels = self.levels();
+        let mut stale = self.header.stale();
+        while stale != 0 {
+            let word = stale.trailing_zeros() as usize;
+            stale &= stale - 1;
+            levels.set(word, buddy::level(self.word(word).free()));
+        }
+        self.set_levels(levels);
+        self.header.clear_stale();
+        let largest = levels.largest();
+        if largest <= WORD_ORDER { largest } else { WORD_ORDER + buddy::level(levels.full()) }
+    }
+
+    /// Takes a block of `order`, for which there must be room and all levels up to date: its offset.
+    ///
+    /// It comes from the smallest sufficient block, the lowest of them in the tightest word; its low half is what is kept at
+    /// each split.
+    #[inline]
+    pub fn allocate(&mut self, order: Order) -> u32 {
+        let order = u32::from(order.get());
+        let offset = if order < WORD_ORDER {
+            let word = self.levels().tightest(order).expect("the pageblock has room for the order");
+            let bit = buddy::tightest(self.word(word).free(), order).expect("the word has room for the order");
+            word as u32 * WORD_FRAMES + bit
+        } else {
+            let first = buddy::tightest(self.levels().full(), order - WORD_ORDER);
+            first.expect("the pageblock has room for the order") * WORD_FRAMES
+        };
+        self.allocate_at(offset, order);
+        offset
+    }
+
+    /// Takes the block of `order`, below that of a pageblock, at `offset`, all of which must be free.
+    #[inline]
+    pub fn allocate_at(&mut self, offset: u32, order: u32) {
+        let (first, bit) = place(offset);
+        self.header.set_free(self.header.free() - (1 << order));
+        if order < WORD_ORDER {
+            self.word(first).allocate(buddy::ones(order) << bit, 1 << bit);
+            return self.header.set_stale(first);
+        }
+        for word in first..first + (1 << (order - WORD_ORDER)) {
+            self.word(word).allocate(u64::MAX, u64::from(word == first));
+            self.header.set_stale(word);
+        }
+    }
+
+    /// Takes all blocks of `order`, less than a word, of the word that has the smallest sufficient one, as lent ones: the word,
+    /// and their first frames.
+    #[inline]
+    pub fn lend(&mut self, order: u32) -> (usize, u64) {
+        let word = self.levels().tightest(order).expect("the pageblock has room for the order");
+        let states = self.word(word);
+        let heads = buddy::starts(states.free(), order);
+        states.allocate(buddy::spread(heads, order), heads);
+        states.lend(heads, true);
+        self.header.set_free(self.header.free() - (heads.count_ones() << order));
+        self.header.set_stale(word);
+        (word, heads)
+    }
+
+    /// Makes the block of `order`, below that of a pageblock, at `offset` free. It must be allocated, or lent.
+    pub fn release(&mut self, offset: u32, order: u32) {
+        for (word, frames) in parts(offset, offset + (1 << order)) {
+            self.word(word).set(frames, true, false);
+            self.header.set_stale(word);
+        }
+        self.header.set_free(self.header.free() + (1 << order));
+    }
+
+    /// Makes frames free that are reserved: those from `from` up to `to`.
+    pub fn add(&mut self, from: u32, to: u32) {
+        for (word, frames) in parts(from, to) {
+            self.word(word).set(frames, true, false);
+            self.header.set_stale(word);
+        }
+        self.header.set_free(self.header.free() + (to - from));
+    }
+
+    /// Whether an allocated block of exactly `order`, below that of a pageblock, begins at `offset`.
+    #[inline]
+    pub fn is_allocated(&self, offset: u32, order: u32) -> bool {
+        let (word, bit) = place(offset);
+        self.word(word).allocated() >> bit & 1 == 1 && self.order_at(offset) == order
+    }
+
+    /// The order of the allocated or lent block that begins at `offset`: it reaches to where the next thing begins.
+    pub fn order_at(&self, offset: u32) -> u32 {
+        let (word, bit) = place(offset);
+        let behind = self.word(word).bounds() >> bit >> 1;
+        let frames = if behind != 0 {
+            behind.trailing_zeros() + 1
+        } else if bit != 0 {
+            WORD_FRAMES - bit
+        } else {
+            let inside = |word: &usize| self.word(*word).bounds() == 0;
+            WORD_FRAMES * ((word + 1..WORDS).take_while(inside).count() as u32 + 1)
+        };
+        frames.ilog2()
+    }
+
+    /// The first frame of the block that a frame is inside of, which begins at none.
+    pub fn head_before(&self, offset: u32) -> Option<u32> {
+        let (word, bit) = place(offset);
+        let below = self.word(word).heads() & ((1 << bit) - 1);
+        let heads = core::iter::once((word, below));
+        let heads = heads.chain((0..word).rev().map(|word| (word, self.word(word).heads())));
+        heads.filter(|(_, heads)| *heads != 0).map(|(word, heads)| word as u32 * WORD_FRAMES + heads.ilog2()).next()
+    }
+
+    /// Marks the starts of blocks of order `into` in the allocated block of `order`, below that of a pageblock, at `offset`.
+    pub fn mark_parts(&self, offset: u32, order: u32, into: u32) {
+        let (first, bit) = place(offset);
+        // Every `2^into`th frame of a word.
+        let starts = u64::MAX / buddy::ones(into.min(WORD_ORDER));
+        if order < WORD_ORDER {
+            return self.word(first).allocate(0, starts & buddy::ones(order) << bit);
+        }
+        let step = 1 << into.saturating_sub(WORD_ORDER);
+        for word in (first..first + (1 << (order - WORD_ORDER))).step_by(step) {
+            self.word(word).allocate(0, starts);
+        }
+    }
+
+    /// Makes the allocated frames of a block of `order`, below that of a pageblock, one block.
+    pub fn join(&self, offset: u32, order: u32) {
+        for (word, frames) in parts(offset, offset + (1 << order)) {
+            self.word(word).set(frames, false, false);
+        }
+        let (word, bit) = place(offset);
+        self.word(word).allocate(0, 1 << bit);
+    }
+}
+
+/// What a pageblock is that is of one piece and is to be split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Whole {
+    Free,
+    Reserved,
+    Allocated,
+}
+
+/// The mobility of pageblocks that nobody has asked for yet.
+pub(super) const INITIAL: Mobility = Mobility::Movable;

@@ -1,9 +1,6 @@
 //! Allocated blocks in pieces: nothing moves, only more frames are marked as first ones.
 
 use super::Zone;
-use super::pageblock::Pageblock;
-use super::states::{Unity, place};
-use crate::buddy::{self, WORD_ORDER};
 use crate::error::FreeError;
 use crate::frame::{Order, Pfn};
 
@@ -13,22 +10,28 @@ impl Zone<'_> {
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
     pub fn split(&mut self, pfn: Pfn, order: Order, into: Order) -> Result<(), FreeError> {
-        let actual = self.states.order_of(pfn)?;
+        let actual = self.order_of(pfn)?;
         if actual != order {
             return Err(FreeError::WrongOrder { pfn, given: order, actual });
         }
-        let (pageblock, offset) = self.states.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
+        let (number, offset) = self.blocks.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
+        if order < Order::PAGEBLOCK {
+            let block = self.blocks.lock(number);
+            self.blocks.own(&block, offset, pfn, order);
+            block.mark_parts(offset, order.get().into(), into.get().into());
+            return Ok(());
+        }
         if into == order {
             return Ok(());
         }
-        if order < Order::MAX {
-            self.pageblock(pageblock).part(offset, order, into);
-            return Ok(());
+        for number in number..=number | usize::from(order == Order::MAX) {
+            self.wholes.set_allocated(number, true);
         }
-        for half in [pageblock, pageblock | 1] {
-            self.pageblock(half).unite(Unity::Allocated, None);
-            if into < Order::PAGEBLOCK {
-                self.pageblock(half).part(0, Order::PAGEBLOCK, into);
+        if into < Order::PAGEBLOCK {
+            for number in number..=number | usize::from(order == Order::MAX) {
+                let mut block = self.blocks.lock(number);
+                self.split_whole(number, &mut block);
+                block.mark_parts(0, Order::PAGEBLOCK.get().into(), into.get().into());
             }
         }
         Ok(())
@@ -52,24 +55,5 @@ impl Zone<'_> {
             order = half;
         }
         Ok(())
-    }
-}
-
-impl Pageblock<'_, '_> {
-    /// Marks the starts of blocks of order `into` in the allocated block of `order`, at most 9, at `offset`.
-    fn part(&mut self, offset: u32, order: Order, into: Order) {
-        self.split();
-        let (first, bit) = place(offset);
-        let (order, into) = (u32::from(order.get()), u32::from(into.get()));
-        // Every `2^into`th frame of a word.
-        let starts = u64::MAX / buddy::ones(into.min(WORD_ORDER));
-        if order < WORD_ORDER {
-            self.word(first).allocate(0, starts & buddy::ones(order) << bit);
-            return;
-        }
-        let step = 1 << into.saturating_sub(WORD_ORDER);
-        for word in (first..first + (1 << (order - WORD_ORDER))).step_by(step) {
-            self.word(word).allocate(0, starts);
-        }
     }
 }

@@ -1,21 +1,39 @@
 //! Everything that a zone derives, derived once more from the bit planes and compared.
 
+use super::header::Header;
 use super::index::Bucket;
-use super::pageblock::Summary;
-use super::states::{States, Unity, WORDS};
-use super::{Batch, BlockState, Zone, is_lower_half};
+use super::levels::Levels;
+use super::pageblock::{Locked, WORDS};
+use super::pageblocks::{Pageblocks, Snapshot};
+use super::wholes::State;
+use super::{BlockState, Zone};
 use crate::buddy;
 use crate::error::Violation;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
+use crate::per_cpu::PerCpuPages;
 
 /// What the planes of a pageblock say, counted frame by frame.
 #[derive(Default)]
-struct Truth {
+struct Counted {
     free: u64,
-    /// Free in words on loan.
-    waiting: u64,
-    allocated: u64,
+    in_use: u64,
     largest: Option<Order>,
+}
+
+/// What a zone's counts must be.
+#[derive(Default)]
+struct Sums {
+    free: u64,
+    isolated: u64,
+    free_highatomic: u64,
+    reserved_highatomic: u64,
+    managed: u64,
+    dirty: usize,
+}
+
+/// A violation of the rule at this frame, unless it holds.
+fn check(rule: &'static str, pfn: Pfn, holds: bool) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { rule, address: pfn.address() }) }
 }
 
 impl Zone<'_> {
@@ -24,33 +42,24 @@ impl Zone<'_> {
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
-        let (mut free, mut waiting, mut managed, mut isolated) = (0, 0, 0, 0);
-        let (mut free_highatomic, mut reserved_highatomic) = (0, 0);
-        for pageblock in 0..self.summaries.len() {
-            let truth = self.validate_pageblock(pageblock)?;
-            match self.summaries[pageblock].mobility() {
-                Mobility::Isolate => isolated += truth.free,
-                Mobility::HighAtomic => (free, free_highatomic) = (free + truth.free, free_highatomic + truth.free),
-                _ => free += truth.free,
-            }
-            if self.summaries[pageblock].own_mobility() == Mobility::HighAtomic {
-                reserved_highatomic += PAGEBLOCK_FRAMES;
-            }
-            waiting += truth.waiting;
-            managed += truth.free + truth.waiting + truth.allocated;
+        let mut sums = Sums::default();
+        let before = self.blocks.last_dirty();
+        for number in 0..self.blocks.count() {
+            self.validate_pageblock(number, &mut sums)?;
         }
-        let zone = |rule, holds| {
-            if holds { Ok(()) } else { Err(Violation { rule, address: self.extent.start.address() }) }
-        };
-        zone("each level of the index says what the level below holds", self.index.is_consistent())?;
-        zone("the zone's count of free frames is their number", free == self.free)?;
-        zone("the zone's count of frames that wait for a borrower is their number", waiting == self.waiting)?;
+        let zone = |rule, holds| check(rule, self.extent.start, holds);
+        let quiet = self.blocks.last_dirty() == before;
+        zone("a dirty pageblock is in the list of those once", !quiet || self.list_length(before) == Some(sums.dirty))?;
+        let index = self.index.is_consistent() && self.wholes.is_consistent();
+        zone("each level of the index says what the level below holds", index)?;
+        zone("the zone's count of free frames is that of its pageblocks", sums.free == self.free)?;
         let special = &self.special;
-        zone("the zone's count of isolated frames is their number", isolated == special.isolated)?;
-        zone("the zone's count of free HighAtomic frames is their number", free_highatomic == special.free_highatomic)?;
-        let counted = special.reserved_highatomic;
-        zone("the zone's count of HighAtomic pageblocks is their number", reserved_highatomic == counted)?;
-        zone("a managed frame is free or allocated", managed == self.managed)?;
+        zone("the zone's count of isolated frames is that of its pageblocks", sums.isolated == special.isolated)?;
+        let rule = "the zone's count of free HighAtomic frames is that of its pageblocks";
+        zone(rule, sums.free_highatomic == special.free_highatomic)?;
+        let rule = "the zone's count of HighAtomic pageblocks is their number";
+        zone(rule, sums.reserved_highatomic == special.reserved_highatomic)?;
+        zone("a managed frame is free or in use", sums.managed == self.managed)?;
         zone("managed frames are present", self.managed <= self.extent.present)?;
         zone("present frames are spanned", self.extent.present <= self.extent.spanned)?;
         let marks = &self.watermarks;
@@ -58,139 +67,126 @@ impl Zone<'_> {
         zone("the reserves rise with the requesting zone", self.protection[self.kind.index()..].is_sorted())
     }
 
-    /// Checks what arenas have of the zone: the words that they borrowed, with the blocks of each that they can hand out,
-    /// and the blocks that they are returning.
+    /// How many pageblocks are in the list of dirty ones; `None` if it goes round in a circle.
+    fn list_length(&self, last: Option<usize>) -> Option<usize> {
+        let mut length = 0;
+        for mut next in [self.dirty, last] {
+            while let Some(number) = next {
+                length += 1;
+                if length > self.blocks.count() {
+                    return None;
+                }
+                next = Pageblocks::behind(&self.blocks.lock(number));
+            }
+        }
+        Some(length)
+    }
+
+    /// Checks what a CPU's pages have of the zone: each block is lent, to these pages alone, as a block of its order.
     ///
     /// # Errors
     /// The first [`Violation`].
-    pub fn validate_arenas(
-        &self,
-        loans: impl Iterator<Item = Batch>,
-        returns: impl Iterator<Item = Batch>,
-    ) -> Result<(), Violation> {
-        let (mut lent, mut returning) = (0isize, 0isize);
-        for pageblock in 0..self.summaries.len() {
-            for word in 0..WORDS {
-                lent += isize::from(self.states.is_lent(pageblock, word));
-                returning += isize::from(self.states.is_returning(pageblock, word));
-            }
+    pub fn validate_per_cpu(&self, all: &[PerCpuPages]) -> Result<(), Violation> {
+        let lent = all.iter().flat_map(|pages| {
+            let batches = pages.batches().flat_map(|(order, batch)| batch.lent().map(move |pfn| (order, pfn)));
+            batches.chain(pages.recent().flat_map(|(order, recent)| recent.held().map(move |pfn| (order, pfn))))
+        });
+        for (order, pfn) in lent {
+            let Some((number, offset)) = self.blocks.locate(pfn) else { continue };
+            let block = self.blocks.lock(number);
+            let (word, bit) = super::pageblock::place(offset);
+            let is_lent = block.header.is_split()
+                && block.word(word).lent() >> bit & 1 == 1
+                && block.order_at(offset) == u32::from(order.get());
+            check("a block that a CPU's pages have is lent by its zone", pfn, is_lent)?;
+            let base = Pfn::new(pfn.number() - u64::from(bit));
+            let owners: u32 = all.iter().map(|pages| pages.owners(base, bit)).sum();
+            check("a block is lent to one CPU's pages, once", pfn, owners == 1)?;
         }
-        let check = |batch: Batch, rule, holds| {
-            let address = || self.states.start_of(batch.word.place().0).address();
-            if holds { Ok(()) } else { Err(Violation { rule, address: address() }) }
-        };
-        let allocated = |batch: Batch| {
-            let (pageblock, word) = batch.word.place();
-            batch.heads & !self.states.word(pageblock, word).allocated(batch.order.get().into()) == 0
-        };
-        for loan in loans {
-            let (pageblock, word) = loan.word.place();
-            check(loan, "a word that an arena has borrowed is on loan", self.states.is_lent(pageblock, word))?;
-            check(loan, "what an arena has to hand out are blocks of its run's order", allocated(loan))?;
-            lent -= 1;
-        }
-        for batch in returns {
-            let (pageblock, word) = batch.word.place();
-            let marked = self.states.is_returning(pageblock, word);
-            check(batch, "a word of which an arena returns blocks is marked", marked)?;
-            check(batch, "what an arena returns are allocated blocks", allocated(batch))?;
-            returning -= 1;
-        }
-        let zone = |rule, holds| {
-            if holds { Ok(()) } else { Err(Violation { rule, address: self.extent.start.address() }) }
-        };
-        zone("a word on loan is in one arena's run", lent == 0)?;
-        zone("a word that is marked as returning is so in one arena", returning == 0)
+        Ok(())
     }
 
-    fn validate_pageblock(&self, pageblock: usize) -> Result<Truth, Violation> {
-        let start = self.states.start_of(pageblock);
-        let check = |rule, holds| {
-            if holds { Ok(()) } else { Err(Violation { rule, address: start.address() }) }
+    fn validate_pageblock(&self, number: usize, sums: &mut Sums) -> Result<(), Violation> {
+        let block = self.blocks.lock(number);
+        let (header, start) = (block.header, self.blocks.start_of(number));
+        let state = self.wholes.state(number);
+        let counted = match state {
+            State::Lower if header.is_split() => self.validate_split(&block, number, start)?,
+            State::Lower => Counted::default(),
+            State::Free(order) => Counted { free: PAGEBLOCK_FRAMES, largest: Some(order), in_use: 0 },
+            State::Allocated(_) | State::Inside => Counted { in_use: PAGEBLOCK_FRAMES, ..Counted::default() },
         };
-        let summary = &self.summaries[pageblock];
-        let truth = match self.states.unity(pageblock) {
-            Unity::Split => self.validate_split(pageblock, start)?,
-            Unity::Reserved => Truth::default(),
-            Unity::Allocated => Truth { allocated: PAGEBLOCK_FRAMES, ..Truth::default() },
-            Unity::LowerHalf | Unity::UpperHalf => {
-                let halves = [pageblock & !1, pageblock | 1].map(|half| self.states.unity(half));
-                check("a block of order 10 has two halves", halves == [Unity::LowerHalf, Unity::UpperHalf])?;
-                Truth { allocated: PAGEBLOCK_FRAMES, ..Truth::default() }
-            }
-            Unity::Free => {
-                let buddy = &self.summaries[pageblock ^ 1];
-                let one = buddy.mobility() == summary.mobility();
-                let mergeable = buddy.mobility().is_mergeable() && summary.mobility().is_mergeable();
-                let paired = self.states.unity(pageblock ^ 1) == Unity::Free && (one || mergeable);
-                check("free buddies have one mobility", !paired || one)?;
-                let largest = Some(if paired { Order::MAX } else { Order::PAGEBLOCK });
-                Truth { free: PAGEBLOCK_FRAMES, largest, ..Truth::default() }
-            }
-        };
-        check("a pageblock's count of free frames is their number", u64::from(summary.free()) == truth.free)?;
-        check("a pageblock's largest free block is the largest there is", summary.largest() == truth.largest)?;
-        check(
-            "a pageblock that is free as a whole says so",
-            truth.free < PAGEBLOCK_FRAMES || self.states.unity(pageblock) == Unity::Free,
-        )?;
-        let indexed = truth.largest.filter(|order| *order < Order::MAX || is_lower_half(pageblock));
-        for mobility in Mobility::ALL {
-            for order in Order::all() {
-                let belongs = summary.mobility() == mobility && indexed == Some(order);
-                let rule = "a pageblock is in the bucket of its mobility and largest free block, and in no other";
-                check(rule, self.index.contains(Bucket { mobility, order }, pageblock) == belongs)?;
-            }
+        check("a pageblock whose words speak is nothing as a whole", start, !header.is_split() || state == State::Lower)?;
+        let (free, level) = (u64::from(header.free()), header.level());
+        let known = if header.is_split() { u64::from(header.counted()) } else { counted.free };
+        if header.is_split() {
+            check("a pageblock's count of free frames is their number", start, free == counted.free)?;
+            check("a zone counts no frame as free that is not", start, known <= free)?;
+            let largest = counted.largest.map_or(0, |order| u32::from(order.get()) + 1);
+            check("a pageblock's level is that of no larger block than there is", start, level <= largest)?;
+            let settled = header.stale() == 0 && known == free && level == largest && !header.is_free();
+            check("a pageblock that is not dirty is counted and filed", start, header.is_dirty() || settled)?;
+        } else {
+            check("a pageblock of one piece has no bucket, and counts nothing", start, level == 0 && free == 0)?;
         }
-        Ok(truth)
+        self.validate_buckets(number, header, start)?;
+        sums.dirty += usize::from(header.is_dirty());
+        sums.managed += counted.free + counted.in_use;
+        match header.mobility() {
+            Mobility::Isolate => sums.isolated += known,
+            Mobility::HighAtomic => (sums.free, sums.free_highatomic) = (sums.free + known, sums.free_highatomic + known),
+            _ => sums.free += known,
+        }
+        if header.own_mobility() == Mobility::HighAtomic {
+            sums.reserved_highatomic += PAGEBLOCK_FRAMES;
+        }
+        Ok(())
+    }
+
+    fn validate_buckets(&self, number: usize, header: Header, start: Pfn) -> Result<(), Violation> {
+        for mobility in Mobility::ALL {
+            for order in Order::all().take(Order::PAGEBLOCK.index()) {
+                let belongs = header.is_split() && header.mobility() == mobility && header.largest() == Some(order);
+                let rule = "a pageblock is in the bucket of its mobility and level, and in no other";
+                let bucket = Bucket { mobility, level: order.get().into() };
+                check(rule, start, self.index.contains(bucket, number) == belongs)?;
+            }
+            let belongs = matches!(self.wholes.state(number), State::Free(_)) && header.mobility() == mobility;
+            let rule = "a pageblock that is free as a whole is so among those of its mobility, and of no other";
+            check(rule, start, self.wholes.is_free(number, mobility) == belongs)?;
+        }
+        Ok(())
     }
 
     /// Reads a split pageblock frame by frame, in the plainest way there is.
-    fn validate_split(&self, pageblock: usize, start: Pfn) -> Result<Truth, Violation> {
-        let summary = &self.summaries[pageblock];
-        let block_at = |offset| self.states.block_at(pageblock, offset);
-        let mut truth = Truth::default();
+    fn validate_split(&self, block: &Locked<'_>, number: usize, start: Pfn) -> Result<Counted, Violation> {
+        let states = self.blocks.snapshot_of(block, number);
+        let mut counted = Counted::default();
         let mut offset = 0u32;
-        let mut free_until = 0;
         while u64::from(offset) < PAGEBLOCK_FRAMES {
             let pfn = start.offset(offset.into());
-            let check = |rule, holds| {
-                if holds { Ok(()) } else { Err(Violation { rule, address: pfn.address() }) }
-            };
-            let Some((order, state)) = block_at(offset) else {
+            let Some((order, state)) = states.block_at(offset) else {
                 return Err(Violation { rule: "a frame inside a block has its head below it", address: pfn.address() });
             };
-            check("a block is aligned to its size", pfn.is_aligned(order))?;
-            check("a block ends inside its pageblock", u64::from(offset) + order.frames() <= PAGEBLOCK_FRAMES)?;
+            check("a block is aligned to its size", pfn, pfn.is_aligned(order))?;
+            check("a block ends inside its pageblock", pfn, u64::from(offset) + order.frames() <= PAGEBLOCK_FRAMES)?;
             match state {
-                BlockState::Allocated => truth.allocated += order.frames(),
-                BlockState::Cached => truth.waiting += order.frames(),
+                BlockState::Allocated | BlockState::Cached => counted.in_use += order.frames(),
                 BlockState::Reserved => {}
                 BlockState::Free => {
-                    let buddy = offset ^ order.frames() as u32;
-                    let unmerged = buddy < offset && free_until == offset && block_at(buddy) == Some((order, state));
-                    check("free buddies are merged", !unmerged)?;
-                    truth.free += order.frames();
-                    truth.largest = truth.largest.max(Some(order));
-                    free_until = offset + order.frames() as u32;
+                    counted.free += order.frames();
+                    counted.largest = counted.largest.max(Some(order));
                 }
             }
             offset += order.frames() as u32;
         }
-        let check = |rule, holds| {
-            if holds { Ok(()) } else { Err(Violation { rule, address: start.address() }) }
-        };
-        check("each word's summary is what the word holds", agrees(&self.states, pageblock, summary))?;
-        Ok(truth)
+        let rule = "the level of a word that is not stale is that of its largest block";
+        check(rule, start, agrees(block.levels(), block.header.stale(), &states))?;
+        Ok(counted)
     }
 }
 
-/// Whether the summary of a split pageblock says of each word what the word holds.
-fn agrees(states: &States<'_>, pageblock: usize, summary: &Summary) -> bool {
-    (0..WORDS).all(|word| {
-        summary.says(
-            word,
-            if states.is_lent(pageblock, word) { 0 } else { buddy::level(states.word(pageblock, word).free()) },
-        )
-    })
+/// Whether the levels say of each word that was not freed into since what it holds.
+fn agrees(levels: Levels, stale: u32, states: &Snapshot) -> bool {
+    (0..WORDS).all(|word| stale >> word & 1 == 1 || levels.of(word) == buddy::level(states.free[word]))
 }

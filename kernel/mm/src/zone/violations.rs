@@ -1,11 +1,11 @@
 //! Tests of the checker: each rule is broken once, and it is that rule which it names.
 
-use crate::sync::atomic::fixed::{AtomicU8, AtomicU16, AtomicU64};
-
+use super::header::Header;
 use super::index::Bucket;
-use super::states::Unity;
-use super::{Extent, Shared, States, Zone, spans};
+use super::{Extent, Memory, Pageblock, Zone, spans};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use crate::per_cpu::PerCpuPages;
+use crate::sync::atomic::AtomicU64;
 
 const START: u64 = 1 << 20;
 
@@ -17,18 +17,19 @@ fn leak<T>(values: impl Iterator<Item = T>) -> &'static mut [T] {
     Box::leak(values.collect())
 }
 
-/// Eight pageblocks: 0 split by small blocks, 1 an allocated block, 2 and 3 one, 4 isolated, 5 kept, 6 and 7 free.
-fn zone() -> Zone<'static> {
+/// A zone, and the pages of two CPUs: pageblock 0 is split by small blocks, 1 an allocated block, 2 and 3 one, 4 is isolated, 5
+/// kept, 6 free, and of 7 a word is lent to the first CPU. In 8 and 9 a block of order 0 was freed since the zone looked.
+fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     let kind = ZoneKind::Normal;
-    let ram = [PfnRange::new(Pfn::new(START), Pfn::new(START + 8 * PAGEBLOCK_FRAMES))];
+    let ram = [PfnRange::new(Pfn::new(START), Pfn::new(START + 10 * PAGEBLOCK_FRAMES))];
     let extent = Extent::of(kind, ram.into_iter());
-    let shared = Shared {
-        words: leak((0..States::words_for(extent.pageblocks)).map(|_| AtomicU64::new(0))),
-        wholes: leak((0..extent.pageblocks).map(|_| AtomicU16::new(0))),
-        returning: leak((0..extent.pageblocks).map(|_| AtomicU8::new(0))),
+    let memory = Memory {
+        blocks: leak((0..extent.pageblocks).map(|_| Pageblock::default())),
+        dirty: Box::leak(Box::new(AtomicU64::new(0))),
+        private: leak((0..Zone::private_words(&extent)).map(|_| 0)),
     };
-    let private = leak((0..Zone::private_words(&extent)).map(|_| 0));
-    let mut zone = Zone::new(kind, extent, spans(kind, ram.into_iter()), private, shared);
+    let pages: &[PerCpuPages] = leak((0..2).map(|_| PerCpuPages::new()));
+    let mut zone = Zone::new(kind, extent, spans(kind, ram.into_iter()), memory, pages);
     // The last frames are never added.
     zone.add(PfnRange::new(ram[0].start, Pfn::new(ram[0].end.number() - 5))).unwrap();
     let range = |pageblock: u64| {
@@ -40,37 +41,54 @@ fn zone() -> Zone<'static> {
         zone.take_isolated(range).unwrap();
         zone.unisolate(range);
     };
-    take(&mut zone, PfnRange::new(range(0).start.offset(64), range(0).start.offset(68)));
-    take(&mut zone, PfnRange::new(range(0).start.offset(101), range(0).start.offset(102)));
+    let part = |pageblock: u64, from, to| PfnRange::new(range(pageblock).start.offset(from), range(pageblock).start.offset(to));
+    take(&mut zone, part(0, 64, 68));
+    take(&mut zone, part(0, 101, 102));
     take(&mut zone, range(1));
     take(&mut zone, PfnRange::new(range(2).start, range(3).end));
-    take(&mut zone, PfnRange::new(range(5).start, range(5).start.offset(8)));
+    take(&mut zone, part(5, 0, 8));
     zone.isolate(range(4)).unwrap();
     zone.managed *= 1000;
     zone.reserve_highatomic(range(5).start, order(3));
     zone.managed /= 1000;
-    zone
+    for pageblock in [8, 9] {
+        take(&mut zone, part(pageblock, 0, 100));
+        assert!(zone.blocks.free(part(pageblock, 96, 97).start, order(2), None).is_some());
+    }
+    let mut block = zone.blocks.lock(7);
+    zone.split_whole(7, &mut block);
+    let (word, heads) = block.lend(1);
+    zone.special.allocated += 64;
+    zone.file(7, &mut block);
+    pages[0].batch(order(1), Mobility::Movable).begin(range(7).start.offset(word as u64 * 64), heads);
+    drop(block);
+    (zone, pages)
 }
 
 /// Asserts that the checker names this rule once the zone is changed so, and none before.
 #[track_caller]
 fn violates(rule: &str, change: impl FnOnce(&mut Zone<'_>)) {
-    let mut zone = zone();
+    let (mut zone, pages) = zone();
     assert_eq!(zone.validate(), Ok(()));
+    assert_eq!(zone.validate_per_cpu(pages), Ok(()));
     change(&mut zone);
     assert_eq!(zone.validate().unwrap_err().rule, rule);
 }
 
+/// Changes the header of a pageblock.
+fn header(zone: &Zone<'_>, number: usize, change: impl FnOnce(&mut Header)) {
+    change(&mut zone.blocks.lock(number).header);
+}
+
 #[test]
 fn counts_that_are_off_by_one_are_named() {
-    violates("the zone's count of free frames is their number", |zone| zone.free += 1);
-    violates("the zone's count of frames that wait for a borrower is their number", |zone| zone.waiting += 1);
-    violates("the zone's count of isolated frames is their number", |zone| zone.special.isolated -= 1);
-    let rule = "the zone's count of free HighAtomic frames is their number";
+    violates("the zone's count of free frames is that of its pageblocks", |zone| zone.free += 1);
+    violates("the zone's count of isolated frames is that of its pageblocks", |zone| zone.special.isolated -= 1);
+    let rule = "the zone's count of free HighAtomic frames is that of its pageblocks";
     violates(rule, |zone| zone.special.free_highatomic -= 1);
     let rule = "the zone's count of HighAtomic pageblocks is their number";
     violates(rule, |zone| zone.special.reserved_highatomic += 1);
-    violates("a managed frame is free or allocated", |zone| zone.managed += 1);
+    violates("a managed frame is free or in use", |zone| zone.managed += 1);
 }
 
 #[test]
@@ -81,7 +99,7 @@ fn extents_and_marks_out_of_order_are_named() {
     violates("the watermarks rise", |zone| zone.watermarks.low = 1);
     let mut reserves = [0; ZoneKind::COUNT];
     reserves[ZoneKind::Normal.index()] = 1;
-    let mut lower = zone();
+    let (mut lower, _) = zone();
     lower.kind = ZoneKind::Dma32;
     lower.protection = reserves;
     assert_eq!(lower.validate(), Ok(()));
@@ -91,38 +109,72 @@ fn extents_and_marks_out_of_order_are_named() {
 
 #[test]
 fn a_pageblock_in_the_wrong_bucket_is_named() {
-    let rule = "a pageblock is in the bucket of its mobility and largest free block, and in no other";
-    let right = Bucket { mobility: Mobility::Movable, order: order(9) };
-    violates(rule, |zone| zone.index.remove(right, 6));
-    violates(rule, |zone| zone.index.insert(Bucket { mobility: Mobility::Unmovable, order: order(9) }, 6));
-    violates(rule, |zone| zone.index.insert(Bucket { mobility: Mobility::Movable, order: order(3) }, 1));
-    violates(rule, |zone| zone.summaries[0].set_mobility(Mobility::Reclaimable));
-    violates(rule, |zone| zone.summaries[4].set_isolated(false));
+    let rule = "a pageblock is in the bucket of its mobility and level, and in no other";
+    let bucket = |mobility, level| Bucket { mobility, level };
+    violates(rule, |zone| zone.index.remove(bucket(Mobility::Movable, 8), 0));
+    violates(rule, |zone| zone.index.insert(bucket(Mobility::Unmovable, 8), 0));
+    violates(rule, |zone| zone.index.insert(bucket(Mobility::Movable, 3), 1));
+    violates(rule, |zone| header(zone, 0, |header| header.set_mobility(Mobility::Reclaimable)));
+    let rule = "a pageblock that is free as a whole is so among those of its mobility, and of no other";
+    violates(rule, |zone| header(zone, 6, |header| header.set_mobility(Mobility::Reclaimable)));
+    violates(rule, |zone| header(zone, 4, |header| header.set_isolated(false)));
+    violates("each level of the index says what the level below holds", |zone| zone.wholes.set_allocated(0, false));
 }
 
 #[test]
-fn states_that_do_not_fit_their_summary_are_named() {
-    violates("a pageblock's count of free frames is their number", |zone| zone.states.set_unity(6, Unity::Allocated));
-    violates("a block of order 10 has two halves", |zone| zone.states.set_unity(3, Unity::Allocated));
-    violates("a pageblock's largest free block is the largest there is", |zone| {
-        zone.pageblock(6).set_largest(Some(order(8)));
+fn a_pageblock_that_is_two_things_is_named() {
+    violates("a pageblock whose words speak is nothing as a whole", |zone| zone.wholes.set_allocated(0, true));
+    let rule = "a pageblock of one piece has no bucket, and counts nothing";
+    violates(rule, |zone| header(zone, 6, |header| header.set_level(3)));
+}
+
+#[test]
+fn a_header_that_does_not_fit_the_words_is_named() {
+    let rule = "a pageblock's count of free frames is their number";
+    violates(rule, |zone| header(zone, 0, |header| header.set_free(header.free() - 1)));
+    let rule = "a zone counts no frame as free that is not";
+    violates(rule, |zone| header(zone, 8, |header| header.set_counted(header.free() + 1)));
+    let rule = "a pageblock's level is that of no larger block than there is";
+    violates(rule, |zone| header(zone, 8, |header| header.set_level(9 + 1)));
+    let rule = "a pageblock that is not dirty is counted and filed";
+    violates(rule, |zone| header(zone, 0, |header| header.set_stale(3)));
+    violates(rule, |zone| header(zone, 8, |header| header.set_dirty(false)));
+    violates("the level of a word that is not stale is that of its largest block", |zone| {
+        header(zone, 8, Header::clear_stale);
     });
 }
 
 #[test]
-fn a_frame_that_is_free_behind_the_zones_back_is_named() {
-    violates("each word's summary is what the word holds", |zone| {
-        zone.states.word(0, 1).release(1 << 37);
-    });
-    // As long as a word's largest block stays what it was, only the count tells.
-    violates("a pageblock's count of free frames is their number", |zone| {
-        zone.states.word(0, 1).allocate(1 << 5, 1 << 5);
-    });
-    violates("a frame inside a block has its head below it", |zone| zone.states.word(0, 0).allocate(1, 0));
+fn a_list_that_has_lost_a_pageblock_is_named() {
+    let rule = "a dirty pageblock is in the list of those once";
+    violates(rule, |zone| assert!(zone.blocks.take_dirty().is_some()));
+    violates(rule, |zone| header(zone, 0, |header| header.set_dirty(true)));
+    violates(rule, |zone| zone.blocks.lock(8).set_next(9));
 }
 
 #[test]
-fn blocks_that_are_no_powers_of_two_are_named() {
+fn frames_that_changed_behind_the_zones_back_are_named() {
+    let rule = "a pageblock's count of free frames is their number";
+    violates(rule, |zone| zone.blocks.lock(0).word(1).allocate(1 << 5, 1 << 5));
+    violates("a frame inside a block has its head below it", |zone| zone.blocks.lock(0).word(0).allocate(1, 0));
     // The block of four frames in word 1 without its last frame is three.
-    violates("a block is aligned to its size", |zone| zone.states.word(0, 1).allocate(0, 0b10));
+    violates("a block is aligned to its size", |zone| zone.blocks.lock(0).word(1).allocate(0, 0b10));
+}
+
+#[test]
+fn loans_that_do_not_fit_are_named() {
+    let per_cpu = |rule: &str, change: fn(&Zone<'_>, &[PerCpuPages])| {
+        let (zone, pages) = zone();
+        change(&zone, pages);
+        assert_eq!(zone.validate_per_cpu(pages).unwrap_err().rule, rule);
+    };
+    per_cpu("a block that a CPU's pages have is lent by its zone", |zone, _| {
+        zone.blocks.lock(7).word(0).lend(1 << 4, false);
+    });
+    per_cpu("a block is lent to one CPU's pages, once", |zone, pages| {
+        pages[1].batch(order(1), Mobility::Movable).begin(zone.blocks.start_of(7), 0b100);
+    });
+    per_cpu("a block is lent to one CPU's pages, once", |zone, pages| {
+        pages[1].recent_of(order(1), Mobility::Movable).unwrap().push(zone.blocks.start_of(7));
+    });
 }

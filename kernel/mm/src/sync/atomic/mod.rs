@@ -20,6 +20,13 @@ mod modelled;
 pub(crate) mod scheduled;
 
 #[cfg(not(any(loom, shuttle)))]
+pub(crate) use core::hint::spin_loop as spin;
+#[cfg(loom)]
+pub(crate) use loom::thread::yield_now as spin;
+#[cfg(shuttle)]
+pub(crate) use shuttle::thread::yield_now as spin;
+
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use core::sync::atomic::{self as fixed, *};
 
 #[cfg(loom)]

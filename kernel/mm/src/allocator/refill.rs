@@ -1,0 +1,121 @@
+//! Small blocks beyond what a CPU's pages do alone: a batch that is empty, a block that another batch or zone has.
+
+use crate::sync::atomic::Ordering::Relaxed;
+
+use super::{Cpu, PageAllocator};
+use crate::buddy::WORD_FRAMES;
+use crate::error::FreeError;
+use crate::frame::{Mobility, Order, Pfn, ZoneKind};
+use crate::per_cpu::{BATCHED, Batch, PerCpuPages};
+use crate::zone::{Freed, Lent};
+
+/// Why a batch got no new blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    /// No zone would be left with more than its `low` mark.
+    BelowLow,
+    /// No word would give it many that are of its mobility.
+    NoWord,
+}
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// Serves a small request from what this CPU freed last, or from what a zone lends it.
+    #[inline(never)]
+    pub(super) fn allocate_refilling(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let refilled = self.in_pages(|pages| match self.allocate_recent(pages, order, mobility) {
+            Some(pfn) => Ok(pfn),
+            None if order.index() < BATCHED => self.refill(pages, order, mobility),
+            None => Err(Refused::NoWord),
+        })?;
+        if refilled == Err(Refused::BelowLow) {
+            C::low_memory();
+        }
+        refilled.ok()
+    }
+
+    fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let last = pages.recent_of(order, mobility)?.last()?;
+        self.blocks_of(last).allocate_recent(pages, order, mobility)
+    }
+
+    /// Gets a batch new blocks, as long as a zone is left with more than its `low` mark, and hands out the first. Where no
+    /// word would give it many, it gets none, and the block comes from the zone. Mobilities are not mixed here.
+    fn refill(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
+        let batch = pages.batch(order, mobility);
+        pages.note_use();
+        pages.count_refill();
+        self.end_loan(order, batch);
+        let mut refused = Refused::BelowLow;
+        for kind in ZoneKind::ALL.into_iter().rev() {
+            let mut zone = self.zones[kind.index()].lock();
+            let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
+            if !zone.admits(WORD_FRAMES.into(), low, reserve, false) {
+                continue;
+            }
+            refused = Refused::NoWord;
+            match zone.lend(order, mobility, batch) {
+                Some(Lent::Block(pfn)) => return Ok(pfn),
+                Some(Lent::Batch) => return batch.allocate().ok_or(Refused::NoWord),
+                // What serves a whole word must not be spoiled for the sake of one block.
+                None if self.slow.unmixed_first => {}
+                None => break,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Ends the loan of a CPU that is here, or kept out.
+    fn end_loan(&self, order: Order, batch: &Batch) {
+        let Some(base) = batch.base() else { return };
+        let Some((freed, twice)) = self.blocks_of(base).end_loan(order, batch) else { return };
+        self.note(base, freed);
+        if let Some((base, blocks)) = twice {
+            self.late.fetch_add(blocks.count_ones().into(), Relaxed);
+            self.latest.store(base.number() + u64::from(blocks.trailing_zeros()), Relaxed);
+        }
+    }
+
+    /// Tells the zone of a frame what became free there.
+    #[inline]
+    fn note(&self, pfn: Pfn, freed: Freed) {
+        if freed != Freed::Frames {
+            self.zones[ZoneKind::of(pfn).index()].lock().note(freed);
+        }
+    }
+
+    /// Gives everything that a CPU's pages hold back to the zones.
+    pub(super) fn empty(&self, pages: &PerCpuPages) {
+        pages.batches().for_each(|(order, batch)| self.end_loan(order, batch));
+        for (order, recent) in pages.recent() {
+            while let Some(pfn) = recent.last() {
+                if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || recent.pop()) {
+                    self.note(pfn, freed);
+                }
+            }
+        }
+    }
+
+    /// Frees a block that setting a bit is not enough for, or names what is there instead.
+    #[inline(never)]
+    pub(super) fn free_block(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        if order < Order::PAGEBLOCK && self.in_pages(|pages| self.free_small(pages, pfn, order)) == Some(true) {
+            return Ok(());
+        }
+        self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order))
+    }
+
+    /// Frees a block of less than a pageblock, unless there is none.
+    fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
+        if order.index() < BATCHED && pages.free(pfn, order) {
+            return true;
+        }
+        let blocks = self.blocks_of(pfn);
+        if order.index() < WORD_ORDERS && blocks.free_quickly(pfn, order) {
+            return true;
+        }
+        blocks.free(pfn, order, Some(pages)).map(|freed| self.note(pfn, freed)).is_some()
+    }
+}
+
+/// The orders that have several blocks in a word are those below this one.
+const WORD_ORDERS: usize = crate::buddy::WORD_ORDER as usize;

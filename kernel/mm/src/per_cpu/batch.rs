@@ -1,0 +1,124 @@
+//! A batch: the free blocks of one order in one word, lent to a CPU.
+//!
+//! Allocating is clearing a bit, freeing is setting one, and neither takes a lock or a locked instruction. In the planes of
+//! the word's pageblock the lent blocks are neither free nor allocated, whether they are handed out or not: so whoever frees
+//! one elsewhere comes to a slow path, sees that it is lent, and takes it off the loan.
+
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::buddy::{WORD_FRAMES, bits};
+use crate::frame::Pfn;
+
+/// What a CPU has of one word. `free` is the owner's alone; `base` and `lent` change under the lock of the word's pageblock.
+pub(crate) struct Batch {
+    /// The number of the word's first frame; [`Batch::NONE`] without a loan.
+    base: AtomicU64,
+    /// The blocks that the CPU was given back or has not handed out yet, a bit for the first frame of each.
+    free: AtomicU64,
+    /// The blocks on loan, in the same way, handed out or not. What another CPU frees leaves the loan, and nothing that has
+    /// left it is handed out again.
+    lent: AtomicU64,
+}
+
+/// What became of the blocks of a loan that has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ended {
+    /// The word's first frame.
+    pub base: Pfn,
+    /// Blocks that are free again.
+    pub free: u64,
+    /// Blocks that somebody has.
+    pub in_use: u64,
+    /// Blocks that were freed twice: here, and by another CPU at about the same time.
+    pub twice: u64,
+}
+
+impl Batch {
+    /// No word starts at an odd frame.
+    const NONE: u64 = u64::MAX;
+
+    pub const fn new() -> Self {
+        Self { base: AtomicU64::new(Self::NONE), free: AtomicU64::new(0), lent: AtomicU64::new(0) }
+    }
+
+    /// Hands out the lowest block.
+    #[inline(always)]
+    pub fn allocate(&self) -> Option<Pfn> {
+        let free = self.free.load(Relaxed) & self.lent.load(Relaxed);
+        if free == 0 {
+            return None;
+        }
+        self.free.store(free & (free - 1), Relaxed);
+        Some(Pfn::new(self.base.load(Relaxed) + u64::from(free.trailing_zeros())))
+    }
+
+    /// Takes a block back. False if it is not of this loan, or not handed out.
+    #[inline(always)]
+    pub fn free(&self, pfn: Pfn) -> bool {
+        let bit = pfn.number().wrapping_sub(self.base.load(Relaxed));
+        if bit >= u64::from(WORD_FRAMES) {
+            return false;
+        }
+        let free = self.free.load(Relaxed);
+        if (self.lent.load(Relaxed) & !free) >> bit & 1 == 0 {
+            return false;
+        }
+        self.free.store(free | 1 << bit, Relaxed);
+        true
+    }
+
+    /// The first frame of the word on loan.
+    pub fn base(&self) -> Option<Pfn> {
+        let base = self.base.load(Relaxed);
+        (base != Self::NONE).then_some(Pfn::new(base))
+    }
+
+    /// Begins a loan of blocks of the word at `base`. There must be none, and the word's pageblock must be locked.
+    pub fn begin(&self, base: Pfn, heads: u64) {
+        debug_assert!(self.base().is_none());
+        self.free.store(heads, Relaxed);
+        self.lent.store(heads, Relaxed);
+        self.base.store(base.number(), Relaxed);
+    }
+
+    /// Ends the loan, if there is one. The word's pageblock must be locked, and the CPU that owns this must be here, or kept out.
+    pub fn end(&self) -> Option<Ended> {
+        let base = self.base()?;
+        let (free, lent) = (self.free.load(Relaxed), self.lent.load(Relaxed));
+        self.base.store(Self::NONE, Relaxed);
+        self.free.store(0, Relaxed);
+        self.lent.store(0, Relaxed);
+        Some(Ended { base, free: free & lent, in_use: lent & !free, twice: free & !lent })
+    }
+
+    /// Of the word at `base`: the blocks on loan, and those of them that can be handed out.
+    pub fn of_word(&self, base: Pfn) -> (u64, u64) {
+        if self.base() != Some(base) {
+            return (0, 0);
+        }
+        let lent = self.lent.load(Relaxed);
+        (lent, lent & self.free.load(Relaxed))
+    }
+
+    /// Takes a block, which is handed out, off the loan. Its pageblock must be locked.
+    pub fn forget(&self, bit: u32) {
+        self.lent.store(self.lent.load(Relaxed) & !(1 << bit), Relaxed);
+    }
+
+    /// The blocks on loan.
+    pub fn lent(&self) -> impl Iterator<Item = Pfn> {
+        let (base, lent) = (self.base.load(Relaxed), self.lent.load(Relaxed));
+        bits(lent).map(move |bit| Pfn::new(base.wrapping_add(bit.into())))
+    }
+
+    /// The blocks that can be handed out.
+    pub fn held(&self) -> impl Iterator<Item = Pfn> {
+        let (base, free) = (self.base.load(Relaxed), self.free.load(Relaxed) & self.lent.load(Relaxed));
+        bits(free).map(move |bit| Pfn::new(base.wrapping_add(bit.into())))
+    }
+
+    #[cfg(loom)]
+    pub fn prime(&self) {
+        crate::sync::atomic::prime!(self.base, self.free, self.lent);
+    }
+}

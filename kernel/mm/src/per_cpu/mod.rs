@@ -1,0 +1,232 @@
+//! Per-CPU pages: small blocks without the zone's lock (Linux: `struct per_cpu_pages`).
+//!
+//! For each small order and mobility a CPU has a [`Batch`]: the free blocks of one word, lent by a zone. Allocating is clearing
+//! the lowest bit of a mask and freeing is setting one, without a locked instruction. Beside it, up to the order of half a
+//! pageblock, it keeps the few blocks that it freed last, where their pageblock is nearly full: there a search would
+//! find nothing better, and elsewhere reuse would keep memory from becoming whole.
+//!
+//! Both are owned: the planes say of each such block that it is neither free nor allocated, so no free of it can be taken
+//! for a good one.
+//!
+//! # Who may touch them
+//!
+//! Their own CPU, with interrupts masked, so that no interrupt handler enters what is in use. Another CPU may, when memory is
+//! short: it closes the gate, waits until the owner is outside, and empties them.
+
+mod batch;
+mod recent;
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
+
+use Ordering::{Acquire, Relaxed, Release};
+
+pub(crate) use batch::Batch;
+pub(crate) use recent::Recent;
+
+use crate::buddy::WORD_FRAMES;
+use crate::allocator::Cpu;
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
+
+/// The orders that are lent in batches are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
+pub(crate) const BATCHED: usize = 4;
+/// The orders that recent blocks are kept of are those below this one: less than a pageblock.
+pub(crate) const KEPT: usize = Order::PAGEBLOCK.index();
+const KINDS: usize = Mobility::REQUESTED.len();
+
+/// One CPU's pages. A kernel keeps a static array of them, one for each CPU that it can have.
+#[repr(align(128))]
+pub struct PerCpuPages {
+    /// The owner is inside.
+    busy: AtomicBool,
+    /// Somebody else wants to be.
+    stopped: AtomicBool,
+    /// Something went in or out since it was last asked.
+    used: AtomicBool,
+    /// By order and mobility.
+    batches: [[Batch; KINDS]; BATCHED],
+    recent: [[Recent; KINDS]; KEPT],
+    /// Times that a batch had nothing left and asked the zones.
+    refills: AtomicU64,
+}
+
+/// What a CPU's pages have done since boot; what they hold are its [pagesets](crate::allocator::Pageset).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PerCpuEvents {
+    /// Times that they had nothing left to hand out and asked the zones, which is when a zone's lock is taken.
+    pub refills: u64,
+}
+
+impl Default for PerCpuPages {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PerCpuPages {
+    /// Frames that can be held, in batches and beside them.
+    pub(crate) const CAPACITY: u64 =
+        (BATCHED * KINDS) as u64 * WORD_FRAMES as u64 + (KINDS * recent::DEPTH) as u64 * (PAGEBLOCK_FRAMES - 1);
+
+    /// Pages that hold nothing.
+    pub const fn new() -> Self {
+        Self {
+            busy: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            batches: [const { [const { Batch::new() }; KINDS] }; BATCHED],
+            recent: [const { [const { Recent::new() }; KINDS] }; KEPT],
+            refills: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs `inside` unless the gate is closed. Only for the owner, with interrupts masked.
+    #[inline(always)]
+    pub(crate) fn enter<R>(&self, inside: impl FnOnce(&Self) -> R) -> Option<R> {
+        self.busy.store(true, Relaxed);
+        // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
+        compiler_fence(Ordering::SeqCst);
+        let result = if self.stopped.load(Acquire) { None } else { Some(inside(self)) };
+        self.busy.store(false, Release);
+        result
+    }
+
+    /// Runs `inside` on each of these that holds something, and keeps its owner outside meanwhile. Only for one stranger at a
+    /// time, which must not be inside its own.
+    ///
+    /// All gates are closed with one barrier, and each opens as soon as it has been visited.
+    pub(crate) fn seize_each<C: Cpu>(all: &[Self], inside: impl Fn(&Self)) {
+        let taken = || all.iter().filter(|pages| pages.stopped.load(Relaxed));
+        all.iter().filter(|pages| !pages.is_vacant()).for_each(Self::stop);
+        if taken().next().is_some() {
+            C::synchronize();
+        }
+        for pages in taken() {
+            pages.await_owner::<C>();
+            inside(pages);
+            pages.reopen();
+        }
+    }
+
+    /// Runs `outside` while nobody is inside any of these. For whom [`seize_each`](Self::seize_each) is for.
+    pub(crate) fn stopping<C: Cpu, R>(all: &[Self], outside: impl FnOnce() -> R) -> R {
+        all.iter().for_each(Self::stop);
+        C::synchronize();
+        all.iter().for_each(Self::await_owner::<C>);
+        let result = outside();
+        all.iter().for_each(Self::reopen);
+        result
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    fn await_owner<C: Cpu>(&self) {
+        while self.busy.load(Acquire) {
+            C::relax();
+        }
+    }
+
+    fn reopen(&self) {
+        self.stopped.store(false, Release);
+    }
+
+    /// Whether nothing is held. This needs no barrier: what is held changes under pageblocks' locks, so a CPU that has had that
+    /// of a block since, and found the block neither free nor allocated, sees it here.
+    fn is_vacant(&self) -> bool {
+        self.batches().all(|(_, batch)| batch.base().is_none()) && self.recent().all(|(_, recent)| recent.last().is_none())
+    }
+
+    /// The batch of an order, which must be below [`BATCHED`], and mobility.
+    #[inline(always)]
+    pub(crate) fn batch(&self, order: Order, mobility: Mobility) -> &Batch {
+        &self.batches[order.index() % BATCHED][mobility.index() % KINDS]
+    }
+
+    /// What was freed last of an order below [`KEPT`] and a mobility that requests have.
+    #[inline]
+    pub(crate) fn recent_of(&self, order: Order, mobility: Mobility) -> Option<&Recent> {
+        self.recent.get(order.index())?.get(mobility.index())
+    }
+
+    /// All batches, each with its order.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = (Order, &Batch)> {
+        by_order(&self.batches)
+    }
+
+    /// All stacks of recent blocks, each with its order.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = (Order, &Recent)> {
+        by_order(&self.recent)
+    }
+
+    /// Frees a block of an order below [`BATCHED`] into the batch that it is of. False if it is of none, or not handed out.
+    #[inline(always)]
+    pub(crate) fn free(&self, pfn: Pfn, order: Order) -> bool {
+        self.batches[order.index() % BATCHED].iter().any(|batch| batch.free(pfn))
+    }
+
+    /// Of the word at `base`: the blocks that are lent, and those of them that can be handed out; a bit for each first frame.
+    pub(crate) fn of_word(&self, base: Pfn) -> (u64, u64) {
+        let batches = self.batches().map(|(_, batch)| batch.of_word(base));
+        let recent = self.recent().flat_map(|(_, recent)| recent.held()).filter_map(|pfn| {
+            let bit = pfn.number().wrapping_sub(base.number());
+            (bit < u64::from(WORD_FRAMES)).then(|| (1 << bit, 1 << bit))
+        });
+        batches.chain(recent).fold((0, 0), |(lent, free), (more, also)| (lent | more, free | also))
+    }
+
+    /// How many batches and stacks the block at `bit` of the word at `base` is in.
+    pub(crate) fn owners(&self, base: Pfn, bit: u32) -> u32 {
+        let batches = self.batches().filter(|(_, batch)| batch.of_word(base).0 >> bit & 1 == 1).count();
+        let pfn = base.offset(bit.into());
+        let recent = self.recent().flat_map(|(_, recent)| recent.held()).filter(|held| *held == pfn).count();
+        (batches + recent) as u32
+    }
+
+    /// The batch of which the block at `bit` of the word at `base` is on loan.
+    pub(crate) fn lender(&self, base: Pfn, bit: u32) -> Option<(Order, &Batch)> {
+        self.batches().find(|(_, batch)| batch.of_word(base).0 >> bit & 1 == 1)
+    }
+
+    /// The blocks that can be handed out.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (Order, Pfn)> {
+        let batches = self.batches().flat_map(|(order, batch)| batch.held().map(move |pfn| (order, pfn)));
+        batches.chain(self.recent().flat_map(|(order, recent)| recent.held().map(move |pfn| (order, pfn))))
+    }
+
+    /// Takes note that a zone was asked, or is to be: the pages are in use.
+    #[inline]
+    pub(crate) fn note_use(&self) {
+        self.used.store(true, Relaxed);
+    }
+
+    /// Whether they were in use since this was last asked.
+    pub(crate) fn was_used(&self) -> bool {
+        let used = self.used.load(Relaxed);
+        self.used.store(false, Relaxed);
+        used
+    }
+
+    /// Counts that a batch asks the zones for more.
+    pub(crate) fn count_refill(&self) {
+        self.refills.store(self.refills.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// What has happened here.
+    pub(crate) fn events(&self) -> PerCpuEvents {
+        PerCpuEvents { refills: self.refills.load(Relaxed) }
+    }
+
+    /// Makes all atomics known to loom.
+    #[cfg(loom)]
+    pub(crate) fn prime(&self) {
+        crate::sync::atomic::prime!(self.busy, self.stopped, self.used, self.refills);
+        self.batches().for_each(|(_, batch)| batch.prime());
+        self.recent().for_each(|(_, recent)| recent.prime());
+    }
+}
+
+/// What there is of each order and mobility, with the order.
+fn by_order<T, const ORDERS: usize>(table: &[[T; KINDS]; ORDERS]) -> impl Iterator<Item = (Order, &T)> {
+    Order::all().zip(table).flat_map(|(order, kinds)| kinds.iter().map(move |of_kind| (order, of_kind)))
+}

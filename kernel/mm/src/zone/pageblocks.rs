@@ -1,0 +1,317 @@
+//! A zone's pageblocks, as anybody may use them without the zone's lock: where they are, and how frames become free.
+//!
+//! Freeing sets bits, under the pageblock's lock and no other. What the zone knows of the pageblock lags behind: the first free
+//! since the zone looked puts the pageblock on the list of those that are dirty, and a search looks at a few of them.
+
+use crate::sync::atomic::{AtomicU64, Ordering::AcqRel};
+
+use super::header::Header;
+use super::pageblock::{Locked, Pageblock, WORDS, place};
+use super::span::Span;
+use crate::buddy::{self, WORD_FRAMES};
+use crate::error::FreeError;
+use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn};
+use crate::per_cpu::{Batch, PerCpuPages};
+
+/// The end of the list of dirty pageblocks.
+const END: u64 = u64::MAX;
+
+/// The pageblocks of a zone.
+#[derive(Clone, Copy)]
+pub(crate) struct Pageblocks<'m> {
+    /// The first of the spans, which mostly is the only one or by far the largest.
+    first: Span,
+    spans: &'m [Span],
+    blocks: &'m [Pageblock],
+    /// The pageblock that became dirty last.
+    dirty: &'m AtomicU64,
+    per_cpu: &'m [PerCpuPages],
+}
+
+/// What freeing a block came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Freed {
+    /// Frames of a pageblock are free.
+    Frames,
+    /// This pageblock has become free as a whole, which its zone has to be told.
+    Pageblock(usize),
+}
+
+/// What the words of a pageblock say at one moment.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Snapshot {
+    /// Free frames, word by word.
+    pub free: [u64; WORDS],
+    /// First frames of allocated blocks, those handed out of a loan among them.
+    pub allocated: [u64; WORDS],
+    /// First frames of blocks that CPUs hold.
+    pub cached: [u64; WORDS],
+    pub reserved: [u64; WORDS],
+}
+
+impl<'m> Pageblocks<'m> {
+    /// The pageblocks in `spans`, none of them split.
+    pub fn new(
+        spans: &'m [Span],
+        blocks: &'m [Pageblock],
+        dirty: &'m AtomicU64,
+        per_cpu: &'m [PerCpuPages],
+        header: Header,
+    ) -> Self {
+        blocks.iter().for_each(|block| block.reset(header));
+        dirty.store(END, crate::sync::atomic::Ordering::Relaxed);
+        Self { first: spans.first().copied().unwrap_or_default(), spans, blocks, dirty, per_cpu }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
+    #[inline(always)]
+    pub fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
+        self.first.locate(pfn).or_else(|| self.locate_behind(pfn))
+    }
+
+    /// [`Pageblocks::locate`] behind the first span.
+    #[inline(never)]
+    fn locate_behind(&self, pfn: Pfn) -> Option<(usize, u32)> {
+        let behind = self.spans.partition_point(|span| span.start() <= pfn);
+        self.spans[behind.checked_sub(1)?].locate(pfn)
+    }
+
+    /// The first frame of a pageblock.
+    #[inline]
+    pub fn start_of(&self, number: usize) -> Pfn {
+        let span = if number < self.first.pageblocks() {
+            &self.first
+        } else {
+            &self.spans[self.spans.partition_point(|span| span.first() <= number) - 1]
+        };
+        span.start().offset((number - span.first()) as u64 * PAGEBLOCK_FRAMES)
+    }
+
+    /// Locks a pageblock.
+    #[inline(always)]
+    pub fn lock(&self, number: usize) -> Locked<'m> {
+        self.blocks[number].lock()
+    }
+
+    /// The header of a pageblock, to a CPU that has the zone's lock: see [`Pageblock::peek`].
+    #[inline(always)]
+    pub fn peek(&self, number: usize) -> Header {
+        self.blocks[number].peek()
+    }
+
+    /// Frees the block of `order`, less than a word, that starts at `pfn`, if that takes no more than to set bits.
+    #[inline(always)]
+    pub fn free_quickly(&self, pfn: Pfn, order: Order) -> bool {
+        self.locate(pfn).is_some_and(|(number, offset)| self.blocks[number].free_quickly(offset, order.get().into()))
+    }
+
+    /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as that takes no more
+    /// than to set bits. How many they were.
+    pub fn free_together(&self, slots: &mut [Option<Pfn>]) -> usize {
+        let Some((number, _)) = slots.first().copied().flatten().and_then(|pfn| self.locate(pfn)) else { return 0 };
+        let mut block = self.lock(number);
+        let mut count = 0;
+        for slot in slots {
+            let Some((_, offset)) = slot.and_then(|pfn| self.locate(pfn)).filter(|(of, _)| *of == number) else { break };
+            let (word, bit) = place(offset);
+            let Some(freed) = block.header.freed_quickly(word, 1) else { break };
+            if !block.word(word).release(bit, 0) {
+                break;
+            }
+            block.header = freed;
+            *slot = None;
+            count += 1;
+        }
+        count
+    }
+
+    /// Frees the block of `order`, below that of a pageblock, that starts at `pfn`; `None` if there is none. In a pageblock that
+    /// is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
+    #[inline(never)]
+    pub fn free(&self, pfn: Pfn, order: Order, pages: Option<&PerCpuPages>) -> Option<Freed> {
+        let (number, offset) = self.locate(pfn)?;
+        let mut block = self.lock(number);
+        if !block.header.is_split() {
+            return None;
+        }
+        if !block.is_allocated(offset, order.get().into()) {
+            self.take_off_loan(&block, offset, pfn, order)?;
+        } else if let Some(pages) = pages.filter(|_| block.header.is_nearly_full())
+            && let Some(recent) = pages.recent_of(order, block.header.mobility()).filter(|recent| !recent.is_full())
+        {
+            let (word, bit) = place(offset);
+            block.word(word).lend(1 << bit, true);
+            recent.push(pfn);
+            pages.note_use();
+            return Some(Freed::Frames);
+        }
+        Some(self.release(&mut block, number, offset, order))
+    }
+
+    /// Makes a block free that was allocated or lent.
+    fn release(&self, block: &mut Locked<'_>, number: usize, offset: u32, order: Order) -> Freed {
+        block.release(offset, order.get().into());
+        self.note_dirty(block, number);
+        if block.header.is_free() { Freed::Pageblock(number) } else { Freed::Frames }
+    }
+
+    /// Takes the block of `order` that starts at `pfn` off the loan of the CPU that handed it out: it is an allocated block like
+    /// any other then, but for its bits. `None` if nobody has handed it out.
+    fn take_off_loan(&self, block: &Locked<'_>, offset: u32, pfn: Pfn, order: Order) -> Option<()> {
+        let (word, bit) = place(offset);
+        let base = Pfn::new(pfn.number() - u64::from(bit));
+        if block.word(word).lent() >> bit & 1 == 0 {
+            return None;
+        }
+        let (lent, batch) = self.per_cpu.iter().find_map(|pages| pages.lender(base, bit))?;
+        if lent != order || batch.of_word(base).1 >> bit & 1 == 1 {
+            return None;
+        }
+        batch.forget(bit);
+        Some(())
+    }
+
+    /// The order of the allocated block that begins at an offset of a split pageblock.
+    ///
+    /// # Errors
+    /// [`FreeError`], saying what is there instead.
+    pub fn order_at(&self, block: &Locked<'_>, number: usize, offset: u32) -> Result<Order, FreeError> {
+        let start = self.start_of(number);
+        let pfn = start.offset(offset.into());
+        let (word, bit) = place(offset);
+        let has = |bits: &[u64; WORDS]| bits[word] >> bit & 1 == 1;
+        let order = |offset| Order::new(block.order_at(offset) as u8).unwrap_or(Order::PAGEBLOCK);
+        let states = self.snapshot_of(block, number);
+        if has(&states.allocated) {
+            return Ok(order(offset));
+        }
+        if has(&states.free) || has(&states.cached) {
+            return Err(FreeError::AlreadyFree(pfn));
+        }
+        if has(&states.reserved) {
+            return Err(FreeError::Reserved(pfn));
+        }
+        let Some(head) = block.head_before(offset) else { return Err(FreeError::AlreadyFree(pfn)) };
+        let (word, bit) = place(head);
+        if states.cached[word] >> bit & 1 == 1 {
+            return Err(FreeError::AlreadyFree(pfn));
+        }
+        Err(FreeError::Interior { pfn, head: start.offset(head.into()), order: order(head) })
+    }
+
+    /// Makes the block at `offset` an allocated one like any other, if it was handed out of a loan.
+    pub fn own(&self, block: &Locked<'_>, offset: u32, pfn: Pfn, order: Order) {
+        if self.take_off_loan(block, offset, pfn, order).is_some() {
+            let (word, bit) = place(offset);
+            block.word(word).lend(1 << bit, false);
+        }
+    }
+
+    /// Has a search look at the pageblock, in its turn.
+    #[inline]
+    pub fn note_dirty(&self, block: &mut Locked<'_>, number: usize) {
+        if !block.header.is_dirty() {
+            // The link is written under the pageblock's lock, which whoever follows it takes first.
+            block.set_next(self.dirty.swap(number as u64, AcqRel));
+            block.header.set_dirty(true);
+        }
+    }
+
+    /// The first of the pageblocks that became dirty since this was asked last; each leads to the next.
+    pub fn take_dirty(&self) -> Option<usize> {
+        let first = self.dirty.swap(END, AcqRel);
+        (first != END).then_some(first as usize)
+    }
+
+    /// The pageblock behind this one among the dirty ones. It is not dirty any more then.
+    pub fn pass_dirty(block: &mut Locked<'_>) -> Option<usize> {
+        block.header.set_dirty(false);
+        Self::behind(block)
+    }
+
+    /// The pageblock behind this one among the dirty ones.
+    pub fn behind(block: &Locked<'_>) -> Option<usize> {
+        (block.next() != END).then_some(block.next() as usize)
+    }
+
+    /// The pageblock that became dirty last, if the zone has not asked since.
+    pub fn last_dirty(&self) -> Option<usize> {
+        let last = self.dirty.load(crate::sync::atomic::Ordering::Relaxed);
+        (last != END).then_some(last as usize)
+    }
+
+    /// Ends the loan of a CPU that is here, or kept out: what was not handed out is free. Returns what that came to, and the
+    /// blocks that were freed twice, as the first frame of their word and a bit for each.
+    pub fn end_loan(&self, order: Order, batch: &Batch) -> Option<(Freed, Option<(Pfn, u64)>)> {
+        let (number, offset) = self.locate(batch.base()?)?;
+        let mut block = self.lock(number);
+        let ended = batch.end()?;
+        let word = place(offset).0;
+        block.word(word).lend(ended.in_use, false);
+        let mut freed = Freed::Frames;
+        for bit in buddy::bits(ended.free) {
+            freed = self.release(&mut block, number, word as u32 * WORD_FRAMES + bit, order);
+        }
+        Some((freed, (ended.twice != 0).then_some((ended.base, ended.twice))))
+    }
+
+    /// The block of `order` that this CPU freed last in pageblocks of this mobility: allocated again.
+    pub fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: crate::frame::Mobility) -> Option<Pfn> {
+        let recent = pages.recent_of(order, mobility)?;
+        let pfn = recent.last()?;
+        let (number, offset) = self.locate(pfn)?;
+        let block = self.lock(number);
+        recent.pop();
+        let (word, bit) = place(offset);
+        block.word(word).lend(1 << bit, false);
+        Some(pfn)
+    }
+
+    /// Frees a block of `order` that a CPU's pages held last, and that it takes out with `pop` under the lock.
+    pub fn give_back(&self, pfn: Pfn, order: Order, pop: impl FnOnce()) -> Option<Freed> {
+        let (number, offset) = self.locate(pfn)?;
+        let mut block = self.lock(number);
+        pop();
+        Some(self.release(&mut block, number, offset, order))
+    }
+
+    /// What the words of a split pageblock say, and the header with it.
+    pub fn snapshot(&self, number: usize) -> (Header, Snapshot) {
+        let block = self.lock(number);
+        (block.header, self.snapshot_of(&block, number))
+    }
+
+    /// What the words of a locked pageblock say.
+    pub fn snapshot_of(&self, block: &Locked<'_>, number: usize) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for word in 0..WORDS {
+            let states = block.word(word);
+            let (lent, cached) = self.lent_in(states.lent(), self.start_of(number).offset(word as u64 * u64::from(WORD_FRAMES)));
+            snapshot.free[word] = states.free();
+            snapshot.allocated[word] = states.allocated() | lent & !cached;
+            snapshot.cached[word] = cached;
+            snapshot.reserved[word] = states.lent() & !lent;
+        }
+        snapshot
+    }
+
+    /// Of the frames of a word that are lent or reserved: those that are lent, and those that CPUs hold.
+    pub fn lent_in(&self, lent: u64, base: Pfn) -> (u64, u64) {
+        if lent == 0 {
+            return (0, 0);
+        }
+        let all = self.per_cpu.iter().map(|pages| pages.of_word(base));
+        all.fold((0, 0), |(lent, held), (more, also)| (lent | more, held | also))
+    }
+
+    #[cfg(loom)]
+    pub fn prime(&self) {
+        self.blocks.iter().for_each(Pageblock::prime);
+        crate::sync::atomic::prime!(self.dirty);
+    }
+}

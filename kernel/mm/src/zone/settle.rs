@@ -1,0 +1,148 @@
+//! What the zone knows of its pageblocks, brought up to date.
+
+use super::header::Header;
+use super::index::Bucket;
+use super::pageblock::Locked;
+use super::pageblocks::Pageblocks;
+use super::{Watermarks, Zone};
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
+
+impl Zone<'_> {
+    /// Looks at the next dirty pageblock; false if there is none.
+    pub(super) fn settle_next(&mut self) -> bool {
+        let Some(number) = self.dirty.take().or_else(|| self.blocks.take_dirty()) else { return false };
+        let mut block = self.blocks.lock(number);
+        self.dirty = Pageblocks::pass_dirty(&mut block);
+        self.file(number, &mut block);
+        true
+    }
+
+    /// Looks at some dirty pageblocks, in the order in which their turn comes: none starves.
+    #[inline]
+    pub(super) fn settle_some(&mut self, count: usize) {
+        for _ in 0..count {
+            if !self.settle_next() {
+                return;
+            }
+        }
+    }
+
+    /// Looks at all pageblocks that are dirty now: before reports, and before anything is refused.
+    pub fn settle_all(&mut self) {
+        while self.settle_next() {}
+    }
+
+    /// Looks at a pageblock that has become free as a whole.
+    pub fn settle(&mut self, number: usize) {
+        let mut block = self.blocks.lock(number);
+        self.file(number, &mut block);
+    }
+
+    /// Brings the levels, the count and the bucket of a locked pageblock up to date; if all of it is free, it is a whole one.
+    pub(super) fn file(&mut self, number: usize, block: &mut Locked<'_>) {
+        if !block.header.is_split() {
+            return;
+        }
+        let mobility = block.header.mobility();
+        if block.header.is_free() {
+            return self.file_whole(number, block, mobility);
+        }
+        let level = if block.header.stale() == 0 { block.header.level() } else { block.refresh() };
+        if level != block.header.level() {
+            self.remove(number, block.header);
+            block.header.set_level(level);
+            self.insert(number, block.header);
+        }
+        self.recount(block, mobility);
+    }
+
+    /// Counts all free frames of a split pageblock.
+    #[inline]
+    fn recount(&mut self, block: &mut Locked<'_>, mobility: Mobility) {
+        let (free, counted) = (block.header.free(), block.header.counted());
+        if free != counted {
+            self.count_free(mobility, u64::from(free).wrapping_sub(counted.into()));
+            block.header.set_counted(free);
+        }
+    }
+
+    fn file_whole(&mut self, number: usize, block: &mut Locked<'_>, mobility: Mobility) {
+        self.recount(block, mobility);
+        self.remove(number, block.header);
+        block.unite();
+        block.header.set_counted(0);
+        if let Some(buddy) = self.wholes.insert(number, mobility) {
+            self.blocks.lock(buddy).header.set_mobility(mobility);
+        }
+    }
+
+    /// Takes a split pageblock out of its bucket.
+    #[inline]
+    pub(super) fn remove(&mut self, number: usize, header: Header) {
+        if let Some(bucket) = bucket(header) {
+            self.index.remove(bucket, number);
+        }
+    }
+
+    /// Puts a split pageblock into its bucket.
+    #[inline]
+    pub(super) fn insert(&mut self, number: usize, header: Header) {
+        if let Some(bucket) = bucket(header) {
+            self.index.insert(bucket, number);
+        }
+    }
+
+    /// Counts frames that became free in a pageblock of this mobility; the negative of a number, those that are so no more.
+    #[inline]
+    pub(super) fn count_free(&mut self, mobility: Mobility, frames: u64) {
+        match mobility {
+            Mobility::Isolate => self.special.isolated = self.special.isolated.wrapping_add(frames),
+            Mobility::HighAtomic => {
+                self.free = self.free.wrapping_add(frames);
+                self.special.free_highatomic = self.special.free_highatomic.wrapping_add(frames);
+            }
+            _ => self.free = self.free.wrapping_add(frames),
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_taken(&mut self, mobility: Mobility, frames: u64) {
+        self.count_free(mobility, frames.wrapping_neg());
+    }
+
+    /// Frames that the zone counts as free in a pageblock.
+    pub(super) fn counted(&self, number: usize, header: Header) -> u64 {
+        if header.is_split() {
+            header.counted().into()
+        } else {
+            matches!(self.wholes.state(number), super::State::Free(_)) as u64 * PAGEBLOCK_FRAMES
+        }
+    }
+
+    /// Frames that are free, for any request to take, as far as the zone knows.
+    pub fn free_frames(&self) -> u64 {
+        self.free - self.special.free_highatomic
+    }
+
+    /// Whether a request may take so many frames and leave `mark` and `reserve` of them: of those for any request or, if it may
+    /// use those as well, also of those that are kept for pressing ones. Looks at dirty pageblocks until there are enough.
+    pub fn admits(&mut self, frames: u64, mark: u64, reserve: u64, reserves_too: bool) -> bool {
+        loop {
+            let free = if reserves_too { self.free } else { self.free_frames() };
+            if Watermarks::admit_frames(free, frames, mark, reserve) {
+                return true;
+            }
+            if !self.settle_next() {
+                return false;
+            }
+        }
+    }
+}
+
+/// The bucket that a split pageblock is in, if any.
+#[inline]
+fn bucket(header: Header) -> Option<Bucket> {
+    let level = header.level().checked_sub(1)?;
+    debug_assert!(level < Order::PAGEBLOCK.get().into());
+    Some(Bucket { mobility: header.mobility(), level })
+}

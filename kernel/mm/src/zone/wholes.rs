@@ -1,0 +1,248 @@
+//! Pageblocks as a whole: the same arithmetic one level up, where a bit is a pageblock and a word 64 of them.
+//!
+//! A pageblock is free, allocated (as a block of order 9, or as one half of a block of order 10), or the level below has it:
+//! its words speak, or nothing of it was ever added. Changes under the zone's lock.
+
+use super::index::{Bucket, Index};
+use crate::buddy;
+use crate::frame::{Mobility, Order};
+
+/// Pageblocks in a group, which one word has a bit each of.
+const GROUP: usize = 64;
+/// Orders of the index: groups with a free pageblock whose buddy is not free, and those with a free pair.
+const ORDERS: usize = 2;
+
+/// 64 pageblocks.
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Group {
+    /// The first pageblocks of allocated blocks.
+    head: u64,
+    /// The second pageblocks of allocated blocks of order 10.
+    inside: u64,
+    /// Free pageblocks, by mobility.
+    free: [u64; Mobility::COUNT],
+}
+
+/// The pageblocks of a zone, as a whole.
+pub(super) struct Wholes<'m> {
+    groups: &'m mut [Group],
+    index: Index<'m>,
+}
+
+/// What a pageblock is as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Free, as a block of this order or part of one.
+    Free(Order),
+    /// The first of an allocated block.
+    Allocated(Order),
+    /// The second of an allocated block of order 10.
+    Inside,
+    /// Split, or reserved.
+    Lower,
+}
+
+fn place(number: usize) -> (usize, u64) {
+    (number / GROUP, 1 << (number % GROUP))
+}
+
+/// The free pageblocks that are half of a free block of order 10.
+#[inline]
+fn paired(free: u64) -> u64 {
+    buddy::spread(buddy::starts(free, 1), 1)
+}
+
+/// The levels of the index that a group belongs to.
+#[inline]
+fn levels(free: u64) -> [bool; ORDERS] {
+    let paired = paired(free);
+    [free != paired, paired != 0]
+}
+
+impl<'m> Wholes<'m> {
+    /// Words of metadata for so many pageblocks.
+    pub fn words_for(pageblocks: usize) -> usize {
+        let groups = pageblocks.div_ceil(GROUP);
+        groups * size_of::<Group>() / size_of::<u64>() + Index::words_for(groups, ORDERS)
+    }
+
+    /// So many pageblocks, none of them free or allocated as a whole.
+    pub fn new(pageblocks: usize, memory: &'m mut [u64]) -> Self {
+        let groups = pageblocks.div_ceil(GROUP);
+        let (words, index) = memory.split_at_mut(groups * size_of::<Group>() / size_of::<u64>());
+        words.fill(0);
+        Self { groups: bytemuck::cast_slice_mut(words), index: Index::new(groups, ORDERS, index) }
+    }
+
+    /// What a pageblock is as a whole.
+    pub fn state(&self, number: usize) -> State {
+        let (group, bit) = place(number);
+        let group = &self.groups[group];
+        if group.inside & bit != 0 {
+            State::Inside
+        } else if group.head & bit != 0 {
+            let pair = group.inside & bit << 1 != 0;
+            State::Allocated(if pair { Order::MAX } else { Order::PAGEBLOCK })
+        } else {
+            let free = group.free.iter().find(|free| **free & bit != 0);
+            free.map_or(State::Lower, |free| {
+                State::Free(if paired(*free) & bit != 0 { Order::MAX } else { Order::PAGEBLOCK })
+            })
+        }
+    }
+
+    /// Whether a pageblock is free as one of this mobility.
+    pub fn is_free(&self, number: usize, mobility: Mobility) -> bool {
+        let (group, bit) = place(number);
+        self.groups[group].free[mobility.index()] & bit != 0
+    }
+
+    /// Whether a block of `order`, from 9 up, is free in pageblocks of this mobility.
+    #[inline]
+    pub fn holds(&self, order: Order, mobility: Mobility) -> bool {
+        self.index.filled(mobility) >> level(order) != 0
+    }
+
+    /// Whether the smallest sufficient free block of this mobility is of exactly `order`.
+    pub fn holds_exactly(&self, order: Order, mobility: Mobility) -> bool {
+        self.index.filled(mobility) >> level(order) & 1 == 1
+    }
+
+    /// The first pageblock of the lowest of the smallest free blocks of this mobility of at least `order`.
+    #[inline]
+    pub fn find(&self, order: Order, mobility: Mobility) -> Option<usize> {
+        let level = self.index.smallest_sufficient(mobility, level(order))?;
+        let group = self.index.lowest(Bucket { mobility, level });
+        let free = self.groups[group].free[mobility.index()];
+        let blocks = if level == 0 { free & !paired(free) } else { buddy::starts(free, 1) };
+        Some(group * GROUP + blocks.trailing_zeros() as usize)
+    }
+
+    /// Puts in a pageblock that became free. If its buddy is free too and of a mobility that merges with this one, both are of
+    /// this one then, as in Linux; the buddy is returned if its mobility has changed.
+    #[inline]
+    pub fn insert(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
+        let (group, bit) = place(number);
+        let buddy = number ^ 1;
+        let buddy_bit = place(buddy).1;
+        let free = self.groups[group].free[mobility.index()];
+        self.set_free(group, mobility, free | bit);
+        if free & buddy_bit != 0 || !mobility.is_mergeable() {
+            return None;
+        }
+        let other = Mobility::REQUESTED.into_iter().find(|other| self.groups[group].free[other.index()] & buddy_bit != 0)?;
+        self.set_mobility(buddy, other, mobility);
+        Some(buddy)
+    }
+
+    /// Takes out a free pageblock.
+    #[inline]
+    pub fn remove(&mut self, number: usize, mobility: Mobility) {
+        let (group, bit) = place(number);
+        self.set_free(group, mobility, self.groups[group].free[mobility.index()] & !bit);
+    }
+
+    /// Changes the mobility of a free pageblock.
+    pub fn set_mobility(&mut self, number: usize, from: Mobility, to: Mobility) {
+        let (group, bit) = place(number);
+        self.set_free(group, from, self.groups[group].free[from.index()] & !bit);
+        self.set_free(group, to, self.groups[group].free[to.index()] | bit);
+    }
+
+    /// Allocates the free block of `order` that begins at a pageblock.
+    #[inline]
+    pub fn allocate(&mut self, number: usize, order: Order, mobility: Mobility) {
+        let (group, bit) = place(number);
+        let all = buddy::ones(level(order)) * bit;
+        self.set_free(group, mobility, self.groups[group].free[mobility.index()] & !all);
+        self.groups[group].head |= bit;
+        self.groups[group].inside |= all & !bit;
+    }
+
+    /// Whether a block of exactly `order` is allocated that begins at a pageblock.
+    #[inline]
+    pub fn is_allocated(&self, number: usize, order: Order) -> bool {
+        let (group, bit) = place(number);
+        let group = &self.groups[group];
+        group.head & bit != 0 && (group.inside & bit << 1 != 0) == (order == Order::MAX)
+    }
+
+    /// Takes out the allocated block of `order` that begins at a pageblock, whose pageblocks are nothing then.
+    #[inline]
+    pub fn release(&mut self, number: usize, order: Order) {
+        let (group, bit) = place(number);
+        self.groups[group].head &= !bit;
+        if order == Order::MAX {
+            self.groups[group].inside &= !(bit << 1);
+        }
+    }
+
+    /// Makes a pageblock, which was nothing or part of an allocated block, the first or the second of one.
+    pub fn set_allocated(&mut self, number: usize, is_head: bool) {
+        let (group, bit) = place(number);
+        let group = &mut self.groups[group];
+        group.head = group.head & !bit | if is_head { bit } else { 0 };
+        group.inside = group.inside & !bit | if is_head { 0 } else { bit };
+    }
+
+    /// Makes pageblocks free that are nothing yet, an even number of them from an even one up.
+    pub fn insert_all(&mut self, numbers: core::ops::Range<usize>, mobility: Mobility) {
+        for group in numbers.start / GROUP..numbers.end.div_ceil(GROUP) {
+            let first = group * GROUP;
+            let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
+            let added = (u64::MAX << low) & (u64::MAX >> (GROUP - high));
+            self.set_free(group, mobility, self.groups[group].free[mobility.index()] | added);
+        }
+    }
+
+    /// Whether pageblocks are all nothing.
+    pub fn all_lower(&self, numbers: core::ops::Range<usize>) -> bool {
+        (numbers.start / GROUP..numbers.end.div_ceil(GROUP)).all(|group| {
+            let first = group * GROUP;
+            let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
+            let asked = (u64::MAX << low) & (u64::MAX >> (GROUP - high));
+            let group = &self.groups[group];
+            group.free.iter().fold(group.head | group.inside, |all, free| all | free) & asked == 0
+        })
+    }
+
+    /// Sets the free pageblocks of a group and mobility.
+    #[inline]
+    fn set_free(&mut self, group: usize, mobility: Mobility, free: u64) {
+        let (before, after) = (levels(self.groups[group].free[mobility.index()]), levels(free));
+        self.groups[group].free[mobility.index()] = free;
+        for level in 0..ORDERS as u32 {
+            let bucket = Bucket { mobility, level };
+            match (before[level as usize], after[level as usize]) {
+                (false, true) => self.index.insert(bucket, group),
+                (true, false) => self.index.remove(bucket, group),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the index says what the groups hold, and each pageblock is one thing.
+    pub fn is_consistent(&self) -> bool {
+        let each_once = self.groups.iter().all(|group| {
+            let kinds = group.free.iter().chain([&group.head, &group.inside]);
+            let (_, twice) = kinds.fold((0, 0), |(all, twice), bits| (all | bits, twice | all & bits));
+            let seconds = (group.head & 0x5555_5555_5555_5555) << 1;
+            twice == 0 && group.inside & !seconds == 0
+        });
+        let indexed = self.groups.iter().enumerate().all(|(number, group)| {
+            Mobility::ALL.into_iter().all(|mobility| {
+                let levels = levels(group.free[mobility.index()]);
+                let is = |level: u32| self.index.contains(Bucket { mobility, level }, number) == levels[level as usize];
+                (0..ORDERS as u32).all(is)
+            })
+        });
+        each_once && indexed && self.index.is_consistent()
+    }
+}
+
+/// The level of an order, from 9 up, in this index.
+#[inline]
+fn level(order: Order) -> u32 {
+    u32::from(order.get() - Order::PAGEBLOCK.get())
+}
