@@ -43,7 +43,7 @@ use core::marker::PhantomData;
 
 use add::Later;
 pub use crate::per_cpu::{PerCpuEvents as ArenaEvents, PerCpuPages as Arena};
-use crate::per_cpu::{BATCHED, KEPT, PerCpuPages};
+use crate::per_cpu::{BATCHED, PerCpuPages};
 pub use cpu::Cpu;
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
@@ -67,6 +67,8 @@ const DRAIN_PATIENCE: u32 = 1 << 18;
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
 pub struct PageAllocator<'m, C> {
     zones: [Mutex<Zone<'m>, C>; ZoneKind::COUNT],
+    /// Those of the zone that has most.
+    main: Pageblocks<'m>,
     /// The zones' pageblocks, which are freed into without the zones' locks.
     blocks: [Pageblocks<'m>; ZoneKind::COUNT],
     pages: &'m [PerCpuPages],
@@ -98,7 +100,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
         set_marks(&mut zones.each_mut());
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
+        let main = zones.iter().map(Zone::blocks).max_by_key(Pageblocks::count).expect("there are zones");
         Ok(Self {
+            main,
             blocks: zones.each_ref().map(Zone::blocks),
             zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
             pages,
@@ -143,23 +147,29 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     ///
     /// # Errors
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
-    #[inline]
+    #[inline(always)]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         Self::announce(gfp);
         if gfp.difference(Gfp::SERVED_PER_CPU).is_empty()
-            && order.index() < KEPT
+            && order.index() < BATCHED
             && let Some(mobility) = gfp.mobility()
+            && let Some(Some(pfn)) = self.in_pages(|pages| pages.batch(order, mobility).allocate())
         {
-            if order.index() < BATCHED
-                && let Some(Some(pfn)) = self.in_pages(|pages| pages.batch(order, mobility).allocate())
-            {
-                return Ok(pfn);
-            }
-            if let Some(pfn) = self.allocate_refilling(order, mobility) {
-                return Ok(pfn);
-            }
+            return Ok(pfn);
         }
-        self.allocate_specially(order, gfp)
+        self.allocate_elsewhere(order, gfp)
+    }
+
+    /// Serves a request that no batch of this CPU's does.
+    #[inline(never)]
+    fn allocate_elsewhere(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        if gfp.difference(Gfp::SERVED_PER_CPU).is_empty()
+            && let Some(mobility) = gfp.mobility()
+            && let Some(pfn) = self.allocate_refilling(order, mobility)
+        {
+            return Ok(pfn);
+        }
+        if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
     }
 
     /// Says that a request with these flags begins, where such things are checked.
@@ -232,16 +242,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`FreeError`] if no such block was allocated: a double free, a wrong order, a frame inside a block, a reserved
     /// frame, a frame that is not managed. The allocator is unchanged.
-    #[inline]
+    #[inline(always)]
     pub fn free(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order == Order::ZERO
-            && self.in_pages(|pages| {
-                pages.free(pfn, Order::ZERO) || self.blocks_of(pfn).free_quickly(pfn, Order::ZERO)
-            }) == Some(true)
-        {
-            return Ok(());
-        }
-        self.free_block(pfn, order)
+        let is_freed = |pages: &PerCpuPages| pages.free(pfn, Order::ZERO) || self.free_frame(pfn);
+        if order == Order::ZERO && self.in_pages(is_freed) == Some(true) { Ok(()) } else { self.free_block(pfn, order) }
+    }
+
+    /// Frees a single frame that no batch of this CPU's has, if that takes no more than to set bits, in most of memory.
+    #[inline(never)]
+    fn free_frame(&self, pfn: Pfn) -> bool {
+        self.main.free_quickly(pfn)
     }
 
     /// The order of the allocated block that starts at `pfn`.

@@ -19,9 +19,13 @@ enum Refused {
 }
 
 impl<C: Cpu> PageAllocator<'_, C> {
-    /// Serves a small request from what this CPU freed last, or from what a zone lends it.
-    #[inline(never)]
+    /// Serves a request from what this CPU freed last, from what a zone lends it, or, for whole pageblocks, from those of the
+    /// highest zone: as long as that zone is left with more than its `low` mark and mobilities are not mixed.
+    #[inline(always)]
     pub(super) fn allocate_refilling(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        if order >= Order::PAGEBLOCK {
+            return self.with(ZoneKind::Normal, |zone| zone.allocate_whole(order, mobility));
+        }
         let refilled = self.in_pages(|pages| match self.allocate_recent(pages, order, mobility) {
             Some(pfn) => Ok(pfn),
             None if order.index() < BATCHED => self.refill(pages, order, mobility),
@@ -40,6 +44,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     /// Gets a batch new blocks, as long as a zone is left with more than its `low` mark, and hands out the first. Where no
     /// word would give it many, it gets none, and the block comes from the zone. Mobilities are not mixed here.
+    #[inline(never)]
     fn refill(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
         let batch = pages.batch(order, mobility);
         pages.note_use();
@@ -98,24 +103,26 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Frees a block that setting a bit is not enough for, or names what is there instead.
     #[inline(never)]
     pub(super) fn free_block(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order < Order::PAGEBLOCK && self.in_pages(|pages| self.free_small(pages, pfn, order)) == Some(true) {
-            return Ok(());
-        }
+        let is_freed = if order >= Order::PAGEBLOCK {
+            self.with(ZoneKind::of(pfn), |zone| zone.free_whole(pfn, order))
+        } else {
+            self.in_pages(|pages| self.free_small(pages, pfn, order)) == Some(true)
+        };
+        if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
+    }
+
+    /// Frees a block under its zone's lock, or names what is there instead.
+    #[cold]
+    fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order))
     }
 
     /// Frees a block of less than a pageblock, unless there is none.
+    #[inline(always)]
     fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
         if order.index() < BATCHED && pages.free(pfn, order) {
             return true;
         }
-        let blocks = self.blocks_of(pfn);
-        if order.index() < WORD_ORDERS && blocks.free_quickly(pfn, order) {
-            return true;
-        }
-        blocks.free(pfn, order, Some(pages)).map(|freed| self.note(pfn, freed)).is_some()
+        self.blocks_of(pfn).free(pfn, order, Some(pages)).map(|freed| self.note(pfn, freed)).is_some()
     }
 }
-
-/// The orders that have several blocks in a word are those below this one.
-const WORD_ORDERS: usize = crate::buddy::WORD_ORDER as usize;

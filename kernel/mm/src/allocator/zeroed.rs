@@ -4,15 +4,11 @@ use super::{AllocError, Cpu, PageAllocator};
 use crate::frame::{Gfp, Order, Pfn, PfnRange};
 
 impl<C: Cpu> PageAllocator<'_, C> {
-    /// Serves a request with flags that the fast path knows nothing of.
-    #[inline(never)]
-    pub(super) fn allocate_specially(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        if gfp.contains(Gfp::ZERO) {
-            let pfn = self.allocate(order, gfp - Gfp::ZERO)?;
-            self.zero(PfnRange::new(pfn, pfn.offset(order.frames())))?;
-            return Ok(pfn);
-        }
-        self.allocate_from_zones(order, gfp)
+    /// Serves a request for zeroed frames.
+    pub(super) fn allocate_zeroed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        let pfn = self.allocate(order, gfp - Gfp::ZERO)?;
+        self.zero(PfnRange::new(pfn, pfn.offset(order.frames())))?;
+        Ok(pfn)
     }
 
     /// Fills frames with zeros that were just allocated, and that nobody else knows of yet; if that cannot be, frees them.

@@ -52,13 +52,15 @@ impl Batch {
         Some(Pfn::new(self.base.load(Relaxed) + u64::from(free.trailing_zeros())))
     }
 
-    /// Takes a block back. False if it is not of this loan, or not handed out.
+    /// Whether the loan is of the word at `base`.
     #[inline(always)]
-    pub fn free(&self, pfn: Pfn) -> bool {
-        let bit = pfn.number().wrapping_sub(self.base.load(Relaxed));
-        if bit >= u64::from(WORD_FRAMES) {
-            return false;
-        }
+    pub fn is_of(&self, base: u64) -> bool {
+        self.base.load(Relaxed) == base
+    }
+
+    /// Takes the block at `bit` back. False if it is not on loan, or not handed out.
+    #[inline(always)]
+    pub fn free(&self, bit: u64) -> bool {
         let free = self.free.load(Relaxed);
         if (self.lent.load(Relaxed) & !free) >> bit & 1 == 0 {
             return false;

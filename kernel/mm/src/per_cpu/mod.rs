@@ -159,10 +159,13 @@ impl PerCpuPages {
         by_order(&self.recent)
     }
 
-    /// Frees a block of an order below [`BATCHED`] into the batch that it is of. False if it is of none, or not handed out.
+    /// Frees a block of an order below [`BATCHED`] into the first batch that has a loan of its word. False if there is none, or
+    /// the block is not on loan, or not handed out.
     #[inline(always)]
     pub(crate) fn free(&self, pfn: Pfn, order: Order) -> bool {
-        self.batches[order.index() % BATCHED].iter().any(|batch| batch.free(pfn))
+        let bit = pfn.number() % u64::from(WORD_FRAMES);
+        let batches = &self.batches[order.index() % BATCHED];
+        batches.iter().find(|batch| batch.is_of(pfn.number() - bit)).is_some_and(|batch| batch.free(bit))
     }
 
     /// Of the word at `base`: the blocks that are lent, and those of them that can be handed out; a bit for each first frame.

@@ -67,14 +67,16 @@ impl Header {
         self.0 = self.0 & !(field.mask() << field.0) | u64::from(value) << field.0;
     }
 
-    /// The header once a word has so many more free frames; `None` if that takes more than to set bits: if the pageblock was
-    /// locked or is not split, if a search does not know yet that it has to look here, if the last frame became free, or if
-    /// so few are that the block is best used again.
+    /// The header once a word has so many more free frames, at most 32; `None` if that takes more than to set bits: if the
+    /// pageblock was locked or is not split, if a search does not know yet that it has to look here, if the last frame became
+    /// free, or if so few are that the block is best used again.
     #[inline(always)]
     pub fn freed_quickly(self, word: usize, frames: u64) -> Option<Self> {
+        // All ones and so little more are below, what is slow or has all frames free is above.
+        const LEAST: u64 = Header::NEARLY_FULL << FREE.0;
+        const MOST: u64 = PAGEBLOCK_FRAMES << FREE.0;
         let freed = self.0.wrapping_add(frames << FREE.0);
-        let is_slow = (self.0 | freed) >> (FREE.0 + FREE.1 - 1) != 0;
-        if is_slow || freed < (Self::NEARLY_FULL << FREE.0) { None } else { Some(Self(freed | 1 << word)) }
+        if freed.wrapping_sub(LEAST) < MOST - LEAST { Some(Self(freed | 1 << word)) } else { None }
     }
 
     /// Free frames, while the pageblock is split.
@@ -196,14 +198,16 @@ mod tests {
         header.set_counted(511);
         header.set_level(9);
         header.set_isolated(true);
-        header.set_foreign(7);
         header.set_stale(7);
         header.set_dirty(true);
-        assert_eq!((header.free(), header.counted(), header.level(), header.foreign()), (512, 511, 9, 7));
+        assert_eq!((header.free(), header.counted(), header.level()), (512, 511, 9));
         assert_eq!((header.mobility(), header.own_mobility()), (Mobility::Isolate, Mobility::Reclaimable));
         assert!(header.is_split() && header.is_dirty() && header.is_free());
         assert_eq!(header.stale(), 0x80);
         assert_ne!(header.bits(), Header::LOCKED);
+        header.set_free(400);
+        header.set_foreign(200);
+        assert_eq!((header.free(), header.foreign()), (400, 112));
     }
 
     #[test]

@@ -125,6 +125,9 @@ impl<'m> Index<'m> {
     #[inline]
     pub fn lowest(&self, bucket: Bucket) -> usize {
         let base = self.base(bucket);
+        if self.depth == 1 {
+            return self.words[base].trailing_zeros() as usize;
+        }
         self.levels[..self.depth].iter().rev().fold(0, |position, level| {
             position * 64 + self.words[base + *level as usize + position].trailing_zeros() as usize
         })

@@ -115,7 +115,7 @@ impl Zone<'_> {
     /// The best of the other kinds that has a free block of exactly `order` as a pageblock's largest, and that pageblock.
     fn foreign(&self, order: Order, mobility: Mobility) -> Option<(Mobility, usize)> {
         let lowest = |kind: Mobility| match order.get().checked_sub(Order::PAGEBLOCK.get()) {
-            Some(_) => self.wholes.holds_exactly(order, kind).then(|| self.wholes.find(order, kind)).flatten(),
+            Some(_) => self.wholes.find(order, kind),
             None => {
                 let bucket = Bucket { mobility: kind, level: order.get().into() };
                 (self.index.filled(kind) >> order.get() & 1 == 1).then(|| self.index.lowest(bucket))

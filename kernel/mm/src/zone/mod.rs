@@ -304,6 +304,19 @@ impl<'m> Zone<'m> {
         Some(self.take(number, order))
     }
 
+    /// Allocates a block of `order`, from 9 up, of whole pageblocks of this mobility that the zone knows to be free, if that
+    /// leaves it with more than its `low` mark.
+    pub fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let (low, reserve) = (self.watermarks.low, self.protection[ZoneKind::Normal.index()]);
+        if !Watermarks::admit(self.free_frames(), order, low, reserve) {
+            return None;
+        }
+        let number = self.wholes.take(order, mobility)?;
+        self.special.allocated += order.frames();
+        self.free -= order.frames();
+        Some(self.blocks.start_of(number))
+    }
+
     /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free,
     /// allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
     pub fn lend(&mut self, order: Order, mobility: Mobility, batch: &Batch) -> Option<Lent> {
@@ -361,20 +374,22 @@ impl<'m> Zone<'m> {
     }
 
     /// Frees the block of `order`, from 9 up, that starts at `pfn`, if there is one.
-    fn free_whole(&mut self, pfn: Pfn, order: Order) -> bool {
+    #[inline(always)]
+    pub fn free_whole(&mut self, pfn: Pfn, order: Order) -> bool {
         let Some((number, 0)) = self.blocks.locate(pfn) else { return false };
         if !self.wholes.is_allocated(number, order) {
             return false;
         }
         self.wholes.release(number, order);
-        for number in number..=number | usize::from(order == Order::MAX) {
-            self.insert_whole(number);
+        self.insert_whole(number);
+        if order == Order::MAX {
+            self.insert_whole(number | 1);
         }
         true
     }
 
     /// Counts and files a pageblock that is free as a whole.
-    #[inline]
+    #[inline(always)]
     fn insert_whole(&mut self, number: usize) {
         let mobility = self.blocks.peek(number).mobility();
         self.count_free(mobility, PAGEBLOCK_FRAMES);

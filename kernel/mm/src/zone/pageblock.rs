@@ -83,19 +83,19 @@ impl Pageblock {
         }
     }
 
-    /// Frees a block of `order`, less than a word, at `offset`, if it is allocated and that takes no more than to set bits.
+    /// Frees the frame at `offset`, if it is allocated and that takes no more than to set bits.
     #[inline(always)]
-    pub fn free_quickly(&self, offset: u32, order: u32) -> bool {
+    pub fn free_quickly(&self, offset: u32) -> bool {
         let (word, bit) = place(offset);
         let old = self.header.swap(Header::LOCKED, Acquire);
-        let Some(freed) = Header::from_bits(old).freed_quickly(word, 1 << order) else {
+        let Some(freed) = Header::from_bits(old).freed_quickly(word, 1) else {
             // If somebody else holds the lock, nothing has changed.
             if old != Header::LOCKED {
                 self.header.store(old, Release);
             }
             return false;
         };
-        let done = self.word(word).release(bit, order);
+        let done = self.word(word).release_frame(bit);
         self.header.store(if done { freed.bits() } else { old }, Release);
         done
     }
@@ -165,15 +165,16 @@ impl Word<'_> {
         self.free.load(Relaxed) | self.head.load(Relaxed)
     }
 
-    /// Makes the allocated block of exactly `order`, less than a word, at `bit` free. False if there is no such block.
+    /// Makes the allocated block of order 0 at `bit` free. False if there is no such block.
     #[inline(always)]
-    pub fn release(self, bit: u32, order: u32) -> bool {
+    pub fn release_frame(self, bit: u32) -> bool {
         let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
-        if buddy::exactly(head & !free, head | free, order) >> bit & 1 == 0 {
+        let bounds = free | head;
+        if (bounds ^ free) & (bounds >> 1 | 1 << (WORD_FRAMES - 1)) & 1 << bit == 0 {
             return false;
         }
-        self.free.store(free | buddy::ones(order) << bit, Relaxed);
-        self.head.store(head & !(1 << bit), Relaxed);
+        self.free.store(free ^ 1 << bit, Relaxed);
+        self.head.store(head ^ 1 << bit, Relaxed);
         true
     }
 

@@ -21,6 +21,8 @@ const END: u64 = u64::MAX;
 pub(crate) struct Pageblocks<'m> {
     /// The first of the spans, which mostly is the only one or by far the largest.
     first: Span,
+    /// Its pageblocks.
+    first_blocks: &'m [Pageblock],
     spans: &'m [Span],
     blocks: &'m [Pageblock],
     /// The pageblock that became dirty last.
@@ -60,7 +62,8 @@ impl<'m> Pageblocks<'m> {
     ) -> Self {
         blocks.iter().for_each(|block| block.reset(header));
         dirty.store(END, crate::sync::atomic::Ordering::Relaxed);
-        Self { first: spans.first().copied().unwrap_or_default(), spans, blocks, dirty, per_cpu }
+        let first = spans.first().copied().unwrap_or_default();
+        Self { first, first_blocks: &blocks[..first.pageblocks()], spans, blocks, dirty, per_cpu }
     }
 
     /// How many there are.
@@ -104,10 +107,12 @@ impl<'m> Pageblocks<'m> {
         self.blocks[number].peek()
     }
 
-    /// Frees the block of `order`, less than a word, that starts at `pfn`, if that takes no more than to set bits.
+    /// Frees the allocated frame at `pfn`, if that takes no more than to set bits and the frame lies in the first span.
     #[inline(always)]
-    pub fn free_quickly(&self, pfn: Pfn, order: Order) -> bool {
-        self.locate(pfn).is_some_and(|(number, offset)| self.blocks[number].free_quickly(offset, order.get().into()))
+    pub fn free_quickly(&self, pfn: Pfn) -> bool {
+        let offset = pfn.number().wrapping_sub(self.first.start().number());
+        let block = self.first_blocks.get((offset / PAGEBLOCK_FRAMES) as usize);
+        block.is_some_and(|block| block.free_quickly((offset % PAGEBLOCK_FRAMES) as u32))
     }
 
     /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as that takes no more
@@ -120,7 +125,7 @@ impl<'m> Pageblocks<'m> {
             let Some((_, offset)) = slot.and_then(|pfn| self.locate(pfn)).filter(|(of, _)| *of == number) else { break };
             let (word, bit) = place(offset);
             let Some(freed) = block.header.freed_quickly(word, 1) else { break };
-            if !block.word(word).release(bit, 0) {
+            if !block.word(word).release_frame(bit) {
                 break;
             }
             block.header = freed;

@@ -9,7 +9,7 @@ use crate::frame::{Mobility, Order};
 
 /// Pageblocks in a group, which one word has a bit each of.
 const GROUP: usize = 64;
-/// Orders of the index: groups with a free pageblock whose buddy is not free, and those with a free pair.
+/// Orders of the index: groups with a free pageblock, and those with a free pair of buddies.
 const ORDERS: usize = 2;
 
 /// 64 pageblocks.
@@ -53,11 +53,18 @@ fn paired(free: u64) -> u64 {
     buddy::spread(buddy::starts(free, 1), 1)
 }
 
-/// The levels of the index that a group belongs to.
-#[inline]
-fn levels(free: u64) -> [bool; ORDERS] {
-    let paired = paired(free);
-    [free != paired, paired != 0]
+/// The levels of the index that a group belongs to, a bit each.
+#[inline(always)]
+fn levels(free: u64) -> u32 {
+    u32::from(free != 0) | u32::from(buddy::starts(free, 1) != 0) << 1
+}
+
+/// The first pageblock of the lowest of the smallest free blocks of a group that hold one of this level.
+#[inline(always)]
+fn tightest(free: u64, level: u32) -> u64 {
+    let singles = free & !paired(free);
+    let blocks = if level == 0 && singles != 0 { singles } else { buddy::starts(free, 1) };
+    blocks & blocks.wrapping_neg()
 }
 
 impl<'m> Wholes<'m> {
@@ -104,36 +111,58 @@ impl<'m> Wholes<'m> {
         self.index.filled(mobility) >> level(order) != 0
     }
 
-    /// Whether the smallest sufficient free block of this mobility is of exactly `order`.
-    pub fn holds_exactly(&self, order: Order, mobility: Mobility) -> bool {
-        self.index.filled(mobility) >> level(order) & 1 == 1
-    }
-
-    /// The first pageblock of the lowest of the smallest free blocks of this mobility of at least `order`.
+    /// The first pageblock of the smallest free block of this mobility of at least `order`, in the lowest group that has one.
     #[inline]
     pub fn find(&self, order: Order, mobility: Mobility) -> Option<usize> {
-        let level = self.index.smallest_sufficient(mobility, level(order))?;
+        let level = level(order);
+        if self.index.filled(mobility) >> level & 1 == 0 {
+            return None;
+        }
         let group = self.index.lowest(Bucket { mobility, level });
-        let free = self.groups[group].free[mobility.index()];
-        let blocks = if level == 0 { free & !paired(free) } else { buddy::starts(free, 1) };
-        Some(group * GROUP + blocks.trailing_zeros() as usize)
+        let first = tightest(self.groups[group].free[mobility.index()], level);
+        Some(group * GROUP + first.trailing_zeros() as usize)
+    }
+
+    /// Allocates the block that [`Wholes::find`] finds.
+    #[inline(always)]
+    pub fn take(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        let level = level(order);
+        if self.index.filled(mobility) >> level & 1 == 0 {
+            return None;
+        }
+        let number = self.index.lowest(Bucket { mobility, level });
+        let group = &mut self.groups[number];
+        let before = group.free[mobility.index()];
+        let first = tightest(before, level);
+        let all = first | first << level;
+        let after = before & !all;
+        group.free[mobility.index()] = after;
+        group.head |= first;
+        group.inside |= all & !first;
+        self.reindex(number, mobility, before, after);
+        Some(number * GROUP + first.trailing_zeros() as usize)
     }
 
     /// Puts in a pageblock that became free. If its buddy is free too and of a mobility that merges with this one, both are of
     /// this one then, as in Linux; the buddy is returned if its mobility has changed.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
         let (group, bit) = place(number);
         let buddy = number ^ 1;
-        let buddy_bit = place(buddy).1;
-        let free = self.groups[group].free[mobility.index()];
-        self.set_free(group, mobility, free | bit);
-        if free & buddy_bit != 0 || !mobility.is_mergeable() {
-            return None;
-        }
-        let other = Mobility::REQUESTED.into_iter().find(|other| self.groups[group].free[other.index()] & buddy_bit != 0)?;
-        self.set_mobility(buddy, other, mobility);
-        Some(buddy)
+        let free = &mut self.groups[group].free;
+        let before = free[mobility.index()];
+        free[mobility.index()] = before | bit;
+        let others = Mobility::REQUESTED.into_iter().fold(0, |all, kind| all | free[kind.index()]) & !before;
+        self.reindex(group, mobility, before, before | bit);
+        if others & place(buddy).1 == 0 || !mobility.is_mergeable() { None } else { self.join(buddy, mobility) }
+    }
+
+    /// Changes the mobility of a free pageblock to that of its buddy.
+    #[cold]
+    fn join(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
+        let other = Mobility::REQUESTED.into_iter().find(|other| *other != mobility && self.is_free(number, *other))?;
+        self.set_mobility(number, other, mobility);
+        Some(number)
     }
 
     /// Takes out a free pageblock.
@@ -161,7 +190,7 @@ impl<'m> Wholes<'m> {
     }
 
     /// Whether a block of exactly `order` is allocated that begins at a pageblock.
-    #[inline]
+    #[inline(always)]
     pub fn is_allocated(&self, number: usize, order: Order) -> bool {
         let (group, bit) = place(number);
         let group = &self.groups[group];
@@ -169,7 +198,7 @@ impl<'m> Wholes<'m> {
     }
 
     /// Takes out the allocated block of `order` that begins at a pageblock, whose pageblocks are nothing then.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self, number: usize, order: Order) {
         let (group, bit) = place(number);
         self.groups[group].head &= !bit;
@@ -208,17 +237,24 @@ impl<'m> Wholes<'m> {
     }
 
     /// Sets the free pageblocks of a group and mobility.
-    #[inline]
     fn set_free(&mut self, group: usize, mobility: Mobility, free: u64) {
-        let (before, after) = (levels(self.groups[group].free[mobility.index()]), levels(free));
-        self.groups[group].free[mobility.index()] = free;
-        for level in 0..ORDERS as u32 {
+        let before = core::mem::replace(&mut self.groups[group].free[mobility.index()], free);
+        self.reindex(group, mobility, before, free);
+    }
+
+    /// Brings the index up to date with what is free of a group.
+    #[inline(always)]
+    fn reindex(&mut self, group: usize, mobility: Mobility, before: u64, after: u64) {
+        if levels(before) != levels(after) {
+            self.reindex_levels(group, mobility, levels(before), levels(after));
+        }
+    }
+
+    #[cold]
+    fn reindex_levels(&mut self, group: usize, mobility: Mobility, before: u32, after: u32) {
+        for level in buddy::bits((before ^ after).into()) {
             let bucket = Bucket { mobility, level };
-            match (before[level as usize], after[level as usize]) {
-                (false, true) => self.index.insert(bucket, group),
-                (true, false) => self.index.remove(bucket, group),
-                _ => {}
-            }
+            if after >> level & 1 == 1 { self.index.insert(bucket, group) } else { self.index.remove(bucket, group) }
         }
     }
 
@@ -233,7 +269,7 @@ impl<'m> Wholes<'m> {
         let indexed = self.groups.iter().enumerate().all(|(number, group)| {
             Mobility::ALL.into_iter().all(|mobility| {
                 let levels = levels(group.free[mobility.index()]);
-                let is = |level: u32| self.index.contains(Bucket { mobility, level }, number) == levels[level as usize];
+                let is = |level| self.index.contains(Bucket { mobility, level }, number) == (levels >> level & 1 == 1);
                 (0..ORDERS as u32).all(is)
             })
         });
