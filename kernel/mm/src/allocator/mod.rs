@@ -244,14 +244,17 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// frame, a frame that is not managed. The allocator is unchanged.
     #[inline(always)]
     pub fn free(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let is_freed = |pages: &PerCpuPages| pages.free(pfn, Order::ZERO) || self.free_frame(pfn);
-        if order == Order::ZERO && self.in_pages(is_freed) == Some(true) { Ok(()) } else { self.free_block(pfn, order) }
+        let is_freed = |pages: &PerCpuPages| pages.free(pfn, Order::ZERO) || self.free_frame(pages, pfn);
+        if order == Order::ZERO && self.in_pages(is_freed) == Some(true) {
+            return Ok(());
+        }
+        if self.free_block(pfn, order) { Ok(()) } else { self.free_or_name(pfn, order) }
     }
 
-    /// Frees a single frame that no batch of this CPU's has, if that takes no more than to set bits, in most of memory.
-    #[inline(never)]
-    fn free_frame(&self, pfn: Pfn) -> bool {
-        self.main.free_quickly(pfn)
+    /// Frees a single frame in most of memory, if that takes no more than to set bits.
+    #[inline(always)]
+    fn free_frame(&self, pages: &PerCpuPages, pfn: Pfn) -> bool {
+        self.main.free_quickly(pfn, pages.least())
     }
 
     /// The order of the allocated block that starts at `pfn`.

@@ -60,7 +60,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
             refused = Refused::NoWord;
             match zone.lend(order, mobility, batch) {
                 Some(Lent::Block(pfn)) => return Ok(pfn),
-                Some(Lent::Batch) => return batch.allocate().ok_or(Refused::NoWord),
+                Some(Lent::Batch) => {
+                    // What is handed out while others wait for the lock could be taken for theirs.
+                    drop(zone);
+                    return batch.allocate().ok_or(Refused::NoWord);
+                }
                 // What serves a whole word must not be spoiled for the sake of one block.
                 None if self.slow.unmixed_first => {}
                 None => break,
@@ -93,27 +97,26 @@ impl<C: Cpu> PageAllocator<'_, C> {
         pages.batches().for_each(|(order, batch)| self.end_loan(order, batch));
         for (order, recent) in pages.recent() {
             while let Some(pfn) = recent.last() {
-                if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || recent.pop()) {
+                if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent)) {
                     self.note(pfn, freed);
                 }
             }
         }
     }
 
-    /// Frees a block that setting a bit is not enough for, or names what is there instead.
+    /// Frees a block that setting a bit is not enough for; false if there is none, or this CPU's pages may not be used now.
     #[inline(never)]
-    pub(super) fn free_block(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let is_freed = if order >= Order::PAGEBLOCK {
+    pub(super) fn free_block(&self, pfn: Pfn, order: Order) -> bool {
+        if order >= Order::PAGEBLOCK {
             self.with(ZoneKind::of(pfn), |zone| zone.free_whole(pfn, order))
         } else {
             self.in_pages(|pages| self.free_small(pages, pfn, order)) == Some(true)
-        };
-        if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
+        }
     }
 
     /// Frees a block under its zone's lock, or names what is there instead.
     #[cold]
-    fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    pub(super) fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order))
     }
 

@@ -6,7 +6,7 @@
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::buddy::{WORD_FRAMES, bits};
+use crate::buddy::bits;
 use crate::frame::Pfn;
 
 /// What a CPU has of one word. `free` is the owner's alone; `base` and `lent` change under the lock of the word's pageblock.

@@ -25,12 +25,18 @@ pub(crate) use recent::Recent;
 
 use crate::buddy::WORD_FRAMES;
 use crate::allocator::Cpu;
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
+use crate::frame::{Mobility, Order, Pfn};
 
 /// The orders that are lent in batches are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
 pub(crate) const BATCHED: usize = 4;
-/// The orders that recent blocks are kept of are those below this one: less than a pageblock.
-pub(crate) const KEPT: usize = Order::PAGEBLOCK.index();
+/// The orders that recent blocks are kept of are those below this one: less than a word. (Measured: with larger ones less
+/// memory is whole.)
+pub(crate) const KEPT: usize = 6;
+/// With fewer free frames a pageblock is nearly full: what is freed there is best used again at once. (Measured: with more,
+/// memory does not become whole again.)
+pub(crate) const NEARLY_FULL: u64 = 32;
+/// Where a count of free frames stands in what zones compare with [`PerCpuPages::least`].
+pub(crate) const COUNT_SHIFT: u32 = 54;
 const KINDS: usize = Mobility::REQUESTED.len();
 
 /// One CPU's pages. A kernel keeps a static array of them, one for each CPU that it can have.
@@ -42,6 +48,8 @@ pub struct PerCpuPages {
     stopped: AtomicBool,
     /// Something went in or out since it was last asked.
     used: AtomicBool,
+    /// What [`PerCpuPages::least`] says.
+    least: AtomicU64,
     /// By order and mobility.
     batches: [[Batch; KINDS]; BATCHED],
     recent: [[Recent; KINDS]; KEPT],
@@ -65,7 +73,7 @@ impl Default for PerCpuPages {
 impl PerCpuPages {
     /// Frames that can be held, in batches and beside them.
     pub(crate) const CAPACITY: u64 =
-        (BATCHED * KINDS) as u64 * WORD_FRAMES as u64 + (KINDS * recent::DEPTH) as u64 * (PAGEBLOCK_FRAMES - 1);
+        (BATCHED * KINDS) as u64 * WORD_FRAMES as u64 + (KINDS * recent::DEPTH) as u64 * ((1 << KEPT) - 1);
 
     /// Pages that hold nothing.
     pub const fn new() -> Self {
@@ -73,6 +81,7 @@ impl PerCpuPages {
             busy: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             used: AtomicBool::new(false),
+            least: AtomicU64::new(NEARLY_FULL << COUNT_SHIFT),
             batches: [const { [const { Batch::new() }; KINDS] }; BATCHED],
             recent: [const { [const { Recent::new() }; KINDS] }; KEPT],
             refills: AtomicU64::new(0),
@@ -149,6 +158,33 @@ impl PerCpuPages {
         self.recent.get(order.index())?.get(mobility.index())
     }
 
+    /// The stack for a block of this order and mobility, if there is room.
+    #[inline]
+    pub(crate) fn room_for(&self, order: Order, mobility: Mobility) -> Option<&Recent> {
+        let recent = self.recent_of(order, mobility)?;
+        if !recent.is_full() {
+            return Some(recent);
+        }
+        if order == Order::ZERO {
+            self.least.store(1 << COUNT_SHIFT, Relaxed);
+        }
+        None
+    }
+
+    /// Takes out the last block of a stack. There is room for frames then.
+    #[inline]
+    pub(crate) fn pop(&self, recent: &Recent) {
+        self.least.store(NEARLY_FULL << COUNT_SHIFT, Relaxed);
+        recent.pop();
+    }
+
+    /// How many frames a pageblock must have free for a frame that is freed there to be given back without a thought: more
+    /// than those that are nearly full, as long as there is room for such a frame here. The number is shifted by [`COUNT_SHIFT`].
+    #[inline(always)]
+    pub(crate) fn least(&self) -> u64 {
+        self.least.load(Relaxed)
+    }
+
     /// All batches, each with its order.
     pub(crate) fn batches(&self) -> impl Iterator<Item = (Order, &Batch)> {
         by_order(&self.batches)
@@ -223,7 +259,7 @@ impl PerCpuPages {
     /// Makes all atomics known to loom.
     #[cfg(loom)]
     pub(crate) fn prime(&self) {
-        crate::sync::atomic::prime!(self.busy, self.stopped, self.used, self.refills);
+        crate::sync::atomic::prime!(self.busy, self.stopped, self.used, self.least, self.refills);
         self.batches().for_each(|(_, batch)| batch.prime());
         self.recent().for_each(|(_, recent)| recent.prime());
     }

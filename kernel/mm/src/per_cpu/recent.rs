@@ -5,7 +5,7 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::frame::Pfn;
 
 /// How many blocks of one order and mobility a CPU keeps.
-pub(crate) const DEPTH: usize = 8;
+pub(crate) const DEPTH: usize = 32;
 
 /// A stack of blocks of one order. In the planes each is neither free nor allocated. Changes under the lock of a block's
 /// pageblock, which whoever frees the block once more has when it looks here.

@@ -69,6 +69,7 @@ impl Zone<'_> {
         if !block.header.is_split() {
             self.split_whole(number, &mut block);
         }
+        self.blocks.note_dirty(&mut block, number);
         block.add(from, to);
         self.file(number, &mut block);
     }

@@ -2,6 +2,7 @@
 
 use crate::buddy::WORD_ORDER;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
+use crate::per_cpu::{COUNT_SHIFT, NEARLY_FULL};
 
 /// A field of the header: its lowest bit, and its width.
 #[derive(Clone, Copy)]
@@ -27,9 +28,9 @@ const FOREIGN: Field = Field(26, 10);
 const SPLIT: Field = Field(36, 1);
 /// The pageblock is among those that a search has to look at.
 const DIRTY: Field = Field(37, 1);
-/// Free frames. All of them are the field's highest bit.
-const FREE: Field = Field(53, 10);
-/// A free has to do more than to set bits: the pageblock is not split, or not dirty yet.
+/// Free frames but for all 512, which is the next bit: only a pageblock that is dirty has so many and is split.
+const FREE: Field = Field(COUNT_SHIFT, 9);
+/// A free has to do more than to set bits: the pageblock is not split, or not dirty yet, or all of it is free.
 const SLOW: Field = Field(63, 1);
 
 /// The header of a pageblock that is not locked.
@@ -38,10 +39,7 @@ pub(super) struct Header(u64);
 
 impl Header {
     /// A pageblock whose header is this is locked. No header has a mobility of that number.
-    pub const LOCKED: u64 = u64::MAX;
-    /// With fewer free frames a pageblock is nearly full: what is freed there is best used again at once. (Measured: with more,
-    /// memory does not become whole again.)
-    const NEARLY_FULL: u64 = 32;
+    pub const LOCKED: u64 = 1 << SLOW.0 | MOBILITY.mask() << MOBILITY.0;
 
     /// A pageblock that is not split, of this mobility.
     pub const fn whole(mobility: Mobility) -> Self {
@@ -67,29 +65,40 @@ impl Header {
         self.0 = self.0 & !(field.mask() << field.0) | u64::from(value) << field.0;
     }
 
-    /// The header once a word has so many more free frames, at most 32; `None` if that takes more than to set bits: if the
-    /// pageblock was locked or is not split, if a search does not know yet that it has to look here, if the last frame became
-    /// free, or if so few are that the block is best used again.
+    /// The header once one more frame is free.
     #[inline(always)]
-    pub fn freed_quickly(self, word: usize, frames: u64) -> Option<Self> {
-        // All ones and so little more are below, what is slow or has all frames free is above.
-        const LEAST: u64 = Header::NEARLY_FULL << FREE.0;
-        const MOST: u64 = PAGEBLOCK_FRAMES << FREE.0;
-        let freed = self.0.wrapping_add(frames << FREE.0);
-        if freed.wrapping_sub(LEAST) < MOST - LEAST { Some(Self(freed | 1 << word)) } else { None }
+    pub fn with_one_more(self) -> Self {
+        Self(self.0.wrapping_add(1 << FREE.0))
+    }
+
+    /// The header [with one more](Self::with_one_more) free frame as it was before.
+    #[inline(always)]
+    pub fn with_one_less(self) -> Self {
+        Self(self.0.wrapping_sub(1 << FREE.0))
+    }
+
+    /// Whether nothing but bits has to be set for this to be the header: not if the pageblock was locked or is not split, if a
+    /// search does not know yet that it has to look here, if all frames are free, or if fewer than `least` are, which is
+    /// shifted by [`COUNT_SHIFT`].
+    #[inline(always)]
+    pub fn is_plain(self, least: u64) -> bool {
+        (self.0 as i64) >= 0 && self.0 >= least
     }
 
     /// Free frames, while the pageblock is split.
     pub fn free(self) -> u32 {
-        self.get(FREE)
+        let all = self.is_split() && self.is_dirty() && self.get(SLOW) == 1;
+        if all { PAGEBLOCK_FRAMES as u32 } else { self.get(FREE) }
     }
 
     pub fn set_free(&mut self, frames: u32) {
-        self.set(FREE, frames);
+        debug_assert!(u64::from(frames) < PAGEBLOCK_FRAMES || self.is_split() && self.is_dirty());
+        self.set(FREE, frames % PAGEBLOCK_FRAMES as u32);
+        self.set_slow(u64::from(frames) == PAGEBLOCK_FRAMES);
     }
 
     pub fn is_nearly_full(self) -> bool {
-        u64::from(self.free()) < Self::NEARLY_FULL
+        u64::from(self.free()) < NEARLY_FULL
     }
 
     /// Whether all frames are free, of a pageblock that is split.
@@ -169,7 +178,7 @@ impl Header {
 
     pub fn set_split(&mut self, split: bool) {
         self.set(SPLIT, split.into());
-        self.set_slow();
+        self.set_slow(false);
     }
 
     pub fn is_dirty(self) -> bool {
@@ -177,12 +186,14 @@ impl Header {
     }
 
     pub fn set_dirty(&mut self, dirty: bool) {
+        let all = self.is_free();
+        debug_assert!(dirty || !all || !self.is_split());
         self.set(DIRTY, dirty.into());
-        self.set_slow();
+        self.set_slow(all);
     }
 
-    fn set_slow(&mut self) {
-        self.set(SLOW, u32::from(!(self.is_split() && self.is_dirty())));
+    fn set_slow(&mut self, all_free: bool) {
+        self.set(SLOW, u32::from(all_free || !(self.is_split() && self.is_dirty())));
     }
 }
 
@@ -194,12 +205,12 @@ mod tests {
     fn fields_do_not_touch_each_other() {
         let mut header = Header::whole(Mobility::Reclaimable);
         header.set_split(true);
+        header.set_dirty(true);
         header.set_free(512);
         header.set_counted(511);
         header.set_level(9);
         header.set_isolated(true);
         header.set_stale(7);
-        header.set_dirty(true);
         assert_eq!((header.free(), header.counted(), header.level()), (512, 511, 9));
         assert_eq!((header.mobility(), header.own_mobility()), (Mobility::Isolate, Mobility::Reclaimable));
         assert!(header.is_split() && header.is_dirty() && header.is_free());
@@ -211,21 +222,22 @@ mod tests {
     }
 
     #[test]
-    fn a_free_is_quick_only_where_bits_are_all_there_is_to_it() {
+    fn a_free_is_plain_only_where_bits_are_all_there_is_to_it() {
+        let is_plain = |header: Header, least: u64| header.with_one_more().is_plain(least << COUNT_SHIFT);
         let mut header = Header::whole(Mobility::Movable);
-        assert_eq!(header.freed_quickly(0, 1), None, "not split");
+        assert!(!is_plain(header, 1), "not split");
         header.set_split(true);
         header.set_free(100);
-        assert_eq!(header.freed_quickly(0, 1), None, "not dirty yet");
+        assert!(!is_plain(header, 1), "not dirty yet");
         header.set_dirty(true);
-        let freed = header.freed_quickly(3, 8).expect("nothing is in the way");
-        assert_eq!((freed.free(), freed.stale()), (108, 0b1000));
+        assert!(is_plain(header, 101));
+        assert_eq!(header.with_one_more().free(), 101);
+        assert_eq!(header.with_one_more().with_one_less(), header);
+        assert!(!is_plain(header, 102), "too few");
         header.set_free(511);
-        assert_eq!(header.freed_quickly(0, 1), None, "the last frame");
+        assert!(!is_plain(header, 1), "the last frame");
         header.set_free(512);
-        assert_eq!(header.freed_quickly(0, 1), None, "there is none left");
-        header.set_free(30);
-        assert_eq!(header.freed_quickly(0, 1), None, "nearly full");
-        assert_eq!(Header::from_bits(Header::LOCKED).freed_quickly(0, 1), None, "locked");
+        assert!(!is_plain(header, 1), "there is none left");
+        assert!(!is_plain(Header::from_bits(Header::LOCKED), 1), "locked");
     }
 }

@@ -145,6 +145,12 @@ impl<'m> Index<'m> {
         self.filled[mobility.index()]
     }
 
+    /// Forgets which buckets hold something: for tests of the checker.
+    #[cfg(test)]
+    pub fn forget_levels(&mut self) {
+        self.filled = [0; Mobility::COUNT];
+    }
+
     /// Whether each level, and the summary, says exactly what the level below it holds.
     pub fn is_consistent(&self) -> bool {
         Mobility::ALL.into_iter().all(|mobility| {

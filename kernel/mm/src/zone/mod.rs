@@ -247,6 +247,7 @@ impl<'m> Zone<'m> {
 
     /// Has the words of a pageblock speak that did not. What the pageblock is as a whole is of no more account.
     fn split_whole(&mut self, number: usize, block: &mut Locked<'_>) {
+        self.blocks.note_dirty(block, number);
         match self.wholes.state(number) {
             State::Free(_) => {
                 self.wholes.remove(number, block.header.mobility());

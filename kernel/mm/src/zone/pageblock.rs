@@ -83,20 +83,23 @@ impl Pageblock {
         }
     }
 
-    /// Frees the frame at `offset`, if it is allocated and that takes no more than to set bits.
+    /// Frees the frame at `offset`, if it is allocated and that takes no more than to set bits; `least` is what
+    /// [`Header::is_plain`] asks for.
     #[inline(always)]
-    pub fn free_quickly(&self, offset: u32) -> bool {
+    pub fn free_quickly(&self, offset: u32, least: u64) -> bool {
+        let mut header = Header::from_bits(self.header.swap(Header::LOCKED, Acquire)).with_one_more();
         let (word, bit) = place(offset);
-        let old = self.header.swap(Header::LOCKED, Acquire);
-        let Some(freed) = Header::from_bits(old).freed_quickly(word, 1) else {
-            // If somebody else holds the lock, nothing has changed.
-            if old != Header::LOCKED {
-                self.header.store(old, Release);
+        let done = header.is_plain(least) && self.word(word).release_frame(bit);
+        if done {
+            header.set_stale(word);
+        } else {
+            header = header.with_one_less();
+            if header.bits() == Header::LOCKED {
+                // Somebody else holds the lock, and nothing has changed.
+                return false;
             }
-            return false;
-        };
-        let done = self.word(word).release_frame(bit);
-        self.header.store(if done { freed.bits() } else { old }, Release);
+        }
+        self.header.store(header.bits(), Release);
         done
     }
 
@@ -169,8 +172,10 @@ impl Word<'_> {
     #[inline(always)]
     pub fn release_frame(self, bit: u32) -> bool {
         let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
+        // What follows the last frame is the next word, where something begins, as it does with this word's first frame if
+        // there is a single frame in it.
         let bounds = free | head;
-        if (bounds ^ free) & (bounds >> 1 | 1 << (WORD_FRAMES - 1)) & 1 << bit == 0 {
+        if ((bounds ^ free) & bounds.rotate_right(1)) >> bit & 1 == 0 {
             return false;
         }
         self.free.store(free ^ 1 << bit, Relaxed);
@@ -270,17 +275,21 @@ impl Locked<'_> {
     /// Brings the levels of all words up to date, and returns the level of the largest free block.
     #[inline]
     pub fn refresh(&mut self) -> u32 {
+        if self.header.stale() != 0 {
+            self.refresh_stale();
+        }
+        let levels = self.levels();
+        let largest = levels.largest();
+        if largest <= WORD_ORDER { largest } else { WORD_ORDER + buddy::level(levels.full()) }
+    }
+
+    fn refresh_stale(&mut self) {
         let mut levels = self.levels();
-        let mut stale = self.header.stale();
-        while stale != 0 {
-            let word = stale.trailing_zeros() as usize;
-            stale &= stale - 1;
-            levels.set(word, buddy::level(self.word(word).free()));
+        for word in buddy::bits(self.header.stale().into()) {
+            levels.set(word as usize, buddy::level(self.word(word as usize).free()));
         }
         self.set_levels(levels);
         self.header.clear_stale();
-        let largest = levels.largest();
-        if largest <= WORD_ORDER { largest } else { WORD_ORDER + buddy::level(levels.full()) }
     }
 
     /// Takes a block of `order`, for which there must be room and all levels up to date: its offset.
@@ -290,44 +299,52 @@ impl Locked<'_> {
     #[inline]
     pub fn allocate(&mut self, order: Order) -> u32 {
         let order = u32::from(order.get());
+        let levels = self.levels();
         let offset = if order < WORD_ORDER {
-            let word = self.levels().tightest(order).expect("the pageblock has room for the order");
+            let word = levels.tightest(order).expect("the pageblock has room for the order");
             let bit = buddy::tightest(self.word(word).free(), order).expect("the word has room for the order");
             word as u32 * WORD_FRAMES + bit
         } else {
-            let first = buddy::tightest(self.levels().full(), order - WORD_ORDER);
+            let first = buddy::tightest(levels.full(), order - WORD_ORDER);
             first.expect("the pageblock has room for the order") * WORD_FRAMES
         };
         self.allocate_at(offset, order);
         offset
     }
 
-    /// Takes the block of `order`, below that of a pageblock, at `offset`, all of which must be free.
+    /// Takes the block of `order`, below that of a pageblock, at `offset`, all of which must be free, and all levels up to date.
     #[inline]
     pub fn allocate_at(&mut self, offset: u32, order: u32) {
         let (first, bit) = place(offset);
+        let mut levels = self.levels();
         self.header.set_free(self.header.free() - (1 << order));
         if order < WORD_ORDER {
             self.word(first).allocate(buddy::ones(order) << bit, 1 << bit);
-            return self.header.set_stale(first);
+            levels.set(first, buddy::level(self.word(first).free()));
+        } else {
+            for word in first..first + (1 << (order - WORD_ORDER)) {
+                self.word(word).allocate(u64::MAX, u64::from(word == first));
+                levels.set(word, 0);
+            }
         }
-        for word in first..first + (1 << (order - WORD_ORDER)) {
-            self.word(word).allocate(u64::MAX, u64::from(word == first));
-            self.header.set_stale(word);
-        }
+        self.set_levels(levels);
     }
 
     /// Takes all blocks of `order`, less than a word, of the word that has the smallest sufficient one, as lent ones: the word,
-    /// and their first frames.
+    /// and their first frames. All levels must be up to date.
     #[inline]
     pub fn lend(&mut self, order: u32) -> (usize, u64) {
-        let word = self.levels().tightest(order).expect("the pageblock has room for the order");
+        let mut levels = self.levels();
+        let word = levels.tightest(order).expect("the pageblock has room for the order");
         let states = self.word(word);
-        let heads = buddy::starts(states.free(), order);
-        states.allocate(buddy::spread(heads, order), heads);
+        let free = states.free();
+        let heads = buddy::starts(free, order);
+        let frames = buddy::spread(heads, order);
+        states.allocate(frames, heads);
         states.lend(heads, true);
+        levels.set(word, if free == frames { 0 } else { buddy::level(free & !frames) });
+        self.set_levels(levels);
         self.header.set_free(self.header.free() - (heads.count_ones() << order));
-        self.header.set_stale(word);
         (word, heads)
     }
 

@@ -11,7 +11,7 @@ use super::span::Span;
 use crate::buddy::{self, WORD_FRAMES};
 use crate::error::FreeError;
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn};
-use crate::per_cpu::{Batch, PerCpuPages};
+use crate::per_cpu::{Batch, COUNT_SHIFT, NEARLY_FULL, PerCpuPages};
 
 /// The end of the list of dirty pageblocks.
 const END: u64 = u64::MAX;
@@ -109,10 +109,10 @@ impl<'m> Pageblocks<'m> {
 
     /// Frees the allocated frame at `pfn`, if that takes no more than to set bits and the frame lies in the first span.
     #[inline(always)]
-    pub fn free_quickly(&self, pfn: Pfn) -> bool {
+    pub fn free_quickly(&self, pfn: Pfn, least: u64) -> bool {
         let offset = pfn.number().wrapping_sub(self.first.start().number());
         let block = self.first_blocks.get((offset / PAGEBLOCK_FRAMES) as usize);
-        block.is_some_and(|block| block.free_quickly((offset % PAGEBLOCK_FRAMES) as u32))
+        block.is_some_and(|block| block.free_quickly((offset % PAGEBLOCK_FRAMES) as u32, least))
     }
 
     /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as that takes no more
@@ -124,11 +124,12 @@ impl<'m> Pageblocks<'m> {
         for slot in slots {
             let Some((_, offset)) = slot.and_then(|pfn| self.locate(pfn)).filter(|(of, _)| *of == number) else { break };
             let (word, bit) = place(offset);
-            let Some(freed) = block.header.freed_quickly(word, 1) else { break };
-            if !block.word(word).release_frame(bit) {
+            let freed = block.header.with_one_more();
+            if !freed.is_plain(NEARLY_FULL << COUNT_SHIFT) || !block.word(word).release_frame(bit) {
                 break;
             }
             block.header = freed;
+            block.header.set_stale(word);
             *slot = None;
             count += 1;
         }
@@ -147,7 +148,7 @@ impl<'m> Pageblocks<'m> {
         if !block.is_allocated(offset, order.get().into()) {
             self.take_off_loan(&block, offset, pfn, order)?;
         } else if let Some(pages) = pages.filter(|_| block.header.is_nearly_full())
-            && let Some(recent) = pages.recent_of(order, block.header.mobility()).filter(|recent| !recent.is_full())
+            && let Some(recent) = pages.room_for(order, block.header.mobility())
         {
             let (word, bit) = place(offset);
             block.word(word).lend(1 << bit, true);
@@ -160,8 +161,8 @@ impl<'m> Pageblocks<'m> {
 
     /// Makes a block free that was allocated or lent.
     fn release(&self, block: &mut Locked<'_>, number: usize, offset: u32, order: Order) -> Freed {
-        block.release(offset, order.get().into());
         self.note_dirty(block, number);
+        block.release(offset, order.get().into());
         if block.header.is_free() { Freed::Pageblock(number) } else { Freed::Frames }
     }
 
@@ -271,7 +272,7 @@ impl<'m> Pageblocks<'m> {
         let pfn = recent.last()?;
         let (number, offset) = self.locate(pfn)?;
         let block = self.lock(number);
-        recent.pop();
+        pages.pop(recent);
         let (word, bit) = place(offset);
         block.word(word).lend(1 << bit, false);
         Some(pfn)

@@ -12,8 +12,9 @@ impl Zone<'_> {
     pub(super) fn settle_next(&mut self) -> bool {
         let Some(number) = self.dirty.take().or_else(|| self.blocks.take_dirty()) else { return false };
         let mut block = self.blocks.lock(number);
-        self.dirty = Pageblocks::pass_dirty(&mut block);
+        // Only a dirty pageblock can say that all of it is free.
         self.file(number, &mut block);
+        self.dirty = Pageblocks::pass_dirty(&mut block);
         true
     }
 
@@ -47,7 +48,7 @@ impl Zone<'_> {
         if block.header.is_free() {
             return self.file_whole(number, block, mobility);
         }
-        let level = if block.header.stale() == 0 { block.header.level() } else { block.refresh() };
+        let level = block.refresh();
         if level != block.header.level() {
             self.remove(number, block.header);
             block.header.set_level(level);

@@ -55,6 +55,7 @@ fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
         take(&mut zone, part(pageblock, 0, 100));
         assert!(zone.blocks.free(part(pageblock, 96, 97).start, order(2), None).is_some());
     }
+    take(&mut zone, part(9, 256, 260));
     let mut block = zone.blocks.lock(7);
     zone.split_whole(7, &mut block);
     let (word, heads) = block.lend(1);
@@ -118,7 +119,7 @@ fn a_pageblock_in_the_wrong_bucket_is_named() {
     let rule = "a pageblock that is free as a whole is so among those of its mobility, and of no other";
     violates(rule, |zone| header(zone, 6, |header| header.set_mobility(Mobility::Reclaimable)));
     violates(rule, |zone| header(zone, 4, |header| header.set_isolated(false)));
-    violates("each level of the index says what the level below holds", |zone| zone.wholes.set_allocated(0, false));
+    violates("each level of the index says what the level below holds", |zone| zone.index.forget_levels());
 }
 
 #[test]
@@ -135,9 +136,12 @@ fn a_header_that_does_not_fit_the_words_is_named() {
     let rule = "a zone counts no frame as free that is not";
     violates(rule, |zone| header(zone, 8, |header| header.set_counted(header.free() + 1)));
     let rule = "a pageblock's level is that of no larger block than there is";
-    violates(rule, |zone| header(zone, 8, |header| header.set_level(9 + 1)));
+    violates(rule, |zone| header(zone, 9, |header| header.set_level(9)));
     let rule = "a pageblock that is not dirty is counted and filed";
-    violates(rule, |zone| header(zone, 0, |header| header.set_stale(3)));
+    violates(rule, |zone| {
+        zone.settle_all();
+        header(zone, 0, |header| header.set_stale(3));
+    });
     violates(rule, |zone| header(zone, 8, |header| header.set_dirty(false)));
     violates("the level of a word that is not stale is that of its largest block", |zone| {
         header(zone, 8, Header::clear_stale);
@@ -148,7 +152,10 @@ fn a_header_that_does_not_fit_the_words_is_named() {
 fn a_list_that_has_lost_a_pageblock_is_named() {
     let rule = "a dirty pageblock is in the list of those once";
     violates(rule, |zone| assert!(zone.blocks.take_dirty().is_some()));
-    violates(rule, |zone| header(zone, 0, |header| header.set_dirty(true)));
+    violates(rule, |zone| {
+        zone.settle_all();
+        header(zone, 0, |header| header.set_dirty(true));
+    });
     violates(rule, |zone| zone.blocks.lock(8).set_next(9));
 }
 

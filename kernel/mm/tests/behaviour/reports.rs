@@ -75,7 +75,7 @@ fn zoneinfo_is_linuxs() {
     let frames: Frames = allocator_with(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)], arenas);
     frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
     let [dma, _, normal] = ZoneKind::ALL.map(|kind| frames.zone(kind));
-    let high = (12 + 1) * 64;
+    let high = 12 * 64 + 3 * 32 * 63;
     let expected = format!(
         "Node 0, zone      DMA\n\
         \x20 pages free     768\n\

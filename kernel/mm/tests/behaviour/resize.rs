@@ -177,10 +177,11 @@ fn an_arena_forgets_what_it_gave_when_that_is_resized() {
     let wrong = FreeError::WrongOrder { pfn: block, given: order(3), actual: order(1) };
     assert_eq!(frames.free(block, order(3)), Err(wrong));
     assert_eq!(frames.free(block.offset(3), Order::ZERO), Err(FreeError::AlreadyFree(block.offset(3))));
-    // The word is on loan: what is free in it is the arena's.
-    let busy = ResizeError::NoRoom(RangeError::Busy(block.offset(3)));
-    assert_eq!(frames.resize(small, 4, Gfp::KERNEL), Err(busy));
-    // A block that lies in the arena is no block to resize.
+    // The block is on loan no more, so what is free of it can be had again; what follows it is lent.
+    let busy = ResizeError::NoRoom(RangeError::Busy(block.offset(8)));
+    assert_eq!(frames.resize(small, 9, Gfp::KERNEL), Err(busy));
+    let small = frames.resize(small, 4, Gfp::KERNEL).unwrap();
+    // A block that a CPU's pages hold is no block to resize.
     frames.free(held[6], order(3)).unwrap();
     let freed = PfnRange::new(held[6], held[6].offset(8));
     let gone = ResizeError::NoBlock(FreeError::AlreadyFree(held[6]));
