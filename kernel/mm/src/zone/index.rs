@@ -14,13 +14,13 @@ pub(super) struct Index<'m> {
     words: &'m mut [u64],
     /// Where each level starts inside a bucket.
     levels: [u32; MAX_LEVELS],
-    depth: usize,
     /// Words in a bucket.
-    stride: usize,
+    stride: u32,
+    depth: u8,
     /// Buckets for each mobility.
-    buckets: usize,
+    buckets: u8,
     /// For each mobility a bit for each level whose bucket is not empty.
-    filled: [u32; Mobility::COUNT],
+    filled: [u16; Mobility::COUNT],
 }
 
 /// The bucket of one mobility and level: of pageblocks the order of the largest free block, of groups of them what counts as
@@ -56,12 +56,12 @@ impl<'m> Index<'m> {
             stride += length;
             depth += 1;
         }
-        Self { words, levels, depth, stride, buckets, filled: [0; Mobility::COUNT] }
+        Self { words, levels, stride: stride as u32, depth: depth as u8, buckets: buckets as u8, filled: [0; Mobility::COUNT] }
     }
 
     #[inline]
     fn base(&self, bucket: Bucket) -> usize {
-        (bucket.mobility.index() * self.buckets + bucket.level as usize) * self.stride
+        (bucket.mobility.index() * usize::from(self.buckets) + bucket.level as usize) * self.stride as usize
     }
 
     /// Puts a member into the bucket.
@@ -79,7 +79,7 @@ impl<'m> Index<'m> {
     #[inline(never)]
     fn insert_above(&mut self, bucket: Bucket, mut position: usize) {
         let base = self.base(bucket);
-        for level in &self.levels[1..self.depth] {
+        for level in &self.levels[1..self.depth.into()] {
             let word = &mut self.words[base + *level as usize + position / 64];
             let was = *word;
             *word = was | 1 << (position % 64);
@@ -105,7 +105,7 @@ impl<'m> Index<'m> {
     #[inline(never)]
     fn remove_above(&mut self, bucket: Bucket, mut position: usize) {
         let base = self.base(bucket);
-        for level in &self.levels[1..self.depth] {
+        for level in &self.levels[1..self.depth.into()] {
             let word = &mut self.words[base + *level as usize + position / 64];
             *word &= !(1 << (position % 64));
             if *word != 0 {
@@ -128,7 +128,7 @@ impl<'m> Index<'m> {
         if self.depth == 1 {
             return self.words[base].trailing_zeros() as usize;
         }
-        self.levels[..self.depth].iter().rev().fold(0, |position, level| {
+        self.levels[..self.depth.into()].iter().rev().fold(0, |position, level| {
             position * 64 + self.words[base + *level as usize + position].trailing_zeros() as usize
         })
     }
@@ -136,13 +136,13 @@ impl<'m> Index<'m> {
     /// The smallest level, from `level` up, whose bucket for this mobility holds something.
     #[inline]
     pub fn smallest_sufficient(&self, mobility: Mobility, level: u32) -> Option<u32> {
-        let sufficient = self.filled[mobility.index()] >> level << level;
+        let sufficient = self.filled(mobility) >> level << level;
         (sufficient != 0).then(|| sufficient.trailing_zeros())
     }
 
     /// The levels whose buckets for this mobility hold something, a bit each.
     pub fn filled(&self, mobility: Mobility) -> u32 {
-        self.filled[mobility.index()]
+        self.filled[mobility.index()].into()
     }
 
     /// Forgets which buckets hold something: for tests of the checker.
@@ -154,13 +154,13 @@ impl<'m> Index<'m> {
     /// Whether each level, and the summary, says exactly what the level below it holds.
     pub fn is_consistent(&self) -> bool {
         Mobility::ALL.into_iter().all(|mobility| {
-            (0..self.buckets as u32).all(|number| {
-                let bucket = &self.words[self.base(Bucket { mobility, level: number })..][..self.stride];
+            (0..u32::from(self.buckets)).all(|number| {
+                let bucket = &self.words[self.base(Bucket { mobility, level: number })..][..self.stride as usize];
                 let level = |n: usize| {
-                    let end = if n + 1 < self.depth { self.levels[n + 1] as usize } else { self.stride };
+                    let end = if n + 1 < self.depth.into() { self.levels[n + 1] as usize } else { self.stride as usize };
                     &bucket[self.levels[n] as usize..end]
                 };
-                let linked = (1..self.depth).all(|n| {
+                let linked = (1..self.depth.into()).all(|n| {
                     level(n - 1)
                         .iter()
                         .enumerate()

@@ -19,9 +19,8 @@ const END: u64 = u64::MAX;
 /// The pageblocks of a zone.
 #[derive(Clone, Copy)]
 pub(crate) struct Pageblocks<'m> {
-    /// The first of the spans, which mostly is the only one or by far the largest.
-    first: Span,
-    /// Its pageblocks.
+    /// The start of the first of the spans, which mostly is the only one or by far the largest, and its pageblocks.
+    first: Pfn,
     first_blocks: &'m [Pageblock],
     spans: &'m [Span],
     blocks: &'m [Pageblock],
@@ -63,7 +62,7 @@ impl<'m> Pageblocks<'m> {
         blocks.iter().for_each(|block| block.reset(header));
         dirty.store(END, crate::sync::atomic::Ordering::Relaxed);
         let first = spans.first().copied().unwrap_or_default();
-        Self { first, first_blocks: &blocks[..first.pageblocks()], spans, blocks, dirty, per_cpu }
+        Self { first: first.start(), first_blocks: &blocks[..first.pageblocks()], spans, blocks, dirty, per_cpu }
     }
 
     /// How many there are.
@@ -74,7 +73,12 @@ impl<'m> Pageblocks<'m> {
     /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
     #[inline(always)]
     pub fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
-        self.first.locate(pfn).or_else(|| self.locate_behind(pfn))
+        let distance = pfn.number().wrapping_sub(self.first.number());
+        let number = (distance / PAGEBLOCK_FRAMES) as usize;
+        if number < self.first_blocks.len() {
+            return Some((number, (distance % PAGEBLOCK_FRAMES) as u32));
+        }
+        self.locate_behind(pfn)
     }
 
     /// [`Pageblocks::locate`] behind the first span.
@@ -87,11 +91,10 @@ impl<'m> Pageblocks<'m> {
     /// The first frame of a pageblock.
     #[inline]
     pub fn start_of(&self, number: usize) -> Pfn {
-        let span = if number < self.first.pageblocks() {
-            &self.first
-        } else {
-            &self.spans[self.spans.partition_point(|span| span.first() <= number) - 1]
-        };
+        if number < self.first_blocks.len() {
+            return self.first.offset(number as u64 * PAGEBLOCK_FRAMES);
+        }
+        let span = &self.spans[self.spans.partition_point(|span| span.first() <= number) - 1];
         span.start().offset((number - span.first()) as u64 * PAGEBLOCK_FRAMES)
     }
 
@@ -110,7 +113,7 @@ impl<'m> Pageblocks<'m> {
     /// Frees the allocated frame at `pfn`, if that takes no more than to set bits and the frame lies in the first span.
     #[inline(always)]
     pub fn free_quickly(&self, pfn: Pfn, least: u64) -> bool {
-        let offset = pfn.number().wrapping_sub(self.first.start().number());
+        let offset = pfn.number().wrapping_sub(self.first.number());
         let block = self.first_blocks.get((offset / PAGEBLOCK_FRAMES) as usize);
         block.is_some_and(|block| block.free_quickly((offset % PAGEBLOCK_FRAMES) as u32, least))
     }
