@@ -13,18 +13,13 @@
 //! # Who may touch an arena
 //!
 //! Its own CPU, with interrupts masked, so that no interrupt handler enters an arena that is in use. Another CPU may,
-//! when memory is short: it stops the arena, waits until the owner is outside, and empties it. Owner and stranger each
-//! write their own flag and then read the other's, which takes a full barrier between the two on both sides. The owner
-//! comes here for every frame and the stranger hardly ever, so the stranger pays for both: [`Cpu::synchronize`] makes
-//! every CPU pass a barrier. To the owner the flags are plain loads and stores.
-
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
-
-use Ordering::{Acquire, Relaxed, Release};
+//! when memory is short: it closes the arena's [`Gate`], waits until the owner is outside, and empties it.
 
 use super::Cpu;
 use crate::buddy::WORD_FRAMES;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
+use crate::sync::Gate;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use crate::zone::{Batch, WordNumber};
 
 /// The orders that arenas serve are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
@@ -192,10 +187,8 @@ impl Return {
 /// One CPU's arena. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
 pub struct Arena {
-    /// The owner is inside.
-    busy: AtomicBool,
-    /// Somebody else wants to be.
-    stopped: AtomicBool,
+    /// The owner goes through it; who empties the arena closes it.
+    gate: Gate,
     /// By order and mobility.
     runs: [[Run; Mobility::REQUESTED.len()]; ORDERS],
     /// What is being returned.
@@ -241,8 +234,7 @@ impl Arena {
     /// An arena that holds nothing.
     pub const fn new() -> Self {
         Self {
-            busy: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
+            gate: Gate::new(),
             runs: [const { [const { Run::new() }; Mobility::REQUESTED.len()] }; ORDERS],
             returning: Return::new(),
             used: AtomicBool::new(false),
@@ -252,59 +244,34 @@ impl Arena {
         }
     }
 
-    /// Runs `inside` unless the arena is stopped. Only for the owner, with interrupts masked.
+    /// Runs `inside` unless the arena's gate is closed. Only for the owner, with interrupts masked.
     #[inline(always)]
     pub(super) fn enter<R>(&self, inside: impl FnOnce(&Self) -> R) -> Option<R> {
-        self.busy.store(true, Relaxed);
-        // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
-        compiler_fence(Ordering::SeqCst);
-        let result = if self.stopped.load(Acquire) { None } else { Some(inside(self)) };
-        self.busy.store(false, Release);
-        result
+        let _inside = self.gate.enter()?;
+        Some(inside(self))
     }
 
     /// Runs `inside` in each of these arenas that has a word, and keeps its owner outside meanwhile. Only for one stranger at
     /// a time, which must not be inside its own arena.
     ///
-    /// All are stopped with one barrier, and each may be entered again as soon as it has been visited.
+    /// All are closed with one barrier, and each may be entered again as soon as it has been visited.
     pub(super) fn seize_each<C: Cpu>(arenas: &[Self], inside: impl Fn(&Self)) {
-        let taken = || arenas.iter().filter(|arena| arena.stopped.load(Relaxed));
-        arenas.iter().filter(|arena| !arena.is_vacant()).for_each(Self::stop);
-        if taken().next().is_some() {
-            C::synchronize();
-        }
-        for arena in taken() {
-            arena.await_owner::<C>();
+        Gate::close_all::<C>(arenas.iter().filter(|arena| !arena.is_vacant()).map(|arena| &arena.gate));
+        for arena in arenas.iter().filter(|arena| arena.gate.is_closed()) {
+            arena.gate.await_owner::<C>();
             inside(arena);
-            arena.reopen();
+            arena.gate.open();
         }
     }
 
     /// Runs `outside` while nobody is inside any of these arenas. For whom [`seize_each`](Self::seize_each) is for.
     pub(super) fn stopping<C: Cpu, R>(arenas: &[Self], outside: impl FnOnce() -> R) -> R {
-        arenas.iter().for_each(Self::stop);
-        C::synchronize();
-        arenas.iter().for_each(Self::await_owner::<C>);
+        let gates = || arenas.iter().map(|arena| &arena.gate);
+        Gate::close_all::<C>(gates());
+        gates().for_each(Gate::await_owner::<C>);
         let result = outside();
-        arenas.iter().for_each(Self::reopen);
+        gates().for_each(Gate::open);
         result
-    }
-
-    /// Keeps the owner from coming in any more, from the next barrier on.
-    fn stop(&self) {
-        self.stopped.store(true, Relaxed);
-    }
-
-    /// Waits until the owner of an arena that was stopped is outside.
-    fn await_owner<C: Cpu>(&self) {
-        while self.busy.load(Acquire) {
-            C::relax();
-        }
-    }
-
-    /// Lets the owner in again.
-    fn reopen(&self) {
-        self.stopped.store(false, Release);
     }
 
     /// Whether the arena has no word, neither on loan nor to return blocks of it.
@@ -319,7 +286,8 @@ impl Arena {
     #[cfg(loom)]
     pub(super) fn prime(&self) {
         use crate::sync::atomic::prime;
-        prime!(self.busy, self.stopped, self.used, self.latest);
+        self.gate.prime();
+        prime!(self.used, self.latest);
         self.runs.as_flattened().iter().for_each(|run| prime!(run.base, run.free, run.lent, run.word));
         let way = &self.returning;
         prime!(way.key, way.heads, way.allocated, way.word);

@@ -1,4 +1,5 @@
-//! What the CPUs have to do with each other: the one lock of the crate, made for interrupts and open to whoever checks it.
+//! What the CPUs have to do with each other: the one lock of the crate, made for interrupts and open to whoever checks it, and
+//! the [gate](Gate) of what one CPU has without a lock.
 //!
 //! A lock that an interrupt handler takes too must only be held with interrupts masked: else the handler waits for the very
 //! code that it interrupted. And a CPU that waits with interrupts masked answers nobody meanwhile; another may in turn be
@@ -6,8 +7,11 @@
 //! tells [`Cpu::acquire`] and [`Cpu::release`] of itself, where it can check the order in which locks are taken.
 
 pub(crate) mod atomic;
+mod gate;
 mod mutex;
 
+pub(crate) use gate::Sign;
+pub use gate::{Gate, Inside};
 pub use mutex::{Guard, Mutex};
 
 #[cfg(doc)]
