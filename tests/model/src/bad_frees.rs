@@ -103,6 +103,7 @@ fn kind(error: FreeError) -> &'static str {
         FreeError::AlreadyFree(_) => "double",
         FreeError::Interior { .. } => "interior",
         FreeError::WrongOrder { .. } => "wrong order",
+        _ => unreachable!("an error that the model does not know: {error}"),
     }
 }
 

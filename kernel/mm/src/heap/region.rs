@@ -29,49 +29,29 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
-use core::error::Error;
-use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::{Heap, Malloc, PageSource};
 use crate::allocator::{Cpu, PageAllocator, Plan, SetupError};
-use crate::error::FreeError;
+use crate::error::{FreeError, table::errors};
 use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, Region, RegionKind};
 
 const FRAME: usize = FRAME_SIZE as usize;
 
-/// Why there can be no heap in a region.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RegionError {
-    /// The region is too small for the heap and one object.
-    TooSmall {
-        /// How many bytes there are.
-        bytes: usize,
-        /// How many there would have to be, from the same address on.
-        needed: usize,
-    },
-    /// The page allocator cannot manage so much.
-    Setup(SetupError),
-}
-
-impl fmt::Display for RegionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooSmall { bytes, needed } => {
-                write!(f, "a region of {bytes} bytes is too small for a heap: here it needs {needed}")
-            }
-            Self::Setup(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for RegionError {}
-
-impl From<SetupError> for RegionError {
-    fn from(error: SetupError) -> Self {
-        Self::Setup(error)
+errors! {
+    /// Why there can be no heap in a region.
+    pub enum RegionError {
+        /// The region is too small for the heap and one object.
+        TooSmall {
+            /// How many bytes there are.
+            bytes: usize,
+            /// How many there would have to be, from the same address on.
+            needed: usize,
+        } => "a region of {bytes} bytes is too small for a heap: here it needs {needed}",
+        /// The page allocator cannot manage so much.
+        Setup(error: SetupError) => from,
     }
 }
 
