@@ -5,7 +5,9 @@
 
 use core::fmt;
 
-pub use crate::gfp::Gfp;
+mod gfp;
+
+pub use gfp::Gfp;
 
 /// Bytes in a frame, as a shift: a frame is `1 << FRAME_SHIFT` bytes.
 pub const FRAME_SHIFT: u32 = 12;

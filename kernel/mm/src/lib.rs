@@ -132,9 +132,9 @@
 
 pub mod allocator;
 pub mod buddy;
+pub mod cpu;
 pub mod error;
 pub mod frame;
-mod gfp;
 pub mod heap;
 pub mod memory_map;
 pub mod report;

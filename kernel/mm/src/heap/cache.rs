@@ -36,7 +36,7 @@ use super::debug::{live, object_of, settle};
 use super::diagnose::Wanted;
 use super::slow::{Freed, Kind};
 use super::{CacheStats, Heap, HeapError, LiveObject, MAX_CPUS, SizeClass, SlabDebug};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::error::table::errors;
 use crate::frame::Order;
 use crate::slab::arena::{Arena, ArenaId};

@@ -1,7 +1,7 @@
 //! Everything that the heap derives or counts, derived and counted once more from bitmaps and page map, and compared.
 
 use super::{Heap, LargeStats, Stopped};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::error::Violation;
 use crate::frame::FRAME_SHIFT;
 use crate::slab::arena::ArenaId;

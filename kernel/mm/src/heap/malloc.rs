@@ -7,7 +7,7 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use super::{Heap, HeapError, MAX_CPUS, PageSource};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::error::table::errors;
 
 /// The alignment of whatever is large enough to need it: that of C's `max_align_t`.

@@ -99,7 +99,7 @@ pub use malloc::{Malloc, MallocError};
 pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
 
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::registry::Registry;
 use crate::sync::Mutex;

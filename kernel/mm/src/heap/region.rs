@@ -33,7 +33,8 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::{Heap, Malloc, PageSource};
-use crate::allocator::{Cpu, PageAllocator, Plan, SetupError};
+use crate::allocator::{PageAllocator, Plan, SetupError};
+use crate::cpu::Cpu;
 use crate::error::{FreeError, table::errors};
 use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, Region, RegionKind};

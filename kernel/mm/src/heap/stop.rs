@@ -4,7 +4,7 @@ use crate::sync::atomic::Ordering;
 
 use super::slow::Twice;
 use super::{Heap, Large};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::debug::Records;
 use crate::slab::registry::Books;

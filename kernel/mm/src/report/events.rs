@@ -2,7 +2,8 @@
 
 use core::fmt::{self, Write};
 
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::PageAllocator;
+use crate::cpu::Cpu;
 use crate::frame::{Mobility, Order, ZoneKind};
 use crate::zone::{Fallback, Fallbacks, ZoneStats};
 

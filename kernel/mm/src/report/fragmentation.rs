@@ -3,7 +3,8 @@
 use core::fmt::{self, Write};
 
 use super::populated;
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::PageAllocator;
+use crate::cpu::Cpu;
 use crate::frame::Order;
 use crate::zone::FreeBlocks;
 

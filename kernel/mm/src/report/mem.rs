@@ -3,7 +3,8 @@
 use core::fmt::{self, Write};
 
 use super::populated;
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::PageAllocator;
+use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Mobility, Order, ZoneKind};
 
 const fn kib(frames: u64) -> u64 {

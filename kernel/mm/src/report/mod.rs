@@ -1,6 +1,7 @@
 //! The allocator's state in the text formats of Linux, so that its tools and lectures apply unchanged.
 
 mod events;
+mod failure;
 mod fragmentation;
 mod mem;
 mod zones;
@@ -12,7 +13,8 @@ pub use fragmentation::{extfrag_index, unusable_index};
 pub use mem::show_mem;
 pub use zones::{pagetypeinfo, zoneinfo};
 
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::PageAllocator;
+use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order, ZoneKind};
 use crate::zone::ZoneStats;
 

@@ -3,7 +3,8 @@
 use core::fmt::{self, Write};
 
 use super::populated;
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::PageAllocator;
+use crate::cpu::Cpu;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, ZoneKind};
 
 /// Each zone's counts, watermarks and reserves, and what the arenas have of it (Linux: `/proc/zoneinfo`).

@@ -5,7 +5,7 @@
 //! owner comes all the time and strangers hardly ever, so the stranger pays for both: [`Cpu::synchronize`] makes every CPU pass
 //! a barrier. To the owner the words are plain loads and stores.
 
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use Ordering::{Acquire, Relaxed, Release};

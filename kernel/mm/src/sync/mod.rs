@@ -14,24 +14,7 @@ pub(crate) use gate::Sign;
 pub use gate::{Gate, Inside};
 pub use mutex::{Guard, Mutex};
 
+pub use crate::cpu::{Acquire, Lock};
+
 #[cfg(doc)]
-use crate::allocator::Cpu;
-
-/// A lock, to those who look on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lock {
-    /// What the lock guards. All locks that guard things of one kind, such as the same part of several heaps, share a name:
-    /// what is found of the order of one is true of all.
-    pub name: &'static str,
-    /// What tells the lock from all others there are.
-    pub address: usize,
-}
-
-/// How a lock is taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Acquire {
-    /// Whoever has it is waited for.
-    Wait,
-    /// Only if nobody has it: nothing can wait for each other so.
-    Try,
-}
+use crate::cpu::Cpu;

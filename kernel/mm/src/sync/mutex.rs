@@ -8,7 +8,7 @@ use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::{Acquire, Lock};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 
 /// A value that one CPU of kind `C` at a time may touch.
 ///

@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use crate::frame::{Mobility, ZoneKind};
+use super::{Mobility, ZoneKind};
 
 bitflags::bitflags! {
     /// How a request for frames may be served: where from, and how much of the reserves it may take.

@@ -1,11 +1,29 @@
-//! The little that the allocator has to know of the machine.
+//! The little that the crate has to know of the machine.
 
 use core::fmt;
 use core::hint;
 use core::time::Duration;
 
 use crate::frame::PfnRange;
-use crate::sync::{Acquire, Lock};
+
+/// A lock, to those who look on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lock {
+    /// What the lock guards. All locks that guard things of one kind, such as the same part of several heaps, share a name:
+    /// what is found of the order of one is true of all.
+    pub name: &'static str,
+    /// What tells the lock from all others there are.
+    pub address: usize,
+}
+
+/// How a lock is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acquire {
+    /// Whoever has it is waited for.
+    Wait,
+    /// Only if nobody has it: nothing can wait for each other so.
+    Try,
+}
 
 /// What the allocator must be able to ask of the processor that it runs on.
 ///
@@ -15,7 +33,7 @@ use crate::sync::{Acquire, Lock};
 /// interrupts masked, so whoever waits answers meanwhile.
 ///
 /// ```
-/// use bifolio::allocator::Cpu;
+/// use bifolio::cpu::Cpu;
 /// use core::hint;
 /// use core::sync::atomic::{AtomicU64, Ordering, fence};
 /// # fn per_cpu_number() -> usize { 0 }
@@ -73,9 +91,9 @@ use crate::sync::{Acquire, Lock};
 ///   interrupts are masked.
 /// - A CPU that cannot tell its number yet says one beyond the arenas, such as `usize::MAX`: zones serve it without an arena, and
 ///   the heap from the one that all share.
-/// - One that idles calls [`decay`](super::PageAllocator::decay) and [`retire_cpu`](crate::heap::Heap::retire_cpu), so that others
-///   can have what it holds. For one that stops, [`drain`](super::PageAllocator::drain) in place of the former.
-/// - [`low_memory`](Self::low_memory) wakes whoever calls [`balance`](super::PageAllocator::balance).
+/// - One that idles calls [`decay`](crate::allocator::PageAllocator::decay) and [`retire_cpu`](crate::heap::Heap::retire_cpu), so that others
+///   can have what it holds. For one that stops, [`drain`](crate::allocator::PageAllocator::drain) in place of the former.
+/// - [`low_memory`](Self::low_memory) wakes whoever calls [`balance`](crate::allocator::PageAllocator::balance).
 ///
 /// # Safety
 ///
@@ -141,7 +159,7 @@ pub unsafe trait Cpu {
     fn might_wait() {}
 
     /// Learns that a request, or the refill of an arena, found no zone that may give it frames and stays above its `low` mark:
-    /// time to [reclaim memory in the background](super::PageAllocator::balance) (Linux: `wakeup_kswapd`).
+    /// time to [reclaim memory in the background](crate::allocator::PageAllocator::balance) (Linux: `wakeup_kswapd`).
     ///
     /// Called for each such request, with no lock held but maybe with interrupts masked by the caller: to take note, and not
     /// to allocate or wait. Does nothing by default.
