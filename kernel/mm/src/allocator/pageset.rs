@@ -1,7 +1,7 @@
 //! What each CPU's arena has of each zone, in the words of Linux, where it is a pageset.
 
-use super::arena::Arena;
-use super::{Cpu, PageAllocator};
+use super::arena::PerCpuPages;
+use super::{Cpu, View};
 use crate::buddy::WORD_FRAMES;
 use crate::frame::ZoneKind;
 
@@ -18,13 +18,13 @@ pub struct Pageset {
     pub batch: u64,
 }
 
-impl<C: Cpu> PageAllocator<'_, C> {
+impl<C: Cpu> View<'_, C> {
     /// What each CPU's arena has of a zone. A snapshot: the CPUs go on meanwhile.
     pub fn pagesets(&self, kind: ZoneKind) -> impl Iterator<Item = Pageset> {
         self.arenas.iter().enumerate().map(move |(cpu, arena)| {
             let held = arena.held().filter(|(zone, _)| *zone == kind);
             let count = held.map(|(_, batch)| u64::from(batch.heads.count_ones()) << batch.order.get()).sum();
-            Pageset { cpu, count, high: Arena::CAPACITY, batch: WORD_FRAMES.into() }
+            Pageset { cpu, count, high: PerCpuPages::CAPACITY, batch: WORD_FRAMES.into() }
         })
     }
 }
