@@ -4,6 +4,7 @@
 //! nobody else:
 //!
 //! ```
+//! #![forbid(unsafe_code)]
 //! # use bifolio::allocator::{Cpu, PageAllocator};
 //! # use bifolio::frame::{Block, Gfp, Order};
 //! fn pass_through<C: Cpu>(frames: &PageAllocator<'_, C>) -> Result<(), Box<dyn core::error::Error>> {

@@ -304,7 +304,7 @@ impl Mobility {
     pub const ALL: [Self; 5] = [Self::Unmovable, Self::Movable, Self::Reclaimable, Self::HighAtomic, Self::Isolate];
     /// How many kinds there are.
     pub const COUNT: usize = Self::ALL.len();
-    /// The kinds that a request can have, and that arenas hold (Linux: `MIGRATE_PCPTYPES`).
+    /// The kinds that a request can have, and that CPUs' pages hold (Linux: `MIGRATE_PCPTYPES`).
     pub const REQUESTED: [Self; 3] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
 
     /// The kind's place in [`Mobility::ALL`], and in [`Mobility::REQUESTED`].

@@ -38,7 +38,7 @@
 //!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment the second is
 //!    only [counted](allocator::PageAllocator::late_double_frees), when the block comes back.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
-//!    arenas, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
+//!    CPUs' pages, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
 //!    it refused, with a [report](allocator::Cpu::report).
 //!
 //! # In a kernel

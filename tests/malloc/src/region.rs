@@ -39,7 +39,7 @@ const LEAST_FORGOTTEN: u64 = 8;
 /// The most regions there can be. Each is four times as large as the one before, unless the process may have no more.
 const REGIONS: usize = 32;
 
-/// How many threads have an arena of page frames each. The heap seldom asks for any, and who frees a frame that another one
+/// How many threads have page frames of their own each. The heap seldom asks for any, and who frees a frame that another one
 /// may hold looks into all of them: so they are fewer than threads.
 const CPUS: usize = 16;
 
@@ -127,7 +127,9 @@ impl Region {
         }
         let first = Pfn::containing(start.addr() as u64);
         let range = PfnRange::new(first, first.offset(step as u64 / FRAME_SIZE));
-        self.frames.add(range).expect("the plan has this memory as to be added, and it was not added yet");
+        // SAFETY: it was made usable just now, and nobody knows of it.
+        let added = unsafe { self.frames.add(range) };
+        added.expect("the plan has this memory as to be added, and it was not added yet");
         self.usable.store(usable + step, Relaxed);
         true
     }
@@ -166,9 +168,9 @@ fn usable() -> usize {
 fn add_region() -> bool {
     let count = COUNT.load(Relaxed);
     let Some(slot) = REGIONS_BY_AGE.get(count) else { return false };
-    let arenas = if count == 0 { Some(&PAGES[..]) } else { more_pages() };
+    let pages = if count == 0 { Some(&PAGES[..]) } else { more_pages() };
     let bytes = regions().next().map_or(FIRST_REGION, |region| region.bytes.saturating_mul(4));
-    let Some(region) = arenas.and_then(|arenas| Region::new(bytes, arenas)) else { return false };
+    let Some(region) = pages.and_then(|pages| Region::new(bytes, pages)) else { return false };
     slot.call_once(|| region);
     COUNT.store(count + 1, Relaxed);
     true
@@ -190,10 +192,10 @@ fn more_pages() -> Option<&'static [PerCpuPages]> {
     }
 }
 
-/// The calling CPU will allocate no more for now: what its arenas hold goes back.
+/// The calling CPU will allocate no more for now: what it holds goes back.
 pub fn retire_cpu() {
     for region in regions() {
-        // An arena is only emptied if it was idle since the last time, which it was when asked again.
+        // Its pages are only given back if it was idle since the last time, which it was when asked again.
         region.frames.decay();
         region.frames.decay();
     }

@@ -10,7 +10,7 @@ use crate::zone::Watermarks;
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Isolates every pageblock that the range lies in: nothing is allocated from it any more, and what is free there, or
-    /// is freed, is counted apart (Linux: `start_isolate_page_range`). What is in arenas is still handed out until they
+    /// is freed, is counted apart (Linux: `start_isolate_page_range`). What is in CPUs' pages is still handed out until they
     /// are [drained](Self::drain).
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Allocates exactly these frames, as the [largest blocks](PfnRange::blocks) that make up the range: to be freed
     /// together, with [`free_range`](Self::free_range), or each by itself. No watermark is asked.
     ///
-    /// Frames that arenas hold are taken back from them; if there are still allocated ones in the range, and the request
+    /// Frames that CPUs' pages hold are taken back from them; if there are still allocated ones in the range, and the request
     /// may wait, shrinkers are asked for memory once. Nothing that is allocated is moved.
     ///
     /// # Errors

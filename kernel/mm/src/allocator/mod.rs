@@ -89,7 +89,7 @@ pub struct PageAllocator<'m, C>(View<'m, C>);
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Sets the allocator up over the plan's metadata, mapped, whatever it holds. Every usable frame is free then.
     ///
-    /// Each CPU whose number is below that of `arenas` has pages of its own; they must be fresh.
+    /// Each CPU whose number is below that of `pages` has some of its own; they must be fresh.
     ///
     /// # Errors
     /// [`SetupError`] if `metadata` has another size than planned.
@@ -100,7 +100,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     ///
     /// Where frames are mere numbers, which nobody takes for memory, that is no promise at all: nothing can go wrong then but
     /// the numbers.
-    pub unsafe fn new(plan: &Plan<'_>, metadata: &'m mut [u64], arenas: &'m [PerCpuPages]) -> Result<Self, SetupError> {
+    pub unsafe fn new(plan: &Plan<'_>, metadata: &'m mut [u64], pages: &'m [PerCpuPages]) -> Result<Self, SetupError> {
         let (mut zones, later) = plan.lay_out(metadata)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
@@ -111,7 +111,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
         Ok(Self(View {
             zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
-            arenas,
+            arenas: pages,
             draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
             metadata: plan.metadata(),
@@ -130,7 +130,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.slow.prime();
     }
 
-    /// Runs `inside` in this CPU's arena; `None` if it has none, or may not enter it now.
+    /// Runs `inside` in this CPU's pages; `None` if it has none, or may not enter it now.
     #[inline(always)]
     fn in_arena<R>(&self, inside: impl FnOnce(&PerCpuPages) -> R) -> Option<R> {
         C::without_interrupts(|| self.arenas.get(C::current())?.enter(inside))
@@ -185,8 +185,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Gives the frames in all arenas back to the zones: what the calling CPU's arena holds, and, as far as nobody else
-    /// is at it, what the others' hold.
+    /// Gives the frames in all CPUs' pages back to the zones: what the calling CPU holds, and, as far as nobody else
+    /// is at it, what the others hold.
     pub fn drain(&self) {
         self.slow.drains.fetch_add(1, Relaxed);
         // Who drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a barrier,
@@ -204,12 +204,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Gives what the calling CPU's arena holds back to the zones.
+    /// Gives what the calling CPU's pages hold back to the zones.
     fn drain_own(&self) {
         self.in_arena(|arena| self.empty(arena));
     }
 
-    /// Gives the frames in this CPU's arena back to the zones if it was idle since this was called last: if no run had to be
+    /// Gives the frames in this CPU's pages back to the zones if it was idle since this was called last: if no run had to be
     /// refilled, and no word was begun to be returned. True if it was.
     ///
     /// For a CPU's idle loop, or a timer: what an idle CPU holds can make no larger block.

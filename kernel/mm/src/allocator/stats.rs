@@ -11,11 +11,11 @@ use crate::zone::ZoneStats;
 pub struct Stats {
     /// Each zone, lowest first.
     pub zones: [ZoneStats; ZoneKind::COUNT],
-    /// Free frames that the arenas hold, or have coming to them.
+    /// Free frames that CPUs' pages hold, or have coming to them.
     pub cached: u64,
     /// Requests that came to the slow path and could wait, by the highest zone they could use (Linux: `allocstall`).
     pub stalls: [u64; ZoneKind::COUNT],
-    /// Times that all arenas were emptied, on demand or for want of memory.
+    /// Times that all CPUs' pages were emptied, on demand or for want of memory.
     pub drains: u64,
     /// Frames that shrinkers were asked for by requests (Linux: `pgscan_direct`).
     pub scanned: u64,
@@ -36,7 +36,7 @@ pub struct Stats {
 }
 
 impl<C: Cpu> View<'_, C> {
-    /// What the arenas have done, by the numbers of their CPUs. A snapshot: they go on meanwhile.
+    /// What CPUs' pages have done, by the numbers of their CPUs. A snapshot: they go on meanwhile.
     pub fn per_cpu_events(&self) -> impl ExactSizeIterator<Item = PerCpuEvents> {
         self.arenas.iter().map(super::PerCpuPages::events)
     }

@@ -50,7 +50,7 @@ pub fn meminfo<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Resul
         ("MemTotal:", sum(|zone| zone.managed)),
         ("MemFree:", free),
         ("MemAvailable:", free.saturating_sub(low)),
-        ("MemArenas:", frames.cached()),
+        ("MemPerCpu:", frames.cached()),
         ("MemMetadata:", frames.metadata().frames()),
     ] {
         writeln!(out, "{name:<15} {:8} kB", frames * (FRAME_SIZE / 1024))?;

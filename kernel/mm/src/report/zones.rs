@@ -6,7 +6,7 @@ use super::populated;
 use crate::allocator::{Cpu, View};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, ZoneKind};
 
-/// Each zone's counts, watermarks and reserves, and what the arenas have of it (Linux: `/proc/zoneinfo`).
+/// Each zone's counts, watermarks and reserves, and what CPUs' pages have of it (Linux: `/proc/zoneinfo`).
 ///
 /// # Errors
 /// Those of the writer.

@@ -147,7 +147,7 @@ fn the_unused_memory_of_a_chunk_is_wasted_or_given_back() {
     with_one_block(|frames| {
         // External fragmentation: half of all memory is free, and no two chunks of it lie side by side.
         let mut all: Vec<Block> = (0..16).map(|_| frames.allocate(CHUNK, ALL).unwrap()).collect();
-        let every_second = all.extract_if(.., |chunk| chunk.pfn().number() / CHUNK.frames() % 2 == 0);
+        let every_second = all.extract_if(.., |chunk| (chunk.pfn().number() / CHUNK.frames()).is_multiple_of(2));
         every_second.for_each(|chunk| frames.free(chunk).unwrap());
         assert_eq!(chunks(frames), [16; 8]);
         assert!(frames.allocate(Order::new(3).unwrap(), ALL).is_err());
