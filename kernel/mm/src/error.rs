@@ -128,6 +128,23 @@ errors! {
     }
 }
 
+/// What was to be changed, as it was, and why it was not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused<T, E> {
+    /// What was given, back again.
+    pub given: T,
+    /// Why.
+    pub error: E,
+}
+
+impl<T, E: fmt::Display> fmt::Display for Refused<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T: fmt::Debug, E: Error> Error for Refused<T, E> {}
+
 /// An invariant that does not hold: a defect of the allocator, or a stray write into its metadata.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Violation {

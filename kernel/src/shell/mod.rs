@@ -17,7 +17,7 @@ use crate::console::{self, Console};
 use crate::host::{self, Input};
 use crate::{print, println};
 use alloc::vec::Vec;
-use bifolio::frame::{Order, Pfn};
+use bifolio::frame::Block;
 use core::convert::Infallible;
 use embedded_cli::arguments::Arg;
 use embedded_cli::autocomplete::{Autocompletion, Request};
@@ -43,7 +43,7 @@ const END: u8 = 0x04;
 /// The shell's state: the blocks and objects it holds, so that it frees nothing that the kernel uses.
 #[derive(Debug)]
 pub struct Shell {
-    blocks: Vec<(Pfn, Order)>,
+    blocks: Vec<Block>,
     objects: Vec<Object>,
 }
 

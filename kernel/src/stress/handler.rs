@@ -71,7 +71,7 @@ impl Handler {
             0..4 => {
                 let order = Order::new(self.random.random_range(0..=7_u8).saturating_sub(4)).unwrap_or(Order::ZERO);
                 let gfp = if self.random.random() { gfp | Gfp::MOVABLE } else { gfp };
-                frames().allocate(order, gfp).ok().map(|pfn| Memory::Block(pfn, order))
+                frames().allocate(order, gfp).ok().map(Memory::from)
             }
             4..7 => {
                 let size = 8 << self.random.random_range(0..10_u32);

@@ -5,7 +5,7 @@ use super::contents::{Id, fill, find_other};
 use super::owners::Owners;
 use crate::memory::heap::{HEAP, KernelPages};
 use crate::memory::{frames, frames::Processor, paging, vmalloc};
-use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange};
+use bifolio::frame::{Block, Blocks, FRAME_SIZE, Order, Pfn, PfnRange};
 use bifolio::heap::Cache;
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -45,6 +45,19 @@ pub struct Piece {
 
 // SAFETY: memory is bound to no CPU, and a piece is in one place at a time.
 unsafe impl Send for Piece {}
+
+impl From<Block> for Memory {
+    fn from(block: Block) -> Self {
+        let (pfn, order) = block.into_raw();
+        Self::Block(pfn, order)
+    }
+}
+
+impl From<Blocks> for Memory {
+    fn from(blocks: Blocks) -> Self {
+        Self::Range(blocks.into_raw())
+    }
+}
 
 impl Memory {
     /// Its first word, and how many words there are.
@@ -160,8 +173,8 @@ impl Piece {
         // SAFETY: the memory is this piece's, which is had as it was allocated and is not used any more.
         unsafe {
             match self.memory {
-                Memory::Block(pfn, order) => frames().free(pfn, order)?,
-                Memory::Range(range) => frames().free_range(range)?,
+                Memory::Block(pfn, order) => frames().free_raw(pfn, order)?,
+                Memory::Range(range) => frames().free_range_raw(range)?,
                 Memory::Object(object, layout) => HEAP.free(object, layout)?,
                 Memory::Record(record) => records.free(record)?,
                 Memory::Mapping(start, pages) => vmalloc::free(start, pages, Order::ZERO)?,

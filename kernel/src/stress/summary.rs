@@ -80,7 +80,7 @@ fn drains() -> u64 {
 impl Tally {
     /// What the arenas of a CPU have done since boot, and nothing else.
     fn of_arenas(cpu: usize) -> Self {
-        let frames = frames().arena_events().nth(cpu).unwrap_or_default();
+        let frames = frames().per_cpu_events().nth(cpu).unwrap_or_default();
         let heap = HEAP.arena_events(cpu);
         Self {
             refills: frames.refills + heap.refills,

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan, SetupError, Shrinker};
+use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use kit::{Raw, over_numbers};
 
 use crate::random::Random;
 
@@ -130,7 +131,7 @@ impl Shrinker for Cache {
             let Some((pfn, order)) = self.take() else {
                 break;
             };
-            allocator.free(pfn, order).expect("what is in the cache is allocated");
+            allocator.give(pfn, order).expect("what is in the cache is allocated");
             self.freed.lock().expect("nobody panics in here").push((pfn, order));
             self.has_freed.store(true, Relaxed);
             given += order.frames();
@@ -165,8 +166,8 @@ impl Machine {
         let map = MemoryMap::sanitise(&mut sanitised).expect("the map is sound");
         let plan = Plan::new(map).expect("the map has room for the metadata");
         let metadata = Box::leak(vec![random.bits(); plan.metadata_words()].into_boxed_slice());
-        let arenas: Vec<Arena> = (0..cpus).map(|_| Arena::new()).collect();
-        let frames = PageAllocator::new(&plan, metadata, Box::leak(arenas.into_boxed_slice()));
+        let arenas: Vec<PerCpuPages> = (0..cpus).map(|_| PerCpuPages::new()).collect();
+        let frames = over_numbers(&plan, metadata, Box::leak(arenas.into_boxed_slice()));
         let frames: &'static _ = Box::leak(Box::new(frames.expect("the metadata has the planned size")));
         let cache: &'static Cache = Box::leak(Box::default());
         assert!(cache.frames.set(frames).is_ok() && frames.add_shrinker(cache).is_ok());
@@ -203,8 +204,8 @@ pub fn allocator_apart<C: Cpu>(regions: &[PfnRange], metadata: Pfn, arenas: usiz
         room = match plan {
             Ok(plan) if plan.metadata() == apart => {
                 let memory = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
-                let arenas: Vec<Arena> = (0..arenas).map(|_| Arena::new()).collect();
-                let frames = PageAllocator::new(&plan, memory, Box::leak(arenas.into_boxed_slice()));
+                let arenas: Vec<PerCpuPages> = (0..arenas).map(|_| PerCpuPages::new()).collect();
+                let frames = over_numbers(&plan, memory, Box::leak(arenas.into_boxed_slice()));
                 return frames.expect("the metadata has the planned size");
             }
             Ok(plan) => plan.metadata().frames(),

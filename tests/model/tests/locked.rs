@@ -17,6 +17,7 @@ use bifolio::allocator::{Cpu, PageAllocator};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, SizeClass};
 use bifolio::sync::{Acquire, Lock};
+use kit::Raw;
 use model::heap::pages::{Memory, Pages};
 use model::machine::{Turns, allocator_apart};
 use stepper::Shared;
@@ -114,20 +115,20 @@ fn pairs_in_an_arena_lock_nothing() {
         let batch = BATCH.min(32 >> order.get());
         let [pairs, batches] = count(
             || {
-                frames.allocate(order, mobility).ok();
+                frames.take(order, mobility).ok();
             },
             |shared| {
                 shared.operation(0, || {
                     for _ in 0..PAIRS {
-                        let pfn = frames.allocate(order, mobility).ok();
-                        pfn.map(|pfn| frames.free(black_box(pfn), order));
+                        let pfn = frames.take(order, mobility).ok();
+                        pfn.map(|pfn| frames.give(black_box(pfn), order));
                     }
                 });
                 let mut held = [None; BATCH];
                 shared.operation(1, || {
                     for _ in 0..BATCHES {
-                        held[..batch].fill_with(|| frames.allocate(order, mobility).ok());
-                        held.iter_mut().for_each(|slot| _ = slot.take().map(|pfn| frames.free(pfn, order)));
+                        held[..batch].fill_with(|| frames.take(order, mobility).ok());
+                        held.iter_mut().for_each(|slot| _ = slot.take().map(|pfn| frames.give(pfn, order)));
                     }
                 });
             },
@@ -198,19 +199,19 @@ fn bulk_locks_once_for_many_frames() {
     let counts: [Count; 5] = count(
         || {},
         |shared| {
-            shared.operation(0, || frames.allocate_bulk(&mut slots, Gfp::KERNEL)).ok();
-            shared.operation(1, || frames.free_bulk(&mut slots)).ok();
-            shared.operation(2, || singles.fill_with(|| frames.allocate(Order::ZERO, Gfp::KERNEL).ok()));
+            shared.operation(0, || frames.take_bulk(&mut slots, Gfp::KERNEL)).ok();
+            shared.operation(1, || frames.give_bulk(&mut slots)).ok();
+            shared.operation(2, || singles.fill_with(|| frames.take(Order::ZERO, Gfp::KERNEL).ok()));
             shared.operation(3, || {
-                singles.iter_mut().for_each(|slot| _ = slot.take().map(|pfn| frames.free(pfn, Order::ZERO)));
+                singles.iter_mut().for_each(|slot| _ = slot.take().map(|pfn| frames.give(pfn, Order::ZERO)));
             });
-            frames.allocate_bulk(&mut slots, Gfp::KERNEL).ok();
+            frames.take_bulk(&mut slots, Gfp::KERNEL).ok();
             // Each behind one of a word far away.
             let mut shuffled = [None; BULK];
             for (nth, slot) in slots.into_iter().enumerate() {
                 shuffled[nth * 419 % BULK] = slot;
             }
-            shared.operation(4, || frames.free_bulk(&mut shuffled)).ok();
+            shared.operation(4, || frames.give_bulk(&mut shuffled)).ok();
         },
     );
     for (name, count) in names.into_iter().zip(counts) {
@@ -259,22 +260,21 @@ fn acquisitions(work: impl FnOnce()) -> u64 {
 #[test]
 fn what_takes_locks_says_so() {
     let frames = frames::<Counting>();
-    assert_eq!(acquisitions(|| _ = frames.allocate(Order::ZERO, Gfp::KERNEL)), 1, "the arena's first word");
+    assert_eq!(acquisitions(|| _ = frames.take(Order::ZERO, Gfp::KERNEL)), 1, "the arena's first word");
     let pairs = acquisitions(|| {
         for _ in 0..1000 {
-            frames.free(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap(), Order::ZERO).unwrap();
+            frames.give(frames.take(Order::ZERO, Gfp::KERNEL).unwrap(), Order::ZERO).unwrap();
         }
     });
     assert_eq!(pairs, 0);
 
     let count = FRAMES * 3 / 4;
     let mut slots = vec![None; count as usize];
-    let allocated = acquisitions(|| assert_eq!(frames.allocate_bulk(&mut slots, Gfp::KERNEL), Ok(count as usize)));
-    let freed = acquisitions(|| frames.free_bulk(&mut slots).unwrap());
-    let allocated_singly =
-        acquisitions(|| slots.fill_with(|| Some(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap())));
+    let allocated = acquisitions(|| assert_eq!(frames.take_bulk(&mut slots, Gfp::KERNEL), Ok(count as usize)));
+    let freed = acquisitions(|| frames.give_bulk(&mut slots).unwrap());
+    let allocated_singly = acquisitions(|| slots.fill_with(|| Some(frames.take(Order::ZERO, Gfp::KERNEL).unwrap())));
     let freed_singly = acquisitions(|| {
-        slots.iter_mut().for_each(|slot| frames.free(slot.take().unwrap(), Order::ZERO).unwrap());
+        slots.iter_mut().for_each(|slot| frames.give(slot.take().unwrap(), Order::ZERO).unwrap());
     });
     for (name, locks) in [
         ("allocate_bulk", allocated),

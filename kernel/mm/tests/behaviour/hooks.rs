@@ -1,8 +1,9 @@
 //! What the allocator tells the machine that it runs on, and when.
 
-use bifolio::allocator::{Arena, PageAllocator, Shrinker};
+use bifolio::allocator::{PageAllocator, PerCpuPages, Shrinker};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::sync::Acquire;
+use kit::Raw;
 
 use super::machine::{Calls, Machine};
 use super::oracle::{allocator_with, usable};
@@ -11,13 +12,13 @@ use super::{NORMAL, exhaust, order, range};
 const CPUS: usize = 4;
 
 fn machine() -> PageAllocator<'static, Machine> {
-    let arenas: &'static [Arena; CPUS] = Box::leak(Box::new([const { Arena::new() }; CPUS]));
+    let arenas: &'static [PerCpuPages; CPUS] = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
     allocator_with(&[usable(NORMAL, NORMAL + 4096)], arenas)
 }
 
 fn allocate_and_free(frames: &PageAllocator<'_, Machine>, order: Order) {
-    let pfn = frames.allocate(order, Gfp::KERNEL).unwrap();
-    frames.free(pfn, order).unwrap();
+    let pfn = frames.take(order, Gfp::KERNEL).unwrap();
+    frames.give(pfn, order).unwrap();
 }
 
 #[test]
@@ -62,13 +63,13 @@ impl Shrinker for Nothing {
 fn requests_that_may_wait_are_announced_and_no_others() {
     type Way = fn(&PageAllocator<'static, Machine>, Gfp) -> bool;
     let ways: [Way; 7] = [
-        |frames, gfp| frames.allocate(Order::ZERO, gfp).is_ok(),
-        |frames, gfp| frames.allocate(Order::ZERO, gfp | Gfp::NOFRAGMENT).is_ok(),
+        |frames, gfp| frames.take(Order::ZERO, gfp).is_ok(),
+        |frames, gfp| frames.take(Order::ZERO, gfp | Gfp::NOFRAGMENT).is_ok(),
         |frames, gfp| frames.allocate_owned(order(3), gfp).is_ok(),
-        |frames, gfp| frames.allocate_bulk(&mut [None; 2], gfp).is_ok(),
-        |frames, gfp| frames.allocate_exact(5, gfp).is_ok(),
-        |frames, gfp| frames.allocate_contiguous(2000, gfp).is_ok(),
-        |frames, gfp| frames.allocate_range(range(8, 10), gfp).is_ok(),
+        |frames, gfp| frames.take_bulk(&mut [None; 2], gfp).is_ok(),
+        |frames, gfp| frames.take_exact(5, gfp).is_ok(),
+        |frames, gfp| frames.take_contiguous(2000, gfp).is_ok(),
+        |frames, gfp| frames.take_range(range(8, 10), gfp).is_ok(),
     ];
     for (nth, way) in ways.into_iter().enumerate() {
         Machine::take_calls();
@@ -78,10 +79,10 @@ fn requests_that_may_wait_are_announced_and_no_others() {
         assert!(Machine::take_calls().might_wait > 0, "way {nth}");
     }
     let frames = machine();
-    let grown = frames.allocate_exact(8, Gfp::NOWAIT).unwrap();
-    let _ = frames.resize(grown, 9, Gfp::NOWAIT);
+    let grown = frames.take_exact(8, Gfp::NOWAIT).unwrap();
+    let _ = frames.regrow(grown, 9, Gfp::NOWAIT);
     assert_eq!(Machine::take_calls().might_wait, 0);
-    let _ = frames.resize(grown, 9, Gfp::KERNEL);
+    let _ = frames.regrow(grown, 9, Gfp::KERNEL);
     assert_eq!(Machine::take_calls().might_wait, 1);
 }
 
@@ -93,14 +94,14 @@ fn low_memory_is_told_of_by_who_finds_no_zone_above_low() {
     // A block of order 4 comes from its zone; what is free stays above the mark.
     let mut held = Vec::new();
     while frames.zone(ZoneKind::Normal).free > marks.low + 16 {
-        held.push(frames.allocate(order(4), Gfp::NOWAIT).unwrap());
+        held.push(frames.take(order(4), Gfp::NOWAIT).unwrap());
     }
     assert_eq!(Machine::take_calls(), Calls::default());
-    held.push(frames.allocate(order(4), Gfp::NOWAIT).unwrap());
+    held.push(frames.take(order(4), Gfp::NOWAIT).unwrap());
     assert_eq!(Machine::take_calls().low_memory, 1, "it was served from below the mark");
     // So is an arena, as no word is left that it may have; and the request behind it, which comes from the zone.
-    frames.free(held.pop().unwrap(), order(4)).unwrap();
-    frames.allocate(Order::ZERO, Gfp::NOWAIT).unwrap();
+    frames.give(held.pop().unwrap(), order(4)).unwrap();
+    frames.take(Order::ZERO, Gfp::NOWAIT).unwrap();
     assert_eq!(Machine::take_calls().low_memory, 1);
 }
 
@@ -111,7 +112,7 @@ impl Shrinker for Cache<'_> {
     fn shrink(&self, count: u64) -> u64 {
         let mut held = self.1.lock().unwrap();
         let rest = held.len().saturating_sub(count as usize);
-        held.drain(rest..).map(|pfn| self.0.free(pfn, Order::ZERO).map_or(0, |()| 1)).sum()
+        held.drain(rest..).map(|pfn| self.0.give(pfn, Order::ZERO).map_or(0, |()| 1)).sum()
     }
 }
 
@@ -145,13 +146,13 @@ fn balancing_takes_what_arenas_hold_before_it_asks_anybody() {
     for cpu in 1..CPUS {
         Machine::become_cpu(cpu);
         for gfp in [Gfp::KERNEL, Gfp::MOVABLE, Gfp::RECLAIMABLE] {
-            frames.allocate(Order::ZERO, gfp).unwrap();
+            frames.take(Order::ZERO, gfp).unwrap();
         }
     }
     Machine::become_cpu(0);
     let mut held = Vec::new();
     while frames.zone(ZoneKind::Normal).free > marks.high {
-        held.push(frames.allocate(order(4), Gfp::NOWAIT).unwrap());
+        held.push(frames.take(order(4), Gfp::NOWAIT).unwrap());
     }
     frames.add_shrinker(Box::leak(Box::new(Cache(frames, Default::default())))).unwrap();
     assert_eq!(frames.balance(), 0);

@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::zone::BlockState;
+use kit::over_numbers;
 
 /// The host as a processor: it has no interrupts to mask.
 pub struct Host;
@@ -40,17 +41,17 @@ pub fn allocator(regions: &[Region]) -> PageAllocator<'static, Host> {
 
 /// An allocator over a map, with an arena.
 pub fn allocator_with_arena(regions: &[Region]) -> PageAllocator<'static, Host> {
-    allocator_with(regions, Box::leak(Box::new([Arena::new()])))
+    allocator_with(regions, Box::leak(Box::new([PerCpuPages::new()])))
 }
 
 /// An allocator over a map, for any kind of processor.
-pub fn allocator_with<C: Cpu>(regions: &[Region], arenas: &'static [Arena]) -> PageAllocator<'static, C> {
+pub fn allocator_with<C: Cpu>(regions: &[Region], arenas: &'static [PerCpuPages]) -> PageAllocator<'static, C> {
     let mut regions = regions.to_vec();
     let map = MemoryMap::sanitise(&mut regions).expect("the map is sound");
     let plan = Plan::new(map).expect("the map has room for the metadata");
     // What the memory held before must not matter.
     let metadata = Box::leak(vec![0xdead_beef_dead_beef; plan.metadata_words()].into_boxed_slice());
-    PageAllocator::new(&plan, metadata, arenas).expect("the metadata has the planned size")
+    over_numbers(&plan, metadata, arenas).expect("the metadata has the planned size")
 }
 
 /// A block, as far as the oracle cares: first frame, order, state.
@@ -131,18 +132,18 @@ impl Oracle {
     }
 
     /// Takes note of a range that was allocated, as the largest blocks that make it up.
-    pub fn allocate_range(&mut self, range: PfnRange, highest: ZoneKind) {
+    pub fn take_range(&mut self, range: PfnRange, highest: ZoneKind) {
         let mut start = range.start.number();
         while start < range.end.number() {
             let fits = |order: &u8| start.is_multiple_of(1 << order) && start + (1 << order) <= range.end.number();
             let order = (0..=Order::MAX.get()).filter(fits).max().unwrap();
-            self.allocate(Pfn::new(start), Order::new(order).unwrap(), highest);
+            self.take(Pfn::new(start), Order::new(order).unwrap(), highest);
             start += 1 << order;
         }
     }
 
     /// Takes note of a block that was split.
-    pub fn split(&mut self, pfn: Pfn, into: Order) {
+    pub fn cut(&mut self, pfn: Pfn, into: Order) {
         let order = self.allocated.remove(&pfn.number()).expect("an allocated block starts here");
         let pieces = (0..1u64 << (order - into.get())).map(|nth| (pfn.number() + (nth << into.get()), into.get()));
         self.allocated.extend(pieces);
@@ -161,7 +162,7 @@ impl Oracle {
     }
 
     /// Takes note of a block that was allocated.
-    pub fn allocate(&mut self, pfn: Pfn, order: Order, highest: ZoneKind) {
+    pub fn take(&mut self, pfn: Pfn, order: Order, highest: ZoneKind) {
         let (start, order) = (pfn.number(), order.get());
         assert!(ZoneKind::of(pfn) <= highest, "{pfn} lies above zone {highest}");
         assert!(self.is_free_block(start, order), "order {order} at {pfn} is not a free block");
@@ -169,7 +170,7 @@ impl Oracle {
     }
 
     /// What freeing must say.
-    pub fn free(&mut self, pfn: Pfn, given: Order) -> Result<(), FreeError> {
+    pub fn give(&mut self, pfn: Pfn, given: Order) -> Result<(), FreeError> {
         let frame = pfn.number();
         let order = |order| Order::new(order).unwrap();
         if !self.managed.contains(&frame) {
