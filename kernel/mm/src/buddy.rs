@@ -16,9 +16,9 @@
 //! The same functions serve one level up, where a bit is a wholly free word of a pageblock.
 
 /// The order of a whole word: 64 frames.
-pub const WORD_ORDER: u32 = 6;
+pub(crate) const WORD_ORDER: u32 = 6;
 /// Frames in a word.
-pub const WORD_FRAMES: u32 = 1 << WORD_ORDER;
+pub(crate) const WORD_FRAMES: u32 = 1 << WORD_ORDER;
 
 /// The bits at which a block of each order may start: every `2^order`th.
 const STARTS: [u64; WORD_ORDER as usize + 1] = [
@@ -33,7 +33,7 @@ const STARTS: [u64; WORD_ORDER as usize + 1] = [
 
 /// The bits of a block of `order` (at most [`WORD_ORDER`]) that starts at bit 0.
 #[inline]
-pub const fn ones(order: u32) -> u64 {
+pub(crate) const fn ones(order: u32) -> u64 {
     u64::MAX >> (WORD_FRAMES - (1 << order))
 }
 
@@ -45,7 +45,7 @@ const fn paired(blocks: u64, order: u32) -> u64 {
 
 /// The starts of the free aligned blocks of `order` (at most [`WORD_ORDER`]), larger ones being several of them.
 #[inline]
-pub const fn starts(free: u64, order: u32) -> u64 {
+pub(crate) const fn starts(free: u64, order: u32) -> u64 {
     let mut blocks = free;
     let mut k = 0;
     while k < order {
@@ -57,14 +57,14 @@ pub const fn starts(free: u64, order: u32) -> u64 {
 
 /// The frames of the blocks of `order` (below [`WORD_ORDER`]) that start at `heads`.
 #[inline]
-pub const fn spread(heads: u64, order: u32) -> u64 {
+pub(crate) const fn spread(heads: u64, order: u32) -> u64 {
     (heads << (1u32 << order)).wrapping_sub(heads)
 }
 
 /// The starts, among `heads`, of the allocated blocks of exactly `order` (below [`WORD_ORDER`]), when a block of any
 /// state begins at each bit of `bounds`: the next begins `2^order` frames on, or with the next word.
 #[inline]
-pub const fn exactly(heads: u64, bounds: u64, order: u32) -> u64 {
+pub(crate) const fn exactly(heads: u64, bounds: u64, order: u32) -> u64 {
     let size = 1u32 << order;
     let ends = heads & (bounds >> size | 1 << (WORD_FRAMES - size));
     if order == 0 {
@@ -85,7 +85,7 @@ pub const fn exactly(heads: u64, bounds: u64, order: u32) -> u64 {
 /// Plus one, because "no block" then compares below every order and needs no case of its own. Without a branch: what
 /// words hold is as good as random, and a wrong guess costs more than all six steps.
 #[inline]
-pub const fn level(free: u64) -> u32 {
+pub(crate) const fn level(free: u64) -> u32 {
     let mut blocks = free;
     let mut level = (blocks != 0) as u32;
     let mut order = 0;
@@ -99,7 +99,7 @@ pub const fn level(free: u64) -> u32 {
 
 /// Whether the aligned block of `order` (at most [`WORD_ORDER`]) that holds `bit` is free.
 #[inline]
-pub const fn is_block(free: u64, bit: u32, order: u32) -> bool {
+pub(crate) const fn is_block(free: u64, bit: u32, order: u32) -> bool {
     let block = ones(order) << (bit & (u32::MAX << order));
     free & block == block
 }
@@ -108,7 +108,7 @@ pub const fn is_block(free: u64, bit: u32, order: u32) -> bool {
 ///
 /// The smallest sufficient block is the one to split: it is what the rest of the word loses least by.
 #[inline]
-pub const fn tightest(free: u64, order: u32) -> Option<u32> {
+pub(crate) const fn tightest(free: u64, order: u32) -> Option<u32> {
     let mut blocks = starts(free, order);
     let mut k = order;
     while k < WORD_ORDER && blocks != 0 {
@@ -124,7 +124,7 @@ pub const fn tightest(free: u64, order: u32) -> Option<u32> {
 }
 
 /// The word's blocks from the lowest bit up, as pairs of first bit and order.
-pub fn blocks(free: u64) -> impl Iterator<Item = (u32, u32)> + Clone {
+pub(crate) fn blocks(free: u64) -> impl Iterator<Item = (u32, u32)> + Clone {
     let mut rest = free;
     core::iter::from_fn(move || {
         if rest == 0 {

@@ -6,6 +6,7 @@
 use core::fmt;
 
 mod block;
+#[forbid(unsafe_code)]
 mod gfp;
 
 pub use block::{Block, Blocks};

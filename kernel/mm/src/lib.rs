@@ -14,9 +14,9 @@
 //!    block is the lowest set bit of a mask. That takes no lock and no locked instruction (`cargo test -p model --test locked`
 //!    counts them). What was allocated elsewhere is freed in batches, a word at a time.
 //! 4. For all others the flags say which zones may serve the request, and how much of their reserves it may take; the
-//!    [`allocator`] walks the zones from the highest down. The [`zone`] finds, by a bitmap for each order and mobility, the
+//!    [`allocator`] walks the zones from the highest down. The zone finds, by a bitmap for each order and mobility, the
 //!    pageblock whose largest free block is the smallest sufficient one: so whole pageblocks stay whole.
-//! 5. In the pageblock, [`buddy`] finds the tightest block by arithmetic on a word of 64 frames:
+//! 5. In the pageblock, `buddy.rs` finds the tightest block by arithmetic on a word of 64 frames:
 //!
 //! ```text
 //!   a pageblock: 512 frames in 8 words
@@ -36,7 +36,7 @@
 //!    *free | head* is set. What is allocated is a [`Block`](frame::Block) with one owner, so safe code frees it once and as
 //!    what it is; where unsafe code goes by numbers, a double free, a wrong order, a frame inside a block or a reserved one is
 //!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment the second is
-//!    only [counted](allocator::PageAllocator::late_double_frees), when the block comes back.)
+//!    only [counted](allocator::View::late_double_frees), when the block comes back.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
 //!    CPUs' pages, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
 //!    it refused, with a [report](allocator::Cpu::report).
@@ -130,19 +130,27 @@
 //! # }
 //! ```
 #![cfg_attr(not(test), no_std)]
+#![warn(unreachable_pub, missing_debug_implementations)]
 
+// Which module stands on which is said, and seen to, by `tests/layers.rs`.
 pub mod allocator;
-
-pub mod buddy;
+#[forbid(unsafe_code)]
+mod buddy;
 pub mod cpu;
+#[forbid(unsafe_code)]
 pub mod error;
 pub mod frame;
 pub mod heap;
+#[forbid(unsafe_code)]
 pub mod memory_map;
+#[forbid(unsafe_code)]
 pub mod report;
 pub mod slab;
+#[forbid(unsafe_code)]
 pub mod sync;
-pub mod zone;
+#[forbid(unsafe_code)]
+#[expect(unreachable_pub, reason = "its own items are yet to be marked as such")]
+mod zone;
 
 /// The README's code, which must compile.
 #[cfg(doctest)]

@@ -6,11 +6,11 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Barrier, mpsc};
 
+use bifolio::allocator::BlockState;
 use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::MemoryMap;
 use bifolio::sync::Mutex;
-use bifolio::zone::BlockState;
 use kit::{Raw, over_numbers};
 use oracle::usable;
 

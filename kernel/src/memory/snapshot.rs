@@ -2,9 +2,9 @@
 
 use super::frames;
 use super::heap::HEAP;
+use bifolio::allocator::{BlockInfo, BlockState};
 use bifolio::allocator::{Cpu, View};
 use bifolio::frame::{Order, Pfn, ZoneKind};
-use bifolio::zone::{BlockInfo, BlockState};
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use fnv::FnvHasher;

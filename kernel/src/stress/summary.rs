@@ -4,8 +4,8 @@ use super::Failure;
 use crate::memory::frames;
 use crate::memory::heap::HEAP;
 use alloc::vec::Vec;
+use bifolio::allocator::{Fallback, Fallbacks};
 use bifolio::frame::Mobility;
-use bifolio::zone::{Fallback, Fallbacks};
 use core::fmt;
 
 /// What one CPU has done.

@@ -3,11 +3,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use bifolio::allocator::BlockState;
 use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::sync::Mutex;
-use bifolio::zone::BlockState;
 use concurrency::cpus::{Effort, Thread, linger, on_cpus, random};
 use concurrency::memory::Memory;
 use kit::{Raw, over_numbers};

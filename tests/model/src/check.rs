@@ -1,8 +1,8 @@
 //! The thorough checks: what the allocator holds, block by block and frame count by frame count, is what the oracle has.
 
+use bifolio::allocator::{BlockInfo, BlockState};
 use bifolio::allocator::{Cpu, PageAllocator};
 use bifolio::frame::{Mobility, Order, Pfn, ZoneKind};
-use bifolio::zone::{BlockInfo, BlockState};
 
 use crate::oracle::Seen;
 use crate::soak::{Round, group};

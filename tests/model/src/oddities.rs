@@ -272,7 +272,7 @@ impl Round {
             let mut fits = false;
             let here = |block: &Seen| ZoneKind::of(Pfn::new(block.0)) == zone;
             for (pfn, order, state) in self.oracle.blocks().into_iter().filter(here) {
-                let free = state == bifolio::zone::BlockState::Free && !self.oracle.in_isolation(Pfn::new(pfn));
+                let free = state == bifolio::allocator::BlockState::Free && !self.oracle.in_isolation(Pfn::new(pfn));
                 if !free || pfn != end {
                     start = pfn;
                 }

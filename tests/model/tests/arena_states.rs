@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
+use bifolio::allocator::BlockState;
 use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::BlockState;
 use kit::{Raw, over_numbers};
 use model::machine::Turns;
 

@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use bifolio::allocator::BlockState;
 use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
-use bifolio::zone::BlockState;
 use kit::Raw;
 use model::bad_frees::range_blocks;
 use model::machine::{Turns, allocator_apart};

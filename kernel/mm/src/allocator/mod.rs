@@ -26,22 +26,35 @@
 //! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
 
 mod add;
+#[forbid(unsafe_code)]
+#[expect(unreachable_pub, reason = "its own items are yet to be marked as such")]
 mod arena;
+#[forbid(unsafe_code)]
 mod balance;
 mod bulk;
 mod contiguous;
 mod exact;
+#[forbid(unsafe_code)]
+mod opaque;
 mod owned;
+#[forbid(unsafe_code)]
 mod pageset;
 mod plan;
+#[forbid(unsafe_code)]
 mod reclaim;
+#[forbid(unsafe_code)]
 mod report;
 mod resize;
+#[forbid(unsafe_code)]
 mod small;
+#[forbid(unsafe_code)]
 mod stats;
+#[forbid(unsafe_code)]
 mod validate;
+#[forbid(unsafe_code)]
 mod view;
 mod zeroed;
+#[forbid(unsafe_code)]
 mod zonelist;
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -63,7 +76,10 @@ pub use crate::error::AllocError;
 use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::sync::Mutex;
-use crate::zone::{Watermarks, Zone, min_free_kib, protection};
+use crate::zone::Zone;
+pub use crate::zone::{
+    BlockInfo, BlockState, Fallback, Fallbacks, FreeBlocks, Watermarks, ZoneStats, min_free_kib, protection,
+};
 
 /// How often a CPU that drains looks whether another has ended doing so: for some milliseconds.
 const DRAIN_PATIENCE: u32 = 1 << 18;

@@ -28,7 +28,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub fn new(order: Order, gfp: Gfp) -> Result<Self, AllocError> {
+    pub(super) fn new(order: Order, gfp: Gfp) -> Result<Self, AllocError> {
         match (gfp.mobility(), gfp.highest_zone()) {
             (Some(mobility), Some(highest)) => Ok(Self { order, gfp, mobility, highest }),
             _ => Err(AllocError::ContradictoryFlags(gfp)),
@@ -36,7 +36,7 @@ impl Request {
     }
 
     /// Whether shrinkers may be called: who frees memory for others must not wait for it.
-    pub fn may_reclaim(&self) -> bool {
+    pub(super) fn may_reclaim(&self) -> bool {
         self.gfp.contains(Gfp::WAIT) && !self.gfp.contains(Gfp::MEMALLOC)
     }
 
@@ -51,7 +51,7 @@ impl Request {
     }
 
     /// The zones that the request may use, best first.
-    pub fn zonelist(&self) -> impl Iterator<Item = ZoneKind> {
+    pub(super) fn zonelist(&self) -> impl Iterator<Item = ZoneKind> {
         ZoneKind::ALL[..=self.highest.index()].iter().rev().copied()
     }
 
@@ -59,7 +59,7 @@ impl Request {
     /// higher one.
     ///
     /// Pressing requests go to half of `min`, and to three eighths if they cannot wait either.
-    pub fn marks(&self, zone: &Zone<'_>) -> (u64, u64) {
+    pub(super) fn marks(&self, zone: &Zone<'_>) -> (u64, u64) {
         let (min, reserve) = (zone.watermarks.min, zone.protection[self.highest.index()]);
         match (self.gfp.contains(Gfp::HIGH), self.gfp.contains(Gfp::WAIT)) {
             _ if self.gfp.contains(Gfp::MEMALLOC) => (0, 0),

@@ -9,7 +9,7 @@
 macro_rules! errors {
     ($(
         $(#[$meta:meta])*
-        pub enum $name:ident {$(
+        $visibility:vis enum $name:ident {$(
             $(#[$variant_meta:meta])*
             $variant:ident
                 $(($only:ident: $type:ty))?
@@ -20,7 +20,7 @@ macro_rules! errors {
         $(#[$meta])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[non_exhaustive]
-        pub enum $name {$(
+        $visibility enum $name {$(
             $(#[$variant_meta])*
             $variant $(($type))? $({$( $(#[$field_meta])* $field: $field_type ),*})?
         ),*}
@@ -68,7 +68,7 @@ mod tests {
 
     errors! {
         /// What another kind of errors is made from.
-        pub enum Inner {
+        enum Inner {
             /// Holds one thing.
             Bad(number: u8) => "number {number} is bad",
             /// Holds nothing.
@@ -76,7 +76,7 @@ mod tests {
         }
 
         /// All forms that a variant can have.
-        pub enum Outer {
+        enum Outer {
             /// Holds another.
             Inner(error: Inner) => from,
             /// Holds another beside what else is known.

@@ -76,6 +76,7 @@ mod debug;
 mod diagnose;
 mod large;
 mod malloc;
+mod opaque;
 mod region;
 mod report;
 mod shrink;

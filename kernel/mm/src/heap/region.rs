@@ -59,6 +59,7 @@ errors! {
 /// The only CPU of a program that has one thread, and no interrupts that allocate.
 ///
 /// It is neither `Send` nor `Sync`, and so nothing is that leans on it: the heap stays on its thread.
+#[derive(Debug)]
 pub struct SingleCpu(PhantomData<*const ()>);
 
 // SAFETY: it is not `Sync`, so there is one CPU; nothing interrupts it.

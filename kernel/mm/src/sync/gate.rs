@@ -5,6 +5,8 @@
 //! owner comes all the time and strangers hardly ever, so the stranger pays for both: [`Cpu::synchronize`] makes every CPU pass
 //! a barrier. To the owner the words are plain loads and stores.
 
+use core::fmt;
+
 use crate::cpu::Cpu;
 use crate::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
@@ -47,6 +49,13 @@ pub struct Gate<S = AtomicBool> {
     sign: S,
 }
 
+impl<S: Sign> fmt::Debug for Gate<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (is_closed, is_busy) = (self.is_closed(), self.is_busy());
+        f.debug_struct("Gate").field("is_closed", &is_closed).field("is_busy", &is_busy).finish()
+    }
+}
+
 /// What the owner of a gate finds: whether it is closed, or what is behind it.
 pub trait Sign {
     /// What is found.
@@ -81,6 +90,12 @@ impl Sign for AtomicBool {
 /// The owner of a gate is inside, for as long as this lives.
 #[must_use = "the owner leaves when this is dropped"]
 pub struct Inside<'a>(&'a AtomicBool);
+
+impl fmt::Debug for Inside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inside")
+    }
+}
 
 impl Drop for Inside<'_> {
     #[inline(always)]

@@ -108,6 +108,12 @@ pub struct Guard<'a, T: ?Sized, C: Cpu> {
     _released: Released<'a, T, C>,
 }
 
+impl<T: ?Sized + fmt::Debug, C: Cpu> fmt::Debug for Guard<'_, T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 /// Tells of the lock's release, when it is over.
 struct Released<'a, T: ?Sized, C: Cpu>(&'a Mutex<T, C>);
 

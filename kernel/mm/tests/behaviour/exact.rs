@@ -1,9 +1,9 @@
 //! Many frames with one call, counts that are no power of two, blocks in pieces, zeroed blocks.
 
 use bifolio::allocator::{AllocError, PageAllocator, PerCpuPages};
+use bifolio::allocator::{BlockInfo, BlockState};
 use bifolio::error::{FreeError, SplitError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
-use bifolio::zone::{BlockInfo, BlockState};
 use kit::Raw;
 
 use super::machine::Machine;

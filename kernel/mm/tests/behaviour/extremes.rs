@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bifolio::allocator::{AllocError, PageAllocator, Shrinker};
+use bifolio::allocator::{FreeBlocks, Watermarks, min_free_kib, protection};
 use bifolio::error::{AddError, FreeError, RangeError, ResizeError, SplitError};
 use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::{FreeBlocks, Watermarks, min_free_kib, protection};
 use kit::Raw;
 
 use crate::NORMAL;

@@ -1,8 +1,8 @@
 //! Pageblocks that are kept for requests that cannot wait.
 
 use bifolio::allocator::PageAllocator;
+use bifolio::allocator::ZoneStats;
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
-use bifolio::zone::ZoneStats;
 use kit::Raw;
 
 use super::oracle::{Host, allocator, usable};

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use bifolio::allocator::BlockInfo;
 use bifolio::allocator::{AllocError, PageAllocator, Shrinker};
 use bifolio::error::RangeError;
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use bifolio::zone::BlockInfo;
 use kit::Raw;
 
 use super::oracle::{Host, allocator, allocator_with_arena, usable};

@@ -1,8 +1,8 @@
 //! Fallback between mobilities: claim, steal, and not at all.
 
 use bifolio::allocator::{AllocError, PageAllocator};
+use bifolio::allocator::{Fallback, Fallbacks};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
-use bifolio::zone::{Fallback, Fallbacks};
 use kit::Raw;
 
 use super::oracle::{Host, allocator, allocator_with_arena, usable};

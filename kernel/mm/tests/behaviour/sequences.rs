@@ -149,7 +149,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
         }
         prop_assert_eq!(frames.validate(), Ok(()));
         let stats = frames.stats();
-        let count = |of: fn(&bifolio::zone::ZoneStats) -> u64| stats.zones.iter().map(of).sum::<u64>();
+        let count = |of: fn(&bifolio::allocator::ZoneStats) -> u64| stats.zones.iter().map(of).sum::<u64>();
         let free = count(|zone| zone.free) + count(|zone| zone.isolated) + stats.cached;
         prop_assert_eq!(free, oracle.free_frames());
         // A word on loan in an isolated pageblock is waiting for its borrower.

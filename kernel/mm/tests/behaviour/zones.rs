@@ -1,10 +1,10 @@
 //! Which zone serves a request, how low it goes, and what becomes of memory that comes later.
 
+use bifolio::allocator::ZoneStats;
 use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::error::{AddError, FreeError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
-use bifolio::zone::ZoneStats;
 use kit::Raw;
 
 use super::oracle::{Host, allocator, usable};

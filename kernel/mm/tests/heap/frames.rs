@@ -3,12 +3,12 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
+use bifolio::allocator::BlockState;
 use bifolio::allocator::{PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::heap::{Heap, PageSource};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::BlockState;
 use kit::Raw;
 
 use crate::objects::{Object, layout};

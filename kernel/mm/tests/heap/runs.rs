@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
+use bifolio::allocator::BlockState;
 use bifolio::allocator::{PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::PageSource;
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::BlockState;
 use kit::Raw;
 
 use crate::source::Thread;
