@@ -33,7 +33,7 @@ pub enum Acquire {
 /// interrupts masked, so whoever waits answers meanwhile.
 ///
 /// ```
-/// use bifolio::cpu::Cpu;
+/// use bifolio::cpu::{Cpu, Hooks};
 /// use core::hint;
 /// use core::sync::atomic::{AtomicU64, Ordering, fence};
 /// # fn per_cpu_number() -> usize { 0 }
@@ -76,13 +76,15 @@ pub enum Acquire {
 ///         }
 ///     }
 ///
+///     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+///         critical() // x86_64::instructions::interrupts::without_interrupts(critical)
+///     }
+/// }
+///
+/// impl Hooks for Processor {
 ///     fn relax() {
 ///         answer();
 ///         hint::spin_loop();
-///     }
-///
-///     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-///         critical() // x86_64::instructions::interrupts::without_interrupts(critical)
 ///     }
 /// }
 /// ```
@@ -91,17 +93,20 @@ pub enum Acquire {
 ///   interrupts are masked.
 /// - A CPU that cannot tell its number yet says one beyond the arenas, such as `usize::MAX`: zones serve it without an arena, and
 ///   the heap from the one that all share.
-/// - One that idles calls [`decay`](crate::allocator::PageAllocator::decay) and [`retire_cpu`](crate::heap::Heap::retire_cpu), so that others
-///   can have what it holds. For one that stops, [`drain`](crate::allocator::PageAllocator::drain) in place of the former.
-/// - [`low_memory`](Self::low_memory) wakes whoever calls [`balance`](crate::allocator::PageAllocator::balance).
+/// - One that idles calls [`decay`](crate::allocator::PageAllocator::decay) and
+///   [`retire_cpu`](crate::heap::Heap::retire_cpu), so that others can have what it holds. For one that stops,
+///   [`drain`](crate::allocator::PageAllocator::drain) in place of the former.
+/// - [`low_memory`](Hooks::low_memory) wakes whoever calls [`balance`](crate::allocator::PageAllocator::balance).
 ///
 /// # Safety
 ///
 /// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it is beyond its
 /// arenas; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize) and
-/// [`without_interrupts`](Self::without_interrupts) do what they say. The heap hands memory out by that: two CPUs of one
-/// number would be given the same.
-pub unsafe trait Cpu {
+/// [`without_interrupts`](Self::without_interrupts) do what they say, and [`zero`](Self::zero) leaves zeros where it says
+/// `true`. Memory is handed out by that: two CPUs of one number would be given the same. And of the type's [`Hooks`], those that
+/// may be called in the middle of an allocation neither allocate nor free: [`relax`](Hooks::relax),
+/// [`acquire`](Hooks::acquire) and [`release`](Hooks::release).
+pub unsafe trait Cpu: Hooks {
     /// The number of the CPU that this runs on: its place in the arenas. Beyond them, it has none.
     ///
     /// Called with interrupts masked, so that the code is still on that CPU when it uses the number.
@@ -115,7 +120,7 @@ pub unsafe trait Cpu {
     ///
     /// Maybe with interrupts masked, and on several CPUs at once. No other CPU waits without end for a lock that is held here, but
     /// one may wait for this CPU's barrier: so where CPUs answer by interrupts, who waits in here answers as
-    /// [`relax`](Self::relax) does.
+    /// [`relax`](Hooks::relax) does.
     fn synchronize();
 
     /// Runs `critical` with interrupts masked, and restores their state behind it.
@@ -124,10 +129,31 @@ pub unsafe trait Cpu {
     /// interrupted. On a host, where no interrupts are, this just calls.
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R;
 
-    /// Called again and again while this CPU waits for another: for a lock, or until it has left its arena. Maybe with
-    /// interrupts masked, and with locks held.
+    /// Fills frames with zeros, for [`Gfp::ZERO`](crate::frame::Gfp::ZERO). The allocator itself never touches memory.
     ///
-    /// A kernel whose CPUs [synchronize](Self::synchronize) by interrupts must answer here to those that wait meanwhile for this
+    /// By default it says that it cannot: `false`, and requests for zeroed frames are refused.
+    ///
+    /// # Safety
+    /// The frames are RAM, and the caller's alone.
+    unsafe fn zero(frames: PfnRange) -> bool {
+        let _ = frames;
+        false
+    }
+}
+
+/// What a CPU may do for the crate, and learn from it. Each does nothing, or little, unless it is written anew.
+///
+/// ```
+/// use bifolio::cpu::Hooks;
+///
+/// struct Machine;
+/// impl Hooks for Machine {}
+/// ```
+pub trait Hooks {
+    /// Called again and again while this CPU waits for another: for a lock, or until it has left its arena. Maybe with
+    /// interrupts masked, and with locks held: so not to allocate or free.
+    ///
+    /// A kernel whose CPUs [synchronize](Cpu::synchronize) by interrupts must answer here to those that wait meanwhile for this
     /// one, since it may have masked them: else two may wait for each other for ever. By default it tells the processor that
     /// this is a loop that waits.
     #[inline(always)]
@@ -138,7 +164,7 @@ pub unsafe trait Cpu {
     /// Learns that this CPU is about to take a lock: to wait for it, or, once a try has succeeded, that it has it.
     ///
     /// For who checks that locks are always taken in one order, and with interrupts masked (Linux: `lock_acquire`). It must
-    /// take no lock of the allocator or the heap, nor allocate. Does nothing by default, which costs nothing.
+    /// neither allocate nor free, nor take a lock of the allocator or the heap. Does nothing by default, which costs nothing.
     #[inline(always)]
     fn acquire(lock: &Lock, how: Acquire) {
         let _ = (lock, how);
@@ -165,17 +191,6 @@ pub unsafe trait Cpu {
     /// to allocate or wait. Does nothing by default.
     #[inline(always)]
     fn low_memory() {}
-
-    /// Fills frames with zeros, for [`Gfp::ZERO`](crate::frame::Gfp::ZERO). The allocator itself never touches memory.
-    ///
-    /// By default it says that it cannot: `false`, and requests for zeroed frames are refused.
-    ///
-    /// # Safety
-    /// The frames are RAM, and the caller's alone.
-    unsafe fn zero(frames: PfnRange) -> bool {
-        let _ = frames;
-        false
-    }
 
     /// The time since any fixed moment, by which reports of refused requests are rationed. Zero by default: then there is
     /// one report and no more.

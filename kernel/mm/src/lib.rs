@@ -39,12 +39,12 @@
 //!    only [counted](allocator::View::late_double_frees), when the block comes back.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
 //!    CPUs' pages, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
-//!    it refused, with a [report](allocator::Cpu::report).
+//!    it refused, with a [report](cpu::Hooks::report).
 //!
 //! # In a kernel
 //!
 //! ```
-//! use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
+//! use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
 //! use bifolio::frame::{Gfp, Order};
 //! use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 //!
@@ -56,11 +56,15 @@
 //!     fn current() -> usize {
 //!         0 // a kernel reads its per-CPU data
 //!     }
+//!
 //!     fn synchronize() {} // with more than one CPU: see `Cpu`
+//!
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // a kernel masks interrupts here: `x86_64::instructions::interrupts::without_interrupts`
 //!     }
 //! }
+//!
+//! impl Hooks for Machine {}
 //!
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
 //! let mut firmware = [Region { start: 0, end: 64 << 20, kind: RegionKind::Usable }];
@@ -86,7 +90,7 @@
 //! ```
 //! use std::cell::Cell;
 //!
-//! use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
+//! use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
 //! use bifolio::frame::{Gfp, Order, ZoneKind};
 //! use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 //!
@@ -100,13 +104,17 @@
 //!     fn current() -> usize {
 //!         NUMBER.get()
 //!     }
+//!
 //!     fn synchronize() {
 //!         // With a second thread: `membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)` on Linux.
 //!     }
+//!
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // nothing interrupts a thread and comes back for frames
 //!     }
 //! }
+//!
+//! impl Hooks for Thread {}
 //!
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
 //! const TIB: u64 = 1 << 40;

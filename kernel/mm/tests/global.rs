@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
 use std::thread;
 
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 use bifolio::error::FreeError;
 use bifolio::frame::Order;
 use bifolio::heap::{Heap, PageSource};
@@ -46,6 +46,8 @@ unsafe impl Cpu for Thread {
         critical()
     }
 }
+
+impl Hooks for Thread {}
 
 /// Blocks of pages from the host's allocator.
 struct SystemPages;

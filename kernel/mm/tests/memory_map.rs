@@ -117,6 +117,8 @@ unsafe impl bifolio::allocator::Cpu for Host {
     }
 }
 
+impl bifolio::allocator::Hooks for Host {}
+
 #[test]
 fn unsorted_overlapping_and_empty_entries_are_put_in_order() {
     let map = [

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Barrier, mpsc};
 
 use bifolio::allocator::BlockState;
-use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
+use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::MemoryMap;
 use bifolio::sync::Mutex;
@@ -35,6 +35,8 @@ unsafe impl Cpu for Thread {
         critical()
     }
 }
+
+impl Hooks for Thread {}
 
 /// The system call that makes all threads of the process pass a barrier, or announces that it will be used.
 fn membarrier(command: libc::c_int) {
@@ -355,7 +357,9 @@ fn who_waits_for_a_lock_relaxes() {
         fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
             critical()
         }
+    }
 
+    impl Hooks for Patient {
         fn relax() {
             RELAXED.fetch_add(1, Relaxed);
         }

@@ -4,7 +4,7 @@ use super::{map, paging, reclaim};
 use crate::cpu::{self, MAX_CPUS, clock, ipi};
 use crate::host::Ticks;
 use crate::sync::{self, lockdep};
-use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
+use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
 use bifolio::sync::{Acquire, Lock};
@@ -43,6 +43,15 @@ unsafe impl Cpu for Processor {
         result
     }
 
+    unsafe fn zero(frames: PfnRange) -> bool {
+        let start = paging::to_virtual(PhysAddr::new(frames.start.address()));
+        // SAFETY: the window shows all RAM, and by this function's contract the frames are nobody else's.
+        unsafe { start.as_mut_ptr::<u8>().write_bytes(0, (frames.frames() * FRAME_SIZE) as usize) };
+        true
+    }
+}
+
+impl Hooks for Processor {
     fn relax() {
         ipi::relax();
     }
@@ -62,13 +71,6 @@ unsafe impl Cpu for Processor {
 
     fn low_memory() {
         reclaim::wake();
-    }
-
-    unsafe fn zero(frames: PfnRange) -> bool {
-        let start = paging::to_virtual(PhysAddr::new(frames.start.address()));
-        // SAFETY: the window shows all RAM, and by this function's contract the frames are nobody else's.
-        unsafe { start.as_mut_ptr::<u8>().write_bytes(0, (frames.frames() * FRAME_SIZE) as usize) };
-        true
     }
 
     fn uptime() -> Duration {

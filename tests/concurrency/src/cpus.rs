@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 #[cfg(shuttle)]
 use {
     bifolio::sync::{Acquire, Lock},
@@ -36,7 +36,10 @@ unsafe impl Cpu for Thread {
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }
+}
 
+#[cfg(not(shuttle))]
+impl Hooks for Thread {
     fn relax() {
         thread::yield_now();
     }
@@ -56,7 +59,10 @@ unsafe impl Cpu for Thread {
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }
+}
 
+#[cfg(shuttle)]
+impl Hooks for Thread {
     fn relax() {
         thread::yield_now();
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
+use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::slab::models;
@@ -45,7 +45,9 @@ unsafe impl Cpu for Thread {
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }
+}
 
+impl Hooks for Thread {
     fn relax() {
         thread::yield_now();
     }

@@ -23,7 +23,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use Ordering::{Relaxed, SeqCst};
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 use bifolio::sync::Gate;
 use spin::{Mutex, MutexGuard};
 
@@ -114,6 +114,8 @@ unsafe impl Cpu for Thread {
         critical()
     }
 }
+
+impl Hooks for Thread {}
 
 /// Does one call's work, in which no fork happens.
 #[inline(always)]

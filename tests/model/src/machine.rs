@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
+use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::{Raw, over_numbers};
@@ -79,7 +79,9 @@ unsafe impl Cpu for Turns {
         ZEROED.with_borrow_mut(|zeroed| zeroed.push(frames));
         true
     }
+}
 
+impl Hooks for Turns {
     fn uptime() -> Duration {
         UPTIME.get()
     }

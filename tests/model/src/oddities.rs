@@ -1,6 +1,7 @@
 //! The entry points beside allocate and free.
 
-use bifolio::allocator::{AllocError, Cpu, OwnedFrames};
+use bifolio::allocator::{AllocError, OwnedFrames};
+use bifolio::cpu::Hooks;
 use bifolio::error::{AddError, FreeError, RangeError, SplitError};
 use bifolio::frame::{Gfp, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 use kit::Raw;

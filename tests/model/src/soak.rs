@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bifolio::allocator::{AllocError, Cpu};
+use bifolio::allocator::AllocError;
+use bifolio::cpu::Hooks;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use kit::Raw;
 

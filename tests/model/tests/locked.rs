@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
-use bifolio::allocator::{Cpu, PageAllocator};
+use bifolio::allocator::{Cpu, Hooks, PageAllocator};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, SizeClass};
 use bifolio::sync::{Acquire, Lock};
@@ -244,7 +244,9 @@ unsafe impl Cpu for Counting {
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }
+}
 
+impl Hooks for Counting {
     fn acquire(_: &Lock, _: Acquire) {
         ACQUIRED.set(ACQUIRED.get() + 1);
     }

@@ -1,9 +1,9 @@
 //! Reclaim in the background: what a kernel does in its idle time so that requests need not wait for shrinkers (Linux:
 //! `kswapd`, `balance_pgdat`).
 //!
-//! A request that finds no zone above its `low` mark says so, by [`Cpu::low_memory`], and goes on. Some CPU that has nothing
-//! better to do then brings every zone above its `high` mark: between the two marks lies what is allocated until the next
-//! time.
+//! A request that finds no zone above its `low` mark says so, by [`low_memory`](crate::cpu::Hooks::low_memory), and goes on.
+//! Some CPU that has nothing better to do then brings every zone above its `high` mark: between the two marks lies what is
+//! allocated until the next time.
 
 use crate::sync::atomic::Ordering::Relaxed;
 
@@ -21,7 +21,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// mark, or they have nothing left, or what they give does not help. Returns how many frames they gave: if none, to ask
     /// again is of no use before somebody has freed memory.
     ///
-    /// For a task, or a CPU that idles, after [`Cpu::low_memory`]; not for interrupt handlers, nor with a lock held.
+    /// For a task, or a CPU that idles, after [`low_memory`](crate::cpu::Hooks::low_memory); not for interrupt handlers, nor with a
+    /// lock held.
     pub fn balance(&self) -> u64 {
         if self.is_balanced() {
             return 0;

@@ -71,7 +71,7 @@ pub(crate) use report::Failure;
 pub use stats::Stats;
 pub use view::View;
 
-pub use crate::cpu::Cpu;
+pub use crate::cpu::{Cpu, Hooks};
 pub use crate::error::AllocError;
 use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};

@@ -159,6 +159,7 @@ mod tests {
 
     use super::super::large::Large;
     use super::*;
+    use crate::cpu::Hooks;
     use crate::error::FreeError;
     use crate::frame::Order;
 
@@ -176,6 +177,8 @@ mod tests {
             critical()
         }
     }
+
+    impl Hooks for Host {}
 
     /// Blocks that are never given back: what is corrupt must not be freed.
     struct Leak;

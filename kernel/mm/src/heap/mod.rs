@@ -9,7 +9,7 @@
 //! # Use
 //!
 //! ```
-//! use bifolio::allocator::Cpu;
+//! use bifolio::cpu::{Cpu, Hooks};
 //! use bifolio::error::FreeError;
 //! use bifolio::frame::Order;
 //! use bifolio::heap::{Heap, PageSource};
@@ -22,11 +22,15 @@
 //!     fn current() -> usize {
 //!         0 // a kernel reads its per-CPU data
 //!     }
+//!
 //!     fn synchronize() {} // with more than one CPU: see `Cpu`
+//!
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // a kernel masks interrupts here
 //!     }
 //! }
+//!
+//! impl Hooks for Machine {}
 //!
 //! /// A kernel asks its page allocator, and returns where it has mapped the frames.
 //! struct Pages;

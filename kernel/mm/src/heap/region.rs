@@ -34,7 +34,7 @@ use core::ptr::NonNull;
 
 use super::{Heap, Malloc, PageSource};
 use crate::allocator::{PageAllocator, Plan, SetupError, View};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Hooks};
 use crate::error::{FreeError, table::errors};
 use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, Region, RegionKind};
@@ -74,6 +74,8 @@ unsafe impl Cpu for SingleCpu {
         critical()
     }
 }
+
+impl Hooks for SingleCpu {}
 
 /// The frames of a region, as the heap in front of them asks for them.
 pub struct RegionPages<'r, C> {

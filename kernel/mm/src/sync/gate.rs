@@ -19,15 +19,19 @@ use Ordering::{Acquire, Relaxed, Release};
 /// time.
 ///
 /// ```
-/// # use bifolio::allocator::Cpu;
+/// # use bifolio::cpu::{Cpu, Hooks};
 /// use bifolio::sync::Gate;
 /// # struct Machine;
 /// # // SAFETY: one CPU at a time, which nothing interrupts.
 /// # unsafe impl Cpu for Machine {
 /// #     fn current() -> usize { 0 }
+/// #
 /// #     fn synchronize() {}
+/// #
 /// #     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R { critical() }
 /// # }
+/// #
+/// # impl Hooks for Machine {}
 ///
 /// static GATES: [Gate; 2] = [const { Gate::new() }; 2]; // one for each CPU
 ///

@@ -3,8 +3,8 @@
 //!
 //! A lock that an interrupt handler takes too must only be held with interrupts masked: else the handler waits for the very
 //! code that it interrupted. And a CPU that waits with interrupts masked answers nobody meanwhile; another may in turn be
-//! waiting for its answer. So every wait of the crate goes through [`Cpu::relax`], where a kernel can answer, and every lock
-//! tells [`Cpu::acquire`] and [`Cpu::release`] of itself, where it can check the order in which locks are taken.
+//! waiting for its answer. So every wait of the crate goes through [`Hooks::relax`], where a kernel can answer, and every lock
+//! tells [`Hooks::acquire`] and [`Hooks::release`] of itself, where it can check the order in which locks are taken.
 
 pub(crate) mod atomic;
 mod gate;
@@ -17,4 +17,4 @@ pub use mutex::{Guard, Mutex};
 pub use crate::cpu::{Acquire, Lock};
 
 #[cfg(doc)]
-use crate::cpu::Cpu;
+use crate::cpu::Hooks;

@@ -13,15 +13,19 @@ use crate::cpu::Cpu;
 /// A value that one CPU of kind `C` at a time may touch.
 ///
 /// ```
-/// # use bifolio::allocator::Cpu;
+/// # use bifolio::cpu::{Cpu, Hooks};
 /// use bifolio::sync::Mutex;
 /// # struct Machine;
 /// # // SAFETY: one CPU at a time, which nothing interrupts.
 /// # unsafe impl Cpu for Machine {
 /// #     fn current() -> usize { 0 }
+/// #
 /// #     fn synchronize() {}
+/// #
 /// #     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R { critical() }
 /// # }
+/// #
+/// # impl Hooks for Machine {}
 ///
 /// static TICKS: Mutex<u64, Machine> = Mutex::new("ticks", 0);
 ///

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::time::Duration;
 
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::PfnRange;
 use bifolio::sync::{Acquire, Lock};
 
@@ -89,6 +89,13 @@ unsafe impl Cpu for Machine {
         critical()
     }
 
+    unsafe fn zero(frames: PfnRange) -> bool {
+        ZEROED.with_borrow_mut(|zeroed| zeroed.push(frames));
+        true
+    }
+}
+
+impl Hooks for Machine {
     fn acquire(lock: &Lock, how: Acquire) {
         HELD.with_borrow_mut(|held| {
             assert!(!held.contains(lock), "{lock:?} is held already");
@@ -112,11 +119,6 @@ unsafe impl Cpu for Machine {
     fn low_memory() {
         assert!(Self::held().is_empty());
         Calls::count(|calls| &mut calls.low_memory);
-    }
-
-    unsafe fn zero(frames: PfnRange) -> bool {
-        ZEROED.with_borrow_mut(|zeroed| zeroed.push(frames));
-        true
     }
 
     fn uptime() -> Duration {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
-use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages};
+use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::sync::Lock;
 use kit::Raw;
@@ -30,7 +30,9 @@ unsafe impl Cpu for Turns {
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }
+}
 
+impl Hooks for Turns {
     fn release(_: &Lock) {
         if let Some(mut turn) = TURN.take() {
             CPU.set(1);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Mutex, Once};
 
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn};
 use bifolio::heap::PageSource;
@@ -44,6 +44,8 @@ unsafe impl Cpu for Thread {
         critical()
     }
 }
+
+impl Hooks for Thread {}
 
 /// Blocks from the host's allocator, at most `limit` frames at a time.
 ///

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bifolio::allocator::BlockState;
-use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
+use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
@@ -28,6 +28,8 @@ unsafe impl Cpu for Host {
         critical()
     }
 }
+
+impl Hooks for Host {}
 
 /// A usable region, in frames.
 pub fn usable(start: u64, end: u64) -> Region {

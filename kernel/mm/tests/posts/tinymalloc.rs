@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::Order;
 use bifolio::heap::{Heap, HeapError, RegionHeap, SizeClass};
 
@@ -43,6 +43,8 @@ unsafe impl Cpu for Thread {
         critical()
     }
 }
+
+impl Hooks for Thread {}
 
 fn membarrier(command: libc::c_int) {
     // SAFETY: the call takes no pointer and changes no memory.

@@ -11,7 +11,7 @@ use crate::meter::Meter;
 use crate::region::ForObjects;
 use alloc::vec;
 use alloc::vec::Vec;
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::sync::{Acquire, Lock};
 use core::array;
@@ -69,7 +69,9 @@ unsafe impl Cpu for Watched {
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         Processor::without_interrupts(critical)
     }
+}
 
+impl Hooks for Watched {
     fn relax() {
         Processor::relax();
     }
