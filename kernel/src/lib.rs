@@ -26,6 +26,7 @@ pub mod memory;
 pub mod panic;
 pub mod screen;
 pub mod shell;
+#[path = "../stress/src/lib.rs"]
 pub mod stress;
 pub mod sync;
 

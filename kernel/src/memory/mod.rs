@@ -7,6 +7,7 @@ pub mod heap;
 pub mod map;
 pub mod paging;
 pub mod reclaim;
+#[path = "../../stress/src/snapshot.rs"]
 mod snapshot;
 pub mod vmalloc;
 
