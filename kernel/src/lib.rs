@@ -12,7 +12,7 @@
 //! | [`memory`] | the memory map, page frames, paging, the heap |
 //! | [`sync`] | locks that interrupt handlers can take, and their validator |
 //! | [`shell`] | commands for a person or for `CMD=` |
-//! | [`stress`] | all CPUs at once in the allocator and the heap |
+//! | [`machine`] | all of it, as the crate [`stress`] works it |
 //! | [`mod@panic`], [`backtrace`] | the end, explained |
 #![no_std]
 
@@ -22,12 +22,11 @@ pub mod backtrace;
 pub mod console;
 pub mod cpu;
 pub mod host;
+pub mod machine;
 pub mod memory;
 pub mod panic;
 pub mod screen;
 pub mod shell;
-#[path = "../stress/src/lib.rs"]
-pub mod stress;
 pub mod sync;
 
 use bootloader_api::BootloaderConfig;

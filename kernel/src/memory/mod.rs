@@ -7,12 +7,9 @@ pub mod heap;
 pub mod map;
 pub mod paging;
 pub mod reclaim;
-#[path = "../../stress/src/snapshot.rs"]
-mod snapshot;
 pub mod vmalloc;
 
 pub use frames::frames;
-pub use snapshot::{Difference, Snapshot};
 
 use crate::cpu::{start, trampoline};
 use crate::host::Stopwatch;

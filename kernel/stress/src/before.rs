@@ -1,26 +1,27 @@
 //! What there was before a run, and whether it is so again once everything has been given back.
 
-use super::Failure;
-use crate::cpu::{self, MAX_CPUS};
-use crate::memory::heap::HEAP;
-use crate::memory::{Snapshot, frames, vmalloc};
-use crate::sync::lockdep;
+use crate::failure::Failure;
+use crate::machine::Machine;
+use crate::snapshot::Snapshot;
 use bifolio::heap::HeapFrames;
+use core::marker::PhantomData;
 
 /// What there was.
 #[derive(Debug)]
-pub struct Before {
+pub struct Before<M> {
     /// Reports of the lock validator.
     reports: usize,
     heap: HeapFrames,
     frames: Snapshot,
+    machine: PhantomData<M>,
 }
 
-impl Before {
+impl<M: Machine> Before<M> {
     /// What there is now.
     pub fn take() -> Self {
-        settle();
-        Self { reports: lockdep::count(), heap: HEAP.frames(), frames: Snapshot::take() }
+        settle::<M>();
+        let (reports, heap, frames) = (M::lock_reports(), M::heap().frames(), Snapshot::take::<M>());
+        Self { reports, heap, frames, machine: PhantomData }
     }
 
     /// Checks that every invariant holds, and that the state of every frame is what it was.
@@ -28,17 +29,17 @@ impl Before {
     /// # Errors
     /// What is wrong, the worst first.
     pub fn compare(&self) -> Result<(), Failure> {
-        settle();
-        frames().validate()?;
-        HEAP.validate()?;
-        if let Some(difference) = Snapshot::take().difference(&self.frames) {
+        settle::<M>();
+        M::frames().validate()?;
+        M::heap().validate()?;
+        if let Some(difference) = Snapshot::take::<M>().difference(&self.frames) {
             return Err(Failure::Frames(difference));
         }
-        let (before, after) = (self.heap, HEAP.frames());
+        let (before, after) = (self.heap, M::heap().frames());
         if before != after {
             return Err(Failure::HeapFrames { before, after });
         }
-        match lockdep::count() - self.reports {
+        match M::lock_reports() - self.reports {
             0 => Ok(()),
             more => Err(Failure::Locks(more)),
         }
@@ -47,10 +48,10 @@ impl Before {
 
 /// Gives back what only caches hold. Slabs that have objects of the kernel's own go to the arena that all CPUs share: whose they
 /// are is chance, and a CPU that has none needs no arena.
-fn settle() {
-    cpu::on_cpus(MAX_CPUS, &|_| HEAP.retire_cpu());
-    vmalloc::free_deferred();
-    HEAP.shrink();
-    frames().drain();
-    frames().unreserve_highatomic();
+fn settle<M: Machine>() {
+    M::on_cpus(usize::MAX, &|_| M::heap().retire_cpu());
+    M::finish_unmapping();
+    M::heap().shrink();
+    M::frames().drain();
+    M::frames().unreserve_highatomic();
 }

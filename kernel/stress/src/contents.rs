@@ -20,6 +20,8 @@ pub struct Id(u64);
 
 impl Id {
     const CPU_SHIFT: u32 = 40;
+    /// As many CPUs can be told apart.
+    pub const CPUS: usize = 1 << (UPPER.trailing_zeros() - Self::CPU_SHIFT);
 
     /// The piece of this number that the CPU has allocated.
     pub fn new(cpu: usize, number: u64) -> Self {

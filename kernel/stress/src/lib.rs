@@ -11,148 +11,32 @@
 //! A CPU's timer comes at random moments, a few thousand instructions apart. It is counted how often it came while the code
 //! that it interrupted was inside a call of the allocator or the heap.
 
+#![no_std]
+
+extern crate alloc;
+
 mod before;
 mod contents;
+mod failure;
 mod handler;
+mod machine;
 mod owners;
 mod piece;
+mod plan;
 mod run;
+mod snapshot;
 mod summary;
 mod worker;
+
+pub use failure::Failure;
+pub use machine::{Machine, Tick};
+pub use plan::Plan;
+pub use run::run;
+pub use snapshot::{Difference, Snapshot};
+pub use summary::{Summary, Tally};
 
 // What finds something is here for who sees to it that it does.
 pub use before::Before;
 pub use contents::{Id, Word, fill, find_other};
 pub use owners::Owners;
 pub use piece::{Memory, Piece, Record, Records};
-pub use run::run;
-pub use summary::{Summary, Tally};
-
-use crate::cpu::{self, timer};
-use crate::memory::Difference;
-use bifolio::error::{FreeError, RangeError, Violation};
-use bifolio::frame::{Order, Pfn};
-use bifolio::heap::{HeapError, HeapFrames};
-use core::fmt;
-use core::time::Duration;
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// How many CPUs take part: the first that run.
-    pub cpus: usize,
-    /// How long.
-    pub time: Duration,
-    /// Whether timers are to fire.
-    pub timers: bool,
-    /// Another seed, other operations.
-    pub seed: u64,
-    /// Whether [`CANCEL`](crate::console::CANCEL) on the console ends it early.
-    pub cancellable: bool,
-}
-
-impl Plan {
-    /// Whether this machine can do that.
-    ///
-    /// # Errors
-    /// [`Failure`], if not.
-    pub fn check(&self) -> Result<(), Failure> {
-        if self.time.is_zero() {
-            return Err(Failure::NoTime);
-        }
-        let running = cpu::count();
-        if self.cpus == 0 || self.cpus > running {
-            return Err(Failure::BadCpus { asked: self.cpus, running });
-        }
-        if self.timers && timer::rate() == 0 {
-            return Err(Failure::NoTimer);
-        }
-        Ok(())
-    }
-}
-
-/// What was found to be wrong, or why nothing was begun.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "what each means is what it prints")]
-pub enum Failure {
-    NoTime,
-    BadCpus { asked: usize, running: usize },
-    NoTimer,
-    Busy,
-    NoMemory,
-    FrameTaken { pfn: Pfn, id: Id },
-    Shared { address: usize, id: Id, other: Id },
-    Contents { address: usize, id: Id, found: Word },
-    NotZero { address: usize, found: Word },
-    WrongOrder { pfn: Pfn, order: Order },
-    TooSmall { size: usize, wanted: usize },
-    Free(FreeError),
-    Range(RangeError),
-    Heap(HeapError),
-    Violation(Violation),
-    Frames(Difference),
-    HeapFrames { before: HeapFrames, after: HeapFrames },
-    Records(usize),
-    Locks(usize),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoTime => f.write_str("0 seconds: give at least 1"),
-            Self::BadCpus { asked, running: 1 } => write!(f, "{asked} CPUs were asked for: 1 can take part"),
-            Self::BadCpus { asked, running } => write!(f, "{asked} CPUs were asked for: 1 to {running} can take part"),
-            Self::NoTimer => f.write_str("the CPUs have no timer that could interrupt them"),
-            Self::Busy => f.write_str("another stress is going on"),
-            Self::NoMemory => f.write_str("too little memory to begin with"),
-            Self::FrameTaken { pfn, id } => write!(f, "frame {pfn} was given to {id} while somebody has it"),
-            Self::Shared { address, id, other } => {
-                write!(f, "{id} was given memory that is somebody's: at {address:#x} is the mark of {other}, in use")
-            }
-            Self::Contents { address, id, found } => write!(f, "{id} was written to: at {address:#x} is {found}"),
-            Self::NotZero { address, found } => {
-                write!(f, "frames that were to hold zeros do not: at {address:#x} is {found}")
-            }
-            Self::WrongOrder { pfn, order } => {
-                write!(f, "the block at {pfn} was allocated with order {order}, and now it has another")
-            }
-            Self::TooSmall { size, wanted } => write!(f, "an object of {wanted} bytes has room for {size}"),
-            Self::Free(error) => write!(f, "{error}"),
-            Self::Range(error) => write!(f, "{error}"),
-            Self::Heap(error) => write!(f, "{error}"),
-            Self::Violation(violation) => write!(f, "everything was given back, and {violation}"),
-            Self::Frames(difference) => write!(f, "everything was given back, but {difference}"),
-            Self::HeapFrames { before, after } => {
-                write!(f, "everything was given back, but the heap has {after:?}, and had {before:?}")
-            }
-            Self::Records(count) => write!(f, "all records were freed, but {count} are left in their cache"),
-            Self::Locks(count) => write!(f, "the lock validator has {count} more reports than before"),
-        }
-    }
-}
-
-impl core::error::Error for Failure {}
-
-impl From<FreeError> for Failure {
-    fn from(error: FreeError) -> Self {
-        Self::Free(error)
-    }
-}
-
-impl From<RangeError> for Failure {
-    fn from(error: RangeError) -> Self {
-        Self::Range(error)
-    }
-}
-
-impl From<HeapError> for Failure {
-    fn from(error: HeapError) -> Self {
-        Self::Heap(error)
-    }
-}
-
-impl From<Violation> for Failure {
-    fn from(violation: Violation) -> Self {
-        Self::Violation(violation)
-    }
-}

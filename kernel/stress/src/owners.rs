@@ -1,7 +1,6 @@
 //! Which frames stress has, a bit each: who is given one that somebody has finds out at once.
 
-use super::Failure;
-use crate::memory::map;
+use crate::failure::Failure;
 use alloc::vec::Vec;
 use bifolio::frame::{Pfn, PfnRange};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +10,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 pub struct Owners(Vec<AtomicU64>);
 
 impl Owners {
-    /// Nobody has any.
+    /// Nobody has any of the frames before `end`.
     ///
     /// # Errors
     /// There is no memory for that.
-    pub fn new() -> Result<Self, Failure> {
-        let words = map::end_of_ram().number().div_ceil(u64::BITS.into()) as usize;
+    pub fn new(end: Pfn) -> Result<Self, Failure> {
+        let words = end.number().div_ceil(u64::BITS.into()) as usize;
         let mut bits = Vec::new();
         bits.try_reserve_exact(words).map_err(|_| Failure::NoMemory)?;
         bits.extend((0..words).map(|_| AtomicU64::new(0)));

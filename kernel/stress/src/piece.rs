@@ -1,15 +1,14 @@
 //! A piece of memory that stress has, of any of the kinds that can be had, and how it comes and goes.
 
-use super::Failure;
-use super::contents::{Id, fill, find_other};
-use super::owners::Owners;
-use crate::memory::heap::{HEAP, KernelPages};
-use crate::memory::{frames, frames::Processor, paging, vmalloc};
+use crate::contents::{Id, fill, find_other};
+use crate::failure::Failure;
+use crate::machine::Machine;
+use crate::owners::Owners;
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange};
 use bifolio::heap::Cache;
 use core::alloc::Layout;
+use core::marker::PhantomData;
 use core::ptr::NonNull;
-use x86_64::PhysAddr;
 
 /// What has a cache of its own: of a size that no size class has.
 #[repr(align(8))]
@@ -19,7 +18,7 @@ pub struct Record {
 }
 
 /// The cache of records.
-pub type Records = Cache<'static, Record, KernelPages, Processor>;
+pub type Records<M> = Cache<'static, Record, <M as Machine>::Pages, <M as Machine>::Cpu>;
 
 /// Memory, by how it was had.
 #[derive(Clone, Copy, Debug)]
@@ -38,21 +37,21 @@ pub enum Memory {
 
 /// A piece of memory, every word of which holds its mark.
 #[derive(Clone, Copy, Debug)]
-pub struct Piece {
+pub struct Piece<M> {
     pub(super) memory: Memory,
     pub(super) id: Id,
+    machine: PhantomData<M>,
 }
 
 // SAFETY: memory is bound to no CPU, and a piece is in one place at a time.
-unsafe impl Send for Piece {}
+unsafe impl<M> Send for Piece<M> {}
 
 impl Memory {
     /// Its first word, and how many words there are.
-    pub fn words(&self) -> (*mut u64, usize) {
-        let window = |pfn: Pfn| paging::to_virtual(PhysAddr::new(pfn.address())).as_mut_ptr();
+    pub fn words<M: Machine>(&self) -> (*mut u64, usize) {
         let start = match *self {
-            Self::Block(pfn, _) => window(pfn),
-            Self::Range(range) => window(range.start),
+            Self::Block(pfn, _) => M::address_of(pfn),
+            Self::Range(range) => M::address_of(range.start),
             Self::Object(object, _) => object.as_ptr().cast(),
             Self::Record(record) => record.as_ptr().cast(),
             Self::Mapping(start, _) => start.as_ptr().cast(),
@@ -81,7 +80,7 @@ impl Memory {
     }
 }
 
-impl Piece {
+impl<M: Machine> Piece<M> {
     /// The memory, as it is by now.
     pub fn memory(&self) -> Memory {
         self.memory
@@ -95,7 +94,7 @@ impl Piece {
     /// # Safety
     /// It was allocated as what it says to be, and goes only with the piece, which is freed once.
     pub unsafe fn mark(memory: Memory, id: Id, owners: &Owners) -> Result<Self, Failure> {
-        let (start, words) = memory.words();
+        let (start, words) = memory.words::<M>();
         if let Some(range) = memory.frames() {
             owners.take(range).map_err(|pfn| Failure::FrameTaken { pfn, id })?;
         }
@@ -108,7 +107,7 @@ impl Piece {
         }
         // SAFETY: the memory is ours.
         unsafe { fill(start, words, id.live()) };
-        Ok(Self { memory, id })
+        Ok(Self { memory, id, machine: PhantomData })
     }
 
     /// Checks that what was allocated as zeros is.
@@ -119,7 +118,7 @@ impl Piece {
     /// # Safety
     /// It was allocated as what it says to be, and nobody writes to it.
     pub unsafe fn check_zeroed(memory: &Memory) -> Result<(), Failure> {
-        let (start, words) = memory.words();
+        let (start, words) = memory.words::<M>();
         // SAFETY: by this function's contract the memory is there, and it says to be initialised.
         match unsafe { find_other(start, words, 0) } {
             Some((place, found)) => Err(Failure::NotZero { address: start.addr() + place * size_of::<u64>(), found }),
@@ -132,7 +131,7 @@ impl Piece {
     /// # Errors
     /// A word is not.
     pub fn unmark(&self, owners: &Owners) -> Result<(), Failure> {
-        let (start, words) = self.memory.words();
+        let (start, words) = self.memory.words::<M>();
         self.expect(start, words, self.id.live())?;
         // SAFETY: the memory is this piece's.
         unsafe { fill(start, words, self.id.dead()) };
@@ -156,15 +155,15 @@ impl Piece {
     ///
     /// # Errors
     /// The allocator does not take it.
-    pub fn free(&self, records: &Records) -> Result<(), Failure> {
+    pub fn free(&self, records: &Records<M>) -> Result<(), Failure> {
         // SAFETY: the memory is this piece's, which is had as it was allocated and is not used any more.
         unsafe {
             match self.memory {
-                Memory::Block(pfn, order) => frames().free(pfn, order)?,
-                Memory::Range(range) => frames().free_range(range)?,
-                Memory::Object(object, layout) => HEAP.free(object, layout)?,
+                Memory::Block(pfn, order) => M::frames().free(pfn, order)?,
+                Memory::Range(range) => M::frames().free_range(range)?,
+                Memory::Object(object, layout) => M::heap().free(object, layout)?,
                 Memory::Record(record) => records.free(record)?,
-                Memory::Mapping(start, pages) => vmalloc::free(start, pages, Order::ZERO)?,
+                Memory::Mapping(start, pages) => M::unmap(start, pages)?,
             }
         }
         Ok(())
@@ -177,14 +176,14 @@ impl Piece {
     /// Its contents are not what they were, or the heap does not take it for an object.
     pub fn resize<R>(&mut self, size: usize, call: impl FnOnce(&mut dyn FnMut()) -> R) -> Result<bool, Failure> {
         let Memory::Object(object, layout) = self.memory else { return Ok(true) };
-        let (start, words) = self.memory.words();
+        let (start, words) = self.memory.words::<M>();
         self.expect(start, words, self.id.live())?;
         // What it may leave behind must not look like memory in use.
         // SAFETY: the object is this piece's.
         unsafe { fill(start, words, self.id.moving()) };
         let mut resized = Ok(None);
         // SAFETY: the object is this piece's, which goes on with what is returned.
-        call(&mut || resized = unsafe { HEAP.reallocate(object, layout, size) });
+        call(&mut || resized = unsafe { M::heap().reallocate(object, layout, size) });
         let is_done = match resized? {
             Some(object) => {
                 let layout = Layout::from_size_align(size, layout.align()).map_err(|_| Failure::NoMemory)?;
@@ -193,7 +192,7 @@ impl Piece {
             }
             None => false,
         };
-        let (start, now) = self.memory.words();
+        let (start, now) = self.memory.words::<M>();
         self.expect(start, words.min(now), self.id.moving())?;
         // SAFETY: as above.
         unsafe { fill(start, now, self.id.live()) };

@@ -1,20 +1,20 @@
 //! A run from its beginning to its end: what all CPUs share meanwhile.
 
-use super::before::Before;
-use super::contents::Id;
-use super::handler::{self, Handler};
-use super::owners::Owners;
-use super::piece::{Memory, Piece, Record, Records};
-use super::worker::Worker;
-use super::{Failure, Plan, Summary, Tally};
-use crate::console;
-use crate::cpu::{self, MAX_CPUS, clock, timer};
-use crate::memory::frames;
-use crate::memory::heap::HEAP;
-use crate::sync::Mutex;
+use crate::before::Before;
+use crate::contents::Id;
+use crate::failure::Failure;
+use crate::handler::{self, Handler};
+use crate::machine::Machine;
+use crate::owners::Owners;
+use crate::piece::{Memory, Piece, Record, Records};
+use crate::plan::Plan;
+use crate::summary::{Summary, Tally};
+use crate::worker::Worker;
 use alloc::vec::Vec;
+use bifolio::allocator::Cpu;
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::CacheOptions;
+use bifolio::sync::Mutex;
 use core::mem;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
 use core::time::Duration;
@@ -23,19 +23,19 @@ use core::time::Duration;
 const MAIL: usize = 64;
 
 /// One CPU, as far as others have to do with it, and its handler.
-pub(super) struct Seat {
+pub(super) struct Seat<M: Machine> {
     /// The CPU is inside a call of an allocator. Its own business, and its handlers'.
     inside: AtomicBool,
     /// How many pieces it has allocated, by whatever code.
     pieces: AtomicU64,
     /// Pieces that others have handed to it.
-    mail: Mutex<Vec<Piece>>,
-    pub handler: Mutex<Handler>,
+    mail: Mutex<Vec<Piece<M>>, M::Cpu>,
+    pub handler: Mutex<Handler<M>, M::Cpu>,
     /// What it has done in the end, but for its handler.
-    tally: Mutex<Tally>,
+    tally: Mutex<Tally, M::Cpu>,
 }
 
-impl Seat {
+impl<M: Machine> Seat<M> {
     /// Calls an allocator, and notes so for handlers that interrupt it.
     pub fn inside<R>(&self, call: impl FnOnce() -> R) -> R {
         self.inside.store(true, Ordering::Relaxed);
@@ -50,18 +50,18 @@ impl Seat {
         self.inside.load(Ordering::Relaxed)
     }
 
-    pub fn take_mail(&self) -> Option<Piece> {
-        self.mail.lock().pop()
+    pub fn take_mail(&self) -> Option<Piece<M>> {
+        self.mail.with(Vec::pop)
     }
 }
 
 /// What all CPUs share.
-pub(super) struct Run {
+pub(super) struct Run<M: Machine> {
     pub plan: Plan,
     pub owners: Owners,
-    pub records: Records,
+    pub records: Records<M>,
     /// By the CPUs' numbers.
-    pub seats: Vec<Seat>,
+    pub seats: Vec<Seat<M>>,
     /// The numbers of those that take part.
     pub cpus: Vec<usize>,
     /// Bytes that each may have.
@@ -70,12 +70,12 @@ pub(super) struct Run {
     /// It is to end early.
     cancelled: AtomicBool,
     failed: AtomicBool,
-    failure: Mutex<Option<Failure>>,
+    failure: Mutex<Option<Failure>, M::Cpu>,
 }
 
-impl Run {
+impl<M: Machine> Run<M> {
     fn new(plan: Plan) -> Result<Self, Failure> {
-        let highest = cpu::online().take(plan.cpus).last().map_or(0, |cpu| cpu + 1);
+        let highest = M::online().take(plan.cpus).last().map_or(0, |cpu| cpu + 1);
         let mut seats = Vec::new();
         seats.try_reserve_exact(highest).map_err(|_| Failure::NoMemory)?;
         for number in 0..highest {
@@ -91,10 +91,10 @@ impl Run {
         }
         let mut cpus = Vec::new();
         cpus.try_reserve_exact(plan.cpus).map_err(|_| Failure::NoMemory)?;
-        cpus.extend(cpu::online().take(plan.cpus));
-        let owners = Owners::new()?;
-        let records = HEAP.cache::<Record>(CacheOptions::new("stress-record")).map_err(|_| Failure::NoMemory)?;
-        let free: u64 = ZoneKind::ALL.map(|kind| frames().zone(kind).free).iter().sum();
+        cpus.extend(M::online().take(plan.cpus));
+        let owners = Owners::new(M::end_of_ram())?;
+        let records = M::heap().cache::<Record>(CacheOptions::new("stress-record")).map_err(|_| Failure::NoMemory)?;
+        let free: u64 = ZoneKind::ALL.map(|kind| M::frames().zone(kind).free).iter().sum();
         let share = (free * FRAME_SIZE / 2) as usize / plan.cpus;
         let (failed, failure) = (AtomicBool::new(false), Mutex::new("stress failure", None));
         Ok(Self {
@@ -104,7 +104,7 @@ impl Run {
             seats,
             cpus,
             share,
-            end: clock::uptime().saturating_add(plan.time),
+            end: M::Cpu::uptime().saturating_add(plan.time),
             cancelled: AtomicBool::new(false),
             failed,
             failure,
@@ -113,19 +113,19 @@ impl Run {
 
     /// Whether it is time to stop, or something was found.
     pub fn is_over(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.cancelled.load(Ordering::Relaxed) || clock::uptime() >= self.end
+        self.failed.load(Ordering::Relaxed) || self.cancelled.load(Ordering::Relaxed) || M::Cpu::uptime() >= self.end
     }
 
     /// Ends it if somebody on the console wants that.
     pub fn look_at_console(&self) {
-        if self.plan.cancellable && console::is_cancelled() {
+        if self.plan.cancellable && M::is_cancelled() {
             self.cancelled.store(true, Ordering::Relaxed);
         }
     }
 
     /// Something was found: the first of several is told.
     pub fn fail(&self, failure: Failure) {
-        self.failure.lock().get_or_insert(failure);
+        self.failure.with(|first| _ = first.get_or_insert(failure));
         self.failed.store(true, Ordering::Relaxed);
     }
 
@@ -135,7 +135,7 @@ impl Run {
     }
 
     /// Marks memory that this CPU has just allocated.
-    pub fn mark(&self, cpu: usize, memory: Memory) -> Result<Piece, Failure> {
+    pub fn mark(&self, cpu: usize, memory: Memory) -> Result<Piece<M>, Failure> {
         // SAFETY: the memory was just allocated, and whoever has a piece of this run either hands it on or frees it.
         unsafe { Piece::mark(memory, self.next(cpu), &self.owners) }
     }
@@ -152,19 +152,20 @@ impl Run {
     }
 
     /// Checks a piece and frees it.
-    pub fn give_back(&self, piece: &Piece) -> Result<(), Failure> {
+    pub fn give_back(&self, piece: &Piece<M>) -> Result<(), Failure> {
         piece.unmark(&self.owners)?;
         piece.free(&self.records)
     }
 
     /// Hands a piece to another CPU; returns it if that has enough on its hands.
-    pub fn post(&self, to: usize, piece: Piece) -> Result<(), Piece> {
-        let mut mail = self.seats[to].mail.lock();
-        if mail.len() == mail.capacity() {
-            return Err(piece);
-        }
-        mail.push(piece);
-        Ok(())
+    pub fn post(&self, to: usize, piece: Piece<M>) -> Result<(), Piece<M>> {
+        self.seats[to].mail.with(|mail| {
+            if mail.len() == mail.capacity() {
+                return Err(piece);
+            }
+            mail.push(piece);
+            Ok(())
+        })
     }
 
     /// What one CPU does from the beginning to the end.
@@ -178,9 +179,9 @@ impl Run {
             self.fail(failure);
         }
         // No handler winds it up again: it is over.
-        timer::set_period(Duration::ZERO);
+        M::stop_timer();
         if let Ok(worker) = worker {
-            *self.seats[cpu].tally.lock() = worker.tally();
+            self.seats[cpu].tally.with(|tally| *tally = worker.tally());
         }
     }
 
@@ -190,11 +191,8 @@ impl Run {
             while let Some(piece) = seat.take_mail() {
                 self.give_back(&piece)?;
             }
-            let mut handler = seat.handler.lock();
-            while let Some(piece) = handler.take() {
-                drop(handler);
+            while let Some(piece) = seat.handler.with(Handler::take) {
                 self.give_back(&piece)?;
-                handler = seat.handler.lock();
             }
         }
         Ok(())
@@ -205,34 +203,34 @@ impl Run {
 ///
 /// # Errors
 /// What was found to be wrong. What is left then is not given back: nobody knows whose it is.
-pub fn run(plan: Plan) -> Result<Summary, Failure> {
-    plan.check()?;
+pub fn run<M: Machine>(plan: Plan) -> Result<Summary, Failure> {
+    plan.check::<M>()?;
     // What is to be there afterwards has its memory before.
-    let mut summary = Summary::new(cpu::online().take(plan.cpus))?;
-    let before = Before::take();
-    go(plan, &mut summary)?;
+    let mut summary = Summary::new(M::online().take(plan.cpus))?;
+    let before = Before::<M>::take();
+    go::<M>(plan, &mut summary)?;
     before.compare()?;
     Ok(summary)
 }
 
-fn go(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {
-    let run = Run::new(plan)?;
-    summary.begin(run.share * plan.cpus);
+fn go<M: Machine>(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {
+    let run = Run::<M>::new(plan)?;
+    summary.begin::<M>(run.share * plan.cpus);
     let cpus = plan.cpus;
     {
         let _on_duty = handler::OnDuty::new(&run)?;
-        cpu::on_cpus(cpus, &|cpu| run.work(cpu));
+        M::on_cpus(cpus, &|cpu| run.work(cpu));
     }
-    let failure = *run.failure.lock();
+    let failure = run.failure.with(|failure| *failure);
     if let Some(failure) = failure.or_else(|| run.clear().err()) {
         // Its records are still there, which their cache would take ill at its end.
         mem::forget(run);
         return Err(failure);
     }
     summary.was_cancelled = run.cancelled.load(Ordering::Relaxed);
-    summary.end(|cpu| {
-        let mut tally = *run.seats[cpu].tally.lock();
-        tally.add(run.seats[cpu].handler.lock().tally());
+    summary.end::<M>(|cpu| {
+        let mut tally = run.seats[cpu].tally.with(|tally| *tally);
+        tally.add(run.seats[cpu].handler.with(|handler| handler.tally()));
         tally
     });
     match run.records.destroy(|_| {}) {
@@ -240,5 +238,3 @@ fn go(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {
         left => Err(Failure::Records(left)),
     }
 }
-
-const _: () = assert!(MAX_CPUS <= 256, "an Id has a byte for the CPU's number");

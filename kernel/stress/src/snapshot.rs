@@ -1,7 +1,6 @@
 //! The state of all page frames, so that who gives everything back can show that it did: *exactly*.
 
-use super::frames;
-use super::heap::HEAP;
+use crate::machine::Machine;
 use bifolio::allocator::{Cpu, PageAllocator};
 use bifolio::frame::{Order, Pfn, ZoneKind};
 use bifolio::zone::{Block, BlockState};
@@ -29,10 +28,10 @@ struct ZoneSnapshot {
 impl Snapshot {
     /// The state of the machine's frames, those given back that the heap does not use and those in the processors' arenas: a
     /// CPU that idles may do so at any time.
-    pub fn take() -> Self {
-        HEAP.shrink();
-        frames().drain();
-        Self { zones: ZoneKind::ALL.map(|kind| ZoneSnapshot::take(frames(), kind)) }
+    pub fn take<M: Machine>() -> Self {
+        M::heap().shrink();
+        M::frames().drain();
+        Self { zones: ZoneKind::ALL.map(|kind| ZoneSnapshot::take(M::frames(), kind)) }
     }
 
     /// What is not as it was before; `None` if all is.

@@ -1,8 +1,7 @@
 //! What a run came to.
 
-use super::Failure;
-use crate::memory::frames;
-use crate::memory::heap::HEAP;
+use crate::failure::Failure;
+use crate::machine::Machine;
 use alloc::vec::Vec;
 use bifolio::frame::Mobility;
 use bifolio::zone::{Fallback, Fallbacks};
@@ -65,23 +64,23 @@ pub struct Summary {
 }
 
 /// Requests that were served from pageblocks of another mobility, since boot.
-fn mixed() -> u64 {
+fn mixed<M: Machine>() -> u64 {
     let mut fallbacks = Fallbacks::default();
-    frames().stats().zones.iter().for_each(|zone| fallbacks += zone.fallbacks);
+    M::frames().stats().zones.iter().for_each(|zone| fallbacks += zone.fallbacks);
     let count = |way, to: Mobility| to.fallbacks().iter().map(|from| fallbacks.count(way, *from, to)).sum::<u64>();
     Fallback::ALL.into_iter().flat_map(|way| Mobility::REQUESTED.map(|to| count(way, to))).sum()
 }
 
 /// Times that all arenas were emptied, since boot.
-fn drains() -> u64 {
-    frames().stats().drains
+fn drains<M: Machine>() -> u64 {
+    M::frames().stats().drains
 }
 
 impl Tally {
     /// What the arenas of a CPU have done since boot, and nothing else.
-    fn of_arenas(cpu: usize) -> Self {
-        let frames = frames().arena_events().nth(cpu).unwrap_or_default();
-        let heap = HEAP.arena_events(cpu);
+    fn of_arenas<M: Machine>(cpu: usize) -> Self {
+        let frames = M::frames().arena_events().nth(cpu).unwrap_or_default();
+        let heap = M::heap().arena_events(cpu);
         Self {
             refills: frames.refills + heap.refills,
             returned: frames.returned,
@@ -104,21 +103,21 @@ impl Summary {
     }
 
     /// Takes note of what the allocators have counted so far.
-    pub(super) fn begin(&mut self, bytes: usize) {
-        self.cpus.iter_mut().for_each(|(cpu, tally)| *tally = Tally::of_arenas(*cpu));
-        (self.drains, self.mixed, self.bytes) = (drains(), mixed(), bytes);
+    pub(super) fn begin<M: Machine>(&mut self, bytes: usize) {
+        self.cpus.iter_mut().for_each(|(cpu, tally)| *tally = Tally::of_arenas::<M>(*cpu));
+        (self.drains, self.mixed, self.bytes) = (drains::<M>(), mixed::<M>(), bytes);
     }
 
     /// Of what the allocators have counted, only what is new since stays; to that comes what each CPU has counted itself.
-    pub(super) fn end(&mut self, own: impl Fn(usize) -> Tally) {
+    pub(super) fn end<M: Machine>(&mut self, own: impl Fn(usize) -> Tally) {
         for (cpu, tally) in &mut self.cpus {
-            let (before, after) = (*tally, Tally::of_arenas(*cpu));
+            let (before, after) = (*tally, Tally::of_arenas::<M>(*cpu));
             *tally = own(*cpu);
             tally.refills = after.refills - before.refills;
             tally.returned = after.returned - before.returned;
             tally.remote_frees = after.remote_frees - before.remote_frees;
         }
-        (self.drains, self.mixed) = (drains() - self.drains, mixed() - self.mixed);
+        (self.drains, self.mixed) = (drains::<M>() - self.drains, mixed::<M>() - self.mixed);
     }
 
     /// All CPUs together.

@@ -2,12 +2,11 @@
 
 mod requests;
 
-use super::Failure;
-use super::piece::{Memory, Piece};
-use super::run::{Run, Seat};
-use super::summary::Tally;
-use crate::memory::frames;
-use crate::memory::heap::HEAP;
+use crate::failure::Failure;
+use crate::machine::Machine;
+use crate::piece::{Memory, Piece};
+use crate::run::{Run, Seat};
+use crate::summary::Tally;
 use alloc::vec::Vec;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
 use core::alloc::Layout;
@@ -27,12 +26,12 @@ const AT_A_TIME: usize = 8;
 const PHASE: u64 = 256;
 
 /// One CPU at work.
-pub(super) struct Worker<'a> {
-    run: &'a Run,
-    seat: &'a Seat,
+pub(super) struct Worker<'a, M: Machine> {
+    run: &'a Run<M>,
+    seat: &'a Seat<M>,
     cpu: usize,
     random: Xoshiro256PlusPlus,
-    pieces: Vec<Piece>,
+    pieces: Vec<Piece<M>>,
     /// Bytes in them.
     bytes: usize,
     /// What is taken to make memory short.
@@ -44,13 +43,13 @@ pub(super) struct Worker<'a> {
     first_choice: [ZoneKind; ZoneKind::COUNT],
 }
 
-impl<'a> Worker<'a> {
-    pub fn new(run: &'a Run, cpu: usize) -> Result<Self, Failure> {
+impl<'a, M: Machine> Worker<'a, M> {
+    pub fn new(run: &'a Run<M>, cpu: usize) -> Result<Self, Failure> {
         let mut pieces = Vec::new();
         pieces.try_reserve_exact(PIECES).map_err(|_| Failure::NoMemory)?;
         let mut hoard = Vec::new();
         hoard.try_reserve_exact(HOARD).map_err(|_| Failure::NoMemory)?;
-        let managed = ZoneKind::ALL.map(|kind| frames().zone(kind).managed > 0);
+        let managed = ZoneKind::ALL.map(|kind| M::frames().zone(kind).managed > 0);
         let first_choice = ZoneKind::ALL.map(|highest| {
             let usable = ZoneKind::ALL[..=highest.index()].iter().rev();
             usable.copied().find(|kind| managed[kind.index()]).unwrap_or(highest)
@@ -128,7 +127,7 @@ impl<'a> Worker<'a> {
         self.keep(piece)
     }
 
-    fn keep(&mut self, piece: Piece) -> Result<(), Failure> {
+    fn keep(&mut self, piece: Piece<M>) -> Result<(), Failure> {
         if self.pieces.len() == PIECES {
             return self.free(&piece);
         }
@@ -138,7 +137,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Takes a random piece out of those that it has.
-    fn pick(&mut self) -> Option<Piece> {
+    fn pick(&mut self) -> Option<Piece<M>> {
         if self.pieces.is_empty() {
             return None;
         }
@@ -147,13 +146,13 @@ impl<'a> Worker<'a> {
         Some(piece)
     }
 
-    fn free(&mut self, piece: &Piece) -> Result<(), Failure> {
+    fn free(&mut self, piece: &Piece<M>) -> Result<(), Failure> {
         self.count_free(piece);
         piece.unmark(&self.run.owners)?;
         self.seat.inside(|| piece.free(&self.run.records))
     }
 
-    fn count_free(&mut self, piece: &Piece) {
+    fn count_free(&mut self, piece: &Piece<M>) {
         self.tally.operations += 1;
         self.tally.from_others += u64::from(piece.id.cpu() != self.cpu);
     }
@@ -168,7 +167,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Frees single frames, this one among them, with one call.
-    fn free_frames(&mut self, first: Piece) -> Result<(), Failure> {
+    fn free_frames(&mut self, first: Piece<M>) -> Result<(), Failure> {
         let mut slots = [None; BULK];
         let mut next = Some(first);
         for slot in &mut slots {
@@ -183,11 +182,11 @@ impl<'a> Worker<'a> {
         if let Some(piece) = next {
             self.keep(piece)?;
         }
-        Ok(self.seat.inside(|| frames().free_bulk(&mut slots))?)
+        Ok(self.seat.inside(|| M::frames().free_bulk(&mut slots))?)
     }
 
     /// Frees objects of one layout, this one among them, with one call.
-    fn free_objects(&mut self, first: Piece, layout: Layout) -> Result<(), Failure> {
+    fn free_objects(&mut self, first: Piece<M>, layout: Layout) -> Result<(), Failure> {
         let mut objects = [NonNull::dangling(); BULK];
         let (mut count, mut next) = (0, Some(first));
         while let Some(piece) = next.take_if(|_| count < BULK) {
@@ -203,11 +202,11 @@ impl<'a> Worker<'a> {
             self.keep(piece)?;
         }
         // SAFETY: the objects are this CPU's, and nobody uses them.
-        Ok(self.seat.inside(|| unsafe { HEAP.free_bulk(&objects[..count], layout) })?)
+        Ok(self.seat.inside(|| unsafe { M::heap().free_bulk(&objects[..count], layout) })?)
     }
 
     /// The last piece of some kind among the last few.
-    fn pick_like(&mut self, is_like: impl Fn(&Memory) -> bool) -> Option<Piece> {
+    fn pick_like(&mut self, is_like: impl Fn(&Memory) -> bool) -> Option<Piece<M>> {
         let behind = self.pieces.len().saturating_sub(2 * BULK);
         let place = self.pieces[behind..].iter().rposition(|piece| is_like(&piece.memory))?;
         let piece = self.pieces.swap_remove(behind + place);
@@ -250,7 +249,7 @@ impl<'a> Worker<'a> {
         for order in [Order::MAX.get(), 6, 3, 0].into_iter().filter_map(Order::new) {
             while self.hoard.len() < HOARD {
                 let gfp = Gfp::NOWAIT | Gfp::MOVABLE;
-                let Ok(pfn) = self.seat.inside(|| frames().allocate(order, gfp)) else { break };
+                let Ok(pfn) = self.seat.inside(|| M::frames().allocate(order, gfp)) else { break };
                 self.run.own(self.cpu, pfn, order)?;
                 self.hoard.push((pfn, order));
             }
@@ -260,7 +259,7 @@ impl<'a> Worker<'a> {
         }
         while let Some((pfn, order)) = self.hoard.pop() {
             self.run.disown(pfn, order);
-            self.seat.inside(|| frames().free(pfn, order))?;
+            self.seat.inside(|| M::frames().free(pfn, order))?;
         }
         Ok(())
     }
@@ -269,20 +268,20 @@ impl<'a> Worker<'a> {
     fn disturb(&mut self) -> Result<(), Failure> {
         self.tally.operations += 1;
         self.seat.inside(|| match self.random.random_range(0..8) {
-            0 => frames().drain(),
-            1 => _ = HEAP.shrink(),
-            2 => HEAP.retire_cpu(),
-            3 => _ = HEAP.frames(),
-            4 => _ = frames().stats(),
-            _ => _ = frames().decay(),
+            0 => M::frames().drain(),
+            1 => _ = M::heap().shrink(),
+            2 => M::heap().retire_cpu(),
+            3 => _ = M::heap().frames(),
+            4 => _ = M::frames().stats(),
+            _ => _ = M::frames().decay(),
         });
         // What the allocator says of a block that is in use.
         match self.pieces.last() {
-            Some(Piece { memory: Memory::Block(pfn, order), .. }) if frames().order_of(*pfn)? != *order => {
+            Some(Piece { memory: Memory::Block(pfn, order), .. }) if M::frames().order_of(*pfn)? != *order => {
                 Err(Failure::WrongOrder { pfn: *pfn, order: *order })
             }
             Some(Piece { memory: Memory::Object(object, layout), .. }) => {
-                let size = HEAP.object_size(*object)?;
+                let size = M::heap().object_size(*object)?;
                 if size < layout.size() { Err(Failure::TooSmall { size, wanted: layout.size() }) } else { Ok(()) }
             }
             _ => Ok(()),

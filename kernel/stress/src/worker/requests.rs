@@ -1,10 +1,9 @@
 //! What a CPU asks for: memory of all kinds, each as often as a table says.
 
-use super::super::Failure;
-use super::super::piece::{Memory, Piece};
 use super::{BULK, Worker};
-use crate::memory::heap::HEAP;
-use crate::memory::{frames, vmalloc};
+use crate::failure::Failure;
+use crate::machine::Machine;
+use crate::piece::{Memory, Piece};
 use bifolio::allocator::AllocError;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use core::alloc::Layout;
@@ -51,7 +50,7 @@ const ALLOCATIONS: [(Operation, u32); 8] = [
     (Operation::Large, 1),
 ];
 
-impl Worker<'_> {
+impl<M: Machine> Worker<'_, M> {
     /// One of several, as often as each says.
     fn choose<T: Copy>(&mut self, from: &[(T, u32)]) -> T {
         let all: u32 = from.iter().map(|(_, weight)| weight).sum();
@@ -83,7 +82,7 @@ impl Worker<'_> {
             }
             Operation::Mapping => {
                 let pages = self.random.random_range(1..=24);
-                let mapping = self.seat.inside(|| vmalloc::allocate(pages, Order::ZERO));
+                let mapping = self.seat.inside(|| M::map(pages));
                 self.got(mapping.map(|start| Memory::Mapping(start, pages)))
             }
             Operation::Large => self.large(),
@@ -96,11 +95,11 @@ impl Worker<'_> {
         let order = (self.random.random::<u32>() | often | 1 << 10).trailing_zeros();
         let order = Order::new(order as u8).unwrap_or(Order::MAX);
         let gfp = self.gfp();
-        let pfn = self.seat.inside(|| frames().allocate(order, gfp));
+        let pfn = self.seat.inside(|| M::frames().allocate(order, gfp));
         let memory = self.frame_from_zone(pfn, gfp).map(|pfn| Memory::Block(pfn, order));
         if let Some(memory) = memory.as_ref().filter(|_| gfp.contains(Gfp::ZERO)) {
             // SAFETY: the block was just allocated, and is this CPU's.
-            unsafe { Piece::check_zeroed(memory) }?;
+            unsafe { Piece::<M>::check_zeroed(memory) }?;
         }
         self.got(memory)
     }
@@ -116,7 +115,7 @@ impl Worker<'_> {
     fn frames(&mut self) -> Result<(), Failure> {
         let (gfp, count) = (self.gfp(), self.random.random_range(1..=BULK));
         let mut slots = [None; BULK];
-        let got = self.seat.inside(|| frames().allocate_bulk(&mut slots[..count], gfp));
+        let got = self.seat.inside(|| M::frames().allocate_bulk(&mut slots[..count], gfp));
         self.tally.operations += 1;
         self.tally.refused += u64::from(got.is_err());
         for pfn in slots.into_iter().flatten() {
@@ -129,7 +128,7 @@ impl Worker<'_> {
 
     fn range(&mut self) -> Result<(), Failure> {
         let (gfp, count) = (self.gfp(), self.random.random_range(3..40));
-        let range = self.seat.inside(|| frames().allocate_exact(count, gfp));
+        let range = self.seat.inside(|| M::frames().allocate_exact(count, gfp));
         self.got(range.ok().map(Memory::Range))
     }
 
@@ -149,14 +148,14 @@ impl Worker<'_> {
         // From 8 bytes to 2 MiB, few of them larger than any class.
         let magnitudes = if self.random.random_range(0..64) == 0 { 13..21 } else { 3..13 };
         let layout = self.layout(magnitudes)?;
-        let object = self.seat.inside(|| HEAP.allocate(layout));
+        let object = self.seat.inside(|| M::heap().allocate(layout));
         self.got(object.map(|object| Memory::Object(object, layout)))
     }
 
     fn objects(&mut self) -> Result<(), Failure> {
         let (layout, count) = (self.layout(3..11)?, self.random.random_range(1..=BULK));
         let mut objects = [MaybeUninit::uninit(); BULK];
-        let got = self.seat.inside(|| HEAP.allocate_bulk(layout, &mut objects[..count]));
+        let got = self.seat.inside(|| M::heap().allocate_bulk(layout, &mut objects[..count]));
         self.tally.operations += 1;
         self.tally.refused += u64::from(got < count);
         for object in &objects[..got] {
@@ -172,11 +171,11 @@ impl Worker<'_> {
     fn large(&mut self) -> Result<(), Failure> {
         if self.random.random() {
             let layout = Layout::from_size_align((4 << 20) + self.size(12..21), 8).map_err(|_| Failure::NoMemory)?;
-            let object = self.seat.inside(|| HEAP.allocate(layout));
+            let object = self.seat.inside(|| M::heap().allocate(layout));
             return self.got(object.map(|object| Memory::Object(object, layout)));
         }
         let (gfp, count) = (self.gfp(), self.random.random_range(1025..1200));
-        let range = self.seat.inside(|| frames().allocate_contiguous(count, gfp));
+        let range = self.seat.inside(|| M::frames().allocate_contiguous(count, gfp));
         self.got(range.ok().map(Memory::Range))
     }
 }
