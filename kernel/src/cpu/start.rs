@@ -3,11 +3,11 @@
 //! As Intel's manual has it (volume 3, "MP initialization"): a reset, 10 ms, the command to start, and once more if nothing
 //! comes of it. A CPU that does not answer is left alone; the kernel runs on those that did.
 
-use super::local::{self, MAX_CPUS};
-use super::topology::{Topology, TopologyError};
-use super::{apic, clock, halt, ipi, segments, timer, trampoline, work};
-use crate::memory::vmalloc;
-use bifolio::frame::{FRAME_SIZE, Order};
+use super::topology::{self, Topology, TopologyError};
+use super::{given, segments, setup, trampoline, work};
+use crate::arch::local::{self, MAX_CPUS, halt};
+use crate::arch::{apic, clock, ipi, online, timer};
+use bifolio::frame::FRAME_SIZE;
 use core::fmt;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -63,7 +63,7 @@ impl core::error::Error for StartError {}
 
 /// Takes note of the machine's CPUs. How many of them there can be.
 pub(crate) fn discover(root_pointer: Option<u64>) -> usize {
-    let topology = TOPOLOGY.call_once(|| super::topology::read(root_pointer));
+    let topology = TOPOLOGY.call_once(|| topology::read(root_pointer));
     topology.as_ref().map_or(1, |topology| topology.apic_ids().len())
 }
 
@@ -77,7 +77,7 @@ pub fn listed() -> Option<usize> {
 pub(super) fn init() {
     clock::init();
     TABLES.call_once(Cr3::read);
-    if !apic::init() {
+    if !apic::init(|registers| given::memory()?.map_device(registers)) {
         warn!("one CPU: it has no local APIC that can be used");
         return;
     }
@@ -100,8 +100,8 @@ pub(super) fn init() {
             warn!("the CPU with local APIC {apic_number} is left alone: {error}");
         }
     }
-    if work::count() > 1 {
-        info!("{} CPUs run", work::count());
+    if online::count() > 1 {
+        info!("{} CPUs run", online::count());
     }
 }
 
@@ -128,14 +128,14 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
     let arrived = (0..2).any(|_| {
         // SAFETY: the trampoline is in that page.
         unsafe { apic::start_at(apic_id, page) };
-        clock::wait_for(PATIENCE, || work::is_online(number))
+        clock::wait_for(PATIENCE, || online::is_online(number))
     });
     if arrived {
         return Ok(());
     }
     if !cpu.expected.swap(false, Ordering::SeqCst) {
         // It has just come after all, and has nothing more to do before it runs.
-        while !work::is_online(number) {
+        while !online::is_online(number) {
             ipi::relax();
         }
         return Ok(());
@@ -148,7 +148,7 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
 
 /// A stack with a guard page below it: its end.
 pub(super) fn stack() -> Option<VirtAddr> {
-    let start = vmalloc::allocate(STACK_PAGES, Order::ZERO)?;
+    let start = given::memory()?.stack(STACK_PAGES)?;
     Some(VirtAddr::from_ptr(start.as_ptr()) + STACK_PAGES * FRAME_SIZE)
 }
 
@@ -163,7 +163,7 @@ extern "C" fn enter(number: usize) -> ! {
     // SAFETY: these are the kernel's own tables, which map this code and this stack like those that are in force.
     unsafe { Cr3::write(frame, flags) };
     // SAFETY: whoever started this CPU has given it a number that no other has, and prepared its segments.
-    unsafe { super::init_as(number) };
+    unsafe { setup::init_as(number) };
     if !apic::enable() {
         // Nobody could wake it.
         halt();
@@ -176,7 +176,7 @@ extern "C" fn enter(number: usize) -> ! {
     // The reset has stopped its timer.
     own.periodic.store(false, Ordering::Relaxed);
     own.started.store(true, Ordering::Relaxed);
-    work::set_online(number, true);
+    online::set_online(number, true);
     // What was unmapped before is not asked for any more.
     tlb::flush_all();
     // Whoever has asked before this CPU last stopped, and has not noticed that it did, still waits: the interrupt is lost.
@@ -186,7 +186,7 @@ extern "C" fn enter(number: usize) -> ! {
         work::wait();
     }
     interrupts::disable();
-    work::set_online(number, false);
+    online::set_online(number, false);
     halt()
 }
 
@@ -195,9 +195,9 @@ extern "C" fn enter(number: usize) -> ! {
 /// # Panics
 /// If it is the calling CPU, the boot processor, or does not run.
 pub fn stop(cpu: usize) {
-    assert!(cpu != 0 && cpu != local::current() && work::is_online(cpu), "CPU {cpu} cannot be stopped");
+    assert!(cpu != 0 && cpu != local::current() && online::is_online(cpu), "CPU {cpu} cannot be stopped");
     local::of(cpu).stop.store(true, Ordering::Release);
-    while work::is_online(cpu) {
+    while online::is_online(cpu) {
         work::wake(cpu);
         ipi::relax();
     }
@@ -211,7 +211,7 @@ pub fn stop(cpu: usize) {
 /// # Panics
 /// If it runs, or never did.
 pub fn start(cpu: usize) -> Result<(), StartError> {
-    assert!(was_started(cpu) && !work::is_online(cpu), "CPU {cpu} is not stopped");
+    assert!(was_started(cpu) && !online::is_online(cpu), "CPU {cpu} is not stopped");
     start_as(cpu, local::of(cpu).apic_id())
 }
 

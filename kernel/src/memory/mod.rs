@@ -2,6 +2,7 @@
 //!
 //! What is decided here is only where things lie; how memory is managed is the crate `bifolio`'s.
 
+mod for_cpus;
 pub mod frames;
 pub mod heap;
 pub mod map;
@@ -11,8 +12,9 @@ pub mod vmalloc;
 
 pub use frames::frames;
 
-use crate::cpu::{start, trampoline};
+use crate::cpu::{given, start, trampoline};
 use crate::host::Stopwatch;
+use crate::sync;
 use bifolio::allocator::{PageAllocator, Plan};
 use bootloader_api::BootInfo;
 use x86_64::VirtAddr;
@@ -45,6 +47,7 @@ pub fn init(boot_info: &'static mut BootInfo) {
     let allocator = PageAllocator::new(&plan, metadata, &frames::ARENAS[..cpus])
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
     frames::init(allocator);
+    sync::when_memory_is_low(reclaim::wake);
     frames().add_shrinker(&vmalloc::DeferredFrees).expect("there is room for the first shrinker");
     frames().add_shrinker(&heap::HEAP).expect("there is room for the second shrinker");
     let setting_up = stopwatch.elapsed();
@@ -52,4 +55,5 @@ pub fn init(boot_info: &'static mut BootInfo) {
     map::summarise(count, sanitising);
     frames::summarise(setting_up);
     vmalloc::init();
+    given::give(&for_cpus::ForCpus, &reclaim::Idle);
 }

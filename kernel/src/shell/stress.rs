@@ -1,7 +1,8 @@
 //! The command that has all CPUs work the allocator and the heap.
 
-use super::commands::{expect, number};
-use super::{Error, Shell};
+use super::error::Error;
+use super::state::Shell;
+use super::words::{expect, number};
 use crate::cpu::{self, timer};
 use crate::machine::Machine;
 use crate::println;

@@ -5,7 +5,7 @@
 //! Who waits for it meanwhile answers what other CPUs ask of this one, as every wait loop of the allocator does.
 
 use super::lockdep;
-use crate::cpu::ipi;
+use crate::arch::ipi;
 use bifolio::sync::Acquire;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::{fmt, mem, ptr};

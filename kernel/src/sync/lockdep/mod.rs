@@ -22,9 +22,10 @@ mod report;
 mod trace;
 
 pub use classes::Class;
+pub(crate) use report::print_with;
 pub use report::{Context, Kind, Report, all, count, take, unread};
 
-use crate::cpu;
+use crate::arch::local::{self, MAX_CPUS};
 use bifolio::sync::Acquire;
 use classes::{ENABLED, IN_INTERRUPT};
 use core::fmt::{self, Write};
@@ -37,7 +38,7 @@ const DEPTH: usize = 16;
 /// Nothing is watched any more: the kernel is about to end, and may break locks to say why.
 static OFF: AtomicBool = AtomicBool::new(false);
 
-static CPUS: [Watch; cpu::MAX_CPUS] = [const { Watch::new() }; cpu::MAX_CPUS];
+static CPUS: [Watch; MAX_CPUS] = [const { Watch::new() }; MAX_CPUS];
 
 /// What one CPU holds. Only that CPU touches it, with interrupts masked.
 #[repr(align(128))]
@@ -129,7 +130,7 @@ fn watch(look: impl FnOnce(&Watch, bool)) {
     }
     let enabled = interrupts::are_enabled();
     interrupts::without_interrupts(|| {
-        let watch = &CPUS[cpu::current()];
+        let watch = &CPUS[local::current()];
         if watch.busy.load(Ordering::Relaxed) {
             return;
         }
@@ -163,11 +164,11 @@ impl Watch {
     }
 
     fn report(&self, kind: Kind) {
-        report::make(kind, cpu::current());
+        report::make(kind, local::current());
     }
 
     fn acquire(&self, name: &'static str, address: usize, how: Acquire, enabled: bool) {
-        let in_interrupt = cpu::in_interrupt();
+        let in_interrupt = local::in_interrupt();
         let class = Class::of(name);
         if how == Acquire::Wait && self.held().iter().any(|held| held.address.load(Ordering::Relaxed) == address) {
             class.into_iter().for_each(|class| self.report(Kind::SelfDeadlock(class)));
@@ -223,7 +224,7 @@ impl Watch {
     }
 
     fn might_sleep(&self, what: &'static str, enabled: bool) {
-        let context = if cpu::in_interrupt() {
+        let context = if local::in_interrupt() {
             Context::Interrupt
         } else if let Some(class) = self.held().iter().rev().find_map(Held::class) {
             Context::Holding(class)

@@ -4,8 +4,8 @@
 //! list. A backtrace is wanted when something is broken, so the list is taken for hostile: each link must lie in mapped
 //! memory, aligned, and further up the stack than the one before. The host program adds function, file and line.
 
-use crate::cpu::Trap;
-use crate::memory::paging::is_mapped;
+use super::trap::Trap;
+use super::window::is_mapped;
 use core::arch::asm;
 use core::fmt;
 use protocol::backtrace::Line;

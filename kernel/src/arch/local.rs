@@ -3,12 +3,12 @@
 //! A CPU cannot be asked cheaply which one it is, so the answer lies where the segment register GS leads: a word of memory
 //! that is another one on every CPU. The kernel has no other use for GS, and nothing to swap it with.
 
-use super::ipi::Request;
+use super::request::Request;
 use core::arch::asm;
 use core::mem::offset_of;
-use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use x86_64::VirtAddr;
+use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::model_specific::GsBase;
 
 /// How many CPUs the kernel runs on at most. Further ones are left alone.
@@ -20,29 +20,25 @@ pub const MAX_CPUS: usize = 64;
 pub struct Local {
     number: usize,
     /// The address of its local APIC.
-    pub(super) apic_id: AtomicU32,
+    pub(crate) apic_id: AtomicU32,
     /// How many interrupt handlers it is in.
-    pub(super) interrupts: AtomicU32,
+    pub(crate) interrupts: AtomicU32,
     /// Interrupts of its timer so far.
     pub(super) ticks: AtomicU64,
     /// Its timer interrupts it again and again.
-    pub(super) periodic: AtomicBool,
-    /// The innermost [`catch`](super::catch()) that is running, or null.
-    pub(super) catching: AtomicPtr<super::catch::Recovery>,
+    pub(crate) periodic: AtomicBool,
     /// Where the handler of the last exception that was caught had the registers: on its own stack.
     pub(super) caught_at: AtomicU64,
     /// Others ask it for a memory barrier.
     pub(super) barrier: Request,
     /// Others ask it to forget translations.
     pub(super) flush: Request,
-    /// Work that others have for it, or null; whoever puts some here finds null first.
-    pub(super) job: AtomicPtr<super::work::Job>,
     /// It is being started. Taken back either by the CPU itself when it arrives, or by whoever has waited too long for it.
-    pub(super) expected: AtomicBool,
+    pub(crate) expected: AtomicBool,
     /// It has run, if it does not now.
-    pub(super) started: AtomicBool,
+    pub(crate) started: AtomicBool,
     /// Others want it to stop.
-    pub(super) stop: AtomicBool,
+    pub(crate) stop: AtomicBool,
 }
 
 static LOCALS: [Local; MAX_CPUS] = {
@@ -59,7 +55,7 @@ static LOCALS: [Local; MAX_CPUS] = {
 ///
 /// # Safety
 /// No other CPU has it.
-pub(super) unsafe fn init(number: usize) {
+pub(crate) unsafe fn init(number: usize) {
     GsBase::write(VirtAddr::from_ptr(of(number)));
 }
 
@@ -99,6 +95,14 @@ pub fn in_interrupt() -> bool {
     local().interrupts.load(Ordering::Relaxed) != 0
 }
 
+/// Stops the CPU that runs this for good, or until it is started anew.
+pub fn halt() -> ! {
+    interrupts::disable();
+    loop {
+        hlt();
+    }
+}
+
 impl Local {
     const fn new() -> Self {
         Self {
@@ -107,11 +111,9 @@ impl Local {
             interrupts: AtomicU32::new(0),
             ticks: AtomicU64::new(0),
             periodic: AtomicBool::new(false),
-            catching: AtomicPtr::new(ptr::null_mut()),
             caught_at: AtomicU64::new(0),
             barrier: Request::new(),
             flush: Request::new(),
-            job: AtomicPtr::new(ptr::null_mut()),
             expected: AtomicBool::new(false),
             started: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -129,7 +131,7 @@ impl Local {
     }
 
     /// The address, on the stack of its handler, of the registers of the last exception that the CPU
-    /// [caught](super::catch()); 0 if it has caught none.
+    /// [caught](super::catch::catch); 0 if it has caught none.
     pub fn caught_at(&self) -> u64 {
         self.caught_at.load(Ordering::Relaxed)
     }

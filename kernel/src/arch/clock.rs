@@ -48,7 +48,7 @@ fn ten_milliseconds() -> Option<u64> {
 }
 
 /// Measures the time-stamp counter.
-pub(super) fn init() {
+pub(crate) fn init() {
     let ticks = without_interrupts(ten_milliseconds);
     if let Some(rate) = ticks.map(|ticks| ticks * PIT_RATE / u64::from(PIT_TICKS)).filter(|&rate| rate > 0) {
         RATE.store(rate, Ordering::Relaxed);
@@ -68,12 +68,12 @@ pub fn uptime() -> Duration {
 }
 
 /// Waits without doing anything else, for as long as hardware wants to be waited for.
-pub(super) fn wait(time: Duration) {
+pub(crate) fn wait(time: Duration) {
     wait_for(time, || false);
 }
 
 /// Waits until something holds, at most so long. Whether it does.
-pub(super) fn wait_for(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_for(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let end = uptime() + time;
     loop {
         if holds() {

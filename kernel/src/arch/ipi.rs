@@ -4,9 +4,9 @@
 //! that is asked answers in the handler, or, while it waits with interrupts masked, in [`relax`]: two CPUs that ask each
 //! other must not wait for each other.
 
-use super::local::{self, Local};
-use super::{apic, clock, halt, interrupts, work};
-use crate::sync::lockdep;
+use super::local::{self, Local, halt};
+use super::request::Request;
+use super::{apic, clock, online, vectors};
 use core::hint;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use core::time::Duration;
@@ -18,44 +18,8 @@ use x86_64::structures::paging::Page;
 /// From more pages on the whole TLB is flushed (Linux: `tlb_single_page_flush_ceiling`).
 const FLUSHED_ONE_BY_ONE: u64 = 33;
 
-/// What others ask of a CPU, in counts that only grow.
-#[derive(Debug)]
-pub(super) struct Request {
-    asked: AtomicU64,
-    answered: AtomicU64,
-}
-
-impl Request {
-    pub const fn new() -> Self {
-        Self { asked: AtomicU64::new(0), answered: AtomicU64::new(0) }
-    }
-
-    /// Asks once more. How far the answers must come.
-    fn ask(&self) -> u64 {
-        self.asked.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    /// How far the answers have come.
-    pub fn answers(&self) -> u64 {
-        self.answered.load(Ordering::Acquire)
-    }
-
-    fn is_answered(&self, ticket: u64) -> bool {
-        self.answers() >= ticket
-    }
-
-    /// Does what was asked since the last answer, if anything was. By the CPU that is asked, with interrupts masked.
-    fn answer(&self, act: impl FnOnce()) {
-        let asked = self.asked.load(Ordering::Acquire);
-        if asked != self.answered.load(Ordering::Relaxed) {
-            act();
-            self.answered.store(asked, Ordering::Release);
-        }
-    }
-}
-
 /// Answers what other CPUs ask of this one.
-pub(super) fn answer() {
+pub(crate) fn answer() {
     without_interrupts(|| {
         let local = local::local();
         local.barrier.answer(|| fence(Ordering::SeqCst));
@@ -73,13 +37,13 @@ pub fn relax() {
 fn ask_all(request: impl Fn(&Local) -> &Request) {
     let own = local::current();
     let mut tickets = [0; local::MAX_CPUS];
-    for cpu in work::online().filter(|&cpu| cpu != own) {
+    for cpu in online::online().filter(|&cpu| cpu != own) {
         tickets[cpu] = request(local::of(cpu)).ask();
-        apic::interrupt(local::of(cpu).apic_id(), interrupts::REQUEST);
+        apic::interrupt(local::of(cpu).apic_id(), vectors::REQUEST);
     }
     for (cpu, ticket) in tickets.into_iter().enumerate().filter(|&(_, ticket)| ticket != 0) {
         // A CPU that is stopped meanwhile has passed all barriers and remembers nothing.
-        while !request(local::of(cpu)).is_answered(ticket) && work::is_online(cpu) {
+        while !request(local::of(cpu)).is_answered(ticket) && online::is_online(cpu) {
             relax();
         }
     }
@@ -124,10 +88,9 @@ impl Pages {
 ///
 /// Waits for the other CPUs, so not to be called with a lock held.
 pub fn flush(first: Page, pages: u64) {
-    lockdep::might_sleep("a TLB shootdown");
     let forgotten = Pages { first: first.start_address().as_u64(), pages };
     forgotten.forget();
-    if work::online().count() < 2 {
+    if online::online().count() < 2 {
         return;
     }
     // Masked, or an interrupt handler that unmaps something would wait for what it interrupted.
@@ -162,7 +125,7 @@ pub(crate) fn stop_others() {
         Err(_) => stop(),
     }
     let mut asked = 0;
-    for cpu in work::online().filter(|&cpu| cpu != own) {
+    for cpu in online::online().filter(|&cpu| cpu != own) {
         apic::interrupt_unmaskably(local::of(cpu).apic_id());
         asked |= 1 << cpu;
     }
@@ -170,7 +133,7 @@ pub(crate) fn stop_others() {
 }
 
 /// Whether another CPU wants this one to stop: what a non-maskable interrupt asks first.
-pub(super) fn obey_stop() {
+pub(crate) fn obey_stop() {
     if ![NOBODY, local::current()].contains(&DYING.load(Ordering::SeqCst)) {
         stop();
     }

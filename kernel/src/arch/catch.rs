@@ -4,21 +4,25 @@
 //! C's `setjmp` and `longjmp`: where to go on is noted before, and the exception returns there instead of to the code
 //! that raised it.
 
-use super::{Trap, local};
+use super::local::{MAX_CPUS, current, local};
+use super::trap::Trap;
 use core::arch::naked_asm;
 use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use x86_64::registers::rflags::RFlags;
 
 /// Where to go on after an exception. [`enter`] writes the first two fields at these offsets.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Recovery {
+struct Recovery {
     rsp: u64,
     rip: u64,
     caught: MaybeUninit<Trap>,
 }
+
+/// The innermost [`catch`] that is running on each CPU, or null.
+static CATCHING: [AtomicPtr<Recovery>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
 
 /// Runs `f`, and returns the exception that ended it, if one did.
 ///
@@ -36,18 +40,19 @@ pub unsafe fn catch<F: FnOnce()>(f: F) -> Option<Trap> {
     let mut f = Some(f);
     let mut recovery = Recovery { rsp: 0, rip: 0, caught: MaybeUninit::uninit() };
     let target = &raw mut recovery;
-    let outer = local().catching.swap(target, Ordering::Relaxed);
+    let catching = &CATCHING[current()];
+    let outer = catching.swap(target, Ordering::Relaxed);
     // SAFETY: `call::<F>` takes the pointer that goes with it, and `target` is valid for writes. The assembly keeps the
     // registers that a function must keep, so that returning a second time finds this frame as it was.
     let raised = unsafe { enter(call::<F> as *const (), (&raw mut f).cast(), target) };
-    local().catching.store(outer, Ordering::Relaxed);
+    catching.store(outer, Ordering::Relaxed);
     // SAFETY: `redirect`, and it alone, makes `enter` return true, after it has written the trap.
     raised.then(|| unsafe { recovery.caught.assume_init_read() })
 }
 
 /// Makes the exception return to the innermost [`catch`]; false if there is none.
-pub(super) fn redirect(trap: &mut Trap) -> bool {
-    let recovery = local().catching.swap(ptr::null_mut(), Ordering::Relaxed);
+pub(crate) fn redirect(trap: &mut Trap) -> bool {
+    let recovery = CATCHING[current()].swap(ptr::null_mut(), Ordering::Relaxed);
     if recovery.is_null() {
         return false;
     }

@@ -3,16 +3,15 @@
 //! The registers are the crate `x2apic`'s business; whether they are reached through memory (xAPIC) or as model-specific
 //! registers (x2APIC) is the machine's. Without an APIC there is one CPU, without a timer. QEMU emulates x2APIC from 9.0 on.
 
-use super::{interrupts, local};
-use crate::memory::paging;
+use super::{local, vectors};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::hint;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use x2apic::lapic::{LocalApic, LocalApicBuilder, TimerDivide, TimerMode, xapic_base};
-use x86_64::PhysAddr;
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::registers::model_specific::Msr;
+use x86_64::{PhysAddr, VirtAddr};
 
 /// The local vector table's entries for the two pins that each local APIC has: offset of the register in memory, which as a
 /// model-specific register has the number `0x800 + offset / 16`.
@@ -52,9 +51,9 @@ fn is_there() -> bool {
     core::arch::x86_64::__cpuid(1).edx >> 9 & 1 == 1
 }
 
-/// Makes the boot processor's local APIC ready: how all others are is known from then on. False if there is none, or no
-/// page to map it.
-pub(super) fn init() -> bool {
+/// Makes the boot processor's local APIC ready: how all others are is known from then on. Its
+/// registers are mapped by `map`, if they lie in memory. False if there is none, or no page to map it.
+pub(crate) fn init(map: impl FnOnce(PhysAddr) -> Option<VirtAddr>) -> bool {
     if !is_there() {
         return false;
     }
@@ -63,18 +62,18 @@ pub(super) fn init() -> bool {
     if !x2apic {
         // SAFETY: the CPU has a local APIC, and so the register with its address.
         let base = PhysAddr::new(unsafe { xapic_base() });
-        let Some(registers) = paging::map_device(base) else { return false };
+        let Some(registers) = map(base) else { return false };
         REGISTERS.store(registers.as_u64(), Ordering::Relaxed);
     }
     enable()
 }
 
 /// Enables the local APIC of the CPU that runs this, its timer at rest. False if that cannot be.
-pub(super) fn enable() -> bool {
+pub(crate) fn enable() -> bool {
     let built = LocalApicBuilder::new()
-        .timer_vector(interrupts::TIMER.into())
-        .error_vector(interrupts::ERROR.into())
-        .spurious_vector(interrupts::SPURIOUS.into())
+        .timer_vector(vectors::TIMER.into())
+        .error_vector(vectors::ERROR.into())
+        .spurious_vector(vectors::SPURIOUS.into())
         .timer_mode(TimerMode::OneShot)
         .timer_divide(TimerDivide::Div16)
         .timer_initial(0)
@@ -97,7 +96,7 @@ pub(super) fn enable() -> bool {
 }
 
 /// Lets the 8259 controllers' interrupts in through this CPU's first pin.
-pub(super) fn admit_external() {
+pub(crate) fn admit_external() {
     if is_enabled() {
         set_pin(PIN_0, EXTERNAL);
     }
@@ -130,7 +129,7 @@ pub fn mode() -> &'static str {
 
 /// The way in which commands name a local APIC of this number, which a table of the firmware's gives. `None` if they cannot:
 /// in xAPIC mode a number has eight bits, and in both modes all ones stand for everybody.
-pub(super) fn id_of(number: u32) -> Option<u32> {
+pub(crate) fn id_of(number: u32) -> Option<u32> {
     if X2APIC.load(Ordering::Relaxed) {
         (number != u32::MAX).then_some(number)
     } else {
@@ -161,13 +160,13 @@ fn command(send: impl FnOnce(&mut LocalApic)) {
 }
 
 /// Interrupts another CPU.
-pub(super) fn interrupt(apic_id: u32, vector: u8) {
+pub(crate) fn interrupt(apic_id: u32, vector: u8) {
     // SAFETY: the vector has a handler, which may run at any time.
     command(|apic| unsafe { apic.send_ipi(vector, apic_id) });
 }
 
 /// Interrupts another CPU even where it masks interrupts.
-pub(super) fn interrupt_unmaskably(apic_id: u32) {
+pub(crate) fn interrupt_unmaskably(apic_id: u32) {
     // SAFETY: there is a handler for that, on a stack of its own.
     command(|apic| unsafe { apic.send_nmi(apic_id) });
 }
@@ -176,7 +175,7 @@ pub(super) fn interrupt_unmaskably(apic_id: u32) {
 ///
 /// # Safety
 /// Nothing is lost with what the CPU is at.
-pub(super) unsafe fn reset(apic_id: u32) {
+pub(crate) unsafe fn reset(apic_id: u32) {
     // SAFETY: by this function's contract.
     command(|apic| unsafe { apic.send_init_ipi(apic_id) });
 }
@@ -185,19 +184,19 @@ pub(super) unsafe fn reset(apic_id: u32) {
 ///
 /// # Safety
 /// There is code for it in that page.
-pub(super) unsafe fn start_at(apic_id: u32, page: u8) {
+pub(crate) unsafe fn start_at(apic_id: u32, page: u8) {
     // SAFETY: by this function's contract.
     command(|apic| unsafe { apic.send_sipi(page, apic_id) });
 }
 
 /// Acknowledges the interrupt that is being handled.
-pub(super) fn end_of_interrupt() {
+pub(crate) fn end_of_interrupt() {
     // SAFETY: an interrupt is being handled, and this is its only acknowledgement.
     with(|apic| unsafe { apic.end_of_interrupt() });
 }
 
 /// Has this CPU's timer run down from `count`; again and again if `periodic`. 0 stops it.
-pub(super) fn set_timer(count: u32, periodic: bool) {
+pub(crate) fn set_timer(count: u32, periodic: bool) {
     let mode = if periodic { TimerMode::Periodic } else { TimerMode::OneShot };
     // SAFETY: the timer's vector has a handler.
     with(|apic| unsafe {
@@ -207,7 +206,7 @@ pub(super) fn set_timer(count: u32, periodic: bool) {
 }
 
 /// Where this CPU's timer is.
-pub(super) fn timer() -> u32 {
+pub(crate) fn timer() -> u32 {
     with(|apic| {
         if X2APIC.load(Ordering::Relaxed) {
             current_count()

@@ -2,7 +2,8 @@
 //!
 //! At rest unless somebody asks for it: a CPU that has nothing to do is not to be woken for the sake of a clock.
 
-use super::{Trap, apic, clock, local};
+use super::trap::Trap;
+use super::{apic, clock, local};
 use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -15,7 +16,7 @@ static RATE: AtomicU64 = AtomicU64::new(0);
 static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// Measures the timer.
-pub(super) fn init() {
+pub(crate) fn init() {
     const TIME: Duration = Duration::from_millis(10);
     apic::set_timer(u32::MAX, false);
     let (start, before) = (clock::uptime(), apic::timer());
@@ -63,7 +64,7 @@ pub fn set_hook(hook: Option<fn(&mut Trap)>) {
 }
 
 /// The timer's interrupt.
-pub(super) fn tick(trap: &mut Trap) {
+pub(crate) fn tick(trap: &mut Trap) {
     local::local().ticks.fetch_add(1, Ordering::Relaxed);
     let hook = HOOK.load(Ordering::Acquire);
     if !hook.is_null() {
