@@ -83,11 +83,8 @@ fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
     Some(starts.map(|start| VirtAddr::from_ptr(start) + STACK_SIZE as u64))
 }
 
-/// Makes a CPU's segments ready. False if there is no memory for its stacks.
-///
-/// # Safety
-/// The CPU is not running, or does not use segments of the kernel's yet; nobody else does this for it.
-pub(super) unsafe fn prepare(number: usize) -> bool {
+/// A CPU's task segment, with stacks. `None` if there is no memory for them.
+pub(super) fn task(number: usize) -> Option<&'static TaskStateSegment> {
     let task = TASKS[number].try_call_once(|| {
         let mut task = TaskStateSegment::new();
         for (index, end) in stacks(number).ok_or(())?.into_iter().enumerate() {
@@ -95,7 +92,18 @@ pub(super) unsafe fn prepare(number: usize) -> bool {
         }
         Ok::<_, ()>(task)
     });
-    let Ok(task) = task else { return false };
+    task.ok()
+}
+
+/// Makes a CPU's segments ready.
+///
+/// # Panics
+/// If there is no memory for its stacks: it has those before, with its [task segment](task).
+///
+/// # Safety
+/// The CPU is not running, or does not use segments of the kernel's yet; nobody else does this for it.
+pub(super) unsafe fn prepare(number: usize) {
+    let task = task(number).expect("the CPU has stacks");
     let mut table = GlobalDescriptorTable::new();
     let segments = Segments {
         code: table.append(Descriptor::kernel_code_segment()),
@@ -106,7 +114,6 @@ pub(super) unsafe fn prepare(number: usize) -> bool {
     };
     // SAFETY: by this function's contract nobody looks at the slot.
     unsafe { *SEGMENTS[number].0.get() = Some(segments) };
-    true
 }
 
 /// Replaces the segments that the boot loader or the trampoline left the CPU with.

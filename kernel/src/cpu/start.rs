@@ -7,12 +7,14 @@ use super::topology::{self, Topology, TopologyError};
 use super::{given, segments, setup, trampoline, work};
 use crate::arch::local::{self, MAX_CPUS, halt};
 use crate::arch::{apic, clock, ipi, online, timer};
+use crate::sync::Processor;
 use bifolio::frame::FRAME_SIZE;
+use bifolio::sync::Mutex;
 use core::fmt;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use log::{info, warn};
-use spin::{Mutex, Once};
+use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -30,7 +32,7 @@ static TABLES: Once<(PhysFrame, Cr3Flags)> = Once::new();
 /// Each CPU's stack, once it has one.
 static STACKS: [Once<VirtAddr>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 /// One CPU is started at a time.
-static STARTING: Mutex<()> = Mutex::new(());
+static STARTING: Mutex<(), Processor> = Mutex::new("start of a CPU", ());
 
 /// Why a CPU does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,11 +113,12 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
         return Err(StartError::NoApic);
     }
     let stack = *STACKS[number].try_call_once(|| stack().ok_or(StartError::NoMemory))?;
+    // Waits for memory, which nobody may with the lock held.
+    segments::task(number).ok_or(StartError::NoMemory)?;
+    // Held for so long that interrupts cannot be masked meanwhile; no handler takes it.
     let _one_at_a_time = STARTING.lock();
     // SAFETY: one CPU is started at a time, and none of that number runs.
-    if unsafe { !segments::prepare(number) } {
-        return Err(StartError::NoMemory);
-    }
+    unsafe { segments::prepare(number) };
     // SAFETY: one CPU is started at a time, and its stack is its own. It is reset before it starts, and was not running or
     // has stopped.
     let page = unsafe { trampoline::prepare(number, stack, enter) }.ok_or(StartError::NoLowMemory)?;

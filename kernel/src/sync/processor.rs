@@ -56,8 +56,7 @@ unsafe impl Cpu for Processor {
     }
 
     fn release(lock: &Lock) {
-        // Interrupts stay as they are now.
-        lockdep::release(lock.address, false);
+        lockdep::release(lock.address);
     }
 
     fn might_wait() {

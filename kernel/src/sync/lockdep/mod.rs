@@ -90,11 +90,22 @@ pub fn acquire(name: &'static str, address: usize, how: Acquire) {
     }
 }
 
-/// A lock has just been let go. Behind it interrupts are going to be `enabled`, or are.
+/// A lock has just been let go.
 #[inline]
-pub fn release(address: usize, enabled: bool) {
+pub fn release(address: usize) {
     if cfg!(debug_assertions) {
-        watch(|watch, now| watch.release(address, enabled || now));
+        watch(|watch, enabled| watch.release(address, enabled));
+    }
+}
+
+/// Interrupts are enabled next. What is still held is held so.
+#[inline]
+pub(super) fn before_unmasking() {
+    if cfg!(debug_assertions) {
+        watch(|watch, _| {
+            watch.ran.store(true, Ordering::Relaxed);
+            watch.note_enabled();
+        });
     }
 }
 
@@ -209,7 +220,6 @@ impl Watch {
         held.windows(2).skip(place).for_each(|pair| pair[0].copy(&pair[1]));
         self.depth.store(held.len() - 1, Ordering::Relaxed);
         if enabled {
-            self.ran.store(true, Ordering::Relaxed);
             self.note_enabled();
         }
     }
