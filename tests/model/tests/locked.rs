@@ -17,7 +17,7 @@ use bifolio::allocator::{Cpu, PageAllocator};
 use bifolio::frame::{Block, Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, SizeClass};
 use bifolio::sync::{Acquire, Lock};
-use kit::Raw;
+use kit::{Raw, Watch};
 use model::heap::pages::{Memory, Pages};
 use model::machine::{Turns, allocator_apart};
 use stepper::Shared;
@@ -230,21 +230,10 @@ thread_local! {
     static ACQUIRED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A processor that counts the locks it takes.
+/// Counts the locks that a processor takes.
 struct Counting;
 
-// SAFETY: a single CPU, on a thread of its own, and nothing interrupts it.
-unsafe impl Cpu for Counting {
-    fn current() -> usize {
-        0
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-
+impl Watch for Counting {
     fn acquire(_: &Lock, _: Acquire) {
         ACQUIRED.set(ACQUIRED.get() + 1);
     }
@@ -259,7 +248,7 @@ fn acquisitions(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn what_takes_locks_says_so() {
-    let frames = frames::<Counting>();
+    let frames = frames::<Turns<Counting>>();
     assert_eq!(acquisitions(|| _ = frames.take(Order::ZERO, Gfp::KERNEL)), 1, "the arena's first word");
     let pairs = acquisitions(|| {
         for _ in 0..1000 {

@@ -29,6 +29,7 @@ impl<'m> Machine<'m> {
     };
 
     fn new(plan: &Plan<'_>, metadata: &'m mut [u64]) -> Self {
+        Thread::become_first();
         // SAFETY: the layout is not empty.
         let memory = NonNull::new(unsafe { alloc(Self::LAYOUT) }).unwrap();
         // SAFETY: the frames are this machine's alone, and `memory` shows them.

@@ -52,6 +52,7 @@ const fn layout(bytes: usize) -> Layout {
 
 impl Runs {
     pub fn new() -> Self {
+        Thread::become_first();
         // Above what is kept for devices, so that zones do not matter.
         let start = 4 << 30;
         let mut firmware = [Region { start, end: start + BYTES as u64, kind: RegionKind::Usable }];

@@ -2,63 +2,48 @@
 //!
 //! It shares no code with what it checks but the vocabulary of frames: one state a frame, blocks found by asking every
 //! aligned candidate, nothing derived and nothing fast.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn, PfnRange, ZoneKind};
+pub use bifolio::heap::SingleCpu;
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::zone::BlockState;
-use kit::over_numbers;
 
-/// The host as a processor: it has no interrupts to mask.
-pub struct Host;
-
-// SAFETY: one CPU at a time, which nothing interrupts.
-unsafe impl Cpu for Host {
-    fn current() -> usize {
-        0
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
+use crate::over_numbers;
 
 /// A usable region, in frames.
 pub fn usable(start: u64, end: u64) -> Region {
     Region { start: start * 4096, end: end * 4096, kind: RegionKind::Usable }
 }
 
-/// An allocator over a map, without arenas. Its metadata is leaked: a test is over soon.
-pub fn allocator(regions: &[Region]) -> PageAllocator<'static, Host> {
+/// An allocator over a map, without a CPU's own pages. Its metadata is leaked: a test is over soon.
+pub fn allocator(regions: &[Region]) -> PageAllocator<'static, SingleCpu> {
     allocator_with(regions, &[])
 }
 
-/// An allocator over a map, with an arena.
-pub fn allocator_with_arena(regions: &[Region]) -> PageAllocator<'static, Host> {
+/// An allocator over a map, with a CPU's own pages.
+pub fn allocator_with_pages(regions: &[Region]) -> PageAllocator<'static, SingleCpu> {
     allocator_with(regions, Box::leak(Box::new([PerCpuPages::new()])))
 }
 
 /// An allocator over a map, for any kind of processor.
-pub fn allocator_with<C: Cpu>(regions: &[Region], arenas: &'static [PerCpuPages]) -> PageAllocator<'static, C> {
+pub fn allocator_with<C: Cpu>(regions: &[Region], pages: &'static [PerCpuPages]) -> PageAllocator<'static, C> {
     let mut regions = regions.to_vec();
     let map = MemoryMap::sanitise(&mut regions).expect("the map is sound");
     let plan = Plan::new(map).expect("the map has room for the metadata");
     // What the memory held before must not matter.
     let metadata = Box::leak(vec![0xdead_beef_dead_beef; plan.metadata_words()].into_boxed_slice());
-    over_numbers(&plan, metadata, arenas).expect("the metadata has the planned size")
+    over_numbers(&plan, metadata, pages).expect("the metadata has the planned size")
 }
 
 /// A block, as far as the oracle cares: first frame, order, state.
 pub type Seen = (u64, u8, BlockState);
 
 /// Every block of every zone, but the reserved ones.
-pub fn blocks(frames: &PageAllocator<'_, Host>) -> BTreeSet<Seen> {
+pub fn blocks(frames: &PageAllocator<'_, SingleCpu>) -> BTreeSet<Seen> {
     let mut seen = BTreeSet::new();
     for kind in ZoneKind::ALL {
         frames.for_each_block(kind, |block| {
