@@ -134,6 +134,23 @@ impl From<FreeError> for SplitError {
     }
 }
 
+/// What was to be changed, as it was, and why it was not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused<T, E> {
+    /// What was given, back again.
+    pub given: T,
+    /// Why.
+    pub error: E,
+}
+
+impl<T, E: fmt::Display> fmt::Display for Refused<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T: fmt::Debug, E: Error> Error for Refused<T, E> {}
+
 /// Why a range of frames was not isolated or allocated. The allocator is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RangeError {

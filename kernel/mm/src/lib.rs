@@ -10,7 +10,7 @@
 //! 2. An [`allocator::Plan`] says how much metadata the map's RAM needs (less than half a byte a frame) and where in the
 //!    map it goes. The caller maps it, and [`allocator::PageAllocator::new`] makes every usable frame free.
 //! 3. A request names an [`Order`](frame::Order) and [`Gfp`](frame::Gfp) flags. Most are for a few frames of no special
-//!    zone, and end in the CPU's own [`Arena`](allocator::Arena): a word of 64 frames, on loan from a zone, out of which a
+//!    zone, and end in the CPU's own [pages](allocator::PerCpuPages): a word of 64 frames, on loan from a zone, out of which a
 //!    block is the lowest set bit of a mask. That takes no lock and no locked instruction (`cargo test -p model --test locked`
 //!    counts them). What was allocated elsewhere is freed in batches, a word at a time.
 //! 4. For all others the flags say which zones may serve the request, and how much of their reserves it may take; the
@@ -33,22 +33,22 @@
 //!
 //! 6. Allocating clears *free* bits and sets one *head* bit. Freeing does the reverse, and that is all there is to
 //!    splitting and coalescing: the blocks are what the bits say. An allocated block ends where the next bit of
-//!    *free | head* is set, so a double free, a wrong order, a frame inside a block or a reserved one is
+//!    *free | head* is set. What is allocated is a [`Block`](frame::Block) with one owner, so safe code frees it once and as
+//!    what it is; where unsafe code goes by numbers, a double free, a wrong order, a frame inside a block or a reserved one is
 //!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment the second is
 //!    only [counted](allocator::PageAllocator::late_double_frees), when the block comes back.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
-//!    arenas, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
+//!    CPUs' pages, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
 //!    it refused, with a [report](allocator::Cpu::report).
 //!
 //! # In a kernel
 //!
 //! ```
-//! use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
-//! use bifolio::error::FreeError;
+//! use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 //! use bifolio::frame::{Gfp, Order};
 //! use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 //!
-//! static ARENAS: [Arena; 1] = [Arena::new()]; // one for each CPU
+//! static PAGES: [PerCpuPages; 1] = [PerCpuPages::new()]; // one for each CPU
 //!
 //! struct Machine;
 //! // SAFETY: one CPU at a time, which nothing interrupts.
@@ -67,13 +67,13 @@
 //! let plan = Plan::new(MemoryMap::sanitise(&mut firmware)?)?;
 //! // A kernel makes this slice from the frames `plan.metadata()`, mapped somewhere.
 //! let mut metadata = vec![0; plan.metadata_words()];
-//! let frames = PageAllocator::<Machine>::new(&plan, &mut metadata, &ARENAS)?;
+//! // SAFETY: here the frames are numbers; in a kernel nobody else uses what its map calls usable.
+//! let frames = unsafe { PageAllocator::<Machine>::new(&plan, &mut metadata, &PAGES) }?;
 //!
 //! let order = Order::new(3).ok_or("no such order")?;
-//! let pfn = frames.allocate(order, Gfp::KERNEL)?;
-//! assert!(pfn.is_aligned(order));
-//! frames.free(pfn, order)?;
-//! assert_eq!(frames.free(pfn, order), Err(FreeError::AlreadyFree(pfn)));
+//! let block = frames.allocate(order, Gfp::KERNEL)?;
+//! assert!(block.pfn().is_aligned(order));
+//! frames.free(block)?; // the block is gone: it can be freed once
 //! # Ok(())
 //! # }
 //! ```
@@ -86,12 +86,12 @@
 //! ```
 //! use std::cell::Cell;
 //!
-//! use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+//! use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 //! use bifolio::frame::{Gfp, Order, ZoneKind};
 //! use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 //!
 //! thread_local! {
-//!     static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) }; // no arena until it has a number
+//!     static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) }; // no pages of its own until it has a number
 //! }
 //!
 //! struct Thread;
@@ -113,14 +113,15 @@
 //! let mut ram = [Region { start: TIB, end: 5 * TIB, kind: RegionKind::Usable }];
 //! let plan = Plan::new(MemoryMap::sanitise(&mut ram)?)?;
 //! let mut metadata = vec![0; plan.metadata_words()];
-//! let arenas = [const { Arena::new() }; 2];
-//! let frames = PageAllocator::<Thread>::new(&plan, &mut metadata, &arenas)?;
+//! let pages = [const { PerCpuPages::new() }; 2];
+//! // SAFETY: the frames are numbers, and nobody's memory.
+//! let frames = unsafe { PageAllocator::<Thread>::new(&plan, &mut metadata, &pages) }?;
 //!
 //! NUMBER.set(0);
 //! let taken = (0..1000).map(|_| frames.allocate(Order::ZERO, Gfp::MOVABLE)).collect::<Result<Vec<_>, _>>()?;
-//! assert!(frames.cached() > 0, "the arena has borrowed a whole word, and not all of it is in use");
-//! for pfn in taken {
-//!     frames.free(pfn, Order::ZERO)?;
+//! assert!(frames.cached() > 0, "the thread has borrowed a whole word, and not all of it is in use");
+//! for block in taken {
+//!     frames.free(block)?;
 //! }
 //! frames.drain();
 //! let whole = frames.free_blocks(ZoneKind::Normal).of(Order::MAX);
@@ -131,6 +132,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod allocator;
+mod block;
 pub mod buddy;
 pub mod error;
 pub mod frame;

@@ -5,7 +5,7 @@ use crate::arch::local::MAX_CPUS;
 use crate::arch::window;
 use crate::host::Ticks;
 use crate::sync;
-use bifolio::allocator::{Arena, PageAllocator, Plan};
+use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
 use core::slice;
@@ -21,8 +21,8 @@ pub type Frames = PageAllocator<'static, Processor>;
 
 static FRAMES: Once<Frames> = Once::new();
 
-/// The processors' stocks of small blocks.
-pub(super) static ARENAS: [Arena; MAX_CPUS] = [const { Arena::new() }; MAX_CPUS];
+/// The processors' own pages.
+pub(super) static PAGES: [PerCpuPages; MAX_CPUS] = [const { PerCpuPages::new() }; MAX_CPUS];
 
 /// The machine's page frames.
 ///
@@ -84,16 +84,20 @@ fn order_of<S: PageSize>() -> Order {
 }
 
 fn allocate<S: PageSize>() -> Option<PhysFrame<S>> {
-    let pfn = frames().allocate(order_of::<S>(), gfp()).ok()?;
+    let (pfn, _) = frames().allocate(order_of::<S>(), gfp()).ok()?.into_raw();
     let frame = PhysFrame::from_start_address(PhysAddr::new(pfn.address()));
     Some(frame.expect("blocks are aligned to their size"))
 }
 
 /// A frame that cannot be freed is a defect of whoever frees it. The trait has no way to return that, so it is logged;
 /// the allocator is unchanged.
-fn deallocate<S: PageSize>(frame: PhysFrame<S>) {
+///
+/// # Safety
+/// Nobody uses the frame, or is to free it.
+unsafe fn deallocate<S: PageSize>(frame: PhysFrame<S>) {
     let pfn = Pfn::containing(frame.start_address().as_u64());
-    if let Err(error) = frames().free(pfn, order_of::<S>()) {
+    // SAFETY: by this function's contract.
+    if let Err(error) = unsafe { frames().free_raw(pfn, order_of::<S>()) } {
         error!("bad free of a {} frame: {error}", S::DEBUG_STR);
     }
 }
@@ -114,12 +118,14 @@ unsafe impl FrameAllocator<Size2MiB> for KernelFrames {
 
 impl FrameDeallocator<Size4KiB> for KernelFrames {
     unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size4KiB>) {
-        deallocate(frame);
+        // SAFETY: by the trait's contract the frame is unused.
+        unsafe { deallocate(frame) };
     }
 }
 
 impl FrameDeallocator<Size2MiB> for KernelFrames {
     unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size2MiB>) {
-        deallocate(frame);
+        // SAFETY: by the trait's contract the frame is unused.
+        unsafe { deallocate(frame) };
     }
 }

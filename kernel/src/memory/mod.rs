@@ -44,7 +44,8 @@ pub fn init(boot_info: &'static mut BootInfo) {
     let plan = Plan::new(*map).unwrap_or_else(|error| panic!("no page allocator: {error}"));
     // SAFETY: the plan took these frames out of usable ones, so nobody else refers to them, and the window shows them.
     let metadata = unsafe { frames::metadata(&plan) };
-    let allocator = PageAllocator::new(&plan, metadata, &frames::ARENAS[..cpus])
+    // SAFETY: what the map calls usable nobody uses, and the only other allocator, that of address space, keeps its blocks.
+    let allocator = unsafe { PageAllocator::new(&plan, metadata, &frames::PAGES[..cpus]) }
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
     frames::init(allocator);
     sync::when_memory_is_low(reclaim::wake);

@@ -1,14 +1,14 @@
 //! What the shell has.
 
 use alloc::vec::Vec;
-use bifolio::frame::{Order, Pfn};
+use bifolio::frame::Block;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
 /// The shell's state: the blocks and objects it holds, so that it frees nothing that the kernel uses.
 #[derive(Debug)]
 pub struct Shell {
-    pub(super) blocks: Vec<(Pfn, Order)>,
+    pub(super) blocks: Vec<Block>,
     pub(super) objects: Vec<Object>,
 }
 

@@ -71,7 +71,7 @@ impl<M: Machine> Handler<M> {
             0..4 => {
                 let order = Order::new(self.random.random_range(0..=7_u8).saturating_sub(4)).unwrap_or(Order::ZERO);
                 let gfp = if self.random.random() { gfp | Gfp::MOVABLE } else { gfp };
-                M::frames().allocate(order, gfp).ok().map(|pfn| Memory::Block(pfn, order))
+                M::frames().allocate(order, gfp).ok().map(Memory::from)
             }
             4..7 => {
                 let size = 8 << self.random.random_range(0..10_u32);

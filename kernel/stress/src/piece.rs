@@ -4,7 +4,7 @@ use crate::contents::{Id, fill, find_other};
 use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::owners::Owners;
-use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange};
+use bifolio::frame::{Block, Blocks, FRAME_SIZE, Order, Pfn, PfnRange};
 use bifolio::heap::Cache;
 use core::alloc::Layout;
 use core::marker::PhantomData;
@@ -45,6 +45,19 @@ pub struct Piece<M> {
 
 // SAFETY: memory is bound to no CPU, and a piece is in one place at a time.
 unsafe impl<M> Send for Piece<M> {}
+
+impl From<Block> for Memory {
+    fn from(block: Block) -> Self {
+        let (pfn, order) = block.into_raw();
+        Self::Block(pfn, order)
+    }
+}
+
+impl From<Blocks> for Memory {
+    fn from(blocks: Blocks) -> Self {
+        Self::Range(blocks.into_raw())
+    }
+}
 
 impl Memory {
     /// Its first word, and how many words there are.
@@ -159,8 +172,8 @@ impl<M: Machine> Piece<M> {
         // SAFETY: the memory is this piece's, which is had as it was allocated and is not used any more.
         unsafe {
             match self.memory {
-                Memory::Block(pfn, order) => M::frames().free(pfn, order)?,
-                Memory::Range(range) => M::frames().free_range(range)?,
+                Memory::Block(pfn, order) => M::frames().free_raw(pfn, order)?,
+                Memory::Range(range) => M::frames().free_range_raw(range)?,
                 Memory::Object(object, layout) => M::heap().free(object, layout)?,
                 Memory::Record(record) => records.free(record)?,
                 Memory::Mapping(start, pages) => M::unmap(start, pages)?,

@@ -12,7 +12,7 @@ use crate::summary::{Summary, Tally};
 use crate::worker::Worker;
 use alloc::vec::Vec;
 use bifolio::allocator::Cpu;
-use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Block, FRAME_SIZE, ZoneKind};
 use bifolio::heap::CacheOptions;
 use bifolio::sync::Mutex;
 use core::mem;
@@ -141,14 +141,13 @@ impl<M: Machine> Run<M> {
     }
 
     /// Takes note of a block that this CPU has just allocated, and that it writes nothing to.
-    pub fn own(&self, cpu: usize, pfn: Pfn, order: Order) -> Result<(), Failure> {
-        let range = PfnRange::new(pfn, pfn.offset(order.frames()));
-        self.owners.take(range).map_err(|pfn| Failure::FrameTaken { pfn, id: self.next(cpu) })
+    pub fn own(&self, cpu: usize, block: &Block) -> Result<(), Failure> {
+        self.owners.take(block.range()).map_err(|pfn| Failure::FrameTaken { pfn, id: self.next(cpu) })
     }
 
     /// Such a block is about to be freed.
-    pub fn disown(&self, pfn: Pfn, order: Order) {
-        self.owners.give_back(PfnRange::new(pfn, pfn.offset(order.frames())));
+    pub fn disown(&self, block: &Block) {
+        self.owners.give_back(block.range());
     }
 
     /// Checks a piece and frees it.

@@ -1,9 +1,9 @@
 //! The state of all page frames, so that who gives everything back can show that it did: *exactly*.
 
 use crate::machine::Machine;
-use bifolio::allocator::{Cpu, PageAllocator};
+use bifolio::allocator::{Cpu, View};
 use bifolio::frame::{Order, Pfn, ZoneKind};
-use bifolio::zone::{Block, BlockState};
+use bifolio::zone::{BlockInfo, BlockState};
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use fnv::FnvHasher;
@@ -83,7 +83,7 @@ impl fmt::Display for Difference {
 }
 
 impl ZoneSnapshot {
-    fn take<C: Cpu>(frames: &PageAllocator<'_, C>, kind: ZoneKind) -> Self {
+    fn take<C: Cpu>(frames: &View<'_, C>, kind: ZoneKind) -> Self {
         let mut zone = Self {
             free: frames.zone(kind).free,
             free_blocks: [0; Order::COUNT],
@@ -102,7 +102,7 @@ impl ZoneSnapshot {
                 BlockState::Cached | BlockState::Reserved => {}
             }
         };
-        frames.for_each_block(kind, |Block { pfn, order, state, .. }| {
+        frames.for_each_block(kind, |BlockInfo { pfn, order, state, .. }| {
             let is_half = order == Order::PAGEBLOCK && state == BlockState::Free;
             if let Some(half) = lower_half.take() {
                 if is_half && half.offset(Order::PAGEBLOCK.frames()) == pfn {

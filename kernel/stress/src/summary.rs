@@ -79,7 +79,7 @@ fn drains<M: Machine>() -> u64 {
 impl Tally {
     /// What the arenas of a CPU have done since boot, and nothing else.
     fn of_arenas<M: Machine>(cpu: usize) -> Self {
-        let frames = M::frames().arena_events().nth(cpu).unwrap_or_default();
+        let frames = M::frames().per_cpu_events().nth(cpu).unwrap_or_default();
         let heap = M::heap().arena_events(cpu);
         Self {
             refills: frames.refills + heap.refills,

@@ -26,6 +26,7 @@ use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, map, vmalloc};
 use kernel::shell::Shell;
 use kernel::sync::{Mutex, lockdep};
+use kit::Raw;
 use protocol::ExitCode;
 use stress::{Failure, Id, Memory, Owners, Plan, Record, Summary, Word};
 
@@ -88,10 +89,10 @@ fn memory_runs_short_and_nothing_stays_reserved() -> Result<(), Failure> {
     let mut hoard = Hoard::new();
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
     let two = Order::new(1).expect("a valid order");
-    let pressing = frames().allocate(two, Gfp::ATOMIC).expect("there are reserves");
+    let pressing = frames().take(two, Gfp::ATOMIC).expect("there are reserves");
     hoard.give_back();
     drop(hoard);
-    frames().free(pressing, two)?;
+    frames().give(pressing, two)?;
     let zone = frames().zone(ZoneKind::of(pressing));
     assert!(zone.reserved_highatomic > 0 || zone.managed / 100 < Order::PAGEBLOCK.frames(), "{zone:?}");
     let mut was_short = false;
@@ -177,8 +178,8 @@ fn of_every_kind(records: &Records) -> Vec<Memory> {
     let order = Order::new(1).expect("there is such an order");
     let layout = Layout::from_size_align(120, 8).expect("a size of a test");
     let memory = [
-        frames().allocate(order, Gfp::KERNEL).ok().map(|pfn| Memory::Block(pfn, order)),
-        frames().allocate_exact(3, Gfp::KERNEL).ok().map(Memory::Range),
+        frames().take(order, Gfp::KERNEL).ok().map(|pfn| Memory::Block(pfn, order)),
+        frames().take_exact(3, Gfp::KERNEL).ok().map(Memory::Range),
         HEAP.allocate(layout).map(|object| Memory::Object(object, layout)),
         records.allocate().map(Memory::Record),
         vmalloc::allocate(2, Order::ZERO).map(|start| Memory::Mapping(start, 2)),
@@ -271,7 +272,7 @@ fn what_is_lost_when_an_object_is_resized_is_found() {
 #[test_case]
 fn frames_that_were_to_hold_zeros_and_do_not_are_found() {
     leaving_nothing(|| {
-        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL | Gfp::ZERO).expect("there is memory");
+        let pfn = frames().take(Order::ZERO, Gfp::KERNEL | Gfp::ZERO).expect("there is memory");
         let memory = Memory::Block(pfn, Order::ZERO);
         let (start, words) = memory.words::<Machine>();
         // SAFETY: the frame was allocated as that, and is the test's.
@@ -285,7 +286,7 @@ fn frames_that_were_to_hold_zeros_and_do_not_are_found() {
             // SAFETY: as above.
             unsafe { start.add(place).write(0) };
         }
-        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+        frames().give(pfn, Order::ZERO).expect("it was allocated a moment ago");
     });
 }
 
@@ -295,9 +296,9 @@ fn what_is_not_given_back_in_the_end_is_found() {
     static SECOND: Mutex<()> = Mutex::new("test stress second", ());
     let before = Before::take();
     assert_eq!(before.compare(), Ok(()));
-    let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+    let pfn = frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory");
     assert!(matches!(before.compare(), Err(Failure::Frames(_))), "a frame");
-    frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+    frames().give(pfn, Order::ZERO).expect("it was allocated a moment ago");
     // Larger than any slot: a slot may be one of a slab that is there anyway.
     let object = vec![0_u8; 100_000];
     assert!(matches!(before.compare(), Err(Failure::Frames(_))), "an object");
@@ -321,12 +322,12 @@ fn what_a_cpu_finds_ends_the_run() {
     let stranger = Id::new(cpu::MAX_CPUS, 5);
     let mut hoard = Hoard::new();
     let blocks: Vec<Pfn> =
-        (0..BLOCKS).map(|_| frames().allocate(Order::MAX, Gfp::KERNEL).expect("there is memory")).collect();
+        (0..BLOCKS).map(|_| frames().take(Order::MAX, Gfp::KERNEL).expect("there is memory")).collect();
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
     let words = || blocks.iter().flat_map(|pfn| (0..Order::MAX.frames()).map(|frame| first_word(pfn.offset(frame))));
     // SAFETY: the frames are the test's.
     words().for_each(|word| unsafe { word.write_volatile(stranger.live()) });
-    blocks.iter().for_each(|pfn| frames().free(*pfn, Order::MAX).expect("it was allocated a moment ago"));
+    blocks.iter().for_each(|pfn| frames().give(*pfn, Order::MAX).expect("it was allocated a moment ago"));
     let found = run(plan(5)).err();
     // What is left of them would be found again.
     for word in words() {

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::slab::models;
 use bifolio::sync::{Acquire, Lock};
+use kit::{Raw, over_numbers};
 use loom::cell::UnsafeCell;
 use loom::sync::MutexGuard;
 use loom::sync::atomic::{Ordering::SeqCst, fence};
@@ -93,8 +94,8 @@ impl Machine {
         let mut regions = [Region { start: FIRST << 12, end: (FIRST + FRAMES) << 12, kind: RegionKind::Usable }];
         let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
         let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
-        let arenas: &[Arena; 1] = Box::leak(Box::new([Arena::new()]));
-        let frames = PageAllocator::new(&plan, metadata, arenas).unwrap();
+        let arenas: &[PerCpuPages; 1] = Box::leak(Box::new([PerCpuPages::new()]));
+        let frames = over_numbers(&plan, metadata, arenas).unwrap();
         frames.prime();
         Arc::new(Self { frames, memory: (0..FRAMES).map(|_| UnsafeCell::new(false)).collect() })
     }
@@ -109,14 +110,14 @@ impl Machine {
     }
 
     fn allocate(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
-        let pfn = self.frames.allocate(order, gfp | Gfp::NOWARN).ok()?;
+        let pfn = self.frames.take(order, gfp | Gfp::NOWARN).ok()?;
         self.set(pfn, order, true);
         Some(pfn)
     }
 
     fn free(&self, pfn: Pfn, order: Order) {
         self.set(pfn, order, false);
-        self.frames.free(pfn, order).unwrap();
+        self.frames.give(pfn, order).unwrap();
     }
 }
 

@@ -42,7 +42,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AddError`] if there are none, or any of them is not where the plan had RAM, was given before, holds the
     /// allocator's metadata, or was not reclaimable; the allocator is unchanged.
-    pub fn add(&self, range: PfnRange) -> Result<(), AddError> {
+    ///
+    /// # Safety
+    /// Nobody uses these frames any more.
+    pub unsafe fn add(&self, range: PfnRange) -> Result<(), AddError> {
         if range.is_empty() {
             return Err(AddError::NoFrames);
         }

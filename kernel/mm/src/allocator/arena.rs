@@ -131,7 +131,7 @@ struct Return {
     /// The blocks, a bit for the first frame of each.
     heads: AtomicU64,
     /// The blocks that can be freed here, in the same way: those that were allocated when the first was freed, but for what
-    /// [others](Arena::forget) have freed since. So it need not be asked of the zone again.
+    /// [others](PerCpuPages::forget) have freed since. So it need not be asked of the zone again.
     allocated: AtomicU64,
     /// The word's number in its zone.
     word: AtomicU64,
@@ -191,7 +191,7 @@ impl Return {
 
 /// One CPU's arena. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
-pub struct Arena {
+pub struct PerCpuPages {
     /// The owner is inside.
     busy: AtomicBool,
     /// Somebody else wants to be.
@@ -212,7 +212,7 @@ pub struct Arena {
 
 /// What a CPU's arena has done since boot; what it holds are its [pagesets](super::Pageset).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ArenaEvents {
+pub struct PerCpuEvents {
     /// Times that it had nothing left to hand out and asked the zones, which is when it takes a lock.
     pub refills: u64,
     /// Words of which it gave collected blocks back to their zones.
@@ -228,13 +228,13 @@ pub(super) enum Collected {
     Twice,
 }
 
-impl Default for Arena {
+impl Default for PerCpuPages {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Arena {
+impl PerCpuPages {
     /// Frames that an arena can hold: those of its runs, and those that are to be returned.
     pub(super) const CAPACITY: u64 = ((ORDERS * Mobility::REQUESTED.len() + 1) * WORD_FRAMES as usize) as u64;
 
@@ -362,8 +362,8 @@ impl Arena {
     }
 
     /// What the arena has done.
-    pub(super) fn events(&self) -> ArenaEvents {
-        ArenaEvents { refills: self.refills.load(Relaxed), returned: self.returned.load(Relaxed) }
+    pub(super) fn events(&self) -> PerCpuEvents {
+        PerCpuEvents { refills: self.refills.load(Relaxed), returned: self.returned.load(Relaxed) }
     }
 
     /// Whether the arena was in use since this was last asked.

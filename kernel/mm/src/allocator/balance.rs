@@ -17,7 +17,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.shortage() == 0
     }
 
-    /// Gives what arenas hold back to the zones, and then asks shrinkers for memory, until every zone is above its `high`
+    /// Gives what CPUs' pages hold back to the zones, and then asks shrinkers for memory, until every zone is above its `high`
     /// mark, or they have nothing left, or what they give does not help. Returns how many frames they gave: if none, to ask
     /// again is of no use before somebody has freed memory.
     ///
@@ -36,7 +36,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 0 => break,
                 frames => given = given.saturating_add(frames),
             }
-            // Shrinkers freed into this CPU's arena.
+            // Shrinkers freed into this CPU's pages.
             self.drain_own();
             let before = core::mem::replace(&mut shortage, self.shortage());
             in_vain = if shortage < before { 0 } else { in_vain + 1 };

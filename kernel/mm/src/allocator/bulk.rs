@@ -1,10 +1,10 @@
 //! Many single frames with one call (Linux: `alloc_pages_bulk`).
 
 use super::arena::Collected;
-use super::{AllocError, Arena, Cpu, PageAllocator};
+use super::{AllocError, Cpu, PageAllocator, PerCpuPages};
 use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
-use crate::frame::{Gfp, Order, Pfn, ZoneKind};
+use crate::frame::{Block, Gfp, Order, ZoneKind};
 
 /// A zone is not locked, and interrupts are not masked, for longer than the freeing of this many frames takes.
 const AT_A_TIME: usize = 64;
@@ -16,7 +16,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AllocError`] if not one frame could be allocated, for the reasons that
     /// [`allocate`](PageAllocator::allocate) has, or if there are no slots.
-    pub fn allocate_bulk(&self, slots: &mut [Option<Pfn>], gfp: Gfp) -> Result<usize, AllocError> {
+    pub fn allocate_bulk(&self, slots: &mut [Option<Block>], gfp: Gfp) -> Result<usize, AllocError> {
         if slots.is_empty() {
             return Err(AllocError::NoFrames);
         }
@@ -34,20 +34,21 @@ impl<C: Cpu> PageAllocator<'_, C> {
         Ok(filled)
     }
 
-    /// Frees the frames in the slots, and empties those: those of one zone that stand together under one lock, whatever words
-    /// they lie in.
+    /// Frees the blocks in the slots, and empties those: the frames of one zone that stand together under one lock, whatever
+    /// words they lie in. A block of more than one frame goes by itself.
     ///
     /// # Errors
-    /// The first [`FreeError`]; that slot and those behind it are as they were.
-    pub fn free_bulk(&self, slots: &mut [Option<Pfn>]) -> Result<(), FreeError> {
+    /// The first [`FreeError`], as for [`free`](Self::free); that slot and those behind it are as they were.
+    pub fn free_bulk(&self, slots: &mut [Option<Block>]) -> Result<(), FreeError> {
         let mut done = 0;
         while done < slots.len() {
             let end = slots.len().min(done + AT_A_TIME);
             done += self.in_arena(|arena| self.free_together(arena, &mut slots[done..end])).unwrap_or(0);
             if done < end {
                 // What cannot go with the others goes alone, or is named.
-                if let Some(pfn) = slots[done] {
-                    self.free(pfn, Order::ZERO)?;
+                if let Some(block) = &slots[done] {
+                    // SAFETY: the slot's owner gave it to be freed, and the slot is emptied if it is.
+                    unsafe { self.free_raw(block.pfn(), block.order()) }?;
                     slots[done] = None;
                 }
                 done += 1;
@@ -58,14 +59,17 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     /// Frees the frames in the slots as far as each is of a run of this arena, or of a word that no arena has to do with, or
     /// that this one is returning. How many slots at the front are empty now.
-    fn free_together(&self, arena: &Arena, slots: &mut [Option<Pfn>]) -> usize {
+    fn free_together(&self, arena: &PerCpuPages, slots: &mut [Option<Block>]) -> usize {
         let mut locked = None;
         let mut done = 0;
         while let Some(slot) = slots.get_mut(done) {
-            let Some(pfn) = *slot else {
+            let Some(pfn) = slot.as_ref().map(Block::pfn) else {
                 done += 1;
                 continue;
             };
+            if !is_single(slot) {
+                break;
+            }
             if arena.free_into_run(pfn, Order::ZERO).is_some() {
                 *slot = None;
                 done += 1;
@@ -83,8 +87,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
             // All that follow in the same word. A frame that comes twice is not among them a second time.
             let (first, can_be) = (pfn.number() & !u64::from(WORD_FRAMES - 1), word.heads);
             for slot in &mut slots[done..] {
-                let bit = slot.map_or(u64::MAX, |pfn| pfn.number().wrapping_sub(first));
-                if bit >= u64::from(WORD_FRAMES) || word.heads >> bit & 1 == 0 {
+                let bit = slot.as_ref().map_or(u64::MAX, |block| block.pfn().number().wrapping_sub(first));
+                if !is_single(slot) || bit >= u64::from(WORD_FRAMES) || word.heads >> bit & 1 == 0 {
                     break;
                 }
                 word.heads &= !(1 << bit);
@@ -99,4 +103,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         done
     }
+}
+
+/// Whether there is a single frame in the slot.
+fn is_single(slot: &Option<Block>) -> bool {
+    slot.as_ref().is_some_and(|block| block.order() == Order::ZERO)
 }

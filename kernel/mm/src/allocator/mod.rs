@@ -4,7 +4,7 @@
 //! requests that could use a higher zone, and below its watermarks from those that are not pressing. The fast path asks
 //! every zone for memory above `low`; only when none has any, the slow path goes down to what the flags allow.
 //!
-//! Blocks of up to eight frames do not come this far as a rule: each CPU has an [`Arena`] of them.
+//! Blocks of up to eight frames do not come this far as a rule: each CPU has [pages](PerCpuPages) of its own.
 //!
 //! # Ways to get frames
 //!
@@ -16,6 +16,11 @@
 //! | so many in a row | [`allocate_exact`](PageAllocator::allocate_exact) | [`free_range`](PageAllocator::free_range) |
 //! | more than any block has | [`allocate_contiguous`](PageAllocator::allocate_contiguous) | [`free_range`](PageAllocator::free_range) |
 //! | just these frames | [`allocate_range`](PageAllocator::allocate_range) | [`free_range`](PageAllocator::free_range) |
+//!
+//! What is allocated has an owner: a [`Block`] or [`Blocks`](crate::frame::Blocks), which cannot be copied, and which freeing takes back. So code
+//! without `unsafe` frees nothing twice, nor as what it is not, nor what is another's. The same by bare numbers is `unsafe`
+//! (`free_raw` and its like), and there the mistakes are named by [errors](FreeError), as they are where unsafe code has
+//! made a block of a wrong number.
 //!
 //! [`Gfp::ZERO`] has any of them zeroed; [`split`](PageAllocator::split) makes a block several, and
 //! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
@@ -36,15 +41,15 @@ mod resize;
 mod small;
 mod stats;
 mod validate;
+mod view;
 mod zeroed;
 mod zonelist;
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
 
-use add::Later;
 use arena::ORDERS;
-pub use arena::{Arena, ArenaEvents};
+pub use arena::{PerCpuEvents, PerCpuPages};
 pub use cpu::Cpu;
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
@@ -52,41 +57,50 @@ pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
 pub use stats::Stats;
+pub use view::View;
 
 pub use crate::error::AllocError;
 use crate::error::FreeError;
-use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::sync::Mutex;
-use crate::zone::{Block, FreeBlocks, Watermarks, Zone, ZoneStats, min_free_kib, protection};
+use crate::zone::{Watermarks, Zone, min_free_kib, protection};
 
 /// How often a CPU that drains looks whether another has ended doing so: for some milliseconds.
 const DRAIN_PATIENCE: u32 = 1 << 18;
 
-/// The page-frame allocator: Linux-style zones over the physical memory of a machine, and an arena for each CPU.
+/// What [`allocate`](PageAllocator::allocate) does without a look at the zones. All other flags, those that there will be
+/// among them, are looked at there.
+const FAST: Gfp = Gfp::WAIT
+    .union(Gfp::HIGH)
+    .union(Gfp::NOWARN)
+    .union(Gfp::MEMALLOC)
+    .union(Gfp::MOVABLE)
+    .union(Gfp::RECLAIMABLE)
+    .union(Gfp::READILY);
+
+/// The page-frame allocator: Linux-style zones over the physical memory of a machine, and pages of its own for each CPU.
 ///
 /// It never touches the memory that it manages. All its state is in the metadata that [`Plan`] laid out, so a stray
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
-pub struct PageAllocator<'m, C> {
-    zones: [Mutex<Zone<'m>, C>; ZoneKind::COUNT],
-    arenas: &'m [Arena],
-    /// Held by who empties other CPUs' arenas.
-    draining: Mutex<(), C>,
-    late: AtomicU64,
-    metadata: PfnRange,
-    later: Later<'m>,
-    slow: SlowPath<'m, C>,
-    /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
-    cpu: PhantomData<C>,
-}
+///
+/// What there is to know of it, it has from its [`View`].
+pub struct PageAllocator<'m, C>(View<'m, C>);
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Sets the allocator up over the plan's metadata, mapped, whatever it holds. Every usable frame is free then.
     ///
-    /// Each CPU whose number is below that of `arenas` has one of its own; they must be fresh.
+    /// Each CPU whose number is below that of `pages` has some of its own; they must be fresh.
     ///
     /// # Errors
     /// [`SetupError`] if `metadata` has another size than planned.
-    pub fn new(plan: &Plan<'_>, metadata: &'m mut [u64], arenas: &'m [Arena]) -> Result<Self, SetupError> {
+    ///
+    /// # Safety
+    /// The frames that the plan's map calls usable are this allocator's alone: until it gives them out nobody uses them as
+    /// memory, and no other allocator's block of them is given to this one.
+    ///
+    /// Where frames are mere numbers, which nobody takes for memory, that is no promise at all: nothing can go wrong then but
+    /// the numbers.
+    pub unsafe fn new(plan: &Plan<'_>, metadata: &'m mut [u64], pages: &'m [PerCpuPages]) -> Result<Self, SetupError> {
         let (mut zones, later) = plan.lay_out(metadata)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
@@ -95,50 +109,52 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
         set_marks(&mut zones.each_mut());
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
-        Ok(Self {
+        Ok(Self(View {
             zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
-            arenas,
+            arenas: pages,
             draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
             metadata: plan.metadata(),
             later,
             slow: SlowPath::new(has_normal),
             cpu: PhantomData,
-        })
+        }))
     }
 
     /// Makes all atomics of the allocator known to loom: before it is shared in a model.
     #[cfg(loom)]
     pub fn prime(&self) {
         use crate::sync::atomic::prime;
-        self.arenas.iter().for_each(Arena::prime);
+        self.arenas.iter().for_each(PerCpuPages::prime);
         prime!(self.late);
         self.slow.prime();
     }
 
-    /// Runs `critical` on a zone that nobody else can see meanwhile.
-    fn with<R>(&self, kind: ZoneKind, critical: impl FnOnce(&mut Zone<'m>) -> R) -> R {
-        self.zones[kind.index()].with(critical)
-    }
-
-    /// Runs `inside` in this CPU's arena; `None` if it has none, or may not enter it now.
+    /// Runs `inside` in this CPU's pages; `None` if it has none, or may not enter it now.
     #[inline(always)]
-    fn in_arena<R>(&self, inside: impl FnOnce(&Arena) -> R) -> Option<R> {
+    fn in_arena<R>(&self, inside: impl FnOnce(&PerCpuPages) -> R) -> Option<R> {
         C::without_interrupts(|| self.arenas.get(C::current())?.enter(inside))
     }
 
-    /// Allocates a block of `order`: its first frame, aligned to the block's size. What the frames hold is unknown.
+    /// Allocates a block of `order`. What the frames hold is unknown.
     ///
     /// # Errors
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline]
-    pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+    pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
+        let pfn = self.allocate_pfn(order, gfp)?;
+        // SAFETY: the block was allocated just now.
+        Ok(unsafe { Block::from_raw(pfn, order) })
+    }
+
+    /// [`allocate`](Self::allocate), the block as its number.
+    #[inline(always)]
+    fn allocate_pfn(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         Self::announce(gfp);
-        if gfp.intersects(Gfp::ZERO.union(Gfp::NOFRAGMENT)) {
+        if !FAST.contains(gfp) {
             return self.allocate_specially(order, gfp);
         }
         if order.index() < ORDERS
-            && gfp.highest_zone() == Some(ZoneKind::Normal)
             && let Some(mobility) = gfp.mobility()
         {
             if let Some(Some(pfn)) = self.in_arena(|arena| arena.run(order, mobility).allocate()) {
@@ -160,7 +176,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Gives everything that an arena holds back to the zones.
-    fn empty(&self, arena: &Arena) {
+    fn empty(&self, arena: &PerCpuPages) {
         self.return_word(arena, &mut None);
         for (order, run) in arena.runs() {
             if let Some((lender, loan)) = run.loan(order) {
@@ -169,8 +185,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Gives the frames in all arenas back to the zones: what the calling CPU's arena holds, and, as far as nobody else
-    /// is at it, what the others' hold.
+    /// Gives the frames in all CPUs' pages back to the zones: what the calling CPU holds, and, as far as nobody else
+    /// is at it, what the others hold.
     pub fn drain(&self) {
         self.slow.drains.fetch_add(1, Relaxed);
         // Who drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a barrier,
@@ -184,16 +200,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         });
         self.drain_own();
         if let Some(_alone) = alone {
-            Arena::seize_each::<C>(self.arenas, |arena| C::without_interrupts(|| self.empty(arena)));
+            PerCpuPages::seize_each::<C>(self.arenas, |arena| C::without_interrupts(|| self.empty(arena)));
         }
     }
 
-    /// Gives what the calling CPU's arena holds back to the zones.
+    /// Gives what the calling CPU's pages hold back to the zones.
     fn drain_own(&self) {
         self.in_arena(|arena| self.empty(arena));
     }
 
-    /// Gives the frames in this CPU's arena back to the zones if it was idle since this was called last: if no run had to be
+    /// Gives the frames in this CPU's pages back to the zones if it was idle since this was called last: if no run had to be
     /// refilled, and no word was begun to be returned. True if it was.
     ///
     /// For a CPU's idle loop, or a timer: what an idle CPU holds can make no larger block.
@@ -208,19 +224,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         idle.unwrap_or(false)
     }
 
-    /// How many free frames the arenas hold, or have coming to them: those that are free and that no zone counts.
+    /// Frees a block.
     ///
-    /// A snapshot: other CPUs go on meanwhile.
-    pub fn cached(&self) -> u64 {
-        let waiting = ZoneKind::ALL.map(|kind| self.with(kind, |zone| zone.waiting()));
-        let held = self.arenas.iter().flat_map(Arena::held);
-        held.map(|(_, batch)| u64::from(batch.heads.count_ones()) << batch.order.get()).chain(waiting).sum()
-    }
-
-    /// How many double frees were noticed only when the block came back to its zone: those of two CPUs at the very same
-    /// time. All others are named at the call. If the block was allocated again before it came back, even that is not noticed.
-    pub fn late_double_frees(&self) -> u64 {
-        self.late.load(Relaxed)
+    /// # Errors
+    /// [`FreeError`] if there is no such block, which is so only if unsafe code has made one of wrong numbers, or has freed it
+    /// by its number. The allocator is unchanged.
+    #[inline]
+    pub fn free(&self, block: Block) -> Result<(), FreeError> {
+        let (pfn, order) = block.into_raw();
+        // SAFETY: the block is the caller's no more.
+        unsafe { self.free_raw(pfn, order) }
     }
 
     /// Frees the block of `order` that starts at `pfn`.
@@ -228,8 +241,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`FreeError`] if no such block was allocated: a double free, a wrong order, a frame inside a block, a reserved
     /// frame, a frame that is not managed. The allocator is unchanged.
+    ///
+    /// # Safety
+    /// If there is such a block, it is the caller's to free: nobody else has it as a [`Block`], or uses its memory.
     #[inline]
-    pub fn free(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         if order.index() >= ORDERS {
             return self.free_into_zone(pfn, order);
         }
@@ -241,45 +257,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         } else {
             self.free_elsewhere::<false>(pfn, order)
         }
-    }
-
-    /// The order of the allocated block that starts at `pfn`.
-    ///
-    /// # Errors
-    /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free`] would say.
-    pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
-        self.with(ZoneKind::of(pfn), |zone| self.order_in(zone, pfn))
-    }
-
-    /// [`order_of`](Self::order_of) in its zone, which is locked. What an arena holds looks allocated there.
-    fn order_in(&self, zone: &Zone<'_>, pfn: Pfn) -> Result<Order, FreeError> {
-        match zone.states().order_of(pfn) {
-            Ok(_) if self.holds(pfn) => Err(FreeError::AlreadyFree(pfn)),
-            Err(FreeError::Interior { head, .. }) if self.holds(head) => Err(FreeError::AlreadyFree(pfn)),
-            result => result,
-        }
-    }
-
-    /// The frames that hold the allocator's own state.
-    pub fn metadata(&self) -> PfnRange {
-        self.metadata
-    }
-
-    /// How a zone stands.
-    pub fn zone(&self, kind: ZoneKind) -> ZoneStats {
-        self.with(kind, |zone| zone.stats())
-    }
-
-    /// What a zone's free memory is in pieces of: a walk over its pageblocks, for reports and not for hot paths.
-    pub fn free_blocks(&self, kind: ZoneKind) -> FreeBlocks {
-        self.with(kind, |zone| zone.free_blocks())
-    }
-
-    /// Shows every block of a zone to `visit`, in ascending order.
-    ///
-    /// The zone is locked meanwhile: `visit` must not allocate or free frames.
-    pub fn for_each_block(&self, kind: ZoneKind, visit: impl FnMut(Block)) {
-        self.with(kind, |zone| zone.blocks().for_each(visit));
     }
 }
 

@@ -1,30 +1,30 @@
-//! What each CPU's arena has of each zone, in the words of Linux, where it is a pageset.
+//! What each CPU's pages have of each zone: a pageset, in the words of Linux.
 
-use super::arena::Arena;
-use super::{Cpu, PageAllocator};
+use super::arena::PerCpuPages;
+use super::{Cpu, View};
 use crate::buddy::WORD_FRAMES;
 use crate::frame::ZoneKind;
 
-/// What one CPU's arena has of one zone.
+/// What one CPU's pages have of one zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pageset {
     /// The CPU's number.
     pub cpu: usize,
-    /// Frames of the zone that the arena holds.
+    /// Frames of the zone that they hold.
     pub count: u64,
-    /// Frames that it can hold, of all zones together.
+    /// Frames that they can hold, of all zones together.
     pub high: u64,
-    /// Frames that it takes at once: a word, or what is free of one.
+    /// Frames that they take at once: a word, or what is free of one.
     pub batch: u64,
 }
 
-impl<C: Cpu> PageAllocator<'_, C> {
-    /// What each CPU's arena has of a zone. A snapshot: the CPUs go on meanwhile.
+impl<C: Cpu> View<'_, C> {
+    /// What each CPU's pages have of a zone. A snapshot: the CPUs go on meanwhile.
     pub fn pagesets(&self, kind: ZoneKind) -> impl Iterator<Item = Pageset> {
         self.arenas.iter().enumerate().map(move |(cpu, arena)| {
             let held = arena.held().filter(|(zone, _)| *zone == kind);
             let count = held.map(|(_, batch)| u64::from(batch.heads.count_ones()) << batch.order.get()).sum();
-            Pageset { cpu, count, high: Arena::CAPACITY, batch: WORD_FRAMES.into() }
+            Pageset { cpu, count, high: PerCpuPages::CAPACITY, batch: WORD_FRAMES.into() }
         })
     }
 }

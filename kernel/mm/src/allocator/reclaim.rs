@@ -60,7 +60,7 @@ pub(super) struct SlowPath<'m, C> {
     shrinking: AtomicU64,
     /// Requests that came to the slow path and could wait, by the highest zone they could use.
     pub stalls: [AtomicU64; ZoneKind::COUNT],
-    /// Times that all arenas were emptied.
+    /// Times that all CPUs' pages were emptied.
     pub drains: AtomicU64,
     /// What requests got from shrinkers.
     pub direct: Reclaim,

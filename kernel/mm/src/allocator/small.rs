@@ -4,7 +4,7 @@
 use crate::sync::atomic::Ordering::Relaxed;
 
 use super::arena::{Collected, ORDERS, Run};
-use super::{Arena, Cpu, PageAllocator};
+use super::{Cpu, PageAllocator, PerCpuPages, View};
 use crate::buddy::WORD_ORDER;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
@@ -40,7 +40,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// word would give the run many, it gets none, and the block comes from the zone. Mobilities are not mixed here.
     ///
     /// A run changes its word only while the zone of that word is locked.
-    fn refill(&self, arena: &Arena, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
+    fn refill(&self, arena: &PerCpuPages, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
         let run = arena.run(order, mobility);
         let mut old = run.loan(order);
         arena.note_use();
@@ -105,7 +105,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Returns what the arena has collected to its zone.
     #[inline(never)]
-    pub(super) fn return_word<'a>(&'a self, arena: &Arena, locked: &mut Locked<'a, 'm, C>) {
+    pub(super) fn return_word<'a>(&'a self, arena: &PerCpuPages, locked: &mut Locked<'a, 'm, C>) {
         let Some((kind, _)) = arena.returning() else { return };
         let zone = self.lock_one(kind, locked);
         if let Some((batch, twice)) = arena.take() {
@@ -135,7 +135,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Frees a small block: into its zone, unless the last one was of the same word. Those are collected, to be returned
     /// together. `None` if nothing was done.
     #[inline(always)]
-    fn free_small(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
+    fn free_small(&self, arena: &PerCpuPages, pfn: Pfn, order: Order) -> Option<Collected> {
         let collected = arena.free_into_return(pfn, order);
         if collected.is_some() {
             return collected;
@@ -154,7 +154,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Collects a small block, to be returned with others, if that may be done.
     #[inline(never)]
-    fn collect(&self, arena: &Arena, pfn: Pfn, order: Order) -> Option<Collected> {
+    fn collect(&self, arena: &PerCpuPages, pfn: Pfn, order: Order) -> Option<Collected> {
         let mut locked = None;
         self.return_word(arena, &mut locked);
         // Under the lock: who frees or lends blocks of the word did so before, or sees that it is being returned and tells.
@@ -185,7 +185,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             Ok(())
         })
     }
+}
 
+impl<C: Cpu> View<'_, C> {
     /// Whether an arena holds the block that starts at this frame, which then looks allocated to its zone. With that locked: an
     /// arena may hold something else from one moment to the next, but no other word of the zone.
     #[cold]

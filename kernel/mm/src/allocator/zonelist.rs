@@ -1,11 +1,11 @@
-//! Requests that no arena serves: the walk down the zones, and what is tried before one is refused.
+//! Requests that no CPU's own pages serve: the walk down the zones, and what is tried before one is refused.
 //!
 //! The fast path asks every zone for memory above `low`, the highest usable one first: at first only for what mixes no
 //! mobilities, so that a lower zone is used before a pageblock is spoiled, and then for any. When no zone has any, the
 //! slow path tries, in this order:
 //!
 //! 1. what the flags allow below `low`;
-//! 2. the same with what all arenas gave back;
+//! 2. the same with what all CPUs' pages gave back;
 //! 3. the same with what [shrinkers](super::Shrinker) gave back, if the request may wait;
 //! 4. the same with the pageblocks that were kept for requests that cannot wait, if this one can.
 //!
@@ -120,7 +120,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
         self.allocate_at_need(request)
             .or_else(|| {
-                // What is in an arena must not be missing where it is needed.
+                // What is in a CPU's pages must not be missing where it is needed.
                 self.drain();
                 self.allocate_at_need(request)
             })

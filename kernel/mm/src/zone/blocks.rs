@@ -17,9 +17,9 @@ pub enum BlockState {
     Reserved,
 }
 
-/// An aligned power-of-two piece of a zone.
+/// An aligned power-of-two piece of a zone, as it is at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Block {
+pub struct BlockInfo {
     /// The block's first frame.
     pub pfn: Pfn,
     /// The block's size.
@@ -32,11 +32,11 @@ pub struct Block {
 
 impl Zone<'_> {
     /// Every block of the zone, in ascending order.
-    pub fn blocks(&self) -> impl Iterator<Item = Block> + '_ {
+    pub fn blocks(&self) -> impl Iterator<Item = BlockInfo> + '_ {
         (0..self.summaries.len()).flat_map(|pageblock| self.blocks_of(pageblock))
     }
 
-    pub(super) fn blocks_of(&self, pageblock: usize) -> impl Iterator<Item = Block> + '_ {
+    pub(super) fn blocks_of(&self, pageblock: usize) -> impl Iterator<Item = BlockInfo> + '_ {
         let summary = &self.summaries[pageblock];
         let start = self.states.start_of(pageblock);
         let whole = match self.states.unity(pageblock) {
@@ -59,7 +59,7 @@ impl Zone<'_> {
             };
             let pfn = start.offset(offset.into());
             offset = (offset + order.frames() as u32).min(PAGEBLOCK_FRAMES as u32);
-            Some(Block { pfn, order, state, mobility: summary.mobility() })
+            Some(BlockInfo { pfn, order, state, mobility: summary.mobility() })
         })
     }
 }

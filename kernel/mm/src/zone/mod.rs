@@ -28,7 +28,7 @@ mod violations;
 mod watermark;
 mod whole;
 
-pub use blocks::{Block, BlockState};
+pub use blocks::{BlockInfo, BlockState};
 pub(crate) use loan::Lent;
 pub use mobility::{Fallback, Fallbacks};
 pub(crate) use span::{Extent, Span, spans};

@@ -8,7 +8,7 @@ use crate::piece::{Memory, Piece};
 use crate::run::{Run, Seat};
 use crate::summary::Tally;
 use alloc::vec::Vec;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
+use bifolio::frame::{Block, FRAME_SIZE, Gfp, Order, ZoneKind};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -35,7 +35,7 @@ pub(super) struct Worker<'a, M: Machine> {
     /// Bytes in them.
     bytes: usize,
     /// What is taken to make memory short.
-    hoard: Vec<(Pfn, Order)>,
+    hoard: Vec<Block>,
     /// Bytes that it wants to have just now.
     target: usize,
     tally: Tally,
@@ -168,14 +168,15 @@ impl<'a, M: Machine> Worker<'a, M> {
 
     /// Frees single frames, this one among them, with one call.
     fn free_frames(&mut self, first: Piece<M>) -> Result<(), Failure> {
-        let mut slots = [None; BULK];
+        let mut slots = [const { None }; BULK];
         let mut next = Some(first);
         for slot in &mut slots {
             let Some(piece) = next else { break };
             self.count_free(&piece);
             piece.unmark(&self.run.owners)?;
-            if let Memory::Block(pfn, _) = piece.memory {
-                *slot = Some(pfn);
+            if let Memory::Block(pfn, order) = piece.memory {
+                // SAFETY: the block is this piece's, which ends here.
+                *slot = Some(unsafe { Block::from_raw(pfn, order) });
             }
             next = self.pick_like(|memory| matches!(memory, Memory::Block(_, Order::ZERO)));
         }
@@ -249,17 +250,17 @@ impl<'a, M: Machine> Worker<'a, M> {
         for order in [Order::MAX.get(), 6, 3, 0].into_iter().filter_map(Order::new) {
             while self.hoard.len() < HOARD {
                 let gfp = Gfp::NOWAIT | Gfp::MOVABLE;
-                let Ok(pfn) = self.seat.inside(|| M::frames().allocate(order, gfp)) else { break };
-                self.run.own(self.cpu, pfn, order)?;
-                self.hoard.push((pfn, order));
+                let Ok(block) = self.seat.inside(|| M::frames().allocate(order, gfp)) else { break };
+                self.run.own(self.cpu, &block)?;
+                self.hoard.push(block);
             }
         }
         for _ in 0..AT_A_TIME {
             self.allocate()?;
         }
-        while let Some((pfn, order)) = self.hoard.pop() {
-            self.run.disown(pfn, order);
-            self.seat.inside(|| M::frames().free(pfn, order))?;
+        while let Some(block) = self.hoard.pop() {
+            self.run.disown(&block);
+            self.seat.inside(|| M::frames().free(block))?;
         }
         Ok(())
     }

@@ -4,8 +4,7 @@ use super::{BULK, Worker};
 use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::piece::{Memory, Piece};
-use bifolio::allocator::AllocError;
-use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::frame::{Block, Gfp, Order};
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -95,8 +94,8 @@ impl<M: Machine> Worker<'_, M> {
         let order = (self.random.random::<u32>() | often | 1 << 10).trailing_zeros();
         let order = Order::new(order as u8).unwrap_or(Order::MAX);
         let gfp = self.gfp();
-        let pfn = self.seat.inside(|| M::frames().allocate(order, gfp));
-        let memory = self.frame_from_zone(pfn, gfp).map(|pfn| Memory::Block(pfn, order));
+        let block = self.seat.inside(|| M::frames().allocate(order, gfp)).ok();
+        let memory = block.inspect(|block| self.note_zone(block, gfp)).map(Memory::from);
         if let Some(memory) = memory.as_ref().filter(|_| gfp.contains(Gfp::ZERO)) {
             // SAFETY: the block was just allocated, and is this CPU's.
             unsafe { Piece::<M>::check_zeroed(memory) }?;
@@ -104,23 +103,21 @@ impl<M: Machine> Worker<'_, M> {
         self.got(memory)
     }
 
-    /// Notes whether a frame is of the zone that it should be of at best.
-    fn frame_from_zone(&mut self, pfn: Result<Pfn, AllocError>, gfp: Gfp) -> Option<Pfn> {
-        let pfn = pfn.ok()?;
+    /// Notes whether a block is of the zone that it should be of at best.
+    fn note_zone(&mut self, block: &Block, gfp: Gfp) {
         let wanted = gfp.highest_zone().map(|highest| self.first_choice[highest.index()]);
-        self.tally.fallbacks += u64::from(wanted != Some(ZoneKind::of(pfn)));
-        Some(pfn)
+        self.tally.fallbacks += u64::from(wanted != Some(block.zone()));
     }
 
     fn frames(&mut self) -> Result<(), Failure> {
         let (gfp, count) = (self.gfp(), self.random.random_range(1..=BULK));
-        let mut slots = [None; BULK];
+        let mut slots = [const { None }; BULK];
         let got = self.seat.inside(|| M::frames().allocate_bulk(&mut slots[..count], gfp));
         self.tally.operations += 1;
         self.tally.refused += u64::from(got.is_err());
-        for pfn in slots.into_iter().flatten() {
-            self.frame_from_zone(Ok(pfn), gfp);
-            let piece = self.run.mark(self.cpu, Memory::Block(pfn, Order::ZERO))?;
+        for block in slots.into_iter().flatten() {
+            self.note_zone(&block, gfp);
+            let piece = self.run.mark(self.cpu, block.into())?;
             self.keep(piece)?;
         }
         Ok(())
@@ -129,7 +126,7 @@ impl<M: Machine> Worker<'_, M> {
     fn range(&mut self) -> Result<(), Failure> {
         let (gfp, count) = (self.gfp(), self.random.random_range(3..40));
         let range = self.seat.inside(|| M::frames().allocate_exact(count, gfp));
-        self.got(range.ok().map(Memory::Range))
+        self.got(range.ok().map(Memory::from))
     }
 
     /// So many bytes, whole words: each magnitude as often as the others.
@@ -176,6 +173,6 @@ impl<M: Machine> Worker<'_, M> {
         }
         let (gfp, count) = (self.gfp(), self.random.random_range(1025..1200));
         let range = self.seat.inside(|| M::frames().allocate_contiguous(count, gfp));
-        self.got(range.ok().map(Memory::Range))
+        self.got(range.ok().map(Memory::from))
     }
 }

@@ -214,7 +214,7 @@ fn page_singles<C: Cpu + Sync + 'static>(cpus: usize) -> [Figure; 2] {
 fn page_bulk<C: Cpu + Sync + 'static>(cpus: usize) -> [Figure; 2] {
     let frames = Bifolio::<C>::for_cpus(cpus);
     let frames = frames.allocator();
-    let hands = Hands::new(cpus, || vec![None; SHARED / cpus]);
+    let hands = Hands::new(cpus, || (0..SHARED / cpus).map(|_| None).collect::<Vec<_>>());
     let allocate = |cpu| {
         hands.with(cpu, |slots| {
             slots.chunks_mut(BULK).for_each(|slots| {

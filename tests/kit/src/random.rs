@@ -37,9 +37,15 @@ impl Random {
         self.below(1000) < times
     }
 
+    /// The next place in a list of this length, which is not 0.
+    #[inline]
+    pub fn index(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+
     /// One of a list, which is not empty.
     #[inline]
     pub fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len() as u64) as usize]
+        list[self.index(list.len())]
     }
 }

@@ -2,62 +2,48 @@
 //!
 //! It shares no code with what it checks but the vocabulary of frames: one state a frame, blocks found by asking every
 //! aligned candidate, nothing derived and nothing fast.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn, PfnRange, ZoneKind};
+pub use bifolio::heap::SingleCpu;
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::zone::BlockState;
 
-/// The host as a processor: it has no interrupts to mask.
-pub struct Host;
-
-// SAFETY: one CPU at a time, which nothing interrupts.
-unsafe impl Cpu for Host {
-    fn current() -> usize {
-        0
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
+use crate::over_numbers;
 
 /// A usable region, in frames.
 pub fn usable(start: u64, end: u64) -> Region {
     Region { start: start * 4096, end: end * 4096, kind: RegionKind::Usable }
 }
 
-/// An allocator over a map, without arenas. Its metadata is leaked: a test is over soon.
-pub fn allocator(regions: &[Region]) -> PageAllocator<'static, Host> {
+/// An allocator over a map, without a CPU's own pages. Its metadata is leaked: a test is over soon.
+pub fn allocator(regions: &[Region]) -> PageAllocator<'static, SingleCpu> {
     allocator_with(regions, &[])
 }
 
-/// An allocator over a map, with an arena.
-pub fn allocator_with_arena(regions: &[Region]) -> PageAllocator<'static, Host> {
-    allocator_with(regions, Box::leak(Box::new([Arena::new()])))
+/// An allocator over a map, with a CPU's own pages.
+pub fn allocator_with_pages(regions: &[Region]) -> PageAllocator<'static, SingleCpu> {
+    allocator_with(regions, Box::leak(Box::new([PerCpuPages::new()])))
 }
 
 /// An allocator over a map, for any kind of processor.
-pub fn allocator_with<C: Cpu>(regions: &[Region], arenas: &'static [Arena]) -> PageAllocator<'static, C> {
+pub fn allocator_with<C: Cpu>(regions: &[Region], pages: &'static [PerCpuPages]) -> PageAllocator<'static, C> {
     let mut regions = regions.to_vec();
     let map = MemoryMap::sanitise(&mut regions).expect("the map is sound");
     let plan = Plan::new(map).expect("the map has room for the metadata");
     // What the memory held before must not matter.
     let metadata = Box::leak(vec![0xdead_beef_dead_beef; plan.metadata_words()].into_boxed_slice());
-    PageAllocator::new(&plan, metadata, arenas).expect("the metadata has the planned size")
+    over_numbers(&plan, metadata, pages).expect("the metadata has the planned size")
 }
 
 /// A block, as far as the oracle cares: first frame, order, state.
 pub type Seen = (u64, u8, BlockState);
 
 /// Every block of every zone, but the reserved ones.
-pub fn blocks(frames: &PageAllocator<'_, Host>) -> BTreeSet<Seen> {
+pub fn blocks(frames: &PageAllocator<'_, SingleCpu>) -> BTreeSet<Seen> {
     let mut seen = BTreeSet::new();
     for kind in ZoneKind::ALL {
         frames.for_each_block(kind, |block| {
@@ -131,18 +117,18 @@ impl Oracle {
     }
 
     /// Takes note of a range that was allocated, as the largest blocks that make it up.
-    pub fn allocate_range(&mut self, range: PfnRange, highest: ZoneKind) {
+    pub fn take_range(&mut self, range: PfnRange, highest: ZoneKind) {
         let mut start = range.start.number();
         while start < range.end.number() {
             let fits = |order: &u8| start.is_multiple_of(1 << order) && start + (1 << order) <= range.end.number();
             let order = (0..=Order::MAX.get()).filter(fits).max().unwrap();
-            self.allocate(Pfn::new(start), Order::new(order).unwrap(), highest);
+            self.take(Pfn::new(start), Order::new(order).unwrap(), highest);
             start += 1 << order;
         }
     }
 
     /// Takes note of a block that was split.
-    pub fn split(&mut self, pfn: Pfn, into: Order) {
+    pub fn cut(&mut self, pfn: Pfn, into: Order) {
         let order = self.allocated.remove(&pfn.number()).expect("an allocated block starts here");
         let pieces = (0..1u64 << (order - into.get())).map(|nth| (pfn.number() + (nth << into.get()), into.get()));
         self.allocated.extend(pieces);
@@ -161,7 +147,7 @@ impl Oracle {
     }
 
     /// Takes note of a block that was allocated.
-    pub fn allocate(&mut self, pfn: Pfn, order: Order, highest: ZoneKind) {
+    pub fn take(&mut self, pfn: Pfn, order: Order, highest: ZoneKind) {
         let (start, order) = (pfn.number(), order.get());
         assert!(ZoneKind::of(pfn) <= highest, "{pfn} lies above zone {highest}");
         assert!(self.is_free_block(start, order), "order {order} at {pfn} is not a free block");
@@ -169,7 +155,7 @@ impl Oracle {
     }
 
     /// What freeing must say.
-    pub fn free(&mut self, pfn: Pfn, given: Order) -> Result<(), FreeError> {
+    pub fn give(&mut self, pfn: Pfn, given: Order) -> Result<(), FreeError> {
         let frame = pfn.number();
         let order = |order| Order::new(order).unwrap();
         if !self.managed.contains(&frame) {
