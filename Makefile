@@ -97,7 +97,7 @@ build: ## the kernel and the host program, without running them
 
 doc: ## the documentation of all crates, in target/doc and, for what boots, target/x86_64-unknown-none/doc
 	$(with-toolchain) cargo doc --no-deps
-	$(with-toolchain) cargo doc --no-deps -p kernel -p framework $(kernel-target)
+	$(with-toolchain) cargo doc --no-deps -p kernel -p stress -p framework $(kernel-target)
 
 clippy: ## lint everything, warnings are errors
 	$(host-program) lints

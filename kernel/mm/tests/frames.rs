@@ -1,13 +1,11 @@
 //! The page-frame allocator against an oracle that shares no code with it.
 
-mod oracle;
-
 use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::error::{AddError, FreeError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use kit::Raw;
-use oracle::{Host, Oracle, allocator, allocator_with_arena, blocks, usable};
+use kit::plain::{Oracle, SingleCpu, allocator, allocator_with_pages, blocks, usable};
 use proptest::prelude::*;
 
 /// 4 GiB, in frames.
@@ -70,7 +68,7 @@ fn operations() -> impl Strategy<Value = Vec<Op>> {
 ///
 /// Every answer is the oracle's, every refusal is justified, and the free blocks are the maximal ones; freeing everything
 /// restores the first state.
-fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), TestCaseError> {
+fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(), TestCaseError> {
     let regions = ragged();
     let mut oracle = Oracle::new(&regions, frames.metadata());
     let fresh = blocks(frames);
@@ -126,7 +124,7 @@ proptest! {
 
     #[test]
     fn arenas_behave_like_the_oracle(operations in operations()) {
-        run(operations, &allocator_with_arena(&ragged()))?;
+        run(operations, &allocator_with_pages(&ragged()))?;
     }
 }
 
@@ -152,10 +150,10 @@ fn every_frame_is_handed_out_once_at_every_order() {
 #[test]
 fn every_bad_free_is_named_and_changes_nothing() {
     name_every_bad_free(&allocator(&ragged()));
-    name_every_bad_free(&allocator_with_arena(&ragged()));
+    name_every_bad_free(&allocator_with_pages(&ragged()));
 }
 
-fn name_every_bad_free(frames: &PageAllocator<'_, Host>) {
+fn name_every_bad_free(frames: &PageAllocator<'_, SingleCpu>) {
     let head = frames.take(order(4), Gfp::DMA | Gfp::MEMALLOC).unwrap();
     let huge = frames.take(order(10), Gfp::MEMALLOC).unwrap();
     let half = frames.take(order(8), Gfp::MEMALLOC).unwrap();
@@ -299,7 +297,7 @@ fn whole_pageblocks_stay_whole_under_churn() {
 
 #[test]
 fn a_double_free_into_the_own_run_is_named_at_the_call() {
-    let frames = allocator_with_arena(&ragged());
+    let frames = allocator_with_pages(&ragged());
     let pfn = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     frames.give(pfn, Order::ZERO).unwrap();
     let cached = frames.cached();
@@ -313,7 +311,7 @@ fn a_double_free_into_the_own_run_is_named_at_the_call() {
 fn a_double_free_of_a_collected_block_is_named_at_the_call() {
     let regions = [usable(NORMAL, NORMAL + 4096)];
     for o in 0..=3 {
-        let frames = allocator_with_arena(&regions);
+        let frames = allocator_with_pages(&regions);
         let fresh = blocks(&frames);
         // More than four words, so that the first are no runs any more.
         let held: Vec<Pfn> = (0..(300 >> o)).map(|_| frames.take(order(o), Gfp::KERNEL).unwrap()).collect();
@@ -333,7 +331,7 @@ fn a_double_free_of_a_collected_block_is_named_at_the_call() {
 /// An arena decays in two steps: what was used is left alone once.
 #[test]
 fn an_idle_arena_gives_its_frames_back() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
     let fresh = blocks(&frames);
     let pfn = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     assert!(!frames.decay());
@@ -349,7 +347,7 @@ fn an_idle_arena_gives_its_frames_back() {
 #[test]
 fn a_run_goes_back_to_the_zone_that_lent_it() {
     let regions = [usable(4096, 12288), usable(NORMAL, NORMAL + 4096)];
-    let frames = allocator_with_arena(&regions);
+    let frames = allocator_with_pages(&regions);
     let fresh = blocks(&frames);
     let mut taken = Vec::new();
     while let Ok(pfn) = frames.take(order(3), Gfp::MOVABLE | Gfp::MEMALLOC) {

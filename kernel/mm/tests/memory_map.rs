@@ -96,28 +96,12 @@ fn no_usable_memory_below_16_mib_leaves_an_empty_zone() {
     let mut regions = [region(16 * MIB, 64 * MIB, Usable)];
     let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     let mut metadata = vec![0; plan.metadata_words()];
-    let frames = over_numbers::<Host>(&plan, &mut metadata, &[]).unwrap();
+    let frames = over_numbers::<bifolio::heap::SingleCpu>(&plan, &mut metadata, &[]).unwrap();
     assert_eq!(frames.zone(ZoneKind::Dma).managed, 0);
     assert_eq!(frames.zone(ZoneKind::Dma).present, 0);
     assert_eq!(frames.zone(ZoneKind::Dma32).managed, 48 * 256 - plan.metadata().frames());
     frames.validate().unwrap();
 }
-
-struct Host;
-// SAFETY: one CPU at a time, which nothing interrupts.
-unsafe impl bifolio::allocator::Cpu for Host {
-    fn current() -> usize {
-        0
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
-
-impl bifolio::allocator::Hooks for Host {}
 
 #[test]
 fn unsorted_overlapping_and_empty_entries_are_put_in_order() {

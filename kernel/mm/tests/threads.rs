@@ -1,63 +1,20 @@
 //! Arenas under real concurrency: threads are CPUs.
 
-mod oracle;
-
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Barrier, mpsc};
 
-use bifolio::allocator::BlockState;
-use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::MemoryMap;
 use bifolio::sync::Mutex;
-use kit::{Raw, over_numbers};
-use oracle::usable;
-
-thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-/// A thread as a processor: it has a number while [`as_cpu`] runs.
-struct Thread;
-
-// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
-unsafe impl Cpu for Thread {
-    fn current() -> usize {
-        CPU.get()
-    }
-
-    fn synchronize() {
-        membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
-
-impl Hooks for Thread {}
-
-/// The system call that makes all threads of the process pass a barrier, or announces that it will be used.
-fn membarrier(command: libc::c_int) {
-    // SAFETY: the call takes no pointer and changes no memory.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
-    assert_eq!(result, 0, "membarrier: {}", std::io::Error::last_os_error());
-}
-
-fn as_cpu<R>(number: usize, work: impl FnOnce() -> R) -> R {
-    CPU.set(number);
-    let result = work();
-    CPU.set(usize::MAX);
-    result
-}
+use kit::plain::usable;
+use kit::{Random, Raw, Thread, Turns, Watch, over_numbers};
 
 const CPUS: usize = 4;
 const FIRST: u64 = 1 << 20;
 
 /// 64 MiB in zone Normal, with an arena for each CPU.
 fn allocator() -> PageAllocator<'static, Thread> {
-    membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
     let mut regions = [usable(FIRST, FIRST + 16384)];
     let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
@@ -94,13 +51,6 @@ impl Owners {
     }
 }
 
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
 #[test]
 fn no_frame_has_two_owners_while_cpus_allocate_free_hand_over_and_drain() {
     let frames = allocator();
@@ -113,11 +63,11 @@ fn no_frame_has_two_owners_while_cpus_allocate_free_hand_over_and_drain() {
             let (frames, owners, operations) = (&frames, &owners, &operations);
             let next = senders[(cpu + 1) % CPUS].clone();
             scope.spawn(move || {
-                as_cpu(cpu, || {
-                    let mut state = 0x1234_5678_9abc_def0 + cpu as u64;
+                Thread::as_cpu(cpu, || {
+                    let mut random = Random::new(0x1234_5678_9abc_def0 + cpu as u64);
                     let mut held = Vec::new();
                     for _ in 0..60_000 {
-                        let choice = random(&mut state);
+                        let choice = random.bits();
                         match choice % 16 {
                             0..7 if held.len() < 3000 => {
                                 let order = Order::new([0, 0, 0, 0, 0, 0, 1, 3][(choice >> 8) as usize % 8]).unwrap();
@@ -172,7 +122,7 @@ fn what_idle_cpus_hold_is_found_before_anybody_is_refused() {
     let frames = allocator();
     let managed = frames.zone(ZoneKind::Normal).managed;
     let visit = |cpu| {
-        as_cpu(cpu, || {
+        Thread::as_cpu(cpu, || {
             for gfp in [Gfp::KERNEL, Gfp::MOVABLE, Gfp::RECLAIMABLE] {
                 let held: Vec<Pfn> = (0..5).map(|_| frames.take(Order::ZERO, gfp).unwrap()).collect();
                 held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
@@ -183,7 +133,7 @@ fn what_idle_cpus_hold_is_found_before_anybody_is_refused() {
         std::thread::scope(|scope| scope.spawn(|| visit(cpu)).join().unwrap());
     }
     assert!(frames.cached() >= 3 * 3 * 60, "the idle CPUs hold {} frames", frames.cached());
-    as_cpu(0, || {
+    Thread::as_cpu(0, || {
         let mut held = Vec::new();
         while let Ok(pfn) = frames.take(Order::ZERO, Gfp::MEMALLOC) {
             held.push(pfn);
@@ -208,7 +158,7 @@ fn an_arena_is_never_emptied_while_its_owner_is_inside() {
     std::thread::scope(|scope| {
         let (frames, owners, done) = (&frames, &owners, &done);
         let owner = scope.spawn(move || {
-            as_cpu(1, || {
+            Thread::as_cpu(1, || {
                 for _ in 0..300_000 {
                     let held = [Gfp::KERNEL, Gfp::MOVABLE].map(|gfp| frames.take(Order::ZERO, gfp).unwrap());
                     held.iter().for_each(|pfn| owners.take(*pfn, Order::ZERO));
@@ -219,7 +169,7 @@ fn an_arena_is_never_emptied_while_its_owner_is_inside() {
             done.store(true, Relaxed);
         });
         scope.spawn(move || {
-            as_cpu(0, || {
+            Thread::as_cpu(0, || {
                 while !done.load(Relaxed) && !owner.is_finished() {
                     frames.drain();
                 }
@@ -245,8 +195,8 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
         for cpu in 1..CPUS {
             let (frames, owners, done, busy) = (&frames, &owners, &done, &busy);
             scope.spawn(move || {
-                as_cpu(cpu, || {
-                    let mut state = 0x0dd0_5eed + cpu as u64;
+                Thread::as_cpu(cpu, || {
+                    let mut random = Random::new(0x0dd0_5eed + cpu as u64);
                     let mut held = Vec::new();
                     let mut is_busy = false;
                     while !done.load(Relaxed) {
@@ -254,7 +204,7 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
                             busy.wait();
                             is_busy = true;
                         }
-                        let choice = random(&mut state);
+                        let choice = random.bits();
                         if choice.is_multiple_of(2) && held.len() < 500 {
                             let order = Order::new([0, 0, 0, 1, 2, 3, 4, 6][(choice >> 8) as usize % 8]).unwrap();
                             let gfp = [Gfp::NOWAIT, Gfp::MOVABLE | Gfp::NOWARN][(choice >> 16) as usize % 2];
@@ -275,11 +225,11 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
                 });
             });
         }
-        as_cpu(0, || {
-            let mut state = 0x5eed;
+        Thread::as_cpu(0, || {
+            let mut random = Random::new(0x5eed);
             busy.wait();
             for _ in 0..3000 {
-                let choice = random(&mut state);
+                let choice = random.bits();
                 let (start, count) = (FIRST + (choice >> 8) % 16_000, 1 + (choice >> 40) % 300);
                 let range = PfnRange::new(Pfn::new(start), Pfn::new(start + count));
                 let range = match choice % 3 {
@@ -325,14 +275,14 @@ fn no_frame_is_missing_while_another_cpu_drains() {
                 let frames = &frames;
                 scope.spawn(move || {
                     let take = || frames.take(Order::ZERO, Gfp::MEMALLOC).expect("each CPU has its share");
-                    as_cpu(cpu, || (0..share).map(|_| take()).collect())
+                    Thread::as_cpu(cpu, || (0..share).map(|_| take()).collect())
                 })
             };
             let cpus: [_; CPUS] = std::array::from_fn(take);
             cpus.map(|cpu| cpu.join().unwrap()).into()
         });
         for (cpu, taken) in taken.into_iter().enumerate() {
-            as_cpu(cpu, || taken.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap()));
+            Thread::as_cpu(cpu, || taken.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap()));
         }
     }
     frames.drain();
@@ -346,26 +296,13 @@ fn who_waits_for_a_lock_relaxes() {
 
     struct Patient;
 
-    // SAFETY: nothing here has a number.
-    unsafe impl Cpu for Patient {
-        fn current() -> usize {
-            usize::MAX
-        }
-
-        fn synchronize() {}
-
-        fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-            critical()
-        }
-    }
-
-    impl Hooks for Patient {
+    impl Watch for Patient {
         fn relax() {
             RELAXED.fetch_add(1, Relaxed);
         }
     }
 
-    let lock = Mutex::<u32, Patient>::new("number", 0);
+    let lock = Mutex::<u32, Turns<Patient>>::new("number", 0);
     let held = lock.lock();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| *lock.lock() += 1);

@@ -1,86 +1,20 @@
 //! Page frames: the allocator over the machine's memory, and its face for the crate `x86_64`.
 
-use super::{map, paging, reclaim};
-use crate::cpu::{self, MAX_CPUS, clock, ipi};
+use super::map;
+use crate::arch::local::MAX_CPUS;
+use crate::arch::window;
 use crate::host::Ticks;
-use crate::sync::{self, lockdep};
-use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::sync;
+use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
-use bifolio::sync::{Acquire, Lock};
-use core::time::Duration;
-use core::{fmt, slice};
-use log::{error, info, warn};
+use core::slice;
+use log::{error, info};
 use spin::Once;
 use x86_64::PhysAddr;
-use x86_64::instructions::interrupts;
 use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, PhysFrame, Size2MiB, Size4KiB};
 
-/// The processor that the kernel runs on, as the allocator wants to know it.
-#[derive(Clone, Copy, Debug)]
-pub struct Processor;
-
-// SAFETY: each CPU has a number of its own; those that run are interrupted for a barrier, and waited for; interrupts are
-// masked where that is asked for.
-unsafe impl Cpu for Processor {
-    fn current() -> usize {
-        cpu::current()
-    }
-
-    fn synchronize() {
-        ipi::synchronize();
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        // As `interrupts::without_interrupts`, which leaves out the masking where nothing is to be masked: that branch has the
-        // compiler make two copies of what is critical, each too long to be inlined.
-        let enabled = interrupts::are_enabled();
-        interrupts::disable();
-        let result = critical();
-        if enabled {
-            interrupts::enable();
-        }
-        result
-    }
-
-    unsafe fn zero(frames: PfnRange) -> bool {
-        let start = paging::to_virtual(PhysAddr::new(frames.start.address()));
-        // SAFETY: the window shows all RAM, and by this function's contract the frames are nobody else's.
-        unsafe { start.as_mut_ptr::<u8>().write_bytes(0, (frames.frames() * FRAME_SIZE) as usize) };
-        true
-    }
-}
-
-impl Hooks for Processor {
-    fn relax() {
-        ipi::relax();
-    }
-
-    fn acquire(lock: &Lock, how: Acquire) {
-        lockdep::acquire(lock.name, lock.address, how);
-    }
-
-    fn release(lock: &Lock) {
-        // Interrupts stay as they are now.
-        lockdep::release(lock.address, false);
-    }
-
-    fn might_wait() {
-        lockdep::might_sleep("a request for memory that may wait");
-    }
-
-    fn low_memory() {
-        reclaim::wake();
-    }
-
-    fn uptime() -> Duration {
-        clock::uptime()
-    }
-
-    fn report(failure: &dyn fmt::Display) {
-        warn!("{failure}");
-    }
-}
+pub use crate::sync::Processor;
 
 /// The page allocator over all of the machine's memory.
 pub type Frames = PageAllocator<'static, Processor>;
@@ -112,7 +46,7 @@ pub(super) fn init(allocator: Frames) {
 /// # Safety
 /// The plan is for this machine's memory map, and nobody else refers to those frames.
 pub(super) unsafe fn metadata(plan: &Plan<'_>) -> &'static mut [u64] {
-    let start = paging::to_virtual(PhysAddr::new(plan.metadata().start.address()));
+    let start = window::to_virtual(PhysAddr::new(plan.metadata().start.address()));
     // SAFETY: the window shows the frames for as long as the kernel runs, and by this function's contract there is no
     // other reference. Frames are aligned, and any bits are valid words.
     unsafe { slice::from_raw_parts_mut(start.as_mut_ptr(), plan.metadata_words()) }

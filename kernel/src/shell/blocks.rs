@@ -1,7 +1,8 @@
 //! The commands that allocate and free. What they allocated is noted, so that the shell frees nothing else.
 
-use super::commands::{expect, number};
-use super::{Error, Shell};
+use super::error::Error;
+use super::state::Shell;
+use super::words::{expect, number};
 use crate::memory::frames;
 use crate::println;
 use bifolio::error::Refused;

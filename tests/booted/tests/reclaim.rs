@@ -10,8 +10,7 @@ extern crate alloc;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bifolio::allocator::Shrinker;
-use bifolio::allocator::ZoneStats;
+use bifolio::allocator::{Shrinker, ZoneStats};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use booted::Hoard;
 use core::hint::{self, black_box};

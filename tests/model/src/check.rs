@@ -1,7 +1,6 @@
 //! The thorough checks: what the allocator holds, block by block and frame count by frame count, is what the oracle has.
 
-use bifolio::allocator::{BlockInfo, BlockState};
-use bifolio::allocator::{Cpu, PageAllocator};
+use bifolio::allocator::{BlockInfo, BlockState, Cpu, PageAllocator};
 use bifolio::frame::{Mobility, Order, Pfn, ZoneKind};
 
 use crate::oracle::Seen;

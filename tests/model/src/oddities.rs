@@ -361,7 +361,7 @@ impl Round {
 
     /// Reads the reports of refusals: one in ten seconds, in Linux's words.
     fn watch_reports(&mut self) {
-        let (reports, now) = (Turns::reports(), Turns::uptime());
+        let (reports, now) = (Turns::reports(), <Turns>::uptime());
         let due = 2 + (now - self.watched).as_secs() / 10;
         assert!(reports.len() as u64 <= due, "{} reports", reports.len());
         self.watched = now;

@@ -10,8 +10,8 @@ use kit::Raw;
 use crate::check;
 use crate::machine::{Machine, Turns};
 use crate::oracle::{Oracle, Seen};
-use crate::random::Random;
 use crate::tally::Tally;
+use kit::Random;
 
 /// Operations between two thorough checks.
 const SAMPLE: u64 = 10_000;
@@ -136,7 +136,7 @@ impl Round {
             isolated: Vec::new(),
             isolated_at: 0,
             added: 0,
-            watched: Turns::uptime(),
+            watched: <Turns>::uptime(),
             first,
             phase,
             tally: Tally::default(),

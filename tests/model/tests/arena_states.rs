@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use bifolio::allocator::BlockState;
-use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};

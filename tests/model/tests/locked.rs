@@ -13,11 +13,11 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
-use bifolio::allocator::{Cpu, Hooks, PageAllocator};
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
+use bifolio::allocator::{Cpu, PageAllocator};
+use bifolio::frame::{Block, Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, SizeClass};
 use bifolio::sync::{Acquire, Lock};
-use kit::Raw;
+use kit::{Raw, Watch};
 use model::heap::pages::{Memory, Pages};
 use model::machine::{Turns, allocator_apart};
 use stepper::Shared;
@@ -194,24 +194,24 @@ fn pairs_of_objects_lock_nothing() {
 #[test]
 fn bulk_locks_once_for_many_frames() {
     let frames = frames::<Turns>();
-    let (mut slots, mut singles) = ([None; BULK], [None; BULK]);
+    let (mut slots, mut singles) = ([const { None }; BULK], [const { None }; BULK]);
     let names = ["allocate_bulk", "free_bulk", "allocate", "free", "free_bulk, shuffled"];
     let counts: [Count; 5] = count(
         || {},
         |shared| {
-            shared.operation(0, || frames.take_bulk(&mut slots, Gfp::KERNEL)).ok();
-            shared.operation(1, || frames.give_bulk(&mut slots)).ok();
-            shared.operation(2, || singles.fill_with(|| frames.take(Order::ZERO, Gfp::KERNEL).ok()));
+            shared.operation(0, || frames.allocate_bulk(&mut slots, Gfp::KERNEL)).ok();
+            shared.operation(1, || frames.free_bulk(&mut slots)).ok();
+            shared.operation(2, || singles.fill_with(|| frames.allocate(Order::ZERO, Gfp::KERNEL).ok()));
             shared.operation(3, || {
-                singles.iter_mut().for_each(|slot| _ = slot.take().map(|pfn| frames.give(pfn, Order::ZERO)));
+                singles.iter_mut().for_each(|slot| _ = slot.take().map(|block| frames.free(block)));
             });
-            frames.take_bulk(&mut slots, Gfp::KERNEL).ok();
+            frames.allocate_bulk(&mut slots, Gfp::KERNEL).ok();
             // Each behind one of a word far away.
-            let mut shuffled = [None; BULK];
+            let mut shuffled = [const { None }; BULK];
             for (nth, slot) in slots.into_iter().enumerate() {
                 shuffled[nth * 419 % BULK] = slot;
             }
-            shared.operation(4, || frames.give_bulk(&mut shuffled)).ok();
+            shared.operation(4, || frames.free_bulk(&mut shuffled)).ok();
         },
     );
     for (name, count) in names.into_iter().zip(counts) {
@@ -230,23 +230,10 @@ thread_local! {
     static ACQUIRED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A processor that counts the locks it takes.
+/// Counts the locks that a processor takes.
 struct Counting;
 
-// SAFETY: a single CPU, on a thread of its own, and nothing interrupts it.
-unsafe impl Cpu for Counting {
-    fn current() -> usize {
-        0
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
-
-impl Hooks for Counting {
+impl Watch for Counting {
     fn acquire(_: &Lock, _: Acquire) {
         ACQUIRED.set(ACQUIRED.get() + 1);
     }
@@ -261,7 +248,7 @@ fn acquisitions(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn what_takes_locks_says_so() {
-    let frames = frames::<Counting>();
+    let frames = frames::<Turns<Counting>>();
     assert_eq!(acquisitions(|| _ = frames.take(Order::ZERO, Gfp::KERNEL)), 1, "the arena's first word");
     let pairs = acquisitions(|| {
         for _ in 0..1000 {
@@ -271,12 +258,13 @@ fn what_takes_locks_says_so() {
     assert_eq!(pairs, 0);
 
     let count = FRAMES * 3 / 4;
-    let mut slots = vec![None; count as usize];
-    let allocated = acquisitions(|| assert_eq!(frames.take_bulk(&mut slots, Gfp::KERNEL), Ok(count as usize)));
-    let freed = acquisitions(|| frames.give_bulk(&mut slots).unwrap());
-    let allocated_singly = acquisitions(|| slots.fill_with(|| Some(frames.take(Order::ZERO, Gfp::KERNEL).unwrap())));
+    let mut slots: Vec<Option<Block>> = (0..count).map(|_| None).collect();
+    let allocated = acquisitions(|| assert_eq!(frames.allocate_bulk(&mut slots, Gfp::KERNEL), Ok(count as usize)));
+    let freed = acquisitions(|| frames.free_bulk(&mut slots).unwrap());
+    let allocated_singly =
+        acquisitions(|| slots.fill_with(|| Some(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap())));
     let freed_singly = acquisitions(|| {
-        slots.iter_mut().for_each(|slot| frames.give(slot.take().unwrap(), Order::ZERO).unwrap());
+        slots.iter_mut().for_each(|slot| frames.free(slot.take().unwrap()).unwrap());
     });
     for (name, locks) in [
         ("allocate_bulk", allocated),

@@ -8,8 +8,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use bifolio::allocator::BlockState;
-use bifolio::allocator::{AllocError, PageAllocator};
+use bifolio::allocator::{AllocError, BlockState, PageAllocator};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use kit::Raw;

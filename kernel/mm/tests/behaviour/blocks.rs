@@ -4,8 +4,8 @@ use bifolio::error::{FreeError, RangeError, Refused, ResizeError, SplitError};
 use bifolio::frame::{Block, Blocks, Gfp, Order, PfnRange, ZoneKind};
 use kit::Raw;
 
-use super::oracle::{allocator_with_arena as allocator, blocks, usable};
 use super::{NORMAL, order, pfn};
+use kit::plain::{allocator_with_pages as allocator, blocks, usable};
 
 #[test]
 fn a_block_knows_what_it_is() {

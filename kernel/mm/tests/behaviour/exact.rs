@@ -1,18 +1,17 @@
 //! Many frames with one call, counts that are no power of two, blocks in pieces, zeroed blocks.
 
-use bifolio::allocator::{AllocError, PageAllocator, PerCpuPages};
-use bifolio::allocator::{BlockInfo, BlockState};
+use bifolio::allocator::{AllocError, BlockInfo, BlockState, PageAllocator, PerCpuPages};
 use bifolio::error::{FreeError, SplitError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
-use kit::Raw;
+use kit::{Raw, Turns};
 
 use super::machine::Machine;
-use super::oracle::{allocator, allocator_with, allocator_with_arena, blocks, usable};
 use super::{NORMAL, exhaust, free_each, order, pfn, range};
+use kit::plain::{allocator, allocator_with, allocator_with_pages, blocks, usable};
 
 #[test]
 fn bulk_fills_empty_slots_and_no_others() {
-    for frames in [allocator(&[usable(NORMAL, NORMAL + 4096)]), allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)])]
+    for frames in [allocator(&[usable(NORMAL, NORMAL + 4096)]), allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)])]
     {
         let mine = Pfn::new(7);
         let mut slots = [None; 200];
@@ -100,7 +99,7 @@ fn exact_counts_of_none_and_of_too_many_are_errors() {
 /// An arena that knew a block as a whole would take it back as a whole, whatever became of its parts.
 #[test]
 fn the_pieces_of_an_exact_count_are_freed_only_as_what_they_are() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
     let held: Vec<Pfn> = (0..20).map(|_| frames.take(order(2), Gfp::KERNEL).unwrap()).collect();
     let range = frames.take_exact(3, Gfp::KERNEL).unwrap();
     let wrong = FreeError::WrongOrder { pfn: range.start, given: order(2), actual: order(1) };
@@ -181,7 +180,7 @@ fn what_cannot_be_split_is_named_and_stays() {
 /// The arena that gave the block would otherwise take it back whole and hand it out, with a part still in use.
 #[test]
 fn a_block_from_an_arena_is_not_freed_whole_once_it_is_split() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
     for taken in 1..40 {
         let held: Vec<Pfn> = (0..taken).map(|_| frames.take(order(3), Gfp::KERNEL).unwrap()).collect();
         let pfn = held[0];
@@ -207,22 +206,22 @@ fn zeroed_frames_are_exactly_those_that_were_asked_for() {
     let gfp = Gfp::KERNEL | Gfp::ZERO;
     for o in Order::all() {
         let pfn = frames.take(o, gfp).unwrap();
-        assert_eq!(Machine::take_zeroed(), [PfnRange::new(pfn, pfn.offset(o.frames()))]);
+        assert_eq!(Turns::zeroed(), [PfnRange::new(pfn, pfn.offset(o.frames()))]);
         frames.give(pfn, o).unwrap();
     }
     let exact = frames.take_exact(5, gfp).unwrap();
-    assert_eq!(Machine::take_zeroed(), [exact]);
+    assert_eq!(Turns::zeroed(), [exact]);
     let run = frames.take_contiguous(1500, gfp).unwrap();
-    assert_eq!(Machine::take_zeroed(), [run]);
+    assert_eq!(Turns::zeroed(), [run]);
     frames.give_range(run).unwrap();
     frames.take_range(range(3000, 3003), gfp).unwrap();
-    assert_eq!(Machine::take_zeroed(), [range(3000, 3003)]);
+    assert_eq!(Turns::zeroed(), [range(3000, 3003)]);
     let mut slots = [None; 2];
     frames.take_bulk(&mut slots, gfp).unwrap();
     let each = slots.map(|slot| PfnRange::new(slot.unwrap(), slot.unwrap().offset(1)));
-    assert_eq!(Machine::take_zeroed(), each);
+    assert_eq!(Turns::zeroed(), each);
     frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
-    assert_eq!(Machine::take_zeroed(), []);
+    assert_eq!(Turns::zeroed(), []);
 }
 
 #[test]

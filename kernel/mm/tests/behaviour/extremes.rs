@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bifolio::allocator::{AllocError, PageAllocator, Shrinker};
-use bifolio::allocator::{FreeBlocks, Watermarks, min_free_kib, protection};
+use bifolio::allocator::{AllocError, FreeBlocks, PageAllocator, Shrinker, Watermarks, min_free_kib, protection};
 use bifolio::error::{AddError, FreeError, RangeError, ResizeError, SplitError};
 use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
@@ -13,7 +12,7 @@ use kit::Raw;
 
 use crate::NORMAL;
 use crate::machine::Machine;
-use crate::oracle::{Host, Seen, allocator, allocator_with, allocator_with_arena, blocks, usable};
+use kit::plain::{Seen, SingleCpu, allocator, allocator_with, allocator_with_pages, blocks, usable};
 
 /// Frame numbers that no machine has: around the limits of what can be addressed, and around the ends of the type, where the
 /// next block, pageblock or pair of them does not exist.
@@ -32,21 +31,21 @@ fn ranges() -> Vec<PfnRange> {
 }
 
 /// Memory in all zones, some of it reclaimable, and an arena in use.
-fn machine() -> PageAllocator<'static, Host> {
+fn machine() -> PageAllocator<'static, SingleCpu> {
     let later = Region { start: 8192 * 4096, end: 8704 * 4096, kind: RegionKind::AcpiReclaimable };
-    let frames = allocator_with_arena(&[usable(256, 4096), usable(4096, 8192), later, usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(256, 4096), usable(4096, 8192), later, usable(NORMAL, NORMAL + 4096)]);
     let held: Vec<Pfn> = (0..100).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
     held.iter().step_by(2).for_each(|pfn| frames.give(*pfn, Order::ZERO).unwrap());
     frames
 }
 
 /// What there is to change.
-fn state(frames: &PageAllocator<'_, Host>) -> (BTreeSet<Seen>, u64, [u64; ZoneKind::COUNT]) {
+fn state(frames: &PageAllocator<'_, SingleCpu>) -> (BTreeSet<Seen>, u64, [u64; ZoneKind::COUNT]) {
     (blocks(frames), frames.cached(), ZoneKind::ALL.map(|kind| frames.zone(kind).managed))
 }
 
 /// Does something that must be refused to a machine, and sees that nothing has changed.
-fn unchanged(each: impl Fn(&PageAllocator<'_, Host>)) {
+fn unchanged(each: impl Fn(&PageAllocator<'_, SingleCpu>)) {
     let frames = machine();
     // Whether arenas hold frames makes no difference to what there is.
     frames.drain();

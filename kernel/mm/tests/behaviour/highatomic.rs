@@ -1,24 +1,23 @@
 //! Pageblocks that are kept for requests that cannot wait.
 
-use bifolio::allocator::PageAllocator;
-use bifolio::allocator::ZoneStats;
+use bifolio::allocator::{PageAllocator, ZoneStats};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use kit::Raw;
 
-use super::oracle::{Host, allocator, usable};
 use super::{NORMAL, order, pageblocks};
+use kit::plain::{SingleCpu, allocator, usable};
 
 /// A zone of which a hundredth is more than a pageblock and less than two.
-fn machine() -> PageAllocator<'static, Host> {
+fn machine() -> PageAllocator<'static, SingleCpu> {
     allocator(&[usable(NORMAL, NORMAL + 65536)])
 }
 
-fn zone(frames: &PageAllocator<'_, Host>) -> ZoneStats {
+fn zone(frames: &PageAllocator<'_, SingleCpu>) -> ZoneStats {
     frames.zone(ZoneKind::Normal)
 }
 
 /// Allocates until the next request comes to the slow path, and larger ones still find blocks.
-fn press(frames: &PageAllocator<'_, Host>) -> Vec<Pfn> {
+fn press(frames: &PageAllocator<'_, SingleCpu>) -> Vec<Pfn> {
     let mut taken = Vec::new();
     while zone(frames).free > zone(frames).watermarks.low {
         taken.push(frames.take(order(4), Gfp::MOVABLE | Gfp::MEMALLOC).unwrap());
@@ -27,7 +26,7 @@ fn press(frames: &PageAllocator<'_, Host>) -> Vec<Pfn> {
 }
 
 /// Free frames that are not kept.
-fn spare(frames: &PageAllocator<'_, Host>) -> u64 {
+fn spare(frames: &PageAllocator<'_, SingleCpu>) -> u64 {
     zone(frames).free - zone(frames).free_highatomic
 }
 

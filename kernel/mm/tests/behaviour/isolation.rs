@@ -2,25 +2,24 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bifolio::allocator::BlockInfo;
-use bifolio::allocator::{AllocError, PageAllocator, Shrinker};
+use bifolio::allocator::{AllocError, BlockInfo, Cpu, PageAllocator, Shrinker};
 use bifolio::error::RangeError;
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use kit::Raw;
+use kit::{Raw, Turns};
 
-use super::oracle::{Host, allocator, allocator_with_arena, usable};
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn, range};
+use kit::plain::{allocator, allocator_with, allocator_with_pages, usable};
 
 /// Every block with its mobility: what must be the same again after a failure.
-fn everything(frames: &PageAllocator<'_, Host>) -> Vec<BlockInfo> {
+fn everything<C: Cpu>(frames: &PageAllocator<'_, C>) -> Vec<BlockInfo> {
     let mut all = Vec::new();
     ZoneKind::ALL.into_iter().for_each(|kind| frames.for_each_block(kind, |block| all.push(block)));
     all
 }
 
 /// Eight pageblocks, with one of each kind among them: unmovable 0, reclaimable 2, movable the others.
-fn mixed() -> PageAllocator<'static, Host> {
-    let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
+fn mixed() -> PageAllocator<'static, Turns> {
+    let frames: PageAllocator<'static, Turns> = allocator_with(&[usable(NORMAL, NORMAL + 4096)], &[]);
     let gfps = [Gfp::KERNEL, Gfp::RECLAIMABLE];
     let firsts = gfps.map(|gfp| frames.take(order(9), gfp).unwrap());
     assert_eq!(firsts, [pfn(0), pfn(1024)]);
@@ -180,7 +179,7 @@ fn flags_that_do_not_fit_a_range_are_errors() {
 
 #[test]
 fn a_range_takes_back_what_arenas_hold() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
     let held: Vec<Pfn> = (0..100).map(|_| frames.take(Order::ZERO, Gfp::MOVABLE).unwrap()).collect();
     let first = held[0].number() / 512 * 512;
     held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
@@ -195,7 +194,7 @@ fn a_range_takes_back_what_arenas_hold() {
 #[test]
 fn an_arena_gets_no_more_frames_of_an_isolated_pageblock() {
     for isolated in [false, true] {
-        let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+        let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
         let block = frames.take(order(4), Gfp::MOVABLE).unwrap();
         let first = frames.take(Order::ZERO, Gfp::MOVABLE).unwrap();
         assert_eq!(first.number() / 64, block.number() / 64, "the tightest word was lent");
@@ -214,7 +213,7 @@ fn an_arena_gets_no_more_frames_of_an_isolated_pageblock() {
 
 /// Holds a block until it is asked for memory.
 struct Hoard {
-    frames: PageAllocator<'static, Host>,
+    frames: PageAllocator<'static, Turns>,
     block: Pfn,
     asked: AtomicU64,
 }

@@ -1,8 +1,5 @@
 //! The rules of page frames one by one: a test for each, named for it.
 
-#[path = "../oracle/mod.rs"]
-mod oracle;
-
 mod blocks;
 mod exact;
 mod extremes;

@@ -1,12 +1,11 @@
 //! Fallback between mobilities: claim, steal, and not at all.
 
-use bifolio::allocator::{AllocError, PageAllocator};
-use bifolio::allocator::{Fallback, Fallbacks};
+use bifolio::allocator::{AllocError, Fallback, Fallbacks, PageAllocator};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use kit::Raw;
 
-use super::oracle::{Host, allocator, allocator_with_arena, usable};
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn};
+use kit::plain::{SingleCpu, allocator, allocator_with_pages, usable};
 
 use Mobility::{Movable, Reclaimable, Unmovable};
 
@@ -17,17 +16,17 @@ const KINDS: [(Mobility, Gfp); 3] = [
 ];
 
 /// Eight pageblocks, all allocated frame by frame for one kind.
-fn full_of(gfp: Gfp) -> PageAllocator<'static, Host> {
+fn full_of(gfp: Gfp) -> PageAllocator<'static, SingleCpu> {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     exhaust(&frames, gfp | Gfp::MEMALLOC);
     frames
 }
 
-fn fallbacks(frames: &PageAllocator<'_, Host>) -> Fallbacks {
+fn fallbacks(frames: &PageAllocator<'_, SingleCpu>) -> Fallbacks {
     frames.zone(ZoneKind::Normal).fallbacks
 }
 
-fn kind_at(frames: &PageAllocator<'_, Host>, at: Pfn) -> Mobility {
+fn kind_at(frames: &PageAllocator<'_, SingleCpu>, at: Pfn) -> Mobility {
     let mut kind = None;
     frames.for_each_block(ZoneKind::Normal, |block| {
         if block.pfn <= at {
@@ -164,7 +163,7 @@ fn a_no_fragment_request_takes_whole_pageblocks_and_nothing_less() {
 
 #[test]
 fn an_arena_neither_mixes_mobilities_nor_hands_out_for_who_must_not() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
     exhaust(&frames, Gfp::MOVABLE | Gfp::MEMALLOC);
     free_each(&frames, (0..4000).filter(|frame| frame / 4 % 2 == 0));
     frames.drain();
@@ -179,7 +178,7 @@ fn an_arena_neither_mixes_mobilities_nor_hands_out_for_who_must_not() {
 }
 
 /// Two zones, the upper with memory for movable contents in pieces, the lower with whole pageblocks.
-fn fragmented_above(lower: u64, upper: u64) -> PageAllocator<'static, Host> {
+fn fragmented_above(lower: u64, upper: u64) -> PageAllocator<'static, SingleCpu> {
     let frames = allocator(&[usable(lower, lower + 2048), usable(upper, upper + 16384)]);
     let taken = exhaust(&frames, Gfp::MOVABLE);
     let whole = taken.iter().filter(|pfn| pfn.number() < upper || pfn.number() / 2 % 2 == 0);

@@ -5,8 +5,8 @@ use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, PfnRange, ZoneKind};
 use kit::Raw;
 
-use super::oracle::{allocator, blocks, usable};
 use super::{NORMAL, order};
+use kit::plain::{allocator, blocks, usable};
 
 #[test]
 fn a_block_is_freed_with_its_owner() {

@@ -1,15 +1,17 @@
 //! What is tried before a request is refused, in which order, and what is said of the refusal.
 
+use std::time::Duration;
+
 use std::cell::RefCell;
 use std::sync::Mutex;
 
 use bifolio::allocator::{PageAllocator, PerCpuPages, Shrinker, TooManyShrinkers};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
-use kit::Raw;
+use kit::{Raw, Turns};
 
 use super::machine::Machine;
-use super::oracle::{allocator_with, usable};
 use super::{NORMAL, exhaust, order};
+use kit::plain::{allocator_with, usable};
 
 type Frames = PageAllocator<'static, Machine>;
 
@@ -202,7 +204,7 @@ fn the_report_of_a_refusal_is_linuxs() {
          Node 0 Normal: 1*4kB (U) 1*8kB (U) 0*16kB 0*32kB 0*64kB 0*128kB 0*256kB 0*512kB 0*1024kB 0*2048kB 0*4096kB \
          = 12kB\n"
     );
-    assert_eq!(Machine::take_reports(), [expected]);
+    assert_eq!(Turns::reports(), [expected]);
 }
 
 #[test]
@@ -210,9 +212,9 @@ fn refusals_are_reported_at_most_every_ten_seconds() {
     let frames = machine();
     take_all(frames, Gfp::MEMALLOC | Gfp::NOWARN);
     let refused_at = |milliseconds| {
-        Machine::set_uptime(milliseconds);
+        Turns::set_uptime(Duration::from_millis(milliseconds));
         frames.take(Order::ZERO, Gfp::KERNEL).unwrap_err();
-        Machine::take_reports().len()
+        Turns::reports().len()
     };
     let reports = [0, 1, 9_999, 10_000, 10_001, 19_999, 25_000, 34_999, 35_000].map(refused_at);
     assert_eq!(reports, [1, 0, 0, 1, 0, 0, 1, 0, 1]);
@@ -225,12 +227,12 @@ fn refusals_that_nobody_wants_to_hear_of_are_not_reported() {
     take_all(frames, Gfp::MEMALLOC | Gfp::NOWARN);
     for gfp in [Gfp::NOWAIT, Gfp::KERNEL | Gfp::NOWARN, Gfp::ATOMIC | Gfp::NOWARN, Gfp::NOWAIT | Gfp::MOVABLE] {
         frames.take(Order::ZERO, gfp).unwrap_err();
-        assert!(Machine::take_reports().is_empty(), "{gfp}");
+        assert!(Turns::reports().is_empty(), "{gfp}");
     }
     assert!(frames.take_bulk(&mut [None; 9], Gfp::NOWAIT).is_err());
-    assert!(Machine::take_reports().is_empty());
+    assert!(Turns::reports().is_empty());
     frames.take(Order::ZERO, Gfp::ATOMIC).unwrap_err();
-    assert_eq!(Machine::take_reports().len(), 1);
+    assert_eq!(Turns::reports().len(), 1);
 }
 
 /// That a request was content with less is no refusal.
@@ -239,5 +241,5 @@ fn a_bulk_that_returns_fewer_is_not_reported() {
     let frames = machine();
     let mut slots = vec![None; 5000];
     assert!(frames.take_bulk(&mut slots, Gfp::KERNEL).unwrap() > 3000);
-    assert_eq!((Machine::take_reports().len(), frames.stats().refused), (0, 0));
+    assert_eq!((Turns::reports().len(), frames.stats().refused), (0, 0));
 }

@@ -7,10 +7,10 @@ use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::report;
 use kit::Raw;
 
-use super::oracle::{Host, allocator, allocator_with, allocator_with_arena, usable};
 use super::{NORMAL, exhaust, free_each, order, range};
+use kit::plain::{SingleCpu, allocator, allocator_with, allocator_with_pages, usable};
 
-type Frames = PageAllocator<'static, Host>;
+type Frames = PageAllocator<'static, SingleCpu>;
 
 /// What a report writes.
 macro_rules! written {
@@ -169,7 +169,7 @@ fn memory_that_is_all_in_single_frames_has_linuxs_indices() {
 
 #[test]
 fn vmstat_counts_what_there_is_and_what_happened() {
-    let frames = allocator_with_arena(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)]);
     let value = |name: &str| {
         let text = written!(vmstat, &frames);
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_string);
@@ -214,7 +214,7 @@ fn meminfo_is_linuxs() {
 
 #[test]
 fn an_arena_counts_its_refills_and_what_it_returns() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
     let events = || frames.per_cpu_events().next().unwrap();
     assert_eq!(events(), PerCpuEvents::default());
     let held: Vec<_> = (0..256).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();

@@ -3,11 +3,11 @@
 use bifolio::allocator::{AllocError, Cpu, PageAllocator};
 use bifolio::error::{FreeError, RangeError, ResizeError};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use kit::Raw;
+use kit::{Raw, Turns};
 
 use super::machine::Machine;
-use super::oracle::{allocator, allocator_with, allocator_with_arena, blocks, usable};
 use super::{NORMAL, exhaust, order, pageblocks, pfn, range};
+use kit::plain::{allocator, allocator_with, allocator_with_pages, blocks, usable};
 
 /// Asserts that a range is allocated as its largest blocks, and that exactly so many frames are not free.
 #[track_caller]
@@ -170,7 +170,7 @@ fn growing_mixes_no_mobilities() {
 /// An arena that knew a block as what it was would take it back as that.
 #[test]
 fn an_arena_forgets_what_it_gave_when_that_is_resized() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
     let held: Vec<Pfn> = (0..20).map(|_| frames.take(order(3), Gfp::KERNEL).unwrap()).collect();
     let block = held[5];
     let whole = PfnRange::new(block, block.offset(8));
@@ -201,11 +201,11 @@ fn an_arena_forgets_what_it_gave_when_that_is_resized() {
 fn what_is_added_is_zeroed_if_that_is_asked_for() {
     let frames = allocator_with::<Machine>(&[usable(NORMAL, NORMAL + 4096)], &[]);
     let taken = frames.take_exact(3, Gfp::KERNEL).unwrap();
-    assert_eq!(Machine::take_zeroed(), []);
+    assert_eq!(Turns::zeroed(), []);
     let grown = frames.regrow(taken, 20, Gfp::KERNEL | Gfp::ZERO).unwrap();
-    assert_eq!(Machine::take_zeroed(), [PfnRange::new(taken.end, grown.end)]);
+    assert_eq!(Turns::zeroed(), [PfnRange::new(taken.end, grown.end)]);
     frames.regrow(grown, 2, Gfp::KERNEL | Gfp::ZERO).unwrap();
-    assert_eq!(Machine::take_zeroed(), []);
+    assert_eq!(Turns::zeroed(), []);
 
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     let taken = frames.take_exact(3, Gfp::KERNEL).unwrap();

@@ -6,8 +6,8 @@ use bifolio::memory_map::Region;
 use kit::Raw;
 use proptest::prelude::*;
 
-use super::oracle::{Host, Oracle, allocator, allocator_with_arena, blocks, usable};
 use super::{NORMAL, order};
+use kit::plain::{Oracle, SingleCpu, allocator, allocator_with_pages, blocks, usable};
 
 /// All zones, with ragged ends and holes.
 fn ragged() -> Vec<Region> {
@@ -60,7 +60,7 @@ fn operations() -> impl Strategy<Value = Vec<Op>> {
 
 /// Every answer is one that the oracle allows, every refusal is justified, no invariant is violated, and all freed and
 /// drained is the first state.
-fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), TestCaseError> {
+fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(), TestCaseError> {
     let mut oracle = Oracle::new(&ragged(), frames.metadata());
     let fresh = blocks(frames);
     let mut isolated: Vec<u64> = Vec::new();
@@ -182,6 +182,6 @@ proptest! {
 
     #[test]
     fn arenas_disturb_no_entry_point(operations in operations()) {
-        run(operations, &allocator_with_arena(&ragged()))?;
+        run(operations, &allocator_with_pages(&ragged()))?;
     }
 }

@@ -1,23 +1,22 @@
 //! Which zone serves a request, how low it goes, and what becomes of memory that comes later.
 
-use bifolio::allocator::ZoneStats;
-use bifolio::allocator::{AllocError, PageAllocator};
+use bifolio::allocator::{AllocError, PageAllocator, ZoneStats};
 use bifolio::error::{AddError, FreeError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use kit::Raw;
 
-use super::oracle::{Host, allocator, usable};
 use super::{NORMAL, exhaust, order};
+use kit::plain::{SingleCpu, allocator, usable};
 
 use ZoneKind::{Dma, Dma32, Normal};
 
 /// 15 MiB, 192 MiB and 256 MiB.
-fn machine() -> PageAllocator<'static, Host> {
+fn machine() -> PageAllocator<'static, SingleCpu> {
     allocator(&[usable(256, 4096), usable(4096, 4096 + 49_152), usable(NORMAL, NORMAL + 65_536)])
 }
 
-fn zones(frames: &PageAllocator<'_, Host>) -> [ZoneStats; 3] {
+fn zones(frames: &PageAllocator<'_, SingleCpu>) -> [ZoneStats; 3] {
     ZoneKind::ALL.map(|kind| frames.zone(kind))
 }
 
@@ -57,7 +56,7 @@ fn each_zone_keeps_frames_from_requests_that_could_use_a_higher_one() {
 fn every_zone_goes_down_to_low_before_one_goes_further() {
     let frames = machine();
     let above_low = |zone: &ZoneStats| zone.free - (zone.watermarks.low + zone.protection[2]);
-    let spare = |frames: &PageAllocator<'_, Host>| zones(frames).iter().map(above_low).sum::<u64>();
+    let spare = |frames: &PageAllocator<'_, SingleCpu>| zones(frames).iter().map(above_low).sum::<u64>();
     let mut order_of_zones = Vec::new();
     while spare(&frames) > 0 {
         let zone = frames.take(Order::ZERO, Gfp::MOVABLE).map(ZoneKind::of).unwrap();
@@ -139,7 +138,7 @@ fn memory_that_lies_far_apart_is_one_zone() {
 }
 
 /// A map with memory that is not usable yet.
-fn with_acpi(start: u64, end: u64) -> PageAllocator<'static, Host> {
+fn with_acpi(start: u64, end: u64) -> PageAllocator<'static, SingleCpu> {
     let later = Region { start: start * 4096, end: end * 4096, kind: RegionKind::AcpiReclaimable };
     allocator(&[usable(256, 4096), usable(4096, 8192), later, usable(NORMAL, NORMAL + 8192)])
 }
@@ -161,7 +160,7 @@ fn memory_that_comes_later_moves_marks_and_reserves() {
 #[test]
 fn memory_that_comes_later_merges_with_what_lies_beside_it() {
     let frames = with_acpi(8192 - 512, 8192 + 512);
-    let largest = |frames: &PageAllocator<'_, Host>| frames.free_blocks(Dma32).of(Order::MAX);
+    let largest = |frames: &PageAllocator<'_, SingleCpu>| frames.free_blocks(Dma32).of(Order::MAX);
     let before = largest(&frames);
     for start in [8192 - 512, 8192 - 256, 8192, 8192 + 256] {
         frames.give_more(PfnRange::new(Pfn::new(start), Pfn::new(start + 256))).unwrap();

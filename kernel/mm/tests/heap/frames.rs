@@ -3,8 +3,7 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
-use bifolio::allocator::BlockState;
-use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::heap::{Heap, PageSource};
@@ -29,6 +28,7 @@ impl<'m> Machine<'m> {
     };
 
     fn new(plan: &Plan<'_>, metadata: &'m mut [u64]) -> Self {
+        Thread::become_first();
         // SAFETY: the layout is not empty.
         let memory = NonNull::new(unsafe { alloc(Self::LAYOUT) }).unwrap();
         // SAFETY: the frames are this machine's alone, and `memory` shows them.

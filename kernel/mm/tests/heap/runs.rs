@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
-use bifolio::allocator::BlockState;
-use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::PageSource;
@@ -52,6 +51,7 @@ const fn layout(bytes: usize) -> Layout {
 
 impl Runs {
     pub fn new() -> Self {
+        Thread::become_first();
         // Above what is kept for devices, so that zones do not matter.
         let start = 4 << 30;
         let mut firmware = [Region { start, end: start + BYTES as u64, kind: RegionKind::Usable }];

@@ -11,15 +11,13 @@
 mod deferred;
 mod pages;
 
-pub(super) use deferred::DeferredFrees;
-pub use deferred::{free_deferred, is_deferred};
+pub use deferred::is_deferred;
 
 use super::frames::{Processor, frames};
 use super::paging;
 use crate::host::Stopwatch;
 use crate::sync::{self, lockdep};
-use bifolio::allocator::BlockState;
-use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, Plan, Shrinker};
 use bifolio::error::FreeError;
 use bifolio::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
@@ -29,6 +27,7 @@ use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 use log::info;
+use pages::UNIT_PAGES;
 use spin::Once;
 use x86_64::structures::paging::{Page, PageSize, Size2MiB, Size4KiB, Translate};
 use x86_64::{PhysAddr, VirtAddr};
@@ -38,8 +37,6 @@ use x86_64::{PhysAddr, VirtAddr};
 const START: VirtAddr = VirtAddr::new(0xffff_d000_0000_0000);
 /// Bytes in a unit.
 const UNIT: u64 = Size2MiB::SIZE;
-/// Pages in a unit.
-const UNIT_PAGES: u64 = UNIT / Size4KiB::SIZE;
 /// As which frame the first unit is known to the allocator of units: the first of the zone that has no special uses.
 const FIRST: Pfn = ZoneKind::Normal.range().start;
 /// How much address space there is, for each byte of memory: so much that its pieces do not matter.
@@ -168,6 +165,21 @@ pub unsafe fn free(start: NonNull<u8>, pages: u64, align: Order) -> Result<(), F
     // SAFETY: the pages are a mapping, as was just looked up, and nobody uses them any more.
     unsafe { deferred::add(start.as_mut_ptr(), pages, align) };
     Ok(())
+}
+
+/// Frees the mappings that could not be when they were given back, and returns how many frames they had. Behind it there are
+/// none, not even any that another CPU is at. Not where nothing may wait.
+pub fn free_deferred() -> u64 {
+    deferred::free_noted(free)
+}
+
+/// Who runs out of memory can have what is about to be freed anyway.
+pub(super) struct DeferredFrees;
+
+impl Shrinker for DeferredFrees {
+    fn shrink(&self, _: u64) -> u64 {
+        free_deferred()
+    }
 }
 
 /// Makes a mapping of `from` pages one of `to` pages, at least one, where it is. `false`, and nothing has changed, if there

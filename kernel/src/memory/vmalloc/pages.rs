@@ -2,8 +2,6 @@
 
 use super::super::frames::frames;
 use super::super::paging;
-use super::UNIT_PAGES;
-use crate::cpu::ipi;
 use bifolio::frame::{Block, Gfp, Order, Pfn};
 use core::fmt::Debug;
 use core::iter;
@@ -14,6 +12,9 @@ use x86_64::structures::paging::{
     Size4KiB, Translate,
 };
 use x86_64::{PhysAddr, VirtAddr};
+
+/// Pages in a unit: what one page table of the lowest level maps.
+pub(super) const UNIT_PAGES: u64 = Size2MiB::SIZE / Size4KiB::SIZE;
 
 /// What the heap gives out is data.
 const FLAGS: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).union(PageTableFlags::NO_EXECUTE);
@@ -82,7 +83,7 @@ where
             let mut gathered = Gather::default();
             // SAFETY: as for all tables of these pages.
             unsafe { free_tables(page.start_address(), &mut gathered) };
-            ipi::flush(Page::containing_address(start), 1);
+            paging::flush(Page::containing_address(start), 1);
             gathered.free();
         }
         return is_mapped;
@@ -106,7 +107,7 @@ pub(super) unsafe fn unmap(first: Page, pages: u64) {
         unsafe { free_tables(start, &mut gathered) };
         done += count;
     }
-    ipi::flush(first, pages);
+    paging::flush(first, pages);
     gathered.free();
 }
 
