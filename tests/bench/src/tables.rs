@@ -111,7 +111,7 @@ fn standing(figures: &[Figure], medium: Medium) -> Option<Table> {
         table.add_row([
             format!("{}{}", place_of(ours.suite), title(ours)),
             if ours.blocks.is_some() { "blocks".into() } else { ours.unit.name().to_owned() },
-            short(ours),
+            exact_enough(ours, &[must, moonshot]),
             best.map(|best| best.allocator.clone()).unwrap_or_default(),
             best.map(|best| short(best)).unwrap_or_default(),
             ratio(ours, &peers, best.copied()).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
@@ -124,6 +124,15 @@ fn standing(figures: &[Figure], medium: Medium) -> Option<Table> {
     }
     align(&mut table, &[2, 4, 5, 6, 8, 10]);
     (table.row_count() > 0).then_some(table)
+}
+
+/// A figure, with more digits where it is above a bound that it would else seem to keep.
+fn exact_enough(ours: &Figure, bounds: &[Option<Bound>]) -> String {
+    let seems_kept = |bound: &Option<Bound>| {
+        matches!(*bound, Some(Bound::Most(bound))
+            if ours.value > bound && rounded(ours.value, ours.unit) == rounded(bound, ours.unit))
+    };
+    if bounds.iter().any(seems_kept) { format!("{:.4}", ours.value) } else { short(ours) }
 }
 
 /// Our figures that stand for more than a detail; those of a workload together, as each workload first appears.
@@ -358,6 +367,13 @@ mod tests {
         assert_eq!(rounded(12.34, Unit::NsPerOp), "12.3");
         assert_eq!(rounded(123.4, Unit::NsPerOp), "123");
         assert_eq!(rounded(0.324, Unit::BytesPerFrame), "0.32");
+    }
+
+    #[test]
+    fn a_figure_just_above_its_bound_does_not_look_as_if_it_kept_it() {
+        let row = |value| all(&[Figure::instructions(Suite::Host, "page-pair", OURS, value, 0)], Medium::Markdown);
+        assert!(row(56.003).contains("| 56.0030 "), "{}", row(56.003));
+        assert!(!row(56.0).contains("56.0") && !row(57.0).contains("57.0"));
     }
 
     #[test]
