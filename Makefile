@@ -50,7 +50,7 @@ help: ## this list
 	@echo '  SEED=2              other ones'
 	@echo 'What `make bench` and `make programs` measure is changed by'
 	@echo '  QUICK=1             a fast look: fewer operations, one round'
-	@echo '  ROUNDS=5            how often each time is taken'
+	@echo '  ROUNDS=9            how often each time is taken'
 	@echo '  WORKLOAD=pair,bulk  only workloads whose names contain one of these'
 	@echo '  ALLOCATOR=bitmap    only allocators whose names contain one of these'
 	@echo '  UPDATE=1            put tables and plots into docs/performance.md'
