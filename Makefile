@@ -50,7 +50,7 @@ help: ## this list
 	@echo '  SEED=2              other ones'
 	@echo 'What `make bench` and `make programs` measure is changed by'
 	@echo '  QUICK=1             a fast look: fewer operations, one round'
-	@echo '  ROUNDS=5            how often each time is taken'
+	@echo '  ROUNDS=9            how often each time is taken'
 	@echo '  WORKLOAD=pair,bulk  only workloads whose names contain one of these'
 	@echo '  ALLOCATOR=bitmap    only allocators whose names contain one of these'
 	@echo '  UPDATE=1            put tables and plots into docs/performance.md'
@@ -97,7 +97,7 @@ build: ## the kernel and the host program, without running them
 
 doc: ## the documentation of all crates, in target/doc and, for what boots, target/x86_64-unknown-none/doc
 	$(with-toolchain) cargo doc --no-deps
-	$(with-toolchain) cargo doc --no-deps -p kernel -p framework $(kernel-target)
+	$(with-toolchain) cargo doc --no-deps -p kernel -p stress -p framework $(kernel-target)
 
 clippy: ## lint everything, warnings are errors
 	$(host-program) lints

@@ -3,8 +3,6 @@
 //! Set up before anything that can go wrong, so that it can be said. Everything printed goes through one lock, which masks
 //! interrupts, so that lines do not mix and no interrupt can find it held.
 
-use crate::cpu::work;
-use crate::memory::reclaim;
 use crate::screen;
 use crate::sync::{Mutex, lockdep};
 use core::fmt::{self, Write};
@@ -45,6 +43,7 @@ pub fn init() {
         interrupts: IER::DATA_READY,
         ..Config::DEFAULT
     };
+    lockdep::print_with(try_write);
     // Without the device there is nobody to tell.
     let _ = CONSOLE.lock().inner_mut().init(config);
     if log::set_logger(&LOGGER).is_ok() {
@@ -64,7 +63,7 @@ pub fn write(text: fmt::Arguments<'_>) {
 }
 
 /// As [`write`], unless the console is in use just now: then it does nothing, and returns false.
-pub(crate) fn try_write(text: fmt::Arguments<'_>) -> bool {
+fn try_write(text: fmt::Arguments<'_>) -> bool {
     CONSOLE.try_lock().map(|mut uart| write_to(&mut uart, text)).is_some()
 }
 
@@ -80,11 +79,11 @@ pub(crate) fn write_bytes(bytes: &[u8]) {
 }
 
 /// Whether there is a byte from the console that nobody has read.
-fn is_key_waiting() -> bool {
+pub fn is_key_waiting() -> bool {
     !TYPED.lock().is_empty() || CONSOLE.lock().inner_mut().ready_to_receive().is_ok()
 }
 
-/// Whether [`CANCEL`] was typed, which is forgotten with that. All else that was typed is there for [`read_byte`] as before:
+/// Whether [`CANCEL`] was typed, which is forgotten with that. All else that was typed is there for [`try_read_byte`] as before:
 /// it is for what comes next. Behind more of that than anybody types, `CANCEL` is not seen until some of it is read.
 pub fn is_cancelled() -> bool {
     let mut typed = TYPED.lock();
@@ -100,23 +99,9 @@ pub fn is_cancelled() -> bool {
 }
 
 /// The next byte that was typed, if there is one.
-fn try_read_byte() -> Option<u8> {
+pub fn try_read_byte() -> Option<u8> {
     let mut typed = TYPED.lock();
     typed.pop_front().or_else(|| CONSOLE.lock().inner_mut().try_receive_byte().ok())
-}
-
-/// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
-pub fn read_byte() -> u8 {
-    lockdep::might_sleep("waiting for a key");
-    loop {
-        match try_read_byte() {
-            Some(byte) => {
-                reclaim::postpone_decay();
-                return byte;
-            }
-            None => work::wait_unless(is_key_waiting),
-        }
-    }
 }
 
 /// Breaks the console's lock, for a kernel that stops here and must still say why.

@@ -3,9 +3,9 @@
 //! The words and formats stand in `protocol`, which the host program shares. On a machine without a host program (no
 //! `fw_cfg`, no COM2, no exit device) everything here is absent and nothing depends on it.
 
+use crate::arch::clock::time_stamp;
+use crate::arch::local;
 use crate::console;
-use crate::cpu;
-use crate::cpu::clock::time_stamp;
 use crate::sync::Mutex;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +35,11 @@ pub fn init() {
     if let Some(shift) = shift.as_str().and_then(|shift| shift.parse().ok()).filter(|&shift| shift < u64::BITS) {
         CLOCK_SHIFT.store(shift, Ordering::Relaxed);
     }
+}
+
+/// Whether somebody watches the machine's display.
+pub fn wants_screen() -> bool {
+    Input::read(input::SCREEN).is_given()
 }
 
 /// Sends an event to the host program, if one listens.
@@ -70,7 +75,7 @@ pub fn exit(code: ExitCode) -> ! {
         crate::println!("The machine cannot be switched off from here: stopped.");
     }
     // QEMU may take a moment to end, and this CPU has nothing to say any more.
-    cpu::halt();
+    local::halt();
 }
 
 /// Measures how long something takes, in instructions where the host counts them.

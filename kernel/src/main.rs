@@ -2,6 +2,9 @@
 //!
 //! The boot loader has switched to long mode, mapped the kernel, its stack and all physical memory, and hands over what
 //! the firmware told it. Each step below may use those above it, and nothing below it.
+//!
+//! The kernel's layers are not these steps, but in much the same order: [`kernel`] lists them, and what a lower one is handed
+//! by a higher one while it boots.
 #![no_std]
 #![no_main]
 
@@ -21,7 +24,7 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     // A voice: text to people on COM1 and perhaps a display, events to the host program on COM2.
     console::init();
     host::init();
-    screen::init(boot_info.framebuffer.take());
+    screen::init(boot_info.framebuffer.take().filter(|_| host::wants_screen()));
     log::info!("bifolio {}", env!("CARGO_PKG_VERSION"));
 
     // Memory: the firmware's map, sanitised; zones of page frames over it; the heap on top of those.

@@ -2,8 +2,8 @@
 //!
 //! Nothing here allocates, waits for a lock or trusts the stack.
 
-use crate::backtrace::Backtrace;
-use crate::cpu::ipi;
+use crate::arch::backtrace::Backtrace;
+use crate::arch::ipi;
 use crate::sync::lockdep;
 use crate::{console, host, println, screen};
 use core::fmt;

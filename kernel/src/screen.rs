@@ -3,12 +3,10 @@
 //! Only where the host program asks for it: drawing a line costs more instructions than everything else in the boot. It
 //! is no terminal, only as much of one as the shell's line editor uses.
 
-use crate::host::Input;
 use crate::sync::Mutex;
 use bootloader_api::info::{FrameBuffer, FrameBufferInfo};
 use core::fmt;
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
-use protocol::input;
 
 const FONT: FontWeight = FontWeight::Regular;
 const SIZE: RasterHeight = RasterHeight::Size16;
@@ -19,11 +17,9 @@ const ESCAPE: u8 = 0x1b;
 
 static SCREEN: Mutex<Option<Screen>> = Mutex::new("screen", None);
 
-/// Shows from now on what the console prints, if the host program asks for it and there is a display.
+/// Shows from now on what the console prints, if there is a display.
 pub fn init(framebuffer: Option<FrameBuffer>) {
-    let Some(framebuffer) = framebuffer.filter(|_| Input::read(input::SCREEN).is_given()) else {
-        return;
-    };
+    let Some(framebuffer) = framebuffer else { return };
     let info = framebuffer.info();
     let buffer = framebuffer.into_buffer();
     // A line that stops short of the buffer's end, whatever the boot loader says of the height.

@@ -23,7 +23,7 @@ pub(super) const FORMAT: &[Check] = &[check("format", Part::Format, &["fmt", "--
 pub(super) const LINTS: &[Check] = &[
     check("lints", Part::Lints, &["clippy", "--all-targets", "--", "-D", "warnings"]),
     check("lints of what boots", Part::Lints, &[
-        "clippy", "-p", "kernel", "-p", "framework", "-p", "booted", "-p", "specimens", "-p", "bench-kernel",
+        "clippy", "-p", "kernel", "-p", "stress", "-p", "framework", "-p", "booted", "-p", "specimens", "-p", "bench-kernel",
         "--target", GUEST, "--bins", "--lib", "--tests", "--", "-D", "warnings",
     ]),
     // By itself and without unwinding, as it is built.
@@ -53,6 +53,6 @@ pub(super) const DOCUMENTATION: &[Check] = &[
     check(
         "documentation of what boots",
         Part::Documentation,
-        &["doc", "--no-deps", "-p", "kernel", "-p", "framework", "--target", GUEST],
+        &["doc", "--no-deps", "-p", "kernel", "-p", "stress", "-p", "framework", "--target", GUEST],
     ),
 ];

@@ -203,17 +203,17 @@ fn ranges(text: &Text, shell: &mut Session) {
 }
 
 fn from_the_arena(text: &Text) -> Vec<String> {
-    text.says("`alloc 0` comes from the CPU's arena, as does whatever up to `alloc 3` that has a block for, and the zones stay");
-    text.says("see `MemArenas` in `meminfo`, and the pagesets in `zoneinfo`");
-    text.says("first borrows what is free in a word of 64 frames from a zone");
-    text.says("`drain` gives the arena's frames back");
+    text.says("`alloc 0` comes from the CPU's own pages, as does whatever up to `alloc 3` they have a block for, and the zones stay");
+    text.says("see `MemPerCpu` in `meminfo`, and the pagesets in `zoneinfo`");
+    text.says("first borrow what is free in a word of 64 frames from a zone");
+    text.says("`drain` gives the CPU's pages back");
     let look = "meminfo; zoneinfo; buddyinfo";
-    // Of what nobody has pieces of yet, an arena borrows whole words.
+    // Of what nobody has pieces of yet, whole words are borrowed.
     let commands = ["", "alloc 0", "drain", "alloc 3 RECLAIMABLE", "alloc 3 RECLAIMABLE"];
     let commands = commands.map(|command| format!("{command}; {look}")).join("; ");
     let printed = Machine::with_options(&format!("--cmd \"{commands}\"")).run();
     let looks: Vec<&str> = printed.split("bifolio> meminfo\n").skip(1).collect();
-    let arenas = |look: &str| number_after(look, "MemArenas:");
+    let arenas = |look: &str| number_after(look, "MemPerCpu:");
     let pagesets = |look: &str| look.split("count:").skip(1).map(|rest| number_after(rest, "")).sum::<u64>();
     let of_arenas = |look: &str| (arenas(look), pagesets(look), zone(look, "DMA32"));
     let (kilobytes, count, zones) = of_arenas(looks[0]);
@@ -226,14 +226,14 @@ fn from_the_arena(text: &Text) -> Vec<String> {
     text.says("so does the CPU itself once it has waited a second for a key");
     let mut shell = Machine::of("").start();
     shell.say("alloc 0");
-    shell.say_until("meminfo", |answer| number_after(answer, "MemArenas:") == 0);
+    shell.say_until("meminfo", |answer| number_after(answer, "MemPerCpu:") == 0);
     shell.end();
     commands.split("; ").map(str::to_owned).collect()
 }
 
 fn with_many_cpus(text: &Text, machine: &Machine) -> Vec<String> {
     text.says("With `SMP=8` all CPUs of the machine run");
-    text.says("`cpus` lists them, with the frames and the slabs that the arenas of each hold");
+    text.says("`cpus` lists them, with the frames and the slabs that each holds");
     let mut shell = machine.start();
     let cpus = shell.say("cpus");
     assert!(cpus.starts_with("8 CPUs run of 8 ") && cpus.contains("frames held  heap slabs"), "{cpus}");
@@ -248,7 +248,7 @@ fn with_many_cpus(text: &Text, machine: &Machine) -> Vec<String> {
         assert!(stress.contains(done), "{stress}");
         the_table_is_that(text, &stress, 3);
     }
-    text.says("Wait a moment at the prompt: a CPU that is idle gives back what its arenas hold");
+    text.says("Wait a moment at the prompt: a CPU that is idle gives back what it holds");
     let is_empty = |line: &str| line.split_whitespace().skip(4).take(2).all(|held| held == "0");
     shell.say_until("cpus", |cpus| cpus.lines().filter(|line| line.contains(" online ")).all(is_empty));
     text.says("`pageoutrun` and `pgsteal_kswapd` in `vmstat`");

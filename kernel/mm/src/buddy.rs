@@ -16,9 +16,9 @@
 //! The same functions serve one level up, where a bit is a wholly free word of a pageblock.
 
 /// The order of a whole word: 64 frames.
-pub const WORD_ORDER: u32 = 6;
+pub(crate) const WORD_ORDER: u32 = 6;
 /// Frames in a word.
-pub const WORD_FRAMES: u32 = 1 << WORD_ORDER;
+pub(crate) const WORD_FRAMES: u32 = 1 << WORD_ORDER;
 
 /// The bits at which a block of each order may start: every `2^order`th.
 const STARTS: [u64; WORD_ORDER as usize + 1] = [
@@ -33,7 +33,7 @@ const STARTS: [u64; WORD_ORDER as usize + 1] = [
 
 /// The bits of a block of `order` (at most [`WORD_ORDER`]) that starts at bit 0.
 #[inline]
-pub const fn ones(order: u32) -> u64 {
+pub(crate) const fn ones(order: u32) -> u64 {
     u64::MAX >> (WORD_FRAMES - (1 << order))
 }
 
@@ -45,7 +45,7 @@ const fn paired(blocks: u64, order: u32) -> u64 {
 
 /// The starts of the free aligned blocks of `order` (at most [`WORD_ORDER`]), larger ones being several of them.
 #[inline]
-pub const fn starts(free: u64, order: u32) -> u64 {
+pub(crate) const fn starts(free: u64, order: u32) -> u64 {
     let mut blocks = free;
     let mut k = 0;
     while k < order {
@@ -57,27 +57,8 @@ pub const fn starts(free: u64, order: u32) -> u64 {
 
 /// The frames of the blocks of `order` (below [`WORD_ORDER`]) that start at `heads`.
 #[inline]
-pub const fn spread(heads: u64, order: u32) -> u64 {
+pub(crate) const fn spread(heads: u64, order: u32) -> u64 {
     (heads << (1u32 << order)).wrapping_sub(heads)
-}
-
-/// The starts, among `heads`, of the allocated blocks of exactly `order` (below [`WORD_ORDER`]), when a block of any
-/// state begins at each bit of `bounds`: the next begins `2^order` frames on, or with the next word.
-#[inline]
-pub const fn exactly(heads: u64, bounds: u64, order: u32) -> u64 {
-    let size = 1u32 << order;
-    let ends = heads & (bounds >> size | 1 << (WORD_FRAMES - size));
-    if order == 0 {
-        return ends;
-    }
-    // Whether any of the next `size - 1` bits is set: windows that double, the last two overlapping.
-    let mut window = bounds >> 1;
-    let mut k = 0;
-    while k + 1 < order {
-        window |= window >> (1u32 << k);
-        k += 1;
-    }
-    ends & !(window | window >> (size / 2 - 1))
 }
 
 /// The order of the largest block in the word plus one, or 0 if the word has no bit set.
@@ -85,7 +66,7 @@ pub const fn exactly(heads: u64, bounds: u64, order: u32) -> u64 {
 /// Plus one, because "no block" then compares below every order and needs no case of its own. Without a branch: what
 /// words hold is as good as random, and a wrong guess costs more than all six steps.
 #[inline]
-pub const fn level(free: u64) -> u32 {
+pub(crate) const fn level(free: u64) -> u32 {
     let mut blocks = free;
     let mut level = (blocks != 0) as u32;
     let mut order = 0;
@@ -97,18 +78,11 @@ pub const fn level(free: u64) -> u32 {
     level
 }
 
-/// Whether the aligned block of `order` (at most [`WORD_ORDER`]) that holds `bit` is free.
-#[inline]
-pub const fn is_block(free: u64, bit: u32, order: u32) -> bool {
-    let block = ones(order) << (bit & (u32::MAX << order));
-    free & block == block
-}
-
 /// The first bit of the lowest of the smallest blocks that hold a block of `order` (at most [`WORD_ORDER`]).
 ///
 /// The smallest sufficient block is the one to split: it is what the rest of the word loses least by.
 #[inline]
-pub const fn tightest(free: u64, order: u32) -> Option<u32> {
+pub(crate) const fn tightest(free: u64, order: u32) -> Option<u32> {
     let mut blocks = starts(free, order);
     let mut k = order;
     while k < WORD_ORDER && blocks != 0 {
@@ -134,7 +108,7 @@ pub(crate) fn bits(word: u64) -> impl Iterator<Item = u32> + Clone {
 }
 
 /// The word's blocks from the lowest bit up, as pairs of first bit and order.
-pub fn blocks(free: u64) -> impl Iterator<Item = (u32, u32)> + Clone {
+pub(crate) fn blocks(free: u64) -> impl Iterator<Item = (u32, u32)> + Clone {
     let mut rest = free;
     core::iter::from_fn(move || {
         if rest == 0 {
@@ -198,37 +172,6 @@ mod tests {
         for word in words() {
             let largest = by_definition(word).into_iter().map(|(_, order)| order + 1).max().unwrap_or(0);
             assert_eq!(level(word), largest, "{word:#x}");
-        }
-    }
-
-    #[test]
-    fn is_block_asks_every_frame_of_the_block() {
-        for word in words() {
-            for bit in 0..WORD_FRAMES {
-                for order in 0..=WORD_ORDER {
-                    let first = bit - bit % (1 << order);
-                    let all = (first..first + (1 << order)).all(|bit| word >> bit & 1 == 1);
-                    assert_eq!(is_block(word, bit, order), all, "{word:#x} bit {bit} order {order}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn exactly_finds_the_blocks_that_end_where_the_next_begins() {
-        for (bounds, heads) in words().zip(words().skip(3)) {
-            let heads = heads & bounds;
-            for order in 0..WORD_ORDER {
-                let size = 1u32 << order;
-                let is = |bit: &u32| {
-                    let next = (bit + 1..WORD_FRAMES).find(|next| bounds >> next & 1 == 1).unwrap_or(WORD_FRAMES);
-                    heads >> bit & 1 == 1 && next - bit == size
-                };
-                let found: Vec<u32> = (0..WORD_FRAMES).filter(is).collect();
-                let set = |bits: &[u32], frames: u64| bits.iter().fold(0, |set, bit| set | frames << bit);
-                assert_eq!(exactly(heads, bounds, order), set(&found, 1), "{heads:#x} {bounds:#x} order {order}");
-                assert_eq!(spread(set(&found, 1), order), set(&found, ones(order)), "{heads:#x} order {order}");
-            }
         }
     }
 

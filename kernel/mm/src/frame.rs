@@ -5,7 +5,12 @@
 
 use core::fmt;
 
-pub use crate::gfp::Gfp;
+mod block;
+#[forbid(unsafe_code)]
+mod gfp;
+
+pub use block::{Block, Blocks};
+pub use gfp::Gfp;
 
 /// Bytes in a frame, as a shift: a frame is `1 << FRAME_SHIFT` bytes.
 pub const FRAME_SHIFT: u32 = 12;
@@ -79,6 +84,11 @@ impl PfnRange {
         Self { start, end }
     }
 
+    /// The frames of the block of `order` that starts at `pfn`.
+    pub const fn of(pfn: Pfn, order: Order) -> Self {
+        Self::new(pfn, pfn.offset(order.frames()))
+    }
+
     /// How many frames the range holds.
     pub const fn frames(self) -> u64 {
         self.end.0.saturating_sub(self.start.0)
@@ -99,8 +109,8 @@ impl PfnRange {
         let mut start = self.start;
         core::iter::from_fn(move || {
             let rest = Self::new(start, self.end).frames();
-            let order = start.0.trailing_zeros().min(rest.checked_ilog2()?).min(Order::MAX.0.into());
-            let block = (start, Order(order as u8));
+            let order = start.0.trailing_zeros().min(rest.checked_ilog2()?) as u8;
+            let block = (start, Order::new(order).unwrap_or(Order::MAX));
             start = start.offset(block.1.frames());
             Some(block)
         })
@@ -120,21 +130,54 @@ impl fmt::Display for PfnRange {
 
 /// The size of a block: `2^order` frames, from order 0 (4 KiB) to order 10 (4 MiB).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Order(u8);
+pub struct Order(Number);
+
+/// The number of an order. That there are no others is known to the compiler, which has `Option<Block>` take no more room
+/// than a block.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+enum Number {
+    #[default]
+    N0,
+    N1,
+    N2,
+    N3,
+    N4,
+    N5,
+    N6,
+    N7,
+    N8,
+    N9,
+    N10,
+}
 
 impl Order {
     /// One frame.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(Number::N0);
     /// A pageblock: 512 frames, 2 MiB.
-    pub const PAGEBLOCK: Self = Self(9);
+    pub const PAGEBLOCK: Self = Self(Number::N9);
     /// The largest block: 1024 frames, 4 MiB.
-    pub const MAX: Self = Self(10);
+    pub const MAX: Self = Self(Number::N10);
     /// How many orders there are.
     pub const COUNT: usize = Self::MAX.0 as usize + 1;
 
     /// The order with this number, or `None` above [`Order::MAX`].
     pub const fn new(order: u8) -> Option<Self> {
-        if order <= Self::MAX.0 { Some(Self(order)) } else { None }
+        // No table: this is a comparison.
+        Some(Self(match order {
+            0 => Number::N0,
+            1 => Number::N1,
+            2 => Number::N2,
+            3 => Number::N3,
+            4 => Number::N4,
+            5 => Number::N5,
+            6 => Number::N6,
+            7 => Number::N7,
+            8 => Number::N8,
+            9 => Number::N9,
+            10 => Number::N10,
+            _ => return None,
+        }))
     }
 
     /// The smallest order whose block holds at least `frames` frames; `None` if no block is that large.
@@ -143,12 +186,12 @@ impl Order {
             return None;
         }
         let rest = if frames == 0 { 0 } else { frames - 1 };
-        Some(Self((u64::BITS - rest.leading_zeros()) as u8))
+        Self::new((u64::BITS - rest.leading_zeros()) as u8)
     }
 
     /// The order's number, `0..=10`.
     pub const fn get(self) -> u8 {
-        self.0
+        self.0 as u8
     }
 
     /// The order's number as an index into a table of [`Order::COUNT`] entries.
@@ -158,29 +201,29 @@ impl Order {
 
     /// Frames in a block of this order.
     pub const fn frames(self) -> u64 {
-        1 << self.0
+        1 << self.get()
     }
 
     /// Bytes in a block of this order.
     pub const fn bytes(self) -> u64 {
-        FRAME_SIZE << self.0
+        FRAME_SIZE << self.get()
     }
 
     /// All orders, smallest first.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator + Clone {
-        (0..Self::COUNT as u8).map(Self)
+        (0..Self::COUNT as u8).map(|order| Self::new(order).unwrap_or(Self::MAX))
     }
 }
 
 impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Order({})", self.0)
+        write!(f, "Order({})", self.get())
     }
 }
 
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.get().fmt(f)
     }
 }
 
@@ -265,7 +308,7 @@ impl Mobility {
     pub const ALL: [Self; 5] = [Self::Unmovable, Self::Movable, Self::Reclaimable, Self::HighAtomic, Self::Isolate];
     /// How many kinds there are.
     pub const COUNT: usize = Self::ALL.len();
-    /// The kinds that a request can have, and that arenas hold (Linux: `MIGRATE_PCPTYPES`).
+    /// The kinds that a request can have, and that CPUs' pages hold (Linux: `MIGRATE_PCPTYPES`).
     pub const REQUESTED: [Self; 3] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
 
     /// The kind's place in [`Mobility::ALL`], and in [`Mobility::REQUESTED`].

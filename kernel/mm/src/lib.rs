@@ -10,13 +10,13 @@
 //! 2. An [`allocator::Plan`] says how much metadata the map's RAM needs (less than half a byte a frame) and where in the
 //!    map it goes. The caller maps it, and [`allocator::PageAllocator::new`] makes every usable frame free.
 //! 3. A request names an [`Order`](frame::Order) and [`Gfp`](frame::Gfp) flags. Most are for a few frames of no special
-//!    zone, and end in the CPU's own [`Arena`](allocator::Arena): a word of 64 frames, on loan from a zone, out of which a
+//!    zone, and end in the CPU's own [pages](allocator::PerCpuPages): a word of 64 frames, on loan from a zone, out of which a
 //!    block is the lowest set bit of a mask. That takes no lock and no locked instruction (`cargo test -p model --test locked`
 //!    counts them). What was allocated elsewhere is freed in batches, a word at a time.
 //! 4. For all others the flags say which zones may serve the request, and how much of their reserves it may take; the
-//!    [`allocator`] walks the zones from the highest down. The [`zone`] finds, by a bitmap for each order and mobility, the
+//!    [`allocator`] walks the zones from the highest down. The zone finds, by a bitmap for each order and mobility, the
 //!    pageblock whose largest free block is the smallest sufficient one: so whole pageblocks stay whole.
-//! 5. In the pageblock, [`buddy`] finds the tightest block by arithmetic on a word of 64 frames:
+//! 5. In the pageblock, `buddy.rs` finds the tightest block by arithmetic on a word of 64 frames:
 //!
 //! ```text
 //!   a pageblock: 512 frames in 8 words
@@ -33,22 +33,22 @@
 //!
 //! 6. Allocating clears *free* bits and sets one *head* bit. Freeing does the reverse, and that is all there is to
 //!    splitting and coalescing: the blocks are what the bits say. An allocated block ends where the next bit of
-//!    *free | head* is set, so a double free, a wrong order, a frame inside a block or a reserved one is
+//!    *free | head* is set. What is allocated is a [`Block`](frame::Block) with one owner, so safe code frees it once and as
+//!    what it is; where unsafe code goes by numbers, a double free, a wrong order, a frame inside a block or a reserved one is
 //!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment the second is
-//!    only [counted](allocator::PageAllocator::late_double_frees), when the block comes back.)
+//!    only [counted](allocator::View::late_double_frees), when the block comes back.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
-//!    arenas, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
-//!    it refused, with a [report](allocator::Cpu::report).
+//!    CPUs' pages, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
+//!    it refused, with a [report](cpu::Hooks::report).
 //!
 //! # In a kernel
 //!
 //! ```
-//! use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
-//! use bifolio::error::FreeError;
+//! use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
 //! use bifolio::frame::{Gfp, Order};
 //! use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 //!
-//! static ARENAS: [Arena; 1] = [Arena::new()]; // one for each CPU
+//! static PAGES: [PerCpuPages; 1] = [PerCpuPages::new()]; // one for each CPU
 //!
 //! struct Machine;
 //! // SAFETY: one CPU at a time, which nothing interrupts.
@@ -56,24 +56,28 @@
 //!     fn current() -> usize {
 //!         0 // a kernel reads its per-CPU data
 //!     }
+//!
 //!     fn synchronize() {} // with more than one CPU: see `Cpu`
+//!
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // a kernel masks interrupts here: `x86_64::instructions::interrupts::without_interrupts`
 //!     }
 //! }
+//!
+//! impl Hooks for Machine {}
 //!
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
 //! let mut firmware = [Region { start: 0, end: 64 << 20, kind: RegionKind::Usable }];
 //! let plan = Plan::new(MemoryMap::sanitise(&mut firmware)?)?;
 //! // A kernel makes this slice from the frames `plan.metadata()`, mapped somewhere.
 //! let mut metadata = vec![0; plan.metadata_words()];
-//! let frames = PageAllocator::<Machine>::new(&plan, &mut metadata, &ARENAS)?;
+//! // SAFETY: here the frames are numbers; in a kernel nobody else uses what its map calls usable.
+//! let frames = unsafe { PageAllocator::<Machine>::new(&plan, &mut metadata, &PAGES) }?;
 //!
 //! let order = Order::new(3).ok_or("no such order")?;
-//! let pfn = frames.allocate(order, Gfp::KERNEL)?;
-//! assert!(pfn.is_aligned(order));
-//! frames.free(pfn, order)?;
-//! assert_eq!(frames.free(pfn, order), Err(FreeError::AlreadyFree(pfn)));
+//! let block = frames.allocate(order, Gfp::KERNEL)?;
+//! assert!(block.pfn().is_aligned(order));
+//! frames.free(block)?; // the block is gone: it can be freed once
 //! # Ok(())
 //! # }
 //! ```
@@ -86,12 +90,12 @@
 //! ```
 //! use std::cell::Cell;
 //!
-//! use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+//! use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
 //! use bifolio::frame::{Gfp, Order, ZoneKind};
 //! use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 //!
 //! thread_local! {
-//!     static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) }; // no arena until it has a number
+//!     static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) }; // no pages of its own until it has a number
 //! }
 //!
 //! struct Thread;
@@ -100,27 +104,32 @@
 //!     fn current() -> usize {
 //!         NUMBER.get()
 //!     }
+//!
 //!     fn synchronize() {
 //!         // With a second thread: `membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)` on Linux.
 //!     }
+//!
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // nothing interrupts a thread and comes back for frames
 //!     }
 //! }
+//!
+//! impl Hooks for Thread {}
 //!
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
 //! const TIB: u64 = 1 << 40;
 //! let mut ram = [Region { start: TIB, end: 5 * TIB, kind: RegionKind::Usable }];
 //! let plan = Plan::new(MemoryMap::sanitise(&mut ram)?)?;
 //! let mut metadata = vec![0; plan.metadata_words()];
-//! let arenas = [const { Arena::new() }; 2];
-//! let frames = PageAllocator::<Thread>::new(&plan, &mut metadata, &arenas)?;
+//! let pages = [const { PerCpuPages::new() }; 2];
+//! // SAFETY: the frames are numbers, and nobody's memory.
+//! let frames = unsafe { PageAllocator::<Thread>::new(&plan, &mut metadata, &pages) }?;
 //!
 //! NUMBER.set(0);
 //! let taken = (0..1000).map(|_| frames.allocate(Order::ZERO, Gfp::MOVABLE)).collect::<Result<Vec<_>, _>>()?;
-//! assert!(frames.cached() > 0, "the arena has borrowed a whole word, and not all of it is in use");
-//! for pfn in taken {
-//!     frames.free(pfn, Order::ZERO)?;
+//! assert!(frames.cached() > 0, "the thread has borrowed a whole word, and not all of it is in use");
+//! for block in taken {
+//!     frames.free(block)?;
 //! }
 //! frames.drain();
 //! let whole = frames.free_blocks(ZoneKind::Normal).of(Order::MAX);
@@ -129,19 +138,28 @@
 //! # }
 //! ```
 #![cfg_attr(not(test), no_std)]
+#![warn(unreachable_pub, missing_debug_implementations)]
 
+// Which module stands on which is said, and seen to, by `tests/layers.rs`.
 pub mod allocator;
-pub mod buddy;
+#[forbid(unsafe_code)]
+mod buddy;
+pub mod cpu;
+#[forbid(unsafe_code)]
 pub mod error;
 pub mod frame;
-mod gfp;
 pub mod heap;
+#[forbid(unsafe_code)]
 pub mod memory_map;
+#[forbid(unsafe_code)]
 mod per_cpu;
+#[forbid(unsafe_code)]
 pub mod report;
 pub mod slab;
+#[forbid(unsafe_code)]
 pub mod sync;
-pub mod zone;
+#[forbid(unsafe_code)]
+mod zone;
 
 /// The README's code, which must compile.
 #[cfg(doctest)]

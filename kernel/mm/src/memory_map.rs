@@ -24,6 +24,7 @@ use core::fmt;
 
 pub use fault::{Defect, Fault};
 
+use crate::error::table::errors;
 use crate::frame::PfnRange;
 use sweep::Ranges;
 
@@ -67,23 +68,13 @@ pub struct Region {
     pub kind: RegionKind,
 }
 
-/// Why a memory map was refused. The machine cannot be trusted with any of it then.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum MapError {
-    /// No whole frame is usable.
-    NothingUsable,
-}
-
-impl fmt::Display for MapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NothingUsable => f.write_str("memory map: no usable frame above the first MiB"),
-        }
+errors! {
+    /// Why a memory map was refused. The machine cannot be trusted with any of it then.
+    pub enum MapError {
+        /// No whole frame is usable.
+        NothingUsable => "memory map: no usable frame above the first MiB",
     }
 }
-
-impl core::error::Error for MapError {}
 
 /// A memory map in which every frame has one kind.
 #[derive(Clone, Copy, Debug)]

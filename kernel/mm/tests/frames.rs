@@ -1,12 +1,11 @@
 //! The page-frame allocator against an oracle that shares no code with it.
 
-mod oracle;
-
 use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::error::{AddError, FreeError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
-use oracle::{Host, Oracle, allocator, allocator_with_arena, blocks, usable};
+use kit::Raw;
+use kit::plain::{Oracle, SingleCpu, allocator, allocator_with_pages, blocks, usable};
 use proptest::prelude::*;
 
 /// 4 GiB, in frames.
@@ -69,15 +68,15 @@ fn operations() -> impl Strategy<Value = Vec<Op>> {
 ///
 /// Every answer is the oracle's, every refusal is justified, and the free blocks are the maximal ones; freeing everything
 /// restores the first state.
-fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), TestCaseError> {
+fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(), TestCaseError> {
     let regions = ragged();
     let mut oracle = Oracle::new(&regions, frames.metadata());
     let fresh = blocks(frames);
     prop_assert_eq!(&fresh, &oracle.blocks());
     for op in operations {
         match op {
-            Op::Allocate { order: o, gfp } => match frames.allocate(order(o), gfp) {
-                Ok(pfn) => oracle.allocate(pfn, order(o), gfp.highest_zone().unwrap()),
+            Op::Allocate { order: o, gfp } => match frames.take(order(o), gfp) {
+                Ok(pfn) => oracle.take(pfn, order(o), gfp.highest_zone().unwrap()),
                 Err(error) => {
                     prop_assert_eq!(error, AllocError::OutOfMemory { order: order(o), gfp });
                     prop_assert!(!oracle.could_serve(o, gfp.highest_zone().unwrap()), "refused {}", error);
@@ -87,14 +86,14 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
                 let count = oracle.allocated().count();
                 if let Some((pfn, order)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
                     prop_assert_eq!(frames.order_of(pfn), Ok(order));
-                    prop_assert_eq!(frames.free(pfn, order), Ok(()));
-                    prop_assert_eq!(oracle.free(pfn, order), Ok(()));
+                    prop_assert_eq!(frames.give(pfn, order), Ok(()));
+                    prop_assert_eq!(oracle.give(pfn, order), Ok(()));
                 }
             }
             Op::FreeAnywhere { place, order: o } => {
                 let region = regions[place % regions.len()];
                 let pfn = Pfn::new(region.start / 4096 + (place / 7) as u64 % ((region.end - region.start) / 4096));
-                prop_assert_eq!(frames.free(pfn, order(o)), oracle.free(pfn, order(o)));
+                prop_assert_eq!(frames.give(pfn, order(o)), oracle.give(pfn, order(o)));
             }
             Op::Drain => frames.drain(),
         }
@@ -107,7 +106,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
     prop_assert_eq!(frames.cached(), 0);
     prop_assert_eq!(blocks(frames), oracle.blocks());
     for (pfn, order) in oracle.allocated() {
-        prop_assert_eq!(frames.free(pfn, order), Ok(()));
+        prop_assert_eq!(frames.give(pfn, order), Ok(()));
     }
     frames.drain();
     prop_assert_eq!(blocks(frames), fresh);
@@ -125,7 +124,7 @@ proptest! {
 
     #[test]
     fn arenas_behave_like_the_oracle(operations in operations()) {
-        run(operations, &allocator_with_arena(&ragged()))?;
+        run(operations, &allocator_with_pages(&ragged()))?;
     }
 }
 
@@ -136,12 +135,12 @@ fn every_frame_is_handed_out_once_at_every_order() {
         let frames = allocator(&regions);
         let mut oracle = Oracle::new(&regions, frames.metadata());
         let fresh = blocks(&frames);
-        while let Ok(pfn) = frames.allocate(o, Gfp::MEMALLOC) {
-            oracle.allocate(pfn, o, ZoneKind::Normal);
+        while let Ok(pfn) = frames.take(o, Gfp::MEMALLOC) {
+            oracle.take(pfn, o, ZoneKind::Normal);
         }
         assert!(!oracle.could_serve(o.get(), ZoneKind::Normal), "order {o} ended early");
         for (pfn, order) in oracle.allocated() {
-            frames.free(pfn, order).unwrap();
+            frames.give(pfn, order).unwrap();
         }
         assert_eq!(blocks(&frames), fresh, "order {o}");
         frames.validate().unwrap();
@@ -151,13 +150,13 @@ fn every_frame_is_handed_out_once_at_every_order() {
 #[test]
 fn every_bad_free_is_named_and_changes_nothing() {
     name_every_bad_free(&allocator(&ragged()));
-    name_every_bad_free(&allocator_with_arena(&ragged()));
+    name_every_bad_free(&allocator_with_pages(&ragged()));
 }
 
-fn name_every_bad_free(frames: &PageAllocator<'_, Host>) {
-    let head = frames.allocate(order(4), Gfp::DMA | Gfp::MEMALLOC).unwrap();
-    let huge = frames.allocate(order(10), Gfp::MEMALLOC).unwrap();
-    let half = frames.allocate(order(8), Gfp::MEMALLOC).unwrap();
+fn name_every_bad_free(frames: &PageAllocator<'_, SingleCpu>) {
+    let head = frames.take(order(4), Gfp::DMA | Gfp::MEMALLOC).unwrap();
+    let huge = frames.take(order(10), Gfp::MEMALLOC).unwrap();
+    let half = frames.take(order(8), Gfp::MEMALLOC).unwrap();
     let before = blocks(frames);
     let freed = head.offset(16);
     let bad = [
@@ -181,11 +180,11 @@ fn name_every_bad_free(frames: &PageAllocator<'_, Host>) {
         (Pfn::new(NORMAL / 2), 0, FreeError::NotManaged(Pfn::new(NORMAL / 2))),
     ];
     for (pfn, o, expected) in bad {
-        assert_eq!(frames.free(pfn, order(o)), Err(expected), "freeing {pfn} at order {o}");
+        assert_eq!(frames.give(pfn, order(o)), Err(expected), "freeing {pfn} at order {o}");
         assert_eq!(blocks(frames), before, "freeing {pfn} at order {o} changed something");
     }
-    frames.free(half, order(8)).unwrap();
-    assert_eq!(frames.free(half, order(8)), Err(FreeError::AlreadyFree(half)));
+    frames.give(half, order(8)).unwrap();
+    assert_eq!(frames.give(half, order(8)), Err(FreeError::AlreadyFree(half)));
     frames.validate().unwrap();
 }
 
@@ -193,14 +192,14 @@ fn name_every_bad_free(frames: &PageAllocator<'_, Host>) {
 fn flags_that_contradict_each_other_are_refused() {
     let frames = allocator(&ragged());
     for gfp in [Gfp::DMA | Gfp::DMA32, Gfp::MOVABLE | Gfp::RECLAIMABLE] {
-        assert_eq!(frames.allocate(Order::ZERO, gfp), Err(AllocError::ContradictoryFlags(gfp)));
+        assert_eq!(frames.take(Order::ZERO, gfp), Err(AllocError::ContradictoryFlags(gfp)));
     }
 }
 
 #[test]
 fn a_request_falls_back_downward_and_never_upward() {
     let frames = allocator(&[usable(256, 4096), usable(4096, 12288), usable(NORMAL, NORMAL + 4096)]);
-    let zone_of = |gfp| frames.allocate(Order::ZERO, gfp).map(ZoneKind::of);
+    let zone_of = |gfp| frames.take(Order::ZERO, gfp).map(ZoneKind::of);
     assert_eq!(zone_of(Gfp::KERNEL), Ok(ZoneKind::Normal));
     assert_eq!(zone_of(Gfp::DMA32), Ok(ZoneKind::Dma32));
     assert_eq!(zone_of(Gfp::DMA), Ok(ZoneKind::Dma));
@@ -219,14 +218,14 @@ fn watermarks_hold_to_the_frame() {
         let zone = || frames.zone(ZoneKind::Dma32);
         let min = zone().watermarks.min;
         assert!(min >= 8 && zone().protection == [0; 3]);
-        while frames.allocate(Order::ZERO, gfp).is_ok() {}
+        while frames.take(Order::ZERO, gfp).is_ok() {}
         let expected = match left {
             8 => min,
             4 => min - min / 2,
             _ => (min - min / 2) - (min - min / 2) / 4,
         };
         assert_eq!(zone().free, expected, "{gfp:?}");
-        while frames.allocate(Order::ZERO, Gfp::MEMALLOC).is_ok() {}
+        while frames.take(Order::ZERO, Gfp::MEMALLOC).is_ok() {}
         assert_eq!(zone().free, 0);
     }
 }
@@ -234,7 +233,7 @@ fn watermarks_hold_to_the_frame() {
 #[test]
 fn lower_zones_keep_a_256th_of_the_higher_ones_back() {
     let frames = allocator(&[usable(256, 4096), usable(NORMAL, NORMAL + 65536)]);
-    while frames.allocate(Order::ZERO, Gfp::KERNEL).is_ok() {}
+    while frames.take(Order::ZERO, Gfp::KERNEL).is_ok() {}
     let (dma, normal) = (frames.zone(ZoneKind::Dma), frames.zone(ZoneKind::Normal));
     assert_eq!(normal.free, normal.watermarks.min);
     assert_eq!(dma.protection[2], normal.managed / 256);
@@ -248,16 +247,16 @@ fn memory_can_be_added_once_and_only_where_it_was_planned() {
     let frames = allocator(&regions);
     let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
     let before = frames.zone(ZoneKind::Dma);
-    assert_eq!(frames.add(range(1090, 1300)), Err(AddError::Overlaps(Pfn::new(1090))));
+    assert_eq!(frames.give_more(range(1090, 1300)), Err(AddError::Overlaps(Pfn::new(1090))));
     assert_eq!(
-        frames.add(range(NORMAL / 2, NORMAL / 2 + 9)),
+        frames.give_more(range(NORMAL / 2, NORMAL / 2 + 9)),
         Err(AddError::NotPlanned(range(NORMAL / 2, NORMAL / 2 + 9)))
     );
-    assert_eq!(frames.add(range(4096, 5120)), Err(AddError::Overlaps(Pfn::new(4096))));
-    assert_eq!(frames.add(frames.metadata()), Err(AddError::Overlaps(frames.metadata().start)));
+    assert_eq!(frames.give_more(range(4096, 5120)), Err(AddError::Overlaps(Pfn::new(4096))));
+    assert_eq!(frames.give_more(frames.metadata()), Err(AddError::Overlaps(frames.metadata().start)));
     assert_eq!(frames.zone(ZoneKind::Dma), before);
-    assert_eq!(frames.add(range(1100, 1300)), Ok(()));
-    assert_eq!(frames.add(range(1100, 1300)), Err(AddError::Overlaps(Pfn::new(1100))));
+    assert_eq!(frames.give_more(range(1100, 1300)), Ok(()));
+    assert_eq!(frames.give_more(range(1100, 1300)), Err(AddError::Overlaps(Pfn::new(1100))));
     assert_eq!(frames.zone(ZoneKind::Dma).free, before.free + 200);
     regions.pop();
     regions.push(usable(1100, 1300));
@@ -281,13 +280,13 @@ fn metadata_follows_ram_and_not_the_address_span() {
 #[test]
 fn whole_pageblocks_stay_whole_under_churn() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 32768)]);
-    let allocate = || frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    let allocate = || frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     let mut held: Vec<Pfn> = (0..16384).map(|_| allocate()).collect();
     let mut state = 1u64;
     for _ in 0..16 * held.len() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let nth = (state >> 33) as usize % held.len();
-        frames.free(held.swap_remove(nth), Order::ZERO).unwrap();
+        frames.give(held.swap_remove(nth), Order::ZERO).unwrap();
         held.push(allocate());
     }
     let blocks = frames.free_blocks(ZoneKind::Normal);
@@ -298,11 +297,11 @@ fn whole_pageblocks_stay_whole_under_churn() {
 
 #[test]
 fn a_double_free_into_the_own_run_is_named_at_the_call() {
-    let frames = allocator_with_arena(&ragged());
-    let pfn = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
-    frames.free(pfn, Order::ZERO).unwrap();
+    let frames = allocator_with_pages(&ragged());
+    let pfn = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
+    frames.give(pfn, Order::ZERO).unwrap();
     let cached = frames.cached();
-    assert_eq!(frames.free(pfn, Order::ZERO), Err(FreeError::AlreadyFree(pfn)));
+    assert_eq!(frames.give(pfn, Order::ZERO), Err(FreeError::AlreadyFree(pfn)));
     assert_eq!(frames.order_of(pfn), Err(FreeError::AlreadyFree(pfn)));
     assert_eq!(frames.cached(), cached);
 }
@@ -312,15 +311,15 @@ fn a_double_free_into_the_own_run_is_named_at_the_call() {
 fn a_double_free_of_a_collected_block_is_named_at_the_call() {
     let regions = [usable(NORMAL, NORMAL + 4096)];
     for o in 0..=3 {
-        let frames = allocator_with_arena(&regions);
+        let frames = allocator_with_pages(&regions);
         let fresh = blocks(&frames);
         // More than four words, so that the first are no runs any more.
-        let held: Vec<Pfn> = (0..(300 >> o)).map(|_| frames.allocate(order(o), Gfp::KERNEL).unwrap()).collect();
+        let held: Vec<Pfn> = (0..(300 >> o)).map(|_| frames.take(order(o), Gfp::KERNEL).unwrap()).collect();
         for pfn in &held {
-            assert_eq!(frames.free(*pfn, order(o)), Ok(()));
+            assert_eq!(frames.give(*pfn, order(o)), Ok(()));
             for earlier in held.iter().take_while(|earlier| *earlier <= pfn) {
-                assert_eq!(frames.free(*earlier, order(o)), Err(FreeError::AlreadyFree(*earlier)));
-                assert_eq!(frames.free(*earlier, order(o + 1)), Err(FreeError::AlreadyFree(*earlier)));
+                assert_eq!(frames.give(*earlier, order(o)), Err(FreeError::AlreadyFree(*earlier)));
+                assert_eq!(frames.give(*earlier, order(o + 1)), Err(FreeError::AlreadyFree(*earlier)));
             }
         }
         frames.drain();
@@ -332,11 +331,11 @@ fn a_double_free_of_a_collected_block_is_named_at_the_call() {
 /// An arena decays in two steps: what was used is left alone once.
 #[test]
 fn an_idle_arena_gives_its_frames_back() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
     let fresh = blocks(&frames);
-    let pfn = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    let pfn = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     assert!(!frames.decay());
-    frames.free(pfn, Order::ZERO).unwrap();
+    frames.give(pfn, Order::ZERO).unwrap();
     assert_eq!(frames.cached(), 64);
     assert!(frames.decay());
     assert_eq!(frames.cached(), 0);
@@ -348,22 +347,22 @@ fn an_idle_arena_gives_its_frames_back() {
 #[test]
 fn a_run_goes_back_to_the_zone_that_lent_it() {
     let regions = [usable(4096, 12288), usable(NORMAL, NORMAL + 4096)];
-    let frames = allocator_with_arena(&regions);
+    let frames = allocator_with_pages(&regions);
     let fresh = blocks(&frames);
     let mut taken = Vec::new();
-    while let Ok(pfn) = frames.allocate(order(3), Gfp::MOVABLE | Gfp::MEMALLOC) {
+    while let Ok(pfn) = frames.take(order(3), Gfp::MOVABLE | Gfp::MEMALLOC) {
         taken.push(pfn);
         if ZoneKind::of(pfn) < ZoneKind::Normal {
             break;
         }
     }
-    let mut singles = vec![frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()];
+    let mut singles = vec![frames.take(Order::ZERO, Gfp::KERNEL).unwrap()];
     assert_eq!(ZoneKind::of(singles[0]), ZoneKind::Dma32);
-    taken.into_iter().for_each(|pfn| frames.free(pfn, order(3)).unwrap());
+    taken.into_iter().for_each(|pfn| frames.give(pfn, order(3)).unwrap());
     while ZoneKind::of(*singles.last().unwrap()) == ZoneKind::Dma32 {
-        singles.push(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap());
+        singles.push(frames.take(Order::ZERO, Gfp::KERNEL).unwrap());
     }
-    singles.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+    singles.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     frames.drain();
     assert_eq!(blocks(&frames), fresh);
     frames.validate().unwrap();
@@ -373,7 +372,7 @@ fn a_run_goes_back_to_the_zone_that_lent_it() {
 fn a_block_that_is_claimed_whole_changes_its_mobility_as_a_whole() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, [0, 8, 0, 0, 0]);
-    frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     // The largest block was claimed, order 10: two pageblocks.
     assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, [2, 6, 0, 0, 0]);
 }
@@ -381,16 +380,16 @@ fn a_block_that_is_claimed_whole_changes_its_mobility_as_a_whole() {
 #[test]
 fn what_is_not_worth_claiming_is_stolen_from_the_smallest_block() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
-    let first = (0..2048).map(|_| frames.allocate(Order::ZERO, Gfp::MEMALLOC).unwrap()).max();
+    let first = (0..2048).map(|_| frames.take(Order::ZERO, Gfp::MEMALLOC).unwrap()).max();
     assert_eq!(first, Some(Pfn::new(NORMAL + 2047)));
-    while frames.allocate(Order::ZERO, Gfp::RECLAIMABLE | Gfp::MEMALLOC).is_ok() {}
+    while frames.take(Order::ZERO, Gfp::RECLAIMABLE | Gfp::MEMALLOC).is_ok() {}
     let pageblocks = frames.free_blocks(ZoneKind::Normal).pageblocks;
     assert_eq!(pageblocks, [4, 0, 4, 0, 0]);
     // Of the two foreign kinds the one that is asked first has the larger block.
     for frame in [1025, 2048, 2049, 2050, 2051] {
-        frames.free(Pfn::new(NORMAL + frame), Order::ZERO).unwrap();
+        frames.give(Pfn::new(NORMAL + frame), Order::ZERO).unwrap();
     }
-    assert_eq!(frames.allocate(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC), Ok(Pfn::new(NORMAL + 1025)));
+    assert_eq!(frames.take(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC), Ok(Pfn::new(NORMAL + 1025)));
     assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, pageblocks);
     frames.validate().unwrap();
 }

@@ -1,75 +1,20 @@
 //! The heap as the global allocator of a whole program: this one, test harness, threads and all.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::thread;
 
-use bifolio::allocator::Cpu;
-use bifolio::error::FreeError;
 use bifolio::frame::Order;
-use bifolio::heap::{Heap, PageSource};
+use bifolio::heap::Heap;
+use kit::Thread;
+use kit::source::SystemPages;
 
 #[global_allocator]
-static HEAP: Heap<SystemPages, Thread> = Heap::new(SystemPages);
+static HEAP: Heap<SystemPages, Thread> = Heap::new(SystemPages::new());
 
-thread_local! {
-    static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-/// A thread as a CPU: nothing interrupts it.
-struct Thread;
-
-// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
-unsafe impl Cpu for Thread {
-    fn current() -> usize {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        NUMBER.get().unwrap_or_else(|| {
-            let number = THREADS.fetch_add(1, Ordering::Relaxed);
-            NUMBER.set(Some(number));
-            number
-        })
-    }
-
-    fn synchronize() {
-        static REGISTER: Once = Once::new();
-        // SAFETY: the calls take no pointers.
-        let barrier = |command: libc::c_int| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
-        REGISTER.call_once(|| assert_eq!(barrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED), 0));
-        assert_eq!(barrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED), 0);
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
-
-/// Blocks of pages from the host's allocator.
-struct SystemPages;
-
-fn layout(order: Order) -> Layout {
-    Layout::from_size_align(order.bytes() as usize, order.bytes() as usize).unwrap()
-}
-
-// SAFETY: the host's allocator gives out exclusive memory of the layout asked for.
-unsafe impl PageSource for SystemPages {
-    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        // SAFETY: the layout is not empty.
-        NonNull::new(unsafe { System.alloc(layout(order)) })
-    }
-
-    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        // SAFETY: the block came from `allocate` with this order, and nobody uses it any more.
-        unsafe { System.dealloc(block.as_ptr(), layout(order)) };
-        Ok(())
-    }
-}
-
-/// A global allocator must not unwind.
-fn abort_on_errors() {
+/// Makes the calling thread a CPU. A global allocator must not unwind.
+fn set_up() {
+    Thread::become_next();
     HEAP.set_error_hook(|error| {
         eprintln!("{error}");
         std::process::abort();
@@ -78,7 +23,7 @@ fn abort_on_errors() {
 
 #[test]
 fn collections_hold_what_was_put_into_them() {
-    abort_on_errors();
+    set_up();
     let mut map = BTreeMap::new();
     let mut table = HashMap::new();
     let mut queue = VecDeque::new();
@@ -99,7 +44,7 @@ fn collections_hold_what_was_put_into_them() {
 
 #[test]
 fn a_vector_grows_up_to_the_largest_block_and_is_then_refused() {
-    abort_on_errors();
+    set_up();
     let mut vector = Vec::new();
     let most = Order::MAX.bytes() as usize / size_of::<u32>();
     for number in 0..most as u32 {
@@ -115,13 +60,16 @@ fn a_vector_grows_up_to_the_largest_block_and_is_then_refused() {
 
 #[test]
 fn threads_share_what_they_allocate() {
-    abort_on_errors();
+    set_up();
     for round in 0..20 {
         let shared: Arc<Vec<String>> = Arc::new((0..500).map(|number| format!("{round}/{number}")).collect());
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || shared.iter().rev().cloned().collect::<Vec<_>>())
+                thread::spawn(move || {
+                    set_up();
+                    shared.iter().rev().cloned().collect::<Vec<_>>()
+                })
             })
             .collect();
         for thread in threads {

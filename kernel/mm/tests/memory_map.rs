@@ -4,6 +4,7 @@ use RegionKind::{AcpiReclaimable, Reserved, Usable};
 use bifolio::allocator::{Plan, SetupError};
 use bifolio::frame::{Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Defect, Fault, MapError, MemoryMap, Region, RegionKind};
+use kit::over_numbers;
 use proptest::prelude::*;
 
 const KIB: u64 = 1 << 10;
@@ -95,25 +96,11 @@ fn no_usable_memory_below_16_mib_leaves_an_empty_zone() {
     let mut regions = [region(16 * MIB, 64 * MIB, Usable)];
     let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     let mut metadata = vec![0; plan.metadata_words()];
-    let frames = bifolio::allocator::PageAllocator::<Host>::new(&plan, &mut metadata, &[]).unwrap();
+    let frames = over_numbers::<bifolio::heap::SingleCpu>(&plan, &mut metadata, &[]).unwrap();
     assert_eq!(frames.zone(ZoneKind::Dma).managed, 0);
     assert_eq!(frames.zone(ZoneKind::Dma).present, 0);
     assert_eq!(frames.zone(ZoneKind::Dma32).managed, 48 * 256 - plan.metadata().frames());
     frames.validate().unwrap();
-}
-
-struct Host;
-// SAFETY: one CPU at a time, which nothing interrupts.
-unsafe impl bifolio::allocator::Cpu for Host {
-    fn current() -> usize {
-        0
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
 }
 
 #[test]

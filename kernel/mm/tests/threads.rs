@@ -1,65 +1,25 @@
 //! Arenas under real concurrency: threads are CPUs.
 
-mod oracle;
-
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Barrier, mpsc};
 
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::MemoryMap;
 use bifolio::sync::Mutex;
-use bifolio::zone::BlockState;
-use oracle::usable;
-
-thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-/// A thread as a processor: it has a number while [`as_cpu`] runs.
-struct Thread;
-
-// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
-unsafe impl Cpu for Thread {
-    fn current() -> usize {
-        CPU.get()
-    }
-
-    fn synchronize() {
-        membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
-
-/// The system call that makes all threads of the process pass a barrier, or announces that it will be used.
-fn membarrier(command: libc::c_int) {
-    // SAFETY: the call takes no pointer and changes no memory.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
-    assert_eq!(result, 0, "membarrier: {}", std::io::Error::last_os_error());
-}
-
-fn as_cpu<R>(number: usize, work: impl FnOnce() -> R) -> R {
-    CPU.set(number);
-    let result = work();
-    CPU.set(usize::MAX);
-    result
-}
+use kit::plain::usable;
+use kit::{Random, Raw, Thread, Turns, Watch, over_numbers};
 
 const CPUS: usize = 4;
 const FIRST: u64 = 1 << 20;
 
 /// 64 MiB in zone Normal, with an arena for each CPU.
 fn allocator() -> PageAllocator<'static, Thread> {
-    membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
     let mut regions = [usable(FIRST, FIRST + 16384)];
     let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
-    let arenas: &[Arena; CPUS] = Box::leak(Box::new([const { Arena::new() }; CPUS]));
-    PageAllocator::new(&plan, metadata, arenas).unwrap()
+    let arenas: &[PerCpuPages; CPUS] = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
+    over_numbers(&plan, metadata, arenas).unwrap()
 }
 
 /// Every block; but not its mobility, which a pageblock keeps from what was last taken from it.
@@ -91,13 +51,6 @@ impl Owners {
     }
 }
 
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
 #[test]
 fn no_frame_has_two_owners_while_cpus_allocate_free_hand_over_and_drain() {
     let frames = allocator();
@@ -110,16 +63,16 @@ fn no_frame_has_two_owners_while_cpus_allocate_free_hand_over_and_drain() {
             let (frames, owners, operations) = (&frames, &owners, &operations);
             let next = senders[(cpu + 1) % CPUS].clone();
             scope.spawn(move || {
-                as_cpu(cpu, || {
-                    let mut state = 0x1234_5678_9abc_def0 + cpu as u64;
+                Thread::as_cpu(cpu, || {
+                    let mut random = Random::new(0x1234_5678_9abc_def0 + cpu as u64);
                     let mut held = Vec::new();
                     for _ in 0..60_000 {
-                        let choice = random(&mut state);
+                        let choice = random.bits();
                         match choice % 16 {
                             0..7 if held.len() < 3000 => {
                                 let order = Order::new([0, 0, 0, 0, 0, 0, 1, 3][(choice >> 8) as usize % 8]).unwrap();
                                 let gfp = [Gfp::KERNEL, Gfp::MOVABLE | Gfp::WAIT][(choice >> 16) as usize % 2];
-                                if let Ok(pfn) = frames.allocate(order, gfp) {
+                                if let Ok(pfn) = frames.take(order, gfp) {
                                     owners.take(pfn, order);
                                     held.push((pfn, order));
                                 }
@@ -134,7 +87,7 @@ fn no_frame_has_two_owners_while_cpus_allocate_free_hand_over_and_drain() {
                                 let nth = (choice >> 8) as usize % held.len();
                                 let (pfn, order) = held.swap_remove(nth);
                                 owners.give(pfn, order);
-                                frames.free(pfn, order).unwrap();
+                                frames.give(pfn, order).unwrap();
                             }
                             _ => {}
                         }
@@ -143,12 +96,12 @@ fn no_frame_has_two_owners_while_cpus_allocate_free_hand_over_and_drain() {
                     drop(next);
                     for (pfn, order) in held.into_iter().chain(incoming.try_iter()) {
                         owners.give(pfn, order);
-                        frames.free(pfn, order).unwrap();
+                        frames.give(pfn, order).unwrap();
                     }
                     // What the neighbour still sends.
                     for (pfn, order) in incoming {
                         owners.give(pfn, order);
-                        frames.free(pfn, order).unwrap();
+                        frames.give(pfn, order).unwrap();
                     }
                 });
             });
@@ -169,10 +122,10 @@ fn what_idle_cpus_hold_is_found_before_anybody_is_refused() {
     let frames = allocator();
     let managed = frames.zone(ZoneKind::Normal).managed;
     let visit = |cpu| {
-        as_cpu(cpu, || {
+        Thread::as_cpu(cpu, || {
             for gfp in [Gfp::KERNEL, Gfp::MOVABLE, Gfp::RECLAIMABLE] {
-                let held: Vec<Pfn> = (0..5).map(|_| frames.allocate(Order::ZERO, gfp).unwrap()).collect();
-                held.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+                let held: Vec<Pfn> = (0..5).map(|_| frames.take(Order::ZERO, gfp).unwrap()).collect();
+                held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
             }
         });
     };
@@ -180,17 +133,17 @@ fn what_idle_cpus_hold_is_found_before_anybody_is_refused() {
         std::thread::scope(|scope| scope.spawn(|| visit(cpu)).join().unwrap());
     }
     assert!(frames.cached() >= 3 * 3 * 60, "the idle CPUs hold {} frames", frames.cached());
-    as_cpu(0, || {
+    Thread::as_cpu(0, || {
         let mut held = Vec::new();
-        while let Ok(pfn) = frames.allocate(Order::ZERO, Gfp::MEMALLOC) {
+        while let Ok(pfn) = frames.take(Order::ZERO, Gfp::MEMALLOC) {
             held.push(pfn);
         }
         assert_eq!(held.len() as u64, managed);
-        held.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+        held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     });
     // Whole pageblocks too: nothing is left over in anybody's arena to keep them apart.
     let mut count = 0;
-    while frames.allocate(Order::MAX, Gfp::MEMALLOC).is_ok() {
+    while frames.take(Order::MAX, Gfp::MEMALLOC).is_ok() {
         count += 1;
     }
     assert_eq!(count, 15);
@@ -205,18 +158,18 @@ fn an_arena_is_never_emptied_while_its_owner_is_inside() {
     std::thread::scope(|scope| {
         let (frames, owners, done) = (&frames, &owners, &done);
         let owner = scope.spawn(move || {
-            as_cpu(1, || {
+            Thread::as_cpu(1, || {
                 for _ in 0..300_000 {
-                    let held = [Gfp::KERNEL, Gfp::MOVABLE].map(|gfp| frames.allocate(Order::ZERO, gfp).unwrap());
+                    let held = [Gfp::KERNEL, Gfp::MOVABLE].map(|gfp| frames.take(Order::ZERO, gfp).unwrap());
                     held.iter().for_each(|pfn| owners.take(*pfn, Order::ZERO));
                     held.iter().for_each(|pfn| owners.give(*pfn, Order::ZERO));
-                    held.iter().for_each(|pfn| frames.free(*pfn, Order::ZERO).unwrap());
+                    held.iter().for_each(|pfn| frames.give(*pfn, Order::ZERO).unwrap());
                 }
             });
             done.store(true, Relaxed);
         });
         scope.spawn(move || {
-            as_cpu(0, || {
+            Thread::as_cpu(0, || {
                 while !done.load(Relaxed) && !owner.is_finished() {
                     frames.drain();
                 }
@@ -242,8 +195,8 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
         for cpu in 1..CPUS {
             let (frames, owners, done, busy) = (&frames, &owners, &done, &busy);
             scope.spawn(move || {
-                as_cpu(cpu, || {
-                    let mut state = 0x0dd0_5eed + cpu as u64;
+                Thread::as_cpu(cpu, || {
+                    let mut random = Random::new(0x0dd0_5eed + cpu as u64);
                     let mut held = Vec::new();
                     let mut is_busy = false;
                     while !done.load(Relaxed) {
@@ -251,38 +204,38 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
                             busy.wait();
                             is_busy = true;
                         }
-                        let choice = random(&mut state);
+                        let choice = random.bits();
                         if choice.is_multiple_of(2) && held.len() < 500 {
                             let order = Order::new([0, 0, 0, 1, 2, 3, 4, 6][(choice >> 8) as usize % 8]).unwrap();
                             let gfp = [Gfp::NOWAIT, Gfp::MOVABLE | Gfp::NOWARN][(choice >> 16) as usize % 2];
-                            if let Ok(pfn) = frames.allocate(order, gfp) {
+                            if let Ok(pfn) = frames.take(order, gfp) {
                                 owners.take(pfn, order);
                                 held.push((pfn, order));
                             }
                         } else if !held.is_empty() {
                             let (pfn, order) = held.swap_remove((choice >> 8) as usize % held.len());
                             owners.give(pfn, order);
-                            frames.free(pfn, order).unwrap();
+                            frames.give(pfn, order).unwrap();
                         }
                     }
                     for (pfn, order) in held {
                         owners.give(pfn, order);
-                        frames.free(pfn, order).unwrap();
+                        frames.give(pfn, order).unwrap();
                     }
                 });
             });
         }
-        as_cpu(0, || {
-            let mut state = 0x5eed;
+        Thread::as_cpu(0, || {
+            let mut random = Random::new(0x5eed);
             busy.wait();
             for _ in 0..3000 {
-                let choice = random(&mut state);
+                let choice = random.bits();
                 let (start, count) = (FIRST + (choice >> 8) % 16_000, 1 + (choice >> 40) % 300);
                 let range = PfnRange::new(Pfn::new(start), Pfn::new(start + count));
                 let range = match choice % 3 {
-                    0 => frames.allocate_range(range, Gfp::NOWAIT).ok().map(|()| range),
-                    1 => frames.allocate_exact(count, Gfp::NOWAIT).ok(),
-                    _ => frames.allocate_contiguous(count, Gfp::NOWAIT).ok(),
+                    0 => frames.take_range(range, Gfp::NOWAIT).ok().map(|()| range),
+                    1 => frames.take_exact(count, Gfp::NOWAIT).ok(),
+                    _ => frames.take_contiguous(count, Gfp::NOWAIT).ok(),
                 };
                 let Some(range) = range else {
                     refused.fetch_add(1, Relaxed);
@@ -292,12 +245,12 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
                 range.blocks().for_each(|(pfn, order)| owners.take(pfn, order));
                 let (first, order) = range.blocks().next().unwrap();
                 let into = Order::new((choice >> 50) as u8 % (order.get() + 1)).unwrap();
-                frames.split(first, order, into).unwrap();
+                frames.cut(first, order, into).unwrap();
                 range.blocks().for_each(|(pfn, order)| owners.give(pfn, order));
                 for nth in 0..order.frames() / into.frames() {
-                    frames.free(first.offset(nth * into.frames()), into).unwrap();
+                    frames.give(first.offset(nth * into.frames()), into).unwrap();
                 }
-                range.blocks().skip(1).for_each(|(pfn, order)| frames.free(pfn, order).unwrap());
+                range.blocks().skip(1).for_each(|(pfn, order)| frames.give(pfn, order).unwrap());
             }
             done.store(true, Relaxed);
         });
@@ -321,15 +274,15 @@ fn no_frame_is_missing_while_another_cpu_drains() {
             let take = |cpu| {
                 let frames = &frames;
                 scope.spawn(move || {
-                    let take = || frames.allocate(Order::ZERO, Gfp::MEMALLOC).expect("each CPU has its share");
-                    as_cpu(cpu, || (0..share).map(|_| take()).collect())
+                    let take = || frames.take(Order::ZERO, Gfp::MEMALLOC).expect("each CPU has its share");
+                    Thread::as_cpu(cpu, || (0..share).map(|_| take()).collect())
                 })
             };
             let cpus: [_; CPUS] = std::array::from_fn(take);
             cpus.map(|cpu| cpu.join().unwrap()).into()
         });
         for (cpu, taken) in taken.into_iter().enumerate() {
-            as_cpu(cpu, || taken.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap()));
+            Thread::as_cpu(cpu, || taken.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap()));
         }
     }
     frames.drain();
@@ -343,24 +296,13 @@ fn who_waits_for_a_lock_relaxes() {
 
     struct Patient;
 
-    // SAFETY: nothing here has a number.
-    unsafe impl Cpu for Patient {
-        fn current() -> usize {
-            usize::MAX
-        }
-
-        fn synchronize() {}
-
-        fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-            critical()
-        }
-
+    impl Watch for Patient {
         fn relax() {
             RELAXED.fetch_add(1, Relaxed);
         }
     }
 
-    let lock = Mutex::<u32, Patient>::new("number", 0);
+    let lock = Mutex::<u32, Turns<Patient>>::new("number", 0);
     let held = lock.lock();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| *lock.lock() += 1);

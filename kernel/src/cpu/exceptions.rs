@@ -2,22 +2,17 @@
 //!
 //! Only a breakpoint is harmless. Everything else is a defect of the kernel or of the machine: the report is printed,
 //! then the backtrace from the instruction at fault, and the machine ends as it does for a panic. Code that expects an
-//! exception runs under [`catch`](super::catch()).
+//! exception runs under [`catch`](catch::catch).
 
-use super::segments::ExceptionStack;
-use super::trap::{Trap, entry};
-use super::{catch, interrupts, ipi};
-use crate::backtrace::Backtrace;
-use crate::memory::vmalloc;
+use super::given;
+use crate::arch::backtrace::Backtrace;
+use crate::arch::trap::Trap;
+use crate::arch::{catch, ipi, window};
 use crate::{panic, println};
 use core::fmt;
-use spin::LazyLock;
-use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
-use x86_64::structures::idt::{Entry, InterruptDescriptorTable, PageFaultErrorCode};
+use x86_64::structures::idt::PageFaultErrorCode;
 
-/// The number of vectors that the CPU keeps for exceptions.
-const EXCEPTIONS: u64 = 32;
 /// Non-maskable interrupt.
 const NON_MASKABLE: u64 = 2;
 /// Breakpoint, the one that code asks for.
@@ -61,59 +56,8 @@ pub fn name(vector: u64) -> &'static str {
     }
 }
 
-static TABLE: LazyLock<InterruptDescriptorTable> = LazyLock::new(|| {
-    let mut table = InterruptDescriptorTable::new();
-    set::<0, _>(&mut table.divide_error);
-    set::<1, _>(&mut table.debug);
-    set_on::<2, _>(&mut table.non_maskable_interrupt, ExceptionStack::NonMaskable);
-    set::<3, _>(&mut table.breakpoint);
-    set::<4, _>(&mut table.overflow);
-    set::<5, _>(&mut table.bound_range_exceeded);
-    set::<6, _>(&mut table.invalid_opcode);
-    set::<7, _>(&mut table.device_not_available);
-    set_on::<8, _>(&mut table.double_fault, ExceptionStack::DoubleFault);
-    set::<10, _>(&mut table.invalid_tss);
-    set::<11, _>(&mut table.segment_not_present);
-    set::<12, _>(&mut table.stack_segment_fault);
-    set::<13, _>(&mut table.general_protection_fault);
-    set::<14, _>(&mut table.page_fault);
-    set::<16, _>(&mut table.x87_floating_point);
-    set::<17, _>(&mut table.alignment_check);
-    set_on::<18, _>(&mut table.machine_check, ExceptionStack::MachineCheck);
-    set::<19, _>(&mut table.simd_floating_point);
-    set::<20, _>(&mut table.virtualization);
-    set::<21, _>(&mut table.cp_protection_exception);
-    set::<28, _>(&mut table.hv_injection_exception);
-    set::<29, _>(&mut table.vmm_communication_exception);
-    set::<30, _>(&mut table.security_exception);
-    interrupts::fill(&mut table);
-    table
-});
-
-/// Points a vector at its entry.
-pub(super) fn set<const VECTOR: u8, F>(slot: &mut Entry<F>) {
-    // SAFETY: the entry for this very vector, which knows whether the CPU pushes an error code.
-    unsafe { slot.set_handler_addr(VirtAddr::from_ptr(entry::<VECTOR> as *const ())) };
-}
-
-/// Points a vector at its entry, to be run on an exception's own stack.
-fn set_on<const VECTOR: u8, F>(slot: &mut Entry<F>, stack: ExceptionStack) {
-    // SAFETY: as in `set`; the stack is in the task segment, and each is given to one vector only.
-    unsafe {
-        slot.set_handler_addr(VirtAddr::from_ptr(entry::<VECTOR> as *const ())).set_stack_index(stack as u16);
-    }
-}
-
-/// Loads the table. The segments must be loaded before: the table holds the code selector that is in force now.
-pub(super) fn init() {
-    TABLE.load();
-}
-
-/// Where every entry ends up, with what it interrupted.
-pub(super) extern "C" fn dispatch(trap: &mut Trap) {
-    if trap.vector >= EXCEPTIONS {
-        return interrupts::handle(trap);
-    }
+/// Handles an exception. What comes back from here goes on.
+pub(super) fn handle(trap: &mut Trap) {
     if trap.vector == NON_MASKABLE {
         ipi::obey_stop();
     }
@@ -187,7 +131,7 @@ fn page_fault_cause(f: &mut fmt::Formatter<'_>, code: PageFaultErrorCode) -> fmt
     } else if code.contains(PageFaultErrorCode::PROTECTION_VIOLATION) {
         "a page that forbids it"
     } else {
-        vmalloc::place_of(Cr2::read_raw()).unwrap_or("a page that is not mapped")
+        given::name_of(Cr2::read_raw()).unwrap_or("a page that is not mapped")
     };
     write!(f, "{access} {page}")?;
     if Cr2::read_raw() < 4096 {
@@ -198,5 +142,5 @@ fn page_fault_cause(f: &mut fmt::Formatter<'_>, code: PageFaultErrorCode) -> fmt
 
 /// Whether a push with this stack pointer would have found no memory.
 fn stack_overflown(rsp: u64) -> bool {
-    !crate::memory::paging::is_mapped(rsp.wrapping_sub(8))
+    !window::is_mapped(rsp.wrapping_sub(8))
 }

@@ -4,9 +4,9 @@
 //! to for chosen exceptions. Without a stack of its own a double fault after a stack overflow would fault again, and
 //! the third fault resets the machine without a word.
 
-use super::local::MAX_CPUS;
-use crate::memory::vmalloc;
-use bifolio::frame::{FRAME_SIZE, Order};
+use super::given;
+use crate::arch::local::MAX_CPUS;
+use bifolio::frame::FRAME_SIZE;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use spin::Once;
@@ -43,7 +43,7 @@ struct Stack(UnsafeCell<[u8; STACK_SIZE]>);
 // stack belongs to.
 unsafe impl Sync for Stack {}
 
-/// The boot processor's stacks: it needs them before there is memory. All others' are [mapped](vmalloc).
+/// The boot processor's stacks: it needs them before there is memory. All others' are [given](given).
 static BOOT_STACKS: [Stack; STACKS] = [const { Stack(UnsafeCell::new([0; STACK_SIZE])) }; STACKS];
 
 static TASKS: [Once<TaskStateSegment>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
@@ -69,11 +69,12 @@ fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
         BOOT_STACKS.each_ref().map(|stack| stack.0.get().cast())
     } else {
         // Each by itself, so that there is a page between them that is not mapped.
-        let taken = [(); STACKS].map(|()| vmalloc::allocate(PAGES, Order::ZERO));
+        let memory = given::memory()?;
+        let taken = [(); STACKS].map(|()| memory.stack(PAGES));
         let [Some(first), Some(second), Some(third)] = taken else {
             for stack in taken.into_iter().flatten() {
-                // SAFETY: it was mapped just now, and nobody uses it.
-                unsafe { vmalloc::free(stack, PAGES, Order::ZERO) }.expect("it was mapped just now");
+                // SAFETY: it was given just now, and nobody uses it.
+                unsafe { memory.free_stack(stack, PAGES) };
             }
             return None;
         };
@@ -82,11 +83,8 @@ fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
     Some(starts.map(|start| VirtAddr::from_ptr(start) + STACK_SIZE as u64))
 }
 
-/// Makes a CPU's segments ready. False if there is no memory for its stacks.
-///
-/// # Safety
-/// The CPU is not running, or does not use segments of the kernel's yet; nobody else does this for it.
-pub(super) unsafe fn prepare(number: usize) -> bool {
+/// A CPU's task segment, with stacks. `None` if there is no memory for them.
+pub(super) fn task(number: usize) -> Option<&'static TaskStateSegment> {
     let task = TASKS[number].try_call_once(|| {
         let mut task = TaskStateSegment::new();
         for (index, end) in stacks(number).ok_or(())?.into_iter().enumerate() {
@@ -94,7 +92,18 @@ pub(super) unsafe fn prepare(number: usize) -> bool {
         }
         Ok::<_, ()>(task)
     });
-    let Ok(task) = task else { return false };
+    task.ok()
+}
+
+/// Makes a CPU's segments ready.
+///
+/// # Panics
+/// If there is no memory for its stacks: it has those before, with its [task segment](task).
+///
+/// # Safety
+/// The CPU is not running, or does not use segments of the kernel's yet; nobody else does this for it.
+pub(super) unsafe fn prepare(number: usize) {
+    let task = task(number).expect("the CPU has stacks");
     let mut table = GlobalDescriptorTable::new();
     let segments = Segments {
         code: table.append(Descriptor::kernel_code_segment()),
@@ -105,7 +114,6 @@ pub(super) unsafe fn prepare(number: usize) -> bool {
     };
     // SAFETY: by this function's contract nobody looks at the slot.
     unsafe { *SEGMENTS[number].0.get() = Some(segments) };
-    true
 }
 
 /// Replaces the segments that the boot loader or the trampoline left the CPU with.

@@ -3,16 +3,18 @@
 //! As Intel's manual has it (volume 3, "MP initialization"): a reset, 10 ms, the command to start, and once more if nothing
 //! comes of it. A CPU that does not answer is left alone; the kernel runs on those that did.
 
-use super::local::{self, MAX_CPUS};
-use super::topology::{Topology, TopologyError};
-use super::{apic, clock, halt, ipi, segments, timer, trampoline, work};
-use crate::memory::vmalloc;
-use bifolio::frame::{FRAME_SIZE, Order};
+use super::topology::{self, Topology, TopologyError};
+use super::{given, segments, setup, trampoline, work};
+use crate::arch::local::{self, MAX_CPUS, halt};
+use crate::arch::{apic, clock, ipi, online, timer};
+use crate::sync::Processor;
+use bifolio::frame::FRAME_SIZE;
+use bifolio::sync::Mutex;
 use core::fmt;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use log::{info, warn};
-use spin::{Mutex, Once};
+use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -30,7 +32,7 @@ static TABLES: Once<(PhysFrame, Cr3Flags)> = Once::new();
 /// Each CPU's stack, once it has one.
 static STACKS: [Once<VirtAddr>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 /// One CPU is started at a time.
-static STARTING: Mutex<()> = Mutex::new(());
+static STARTING: Mutex<(), Processor> = Mutex::new("start of a CPU", ());
 
 /// Why a CPU does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl core::error::Error for StartError {}
 
 /// Takes note of the machine's CPUs. How many of them there can be.
 pub(crate) fn discover(root_pointer: Option<u64>) -> usize {
-    let topology = TOPOLOGY.call_once(|| super::topology::read(root_pointer));
+    let topology = TOPOLOGY.call_once(|| topology::read(root_pointer));
     topology.as_ref().map_or(1, |topology| topology.apic_ids().len())
 }
 
@@ -77,7 +79,7 @@ pub fn listed() -> Option<usize> {
 pub(super) fn init() {
     clock::init();
     TABLES.call_once(Cr3::read);
-    if !apic::init() {
+    if !apic::init(|registers| given::memory()?.map_device(registers)) {
         warn!("one CPU: it has no local APIC that can be used");
         return;
     }
@@ -100,8 +102,8 @@ pub(super) fn init() {
             warn!("the CPU with local APIC {apic_number} is left alone: {error}");
         }
     }
-    if work::count() > 1 {
-        info!("{} CPUs run", work::count());
+    if online::count() > 1 {
+        info!("{} CPUs run", online::count());
     }
 }
 
@@ -111,11 +113,12 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
         return Err(StartError::NoApic);
     }
     let stack = *STACKS[number].try_call_once(|| stack().ok_or(StartError::NoMemory))?;
+    // Waits for memory, which nobody may with the lock held.
+    segments::task(number).ok_or(StartError::NoMemory)?;
+    // Held for so long that interrupts cannot be masked meanwhile; no handler takes it.
     let _one_at_a_time = STARTING.lock();
     // SAFETY: one CPU is started at a time, and none of that number runs.
-    if unsafe { !segments::prepare(number) } {
-        return Err(StartError::NoMemory);
-    }
+    unsafe { segments::prepare(number) };
     // SAFETY: one CPU is started at a time, and its stack is its own. It is reset before it starts, and was not running or
     // has stopped.
     let page = unsafe { trampoline::prepare(number, stack, enter) }.ok_or(StartError::NoLowMemory)?;
@@ -128,14 +131,14 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
     let arrived = (0..2).any(|_| {
         // SAFETY: the trampoline is in that page.
         unsafe { apic::start_at(apic_id, page) };
-        clock::wait_for(PATIENCE, || work::is_online(number))
+        clock::wait_for(PATIENCE, || online::is_online(number))
     });
     if arrived {
         return Ok(());
     }
     if !cpu.expected.swap(false, Ordering::SeqCst) {
         // It has just come after all, and has nothing more to do before it runs.
-        while !work::is_online(number) {
+        while !online::is_online(number) {
             ipi::relax();
         }
         return Ok(());
@@ -148,7 +151,7 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
 
 /// A stack with a guard page below it: its end.
 pub(super) fn stack() -> Option<VirtAddr> {
-    let start = vmalloc::allocate(STACK_PAGES, Order::ZERO)?;
+    let start = given::memory()?.stack(STACK_PAGES)?;
     Some(VirtAddr::from_ptr(start.as_ptr()) + STACK_PAGES * FRAME_SIZE)
 }
 
@@ -163,7 +166,7 @@ extern "C" fn enter(number: usize) -> ! {
     // SAFETY: these are the kernel's own tables, which map this code and this stack like those that are in force.
     unsafe { Cr3::write(frame, flags) };
     // SAFETY: whoever started this CPU has given it a number that no other has, and prepared its segments.
-    unsafe { super::init_as(number) };
+    unsafe { setup::init_as(number) };
     if !apic::enable() {
         // Nobody could wake it.
         halt();
@@ -176,7 +179,7 @@ extern "C" fn enter(number: usize) -> ! {
     // The reset has stopped its timer.
     own.periodic.store(false, Ordering::Relaxed);
     own.started.store(true, Ordering::Relaxed);
-    work::set_online(number, true);
+    online::set_online(number, true);
     // What was unmapped before is not asked for any more.
     tlb::flush_all();
     // Whoever has asked before this CPU last stopped, and has not noticed that it did, still waits: the interrupt is lost.
@@ -186,7 +189,7 @@ extern "C" fn enter(number: usize) -> ! {
         work::wait();
     }
     interrupts::disable();
-    work::set_online(number, false);
+    online::set_online(number, false);
     halt()
 }
 
@@ -195,9 +198,9 @@ extern "C" fn enter(number: usize) -> ! {
 /// # Panics
 /// If it is the calling CPU, the boot processor, or does not run.
 pub fn stop(cpu: usize) {
-    assert!(cpu != 0 && cpu != local::current() && work::is_online(cpu), "CPU {cpu} cannot be stopped");
+    assert!(cpu != 0 && cpu != local::current() && online::is_online(cpu), "CPU {cpu} cannot be stopped");
     local::of(cpu).stop.store(true, Ordering::Release);
-    while work::is_online(cpu) {
+    while online::is_online(cpu) {
         work::wake(cpu);
         ipi::relax();
     }
@@ -211,7 +214,7 @@ pub fn stop(cpu: usize) {
 /// # Panics
 /// If it runs, or never did.
 pub fn start(cpu: usize) -> Result<(), StartError> {
-    assert!(was_started(cpu) && !work::is_online(cpu), "CPU {cpu} is not stopped");
+    assert!(was_started(cpu) && !online::is_online(cpu), "CPU {cpu} is not stopped");
     start_as(cpu, local::of(cpu).apic_id())
 }
 

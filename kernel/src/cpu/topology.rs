@@ -4,8 +4,8 @@
 //! firmware wrote: so nothing is read that is not mapped, and every length is looked at before anybody follows it. Whatever
 //! is wrong leaves the CPU that is running anyway.
 
-use super::local::MAX_CPUS;
-use crate::memory::paging;
+use crate::arch::local::MAX_CPUS;
+use crate::arch::window;
 use acpi::madt::{Madt, MadtEntry};
 use acpi::rsdp::Rsdp;
 use acpi::sdt::SdtHeader;
@@ -175,10 +175,10 @@ impl AcpiHandler for Window {
     unsafe fn map_physical_region<T>(&self, physical_address: usize, size: usize) -> PhysicalMapping<Self, T> {
         let start = physical_address as u64;
         let end = start.checked_add(size as u64).filter(|_| size <= LARGEST_TABLE);
-        let is_shown = |page: u64| PhysAddr::try_new(page).is_ok_and(paging::shows);
+        let is_shown = |page: u64| PhysAddr::try_new(page).is_ok_and(window::shows);
         let shown = end.is_some_and(|end| (start / PAGE..=(end - 1) / PAGE).all(|page| is_shown(page * PAGE)));
         let mapped = if shown {
-            NonNull::new(paging::to_virtual(PhysAddr::new(start)).as_mut_ptr())
+            NonNull::new(window::to_virtual(PhysAddr::new(start)).as_mut_ptr())
         } else {
             NonNull::new(NOTHING.as_ptr().cast_mut().cast())
         };

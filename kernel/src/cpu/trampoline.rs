@@ -5,7 +5,7 @@
 //! the instruction behind the step must be mapped, and the rest of memory as the kernel has it. The kernel's own tables never
 //! show low memory.
 
-use crate::memory::paging;
+use crate::arch::window;
 use core::arch::global_asm;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -138,9 +138,9 @@ pub(super) unsafe fn prepare(number: usize, stack: VirtAddr, entry: extern "C" f
         entry: entry as usize as u64,
         number: number as u64,
     };
-    let code: *mut u8 = paging::to_virtual(page(0)).as_mut_ptr();
+    let code: *mut u8 = window::to_virtual(page(0)).as_mut_ptr();
     let [level_4, level_3, level_2]: [*mut PageTable; 3] =
-        [1, 2, 3].map(|nth| paging::to_virtual(page(nth)).as_mut_ptr());
+        [1, 2, 3].map(|nth| window::to_virtual(page(nth)).as_mut_ptr());
     // SAFETY: by `init`'s word the pages are RAM that nobody uses, by this function's contract not even a CPU, and the window
     // shows them. The labels enclose the code, the parameters in it are aligned, and all of it is shorter than a page.
     unsafe {
@@ -150,7 +150,7 @@ pub(super) unsafe fn prepare(number: usize, stack: VirtAddr, entry: extern "C" f
         ptr::copy_nonoverlapping(from, code, length);
         code.add(offset).cast::<Parameters>().write(parameters);
 
-        let kernel: *const PageTable = paging::to_virtual(Cr3::read().0.start_address()).as_ptr();
+        let kernel: *const PageTable = window::to_virtual(Cr3::read().0.start_address()).as_ptr();
         ptr::copy_nonoverlapping(kernel, level_4, 1);
         level_3.write(PageTable::new());
         level_2.write(PageTable::new());

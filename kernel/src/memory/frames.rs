@@ -1,92 +1,28 @@
 //! Page frames: the allocator over the machine's memory, and its face for the crate `x86_64`.
 
-use super::{map, paging, reclaim};
-use crate::cpu::{self, MAX_CPUS, clock, ipi};
+use super::map;
+use crate::arch::local::MAX_CPUS;
+use crate::arch::window;
 use crate::host::Ticks;
-use crate::sync::{self, lockdep};
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::sync;
+use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
-use bifolio::sync::{Acquire, Lock};
-use core::time::Duration;
-use core::{fmt, slice};
-use log::{error, info, warn};
+use core::slice;
+use log::{error, info};
 use spin::Once;
 use x86_64::PhysAddr;
-use x86_64::instructions::interrupts;
 use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, PhysFrame, Size2MiB, Size4KiB};
 
-/// The processor that the kernel runs on, as the allocator wants to know it.
-#[derive(Clone, Copy, Debug)]
-pub struct Processor;
-
-// SAFETY: each CPU has a number of its own; those that run are interrupted for a barrier, and waited for; interrupts are
-// masked where that is asked for.
-unsafe impl Cpu for Processor {
-    fn current() -> usize {
-        cpu::current()
-    }
-
-    fn synchronize() {
-        ipi::synchronize();
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        // As `interrupts::without_interrupts`, which leaves out the masking where nothing is to be masked: that branch has the
-        // compiler make two copies of what is critical, each too long to be inlined.
-        let enabled = interrupts::are_enabled();
-        interrupts::disable();
-        let result = critical();
-        if enabled {
-            interrupts::enable();
-        }
-        result
-    }
-
-    fn relax() {
-        ipi::relax();
-    }
-
-    fn acquire(lock: &Lock, how: Acquire) {
-        lockdep::acquire(lock.name, lock.address, how);
-    }
-
-    fn release(lock: &Lock) {
-        // Interrupts stay as they are now.
-        lockdep::release(lock.address, false);
-    }
-
-    fn might_wait() {
-        lockdep::might_sleep("a request for memory that may wait");
-    }
-
-    fn low_memory() {
-        reclaim::wake();
-    }
-
-    unsafe fn zero(frames: PfnRange) -> bool {
-        let start = paging::to_virtual(PhysAddr::new(frames.start.address()));
-        // SAFETY: the window shows all RAM, and by this function's contract the frames are nobody else's.
-        unsafe { start.as_mut_ptr::<u8>().write_bytes(0, (frames.frames() * FRAME_SIZE) as usize) };
-        true
-    }
-
-    fn uptime() -> Duration {
-        clock::uptime()
-    }
-
-    fn report(failure: &dyn fmt::Display) {
-        warn!("{failure}");
-    }
-}
+pub use crate::sync::Processor;
 
 /// The page allocator over all of the machine's memory.
 pub type Frames = PageAllocator<'static, Processor>;
 
 static FRAMES: Once<Frames> = Once::new();
 
-/// The processors' stocks of small blocks.
-pub(super) static ARENAS: [Arena; MAX_CPUS] = [const { Arena::new() }; MAX_CPUS];
+/// The processors' own pages.
+pub(super) static PAGES: [PerCpuPages; MAX_CPUS] = [const { PerCpuPages::new() }; MAX_CPUS];
 
 /// The machine's page frames.
 ///
@@ -110,7 +46,7 @@ pub(super) fn init(allocator: Frames) {
 /// # Safety
 /// The plan is for this machine's memory map, and nobody else refers to those frames.
 pub(super) unsafe fn metadata(plan: &Plan<'_>) -> &'static mut [u64] {
-    let start = paging::to_virtual(PhysAddr::new(plan.metadata().start.address()));
+    let start = window::to_virtual(PhysAddr::new(plan.metadata().start.address()));
     // SAFETY: the window shows the frames for as long as the kernel runs, and by this function's contract there is no
     // other reference. Frames are aligned, and any bits are valid words.
     unsafe { slice::from_raw_parts_mut(start.as_mut_ptr(), plan.metadata_words()) }
@@ -148,16 +84,20 @@ fn order_of<S: PageSize>() -> Order {
 }
 
 fn allocate<S: PageSize>() -> Option<PhysFrame<S>> {
-    let pfn = frames().allocate(order_of::<S>(), gfp()).ok()?;
+    let (pfn, _) = frames().allocate(order_of::<S>(), gfp()).ok()?.into_raw();
     let frame = PhysFrame::from_start_address(PhysAddr::new(pfn.address()));
     Some(frame.expect("blocks are aligned to their size"))
 }
 
 /// A frame that cannot be freed is a defect of whoever frees it. The trait has no way to return that, so it is logged;
 /// the allocator is unchanged.
-fn deallocate<S: PageSize>(frame: PhysFrame<S>) {
+///
+/// # Safety
+/// Nobody uses the frame, or is to free it.
+unsafe fn deallocate<S: PageSize>(frame: PhysFrame<S>) {
     let pfn = Pfn::containing(frame.start_address().as_u64());
-    if let Err(error) = frames().free(pfn, order_of::<S>()) {
+    // SAFETY: by this function's contract.
+    if let Err(error) = unsafe { frames().free_raw(pfn, order_of::<S>()) } {
         error!("bad free of a {} frame: {error}", S::DEBUG_STR);
     }
 }
@@ -178,12 +118,14 @@ unsafe impl FrameAllocator<Size2MiB> for KernelFrames {
 
 impl FrameDeallocator<Size4KiB> for KernelFrames {
     unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size4KiB>) {
-        deallocate(frame);
+        // SAFETY: by the trait's contract the frame is unused.
+        unsafe { deallocate(frame) };
     }
 }
 
 impl FrameDeallocator<Size2MiB> for KernelFrames {
     unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size2MiB>) {
-        deallocate(frame);
+        // SAFETY: by the trait's contract the frame is unused.
+        unsafe { deallocate(frame) };
     }
 }

@@ -46,11 +46,12 @@ fn is_mapped(run: NonNull<u8>) -> bool {
 // for. All addresses lie in the upper half.
 unsafe impl PageSource for KernelPages {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        window_on(try_frames()?.allocate(order, gfp()).ok()?)
+        window_on(try_frames()?.allocate(order, gfp()).ok()?.into_raw().0)
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        super::frames().free(frame_at(block), order)
+        // SAFETY: by this function's contract the block is the caller's to free.
+        unsafe { super::frames().free_raw(frame_at(block), order) }
     }
 
     fn run_frames(frames: u64, _: Order) -> Option<u64> {
@@ -60,7 +61,7 @@ unsafe impl PageSource for KernelPages {
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         // A mapping takes page tables, and address space.
         match try_frames()?.allocate_exact_aligned(frames, align, gfp() | Gfp::NOWARN) {
-            Ok(range) => window_on(range.start),
+            Ok(run) => window_on(run.into_raw().start),
             Err(_) if sync::may_sleep() => vmalloc::allocate(frames, align),
             Err(_) => None,
         }
@@ -72,7 +73,8 @@ unsafe impl PageSource for KernelPages {
             return unsafe { vmalloc::free(run, frames, align) };
         }
         let start = frame_at(run);
-        super::frames().free_range(PfnRange::new(start, start.offset(frames)))
+        // SAFETY: as for a block.
+        unsafe { super::frames().free_range_raw(PfnRange::new(start, start.offset(frames))) }
     }
 
     unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
@@ -81,6 +83,7 @@ unsafe impl PageSource for KernelPages {
             return unsafe { vmalloc::resize(run, from, to, align) };
         }
         let start = frame_at(run);
-        super::frames().resize(PfnRange::new(start, start.offset(from)), to, gfp()).is_ok()
+        // SAFETY: by this function's contract the run is the caller's, who does not use what is behind its new end.
+        unsafe { super::frames().resize_raw(PfnRange::new(start, start.offset(from)), to, gfp()) }.is_ok()
     }
 }

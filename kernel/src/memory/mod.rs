@@ -2,19 +2,19 @@
 //!
 //! What is decided here is only where things lie; how memory is managed is the crate `bifolio`'s.
 
+mod for_cpus;
 pub mod frames;
 pub mod heap;
 pub mod map;
 pub mod paging;
 pub mod reclaim;
-mod snapshot;
 pub mod vmalloc;
 
 pub use frames::frames;
-pub use snapshot::{Difference, Snapshot};
 
-use crate::cpu::{start, trampoline};
+use crate::cpu::{given, start, trampoline};
 use crate::host::Stopwatch;
+use crate::sync;
 use bifolio::allocator::{PageAllocator, Plan};
 use bootloader_api::BootInfo;
 use x86_64::VirtAddr;
@@ -44,9 +44,11 @@ pub fn init(boot_info: &'static mut BootInfo) {
     let plan = Plan::new(*map).unwrap_or_else(|error| panic!("no page allocator: {error}"));
     // SAFETY: the plan took these frames out of usable ones, so nobody else refers to them, and the window shows them.
     let metadata = unsafe { frames::metadata(&plan) };
-    let allocator = PageAllocator::new(&plan, metadata, &frames::ARENAS[..cpus])
+    // SAFETY: what the map calls usable nobody uses, and the only other allocator, that of address space, keeps its blocks.
+    let allocator = unsafe { PageAllocator::new(&plan, metadata, &frames::PAGES[..cpus]) }
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
     frames::init(allocator);
+    sync::when_memory_is_low(reclaim::wake);
     frames().add_shrinker(&vmalloc::DeferredFrees).expect("there is room for the first shrinker");
     frames().add_shrinker(&heap::HEAP).expect("there is room for the second shrinker");
     let setting_up = stopwatch.elapsed();
@@ -54,4 +56,5 @@ pub fn init(boot_info: &'static mut BootInfo) {
     map::summarise(count, sanitising);
     frames::summarise(setting_up);
     vmalloc::init();
+    given::give(&for_cpus::ForCpus, &reclaim::Idle);
 }

@@ -11,7 +11,10 @@
 use super::frames::try_frames;
 use super::heap::HEAP;
 use super::vmalloc;
-use crate::cpu::{self, MAX_CPUS, clock, timer, work};
+use crate::arch::local::{self, MAX_CPUS};
+use crate::arch::{clock, timer};
+use crate::cpu::given::IdleWork;
+use crate::cpu::work;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
@@ -46,28 +49,38 @@ pub(super) fn wake() {
     work::wake_idle();
 }
 
-/// Whether an idle CPU has something to do here now. Looked at with interrupts masked, before it sleeps.
-pub(crate) fn is_due() -> bool {
+/// What is done here, as CPUs are given it.
+pub(super) struct Idle;
+
+impl IdleWork for Idle {
+    fn is_due(&self) -> bool {
+        is_due()
+    }
+
+    fn run(&self) -> bool {
+        let was_due = is_due();
+        vmalloc::free_deferred();
+        balance();
+        decay();
+        was_due
+    }
+
+    fn set_alarm(&self) {
+        if let Some(time) = until_decay() {
+            timer::set_alarm_unless_periodic(time);
+        }
+    }
+
+    fn postpone(&self) {
+        postpone_decay();
+    }
+}
+
+/// Whether an idle CPU has something to do here now.
+fn is_due() -> bool {
     WANTED.load(Ordering::SeqCst) && !BALANCING.load(Ordering::SeqCst)
         || vmalloc::is_deferred()
         || until_decay().is_some_and(|time| time.is_zero())
-}
-
-/// Does what there is to do here for a CPU that has nothing else to do. True if there was anything.
-pub(crate) fn run() -> bool {
-    let was_due = is_due();
-    vmalloc::free_deferred();
-    balance();
-    decay();
-    was_due
-}
-
-/// Sees to it that a CPU that is about to sleep is woken when there will be something to do here. With interrupts masked, so
-/// that the alarm cannot go off before the CPU sleeps.
-pub(crate) fn set_alarm() {
-    if let Some(time) = until_decay() {
-        timer::set_alarm_unless_periodic(time);
-    }
 }
 
 /// Reclaims memory if it was asked for and nobody else is at it.
@@ -90,12 +103,12 @@ fn balance() {
 
 /// The CPU that runs this has had something to do: its arenas stay as they are for some time.
 pub fn postpone_decay() {
-    DUE[cpu::current()].store(nanoseconds(clock::uptime() + DECAY), Ordering::Relaxed);
+    DUE[local::current()].store(nanoseconds(clock::uptime() + DECAY), Ordering::Relaxed);
 }
 
 /// How long it is until this CPU's arenas are looked at; `None` if they are empty.
 fn until_decay() -> Option<Duration> {
-    let due = DUE[cpu::current()].load(Ordering::Relaxed);
+    let due = DUE[local::current()].load(Ordering::Relaxed);
     (due != 0).then(|| Duration::from_nanos(due.saturating_sub(nanoseconds(clock::uptime()))))
 }
 
@@ -111,7 +124,7 @@ fn decay() {
         if until.is_some() {
             HEAP.retire_cpu();
         }
-        DUE[cpu::current()].store(0, Ordering::Relaxed);
+        DUE[local::current()].store(0, Ordering::Relaxed);
     } else if has_timer {
         postpone_decay();
     }

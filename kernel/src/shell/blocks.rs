@@ -1,36 +1,38 @@
 //! The commands that allocate and free. What they allocated is noted, so that the shell frees nothing else.
 
-use super::commands::{expect, number};
-use super::{Error, Shell};
+use super::error::Error;
+use super::state::Shell;
+use super::words::{expect, number};
 use crate::memory::frames;
 use crate::println;
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::error::Refused;
+use bifolio::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 
 pub(super) fn alloc<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the order"], 1)?;
     let order = order(words[0])?;
-    let pfn = frames().allocate(order, flags(words.get(1))?)?;
-    shell.note(PfnRange::new(pfn, pfn.offset(order.frames())))?;
-    println!("order {order}, {} kB in zone {}: free {pfn} {order}", order.bytes() / 1024, ZoneKind::of(pfn));
+    let block = frames().allocate(order, flags(words.get(1))?)?;
+    let (pfn, zone) = (block.pfn(), block.zone());
+    shell.note(block.into())?;
+    println!("order {order}, {} kB in zone {zone}: free {pfn} {order}", order.bytes() / 1024);
     Ok(())
 }
 
 pub(super) fn alloc_exact<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the number of frames"], 1)?;
-    let range = frames().allocate_exact(number(words[0])?, flags(words.get(1))?)?;
-    shell.take(range)
+    let exact = frames().allocate_exact(number(words[0])?, flags(words.get(1))?)?;
+    shell.take(exact)
 }
 
 pub(super) fn alloc_contig<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the number of frames"], 1)?;
-    let range = frames().allocate_contiguous(number(words[0])?, flags(words.get(1))?)?;
-    shell.take(range)
+    let run = frames().allocate_contiguous(number(words[0])?, flags(words.get(1))?)?;
+    shell.take(run)
 }
 
 pub(super) fn alloc_range<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the pfn", "the number of frames"], 1)?;
-    let range = range(words)?;
-    frames().allocate_range(range, flags(words.get(2))?)?;
+    let range = frames().allocate_range(range(words)?, flags(words.get(2))?)?;
     shell.take(range)
 }
 
@@ -39,12 +41,16 @@ pub(super) fn split<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
     let (pfn, into) = (Pfn::new(number(words[0])?), order(words[1])?);
     let order = frames().order_of(pfn)?;
     let note = shell.note_of(pfn, order)?;
-    let pieces = PfnRange::new(pfn, pfn.offset(order.frames()));
+    let pieces = PfnRange::of(pfn, order);
     let count = order.frames() >> into.get();
     shell.blocks.try_reserve(count as usize).map_err(|_| Error::NoRoomToNote)?;
-    frames().split(pfn, order, into)?;
-    shell.blocks.swap_remove(note);
-    shell.blocks.extend((0..count).map(|nth| (pfn.offset(nth * into.frames()), into)));
+    match frames().split(shell.blocks.swap_remove(note), into) {
+        Ok(blocks) => shell.blocks.extend(blocks),
+        Err(Refused { given, error }) => {
+            shell.blocks.push(given);
+            return Err(error.into());
+        }
+    }
     println!("{count} blocks of order {into} at {pieces}");
     Ok(())
 }
@@ -53,7 +59,7 @@ pub(super) fn free<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error
     let words = expect(words, &["the pfn"], 1)?;
     let pfn = Pfn::new(number(words[0])?);
     let given = words.get(1).map(|word| order(word)).transpose()?;
-    let note = shell.blocks.iter().position(|&(block, _)| block == pfn);
+    let note = shell.blocks.iter().position(|block| block.pfn() == pfn);
     // What was never allocated is for the allocator to name; what was, but not here, is in use.
     if note.is_none()
         && let Ok(order) = frames().order_of(pfn)
@@ -64,8 +70,9 @@ pub(super) fn free<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error
         Some(order) => order,
         None => frames().order_of(pfn)?,
     };
-    frames().free(pfn, order)?;
-    note.map(|note| shell.blocks.swap_remove(note));
+    // SAFETY: the block is the shell's, which forgets it then, or there is none.
+    unsafe { frames().free_raw(pfn, order) }?;
+    let _ = note.map(|note| shell.blocks.swap_remove(note).into_raw());
     println!("freed order {order} at {pfn}");
     Ok(())
 }
@@ -76,8 +83,9 @@ pub(super) fn free_range<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(),
         let order = frames().order_of(pfn)?;
         shell.note_of(pfn, order)?;
     }
-    frames().free_range(range)?;
-    shell.blocks.retain(|(pfn, _)| !range.contains(*pfn));
+    // SAFETY: the blocks are the shell's, which forgets them then.
+    unsafe { frames().free_range_raw(range) }?;
+    shell.blocks.retain(|block| !range.contains(block.pfn()));
     println!("freed {} frames at {range}", range.frames());
     Ok(())
 }
@@ -100,26 +108,27 @@ pub(super) fn unisolate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Erro
 
 impl Shell {
     /// Takes note of a range that was allocated, and says how to free it.
-    fn take<'a>(&mut self, range: PfnRange) -> Result<(), Error<'a>> {
-        self.note(range)?;
+    fn take<'a>(&mut self, frames: Blocks) -> Result<(), Error<'a>> {
+        let range = frames.range();
+        self.note(frames)?;
         let (count, kind) = (range.frames(), ZoneKind::of(range.start));
         println!("{count} frames, {} kB in zone {kind}: free_range {} {count}", count * 4, range.start);
         Ok(())
     }
 
     /// Takes note of the blocks of a range; frees them if there is no room for that.
-    fn note<'a>(&mut self, range: PfnRange) -> Result<(), Error<'a>> {
-        if self.blocks.try_reserve(range.blocks().count()).is_err() {
-            frames().free_range(range)?;
+    fn note<'a>(&mut self, blocks: Blocks) -> Result<(), Error<'a>> {
+        if self.blocks.try_reserve(blocks.range().blocks().count()).is_err() {
+            frames().free_range(blocks)?;
             return Err(Error::NoRoomToNote);
         }
-        self.blocks.extend(range.blocks());
+        self.blocks.extend(blocks.into_blocks());
         Ok(())
     }
 
     /// Where the shell has noted an allocated block.
     fn note_of<'a>(&self, pfn: Pfn, order: Order) -> Result<usize, Error<'a>> {
-        self.blocks.iter().position(|&(block, _)| block == pfn).ok_or(Error::NotTheShells(pfn, order))
+        self.blocks.iter().position(|block| block.pfn() == pfn).ok_or(Error::NotTheShells(pfn, order))
     }
 }
 

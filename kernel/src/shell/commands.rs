@@ -2,9 +2,11 @@
 
 use super::blocks::{alloc, alloc_contig, alloc_exact, alloc_range, free, free_range, isolate, split, unisolate};
 use super::cpus;
+use super::error::Error;
 use super::objects::{kfree, kmalloc, krealloc, shrink};
+use super::state::Shell;
 use super::stress::stress;
-use super::{Error, Shell};
+use super::words::expect;
 use crate::console::Console;
 use crate::memory::{frames, heap, map, vmalloc};
 use crate::sync::lockdep;
@@ -12,7 +14,6 @@ use crate::{host, println};
 use bifolio::frame::FRAME_SIZE;
 use bifolio::report;
 use core::fmt::{self, Write};
-use core::num::IntErrorKind;
 use protocol::ExitCode;
 
 /// A command of the shell.
@@ -198,32 +199,6 @@ pub static COMMANDS: &[Command] = &[
     },
     Command { name: "poweroff", usage: "poweroff", help: "switch the machine off", run: poweroff },
 ];
-
-/// Takes the words that a command has: those in `names` are required, then up to `optional` more.
-pub(super) fn expect<'w, 'a>(
-    words: &'w [&'a str],
-    names: &[&'static str],
-    optional: usize,
-) -> Result<&'w [&'a str], Error<'a>> {
-    match (names.get(words.len()), words.get(names.len() + optional)) {
-        (Some(missing), _) => Err(Error::Missing(missing)),
-        (None, Some(word)) => Err(Error::Unexpected(word)),
-        (None, None) => Ok(words),
-    }
-}
-
-/// A number, decimal or hexadecimal with `0x` in front.
-pub(super) fn number(word: &str) -> Result<u64, Error<'_>> {
-    match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        // `from_str_radix` would take a sign here.
-        Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
-        _ => word.parse(),
-    }
-    .map_err(|error| match error.kind() {
-        IntErrorKind::PosOverflow => Error::TooLarge(word),
-        _ => Error::NotANumber(word),
-    })
-}
 
 /// A command that takes no arguments and shows something.
 fn show<'a>(words: &[&'a str], write: impl FnOnce(&mut Console) -> fmt::Result) -> Result<(), Error<'a>> {

@@ -1,11 +1,11 @@
 //! What can be wrong with a command, said so that the next try can be right.
 
-use crate::stress::Failure;
 use bifolio::allocator::AllocError;
 use bifolio::error::{FreeError, RangeError, SplitError, Violation};
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::heap::HeapError;
 use core::fmt;
+use stress::Failure;
 
 /// Why a command failed. Nothing has changed then.
 #[derive(Clone, Copy, Debug)]

@@ -8,23 +8,25 @@ mod commands;
 mod cpus;
 mod error;
 mod objects;
+mod state;
 mod stress;
+mod words;
 
 pub use commands::{COMMANDS, Command};
 pub use error::Error;
+pub use state::Shell;
 
 use crate::console::{self, Console};
+use crate::cpu::work;
 use crate::host::{self, Input};
+use crate::sync::lockdep;
 use crate::{print, println};
-use alloc::vec::Vec;
-use bifolio::frame::{Order, Pfn};
 use core::convert::Infallible;
 use embedded_cli::arguments::Arg;
 use embedded_cli::autocomplete::{Autocompletion, Request};
 use embedded_cli::cli::{CliBuilder, CliHandle};
 use embedded_cli::command::RawCommand;
 use embedded_cli::service::{Autocomplete, Help};
-use objects::Object;
 use protocol::{ExitCode, input};
 
 const PROMPT: &str = "bifolio> ";
@@ -40,13 +42,6 @@ const BACKSPACE: u8 = 0x08;
 /// Control-D, the end of all input.
 const END: u8 = 0x04;
 
-/// The shell's state: the blocks and objects it holds, so that it frees nothing that the kernel uses.
-#[derive(Debug)]
-pub struct Shell {
-    blocks: Vec<(Pfn, Order)>,
-    objects: Vec<Object>,
-}
-
 /// Runs what the host program asks for and switches the machine off; without a request, talks to the console for ever.
 pub fn run() -> ! {
     let mut shell = Shell::default();
@@ -61,16 +56,6 @@ pub fn run() -> ! {
             ExitCode::Failure
         }
     })
-}
-
-impl Default for Shell {
-    /// A shell that holds nothing, with room to note a few blocks and objects: so the first `alloc` moves nothing but the
-    /// block that was asked for. Without memory for that room there still is a shell.
-    fn default() -> Self {
-        let mut shell = Self { blocks: Vec::new(), objects: Vec::new() };
-        let _ = shell.blocks.try_reserve(64).and(shell.objects.try_reserve(64));
-        shell
-    }
 }
 
 impl Shell {
@@ -108,7 +93,7 @@ impl Shell {
         });
         let mut line_is_new = true;
         loop {
-            let byte = match console::read_byte() {
+            let byte = match read_byte() {
                 END if line_is_new => {
                     println!("poweroff");
                     host::exit(ExitCode::Success);
@@ -147,6 +132,20 @@ impl Shell {
             _ => println!(),
         }
         false
+    }
+}
+
+/// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
+fn read_byte() -> u8 {
+    lockdep::might_sleep("waiting for a key");
+    loop {
+        match console::try_read_byte() {
+            Some(byte) => {
+                work::postpone_idle_work();
+                return byte;
+            }
+            None => work::wait_unless(console::is_key_waiting),
+        }
     }
 }
 

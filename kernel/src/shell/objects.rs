@@ -1,8 +1,9 @@
 //! The commands that use the heap as a program does. What they allocated is noted, so that the shell frees nothing else; what
 //! is not allocated is for the heap to name.
 
-use super::commands::{expect, number};
-use super::{Error, Shell};
+use super::error::Error;
+use super::state::{Object, Shell};
+use super::words::{expect, number};
 use crate::memory::heap::HEAP;
 use crate::memory::vmalloc;
 use crate::println;
@@ -13,13 +14,6 @@ use x86_64::VirtAddr;
 
 /// So many addresses are shown of many objects.
 const SHOWN: u64 = 8;
-
-/// An object of the shell's.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Object {
-    address: NonNull<u8>,
-    layout: Layout,
-}
 
 impl Object {
     /// Says where the object is, and in what.

@@ -1,10 +1,12 @@
 //! The command that has all CPUs work the allocator and the heap.
 
-use super::commands::{expect, number};
-use super::{Error, Shell};
+use super::error::Error;
+use super::state::Shell;
+use super::words::{expect, number};
 use crate::cpu::{self, timer};
+use crate::machine::Machine;
 use crate::println;
-use crate::stress::{self, Plan};
+use ::stress::Plan;
 use core::time::Duration;
 
 /// The seed unless another is given: the same operations each time, as far as CPUs that work at once do the same.
@@ -19,13 +21,13 @@ pub(super) fn stress<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'
     };
     let seed = words.get(2).map_or(Ok(SEED), |word| number(word))?;
     let plan = Plan { cpus, time, timers: timer::rate() > 0, seed, cancellable: true };
-    plan.check()?;
+    plan.check::<Machine>()?;
     if !plan.timers {
         println!("the CPUs have no timers that could interrupt them: it goes without");
     }
     println!("Ctrl-X ends it early; what else is typed waits for the prompt");
     println!("memory is made short now and then: some requests may be refused, and the allocator may say so");
-    let summary = stress::run(plan)?;
+    let summary = ::stress::run::<Machine>(plan)?;
     if summary.was_cancelled {
         println!("ended early, by Ctrl-X");
     }

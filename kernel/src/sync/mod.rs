@@ -6,14 +6,17 @@
 
 pub mod lockdep;
 mod mutex;
+mod processor;
 
 pub use mutex::{Mutex, MutexGuard};
+pub use processor::Processor;
+pub(crate) use processor::when_memory_is_low;
 
-use crate::cpu;
+use crate::arch::local;
 use x86_64::instructions::interrupts;
 
 /// Whether the code here may wait for something, such as memory: not in an interrupt handler, nor with interrupts masked,
 /// as they are with a lock held (Linux: `!in_atomic()`).
 pub fn may_sleep() -> bool {
-    interrupts::are_enabled() && !cpu::in_interrupt()
+    interrupts::are_enabled() && !local::in_interrupt()
 }

@@ -1,140 +1,122 @@
-//! A spin lock that masks interrupts while it is held (Linux: `spin_lock_irqsave`).
+//! The allocator's lock, with interrupts masked while it is held (Linux: `spin_lock_irqsave`).
 //!
-//! The lock itself is `spin`'s, its face `lock_api`'s: what is here is what lies between the two. Interrupts are masked
-//! before the first look at the lock, and are as before behind the last, so that no handler on this CPU can find it held.
-//! Who waits for it meanwhile answers what other CPUs ask of this one, as every wait loop of the allocator does.
+//! Interrupts are masked before the first look at the lock, and are as before behind the last, so that no handler on this CPU
+//! can find it held. How a CPU waits, and what the validator hears of it, is the [`Processor`]'s, as for the allocator's own.
 
 use super::lockdep;
-use crate::cpu::ipi;
-use bifolio::sync::Acquire;
-use core::sync::atomic::{AtomicBool, Ordering};
-use core::{fmt, mem, ptr};
+use super::processor::Processor;
+use bifolio::sync::{self, Guard};
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
 use x86_64::instructions::interrupts;
 
 /// A value that one CPU at a time may touch, with interrupts masked while it does.
 ///
 /// The name is the lock's class to the [validator](lockdep): locks of one name are taken in the same order.
-pub struct Mutex<T: ?Sized>(lock_api::Mutex<RawMutex, T>);
+pub struct Mutex<T> {
+    name: &'static str,
+    /// Only to be replaced when it is [seized](Self::seize).
+    lock: UnsafeCell<sync::Mutex<T, Processor>>,
+}
+
+// SAFETY: the lock is shared as such, but for `seize`, whose caller is alone.
+unsafe impl<T: Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
     /// An unlocked value.
     pub const fn new(name: &'static str, value: T) -> Self {
-        Self(lock_api::Mutex::from_raw(RawMutex::new(name), value))
+        Self { name, lock: UnsafeCell::new(sync::Mutex::new(name, value)) }
     }
-}
 
-impl<T: ?Sized> Mutex<T> {
     /// Waits for the lock, and masks interrupts until the guard is dropped.
     ///
     /// Guards are dropped in the reverse order in which they came: each restores the state that it found.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock()
+        let masked = Masked::new();
+        MutexGuard { guard: self.inner().lock(), _masked: masked }
     }
 
     /// Takes the lock if nobody has it.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.0.try_lock()
+        let masked = Masked::new();
+        Some(MutexGuard { guard: self.inner().try_lock()?, _masked: masked })
     }
 
     /// Unlocks it, whoever holds it, and leaves interrupts as they are.
     ///
     /// # Safety
-    /// Whoever holds the lock never runs again.
+    /// Whoever holds the lock, or waits for it, never runs again.
     pub unsafe fn seize(&self) {
-        // SAFETY: only the raw lock is touched, and by this function's contract no one is left to hold it.
-        unsafe { self.0.raw().lock.force_unlock() };
+        let lock = self.lock.get();
+        // SAFETY: by this function's contract nobody is left who could look at the lock meanwhile. The value moves out of it
+        // and into a new one.
+        unsafe { lock.write(sync::Mutex::new(self.name, lock.read().into_inner())) };
+    }
+
+    #[inline]
+    fn inner(&self) -> &sync::Mutex<T, Processor> {
+        // SAFETY: it is replaced only when nobody else has such a reference any more, by the contract of `seize`.
+        unsafe { &*self.lock.get() }
     }
 }
 
-impl<T: ?Sized> fmt::Debug for Mutex<T> {
+impl<T> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex").finish_non_exhaustive()
     }
 }
 
 /// The value of a [`Mutex`], for as long as interrupts are masked for it. It stays on the CPU that took it.
-pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
+pub struct MutexGuard<'a, T> {
+    /// Comes first: fields are dropped in their order.
+    guard: Guard<'a, T, Processor>,
+    _masked: Masked,
+}
 
-/// What a CPU does while it waits for a lock.
-struct Relax;
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
 
-impl spin::RelaxStrategy for Relax {
     #[inline]
-    fn relax() {
-        ipi::relax();
+    fn deref(&self) -> &T {
+        &self.guard
     }
 }
 
-/// The lock without the value.
-pub struct RawMutex {
-    name: &'static str,
-    lock: spin::mutex::SpinMutex<(), Relax>,
-    /// Whether interrupts were enabled when the lock was taken. Only who holds it looks.
-    enabled: AtomicBool,
-}
-
-impl RawMutex {
-    const fn new(name: &'static str) -> Self {
-        Self { name, lock: spin::mutex::SpinMutex::new(()), enabled: AtomicBool::new(false) }
-    }
-
-    fn address(&self) -> usize {
-        ptr::from_ref(self).addr()
+impl<T> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
     }
 }
 
-/// Masks interrupts, and says whether they were enabled.
-#[inline]
-fn mask() -> bool {
-    let enabled = interrupts::are_enabled();
-    if enabled {
-        interrupts::disable();
-    }
-    enabled
+/// Interrupts are masked; when this is dropped, they are as before.
+struct Masked {
+    were_enabled: bool,
+    /// What a CPU masks is its own.
+    _stays: PhantomData<*const ()>,
 }
 
-// SAFETY: the lock is held by one at a time because `spin`'s is, and guards stay on their CPU.
-unsafe impl lock_api::RawMutex for RawMutex {
-    const INIT: Self = Self::new("unnamed");
-    type GuardMarker = lock_api::GuardNoSend;
-
+impl Masked {
     #[inline]
-    fn lock(&self) {
-        let enabled = mask();
-        lockdep::acquire(self.name, self.address(), Acquire::Wait);
-        mem::forget(self.lock.lock());
-        self.enabled.store(enabled, Ordering::Relaxed);
+    fn new() -> Self {
+        let were_enabled = interrupts::are_enabled();
+        if were_enabled {
+            interrupts::disable();
+        }
+        Self { were_enabled, _stays: PhantomData }
     }
+}
 
+impl Drop for Masked {
     #[inline]
-    fn try_lock(&self) -> bool {
-        let enabled = mask();
-        let Some(guard) = self.lock.try_lock() else {
-            if enabled {
-                interrupts::enable();
-            }
-            return false;
-        };
-        mem::forget(guard);
-        lockdep::acquire(self.name, self.address(), Acquire::Try);
-        self.enabled.store(enabled, Ordering::Relaxed);
-        true
-    }
-
-    #[inline]
-    unsafe fn unlock(&self) {
-        let enabled = self.enabled.load(Ordering::Relaxed);
-        // SAFETY: by this function's contract the caller holds the lock, and its guard was forgotten.
-        unsafe { self.lock.force_unlock() };
-        lockdep::release(self.address(), enabled);
-        if enabled {
+    fn drop(&mut self) {
+        if self.were_enabled {
+            lockdep::before_unmasking();
             interrupts::enable();
         }
-    }
-
-    fn is_locked(&self) -> bool {
-        self.lock.is_locked()
     }
 }

@@ -1,11 +1,13 @@
 //! Instructions: each workload in a process of its own under callgrind, which counts inside the measured code only.
 
 use crate::case::{Case, HARNESS, OURS, Repeat};
-use crate::meter::{COUNTED, Mode, Run, Value};
+use crate::meter::{self, COUNTED, Mode, Run, Value};
 use crate::results::{Figure, Profile, Suite};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use std::env;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -65,25 +67,53 @@ pub fn run(pairs: &[(&'static str, &'static str)], workers: usize, bar: &Progres
 fn count(workload: &str, allocator: &str) -> Result<(f64, Profile)> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("out");
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--collect-atstart=no"])
-        .arg(format!("--toggle-collect=*{COUNTED}*"))
-        .arg(format!("--callgrind-out-file={}", file.display()))
-        .arg(env::current_exe()?)
-        .args(["count", workload, allocator])
-        .stdin(Stdio::null())
-        .output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "valgrind ended with {}:\n{errors}", output.status);
+    let (output, errors) = observed(&file, &[], &["count", workload, allocator])?;
     let instructions = errors
         .lines()
         .find_map(|line| line.split_once("Collected : "))
         .and_then(|(_, count)| count.trim().parse::<f64>().ok())
         .with_context(|| format!("callgrind did not say how many instructions it saw:\n{errors}"))?;
-    let operations: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("the run counted nothing")?;
+    let operations: f64 = output.trim().parse().context("the run counted nothing")?;
     let mut profile = if allocator == OURS { profile(&file) } else { Vec::new() };
     profile.iter_mut().for_each(|(_, instructions)| *instructions /= operations);
     Ok((instructions / operations, profile))
+}
+
+/// Runs this program with these arguments under callgrind, which writes to a file: what both said.
+fn observed(file: &Path, options: &[&str], arguments: &[&str]) -> Result<(String, String)> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no"])
+        .arg(format!("--toggle-collect=*{COUNTED}*"))
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .args(options)
+        .arg(env::current_exe()?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()?;
+    let [said, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    ensure!(output.status.success(), "valgrind ended with {}:\n{errors}", output.status);
+    Ok((said, errors))
+}
+
+/// The instructions of each call of the code that counts, in a run of this program with these arguments; and what it said.
+///
+/// # Errors
+/// Callgrind fails, or says something else than it should.
+pub fn each_call(arguments: &[&str]) -> Result<(Vec<u64>, String)> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("out");
+    // A part of the file for each, of which only the sum is of interest. Here callgrind takes whole names only.
+    let options = [&format!("--dump-after={}::{COUNTED}", meter::PATH), "--combine-dumps=yes", "--dump-line=no"];
+    let (said, errors) = observed(&file, &options, arguments)?;
+    let mut counts = Vec::new();
+    for line in BufReader::new(File::open(&file).context(errors)?).lines() {
+        if let Some(count) = line?.strip_prefix("totals: ") {
+            counts.push(count.trim().parse().with_context(|| format!("callgrind counted {count}"))?);
+        }
+    }
+    // The last part is what came behind the last call.
+    ensure!(counts.pop() == Some(0), "callgrind counted something that is no call");
+    Ok((counts, said))
 }
 
 /// The instructions of each function, most first; nothing where valgrind comes without its script for that.
@@ -133,7 +163,8 @@ fn shortened(function: &str) -> String {
             _ => {}
         }
     }
-    let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+    // A closure has no name of its own.
+    let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty() && !part.starts_with('{')).collect();
     parts[parts.len().saturating_sub(2)..].join("::")
 }
 
@@ -169,12 +200,14 @@ mod tests {
    500,000 ( 6.03%)  /library/core/src/sync/atomic.rs:<bifolio::allocator::PageAllocator<bench::Thread>>::free::<true>
    500,000 ( 6.03%)  kernel/mm/src/buddy.rs:<bifolio::zone::Zone>::free_frame
          7 ( 0.00%)  tests/bench/src/x.rs:bench::page::whole_memory::<workloads::bifolio::Bifolio<bench::Thread>>
+         5 ( 0.00%)  x.rs:bench::page::operations::bulk::<workloads::bifolio::Bifolio<Thread>>::{closure#0}::{closure#1}
          3 ( 0.00%)  tests/bench/src/meter.rs:bench::meter::counted_by_callgrind
 ";
         let expected = [
             ("Zone::free_frame", 10_500_000.0),
             ("PageAllocator::free", 500_000.0),
             ("page::whole_memory", 7.0),
+            ("operations::bulk", 5.0),
             (HARNESS, 3.0),
         ];
         assert_eq!(by_function(annotated), expected.map(|(name, count)| (name.to_owned(), count)));

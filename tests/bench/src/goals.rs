@@ -1,109 +1,223 @@
 //! What is to be reached, and whether it is.
+//!
+//! A goal has two bounds: what must be, and what was dreamt of. Each is met or missed, and nothing in between.
 
-use crate::case::OURS;
+use crate::case::{FLOOR, HARNESS, OURS};
 use crate::results::{Figure, Suite, Unit};
 use Suite::{Host, Kernel};
 use Unit::{BytesPerFrame, InstructionsPerOp, LocksPerOp, NsPerOp, Percent};
 
-/// A bound for one of our figures.
+/// What a goal is about: one of our figures.
+type Subject = (Suite, &'static str, usize, Unit);
+
+/// A bound for a figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// It may be so much.
+    Most(f64),
+    /// So many blocks there must be.
+    Least(f64),
+    /// A time may be so much of the best peer's.
+    OfBestPeer(f64),
+}
+use Bound::{Least, Most, OfBestPeer};
+
+/// What is wanted of one of our figures.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
-    suite: Suite,
-    workload: &'static str,
-    threads: usize,
-    unit: Unit,
-    /// The most that it may be; for blocks the least.
-    pub bound: f64,
+    subject: Subject,
+    /// What it has to be.
+    pub must: Bound,
+    /// What it would be at its best.
+    pub moonshot: Option<Bound>,
 }
 
-const fn goal(suite: Suite, workload: &'static str, threads: usize, unit: Unit, bound: f64) -> Goal {
-    Goal { suite, workload, threads, unit, bound }
+/// What became of a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Met,
+    Missed,
+    /// What it is about was not measured.
+    Open,
 }
 
-/// All goals, for page frames and for the heap. Where merges run to the top the same holds as elsewhere.
+const fn goal(subject: Subject, must: Bound) -> Goal {
+    Goal { subject, must, moonshot: None }
+}
+
+const fn goals(subject: Subject, must: Bound, moonshot: Bound) -> Goal {
+    Goal { subject, must, moonshot: Some(moonshot) }
+}
+
+const fn instructions(workload: &'static str, must: f64, moonshot: f64) -> Goal {
+    goals((Host, workload, 1, InstructionsPerOp), Most(must), Most(moonshot))
+}
+
+/// At most as much time as the best peer takes.
+const fn time(workload: &'static str) -> Goal {
+    goal((Host, workload, 1, NsPerOp), OfBestPeer(1.0))
+}
+
+const fn time_of_two(workload: &'static str) -> Goal {
+    goals((Host, workload, 2, NsPerOp), OfBestPeer(1.0), OfBestPeer(1.0 / 3.0))
+}
+
+/// A heap's.
+const fn heap(workload: &'static str, threads: usize, unit: Unit, must: f64) -> Goal {
+    goal((Host, workload, threads, unit), Most(must))
+}
+
+const fn kernel(workload: &'static str, must: f64) -> Goal {
+    goal((Kernel, workload, 1, InstructionsPerOp), Most(must))
+}
+
+const fn of_cpus(workload: &'static str, cpus: usize, unit: Unit, must: f64) -> Goal {
+    goal((Kernel, workload, cpus, unit), Most(must))
+}
+
+/// All goals. Where merges run to the top the same holds as elsewhere.
 const GOALS: &[Goal] = &[
-    goal(Host, "page-pair", 1, NsPerOp, 6.0),
-    goal(Host, "page-pair", 1, InstructionsPerOp, 40.0),
-    goal(Host, "page-pair", 2, NsPerOp, 7.0),
-    goal(Host, "page-pair-top", 1, NsPerOp, 6.0),
-    goal(Host, "page-pair-top", 1, InstructionsPerOp, 40.0),
-    goal(Host, "page-batch64", 1, NsPerOp, 10.0),
-    goal(Host, "page-batch64", 1, InstructionsPerOp, 50.0),
-    goal(Host, "page-bulk-alloc", 1, NsPerOp, 5.0),
-    goal(Host, "page-bulk-alloc", 1, InstructionsPerOp, 30.0),
-    goal(Host, "page-bulk-free", 1, NsPerOp, 5.0),
-    goal(Host, "page-bulk-free", 1, InstructionsPerOp, 30.0),
-    goal(Host, "page-random-free", 1, NsPerOp, 10.0),
-    goal(Host, "page-random-free", 1, InstructionsPerOp, 45.0),
-    goal(Host, "page-random-alloc", 2, NsPerOp, 10.0),
-    goal(Host, "page-cross-free", 2, NsPerOp, 25.0),
-    goal(Host, "page-mixed", 1, NsPerOp, 12.0),
-    goal(Host, "page-mixed", 1, InstructionsPerOp, 90.0),
-    goal(Host, "page-order9-alloc", 1, NsPerOp, 8.0),
-    goal(Host, "page-order9-alloc", 1, InstructionsPerOp, 60.0),
-    goal(Host, "page-order9-free", 1, NsPerOp, 8.0),
-    goal(Host, "page-order9-free", 1, InstructionsPerOp, 50.0),
-    goal(Host, "page-metadata", 1, BytesPerFrame, 0.5),
-    goal(Host, "frag-churn", 1, Percent, 252.0),
-    goal(Host, "frag-unmovable", 1, Percent, 480.0),
-    goal(Host, "frag-mixed", 1, Percent, 235.0),
-    goal(Host, "heap-pair64", 1, NsPerOp, 4.0),
-    goal(Host, "heap-pair64", 1, InstructionsPerOp, 40.0),
-    goal(Host, "heap-pair64", 2, NsPerOp, 5.0),
-    goal(Host, "heap-power", 1, NsPerOp, 9.0),
-    goal(Host, "heap-power", 1, InstructionsPerOp, 80.0),
-    goal(Host, "heap-power", 2, NsPerOp, 14.0),
-    goal(Host, "heap-uniform", 1, NsPerOp, 20.0),
-    goal(Host, "heap-uniform", 1, InstructionsPerOp, 85.0),
-    goal(Host, "heap-bulk-alloc", 1, NsPerOp, 5.0),
-    goal(Host, "heap-bulk-alloc", 1, InstructionsPerOp, 40.0),
-    goal(Host, "heap-bulk-free", 1, NsPerOp, 5.0),
-    goal(Host, "heap-bulk-free", 1, InstructionsPerOp, 27.0),
-    goal(Host, "heap-remote-free", 2, NsPerOp, 35.0),
-    goal(Host, "heap-overhead", 1, Percent, 12.0),
-    goal(Kernel, "heap-pair64", 1, InstructionsPerOp, 60.0),
-    goal(Kernel, "page-pair", 1, InstructionsPerOp, 60.0),
-    goal(Kernel, "page-worst", 1, InstructionsPerOp, 800.0),
-    goal(Kernel, "page-setup-1TiB", 1, InstructionsPerOp, 60e6),
-    goal(Kernel, "smp-page-pair", 8, LocksPerOp, 0.0),
-    goal(Kernel, "smp-page-alloc", 8, LocksPerOp, 1.0 / 32.0),
-    goal(Kernel, "smp-page-free", 1, LocksPerOp, 1.0 / 32.0),
-    goal(Kernel, "smp-page-free", 8, LocksPerOp, 1.0 / 32.0),
-    goal(Kernel, "smp-page-bulk-alloc", 8, LocksPerOp, 1.0 / 32.0),
-    goal(Kernel, "smp-page-bulk-free", 8, LocksPerOp, 1.0 / 32.0),
-    goal(Kernel, "smp-heap-pair64", 8, LocksPerOp, 0.0),
+    // Page frames, on the host.
+    instructions("page-pair", 56.0, 40.0),
+    instructions("page-pair-top", 56.0, 40.0),
+    instructions("page-batch64", 58.0, 45.0),
+    instructions("page-bulk-alloc", 36.0, 30.0),
+    time("page-bulk-alloc"),
+    instructions("page-bulk-free", 70.0, 30.0),
+    time("page-bulk-free"),
+    instructions("page-random-free", 70.0, 45.0),
+    time("page-random-free"),
+    instructions("page-mixed", 200.0, 90.0),
+    time("page-mixed"),
+    instructions("page-order9-alloc", 70.0, 40.0),
+    time("page-order9-alloc"),
+    instructions("page-order9-free", 70.0, 40.0),
+    time("page-order9-free"),
+    time_of_two("page-pair"),
+    time_of_two("page-random-free"),
+    time_of_two("page-cross-free"),
+    time_of_two("page-mixed"),
+    time_of_two("page-order9-alloc"),
+    time_of_two("page-order9-free"),
+    goals((Host, "page-metadata", 1, BytesPerFrame), Most(0.45), Most(0.33)),
+    goals((Host, "frag-churn", 1, Percent), Least(254.0), Least(256.0)),
+    goals((Host, "frag-unmovable", 1, Percent), Least(488.0), Least(488.0)),
+    goals((Host, "frag-mixed", 1, Percent), Least(238.0), Least(244.0)),
+    goal((Host, "page-single-median", 1, InstructionsPerOp), Most(240.0)),
+    goal((Host, "page-single-p99", 1, InstructionsPerOp), Most(1250.0)),
+    goal((Host, "page-worst", 1, InstructionsPerOp), Most(1451.0)),
+    // Page frames, in the kernel.
+    goals((Kernel, "page-pair", 1, InstructionsPerOp), Most(75.0), Most(60.0)),
+    kernel("page-random-free", 110.0),
+    kernel("page-mixed", 250.0),
+    kernel("page-order9-alloc", 105.0),
+    kernel("page-order9-free", 100.0),
+    goals((Kernel, "page-worst", 1, InstructionsPerOp), Most(1400.0), Most(800.0)),
+    kernel("page-setup-1TiB", 14e6),
+    of_cpus("smp-page-pair", 8, LocksPerOp, 0.0),
+    of_cpus("smp-page-alloc", 8, LocksPerOp, 1.0 / 32.0),
+    of_cpus("smp-page-free", 1, LocksPerOp, 1.0 / 32.0),
+    of_cpus("smp-page-free", 8, LocksPerOp, 1.0 / 32.0),
+    of_cpus("smp-page-bulk-alloc", 8, LocksPerOp, 1.0 / 32.0),
+    of_cpus("smp-page-bulk-free", 8, LocksPerOp, 1.0 / 32.0),
+    of_cpus("smp-page-cross-free", 1, InstructionsPerOp, 120.0),
+    of_cpus("smp-page-cross-free", 2, InstructionsPerOp, 120.0),
+    of_cpus("smp-page-cross-free", 4, InstructionsPerOp, 120.0),
+    of_cpus("smp-page-cross-free", 8, InstructionsPerOp, 120.0),
+    // The heap.
+    heap("heap-pair64", 1, NsPerOp, 4.0),
+    heap("heap-pair64", 1, InstructionsPerOp, 40.0),
+    heap("heap-pair64", 2, NsPerOp, 5.0),
+    heap("heap-power", 1, NsPerOp, 9.0),
+    heap("heap-power", 1, InstructionsPerOp, 80.0),
+    heap("heap-power", 2, NsPerOp, 14.0),
+    heap("heap-uniform", 1, NsPerOp, 20.0),
+    heap("heap-uniform", 1, InstructionsPerOp, 85.0),
+    heap("heap-bulk-alloc", 1, NsPerOp, 5.0),
+    heap("heap-bulk-alloc", 1, InstructionsPerOp, 40.0),
+    heap("heap-bulk-free", 1, NsPerOp, 5.0),
+    heap("heap-bulk-free", 1, InstructionsPerOp, 27.0),
+    heap("heap-remote-free", 2, NsPerOp, 35.0),
+    heap("heap-overhead", 1, Percent, 12.0),
+    kernel("heap-pair64", 60.0),
+    of_cpus("smp-heap-pair64", 8, LocksPerOp, 0.0),
 ];
 
 impl Goal {
     /// The goal for a figure of ours, if there is one.
     pub fn of(figure: &Figure) -> Option<&'static Goal> {
-        GOALS.iter().find(|goal| {
-            figure.allocator == OURS
-                && (goal.suite, goal.workload, goal.threads, goal.unit)
-                    == (figure.suite, figure.workload.as_str(), figure.threads, figure.unit)
-        })
+        GOALS.iter().find(|goal| goal.is_about(figure))
     }
 
-    /// Whether the figure reaches it. What was refused was not served: `page-mixed` must not have any of that.
-    pub fn is_reached(&self, figure: &Figure) -> bool {
-        match &figure.blocks {
-            Some(blocks) => blocks.allocated as f64 >= self.bound,
-            None => figure.value <= self.bound && figure.refused == 0,
+    /// Goals of workloads and places that were measured, but not in the unit or with the threads that the goal is about.
+    pub fn unmeasured(figures: &[Figure]) -> Vec<&'static Goal> {
+        let is_near = |goal: &Goal, figure: &Figure| {
+            figure.allocator == OURS && (goal.subject.0, goal.subject.1) == (figure.suite, figure.workload.as_str())
+        };
+        let is_open = |goal: &&Goal| {
+            figures.iter().any(|figure| is_near(goal, figure)) && !figures.iter().any(|figure| goal.is_about(figure))
+        };
+        GOALS.iter().filter(is_open).collect()
+    }
+
+    fn is_about(&self, figure: &Figure) -> bool {
+        let (suite, workload, threads, unit) = self.subject;
+        figure.allocator == OURS
+            && (suite, workload, threads, unit) == (figure.suite, figure.workload.as_str(), figure.threads, figure.unit)
+    }
+
+    /// What it is about, in words.
+    pub fn title(&self) -> String {
+        let (suite, workload, threads, unit) = self.subject;
+        let place = if suite == Kernel { "kernel: " } else { "" };
+        let threads = if threads == 1 { String::new() } else { format!(", {threads} at once") };
+        format!("{place}{workload}{threads}, {}", unit.name())
+    }
+}
+
+impl Bound {
+    /// Whether the figure keeps it, whose peers these are. What was refused was not served: `page-mixed` must not have any of
+    /// that.
+    pub fn verdict(self, figure: &Figure, peers: &[&Figure]) -> Verdict {
+        let keeps = match self {
+            Most(bound) => Some(figure.value <= bound && figure.refused == 0),
+            Least(bound) => figure.blocks.as_ref().map(|blocks| blocks.allocated as f64 >= bound),
+            OfBestPeer(bound) => figure.time_ratio(peers).map(|ratio| ratio <= bound && figure.refused == 0),
+        };
+        match keeps {
+            Some(true) => Verdict::Met,
+            Some(false) => Verdict::Missed,
+            None => Verdict::Open,
         }
     }
+}
+
+/// The peers that a figure of ours is compared with, in the same measurement. One that refuses what others grant is not
+/// faster than they are.
+pub fn peers<'a>(figures: &'a [Figure], ours: &Figure) -> Vec<&'a Figure> {
+    let is_peer = |figure: &&Figure| {
+        ![OURS, FLOOR, HARNESS].contains(&figure.allocator.as_str())
+            && figure.refused <= ours.refused
+            && figure.is_same_measurement(ours)
+    };
+    figures.iter().filter(is_peer).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meter::Value;
     use crate::results::Blocks;
+    use std::time::Duration;
 
     #[test]
     fn a_goal_is_reached_from_its_own_side() {
         let pair = |value| Figure::instructions(Host, "page-pair", OURS, value, 0);
         let goal = Goal::of(&pair(1.0)).unwrap();
-        assert!(goal.is_reached(&pair(40.0)) && !goal.is_reached(&pair(40.1)));
-        assert!(!goal.is_reached(&Figure { refused: 1, ..pair(1.0) }));
+        assert_eq!(goal.must.verdict(&pair(56.0), &[]), Verdict::Met);
+        assert_eq!(goal.must.verdict(&pair(56.1), &[]), Verdict::Missed);
+        assert_eq!(goal.moonshot.unwrap().verdict(&pair(56.0), &[]), Verdict::Missed);
+        assert_eq!(goal.must.verdict(&Figure { refused: 1, ..pair(1.0) }, &[]), Verdict::Missed);
         assert!(Goal::of(&Figure { allocator: "floor".into(), ..pair(1.0) }).is_none());
 
         let churn = |allocated| Figure {
@@ -113,6 +227,45 @@ mod tests {
             ..pair(0.0)
         };
         let goal = Goal::of(&churn(0)).unwrap();
-        assert!(goal.is_reached(&churn(252)) && !goal.is_reached(&churn(251)));
+        assert_eq!(goal.must.verdict(&churn(254), &[]), Verdict::Met);
+        assert_eq!(goal.must.verdict(&churn(253), &[]), Verdict::Missed);
+        assert_eq!(goal.moonshot.unwrap().verdict(&churn(255), &[]), Verdict::Missed);
+    }
+
+    fn times(allocator: &str, ns: &[u64], refused: u64) -> Figure {
+        let round = |ns: &u64| Value::Operations { count: 1, time: Duration::from_nanos(*ns), refused };
+        Figure::of_rounds("page-mixed", allocator, 2, &ns.iter().map(round).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_time_is_judged_by_its_ratio_to_the_best_peer() {
+        let figures = [
+            times(OURS, &[10, 20, 30], 0),
+            times("peer", &[30, 60, 90], 0),
+            times("refuses", &[1, 1, 1], 1),
+            times(FLOOR, &[1, 1, 1], 0),
+        ];
+        let ours = &figures[0];
+        let (goal, peers) = (Goal::of(ours).unwrap(), peers(&figures, ours));
+        assert_eq!(peers, [&figures[1]]);
+        assert_eq!(goal.must.verdict(ours, &peers), Verdict::Met);
+        assert_eq!(goal.moonshot.unwrap().verdict(ours, &peers), Verdict::Met);
+        let slower = times(OURS, &[31, 61, 80], 0);
+        assert_eq!(goal.must.verdict(&slower, &peers), Verdict::Missed);
+        assert_eq!(goal.must.verdict(ours, &[]), Verdict::Open, "nobody to compare with");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_told_of() {
+        let figures = [times(OURS, &[10], 0)];
+        let titles: Vec<String> = Goal::unmeasured(&figures).into_iter().map(Goal::title).collect();
+        assert_eq!(titles, ["page-mixed, instructions/op", "page-mixed, ns/op"]);
+    }
+
+    #[test]
+    fn no_figure_has_two_goals() {
+        for (nth, goal) in GOALS.iter().enumerate() {
+            assert!(GOALS[..nth].iter().all(|other| other.subject != goal.subject), "{}", goal.title());
+        }
     }
 }

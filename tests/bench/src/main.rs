@@ -33,6 +33,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// How often a time is taken by which goals are judged.
+const ROUNDS: usize = 9;
+const ROUNDS_OF_PROGRAMS: usize = 5;
+
 /// Measures Bifolio and its peers on the same operations
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
@@ -48,7 +52,7 @@ struct Cli {
     /// Only one of the suites
     #[arg(long, short)]
     suite: Option<OneSuite>,
-    /// How often each time is taken [default: 5, or 1 with --quick]
+    /// How often each time is taken [default: 9, of whole programs 5; 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// A fast look: fewer operations and rounds
@@ -83,6 +87,9 @@ enum Command {
     /// One run under callgrind
     #[command(hide = true)]
     Count { workload: String, allocator: String },
+    /// One run of single operations under callgrind
+    #[command(hide = true)]
+    Singles { allocator: String, before: usize, operations: usize },
     /// One run whose memory counts
     #[command(hide = true)]
     Footprint { workload: String, allocator: String },
@@ -115,6 +122,9 @@ fn run(cli: &Cli) -> Result<()> {
     let all: Vec<Case> = page::cases().into_iter().chain(heap::cases()).collect();
     match &cli.command {
         Some(Command::Count { workload, allocator }) => return callgrind::counted_run(&all, workload, allocator),
+        Some(Command::Singles { allocator, before, operations }) => {
+            return page::singles::counted_run(allocator, *before, *operations);
+        }
         Some(Command::Footprint { workload, allocator }) => return heap::footprint::print(&all, workload, allocator),
         Some(Command::Record { out, events, command }) => return heap::trace::record(command, *events, out),
         None => {}
@@ -130,11 +140,11 @@ fn run(cli: &Cli) -> Result<()> {
     // What is missing is said before anything is measured.
     let guest = wants(OneSuite::Kernel).then(Guest::find).transpose()?;
     let programs = wants(OneSuite::Programs).then(Programs::find).transpose()?;
-    let (mode, rounds) = if cli.quick { (Mode::Quick, 1) } else { (Mode::Time, 5) };
-    let rounds = cli.rounds.map_or(rounds, usize::from);
+    let mode = if cli.quick { Mode::Quick } else { Mode::Time };
+    let rounds = |usual| cli.rounds.map_or(if cli.quick { 1 } else { usual }, usize::from);
     let mut figures = Vec::new();
     if wants(OneSuite::Host) {
-        figures.extend(measure_host(cli, &cases, mode, rounds)?);
+        figures.extend(measure_host(cli, &cases, mode, rounds(ROUNDS))?);
     }
     if let Some(guest) = guest {
         let bar = ProgressBar::new_spinner();
@@ -143,7 +153,7 @@ fn run(cli: &Cli) -> Result<()> {
     }
     if let Some(programs) = programs {
         let bar = ProgressBar::new_spinner();
-        figures.extend(programs.run(&cli.workload, cli.quick, rounds, &bar)?);
+        figures.extend(programs.run(&cli.workload, cli.quick, rounds(ROUNDS_OF_PROGRAMS), &bar)?);
         bar.finish_and_clear();
     }
     figures.retain(|figure| figure.allocator == case::HARNESS || is_named(&figure.allocator, &cli.allocator));
@@ -164,6 +174,9 @@ fn measure_host(cli: &Cli, cases: &[Case], mode: Mode, rounds: usize) -> Result<
     let bar = progress_bar(rounds::count(cases, rounds) + counted.len());
     let mut figures = rounds::run(cases, mode, rounds, &bar);
     figures.extend(callgrind::run(&counted, thread::cpus(), &bar)?);
+    if can_count {
+        figures.extend(page::singles::run(&cli.workload, &cli.allocator, cli.quick, &bar)?);
+    }
     bar.finish_and_clear();
     if thread::cpus() < 2 {
         eprintln!("warning: this process may run on one CPU only, so nothing was measured with two threads");
@@ -185,9 +198,8 @@ fn list(cases: &[Case]) {
         cases.iter().map(|case| case.allocator).filter(|name| *name != case::HARNESS).collect();
     println!("workloads:");
     workloads.iter().for_each(|name| println!("  {name}"));
-    println!(
-        "workloads that run in the kernel only:\n  page-worst\n  page-setup-1TiB\n  heap-worst\n  heap-worst-later"
-    );
+    workloads::singles::RANKS.iter().for_each(|name| println!("  {name}"));
+    println!("workloads that run in the kernel only:\n  page-setup-1TiB\n  heap-worst\n  heap-worst-later");
     guest::OF_CPUS.iter().for_each(|name| println!("  {name}"));
     println!("allocators:");
     allocators.iter().for_each(|name| println!("  {name}"));

@@ -41,7 +41,8 @@ fn colour(allocator: &str) -> RGBColor {
 /// # Errors
 /// Drawing fails.
 pub fn all(figures: &[Figure]) -> Result<Vec<(&'static str, String)>> {
-    let is_in_tables_only = |workload: &str| ["page-worst-", "smp-"].iter().any(|prefix| workload.starts_with(prefix));
+    let is_in_tables_only =
+        |workload: &str| ["page-worst-", "page-llfree-", "smp-"].iter().any(|prefix| workload.starts_with(prefix));
     let is_shown = |figure: &&Figure| figure.allocator != HARNESS && !is_in_tables_only(&figure.workload);
     let mut plots = Vec::new();
     for (name, title, suite, unit, prefix) in [

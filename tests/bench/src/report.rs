@@ -20,7 +20,7 @@ const END: &str = "<!-- end -->";
 pub fn write(figures: &[Figure], is_quick: bool, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     println!("{}", tables::all(figures, Medium::Terminal));
-    println!("{}\n{ABSENT}", machine());
+    println!("{}\n{}\n{ABSENT}", tables::verdicts(figures), machine());
     if is_quick {
         println!("This was a fast look, with few operations and rounds: its times prove nothing.\n");
     }
@@ -49,7 +49,8 @@ pub fn write(figures: &[Figure], is_quick: bool, directory: &Path) -> Result<()>
 /// The page cannot be read or written, or has no markers.
 pub fn update(figures: &[Figure], page: &Path) -> Result<()> {
     let text = fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let tables = format!("{}.\n\n{}", machine(), tables::all(figures, Medium::Markdown));
+    let verdicts = tables::verdicts(figures).trim_end().replace('\n', "\n\n");
+    let tables = format!("{}.\n\n{verdicts}\n\n{}", machine(), tables::all(figures, Medium::Markdown));
     let text = replaced(&text, &tables)
         .with_context(|| format!("{} lacks the lines \"{BEGIN}\" and \"{END}\"", page.display()))?;
     save(page, &text)?;

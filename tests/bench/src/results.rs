@@ -85,6 +85,9 @@ pub struct Figure {
     /// For instructions of ours: in which functions they are.
     #[serde(skip)]
     pub profile: Profile,
+    /// For times: what each round came to, in the order of rounds.
+    #[serde(skip)]
+    pub rounds: Vec<f64>,
 }
 
 /// Functions and how many instructions of an operation are theirs, most first.
@@ -128,6 +131,7 @@ impl Figure {
                 }
             });
         }
+        let rounds = if unit == Unit::NsPerOp { values.clone() } else { Vec::new() };
         values.sort_by(f64::total_cmp);
         let (workload, allocator) = (workload.to_owned(), allocator.to_owned());
         Self {
@@ -141,7 +145,25 @@ impl Figure {
             refused: refused_in_all,
             blocks: seen,
             profile: Vec::new(),
+            rounds,
         }
+    }
+
+    /// Whether both are of one workload, in the same place, with as many threads and in the same unit.
+    pub fn is_same_measurement(&self, other: &Self) -> bool {
+        let key = |figure: &Self| (figure.suite, figure.threads, figure.unit);
+        key(self) == key(other) && self.workload == other.workload
+    }
+
+    /// How long it takes in proportion to the fastest of the peers: the median of what it is in each round, each with the peer
+    /// that was the fastest in it. What ran in one round met the same machine.
+    pub fn time_ratio(&self, peers: &[&Figure]) -> Option<f64> {
+        let fastest =
+            |round: usize| peers.iter().filter_map(|peer| peer.rounds.get(round)).copied().min_by(f64::total_cmp);
+        let rounds = self.rounds.iter().enumerate();
+        let mut ratios: Vec<f64> = rounds.filter_map(|(round, own)| Some(own / fastest(round)?)).collect();
+        ratios.sort_by(f64::total_cmp);
+        (!ratios.is_empty()).then(|| median(&ratios))
     }
 
     /// A count of what so many CPUs did at once, in the kernel.
@@ -164,6 +186,7 @@ impl Figure {
             refused,
             blocks: None,
             profile: Vec::new(),
+            rounds: Vec::new(),
         }
     }
 }
@@ -198,6 +221,16 @@ mod tests {
         assert_eq!((figure.value, figure.spread, figure.refused), (2.0, (1.0, 5.0), 3));
         let figure = Figure::of_rounds("page-pair", "bifolio", 1, &[round(50), round(10), round(20), round(40)]);
         assert_eq!(figure.value, 3.0);
+    }
+
+    #[test]
+    fn a_ratio_is_the_median_of_those_to_the_fastest_in_each_round() {
+        let times = |allocator, ns: [u64; 3]| Figure::of_rounds("page-pair", allocator, 1, &ns.map(round));
+        let ours = times("bifolio", [100, 200, 300]);
+        let peers = [times("one", [100, 400, 100]), times("other", [400, 100, 400])];
+        assert_eq!(ours.time_ratio(&peers.each_ref()), Some(2.0));
+        assert_eq!(ours.time_ratio(&[&peers[0]]), Some(1.0));
+        assert_eq!(ours.time_ratio(&[]), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Tables, for a terminal and for Markdown.
 
+use crate::ROUNDS;
 use crate::case::{FLOOR, HARNESS, OURS};
-use crate::goals::Goal;
+use crate::goals::{self, Bound, Goal, Verdict};
 use crate::results::{Figure, Suite, Unit};
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write;
@@ -10,6 +11,12 @@ use std::fmt::Write;
 const OF_CPUS: &str = "smp-";
 /// The worst of each order: details of `page-worst`.
 const WORST_OF_ORDER: &str = "page-worst-";
+
+/// Single operations: the median, and what 99 of 100 keep below. `page-worst` is the third of them.
+const SINGLE: &str = "page-single-";
+const WORST: &str = "page-worst";
+/// LLFree's workloads.
+const LLFREE: &str = "page-llfree-";
 
 /// Where tables go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +39,21 @@ pub fn all(figures: &[Figure], medium: Medium) -> String {
     };
     add("Bifolio, its goals and the best peer", standing(figures, medium));
     for (what, prefix) in [("page frames", "page-"), ("heap", "heap-")] {
-        let of = |unit| figures.iter().filter(host(unit)).filter(move |figure| figure.workload.starts_with(prefix));
-        let times = everybody(of(Unit::NsPerOp), medium);
+        let is_here = |figure: &&Figure| {
+            figure.workload.starts_with(prefix) && !is_single(figure) && !figure.workload.starts_with(LLFREE)
+        };
+        let times = everybody(figures.iter().filter(host(Unit::NsPerOp)).filter(is_here), medium);
         add(&format!("Host, {what}: ns per operation on each thread, median (lowest..highest round)"), times);
-        let counts = everybody(of(Unit::InstructionsPerOp), medium);
+        let counts = everybody(figures.iter().filter(host(Unit::InstructionsPerOp)).filter(is_here), medium);
         add(&format!("Host, {what}: instructions per operation, the harness's included"), counts);
     }
+    let singles = figures.iter().filter(host(Unit::InstructionsPerOp)).filter(is_single);
+    add("Host, page frames: instructions of single operations, without the harness's", everybody(singles, medium));
+    let of_llfree = figures.iter().filter(host(Unit::NsPerOp)).filter(|figure| figure.workload.starts_with(LLFREE));
+    add(
+        "Host, LLFree's workloads: ns per operation on each thread, median (lowest..highest round)",
+        everybody(of_llfree, medium),
+    );
     add("Host: where Bifolio's instructions are", profiles(figures, medium));
     let metadata = figures.iter().filter(host(Unit::BytesPerFrame));
     add("Host: bytes of metadata for each frame", everybody(metadata, medium));
@@ -71,46 +87,114 @@ pub fn all(figures: &[Figure], medium: Medium) -> String {
 /// How ours stands: a row for each of its figures.
 fn standing(figures: &[Figure], medium: Medium) -> Option<Table> {
     let mut table = table(medium);
-    table.set_header(["workload", "counted in", OURS, "goal", "", "best peer", "", "ours : peer", FLOOR]);
-    // The figures of a workload stand together, as each workload first appears.
+    table.set_header([
+        "workload",
+        "counted in",
+        OURS,
+        "best peer",
+        "",
+        "ours : peer",
+        "must",
+        "",
+        "moonshot",
+        "",
+        FLOOR,
+    ]);
+    for ours in standing_rows(figures) {
+        let peers = goals::peers(figures, ours);
+        let best = peers.iter().min_by(|one, other| badness(one).total_cmp(&badness(other)));
+        let goal = Goal::of(ours);
+        let [must, moonshot] = [goal.map(|goal| goal.must), goal.and_then(|goal| goal.moonshot)];
+        let of_bound = |bound: Option<Bound>| bound.map_or_else(String::new, |bound| in_words(bound, ours.unit));
+        let verdict = |bound: Option<Bound>| bound.map_or("", |bound| verdict_in_words(bound.verdict(ours, &peers)));
+        let floor = figures.iter().find(|figure| figure.allocator == FLOOR && figure.is_same_measurement(ours));
+        table.add_row([
+            format!("{}{}", place_of(ours.suite), title(ours)),
+            if ours.blocks.is_some() { "blocks".into() } else { ours.unit.name().to_owned() },
+            exact_enough(ours, &[must, moonshot]),
+            best.map(|best| best.allocator.clone()).unwrap_or_default(),
+            best.map(|best| short(best)).unwrap_or_default(),
+            ratio(ours, &peers, best.copied()).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+            of_bound(must),
+            verdict(must).to_owned(),
+            of_bound(moonshot),
+            verdict(moonshot).to_owned(),
+            floor.map(short).unwrap_or_default(),
+        ]);
+    }
+    align(&mut table, &[2, 4, 5, 6, 8, 10]);
+    (table.row_count() > 0).then_some(table)
+}
+
+/// A figure, with more digits where it is above a bound that it would else seem to keep.
+fn exact_enough(ours: &Figure, bounds: &[Option<Bound>]) -> String {
+    let seems_kept = |bound: &Option<Bound>| {
+        matches!(*bound, Some(Bound::Most(bound))
+            if ours.value > bound && rounded(ours.value, ours.unit) == rounded(bound, ours.unit))
+    };
+    if bounds.iter().any(seems_kept) { format!("{:.4}", ours.value) } else { short(ours) }
+}
+
+/// Our figures that stand for more than a detail; those of a workload together, as each workload first appears.
+fn standing_rows(figures: &[Figure]) -> Vec<&Figure> {
     let place = |figure: &Figure| {
         let is_it = |other: &Figure| (other.suite, &other.workload) == (figure.suite, &figure.workload);
         (figures.iter().position(is_it), figure.threads)
     };
     let is_detail = |figure: &Figure| {
-        figure.workload.starts_with(WORST_OF_ORDER)
+        [WORST_OF_ORDER, LLFREE].iter().any(|prefix| figure.workload.starts_with(prefix))
             || figure.workload.starts_with(OF_CPUS) && Goal::of(figure).is_none()
     };
     let is_shown = |figure: &&Figure| figure.allocator == OURS && !is_detail(figure);
     let mut rows: Vec<&Figure> = figures.iter().filter(is_shown).collect();
     rows.sort_by_key(|figure| place(figure));
-    for ours in rows {
-        let others = || figures.iter().filter(|figure| is_same_measurement(figure, ours));
-        // Who refuses what others grant is not faster than they are.
-        let is_peer = |figure: &&Figure| {
-            ![OURS, FLOOR, HARNESS].contains(&figure.allocator.as_str()) && figure.refused <= ours.refused
-        };
-        let peers = others().filter(is_peer);
-        let best = peers.min_by(|one, other| badness(one).total_cmp(&badness(other)));
-        let goal = Goal::of(ours);
-        let verdict = goal.map_or("", |goal| if goal.is_reached(ours) { "reached" } else { "MISSED" });
-        let floor = others().find(|figure| figure.allocator == FLOOR).map(short);
-        table.add_row([
-            format!("{}{}", place_of(ours.suite), title(ours)),
-            if ours.blocks.is_some() { "blocks".into() } else { ours.unit.name().to_owned() },
-            short(ours),
-            goal.map_or_else(String::new, |goal| bound(goal, ours)),
-            verdict.to_owned(),
-            best.map(|best| best.allocator.clone()).unwrap_or_default(),
-            best.map(short).unwrap_or_default(),
-            best.filter(|best| best.value > 0.0)
-                .map(|best| format!("{:.2}", ours.value / best.value))
-                .unwrap_or_default(),
-            floor.unwrap_or_default(),
-        ]);
+    rows
+}
+
+/// Ours in proportion to the best peer's; for times, the median of that in each round.
+fn ratio(ours: &Figure, peers: &[&Figure], best: Option<&Figure>) -> Option<f64> {
+    if ours.unit == Unit::NsPerOp {
+        return ours.time_ratio(peers);
     }
-    align(&mut table, &[2, 3, 6, 7, 8]);
-    (table.row_count() > 0).then_some(table)
+    best.filter(|best| best.value > 0.0).map(|best| ours.value / best.value)
+}
+
+/// How many goals are met, and which ones nothing is known of.
+pub fn verdicts(figures: &[Figure]) -> String {
+    let mut text = String::new();
+    for (name, is_must) in [("must", true), ("moonshot", false)] {
+        let bound = |goal: &Goal| if is_must { Some(goal.must) } else { goal.moonshot };
+        let verdict = |ours| Some(bound(Goal::of(ours)?)?.verdict(ours, &goals::peers(figures, ours)));
+        let verdicts: Vec<Verdict> = figures.iter().filter_map(verdict).collect();
+        let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+        let (met, missed, open) = (count(Verdict::Met), count(Verdict::Missed), count(Verdict::Open));
+        if !verdicts.is_empty() {
+            let open = if open == 0 { String::new() } else { format!(", {open} without a peer to compare with") };
+            writeln!(text, "Goals, {name}: {met} met, {missed} MISSED{open}.").expect("a string takes everything");
+        }
+    }
+    let rounds = figures.iter().map(|figure| figure.rounds.len()).filter(|rounds| *rounds > 0).min();
+    if let Some(rounds) = rounds.filter(|rounds| *rounds < ROUNDS) {
+        writeln!(text, "Goals for times are judged by {ROUNDS} rounds; here they are judged by {rounds}.")
+            .expect("a string takes everything");
+    }
+    let unmeasured: Vec<String> = Goal::unmeasured(figures).into_iter().map(Goal::title).collect();
+    if !unmeasured.is_empty() {
+        writeln!(text, "Goals not measured: {}.", unmeasured.join("; ")).expect("a string takes everything");
+    }
+    text
+}
+
+fn verdict_in_words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Met => "met",
+        Verdict::Missed => "MISSED",
+        Verdict::Open => "no peer",
+    }
+}
+
+fn is_single(figure: &&Figure) -> bool {
+    figure.workload.starts_with(SINGLE) || figure.workload == WORST
 }
 
 /// All allocators next to each other: a row for each workload.
@@ -122,7 +206,7 @@ fn everybody<'a>(figures: impl Iterator<Item = &'a Figure>, medium: Medium) -> O
         if !allocators.contains(&figure.allocator.as_str()) {
             allocators.push(&figure.allocator);
         }
-        if !rows.iter().any(|row| is_same_measurement(row, figure)) {
+        if !rows.iter().any(|row| row.is_same_measurement(figure)) {
             rows.push(figure);
         }
     }
@@ -138,7 +222,7 @@ fn everybody<'a>(figures: impl Iterator<Item = &'a Figure>, medium: Medium) -> O
     table.set_header([String::new()].into_iter().chain(header));
     for row in &rows {
         let cell = |allocator: &&str| {
-            let own = figures.iter().find(|figure| is_same_measurement(figure, row) && figure.allocator == *allocator);
+            let own = figures.iter().find(|figure| figure.is_same_measurement(row) && figure.allocator == *allocator);
             own.map_or_else(String::new, |figure| long(figure))
         };
         table.add_row([title(row)].into_iter().chain(allocators.iter().map(cell)));
@@ -228,18 +312,17 @@ fn title(figure: &Figure) -> String {
     }
 }
 
-fn is_same_measurement(one: &Figure, other: &Figure) -> bool {
-    let key = |figure: &Figure| (figure.suite, figure.threads, figure.unit);
-    key(one) == key(other) && one.workload == other.workload
-}
-
 /// The smaller, the better.
 fn badness(figure: &Figure) -> f64 {
     if figure.blocks.is_some() { -figure.value } else { figure.value }
 }
 
-fn bound(goal: &Goal, figure: &Figure) -> String {
-    format!("{} {}", if figure.blocks.is_some() { "≥" } else { "≤" }, rounded(goal.bound, figure.unit))
+fn in_words(bound: Bound, unit: Unit) -> String {
+    match bound {
+        Bound::Most(bound) => format!("≤ {}", rounded(bound, unit)),
+        Bound::Least(bound) => format!("≥ {bound:.0}"),
+        Bound::OfBestPeer(bound) => format!("≤ {bound:.2} : 1"),
+    }
 }
 
 fn short(figure: &Figure) -> String {
@@ -287,13 +370,23 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_just_above_its_bound_does_not_look_as_if_it_kept_it() {
+        let row = |value| all(&[Figure::instructions(Suite::Host, "page-pair", OURS, value, 0)], Medium::Markdown);
+        assert!(row(56.003).contains("| 56.0030 "), "{}", row(56.003));
+        assert!(!row(56.0).contains("56.0") && !row(57.0).contains("57.0"));
+    }
+
+    #[test]
     fn the_best_peer_is_neither_ours_nor_the_floor() {
         let figure = |allocator, value| Figure::instructions(Suite::Host, "page-pair", allocator, value, 0);
         let figures = [figure(OURS, 50.0), figure("slow", 200.0), figure("fast", 100.0), figure(FLOOR, 20.0)];
         let text = all(&figures, Medium::Markdown);
         let row = text.lines().find(|line| line.contains("page-pair")).unwrap();
-        for part in ["≤ 40", "MISSED", "fast", "100", "0.50", "20"] {
+        for part in ["≤ 56", "met", "≤ 40", "MISSED", "fast", "100", "0.50", "20"] {
             assert!(row.contains(part), "{part} in {row}");
         }
+        let verdicts = verdicts(&figures);
+        assert!(verdicts.contains("must: 1 met, 0 MISSED.") && verdicts.contains("moonshot: 0 met, 1 MISSED."));
+        assert!(verdicts.contains("not measured: page-pair, 2 at once, ns/op."), "{verdicts}");
     }
 }

@@ -1,6 +1,6 @@
 //! Threads as processors: each on a CPU of its own, and with a number.
 
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 use std::cell::Cell;
 use std::io;
 use std::time::Duration;
@@ -34,6 +34,8 @@ unsafe impl Cpu for Thread {
         critical()
     }
 }
+
+impl Hooks for Thread {}
 
 /// Tells the system that [`Thread::synchronize`] will be called.
 pub fn announce_barriers() {

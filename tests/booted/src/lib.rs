@@ -19,6 +19,7 @@ use kernel::cpu::exceptions::{PAGE_FAULT, Report};
 use kernel::cpu::{self, Trap, catch, clock, timer};
 use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, paging};
+use kit::Raw;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use x86_64::registers::control::Cr2;
@@ -67,7 +68,7 @@ impl Hoard {
     /// If there are more pieces than there is room to note.
     pub fn take(&mut self, gfp: Gfp) {
         for order in Order::all().rev() {
-            while let Ok(pfn) = frames().allocate(order, gfp) {
+            while let Ok(pfn) = frames().take(order, gfp) {
                 assert!(self.blocks.len() < self.blocks.capacity(), "memory is in more pieces than expected");
                 self.blocks.push((pfn, order));
             }
@@ -90,7 +91,7 @@ impl Hoard {
     /// If the allocator does not take a block.
     pub fn give_back(&mut self) {
         for (pfn, order) in self.blocks.drain(..) {
-            frames().free(pfn, order).expect("the block was allocated with this order");
+            frames().give(pfn, order).expect("the block was allocated with this order");
         }
     }
 }
@@ -124,7 +125,7 @@ impl Pieces {
         let most = frames_free() / Self::ORDER.frames();
         let mut blocks = Vec::with_capacity(most as usize);
         HEAP.shrink();
-        while let Ok(pfn) = frames().allocate(Self::ORDER, Gfp::MEMALLOC | Gfp::NOWARN) {
+        while let Ok(pfn) = frames().take(Self::ORDER, Gfp::MEMALLOC | Gfp::NOWARN) {
             blocks.push(pfn);
         }
         // In order of addresses: what is free between two that are kept is one block.
@@ -132,12 +133,12 @@ impl Pieces {
         blocks.retain(|pfn| {
             let kept = pfn.number() / Self::ORDER.frames() % 2 == 1;
             if !kept {
-                frames().free(*pfn, Self::ORDER).expect("the block was allocated a moment ago");
+                frames().give(*pfn, Self::ORDER).expect("the block was allocated a moment ago");
             }
             kept
         });
         let larger = Order::new(Self::ORDER.get() + 1).expect("there are larger ones");
-        assert!(frames().allocate(larger, Gfp::MEMALLOC | Gfp::NOWARN).is_err(), "memory is in pieces");
+        assert!(frames().take(larger, Gfp::MEMALLOC | Gfp::NOWARN).is_err(), "memory is in pieces");
         Self { blocks }
     }
 
@@ -147,7 +148,7 @@ impl Pieces {
     /// If the allocator does not take a block.
     pub fn give_back(self) {
         for pfn in self.blocks {
-            frames().free(pfn, Self::ORDER).expect("the block was allocated with this order");
+            frames().give(pfn, Self::ORDER).expect("the block was allocated with this order");
         }
     }
 }

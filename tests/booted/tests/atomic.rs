@@ -20,6 +20,7 @@ use core::time::Duration;
 use kernel::cpu::{self, clock};
 use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, vmalloc};
+use kit::Raw;
 
 framework::entry!(test_main);
 
@@ -35,8 +36,8 @@ fn handlers_allocate_and_free_frames_and_objects() {
     leaving_nothing(|| {
         in_interrupt(|| {
             for order in Order::all() {
-                let pfn = frames().allocate(order, Gfp::ATOMIC).expect("there is memory");
-                frames().free(pfn, order).expect("it was allocated a moment ago");
+                let pfn = frames().take(order, Gfp::ATOMIC).expect("there is memory");
+                frames().give(pfn, order).expect("it was allocated a moment ago");
             }
             for size in [1, 100, 8192, 100_000, 1 << 20] {
                 let objects: Vec<Box<[u8]>> = (0..3).map(|_| black_box(alloc::vec![0xa5; size].into())).collect();
@@ -108,7 +109,7 @@ fn a_handler_gets_from_the_reserves_what_others_do_not() {
     static GOT: AtomicU64 = AtomicU64::new(0);
     let mut hoard = Hoard::new();
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
-    let refused = frames().allocate(Order::ZERO, Gfp::KERNEL | Gfp::NOWARN).is_err();
+    let refused = frames().take(Order::ZERO, Gfp::KERNEL | Gfp::NOWARN).is_err();
     in_interrupt(|| {
         if let Some(object) = HEAP.allocate(layout(FRAME_SIZE as usize * 3)) {
             GOT.store(1, Ordering::Relaxed);

@@ -20,6 +20,7 @@ use framework::Snapshot;
 use kernel::memory::frames::KernelFrames;
 use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, map::map};
+use kit::Raw;
 use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size2MiB, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -29,7 +30,7 @@ framework::entry!(test_main);
 #[track_caller]
 fn refused(pfn: Pfn, order: Order) -> FreeError {
     let before = Snapshot::take();
-    let error = frames().free(pfn, order).expect_err("a bad free was taken");
+    let error = frames().give(pfn, order).expect_err("a bad free was taken");
     assert_eq!(Snapshot::take(), before, "{error}");
     frames().validate().unwrap();
     error
@@ -42,8 +43,8 @@ fn order(order: u8) -> Order {
 #[test_case]
 fn a_double_free_is_named_at_every_order() {
     for order in Order::all() {
-        let pfn = frames().allocate(order, Gfp::KERNEL).unwrap();
-        frames().free(pfn, order).unwrap();
+        let pfn = frames().take(order, Gfp::KERNEL).unwrap();
+        frames().give(pfn, order).unwrap();
         assert_eq!(refused(pfn, order), FreeError::AlreadyFree(pfn));
     }
 }
@@ -51,25 +52,25 @@ fn a_double_free_is_named_at_every_order() {
 #[test_case]
 fn a_free_of_another_order_is_named_at_every_order() {
     for actual in Order::all() {
-        let pfn = frames().allocate(actual, Gfp::KERNEL).unwrap();
+        let pfn = frames().take(actual, Gfp::KERNEL).unwrap();
         let before = Snapshot::take();
         for given in Order::all().filter(|given| *given != actual) {
-            assert_eq!(frames().free(pfn, given), Err(FreeError::WrongOrder { pfn, given, actual }));
+            assert_eq!(frames().give(pfn, given), Err(FreeError::WrongOrder { pfn, given, actual }));
         }
         assert_eq!(Snapshot::take(), before);
-        frames().free(pfn, actual).unwrap();
+        frames().give(pfn, actual).unwrap();
     }
 }
 
 #[test_case]
 fn a_free_inside_a_block_is_named_with_the_block() {
     for order in Order::all().skip(1) {
-        let head = frames().allocate(order, Gfp::KERNEL).unwrap();
+        let head = frames().take(order, Gfp::KERNEL).unwrap();
         for inside in [1, order.frames() / 2, order.frames() - 1] {
             let pfn = head.offset(inside);
             assert_eq!(refused(pfn, Order::ZERO), FreeError::Interior { pfn, head, order });
         }
-        frames().free(head, order).unwrap();
+        frames().give(head, order).unwrap();
     }
 }
 
@@ -99,8 +100,8 @@ fn a_free_of_what_is_not_ram_is_named() {
 
 #[test_case]
 fn a_frame_that_nobody_allocated_is_not_freed() {
-    let pfn = frames().allocate(order(4), Gfp::KERNEL).unwrap();
-    frames().free(pfn, order(4)).unwrap();
+    let pfn = frames().take(order(4), Gfp::KERNEL).unwrap();
+    frames().give(pfn, order(4)).unwrap();
     for order in Order::all() {
         assert_eq!(refused(pfn, order), FreeError::AlreadyFree(pfn));
     }
@@ -109,12 +110,12 @@ fn a_frame_that_nobody_allocated_is_not_freed() {
 
 #[test_case]
 fn every_error_says_which_frame() {
-    let pfn = frames().allocate(order(2), Gfp::KERNEL).unwrap();
+    let pfn = frames().take(order(2), Gfp::KERNEL).unwrap();
     for (pfn, order) in [(pfn, Order::ZERO), (pfn.offset(1), Order::ZERO), (Pfn::new(3), Order::ZERO)] {
         let text = alloc::format!("{}", refused(pfn, order));
         assert!(text.contains(&alloc::format!("{pfn}")), "{text}");
     }
-    frames().free(pfn, order(2)).unwrap();
+    frames().give(pfn, order(2)).unwrap();
 }
 
 #[test_case]

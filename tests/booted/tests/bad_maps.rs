@@ -22,6 +22,7 @@ use kernel::host::{Input, Stopwatch};
 use kernel::memory::frames;
 use kernel::memory::map::{map, write};
 use kernel::println;
+use kit::Raw;
 use protocol::input;
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -205,13 +206,13 @@ fn acpi_data_that_ends_inside_a_frame() {
     // The frame in which they end belongs to nobody, and the reserved ones behind the next do for good.
     for (start, end, first) in [(3, 4, 3), (0, 4, 3), (5, 6, 5)] {
         let error = AddError::NotReclaimable(spare_frame(first));
-        assert_eq!(frames().add(range(start, end)), Err(error), "frames {start}..{end} of the spare MiB");
+        assert_eq!(frames().give_more(range(start, end)), Err(error), "frames {start}..{end} of the spare MiB");
     }
     assert_eq!(managed(), before);
     use_all();
-    assert_eq!(frames().add(range(0, 3)), Ok(()));
+    assert_eq!(frames().give_more(range(0, 3)), Ok(()));
     assert_eq!(managed(), before + 3);
-    assert!((0..3).all(|nth| frames().free(spare_frame(nth), Order::ZERO).is_err()), "they are free");
+    assert!((0..3).all(|nth| frames().give(spare_frame(nth), Order::ZERO).is_err()), "they are free");
 } }
 
 /// So many entries in a quarter of a machine's largest memory: every other frame is reserved, most of them several times.

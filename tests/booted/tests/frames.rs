@@ -17,6 +17,7 @@ use booted::{Hoard, first_word, frames_free, random};
 use framework::Snapshot;
 use kernel::memory::frames::KernelFrames;
 use kernel::memory::{frames, map};
+use kit::Raw;
 use rand::RngExt;
 use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size2MiB, Size4KiB};
 
@@ -61,7 +62,7 @@ fn all_frames_freed_in_random_order_restore_the_first_state_exactly() {
     let mut seen = vec![0_u64; map::end_of_ram().number() as usize / 64 + 1];
     let before = Snapshot::take();
 
-    while let Ok(pfn) = frames().allocate(Order::ZERO, Gfp::MEMALLOC) {
+    while let Ok(pfn) = frames().take(Order::ZERO, Gfp::MEMALLOC) {
         let (word, bit) = (pfn.number() as usize / 64, 1 << (pfn.number() % 64));
         assert_eq!(seen[word] & bit, 0, "frame {pfn} was given out twice");
         seen[word] |= bit;
@@ -75,7 +76,7 @@ fn all_frames_freed_in_random_order_restore_the_first_state_exactly() {
         pfns.swap(last, random.random_range(0..=last));
     }
     for index in 0..pfns.len() {
-        frames().free(Pfn::new((*pfns.at(index)).into()), Order::ZERO).unwrap();
+        frames().give(Pfn::new((*pfns.at(index)).into()), Order::ZERO).unwrap();
     }
     assert_eq!(Snapshot::take(), before);
 }
@@ -88,7 +89,7 @@ fn all_memory_comes_in_blocks_of_every_order_and_back() {
         let mut blocks: Vec<Pfn> = Vec::with_capacity(count.min(16 * 1024) as usize);
         let before = Snapshot::take();
         while blocks.len() < blocks.capacity() {
-            let Ok(pfn) = frames().allocate(order, Gfp::MEMALLOC) else {
+            let Ok(pfn) = frames().take(order, Gfp::MEMALLOC) else {
                 break;
             };
             assert!(pfn.is_aligned(order), "{pfn} at order {order}");
@@ -97,7 +98,7 @@ fn all_memory_comes_in_blocks_of_every_order_and_back() {
         }
         assert!(order == Order::MAX || !blocks.is_empty(), "no block of order {order}");
         assert_eq!(before.free() - frames_free(), blocks.len() as u64 * order.frames());
-        blocks.drain(..).for_each(|pfn| frames().free(pfn, order).unwrap());
+        blocks.drain(..).for_each(|pfn| frames().give(pfn, order).unwrap());
         assert_eq!(Snapshot::take(), before, "order {order}");
     }
 }
@@ -114,7 +115,7 @@ fn a_long_mix_of_requests_restores_the_first_state_exactly() {
             let zone = [Gfp::empty(), Gfp::DMA32, Gfp::DMA][random.random_range(0..3)];
             let mobility = [Gfp::empty(), Gfp::MOVABLE, Gfp::RECLAIMABLE][random.random_range(0..3)];
             let gfp = zone | mobility | Gfp::KERNEL;
-            let Ok(pfn) = frames().allocate(order, gfp) else {
+            let Ok(pfn) = frames().take(order, gfp) else {
                 continue;
             };
             assert!(pfn.is_aligned(order));
@@ -123,11 +124,11 @@ fn a_long_mix_of_requests_restores_the_first_state_exactly() {
         } else if !blocks.is_empty() {
             let (pfn, order) = blocks.swap_remove(random.random_range(0..blocks.len()));
             assert_eq!(frames().order_of(pfn), Ok(order));
-            frames().free(pfn, order).unwrap();
+            frames().give(pfn, order).unwrap();
         }
     }
     frames().validate().unwrap();
-    blocks.drain(..).for_each(|(pfn, order)| frames().free(pfn, order).unwrap());
+    blocks.drain(..).for_each(|(pfn, order)| frames().give(pfn, order).unwrap());
     assert_eq!(Snapshot::take(), before);
 }
 
@@ -139,7 +140,7 @@ fn blocks_hold_what_is_written_to_them() {
     let frames_of = |(pfn, order): (Pfn, Order)| (0..order.frames()).map(move |frame| pfn.offset(frame));
     while blocks.len() < blocks.capacity() {
         let order = Order::new(random.random_range(0..=5)).unwrap();
-        let Ok(pfn) = frames().allocate(order, Gfp::KERNEL) else {
+        let Ok(pfn) = frames().take(order, Gfp::KERNEL) else {
             break;
         };
         for frame in frames_of((pfn, order)) {
@@ -153,7 +154,7 @@ fn blocks_hold_what_is_written_to_them() {
         let word = unsafe { first_word(frame).read_volatile() };
         assert_eq!(word, !frame.number(), "frame {frame}");
     }
-    blocks.drain(..).for_each(|(pfn, order)| frames().free(pfn, order).unwrap());
+    blocks.drain(..).for_each(|(pfn, order)| frames().give(pfn, order).unwrap());
     assert_eq!(Snapshot::take(), before);
 }
 
@@ -165,7 +166,7 @@ fn reserves_are_for_those_who_may_take_them() {
     for (left, gfp) in left.iter_mut().zip([Gfp::KERNEL, Gfp::ATOMIC, Gfp::MEMALLOC]) {
         hoard.take(gfp);
         *left = frames_free();
-        let refused = frames().allocate(Order::ZERO, gfp);
+        let refused = frames().take(Order::ZERO, gfp);
         assert_eq!(refused, Err(AllocError::OutOfMemory { order: Order::ZERO, gfp }));
     }
     assert!(left[0] > left[1] && left[1] > left[2] && left[2] == 0, "{left:?} frames left");
@@ -191,7 +192,7 @@ fn the_heap_gives_back_what_it_does_not_use_before_a_request_is_refused() {
 fn contradictory_flags_are_refused() {
     let before = Snapshot::take();
     for gfp in [Gfp::DMA | Gfp::DMA32, Gfp::MOVABLE | Gfp::RECLAIMABLE] {
-        assert_eq!(frames().allocate(Order::ZERO, gfp), Err(AllocError::ContradictoryFlags(gfp)));
+        assert_eq!(frames().take(Order::ZERO, gfp), Err(AllocError::ContradictoryFlags(gfp)));
     }
     assert_eq!(Snapshot::take(), before);
 }

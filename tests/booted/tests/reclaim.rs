@@ -10,9 +10,8 @@ extern crate alloc;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bifolio::allocator::Shrinker;
+use bifolio::allocator::{Shrinker, ZoneStats};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
-use bifolio::zone::ZoneStats;
 use booted::Hoard;
 use core::hint::{self, black_box};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,6 +21,7 @@ use kernel::cpu::{self, clock, timer, work};
 use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, reclaim};
 use kernel::sync::Mutex;
+use kit::Raw;
 
 framework::entry!(test_main);
 
@@ -73,7 +73,7 @@ impl Shrinker for Cache {
         while given < frames
             && let Some(pfn) = { self.frames.lock().pop() }
         {
-            kernel::memory::frames().free(pfn, Order::ZERO).expect("the cache has it");
+            kernel::memory::frames().give(pfn, Order::ZERO).expect("the cache has it");
             given += 1;
         }
         given
@@ -91,7 +91,7 @@ fn run_low(hoard: &mut Hoard, single: &mut Vec<Pfn>) {
     let marks = top().watermarks;
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
     while top().free <= (marks.min + marks.low) / 2 {
-        frames().free(single.pop().expect("there are more of them"), Order::ZERO).expect("it was allocated");
+        frames().give(single.pop().expect("there are more of them"), Order::ZERO).expect("it was allocated");
         frames().drain();
     }
     assert!(top().free < marks.low && !frames().is_balanced());
@@ -108,7 +108,7 @@ fn what_comes_below_low_is_soon_above_high_and_nobody_has_waited() {
     let mut cached = Vec::with_capacity(room);
     let mut hoard = Hoard::new();
     for list in [&mut single, &mut cached] {
-        list.extend((0..room).map(|_| frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
+        list.extend((0..room).map(|_| frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
     }
     *CACHE.frames.lock() = cached;
     frames().add_shrinker(&CACHE).expect("there is room for it");
@@ -117,8 +117,8 @@ fn what_comes_below_low_is_soon_above_high_and_nobody_has_waited() {
     CACHE.gives.store(true, Ordering::Release);
     let start = clock::uptime();
     wait_until(|| {
-        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
-        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+        let pfn = frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+        frames().give(pfn, Order::ZERO).expect("it was allocated a moment ago");
         frames().stats().background_reclaimed > stats.background_reclaimed
     });
     assert!(clock::uptime() - start < reclaim::DECAY / 2, "not at once: {:?}", clock::uptime() - start);
@@ -133,7 +133,7 @@ fn what_comes_below_low_is_soon_above_high_and_nobody_has_waited() {
     hoard.give_back();
     let cached = core::mem::take(&mut *CACHE.frames.lock());
     assert!(cached.len() < room);
-    single.into_iter().chain(cached).for_each(|pfn| frames().free(pfn, Order::ZERO).expect("it was allocated"));
+    single.into_iter().chain(cached).for_each(|pfn| frames().give(pfn, Order::ZERO).expect("it was allocated"));
     drop(hoard);
     assert_eq!(Snapshot::take(), before);
 }
@@ -174,12 +174,12 @@ fn memory_that_was_low_while_a_cpu_reclaimed_is_another_ones_business_if_that_ha
     let room = (2 * top().watermarks.high) as usize;
     let mut single: Vec<Pfn> = Vec::with_capacity(room);
     let mut hoard = Hoard::new();
-    single.extend((0..room).map(|_| frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
+    single.extend((0..room).map(|_| frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
     run_low(&mut hoard, &mut single);
     frames().add_shrinker(&SLOW).expect("there is room for it");
     let request = || {
-        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
-        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+        let pfn = frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+        frames().give(pfn, Order::ZERO).expect("it was allocated a moment ago");
         frames().drain();
     };
     wait_until(|| {
@@ -196,7 +196,7 @@ fn memory_that_was_low_while_a_cpu_reclaimed_is_another_ones_business_if_that_ha
 
     assert!(frames().remove_shrinker(&SLOW));
     hoard.give_back();
-    single.into_iter().for_each(|pfn| frames().free(pfn, Order::ZERO).expect("it was allocated"));
+    single.into_iter().for_each(|pfn| frames().give(pfn, Order::ZERO).expect("it was allocated"));
     drop(hoard);
     assert_eq!(Snapshot::take(), before);
 }
@@ -216,8 +216,8 @@ fn slabs_of(cpu: usize) -> usize {
 fn use_arena() {
     drop(black_box(Box::new([0_u64; 9])));
     for mobility in [Gfp::empty(), Gfp::MOVABLE, Gfp::RECLAIMABLE] {
-        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL | mobility).expect("there is memory");
-        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+        let pfn = frames().take(Order::ZERO, Gfp::KERNEL | mobility).expect("there is memory");
+        frames().give(pfn, Order::ZERO).expect("it was allocated a moment ago");
     }
 }
 

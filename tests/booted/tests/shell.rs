@@ -17,6 +17,7 @@ use framework::Snapshot;
 use kernel::memory::frames;
 use kernel::memory::heap::HEAP;
 use kernel::shell::{COMMANDS, Shell};
+use kit::Raw;
 use protocol::ExitCode;
 
 framework::entry!(test_main);
@@ -68,8 +69,8 @@ fn free_takes_what_alloc_gave_with_and_without_the_order() {
     const ORDER: Order = Order::PAGEBLOCK;
     let mut shell = Shell::default();
     // The same block is free as before, so it is what the next request of its order gets.
-    let pfn = frames().allocate(ORDER, Gfp::KERNEL).unwrap();
-    frames().free(pfn, ORDER).unwrap();
+    let pfn = frames().take(ORDER, Gfp::KERNEL).unwrap();
+    frames().give(pfn, ORDER).unwrap();
     for free in [format!("free {pfn} 9"), format!("free {}", pfn.number())] {
         let before = Snapshot::take();
         assert_eq!(shell.run_all("alloc 9"), ExitCode::Success);
@@ -95,11 +96,11 @@ fn takes(command: &str, frames: u64, free: &str) {
 #[test_case]
 fn exact_counts_runs_and_ranges_are_taken_and_given_back() {
     // What the allocator gives twice in a row is the same; the text is made first, which takes memory too.
-    let exact = frames().allocate_exact(21, Gfp::DMA).unwrap();
-    frames().free_range(exact).unwrap();
+    let exact = frames().take_exact(21, Gfp::DMA).unwrap();
+    frames().give_range(exact).unwrap();
     takes("alloc_exact 21 DMA", 21, &format!("free_range {} 21", exact.start));
-    let run = frames().allocate_contiguous(1100, Gfp::KERNEL).unwrap();
-    frames().free_range(run).unwrap();
+    let run = frames().take_contiguous(1100, Gfp::KERNEL).unwrap();
+    frames().give_range(run).unwrap();
     takes("alloc_contig 1100", 1100, &format!("free_range {} 1100", run.start.number()));
     let (command, free) = (format!("alloc_range {} 700 KERNEL", run.start), format!("free_range {} 700", run.start));
     takes(&command, 700, &free);
@@ -108,8 +109,8 @@ fn exact_counts_runs_and_ranges_are_taken_and_given_back() {
 #[test_case]
 fn a_block_is_split_and_its_pieces_are_freed_one_by_one() {
     let mut shell = Shell::default();
-    let pfn = frames().allocate(Order::PAGEBLOCK, Gfp::KERNEL).unwrap();
-    frames().free(pfn, Order::PAGEBLOCK).unwrap();
+    let pfn = frames().take(Order::PAGEBLOCK, Gfp::KERNEL).unwrap();
+    frames().give(pfn, Order::PAGEBLOCK).unwrap();
     let split = format!("alloc 9; split {pfn} 7");
     let whole = format!("free {pfn} 9");
     let pieces = [0, 1, 2, 3].map(|nth| format!("free {} 7", pfn.offset(128 * nth)));
@@ -125,8 +126,8 @@ fn a_block_is_split_and_its_pieces_are_freed_one_by_one() {
 #[test_case]
 fn isolated_frames_are_not_given_and_come_back() {
     let mut shell = Shell::default();
-    let pfn = frames().allocate(Order::MAX, Gfp::KERNEL).unwrap();
-    frames().free(pfn, Order::MAX).unwrap();
+    let pfn = frames().take(Order::MAX, Gfp::KERNEL).unwrap();
+    frames().give(pfn, Order::MAX).unwrap();
     let (isolate, again, unisolate) =
         (format!("isolate {pfn} 1024"), format!("isolate {pfn} 1"), format!("unisolate {pfn} 1024"));
     let before = Snapshot::take();
@@ -140,25 +141,25 @@ fn isolated_frames_are_not_given_and_come_back() {
 #[test_case]
 fn zeroed_frames_hold_zeros() {
     let order = Order::PAGEBLOCK;
-    let pfn = frames().allocate(order, Gfp::KERNEL).unwrap();
+    let pfn = frames().take(order, Gfp::KERNEL).unwrap();
     let bytes = |pfn: Pfn| {
         // SAFETY: the window shows the block, which is this test's, for as long as it is.
         unsafe { core::slice::from_raw_parts_mut(first_word(pfn).cast::<u8>(), order.bytes() as usize) }
     };
     bytes(pfn).fill(0xa5);
-    frames().free(pfn, order).unwrap();
-    let again = frames().allocate(order, Gfp::KERNEL | Gfp::ZERO).unwrap();
+    frames().give(pfn, order).unwrap();
+    let again = frames().take(order, Gfp::KERNEL | Gfp::ZERO).unwrap();
     assert_eq!(again, pfn);
     assert!(bytes(again).iter().all(|byte| *byte == 0));
-    frames().free(again, order).unwrap();
+    frames().give(again, order).unwrap();
     succeeds("alloc 3 KERNEL|ZERO");
 }
 
 #[test_case]
 fn a_wrong_order_frees_nothing() {
     let mut shell = Shell::default();
-    let pfn = frames().allocate(Order::PAGEBLOCK, Gfp::KERNEL).unwrap();
-    frames().free(pfn, Order::PAGEBLOCK).unwrap();
+    let pfn = frames().take(Order::PAGEBLOCK, Gfp::KERNEL).unwrap();
+    frames().give(pfn, Order::PAGEBLOCK).unwrap();
     assert_eq!(shell.run_all("alloc 9"), ExitCode::Success);
     assert_eq!(shell.run_all(&format!("free {pfn} 3")), ExitCode::Failure);
     assert_eq!(frames().order_of(pfn), Ok(Order::PAGEBLOCK));
@@ -227,9 +228,9 @@ fn wrong_commands_are_refused_one_by_one() {
 
 #[test_case]
 fn the_kernels_own_frames_are_not_the_shells_to_free() {
-    let pfn = frames().allocate(bifolio::frame::Order::ZERO, bifolio::frame::Gfp::KERNEL).unwrap();
+    let pfn = frames().take(bifolio::frame::Order::ZERO, bifolio::frame::Gfp::KERNEL).unwrap();
     is_refused(&alloc::format!("free {pfn}"));
-    frames().free(pfn, bifolio::frame::Order::ZERO).unwrap();
+    frames().give(pfn, bifolio::frame::Order::ZERO).unwrap();
 }
 
 #[test_case]

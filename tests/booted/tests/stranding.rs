@@ -22,6 +22,7 @@ use kernel::cpu::{self, ipi};
 use kernel::memory::frames;
 use kernel::memory::heap::HEAP;
 use kernel::sync::Mutex;
+use kit::Raw;
 
 framework::entry!(test_main);
 
@@ -54,8 +55,8 @@ fn fill_arena() {
     let mobilities = [Gfp::KERNEL, Gfp::KERNEL | Gfp::MOVABLE, Gfp::KERNEL | Gfp::RECLAIMABLE];
     for order in (0..4).filter_map(Order::new) {
         for gfp in mobilities {
-            let pfn = frames().allocate(order, gfp).expect("there is memory");
-            frames().free(pfn, order).expect("it was allocated so");
+            let pfn = frames().take(order, gfp).expect("there is memory");
+            frames().give(pfn, order).expect("it was allocated so");
         }
     }
 }
@@ -85,12 +86,12 @@ fn frames_that_were_freed_on_a_cpu_that_stopped_are_allocated_by_another() {
     let free = frames_free();
     // Others' frames, of many words: an arena collects them.
     let mut words = Vec::<Pfn>::with_capacity(64 * 32);
-    (0..64 * 32).for_each(|_| words.push(frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
+    (0..64 * 32).for_each(|_| words.push(frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
     let words = Mutex::new("test", words);
     let take = || words.lock().pop();
     cpu::on(victim(), &|_| {
         while let Some(pfn) = take() {
-            frames().free(pfn, Order::ZERO).expect("it was allocated so");
+            frames().give(pfn, Order::ZERO).expect("it was allocated so");
         }
     });
     drop(words);
@@ -210,13 +211,13 @@ fn frames_that_all_cpus_hand_round_come_back() {
             for round in 0..8 {
                 let mine = &rounds[cpu];
                 for _ in 0..512 {
-                    let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+                    let pfn = frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory");
                     mine.lock().push(pfn);
                 }
                 meet(2 * round + 1);
                 let next = &rounds[(cpu + 1) % cpus];
                 while let Some(pfn) = { next.lock().pop() } {
-                    frames().free(pfn, Order::ZERO).expect("it was allocated so");
+                    frames().give(pfn, Order::ZERO).expect("it was allocated so");
                 }
                 meet(2 * round + 2);
             }

@@ -21,17 +21,32 @@ use booted::{Hoard, first_word, leaving_nothing};
 use core::alloc::Layout;
 use core::time::Duration;
 use kernel::cpu;
+use kernel::machine::Machine;
 use kernel::memory::heap::HEAP;
-use kernel::memory::{frames, vmalloc};
+use kernel::memory::{frames, map, vmalloc};
 use kernel::shell::Shell;
-use kernel::stress::{self, Before, Failure, Id, Memory, Owners, Piece, Plan, Record, Records, Word};
 use kernel::sync::{Mutex, lockdep};
+use kit::Raw;
 use protocol::ExitCode;
+use stress::{Failure, Id, Memory, Owners, Plan, Record, Summary, Word};
 
 framework::entry!(test_main);
 
+type Before = stress::Before<Machine>;
+type Piece = stress::Piece<Machine>;
+type Records = stress::Records<Machine>;
+
 /// Frames of a machine with 64 MiB.
 const SMALL: u64 = 64 << 8;
+
+fn run(plan: Plan) -> Result<Summary, Failure> {
+    stress::run::<Machine>(plan)
+}
+
+/// That nobody has any frame.
+fn nobody() -> Result<Owners, Failure> {
+    Owners::new(map::end_of_ram())
+}
 
 fn plan(seed: u64) -> Plan {
     Plan { cpus: cpu::count(), time: Duration::from_secs(2), timers: true, seed, cancellable: false }
@@ -39,7 +54,7 @@ fn plan(seed: u64) -> Plan {
 
 #[test_case]
 fn handlers_allocate_and_free_inside_the_allocator_on_every_cpu() -> Result<(), Failure> {
-    let summary = stress::run(plan(2))?;
+    let summary = run(plan(2))?;
     assert!(summary.cpus.iter().map(|(cpu, _)| *cpu).eq(cpu::online()));
     for (cpu, tally) in &summary.cpus {
         assert!(tally.re_entries > 0 && tally.re_entries <= tally.ticks, "CPU {cpu}: {tally:?}");
@@ -51,7 +66,7 @@ fn handlers_allocate_and_free_inside_the_allocator_on_every_cpu() -> Result<(), 
 #[test_case]
 fn cpus_free_what_others_have_allocated() -> Result<(), Failure> {
     let plan = plan(3);
-    let (summary, others) = (stress::run(plan)?, plan.cpus > 1);
+    let (summary, others) = (run(plan)?, plan.cpus > 1);
     for (cpu, tally) in &summary.cpus {
         // By itself a CPU has nobody to hand anything to.
         assert_eq!([tally.handed_over > 0, tally.from_others > 0], [others; 2], "CPU {cpu}: {tally:?}");
@@ -74,15 +89,15 @@ fn memory_runs_short_and_nothing_stays_reserved() -> Result<(), Failure> {
     let mut hoard = Hoard::new();
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
     let two = Order::new(1).expect("a valid order");
-    let pressing = frames().allocate(two, Gfp::ATOMIC).expect("there are reserves");
+    let pressing = frames().take(two, Gfp::ATOMIC).expect("there are reserves");
     hoard.give_back();
     drop(hoard);
-    frames().free(pressing, two)?;
+    frames().give(pressing, two)?;
     let zone = frames().zone(ZoneKind::of(pressing));
     assert!(zone.reserved_highatomic > 0 || zone.managed / 100 < Order::PAGEBLOCK.frames(), "{zone:?}");
     let mut was_short = false;
     for seed in seeds {
-        let sum = stress::run(Plan { time, ..plan(seed) })?.sum();
+        let sum = run(Plan { time, ..plan(seed) })?.sum();
         was_short |= sum.refused + sum.fallbacks > 0;
         if was_short {
             break;
@@ -95,7 +110,7 @@ fn memory_runs_short_and_nothing_stays_reserved() -> Result<(), Failure> {
 
 #[test_case]
 fn it_does_without_timers_and_with_some_of_the_cpus() -> Result<(), Failure> {
-    let summary = stress::run(Plan { cpus: 1, timers: false, ..plan(4) })?;
+    let summary = run(Plan { cpus: 1, timers: false, ..plan(4) })?;
     let [(_, tally)] = summary.cpus[..] else { panic!("{summary:?}") };
     assert!(tally.operations > 100 && (tally.ticks, tally.handed_over) == (0, 0), "{tally:?}");
     Ok(())
@@ -104,9 +119,9 @@ fn it_does_without_timers_and_with_some_of_the_cpus() -> Result<(), Failure> {
 #[test_case]
 fn what_makes_no_sense_is_refused() {
     let running = cpu::count();
-    assert_eq!(stress::run(Plan { time: Duration::ZERO, ..plan(0) }).err(), Some(Failure::NoTime));
+    assert_eq!(run(Plan { time: Duration::ZERO, ..plan(0) }).err(), Some(Failure::NoTime));
     for asked in [0, running + 1, usize::MAX] {
-        let refused = stress::run(Plan { cpus: asked, ..plan(0) });
+        let refused = run(Plan { cpus: asked, ..plan(0) });
         assert_eq!(refused.err(), Some(Failure::BadCpus { asked, running }));
     }
     let mut shell = Shell::default();
@@ -144,13 +159,13 @@ fn one_bit_in_one_word_is_found_at_its_place() {
 #[test_case]
 fn a_frame_that_somebody_has_is_not_given_to_another() -> Result<(), Failure> {
     let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
-    let owners = Owners::new()?;
+    let owners = nobody()?;
     assert_eq!(owners.take(range(60, 200)), Ok(()));
     assert_eq!((owners.take(range(59, 60)), owners.take(range(200, 201))), (Ok(()), Ok(())));
     for (again, first) in [(range(60, 61), 60), (range(199, 300), 199), (range(0, 1024), 59), (range(128, 192), 128)] {
         assert_eq!(owners.take(again), Err(Pfn::new(first)), "{again:?}");
     }
-    let owners = Owners::new()?;
+    let owners = nobody()?;
     assert_eq!(owners.take(range(60, 200)), Ok(()));
     owners.give_back(range(64, 128));
     assert_eq!(owners.take(range(64, 128)), Ok(()));
@@ -163,8 +178,8 @@ fn of_every_kind(records: &Records) -> Vec<Memory> {
     let order = Order::new(1).expect("there is such an order");
     let layout = Layout::from_size_align(120, 8).expect("a size of a test");
     let memory = [
-        frames().allocate(order, Gfp::KERNEL).ok().map(|pfn| Memory::Block(pfn, order)),
-        frames().allocate_exact(3, Gfp::KERNEL).ok().map(Memory::Range),
+        frames().take(order, Gfp::KERNEL).ok().map(|pfn| Memory::Block(pfn, order)),
+        frames().take_exact(3, Gfp::KERNEL).ok().map(Memory::Range),
         HEAP.allocate(layout).map(|object| Memory::Object(object, layout)),
         records.allocate().map(Memory::Record),
         vmalloc::allocate(2, Order::ZERO).map(|start| Memory::Mapping(start, 2)),
@@ -184,12 +199,12 @@ fn with_records(test: impl FnOnce(&Records)) {
 #[test_case]
 fn a_word_that_another_has_written_is_found_before_the_memory_is_freed() {
     with_records(|records| {
-        let owners = Owners::new().expect("there is memory");
+        let owners = nobody().expect("there is memory");
         for (number, memory) in of_every_kind(records).into_iter().enumerate() {
             let id = Id::new(0, number as u64);
             // SAFETY: the memory was just allocated, and goes with the piece.
             let piece = unsafe { Piece::mark(memory, id, &owners) }.expect("nobody else has it");
-            let (start, words) = memory.words();
+            let (start, words) = memory.words::<Machine>();
             let others = [Id::new(1, 9).live(), id.dead(), id.live() ^ 1 << 20, 0];
             for (place, other) in [0, 1, words / 2, words - 1].into_iter().zip(others) {
                 // SAFETY: a word of the piece, which is the test's.
@@ -209,13 +224,13 @@ fn a_word_that_another_has_written_is_found_before_the_memory_is_freed() {
 #[test_case]
 fn memory_that_is_given_out_twice_is_found_at_once() {
     with_records(|records| {
-        let owners = Owners::new().expect("there is memory");
+        let owners = nobody().expect("there is memory");
         for memory in of_every_kind(records) {
             let (first, second) = (Id::new(0, 1), Id::new(1, 2));
             // SAFETY: the memory was just allocated, and goes with the piece; of who has it already no piece is made.
             let mark = |id, owners| unsafe { Piece::mark(memory, id, owners) };
             let piece = mark(first, &owners).expect("nobody else has it");
-            let address = memory.words().0.addr();
+            let address = memory.words::<Machine>().0.addr();
             let again = mark(second, &owners).expect_err("somebody has it");
             match memory {
                 Memory::Block(pfn, _) | Memory::Range(PfnRange { start: pfn, .. }) => {
@@ -224,7 +239,7 @@ fn memory_that_is_given_out_twice_is_found_at_once() {
                 _ => assert_eq!(again, Failure::Shared { address, id: second, other: first }),
             }
             // The map of frames does not hear of what the heap has: of that only the marks tell.
-            let again = mark(second, &Owners::new().expect("there is memory"));
+            let again = mark(second, &nobody().expect("there is memory"));
             assert_eq!(again.expect_err("somebody has it"), Failure::Shared { address, id: second, other: first });
             piece.unmark(&owners).and_then(|()| piece.free(records)).expect("it is as it was");
         }
@@ -234,14 +249,14 @@ fn memory_that_is_given_out_twice_is_found_at_once() {
 #[test_case]
 fn what_is_lost_when_an_object_is_resized_is_found() {
     leaving_nothing(|| {
-        let owners = Owners::new().expect("there is memory");
+        let owners = nobody().expect("there is memory");
         let layout = Layout::from_size_align(120, 8).expect("a size of a test");
         let object = HEAP.allocate(layout).expect("there is memory");
         // SAFETY: the object was just allocated, and goes with the piece.
         let piece = unsafe { Piece::mark(Memory::Object(object, layout), Id::new(0, 1), &owners) };
         let mut piece = piece.expect("nobody else has it");
         assert_eq!(piece.resize(400, |resize| resize()), Ok(true));
-        let (start, _) = piece.memory().words();
+        let (start, _) = piece.memory().words::<Machine>();
         let spoiled = piece.resize(360, |resize| {
             // SAFETY: a word of the piece.
             unsafe { start.add(7).write(5) };
@@ -257,9 +272,9 @@ fn what_is_lost_when_an_object_is_resized_is_found() {
 #[test_case]
 fn frames_that_were_to_hold_zeros_and_do_not_are_found() {
     leaving_nothing(|| {
-        let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL | Gfp::ZERO).expect("there is memory");
+        let pfn = frames().take(Order::ZERO, Gfp::KERNEL | Gfp::ZERO).expect("there is memory");
         let memory = Memory::Block(pfn, Order::ZERO);
-        let (start, words) = memory.words();
+        let (start, words) = memory.words::<Machine>();
         // SAFETY: the frame was allocated as that, and is the test's.
         let check = || unsafe { Piece::check_zeroed(&memory) };
         for place in [0, 100, words - 1] {
@@ -271,7 +286,7 @@ fn frames_that_were_to_hold_zeros_and_do_not_are_found() {
             // SAFETY: as above.
             unsafe { start.add(place).write(0) };
         }
-        frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+        frames().give(pfn, Order::ZERO).expect("it was allocated a moment ago");
     });
 }
 
@@ -281,9 +296,9 @@ fn what_is_not_given_back_in_the_end_is_found() {
     static SECOND: Mutex<()> = Mutex::new("test stress second", ());
     let before = Before::take();
     assert_eq!(before.compare(), Ok(()));
-    let pfn = frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory");
+    let pfn = frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory");
     assert!(matches!(before.compare(), Err(Failure::Frames(_))), "a frame");
-    frames().free(pfn, Order::ZERO).expect("it was allocated a moment ago");
+    frames().give(pfn, Order::ZERO).expect("it was allocated a moment ago");
     // Larger than any slot: a slot may be one of a slab that is there anyway.
     let object = vec![0_u8; 100_000];
     assert!(matches!(before.compare(), Err(Failure::Frames(_))), "an object");
@@ -307,13 +322,13 @@ fn what_a_cpu_finds_ends_the_run() {
     let stranger = Id::new(cpu::MAX_CPUS, 5);
     let mut hoard = Hoard::new();
     let blocks: Vec<Pfn> =
-        (0..BLOCKS).map(|_| frames().allocate(Order::MAX, Gfp::KERNEL).expect("there is memory")).collect();
+        (0..BLOCKS).map(|_| frames().take(Order::MAX, Gfp::KERNEL).expect("there is memory")).collect();
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
     let words = || blocks.iter().flat_map(|pfn| (0..Order::MAX.frames()).map(|frame| first_word(pfn.offset(frame))));
     // SAFETY: the frames are the test's.
     words().for_each(|word| unsafe { word.write_volatile(stranger.live()) });
-    blocks.iter().for_each(|pfn| frames().free(*pfn, Order::MAX).expect("it was allocated a moment ago"));
-    let found = stress::run(plan(5)).err();
+    blocks.iter().for_each(|pfn| frames().give(*pfn, Order::MAX).expect("it was allocated a moment ago"));
+    let found = run(plan(5)).err();
     // What is left of them would be found again.
     for word in words() {
         // SAFETY: the frames exist; whoever has one does not have that word in it.

@@ -1,48 +1,39 @@
 //! CPUs, and the orders of events in which they meet: shuttle's schedules, or what real threads happen to do.
 
-use std::cell::Cell;
+#[cfg(not(shuttle))]
+use {
+    kit::Random,
+    std::{cell::RefCell, thread},
+};
 
-use bifolio::allocator::Cpu;
+#[cfg(not(shuttle))]
+pub use kit::Thread;
 #[cfg(shuttle)]
 use {
+    bifolio::cpu::{Cpu, Hooks},
     bifolio::sync::{Acquire, Lock},
-    shuttle::{thread, thread_local},
+    shuttle::thread,
+    std::cell::Cell,
 };
-#[cfg(not(shuttle))]
-use {std::thread, std::thread_local};
 
-thread_local! {
+#[cfg(shuttle)]
+shuttle::thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// A thread as a CPU: it has a number while [`on_cpus`] runs.
+/// A thread of shuttle's as a CPU: it has a number while [`on_cpus`] runs.
+#[cfg(shuttle)]
 pub struct Thread;
 
-// SAFETY: the threads of `on_cpus` have different numbers, and there is one of it at a time; nothing interrupts them.
-#[cfg(not(shuttle))]
-unsafe impl Cpu for Thread {
-    fn current() -> usize {
-        NUMBER.get()
-    }
-
-    fn synchronize() {
-        static REGISTER: std::sync::Once = std::sync::Once::new();
-        // SAFETY: the calls take no pointers.
-        let barrier = |command: libc::c_int| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
-        REGISTER.call_once(|| assert_eq!(barrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED), 0));
-        assert_eq!(barrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED), 0);
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-
-    fn relax() {
-        thread::yield_now();
+#[cfg(shuttle)]
+impl Thread {
+    fn become_cpu(number: usize) {
+        NUMBER.with(|own| own.set(number));
     }
 }
 
-// SAFETY: as above. To shuttle every step is a barrier.
+// SAFETY: the threads of `on_cpus` have different numbers, and there is one of it at a time; nothing interrupts them. To
+// shuttle every step is a barrier.
 #[cfg(shuttle)]
 unsafe impl Cpu for Thread {
     fn current() -> usize {
@@ -56,7 +47,10 @@ unsafe impl Cpu for Thread {
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         critical()
     }
+}
 
+#[cfg(shuttle)]
+impl Hooks for Thread {
     fn relax() {
         thread::yield_now();
     }
@@ -83,7 +77,7 @@ pub fn on_cpus(count: usize, work: impl Fn(usize) + Sync) {
     thread::scope(|scope| {
         let start = |cpu| {
             scope.spawn(move || {
-                NUMBER.with(|number| number.set(cpu));
+                Thread::become_cpu(cpu);
                 work(cpu);
             })
         };
@@ -109,21 +103,13 @@ pub fn random(limit: usize) -> usize {
     shuttle::rand::thread_rng().gen_range(0..limit)
 }
 
-/// A number below `limit` (xorshift).
+/// A number below `limit`.
 #[cfg(not(shuttle))]
 pub fn random(limit: usize) -> usize {
     thread_local! {
-        static STATE: Cell<u64> = const { Cell::new(0) };
+        static RANDOM: RefCell<Random> = RefCell::new(Random::new(Thread::number() as u64));
     }
-    let mut state = match STATE.get() {
-        0 => 0x1234_5678_9abc_def1 ^ (NUMBER.get() as u64) << 32,
-        state => state,
-    };
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    STATE.set(state);
-    (state >> 16) as usize % limit
+    RANDOM.with_borrow_mut(|random| random.index(limit))
 }
 
 /// How often something is tried, and how long each CPU is at it.

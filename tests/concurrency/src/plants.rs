@@ -22,20 +22,28 @@ pub struct Plant {
 
 pub const PLANTS: &[Plant] = &[
     Plant {
-        what: "an arena's owner that passes no barrier on its way in",
+        what: "an owner that passes no barrier on its way in",
         tool: Tool::Loom,
-        test: "loom::an_arena_is_not_emptied_while_its_owner_is_inside",
-        file: "allocator/arena.rs",
+        test: "loom::nobody_is_inside_once_the_owner_was_waited_for",
+        file: "sync/gate.rs",
         old: "compiler_fence(Ordering::SeqCst);",
         new: "",
     },
     Plant {
-        what: "a CPU that passes no barrier at the heap's door",
+        what: "a gate that is opened before what was done behind it is seen",
         tool: Tool::Loom,
-        test: "loom::nobody_is_behind_a_door_that_was_closed",
-        file: "slab/arena.rs",
-        old: "compiler_fence(Ordering::SeqCst);",
-        new: "",
+        test: "loom::nobody_is_inside_once_the_owner_was_waited_for",
+        file: "sync/gate.rs",
+        old: "self.sign.write(value, Release);",
+        new: "self.sign.write(value, Relaxed);",
+    },
+    Plant {
+        what: "an arena that is opened before it is empty",
+        tool: Tool::Loom,
+        test: "loom::an_arena_is_not_emptied_while_its_owner_is_inside",
+        file: "allocator/arena.rs",
+        old: "            inside(arena);\n            arena.gate.open();",
+        new: "            arena.gate.open();\n            inside(arena);",
     },
     Plant {
         what: "an arena that gets a word only when the word's zone is unlocked",
@@ -65,8 +73,8 @@ pub const PLANTS: &[Plant] = &[
         what: "an arena that is emptied without waiting for its owner",
         tool: Tool::Shuttle,
         test: "frames::an_arena_is_emptied_only_while_its_owner_is_outside",
-        file: "allocator/arena.rs",
-        old: "while self.busy.load(Acquire) {",
+        file: "sync/gate.rs",
+        old: "while self.is_busy() {",
         new: "while false {",
     },
     Plant {
@@ -86,12 +94,12 @@ pub const PLANTS: &[Plant] = &[
         new: "let in_stock = 0; let _ = stock;",
     },
     Plant {
-        what: "an owner whose last stores in its arena nothing keeps before its leaving it",
+        what: "an owner whose last stores inside nothing keeps before its leaving",
         tool: Tool::Threads,
         test: "frames::no_frame_has_two_owners",
-        file: "allocator/arena.rs",
-        old: "self.busy.store(false, Release);",
-        new: "self.busy.store(false, Relaxed);",
+        file: "sync/gate.rs",
+        old: "self.0.store(false, Release);",
+        new: "self.0.store(false, Relaxed);",
     },
     Plant {
         what: "a slot handed back while its last user may still be writing to it",
@@ -126,7 +134,7 @@ impl Plant {
 }
 
 /// What a copy consists of: the crate, this one, and what says how they are built.
-const PARTS: [&str; 4] = ["Cargo.lock", "kernel/mm/Cargo.toml", "kernel/mm/src", "tests/concurrency"];
+const PARTS: [&str; 5] = ["Cargo.lock", "kernel/mm/Cargo.toml", "kernel/mm/src", "tests/concurrency", "tests/kit"];
 const SOURCES: &str = "kernel/mm/src";
 
 /// A workspace with a copy of the crate and of its tests.
@@ -140,7 +148,7 @@ impl Copy {
         let path = target.join("planted");
         let manifest = fs::read_to_string(root.join("Cargo.toml")).context("Cargo.toml")?;
         let manifest = manifest.lines().map(|line| match line.split_once(" = ") {
-            Some(("members", _)) => "members = [\"kernel/mm\", \"tests/concurrency\"]",
+            Some(("members", _)) => "members = [\"kernel/mm\", \"tests/concurrency\", \"tests/kit\"]",
             Some(("default-members", _)) => "",
             _ => line,
         });

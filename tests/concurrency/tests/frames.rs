@@ -3,13 +3,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bifolio::allocator::{Arena, PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::sync::Mutex;
-use bifolio::zone::BlockState;
 use concurrency::cpus::{Effort, Thread, linger, on_cpus, random};
 use concurrency::memory::Memory;
+use kit::{Raw, over_numbers};
 
 const CPUS: usize = 3;
 /// The first frame of zone Normal.
@@ -23,8 +23,8 @@ fn with_frames(count: u64, work: impl FnOnce(&Frames<'_>)) {
     let mut regions = [Region { start: FIRST << 12, end: (FIRST + count) << 12, kind: RegionKind::Usable }];
     let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     let mut metadata = vec![!0; plan.metadata_words()];
-    let arenas = [const { Arena::new() }; CPUS];
-    work(&PageAllocator::new(&plan, &mut metadata, &arenas).unwrap());
+    let arenas = [const { PerCpuPages::new() }; CPUS];
+    work(&over_numbers(&plan, &mut metadata, &arenas).unwrap());
 }
 
 /// Every block; but not its mobility, which a pageblock keeps from what was last taken from it.
@@ -58,7 +58,7 @@ fn no_frame_has_two_owners() {
             let post = Mutex::<Vec<Block>, Thread>::new("post", Vec::new());
             let free = |(pfn, order): Block| {
                 memory.give(pfn, order);
-                frames.free(pfn, order).unwrap();
+                frames.give(pfn, order).unwrap();
             };
             nothing_is_left_by(frames, || {
                 on_cpus(CPUS, |cpu| {
@@ -68,7 +68,7 @@ fn no_frame_has_two_owners() {
                             0..5 if held.len() < 150 => {
                                 let order = order([0, 0, 0, 1, 3, 5][random(6)]);
                                 let gfp = [Gfp::KERNEL, Gfp::MOVABLE | Gfp::WAIT][random(2)];
-                                if let Ok(pfn) = frames.allocate(order, gfp | Gfp::NOWARN) {
+                                if let Ok(pfn) = frames.take(order, gfp | Gfp::NOWARN) {
                                     memory.take(pfn, order, cpu);
                                     held.push((pfn, order));
                                 }
@@ -104,11 +104,11 @@ fn an_arena_is_emptied_only_while_its_owner_is_outside() {
                             frames.drain();
                             continue;
                         }
-                        let held = [0, 1].map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap());
+                        let held = [0, 1].map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap());
                         held.iter().for_each(|pfn| memory.take(*pfn, Order::ZERO, cpu));
                         for pfn in held {
                             memory.give(pfn, Order::ZERO);
-                            frames.free(pfn, Order::ZERO).unwrap();
+                            frames.give(pfn, Order::ZERO).unwrap();
                         }
                     }
                 });
@@ -130,7 +130,7 @@ fn no_frame_is_missing_where_it_is_needed() {
                 let held: [_; CPUS] = core::array::from_fn(|_| Mutex::<Vec<Pfn>, Thread>::new("share", Vec::new()));
                 on_cpus(CPUS, |cpu| {
                     for _ in 0..share {
-                        let pfn = frames.allocate(Order::ZERO, Gfp::MEMALLOC).expect("each CPU has its share");
+                        let pfn = frames.take(Order::ZERO, Gfp::MEMALLOC).expect("each CPU has its share");
                         memory.take(pfn, Order::ZERO, cpu);
                         held[cpu].lock().push(pfn);
                     }
@@ -139,7 +139,7 @@ fn no_frame_is_missing_where_it_is_needed() {
                     // Another's.
                     for pfn in held[(cpu + 1) % CPUS].lock().drain(..) {
                         memory.give(pfn, Order::ZERO);
-                        frames.free(pfn, Order::ZERO).unwrap();
+                        frames.give(pfn, Order::ZERO).unwrap();
                     }
                 });
             });
@@ -159,7 +159,7 @@ fn of_two_frees_of_one_block_one_is_noticed() {
                 on_cpus(1 + random(CPUS), |_| {
                     let order = order([0, 0, 1][random(3)]);
                     let count = 1 + random(3);
-                    let taken = (0..count).map(|_| (frames.allocate(order, Gfp::KERNEL).unwrap(), order));
+                    let taken = (0..count).map(|_| (frames.take(order, Gfp::KERNEL).unwrap(), order));
                     let taken: Vec<_> = taken.collect();
                     given.lock().extend(taken);
                 });
@@ -167,7 +167,7 @@ fn of_two_frees_of_one_block_one_is_noticed() {
                 on_cpus(2, |_| {
                     linger(20);
                     for (pfn, order) in &given {
-                        freed.fetch_add(frames.free(*pfn, *order).is_ok().into(), Relaxed);
+                        freed.fetch_add(frames.give(*pfn, *order).is_ok().into(), Relaxed);
                     }
                 });
                 frames.drain();
@@ -183,14 +183,14 @@ fn a_frame_freed_while_its_word_began_to_be_returned_cannot_be_freed_again() {
     let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
     effort.explore(|| {
         with_frames(1024, |frames| {
-            let taken: Vec<Pfn> = (0..4).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+            let taken: Vec<Pfn> = (0..4).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
             // The second of a word is the first to be collected.
             let share = |cpu| if cpu == 0 { &taken[..2] } else { &taken[2..3] };
-            on_cpus(2, |cpu| share(cpu).iter().for_each(|&pfn| frames.free(pfn, Order::ZERO).unwrap()));
+            on_cpus(2, |cpu| share(cpu).iter().for_each(|&pfn| frames.give(pfn, Order::ZERO).unwrap()));
             // Much later, by whoever it was.
             on_cpus(1, |_| {
                 for &pfn in &taken[..3] {
-                    assert!(frames.free(pfn, Order::ZERO).is_err(), "{pfn} was freed twice");
+                    assert!(frames.give(pfn, Order::ZERO).is_err(), "{pfn} was freed twice");
                 }
             });
         });
@@ -203,17 +203,17 @@ fn a_frame_lent_while_its_word_began_to_be_returned_is_freed_once() {
     let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
     effort.explore(|| {
         with_frames(1024, |frames| {
-            let taken: Vec<Pfn> = (0..3).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+            let taken: Vec<Pfn> = (0..3).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
             let lent = AtomicU64::new(0);
             on_cpus(2, |cpu| match cpu {
-                0 => taken[..2].iter().for_each(|&pfn| frames.free(pfn, Order::ZERO).unwrap()),
-                _ => lent.store(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap().number(), Relaxed),
+                0 => taken[..2].iter().for_each(|&pfn| frames.give(pfn, Order::ZERO).unwrap()),
+                _ => lent.store(frames.take(Order::ZERO, Gfp::KERNEL).unwrap().number(), Relaxed),
             });
             let lent = Pfn::new(lent.load(Relaxed));
-            on_cpus(1, |_| frames.free(lent, Order::ZERO).unwrap());
+            on_cpus(1, |_| frames.give(lent, Order::ZERO).unwrap());
             on_cpus(2, |cpu| {
                 if cpu == 1 {
-                    assert!(frames.free(lent, Order::ZERO).is_err(), "{lent} was freed twice");
+                    assert!(frames.give(lent, Order::ZERO).is_err(), "{lent} was freed twice");
                 }
             });
         });
@@ -229,7 +229,7 @@ fn a_block_in_use_is_not_taken_for_one_of_an_arena_that_goes_on_to_another_word(
             let held = AtomicU64::new(0);
             on_cpus(1, |_| {
                 for nth in 0..63 {
-                    let pfn = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+                    let pfn = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
                     if nth == 5 {
                         held.store(pfn.number(), Relaxed);
                     }
@@ -237,7 +237,7 @@ fn a_block_in_use_is_not_taken_for_one_of_an_arena_that_goes_on_to_another_word(
             });
             let held = Pfn::new(held.load(Relaxed));
             on_cpus(2, |cpu| match cpu {
-                0 => (0..3).for_each(|_| _ = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()),
+                0 => (0..3).for_each(|_| _ = frames.take(Order::ZERO, Gfp::KERNEL).unwrap()),
                 _ => assert_eq!(frames.order_of(held), Ok(Order::ZERO)),
             });
         });

@@ -1,43 +1,18 @@
 //! Heaps that several CPUs use: no object has two owners, none is lost, and no bad free goes unnoticed.
 #![cfg(not(loom))]
 
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bifolio::error::FreeError;
-use bifolio::frame::Order;
-use bifolio::heap::{Heap, HeapError, PageSource};
+use bifolio::heap::{Heap, HeapError};
 use bifolio::sync::Mutex;
 use concurrency::cpus::{Effort, Thread, linger, on_cpus, random};
+use kit::source::SystemPages;
 
 const CPUS: usize = 3;
 
-type TestHeap = Heap<Blocks, Thread, CPUS>;
-
-/// Blocks of the host's memory, and how many frames they are.
-#[derive(Default)]
-struct Blocks(AtomicU64);
-
-fn block_layout(order: Order) -> Layout {
-    Layout::from_size_align(order.bytes() as usize, order.bytes() as usize).unwrap()
-}
-
-// SAFETY: blocks come from the host's allocator with the layout asked for, and go back to it when released.
-unsafe impl PageSource for Blocks {
-    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        self.0.fetch_add(order.frames(), Relaxed);
-        // SAFETY: the layout is not empty.
-        NonNull::new(unsafe { alloc(block_layout(order)) })
-    }
-
-    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        self.0.fetch_sub(order.frames(), Relaxed);
-        // SAFETY: the heap gives back what it has, as it got it.
-        unsafe { dealloc(block.as_ptr(), block_layout(order)) };
-        Ok(())
-    }
-}
+type TestHeap = Heap<SystemPages, Thread, CPUS>;
 
 /// A live object, marked at both ends.
 struct Object {
@@ -101,7 +76,7 @@ impl Object {
 fn assert_empties(heap: &TestHeap) {
     heap.validate().unwrap();
     heap.shrink();
-    assert_eq!(heap.source().0.load(Relaxed), 0, "the heap gave everything back");
+    assert_eq!(heap.source().frames(), 0, "the heap gave everything back");
     heap.validate().unwrap();
 }
 
@@ -110,7 +85,7 @@ fn assert_empties(heap: &TestHeap) {
 fn no_object_has_two_owners() {
     let effort = Effort { schedules: 1000, rounds: 1, short: 16, long: 20_000 };
     effort.explore(move || {
-        let heap = Box::new(TestHeap::new(Blocks::default()));
+        let heap = Box::new(TestHeap::new(SystemPages::new()));
         let post = Mutex::<Vec<Object>, Thread>::new("post", Vec::new());
         on_cpus(CPUS, |_| {
             let mut held: Vec<Object> = Vec::new();
@@ -138,7 +113,7 @@ fn no_object_has_two_owners() {
 fn what_others_free_comes_back() {
     let effort = Effort { schedules: 1000, rounds: 1, short: 24, long: 100_000 };
     effort.explore(move || {
-        let heap = Box::new(TestHeap::new(Blocks::default()));
+        let heap = Box::new(TestHeap::new(SystemPages::new()));
         let post = Mutex::<Vec<Object>, Thread>::new("post", Vec::new());
         on_cpus(CPUS, |cpu| {
             let mut held: Vec<Object> = Vec::new();
@@ -171,7 +146,7 @@ fn of_two_frees_of_one_object_one_is_noticed() {
     let effort = Effort { schedules: 2000, rounds: 200, short: 0, long: 0 };
     effort.explore(|| {
         LATE.store(0, Relaxed);
-        let heap = Box::new(TestHeap::new(Blocks::default()));
+        let heap = Box::new(TestHeap::new(SystemPages::new()));
         heap.set_error_hook(count_double_free);
         let given = Mutex::<Vec<Object>, Thread>::new("given", Vec::new());
         on_cpus(1 + random(CPUS), |_| {

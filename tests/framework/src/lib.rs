@@ -28,14 +28,14 @@
 // The bound of a test on "callable, and returns something that can be judged" has no stable spelling.
 #![feature(unboxed_closures)]
 
-pub use kernel::memory::Snapshot;
-
 use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegion;
 use core::any::type_name;
 use core::fmt::Display;
 use core::mem;
+use core::ops::Deref;
 use kernel::host::{self, Input, Stopwatch};
+use kernel::machine::Machine;
 use kernel::memory::{frames, heap};
 use kernel::sync::{Mutex, lockdep};
 use kernel::{console, cpu, memory, println};
@@ -146,6 +146,25 @@ fn set_up(map: Option<EditMap>) {
     memory::init(boot_info);
     cpu::start_all();
     host::send(&Event::Ready);
+}
+
+/// The state of all page frames: what a test leaves behind is a difference between two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot(stress::Snapshot);
+
+impl Snapshot {
+    /// The state as it is now, behind what only caches hold.
+    pub fn take() -> Self {
+        Self(stress::Snapshot::take::<Machine>())
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = stress::Snapshot;
+
+    fn deref(&self) -> &stress::Snapshot {
+        &self.0
+    }
 }
 
 /// A test, as the runner sees it.

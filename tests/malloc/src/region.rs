@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use bifolio::allocator::{Arena, PageAllocator, Plan};
+use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::PageSource;
@@ -39,11 +39,11 @@ const LEAST_FORGOTTEN: u64 = 8;
 /// The most regions there can be. Each is four times as large as the one before, unless the process may have no more.
 const REGIONS: usize = 32;
 
-/// How many threads have an arena of page frames each. The heap seldom asks for any, and who frees a frame that another one
+/// How many threads have page frames of their own each. The heap seldom asks for any, and who frees a frame that another one
 /// may hold looks into all of them: so they are fewer than threads.
 const CPUS: usize = 16;
 
-static ARENAS: [Arena; CPUS] = [const { Arena::new() }; CPUS];
+static PAGES: [PerCpuPages; CPUS] = [const { PerCpuPages::new() }; CPUS];
 
 struct Region {
     start: *mut u8,
@@ -68,7 +68,7 @@ static FREE_WITH_MEMORY: AtomicU64 = AtomicU64::new(0);
 
 impl Region {
     /// Reserves up to `bytes` of address space and makes the first of it usable.
-    fn new(bytes: usize, arenas: &'static [Arena]) -> Option<Self> {
+    fn new(bytes: usize, pages: &'static [PerCpuPages]) -> Option<Self> {
         let mut bytes = bytes.min(system::address_space_limit() / 4) / BLOCK * BLOCK;
         let start = loop {
             if bytes < LEAST_REGION {
@@ -98,7 +98,8 @@ impl Region {
         // SAFETY: the plan put the metadata into what is usable, where it stays reserved, so it is nobody else's; all
         // words are zero, and aligned since frames are.
         let metadata = unsafe { slice::from_raw_parts_mut(metadata.cast::<u64>(), plan.metadata_words()) };
-        let frames = PageAllocator::new(&plan, metadata, arenas).ok()?;
+        // SAFETY: the frames are the space that was reserved just now, at their own addresses, and each region has others.
+        let frames = unsafe { PageAllocator::new(&plan, metadata, pages) }.ok()?;
         Some(Self { start, bytes, usable: AtomicUsize::new(usable), frames })
     }
 
@@ -126,7 +127,9 @@ impl Region {
         }
         let first = Pfn::containing(start.addr() as u64);
         let range = PfnRange::new(first, first.offset(step as u64 / FRAME_SIZE));
-        self.frames.add(range).expect("the plan has this memory as to be added, and it was not added yet");
+        // SAFETY: it was made usable just now, and nobody knows of it.
+        let added = unsafe { self.frames.add(range) };
+        added.expect("the plan has this memory as to be added, and it was not added yet");
         self.usable.store(usable + step, Relaxed);
         true
     }
@@ -165,34 +168,34 @@ fn usable() -> usize {
 fn add_region() -> bool {
     let count = COUNT.load(Relaxed);
     let Some(slot) = REGIONS_BY_AGE.get(count) else { return false };
-    let arenas = if count == 0 { Some(&ARENAS[..]) } else { more_arenas() };
+    let pages = if count == 0 { Some(&PAGES[..]) } else { more_pages() };
     let bytes = regions().next().map_or(FIRST_REGION, |region| region.bytes.saturating_mul(4));
-    let Some(region) = arenas.and_then(|arenas| Region::new(bytes, arenas)) else { return false };
+    let Some(region) = pages.and_then(|pages| Region::new(bytes, pages)) else { return false };
     slot.call_once(|| region);
     COUNT.store(count + 1, Relaxed);
     true
 }
 
-/// Arenas for one more region.
-fn more_arenas() -> Option<&'static [Arena]> {
-    let bytes = (CPUS * size_of::<Arena>()).next_multiple_of(system::PAGE);
-    let start = system::reserve(bytes)?.as_ptr().cast::<Arena>();
+/// Threads' pages for one more region.
+fn more_pages() -> Option<&'static [PerCpuPages]> {
+    let bytes = (CPUS * size_of::<PerCpuPages>()).next_multiple_of(system::PAGE);
+    let start = system::reserve(bytes)?.as_ptr().cast::<PerCpuPages>();
     // SAFETY: the space was reserved just now, so nobody has it; it has room for so many, and pages are aligned to more
-    // than arenas; each is written before the slice is made.
+    // than these; each is written before the slice is made.
     unsafe {
         if !system::make_usable(start.cast(), bytes) {
             system::unreserve(start.cast(), bytes);
             return None;
         }
-        (0..CPUS).for_each(|number| start.add(number).write(Arena::new()));
+        (0..CPUS).for_each(|number| start.add(number).write(PerCpuPages::new()));
         Some(slice::from_raw_parts(start, CPUS))
     }
 }
 
-/// The calling CPU will allocate no more for now: what its arenas hold goes back.
+/// The calling CPU will allocate no more for now: what it holds goes back.
 pub fn retire_cpu() {
     for region in regions() {
-        // An arena is only emptied if it was idle since the last time, which it was when asked again.
+        // Its pages are only given back if it was idle since the last time, which it was when asked again.
         region.frames.decay();
         region.frames.decay();
     }
@@ -241,17 +244,19 @@ unsafe fn leave(start: *mut u8, frames: u64) {
 unsafe impl PageSource for Regions {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
         take(order.frames(), |region| {
-            let pfn = region.frames.allocate(order, Gfp::NOWAIT).ok()?;
-            region.at(pfn)
+            let block = region.frames.allocate(order, Gfp::NOWAIT).ok()?;
+            region.at(block.into_raw().0)
         })
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
         let pfn = frame_at(block);
         let region = region_of(block).ok_or(FreeError::NotManaged(pfn))?;
-        // SAFETY: the caller's word, and nobody can have them before the region is told.
-        unsafe { leave(block.as_ptr(), order.frames()) };
-        region.frames.free(pfn, order)
+        // SAFETY: by this function's contract nobody uses them, and nobody can have them before the region is told.
+        unsafe {
+            leave(block.as_ptr(), order.frames());
+            region.frames.free_raw(pfn, order)
+        }
     }
 
     fn run_frames(frames: u64, _: Order) -> Option<u64> {
@@ -265,8 +270,8 @@ unsafe impl PageSource for Regions {
             return mapped::allocate(frames, align).or_else(from_regions);
         }
         take(frames, |region| {
-            let range = region.frames.allocate_exact_aligned(frames, align, Gfp::NOWAIT).ok()?;
-            region.at(range.start)
+            let exact = region.frames.allocate_exact_aligned(frames, align, Gfp::NOWAIT).ok()?;
+            region.at(exact.into_raw().start)
         })
     }
 
@@ -279,7 +284,8 @@ unsafe impl PageSource for Regions {
         unsafe { leave(run.as_ptr(), frames) };
         // The heap knows what it frees, so it need not all be asked about before the first block is freed.
         let range = PfnRange::new(frame_at(run), frame_at(run).offset(frames));
-        range.blocks().try_for_each(|(pfn, order)| region.frames.free(pfn, order))
+        // SAFETY: as for a block.
+        range.blocks().try_for_each(|(pfn, order)| unsafe { region.frames.free_raw(pfn, order) })
     }
 
     unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
@@ -289,23 +295,26 @@ unsafe impl PageSource for Regions {
         };
         let range = PfnRange::new(frame_at(run), frame_at(run).offset(from));
         if to > from {
-            let grown = region.frames.resize(range, to, Gfp::NOWAIT).is_ok();
+            // SAFETY: the run is the caller's.
+            let grown = unsafe { region.frames.resize_raw(range, to, Gfp::NOWAIT) }.is_ok();
             if grown {
                 count_taken(to - from);
             }
             return grown;
         }
-        // SAFETY: by the caller's word nobody uses what is behind the new end.
-        unsafe { leave(run.as_ptr().wrapping_add((to * FRAME_SIZE) as usize), from - to) };
-        region.frames.resize(range, to, Gfp::NOWAIT).is_ok()
+        // SAFETY: by this function's contract nobody uses what is behind the new end.
+        unsafe {
+            leave(run.as_ptr().wrapping_add((to * FRAME_SIZE) as usize), from - to);
+            region.frames.resize_raw(range, to, Gfp::NOWAIT).is_ok()
+        }
     }
 }
 
 /// Takes more frames in a row than any block has, if that is possible without making more memory usable.
 fn take_long(frames: u64) -> Option<NonNull<u8>> {
     let run = regions().find_map(|region| {
-        let range = region.frames.allocate_contiguous(frames, Gfp::NOWAIT).ok()?;
-        region.at(range.start)
+        let long = region.frames.allocate_contiguous(frames, Gfp::NOWAIT).ok()?;
+        region.at(long.into_raw().start)
     })?;
     count_taken(frames);
     Some(run)

@@ -7,22 +7,24 @@
 //! # Forks
 //!
 //! The child of a fork has one thread, and the memory as it was at that moment. Were another thread in the middle of
-//! the heap, the child would find locks that nobody opens. So every call says that it is inside, in a variable of its
-//! thread, and who forks closes the gate and waits until everybody is outside. That takes no locked instruction of those
-//! who come and go: who forks makes all threads pass a barrier instead, as with the arenas' flags.
+//! the heap, the child would find locks that nobody opens. So every thread with a number has a [`Gate`], which it is inside of
+//! for as long as a call takes; who forks closes all of them and waits until everybody is outside. That takes no locked
+//! instruction of those who come and go: who forks makes all threads pass a barrier instead. Threads without a number, whose
+//! own gates are always closed, are counted.
 //!
-//! Other libraries' fork handlers may run while the gate is closed, and allocate: the forking thread may pass. What is
-//! left is a thread that waits at the gate and has one of the C library's own locks that a fork takes after the handlers,
+//! Other libraries' fork handlers may run while the gates are closed, and allocate: the forking thread may pass. What is
+//! left is a thread that waits at its gate and has one of the C library's own locks that a fork takes after the handlers,
 //! the list of all open files. It takes that for no longer than to flush them all, and other allocators that are preloaded
 //! have the same.
 
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-use Ordering::{Acquire, Relaxed, Release, SeqCst};
-use bifolio::allocator::Cpu;
+use Ordering::{Relaxed, SeqCst};
+use bifolio::cpu::{Cpu, Hooks};
+use bifolio::sync::Gate;
 use spin::{Mutex, MutexGuard};
 
 use crate::{heap, report, system};
@@ -36,26 +38,26 @@ const NONE: usize = usize::MAX;
 /// What a thread knows of itself.
 struct Here {
     number: Cell<usize>,
-    /// It is in the middle of a call.
-    inside: AtomicBool,
+    /// What it goes through for each call, once it has a number.
+    gate: Gate,
     /// It was given a number, or found that there is none for it.
     seen: Cell<bool>,
-    /// It forks, and so may pass the gate.
+    /// It forks, and so may pass.
     forks: Cell<bool>,
 }
 
 #[thread_local]
 static HERE: Here =
-    Here { number: Cell::new(NONE), inside: AtomicBool::new(false), seen: Cell::new(false), forks: Cell::new(false) };
+    Here { number: Cell::new(NONE), gate: Gate::closed(), seen: Cell::new(false), forks: Cell::new(false) };
 
-/// The gate is closed: a fork is about to happen.
+/// A fork is about to happen: threads without a number have to wait.
 static FORKING: AtomicBool = AtomicBool::new(false);
 
 /// How many threads without a number are in the middle of a call.
 static OTHERS_INSIDE: AtomicUsize = AtomicUsize::new(0);
 
-/// Where each number's thread says that it is inside; null for a number that no thread has.
-static INSIDE: [AtomicPtr<AtomicBool>; CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; CPUS];
+/// The gate of each number's thread; null for a number that no thread has. Changed, and used by others, under [`NUMBERS`].
+static GATES: [AtomicPtr<Gate>; CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; CPUS];
 
 /// Whoever gives or takes a number, or forks, has this.
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { key: None, is_ready: false });
@@ -113,48 +115,45 @@ unsafe impl Cpu for Thread {
     }
 }
 
+impl Hooks for Thread {}
+
 /// Does one call's work, in which no fork happens.
 #[inline(always)]
 pub fn inside<R>(work: impl FnOnce() -> R) -> R {
-    HERE.inside.store(true, Relaxed);
-    // Keeps the compiler from swapping the two; that the processor does not either is the barrier's part of who forks.
-    compiler_fence(SeqCst);
-    if HERE.number.get() == NONE || FORKING.load(Acquire) {
-        return enter_slowly(work);
+    match HERE.gate.enter() {
+        Some(_inside) => work(),
+        None => enter_slowly(work),
     }
-    let result = work();
-    HERE.inside.store(false, Release);
-    result
 }
 
 #[cold]
 #[inline(never)]
 fn enter_slowly<R>(work: impl FnOnce() -> R) -> R {
-    HERE.inside.store(false, Release);
     if !HERE.seen.get() {
         arrive();
     }
-    if HERE.number.get() == NONE {
-        pass_gate(|| _ = OTHERS_INSIDE.fetch_add(1, SeqCst), || _ = OTHERS_INSIDE.fetch_sub(1, SeqCst));
-        let result = work();
-        OTHERS_INSIDE.fetch_sub(1, SeqCst);
-        result
-    } else {
-        pass_gate(|| HERE.inside.store(true, SeqCst), || HERE.inside.store(false, SeqCst));
-        let result = work();
-        HERE.inside.store(false, Release);
-        result
+    while HERE.number.get() != NONE {
+        if let Some(_inside) = HERE.gate.enter() {
+            return work();
+        }
+        while HERE.gate.is_closed() {
+            system::yield_now();
+        }
     }
+    pass_as_one_of_many();
+    let result = work();
+    OTHERS_INSIDE.fetch_sub(1, SeqCst);
+    result
 }
 
-/// Goes in, and out again as long as the gate is closed.
-fn pass_gate(go_in: impl Fn(), go_out: impl Fn()) {
+/// Waits until nobody forks, and is counted from then on.
+fn pass_as_one_of_many() {
     loop {
-        go_in();
+        OTHERS_INSIDE.fetch_add(1, SeqCst);
         if !FORKING.load(SeqCst) || HERE.forks.get() {
             return;
         }
-        go_out();
+        OTHERS_INSIDE.fetch_sub(1, SeqCst);
         while FORKING.load(Relaxed) {
             system::yield_now();
         }
@@ -170,9 +169,10 @@ fn arrive() {
             numbers.get_ready();
         }
         let Some(key) = numbers.key else { return };
-        let Some(number) = INSIDE.iter().position(|flag| flag.load(Relaxed).is_null()) else { return };
-        INSIDE[number].store((&raw const HERE.inside).cast_mut(), Relaxed);
+        let Some(number) = GATES.iter().position(|gate| gate.load(Relaxed).is_null()) else { return };
+        GATES[number].store((&raw const HERE.gate).cast_mut(), Relaxed);
         HERE.number.set(number);
+        HERE.gate.open();
         key
     };
     // The first value of a late key may be allocated: by now, that can be.
@@ -189,7 +189,8 @@ extern "C" fn leave(_: *mut c_void) {
     }
     inside(heap::retire_cpu);
     let _numbers = Numbers::lock();
-    INSIDE[HERE.number.replace(NONE)].store(ptr::null_mut(), Relaxed);
+    HERE.gate.close();
+    GATES[HERE.number.replace(NONE)].store(ptr::null_mut(), Relaxed);
 }
 
 /// Lets this library hear of forks.
@@ -200,18 +201,27 @@ pub fn heed_forks() {
     }
 }
 
-/// Closes the gate, and waits until everybody is outside.
+/// The gates of all threads with a number but the calling one.
+///
+/// # Safety
+/// The calling thread has the lock of [`NUMBERS`] for as long as they are used.
+unsafe fn gates_of_others() -> impl Iterator<Item = &'static Gate> {
+    let own = &raw const HERE.gate;
+    let others = GATES.iter().map(|gate| gate.load(Relaxed).cast_const()).filter(move |gate| *gate != own);
+    // SAFETY: a number's thread takes its gate out of the table before it ends, and must have the lock for that.
+    others.filter_map(|gate| unsafe { gate.as_ref() })
+}
+
+/// Closes the gates of all other threads, and waits until everybody is outside.
 extern "C" fn before_fork() {
     core::mem::forget(Numbers::lock());
     HERE.forks.set(true);
     FORKING.store(true, SeqCst);
-    if INSIDE.iter().any(|flag| !flag.load(Relaxed).is_null()) {
-        Thread::synchronize();
-    }
-    for flag in &INSIDE {
-        let flag = flag.load(Relaxed);
-        // SAFETY: a number's thread takes its flag out of the table before it ends, and must have the lock for that.
-        while !flag.is_null() && unsafe { &*flag }.load(Acquire) {
+    // SAFETY: the lock was taken above.
+    let gates = || unsafe { gates_of_others() };
+    Gate::close_all::<Thread>(gates());
+    for gate in gates() {
+        while gate.is_busy() {
             system::yield_now();
         }
     }
@@ -220,19 +230,22 @@ extern "C" fn before_fork() {
     }
 }
 
-/// Opens the gate again.
+/// Opens the gates again.
 extern "C" fn after_fork() {
-    FORKING.store(false, Release);
+    // SAFETY: `before_fork` took the lock, in this thread or in what this thread is the copy of; in the child, nobody else is
+    // in the table any more.
+    unsafe { gates_of_others() }.for_each(Gate::open);
+    FORKING.store(false, SeqCst);
     HERE.forks.set(false);
-    // SAFETY: `before_fork` took the lock, in this thread or in what this thread is the copy of.
+    // SAFETY: as above.
     unsafe { NUMBERS.force_unlock() };
 }
 
-/// Opens the gate in the child, in which there is this thread only.
+/// Opens the gates in the child, in which there is this thread only.
 extern "C" fn begin_child() {
     let own = HERE.number.get();
-    for (number, flag) in INSIDE.iter().enumerate().filter(|(number, _)| *number != own) {
-        if !flag.swap(ptr::null_mut(), Relaxed).is_null() {
+    for (number, gate) in GATES.iter().enumerate().filter(|(number, _)| *number != own) {
+        if !gate.swap(ptr::null_mut(), Relaxed).is_null() {
             // Nobody is this CPU any more, so this thread may be for a moment, to leave in its place.
             HERE.number.set(number);
             heap::retire_cpu();

@@ -2,6 +2,7 @@
 
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn, PfnRange};
+use kit::Raw;
 
 use crate::soak::{RECENT, Round, group};
 
@@ -61,7 +62,7 @@ impl Round {
             return;
         };
         self.tally.count(group::BAD_FREES, kind(expected));
-        let result = self.machine.frames.free(pfn, given);
+        let result = self.machine.frames.give(pfn, given);
         assert_eq!(result, Err(expected), "freeing {pfn} at order {given} on CPU {}", self.cpu);
     }
 
@@ -80,7 +81,7 @@ impl Round {
             Err(error) => self.tally.count(group::BAD_FREES, kind(error)),
             Ok(()) => self.tally.count(group::OPERATIONS, "free_range"),
         }
-        assert_eq!(self.machine.frames.free_range(range), verdict, "freeing {range}");
+        assert_eq!(self.machine.frames.give_range(range), verdict, "freeing {range}");
         if verdict.is_ok() {
             range_blocks(range).into_iter().for_each(|(pfn, order)| self.gave(pfn, order));
         }
@@ -103,6 +104,7 @@ fn kind(error: FreeError) -> &'static str {
         FreeError::AlreadyFree(_) => "double",
         FreeError::Interior { .. } => "interior",
         FreeError::WrongOrder { .. } => "wrong order",
+        _ => unreachable!("an error that the model does not know: {error}"),
     }
 }
 

@@ -1,8 +1,7 @@
 //! The thorough checks: what the allocator holds, block by block and frame count by frame count, is what the oracle has.
 
-use bifolio::allocator::{Cpu, PageAllocator};
+use bifolio::allocator::{BlockInfo, BlockState, Cpu, PageAllocator};
 use bifolio::frame::{Mobility, Order, Pfn, ZoneKind};
-use bifolio::zone::{Block, BlockState};
 
 use crate::oracle::Seen;
 use crate::soak::{Round, group};
@@ -10,7 +9,7 @@ use crate::soak::{Round, group};
 /// Every block of every zone but the reserved ones, in ascending order. Two free pageblocks that would be one block, were
 /// they of one mobility, are shown as that block.
 pub fn blocks<C: Cpu>(frames: &PageAllocator<'_, C>) -> Vec<Seen> {
-    let mut blocks: Vec<Block> = Vec::new();
+    let mut blocks: Vec<BlockInfo> = Vec::new();
     for kind in ZoneKind::ALL {
         frames.for_each_block(kind, |block| {
             if block.state == BlockState::Reserved {
@@ -26,7 +25,7 @@ pub fn blocks<C: Cpu>(frames: &PageAllocator<'_, C>) -> Vec<Seen> {
 }
 
 /// Whether two blocks are free buddies of order 9 that their mobilities keep from being one of order 10.
-fn are_kept_apart(lower: &Block, upper: &Block) -> bool {
+fn are_kept_apart(lower: &BlockInfo, upper: &BlockInfo) -> bool {
     let halves = [lower, upper].iter().all(|half| half.order == Order::PAGEBLOCK && half.state == BlockState::Free);
     let buddies = lower.pfn.is_aligned(Order::MAX) && upper.pfn == lower.pfn.offset(Order::PAGEBLOCK.frames());
     let mixes = |mobility| matches!(mobility, Mobility::Unmovable | Mobility::Movable | Mobility::Reclaimable);

@@ -14,7 +14,6 @@ pub mod heap;
 pub mod machine;
 mod oddities;
 pub mod oracle;
-pub mod random;
 mod refusals;
 mod resize;
 pub mod soak;

@@ -1,16 +1,13 @@
 //! Machines to allocate on: a random memory map, simulated CPUs, and a cache that gives memory back.
 
-use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
 
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan, SetupError, Shrinker};
+use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-
-use crate::random::Random;
+pub use kit::Turns;
+use kit::{Random, Raw, over_numbers};
 
 /// The first frame of zone DMA32.
 const DMA32: u64 = 4096;
@@ -20,73 +17,6 @@ const NORMAL: u64 = 1 << 20;
 const LOW: u64 = 256;
 /// Frames of a zone that is large enough to keep pageblocks for requests that cannot wait.
 const LARGE: u64 = 54_000;
-
-thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
-    static UPTIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    static CANNOT_ZERO: Cell<bool> = const { Cell::new(false) };
-    static ZEROED: RefCell<Vec<PfnRange>> = const { RefCell::new(Vec::new()) };
-    static REPORTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A processor whose CPUs take turns on one thread, so that they never have to wait for one another.
-pub struct Turns;
-
-impl Turns {
-    /// Lets another CPU have its turn.
-    pub fn switch_to(cpu: usize) {
-        CPU.set(cpu);
-    }
-
-    /// Lets time go by.
-    pub fn wait(time: Duration) {
-        UPTIME.set(UPTIME.get() + time);
-    }
-
-    /// Says whether frames can be zeroed from now on.
-    pub fn set_can_zero(can: bool) {
-        CANNOT_ZERO.set(!can);
-    }
-
-    /// The frames that were zeroed since this was last asked.
-    pub fn zeroed() -> Vec<PfnRange> {
-        ZEROED.take()
-    }
-
-    /// The reports of refusals since this was last asked.
-    pub fn reports() -> Vec<String> {
-        REPORTS.take()
-    }
-}
-
-// SAFETY: CPUs take turns on one thread, so no two are at anything at once.
-unsafe impl Cpu for Turns {
-    fn current() -> usize {
-        CPU.get()
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-
-    unsafe fn zero(frames: PfnRange) -> bool {
-        if CANNOT_ZERO.get() {
-            return false;
-        }
-        ZEROED.with_borrow_mut(|zeroed| zeroed.push(frames));
-        true
-    }
-
-    fn uptime() -> Duration {
-        UPTIME.get()
-    }
-
-    fn report(failure: &dyn fmt::Display) {
-        REPORTS.with_borrow_mut(|reports| reports.push(failure.to_string()));
-    }
-}
 
 /// A cache of blocks that it gives back when memory is short.
 #[derive(Default)]
@@ -130,7 +60,7 @@ impl Shrinker for Cache {
             let Some((pfn, order)) = self.take() else {
                 break;
             };
-            allocator.free(pfn, order).expect("what is in the cache is allocated");
+            allocator.give(pfn, order).expect("what is in the cache is allocated");
             self.freed.lock().expect("nobody panics in here").push((pfn, order));
             self.has_freed.store(true, Relaxed);
             given += order.frames();
@@ -165,8 +95,8 @@ impl Machine {
         let map = MemoryMap::sanitise(&mut sanitised).expect("the map is sound");
         let plan = Plan::new(map).expect("the map has room for the metadata");
         let metadata = Box::leak(vec![random.bits(); plan.metadata_words()].into_boxed_slice());
-        let arenas: Vec<Arena> = (0..cpus).map(|_| Arena::new()).collect();
-        let frames = PageAllocator::new(&plan, metadata, Box::leak(arenas.into_boxed_slice()));
+        let arenas: Vec<PerCpuPages> = (0..cpus).map(|_| PerCpuPages::new()).collect();
+        let frames = over_numbers(&plan, metadata, Box::leak(arenas.into_boxed_slice()));
         let frames: &'static _ = Box::leak(Box::new(frames.expect("the metadata has the planned size")));
         let cache: &'static Cache = Box::leak(Box::default());
         assert!(cache.frames.set(frames).is_ok() && frames.add_shrinker(cache).is_ok());
@@ -203,8 +133,8 @@ pub fn allocator_apart<C: Cpu>(regions: &[PfnRange], metadata: Pfn, arenas: usiz
         room = match plan {
             Ok(plan) if plan.metadata() == apart => {
                 let memory = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
-                let arenas: Vec<Arena> = (0..arenas).map(|_| Arena::new()).collect();
-                let frames = PageAllocator::new(&plan, memory, Box::leak(arenas.into_boxed_slice()));
+                let arenas: Vec<PerCpuPages> = (0..arenas).map(|_| PerCpuPages::new()).collect();
+                let frames = over_numbers(&plan, memory, Box::leak(arenas.into_boxed_slice()));
                 return frames.expect("the metadata has the planned size");
             }
             Ok(plan) => plan.metadata().frames(),

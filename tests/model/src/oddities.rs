@@ -1,8 +1,10 @@
 //! The entry points beside allocate and free.
 
-use bifolio::allocator::{AllocError, Cpu, OwnedFrames};
+use bifolio::allocator::{AllocError, OwnedFrames};
+use bifolio::cpu::Hooks;
 use bifolio::error::{AddError, FreeError, RangeError, SplitError};
 use bifolio::frame::{Gfp, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use kit::Raw;
 
 use crate::bad_frees::range_blocks;
 use crate::machine::Turns;
@@ -45,7 +47,7 @@ impl Round {
             return;
         }
         self.tally.count(group::OPERATIONS, if expected.is_ok() { "split" } else { "split, of what is no such block" });
-        assert_eq!(self.machine.frames.split(pfn, given, into), expected, "{pfn} of order {given} into {into}");
+        assert_eq!(self.machine.frames.cut(pfn, given, into), expected, "{pfn} of order {given} into {into}");
         if expected.is_ok() {
             self.oracle.split(pfn, given, into);
         }
@@ -56,7 +58,7 @@ impl Round {
         let gfp = self.gfp();
         let limit = self.random.one_of(&[5, 70, 600, 1100]);
         let frames = self.random.below(limit);
-        let result = self.machine.frames.allocate_exact(frames, gfp);
+        let result = self.machine.frames.take_exact(frames, gfp);
         self.take_note_of_shrinking(gfp);
         match (result, Order::covering(frames)) {
             (Ok(range), Some(_)) => {
@@ -87,7 +89,7 @@ impl Round {
         let kept = Pfn::new(u64::MAX);
         let mut slots: Vec<Option<Pfn>> = (0..number).map(|_| self.random.per_mille(100).then_some(kept)).collect();
         let empty = slots.iter().filter(|slot| slot.is_none()).count();
-        let result = self.machine.frames.allocate_bulk(&mut slots, gfp);
+        let result = self.machine.frames.take_bulk(&mut slots, gfp);
         self.take_note_of_shrinking(gfp);
         let mut filled: Vec<Pfn> = slots.iter().flatten().copied().filter(|pfn| *pfn != kept).collect();
         let highest = gfp.highest_zone().expect("phases have flags that are in order");
@@ -111,10 +113,10 @@ impl Round {
                 && self.oracle.order_of(bad) != Err(FreeError::AlreadyFree(bad))
             {
                 slots.push(Some(bad));
-                assert_eq!(self.machine.frames.free_bulk(&mut slots), self.oracle.verdict(bad, Order::ZERO));
+                assert_eq!(self.machine.frames.give_bulk(&mut slots), self.oracle.verdict(bad, Order::ZERO));
                 assert_eq!(slots.pop(), Some(Some(bad)));
             } else {
-                assert_eq!(self.machine.frames.free_bulk(&mut slots), Ok(()));
+                assert_eq!(self.machine.frames.give_bulk(&mut slots), Ok(()));
             }
             assert!(slots.iter().all(Option::is_none));
             filled.drain(..).for_each(|pfn| self.gave(pfn, Order::ZERO));
@@ -146,19 +148,13 @@ impl Round {
             0 => drop(handle),
             1 => assert_eq!(handle.free(), Ok(())),
             2 => {
-                assert_eq!(frames.free(pfn, order), Ok(()));
+                assert_eq!(frames.give(pfn, order), Ok(()));
                 drop(handle);
                 self.dropped += 1;
             }
             _ => {
-                assert_eq!(handle.into_raw(), pfn);
-                assert_eq!(OwnedFrames::from_raw(frames, pfn, order).map(OwnedFrames::into_raw), Ok(pfn));
-                let other = self.any_frame();
-                let verdict = self.oracle.verdict(other, order);
-                assert_eq!(
-                    OwnedFrames::from_raw(frames, other, order).map(OwnedFrames::into_raw),
-                    verdict.map(|()| other)
-                );
+                let block = OwnedFrames::from_block(frames, handle.into_block()).into_block();
+                assert_eq!(block.into_raw(), (pfn, order));
                 return;
             }
         }
@@ -195,7 +191,7 @@ impl Round {
 
     fn allocate_range(&mut self) {
         let (range, gfp) = (self.any_range(), self.gfp() - Gfp::ZERO);
-        let result = self.machine.frames.allocate_range(range, gfp);
+        let result = self.machine.frames.take_range(range, gfp);
         self.take_note_of_shrinking(gfp);
         match result {
             Ok(()) => {
@@ -241,7 +237,7 @@ impl Round {
         let gfp = self.gfp() - Gfp::NOFRAGMENT;
         let limit = self.random.one_of(&[3, 100, 1200, 5000]);
         let frames = self.random.below(limit);
-        let result = self.machine.frames.allocate_contiguous(frames, gfp);
+        let result = self.machine.frames.take_contiguous(frames, gfp);
         self.take_note_of_shrinking(gfp);
         match result {
             Ok(range) => {
@@ -277,7 +273,7 @@ impl Round {
             let mut fits = false;
             let here = |block: &Seen| ZoneKind::of(Pfn::new(block.0)) == zone;
             for (pfn, order, state) in self.oracle.blocks().into_iter().filter(here) {
-                let free = state == bifolio::zone::BlockState::Free && !self.oracle.in_isolation(Pfn::new(pfn));
+                let free = state == bifolio::allocator::BlockState::Free && !self.oracle.in_isolation(Pfn::new(pfn));
                 if !free || pfn != end {
                     start = pfn;
                 }
@@ -323,7 +319,7 @@ impl Round {
         let taken = self.oracle.order_of(again) != Err(FreeError::Reserved(again));
         if taken || !self.machine.reclaimable.iter().any(|range| range.contains(again)) {
             let (frames, range) = (self.machine.frames, PfnRange::new(again, again.offset(1)));
-            match frames.add(range) {
+            match frames.give_more(range) {
                 Err(AddError::Overlaps(pfn)) => assert!(pfn == again && (taken || frames.metadata().contains(again))),
                 Err(AddError::NotReclaimable(pfn)) => assert!(pfn == again && !taken),
                 error => assert!(error == Err(AddError::NotPlanned(range)) && !taken, "{range}: {error:?}"),
@@ -331,7 +327,7 @@ impl Round {
         }
         if let Some(range) = self.machine.reclaimable.get(self.added).copied() {
             self.tally.count(group::OPERATIONS, "add");
-            assert_eq!(self.machine.frames.add(range), Ok(()));
+            assert_eq!(self.machine.frames.give_more(range), Ok(()));
             self.oracle.add(range);
             self.added += 1;
         }
@@ -352,7 +348,7 @@ impl Round {
     fn fail_to_zero(&mut self) {
         let (order, gfp) = (self.order(), self.gfp() | Gfp::ZERO);
         Turns::set_can_zero(false);
-        let result = self.machine.frames.allocate(order, gfp - Gfp::NOFRAGMENT);
+        let result = self.machine.frames.take(order, gfp - Gfp::NOFRAGMENT);
         Turns::set_can_zero(true);
         self.take_note_of_shrinking(gfp);
         if result == Err(AllocError::CannotZero) {
@@ -365,7 +361,7 @@ impl Round {
 
     /// Reads the reports of refusals: one in ten seconds, in Linux's words.
     fn watch_reports(&mut self) {
-        let (reports, now) = (Turns::reports(), Turns::uptime());
+        let (reports, now) = (Turns::reports(), <Turns>::uptime());
         let due = 2 + (now - self.watched).as_secs() / 10;
         assert!(reports.len() as u64 <= due, "{} reports", reports.len());
         self.watched = now;

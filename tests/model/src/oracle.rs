@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
+use bifolio::allocator::BlockState;
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
-use bifolio::zone::BlockState;
 
 /// Frames in the largest block. Memory is looked up in pieces of this size.
 const PIECE: u64 = 1024;

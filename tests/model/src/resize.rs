@@ -2,6 +2,7 @@
 
 use bifolio::error::{FreeError, RangeError, ResizeError};
 use bifolio::frame::{Gfp, Order, PfnRange, ZoneKind};
+use kit::Raw;
 
 use crate::bad_frees::range_blocks;
 use crate::soak::{Round, group};
@@ -26,7 +27,7 @@ impl Round {
         if verdict.is_ok() && parts.iter().any(|(pfn, _)| self.oracle.is_hidden(*pfn)) {
             return;
         }
-        let result = self.machine.frames.resize(old, frames, gfp);
+        let result = self.machine.frames.regrow(old, frames, gfp);
         match (verdict, result) {
             (Ok(()), Ok(resized)) => {
                 assert_eq!(resized, new);

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use bifolio::allocator::{AllocError, Cpu};
+use bifolio::allocator::AllocError;
+use bifolio::cpu::Hooks;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use kit::Raw;
 
 use crate::check;
 use crate::machine::{Machine, Turns};
 use crate::oracle::{Oracle, Seen};
-use crate::random::Random;
 use crate::tally::Tally;
+use kit::Random;
 
 /// Operations between two thorough checks.
 const SAMPLE: u64 = 10_000;
@@ -134,7 +136,7 @@ impl Round {
             isolated: Vec::new(),
             isolated_at: 0,
             added: 0,
-            watched: Turns::uptime(),
+            watched: <Turns>::uptime(),
             first,
             phase,
             tally: Tally::default(),
@@ -205,7 +207,7 @@ impl Round {
         if self.random.per_mille(1) {
             gfp |= self.random.one_of(&[Gfp::DMA | Gfp::DMA32, Gfp::MOVABLE | Gfp::RECLAIMABLE]);
         }
-        let result = self.machine.frames.allocate(order, gfp);
+        let result = self.machine.frames.take(order, gfp);
         self.take_note_of_shrinking(gfp);
         match (result, gfp.highest_zone().zip(gfp.mobility())) {
             (Ok(pfn), Some((highest, _))) => {
@@ -242,7 +244,7 @@ impl Round {
             return;
         }
         let (pfn, order) = self.oracle.nth(self.random.below(count as u64) as usize);
-        assert_eq!(self.machine.frames.free(pfn, order), Ok(()), "freeing {pfn} at order {order}");
+        assert_eq!(self.machine.frames.give(pfn, order), Ok(()), "freeing {pfn} at order {order}");
         self.gave(pfn, order);
     }
 
@@ -275,7 +277,7 @@ impl Round {
         self.empty_cache();
         self.free_all();
         // What is kept for requests that cannot wait goes back before one that can is refused.
-        while let Ok(pfn) = self.machine.frames.allocate(Order::ZERO, Gfp::KERNEL) {
+        while let Ok(pfn) = self.machine.frames.take(Order::ZERO, Gfp::KERNEL) {
             self.took(pfn, Order::ZERO, ZoneKind::Normal);
         }
         self.refused("allocate", Order::ZERO, Gfp::KERNEL);
@@ -301,7 +303,7 @@ impl Round {
     fn free_all(&mut self) {
         while let Some(last) = self.oracle.count().checked_sub(1) {
             let (pfn, order) = self.oracle.nth(last);
-            assert_eq!(self.machine.frames.free(pfn, order), Ok(()));
+            assert_eq!(self.machine.frames.give(pfn, order), Ok(()));
             self.gave(pfn, order);
         }
     }

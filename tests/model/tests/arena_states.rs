@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use bifolio::allocator::{Arena, PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::BlockState;
+use kit::{Raw, over_numbers};
 use model::machine::Turns;
 
 /// Eight frames in a word, which are lent first, and four whole words, without which nothing would be lent.
@@ -43,8 +43,8 @@ fn replay(path: &[(usize, Operation)]) -> Seen {
     let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     assert_eq!(plan.metadata().end, Pfn::new((1 << 30) + 2));
     let mut metadata = vec![!0; plan.metadata_words()];
-    let arenas = [const { Arena::new() }; CPUS];
-    let frames: PageAllocator<'_, Turns> = PageAllocator::new(&plan, &mut metadata, &arenas).unwrap();
+    let arenas = [const { PerCpuPages::new() }; CPUS];
+    let frames: PageAllocator<'_, Turns> = over_numbers(&plan, &mut metadata, &arenas).unwrap();
     let spare = 2 - plan.metadata().frames();
     let order = |order| Order::new(order).unwrap();
     let mut allocated = BTreeMap::new();
@@ -53,7 +53,7 @@ fn replay(path: &[(usize, Operation)]) -> Seen {
         Turns::switch_to(*cpu);
         match *operation {
             Operation::Allocate(o) => {
-                let pfn = frames.allocate(order(o), GFP).unwrap();
+                let pfn = frames.take(order(o), GFP).unwrap();
                 assert!(pfn.is_aligned(order(o)));
                 let overlaps =
                     |(start, size): (&u64, &u8)| *start < pfn.number() + (1 << o) && pfn.number() < start + (1 << size);
@@ -62,7 +62,7 @@ fn replay(path: &[(usize, Operation)]) -> Seen {
             }
             Operation::Free(nth) => {
                 let (pfn, o) = allocated.iter().nth(nth).map(|(pfn, o)| (*pfn, *o)).unwrap();
-                assert_eq!(frames.free(Pfn::new(pfn), order(o)), Ok(()), "{path:?}");
+                assert_eq!(frames.give(Pfn::new(pfn), order(o)), Ok(()), "{path:?}");
                 allocated.remove(&pfn);
                 last = Some((Pfn::new(pfn), o));
             }
@@ -82,12 +82,12 @@ fn replay(path: &[(usize, Operation)]) -> Seen {
         if let Some((pfn, o)) =
             last.filter(|(pfn, o)| !allocated.keys().any(|at| at >> 1 == pfn.number() >> 1 && *o < 2))
         {
-            assert_eq!(frames.free(pfn, order(o)), Err(FreeError::AlreadyFree(pfn)), "on CPU {cpu}: {path:?}");
+            assert_eq!(frames.give(pfn, order(o)), Err(FreeError::AlreadyFree(pfn)), "on CPU {cpu}: {path:?}");
         }
         for (pfn, o) in &allocated {
             let (pfn, actual, given) = (Pfn::new(*pfn), order(*o), order(1 - o));
             assert_eq!(
-                frames.free(pfn, given),
+                frames.give(pfn, given),
                 Err(FreeError::WrongOrder { pfn, given, actual }),
                 "on CPU {cpu}: {path:?}"
             );
@@ -97,7 +97,7 @@ fn replay(path: &[(usize, Operation)]) -> Seen {
     frames.validate().unwrap();
     assert_eq!((frames.cached(), frames.late_double_frees()), (0, 0), "{path:?}");
     for (pfn, o) in allocated {
-        assert_eq!(frames.free(Pfn::new(pfn), order(o)), Ok(()), "{path:?}");
+        assert_eq!(frames.give(Pfn::new(pfn), order(o)), Ok(()), "{path:?}");
     }
     frames.drain();
     let whole = frames.free_blocks(ZoneKind::Normal);

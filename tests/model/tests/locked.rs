@@ -14,9 +14,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use bifolio::allocator::{Cpu, PageAllocator};
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
+use bifolio::frame::{Block, Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, SizeClass};
 use bifolio::sync::{Acquire, Lock};
+use kit::{Raw, Watch};
 use model::heap::pages::{Memory, Pages};
 use model::machine::{Turns, allocator_apart};
 use stepper::Shared;
@@ -114,20 +115,20 @@ fn pairs_in_an_arena_lock_nothing() {
         let batch = BATCH.min(32 >> order.get());
         let [pairs, batches] = count(
             || {
-                frames.allocate(order, mobility).ok();
+                frames.take(order, mobility).ok();
             },
             |shared| {
                 shared.operation(0, || {
                     for _ in 0..PAIRS {
-                        let pfn = frames.allocate(order, mobility).ok();
-                        pfn.map(|pfn| frames.free(black_box(pfn), order));
+                        let pfn = frames.take(order, mobility).ok();
+                        pfn.map(|pfn| frames.give(black_box(pfn), order));
                     }
                 });
                 let mut held = [None; BATCH];
                 shared.operation(1, || {
                     for _ in 0..BATCHES {
-                        held[..batch].fill_with(|| frames.allocate(order, mobility).ok());
-                        held.iter_mut().for_each(|slot| _ = slot.take().map(|pfn| frames.free(pfn, order)));
+                        held[..batch].fill_with(|| frames.take(order, mobility).ok());
+                        held.iter_mut().for_each(|slot| _ = slot.take().map(|pfn| frames.give(pfn, order)));
                     }
                 });
             },
@@ -193,7 +194,7 @@ fn pairs_of_objects_lock_nothing() {
 #[test]
 fn bulk_locks_once_for_many_frames() {
     let frames = frames::<Turns>();
-    let (mut slots, mut singles) = ([None; BULK], [None; BULK]);
+    let (mut slots, mut singles) = ([const { None }; BULK], [const { None }; BULK]);
     let names = ["allocate_bulk", "free_bulk", "allocate", "free", "free_bulk, shuffled"];
     let counts: [Count; 5] = count(
         || {},
@@ -202,11 +203,11 @@ fn bulk_locks_once_for_many_frames() {
             shared.operation(1, || frames.free_bulk(&mut slots)).ok();
             shared.operation(2, || singles.fill_with(|| frames.allocate(Order::ZERO, Gfp::KERNEL).ok()));
             shared.operation(3, || {
-                singles.iter_mut().for_each(|slot| _ = slot.take().map(|pfn| frames.free(pfn, Order::ZERO)));
+                singles.iter_mut().for_each(|slot| _ = slot.take().map(|block| frames.free(block)));
             });
             frames.allocate_bulk(&mut slots, Gfp::KERNEL).ok();
             // Each behind one of a word far away.
-            let mut shuffled = [None; BULK];
+            let mut shuffled = [const { None }; BULK];
             for (nth, slot) in slots.into_iter().enumerate() {
                 shuffled[nth * 419 % BULK] = slot;
             }
@@ -229,21 +230,10 @@ thread_local! {
     static ACQUIRED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A processor that counts the locks it takes.
+/// Counts the locks that a processor takes.
 struct Counting;
 
-// SAFETY: a single CPU, on a thread of its own, and nothing interrupts it.
-unsafe impl Cpu for Counting {
-    fn current() -> usize {
-        0
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-
+impl Watch for Counting {
     fn acquire(_: &Lock, _: Acquire) {
         ACQUIRED.set(ACQUIRED.get() + 1);
     }
@@ -258,23 +248,23 @@ fn acquisitions(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn what_takes_locks_says_so() {
-    let frames = frames::<Counting>();
-    assert_eq!(acquisitions(|| _ = frames.allocate(Order::ZERO, Gfp::KERNEL)), 1, "the arena's first word");
+    let frames = frames::<Turns<Counting>>();
+    assert_eq!(acquisitions(|| _ = frames.take(Order::ZERO, Gfp::KERNEL)), 1, "the arena's first word");
     let pairs = acquisitions(|| {
         for _ in 0..1000 {
-            frames.free(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap(), Order::ZERO).unwrap();
+            frames.give(frames.take(Order::ZERO, Gfp::KERNEL).unwrap(), Order::ZERO).unwrap();
         }
     });
     assert_eq!(pairs, 0);
 
     let count = FRAMES * 3 / 4;
-    let mut slots = vec![None; count as usize];
+    let mut slots: Vec<Option<Block>> = (0..count).map(|_| None).collect();
     let allocated = acquisitions(|| assert_eq!(frames.allocate_bulk(&mut slots, Gfp::KERNEL), Ok(count as usize)));
     let freed = acquisitions(|| frames.free_bulk(&mut slots).unwrap());
     let allocated_singly =
         acquisitions(|| slots.fill_with(|| Some(frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap())));
     let freed_singly = acquisitions(|| {
-        slots.iter_mut().for_each(|slot| frames.free(slot.take().unwrap(), Order::ZERO).unwrap());
+        slots.iter_mut().for_each(|slot| frames.free(slot.take().unwrap()).unwrap());
     });
     for (name, locks) in [
         ("allocate_bulk", allocated),

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use bifolio::allocator::{Arena, PageAllocator, Plan};
+use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use kit::{Raw, over_numbers};
 use model::check::blocks;
 use model::machine::Turns;
 
@@ -24,8 +25,8 @@ fn four_tib_with_a_hole_of_one_behave_like_any_memory() {
     let mut regions = regions(TIB);
     let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     let mut metadata = vec![0; plan.metadata_words()];
-    let arenas = [Arena::new()];
-    let frames: PageAllocator<'_, Turns> = PageAllocator::new(&plan, &mut metadata, &arenas).unwrap();
+    let arenas = [PerCpuPages::new()];
+    let frames: PageAllocator<'_, Turns> = over_numbers(&plan, &mut metadata, &arenas).unwrap();
     println!("set up in {:.2} s", start.elapsed().as_secs_f32());
 
     let own = plan.metadata();
@@ -50,30 +51,30 @@ fn four_tib_with_a_hole_of_one_behave_like_any_memory() {
     let single = |pfn: Pfn| PfnRange::new(pfn, pfn.offset(1));
     let [below, above] = [2 * GIB, TIB].map(Pfn::containing);
     for pfn in [Pfn::new(4095), Pfn::new(below.number() - 1), above, Pfn::new(own.start.number() - 1)] {
-        assert_eq!(frames.allocate_range(single(pfn), Gfp::KERNEL), Ok(()), "{pfn}");
+        assert_eq!(frames.take_range(single(pfn), Gfp::KERNEL), Ok(()), "{pfn}");
         held.push((pfn, Order::ZERO));
     }
     // Every order from every zone, and each of its bad frees.
     for (kind, zone) in ZoneKind::ALL.into_iter().zip([Gfp::DMA, Gfp::DMA32, Gfp::empty()]) {
         for order in Order::all() {
-            let pfn = frames.allocate(order, zone | Gfp::KERNEL).unwrap();
+            let pfn = frames.take(order, zone | Gfp::KERNEL).unwrap();
             assert_eq!(ZoneKind::of(pfn), kind);
             assert!(pfn.is_aligned(order));
             assert_eq!(frames.order_of(pfn), Ok(order));
             if let Some(inside) = order.frames().checked_sub(1).filter(|inside| *inside > 0) {
                 let inside = pfn.offset(inside);
-                assert_eq!(frames.free(inside, order), Err(FreeError::Interior { pfn: inside, head: pfn, order }));
+                assert_eq!(frames.give(inside, order), Err(FreeError::Interior { pfn: inside, head: pfn, order }));
             }
             held.push((pfn, order));
         }
     }
     for hole in [below, Pfn::containing(512 * GIB), Pfn::new(above.number() - 1), last.offset(1), Pfn::new(u64::MAX)] {
         for order in Order::all() {
-            assert_eq!(frames.free(hole, order), Err(FreeError::NotManaged(hole)));
+            assert_eq!(frames.give(hole, order), Err(FreeError::NotManaged(hole)));
         }
     }
-    assert_eq!(frames.free(last, Order::ZERO), Err(FreeError::Reserved(last)));
-    assert_eq!(frames.free(Pfn::new(0), Order::ZERO), Err(FreeError::Reserved(Pfn::new(0))));
+    assert_eq!(frames.give(last, Order::ZERO), Err(FreeError::Reserved(last)));
+    assert_eq!(frames.give(Pfn::new(0), Order::ZERO), Err(FreeError::Reserved(Pfn::new(0))));
     let start = Instant::now();
     frames.validate().unwrap();
     println!("validated in {:.2} s", start.elapsed().as_secs_f32());
@@ -81,20 +82,20 @@ fn four_tib_with_a_hole_of_one_behave_like_any_memory() {
     // Down to the last block of order 10: everything but what is held and the ends of the zones.
     let start = Instant::now();
     let mut large = Vec::new();
-    while let Ok(pfn) = frames.allocate(Order::MAX, Gfp::MEMALLOC) {
+    while let Ok(pfn) = frames.take(Order::MAX, Gfp::MEMALLOC) {
         large.push(pfn);
     }
     let all = 4 * TIB / Order::MAX.bytes();
     let metadata_blocks = own.frames().div_ceil(Order::MAX.frames());
     assert!(large.len() as u64 >= all - metadata_blocks - held.len() as u64 - 1, "{} of {all}", large.len());
     for pfn in &large {
-        assert_eq!(frames.free(*pfn, Order::MAX), Ok(()));
+        assert_eq!(frames.give(*pfn, Order::MAX), Ok(()));
     }
     println!("{} blocks of order 10 allocated and freed in {:.2} s", large.len(), start.elapsed().as_secs_f32());
-    assert_eq!(frames.free(large[0], Order::MAX), Err(FreeError::AlreadyFree(large[0])));
+    assert_eq!(frames.give(large[0], Order::MAX), Err(FreeError::AlreadyFree(large[0])));
     for (pfn, order) in held {
-        assert_eq!(frames.free(pfn, order), Ok(()), "order {order} at {pfn}");
-        assert_eq!(frames.free(pfn, order), Err(FreeError::AlreadyFree(pfn)));
+        assert_eq!(frames.give(pfn, order), Ok(()), "order {order} at {pfn}");
+        assert_eq!(frames.give(pfn, order), Err(FreeError::AlreadyFree(pfn)));
     }
     frames.drain();
     assert!(ZoneKind::ALL.into_iter().all(|kind| frames.zone(kind).free == frames.zone(kind).managed));

@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use bifolio::allocator::{AllocError, PageAllocator};
+use bifolio::allocator::{AllocError, BlockState, PageAllocator};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
-use bifolio::zone::BlockState;
+use kit::Raw;
 use model::bad_frees::range_blocks;
 use model::machine::{Turns, allocator_apart};
 
@@ -134,13 +134,13 @@ impl Walk {
         match operation {
             Operation::Free(pfn, o) => {
                 self.free(pfn, o);
-                let again = self.frames.free(Pfn::new(pfn), order(o));
+                let again = self.frames.give(Pfn::new(pfn), order(o));
                 assert_eq!(again, Err(FreeError::AlreadyFree(Pfn::new(pfn))));
                 Some(Step::Freed(pfn, o))
             }
             Operation::Allocate(o) => {
                 let place = placement(&self.must_hold(), o);
-                let result = self.frames.allocate(order(o), GFP);
+                let result = self.frames.take(order(o), GFP);
                 let refused = Err(AllocError::OutOfMemory { order: order(o), gfp: GFP });
                 assert_eq!(result, place.map(Pfn::new).map_or(refused, Ok), "order {o} in {:x?}", self.allocated);
                 let pfn = result.ok()?;
@@ -151,7 +151,7 @@ impl Walk {
     }
 
     fn free(&mut self, pfn: u64, o: u8) {
-        assert_eq!(self.frames.free(Pfn::new(pfn), order(o)), Ok(()));
+        assert_eq!(self.frames.give(Pfn::new(pfn), order(o)), Ok(()));
         self.allocated.remove(&pfn);
     }
 
@@ -160,7 +160,7 @@ impl Walk {
         match step {
             Step::Allocated(pfn, o) => self.free(pfn, o),
             Step::Freed(pfn, o) => {
-                assert_eq!(self.frames.allocate_range(range(pfn, 1 << o), GFP), Ok(()));
+                assert_eq!(self.frames.take_range(range(pfn, 1 << o), GFP), Ok(()));
                 self.allocated.insert(pfn, o);
             }
         }

@@ -11,6 +11,7 @@ mod stepper;
 
 use bifolio::allocator::PageAllocator;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
+use kit::Raw;
 use model::machine::{Turns, allocator_apart};
 use stepper::{OPERATIONS, Shared};
 
@@ -53,11 +54,11 @@ impl Meter<'_> {
 
     fn allocate(&mut self, frames: &Frames, order: Order, gfp: Gfp) -> Option<Pfn> {
         let kind = |pfn: &Option<Pfn>| if pfn.is_some() { ALLOCATE } else { REFUSE };
-        self.count(|| frames.allocate(order, gfp).ok(), kind)
+        self.count(|| frames.take(order, gfp).ok(), kind)
     }
 
     fn free(&mut self, frames: &Frames, pfn: Pfn, order: Order) {
-        self.count(|| frames.free(pfn, order), |result| if result.is_ok() { FREE } else { BAD_FREE }).ok();
+        self.count(|| frames.give(pfn, order), |result| if result.is_ok() { FREE } else { BAD_FREE }).ok();
     }
 }
 
@@ -96,7 +97,7 @@ const CASES: [Case; 6] = [
         prepare: |frames, length| {
             free_last(frames, length);
             let rest = PfnRange::new(Pfn::new(FIRST + length - 1024), Pfn::new(FIRST + length - 1));
-            frames.allocate_range(rest, Gfp::MEMALLOC).ok();
+            frames.take_range(rest, Gfp::MEMALLOC).ok();
         },
     },
     Case {
@@ -113,17 +114,17 @@ const CASES: [Case; 6] = [
 ];
 
 fn free_last(frames: &Frames, length: u64) {
-    frames.free(Pfn::new(FIRST + length - 1024), Order::MAX).ok();
+    frames.give(Pfn::new(FIRST + length - 1024), Order::MAX).ok();
 }
 
 /// Frees every `nth` frame of the first, the middle and the last block of order 10.
 fn free_each(frames: &Frames, length: u64, nth: usize) {
     for piece in [0, length / 2048, length / 1024 - 1] {
         let start = Pfn::new(FIRST + piece * 1024);
-        frames.free(start, Order::MAX).ok();
+        frames.give(start, Order::MAX).ok();
         for frame in (0..1024).step_by(nth) {
             let others = PfnRange::new(start.offset(frame), start.offset(frame + nth as u64 - 1));
-            frames.allocate_range(others, Gfp::MEMALLOC).ok();
+            frames.take_range(others, Gfp::MEMALLOC).ok();
         }
     }
 }
@@ -153,7 +154,7 @@ fn steps_in(mib: u64, arenas: usize) -> [[u32; KINDS.len()]; CASES.len()] {
     let memory = PfnRange::new(Pfn::new(FIRST), Pfn::new(FIRST + length));
     let frames: Frames = allocator_apart(&[memory], METADATA, arenas);
     let empty = CASES.each_ref().map(|case| (!case.full).then(|| measure_case(case, &frames, length)));
-    while frames.allocate(Order::MAX, Gfp::MOVABLE | Gfp::MEMALLOC).is_ok() {}
+    while frames.take(Order::MAX, Gfp::MOVABLE | Gfp::MEMALLOC).is_ok() {}
     let full = CASES.each_ref().map(|case| case.full.then(|| measure_case(case, &frames, length)));
     frames.drain();
     std::array::from_fn(|case| empty[case].or(full[case]).unwrap_or_default())

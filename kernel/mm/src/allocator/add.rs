@@ -13,10 +13,10 @@ pub(super) struct Later<'m>(&'m [[u64; 2]]);
 
 impl<'m> Later<'m> {
     /// Words of metadata for each range.
-    pub const WORDS: usize = 2;
+    pub(super) const WORDS: usize = 2;
 
     /// Keeps the ranges, which are maximal and ascend, in this memory.
-    pub fn new(ranges: impl Iterator<Item = PfnRange>, memory: &'m mut [u64]) -> Self {
+    pub(super) fn new(ranges: impl Iterator<Item = PfnRange>, memory: &'m mut [u64]) -> Self {
         let (slots, _) = memory.as_chunks_mut();
         for (slot, range) in slots.iter_mut().zip(ranges) {
             *slot = [range.start.number(), range.end.number()];
@@ -42,7 +42,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AddError`] if there are none, or any of them is not where the plan had RAM, was given before, holds the
     /// allocator's metadata, or was not reclaimable; the allocator is unchanged.
-    pub fn add(&self, range: PfnRange) -> Result<(), AddError> {
+    ///
+    /// # Safety
+    /// Nobody uses these frames any more.
+    pub unsafe fn add(&self, range: PfnRange) -> Result<(), AddError> {
         if range.is_empty() {
             return Err(AddError::NoFrames);
         }

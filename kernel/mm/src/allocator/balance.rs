@@ -1,9 +1,9 @@
 //! Reclaim in the background: what a kernel does in its idle time so that requests need not wait for shrinkers (Linux:
 //! `kswapd`, `balance_pgdat`).
 //!
-//! A request that finds no zone above its `low` mark says so, by [`Cpu::low_memory`], and goes on. Some CPU that has nothing
-//! better to do then brings every zone above its `high` mark: between the two marks lies what is allocated until the next
-//! time.
+//! A request that finds no zone above its `low` mark says so, by [`low_memory`](crate::cpu::Hooks::low_memory), and goes on.
+//! Some CPU that has nothing better to do then brings every zone above its `high` mark: between the two marks lies what is
+//! allocated until the next time.
 
 use crate::sync::atomic::Ordering::Relaxed;
 
@@ -17,11 +17,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.shortage() == 0
     }
 
-    /// Gives what arenas hold back to the zones, and then asks shrinkers for memory, until every zone is above its `high`
+    /// Gives what CPUs' pages hold back to the zones, and then asks shrinkers for memory, until every zone is above its `high`
     /// mark, or they have nothing left, or what they give does not help. Returns how many frames they gave: if none, to ask
     /// again is of no use before somebody has freed memory.
     ///
-    /// For a task, or a CPU that idles, after [`Cpu::low_memory`]; not for interrupt handlers, nor with a lock held.
+    /// For a task, or a CPU that idles, after [`low_memory`](crate::cpu::Hooks::low_memory); not for interrupt handlers, nor with a
+    /// lock held.
     pub fn balance(&self) -> u64 {
         if self.is_balanced() {
             return 0;
@@ -36,7 +37,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 0 => break,
                 frames => given = given.saturating_add(frames),
             }
-            // Shrinkers freed into this CPU's arena.
+            // Shrinkers freed into this CPU's pages.
             self.drain_own();
             let before = core::mem::replace(&mut shortage, self.shortage());
             in_vain = if shortage < before { 0 } else { in_vain + 1 };

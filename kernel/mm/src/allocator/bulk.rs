@@ -1,9 +1,8 @@
 //! Many single frames with one call (Linux: `alloc_pages_bulk`).
 
-use super::{AllocError, Cpu, PageAllocator};
+use super::{AllocError, Cpu, PageAllocator, PerCpuPages};
 use crate::error::FreeError;
-use crate::frame::{Gfp, Order, Pfn};
-use crate::per_cpu::PerCpuPages;
+use crate::frame::{Block, Gfp, Order};
 
 /// A zone is not locked, and interrupts are not masked, for longer than the freeing of this many frames takes.
 const AT_A_TIME: usize = 64;
@@ -15,7 +14,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AllocError`] if not one frame could be allocated, for the reasons that
     /// [`allocate`](PageAllocator::allocate) has, or if there are no slots.
-    pub fn allocate_bulk(&self, slots: &mut [Option<Pfn>], gfp: Gfp) -> Result<usize, AllocError> {
+    pub fn allocate_bulk(&self, slots: &mut [Option<Block>], gfp: Gfp) -> Result<usize, AllocError> {
         if slots.is_empty() {
             return Err(AllocError::NoFrames);
         }
@@ -33,19 +32,21 @@ impl<C: Cpu> PageAllocator<'_, C> {
         Ok(filled)
     }
 
-    /// Frees the frames in the slots, and empties those: those of one pageblock that stand together under one lock.
+    /// Frees the blocks in the slots, and empties those: the frames of one pageblock that stand together under one lock. A
+    /// block of more than one frame goes by itself.
     ///
     /// # Errors
-    /// The first [`FreeError`]; that slot and those behind it are as they were.
-    pub fn free_bulk(&self, slots: &mut [Option<Pfn>]) -> Result<(), FreeError> {
+    /// The first [`FreeError`], as for [`free`](Self::free); that slot and those behind it are as they were.
+    pub fn free_bulk(&self, slots: &mut [Option<Block>]) -> Result<(), FreeError> {
         let mut done = 0;
         while done < slots.len() {
             let end = slots.len().min(done + AT_A_TIME);
             done += self.in_pages(|pages| self.free_together(pages, &mut slots[done..end])).unwrap_or(0);
             if done < end {
                 // What cannot go with the others goes alone, or is named.
-                if let Some(pfn) = slots[done] {
-                    self.free(pfn, Order::ZERO)?;
+                if let Some(block) = &slots[done] {
+                    // SAFETY: the slot's owner gave it to be freed, and the slot is emptied if it is.
+                    unsafe { self.free_raw(block.pfn(), block.order()) }?;
                     slots[done] = None;
                 }
                 done += 1;
@@ -56,18 +57,19 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     /// Frees the frames in the slots as far as each is of a batch of this CPU's, or takes no more than to set a bit. How many
     /// slots at the front are empty now.
-    fn free_together(&self, pages: &PerCpuPages, slots: &mut [Option<Pfn>]) -> usize {
+    fn free_together(&self, pages: &PerCpuPages, slots: &mut [Option<Block>]) -> usize {
         let mut done = 0;
         while let Some(slot) = slots.get_mut(done) {
-            match *slot {
-                Some(pfn) if pages.free(pfn, Order::ZERO) => *slot = None,
-                Some(pfn) => match self.blocks_of(pfn).free_together(&mut slots[done..]) {
+            match slot.as_ref().map(|block| (block.pfn(), block.order())) {
+                Some((pfn, Order::ZERO)) if pages.free(pfn, Order::ZERO) => *slot = None,
+                Some((pfn, Order::ZERO)) => match self.blocks_of(pfn).free_together(&mut slots[done..]) {
                     0 => break,
                     count => {
                         done += count;
                         continue;
                     }
                 },
+                Some(_) => break,
                 None => {}
             }
             done += 1;

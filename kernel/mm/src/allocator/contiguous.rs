@@ -5,11 +5,11 @@
 use super::zonelist::Request;
 use super::{AllocError, Cpu, PageAllocator};
 use crate::error::RangeError;
-use crate::frame::{Gfp, Order, PfnRange, ZoneKind};
+use crate::frame::{Blocks, Gfp, Order, PfnRange, ZoneKind};
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Isolates every pageblock that the range lies in: nothing is allocated from it any more, and what is free there, or
-    /// is freed, is counted apart (Linux: `start_isolate_page_range`). What is in arenas is still handed out until they
+    /// is freed, is counted apart (Linux: `start_isolate_page_range`). What is in CPUs' pages is still handed out until they
     /// are [drained](Self::drain).
     ///
     /// # Errors
@@ -29,12 +29,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Allocates exactly these frames, as the [largest blocks](PfnRange::blocks) that make up the range: to be freed
     /// together, with [`free_range`](Self::free_range), or each by itself. No watermark is asked.
     ///
-    /// Frames that arenas hold are taken back from them; if there are still allocated ones in the range, and the request
+    /// Frames that CPUs' pages hold are taken back from them; if there are still allocated ones in the range, and the request
     /// may wait, shrinkers are asked for memory once. Nothing that is allocated is moved.
     ///
     /// # Errors
     /// [`RangeError`], saying which frame is in the way; nothing is allocated then, and every pageblock is as it was.
-    pub fn allocate_range(&self, range: PfnRange, gfp: Gfp) -> Result<(), RangeError> {
+    pub fn allocate_range(&self, range: PfnRange, gfp: Gfp) -> Result<Blocks, RangeError> {
         Self::announce(gfp);
         let kind = zone_of(range)?;
         if gfp.mobility().is_none() || gfp.highest_zone().is_none_or(|highest| highest < kind) {
@@ -52,7 +52,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
         });
         self.with(kind, |zone| zone.unisolate(range));
         taken?;
-        if gfp.contains(Gfp::ZERO) { self.zero(range).map_err(|_| RangeError::CannotZero) } else { Ok(()) }
+        // SAFETY: the frames were allocated just now, as the largest blocks that there can be.
+        let frames = unsafe { Blocks::from_raw(range) };
+        if gfp.contains(Gfp::ZERO) { self.zeroed(frames).map_err(|_| RangeError::CannotZero) } else { Ok(frames) }
     }
 
     /// Allocates so many frames in a row, as the [largest blocks](PfnRange::blocks) that make them up: to be freed together,
@@ -64,12 +66,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AllocError`] if no frames are asked for, the flags contradict each other, or no zone has so many free frames in a
     /// row and may give them.
-    pub fn allocate_contiguous(&self, frames: u64, gfp: Gfp) -> Result<PfnRange, AllocError> {
+    pub fn allocate_contiguous(&self, frames: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
         Self::announce(gfp);
         if frames <= Order::MAX.frames()
-            && let Ok(range) = self.allocate_exact(frames, gfp | Gfp::NOWARN)
+            && let Ok(exact) = self.allocate_exact(frames, gfp | Gfp::NOWARN)
         {
-            return Ok(range);
+            return Ok(exact);
         }
         if frames == 0 {
             return Err(AllocError::NoFrames);
@@ -85,10 +87,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
         };
         let reclaim = || (request.may_reclaim() && self.shrink(frames, &self.slow.direct) > 0).then(search).flatten();
         let range = search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })?;
-        if gfp.contains(Gfp::ZERO) {
-            self.zero(range)?;
-        }
-        Ok(range)
+        // SAFETY: the frames were allocated just now, as the largest blocks that there can be.
+        let frames = unsafe { Blocks::from_raw(range) };
+        if gfp.contains(Gfp::ZERO) { self.zeroed(frames) } else { Ok(frames) }
     }
 
     /// Allocates the first free frames in a row, so many, of the highest zone that has them and may give them.

@@ -2,23 +2,43 @@
 //! `split_page`, `alloc_pages_exact`).
 
 use super::{AllocError, Cpu, PageAllocator};
-use crate::error::{FreeError, SplitError};
-use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::error::{FreeError, Refused, SplitError};
+use crate::frame::{Block, Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 
 impl<C: Cpu> PageAllocator<'_, C> {
+    /// Makes a block several of order `into`, each of which is freed by itself. They come in ascending order; what is not
+    /// taken out of the iterator stays allocated.
+    ///
+    /// # Errors
+    /// [`SplitError`] if `into` is larger than the block. It gives the block back, which is as it was.
+    pub fn split(
+        &self,
+        block: Block,
+        into: Order,
+    ) -> Result<impl ExactSizeIterator<Item = Block> + use<C>, Refused<Block, SplitError>> {
+        let (pfn, order) = (block.pfn(), block.order());
+        // SAFETY: the block is the caller's, and goes on as its pieces.
+        if let Err(error) = unsafe { self.split_raw(pfn, order, into) } {
+            return Err(Refused { given: block, error });
+        }
+        // SAFETY: the block is this many of that order now, and nobody has it as what it was.
+        let piece = move |nth: u32| unsafe { Block::from_raw(pfn.offset(u64::from(nth) << into.get()), into) };
+        Ok((0..1 << (order.get() - into.get())).map(piece))
+    }
+
     /// Makes the allocated block of `order` that starts at `pfn` allocated blocks of order `into`, each of which is freed by
     /// itself.
     ///
     /// # Errors
     /// [`SplitError`] if there is no such block, or `into` is larger than `order`; nothing has changed.
-    pub fn split(&self, pfn: Pfn, order: Order, into: Order) -> Result<(), SplitError> {
+    ///
+    /// # Safety
+    /// As for [`free_raw`](Self::free_raw), but that its memory may be in use.
+    pub unsafe fn split_raw(&self, pfn: Pfn, order: Order, into: Order) -> Result<(), SplitError> {
         if into > order {
             return Err(SplitError::Larger { order, into });
         }
-        self.with(ZoneKind::of(pfn), |zone| {
-            zone.split(pfn, order, into)?;
-            Ok(())
-        })
+        self.with(ZoneKind::of(pfn), |zone| Ok(zone.split(pfn, order, into)?))
     }
 
     /// Allocates exactly this many frames in a row. They are allocated as the [largest blocks](PfnRange::blocks) that
@@ -29,7 +49,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AllocError`] if no frames are asked for, or more than the largest block has, or for the reasons that
     /// [`allocate`](Self::allocate) has.
-    pub fn allocate_exact(&self, frames: u64, gfp: Gfp) -> Result<PfnRange, AllocError> {
+    pub fn allocate_exact(&self, frames: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
         self.allocate_exact_aligned(frames, Order::ZERO, gfp)
     }
 
@@ -38,28 +58,37 @@ impl<C: Cpu> PageAllocator<'_, C> {
     ///
     /// # Errors
     /// As for [`allocate_exact`](Self::allocate_exact).
-    pub fn allocate_exact_aligned(&self, frames: u64, align: Order, gfp: Gfp) -> Result<PfnRange, AllocError> {
+    pub fn allocate_exact_aligned(&self, frames: u64, align: Order, gfp: Gfp) -> Result<Blocks, AllocError> {
         Self::announce(gfp);
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }
         let order = Order::covering(frames).ok_or(AllocError::TooManyFrames(frames))?.max(align);
         let start = self.allocate_from_zones(order, gfp - Gfp::ZERO)?;
-        let range = PfnRange::new(start, start.offset(frames));
         self.with(ZoneKind::of(start), |zone| zone.trim(start, order, frames))
             .expect("the block was allocated just now");
-        if gfp.contains(Gfp::ZERO) {
-            self.zero(range)?;
-        }
-        Ok(range)
+        // SAFETY: the frames were allocated just now, as these blocks.
+        let exact = unsafe { Blocks::from_raw(PfnRange::new(start, start.offset(frames))) };
+        if gfp.contains(Gfp::ZERO) { self.zeroed(exact) } else { Ok(exact) }
     }
 
-    /// Frees the allocated blocks that make up the range, which are as large as can be: what
-    /// [`allocate_exact`](Self::allocate_exact) and its like gave.
+    /// Frees frames in a row: what [`allocate_exact`](Self::allocate_exact) and its like gave.
+    ///
+    /// # Errors
+    /// [`FreeError`] if they are not allocated so, as for [`free`](Self::free); nothing is freed then.
+    pub fn free_range(&self, frames: Blocks) -> Result<(), FreeError> {
+        // SAFETY: the frames are the caller's no more.
+        unsafe { self.free_range_raw(frames.into_raw()) }
+    }
+
+    /// Frees the allocated blocks that make up the range, which are as large as can be.
     ///
     /// # Errors
     /// [`FreeError`] if the range is empty, or for the first block that is not there; nothing is freed then.
-    pub fn free_range(&self, range: PfnRange) -> Result<(), FreeError> {
+    ///
+    /// # Safety
+    /// As for [`free_raw`](Self::free_raw), for each of the blocks.
+    pub unsafe fn free_range_raw(&self, range: PfnRange) -> Result<(), FreeError> {
         if range.is_empty() {
             return Err(FreeError::NoFrames);
         }
@@ -69,6 +98,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 return Err(FreeError::WrongOrder { pfn, given: order, actual });
             }
         }
-        range.blocks().try_for_each(|(pfn, order)| self.free(pfn, order))
+        // SAFETY: by this function's contract.
+        range.blocks().try_for_each(|(pfn, order)| unsafe { self.free_raw(pfn, order) })
     }
 }

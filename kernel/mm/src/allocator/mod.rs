@@ -4,7 +4,7 @@
 //! requests that could use a higher zone, and below its watermarks from those that are not pressing. The fast path asks
 //! every zone for memory above `low`; only when none has any, the slow path goes down to what the flags allow.
 //!
-//! Blocks of up to eight frames do not come this far as a rule: each CPU has pages of its own.
+//! Blocks of up to eight frames do not come this far as a rule: each CPU has [pages](PerCpuPages) of its own.
 //!
 //! # Ways to get frames
 //!
@@ -17,81 +17,104 @@
 //! | more than any block has | [`allocate_contiguous`](PageAllocator::allocate_contiguous) | [`free_range`](PageAllocator::free_range) |
 //! | just these frames | [`allocate_range`](PageAllocator::allocate_range) | [`free_range`](PageAllocator::free_range) |
 //!
+//! What is allocated has an owner: a [`Block`] or [`Blocks`](crate::frame::Blocks), which cannot be copied, and which freeing takes back. So code
+//! without `unsafe` frees nothing twice, nor as what it is not, nor what is another's. The same by bare numbers is `unsafe`
+//! (`free_raw` and its like), and there the mistakes are named by [errors](FreeError), as they are where unsafe code has
+//! made a block of a wrong number.
+//!
 //! [`Gfp::ZERO`] has any of them zeroed; [`split`](PageAllocator::split) makes a block several, and
 //! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
 
 mod add;
+#[forbid(unsafe_code)]
+#[forbid(unsafe_code)]
 mod balance;
 mod bulk;
 mod contiguous;
-mod cpu;
 mod exact;
+#[forbid(unsafe_code)]
+mod opaque;
 mod owned;
+#[forbid(unsafe_code)]
 mod pageset;
 mod plan;
+#[forbid(unsafe_code)]
 mod reclaim;
+#[forbid(unsafe_code)]
+mod refill;
+#[forbid(unsafe_code)]
 mod report;
 mod resize;
-mod refill;
+#[forbid(unsafe_code)]
 mod stats;
+#[forbid(unsafe_code)]
 mod validate;
+#[forbid(unsafe_code)]
+mod view;
 mod zeroed;
+#[forbid(unsafe_code)]
 mod zonelist;
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
 
-use add::Later;
-pub use crate::per_cpu::{PerCpuEvents as ArenaEvents, PerCpuPages as Arena};
-use crate::per_cpu::{BATCHED, PerCpuPages};
-pub use cpu::Cpu;
+use crate::per_cpu::BATCHED;
+pub use crate::per_cpu::{PerCpuEvents, PerCpuPages};
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
+pub(crate) use report::Failure;
 pub use stats::Stats;
+pub use view::View;
 
+pub use crate::cpu::{Cpu, Hooks};
 pub use crate::error::AllocError;
 use crate::error::FreeError;
-use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::sync::Mutex;
-use crate::zone::{Block, FreeBlocks, Pageblocks, Watermarks, Zone, ZoneStats, min_free_kib, protection};
+pub use crate::zone::{
+    BlockInfo, BlockState, Fallback, Fallbacks, FreeBlocks, Watermarks, ZoneStats, min_free_kib, protection,
+};
+use crate::zone::{Pageblocks, Zone};
 
 /// How often a CPU that drains looks whether another has ended doing so: for some milliseconds.
 const DRAIN_PATIENCE: u32 = 1 << 18;
 
-/// The page-frame allocator: Linux-style zones over the physical memory of a machine, and pages for each CPU.
+/// What [`allocate`](PageAllocator::allocate) does without a look at the zones. All other flags, those that there will be
+/// among them, are looked at there.
+const FAST: Gfp = Gfp::WAIT
+    .union(Gfp::HIGH)
+    .union(Gfp::NOWARN)
+    .union(Gfp::MEMALLOC)
+    .union(Gfp::MOVABLE)
+    .union(Gfp::RECLAIMABLE)
+    .union(Gfp::READILY);
+
+/// The page-frame allocator: Linux-style zones over the physical memory of a machine, and pages of its own for each CPU.
 ///
 /// It never touches the memory that it manages. All its state is in the metadata that [`Plan`] laid out, so a stray
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
-pub struct PageAllocator<'m, C> {
-    zones: [Mutex<Zone<'m>, C>; ZoneKind::COUNT],
-    /// Those of the zone that has most.
-    main: Pageblocks<'m>,
-    /// The zones' pageblocks, which are freed into without the zones' locks.
-    blocks: [Pageblocks<'m>; ZoneKind::COUNT],
-    pages: &'m [PerCpuPages],
-    /// Held by a CPU that empties the pages of others.
-    draining: Mutex<(), C>,
-    late: AtomicU64,
-    /// The number of the frame that was found freed twice last.
-    latest: AtomicU64,
-    metadata: PfnRange,
-    later: Later<'m>,
-    slow: SlowPath<'m, C>,
-    /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
-    cpu: PhantomData<C>,
-}
+///
+/// What there is to know of it, it has from its [`View`].
+pub struct PageAllocator<'m, C>(View<'m, C>);
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Sets the allocator up over the plan's metadata, mapped, whatever it holds. Every usable frame is free then.
     ///
-    /// Each CPU whose number is below that of `pages` has its own; they must be fresh.
+    /// Each CPU whose number is below that of `pages` has some of its own; they must be fresh.
     ///
     /// # Errors
     /// [`SetupError`] if `metadata` has another size than planned.
-    pub fn new(plan: &Plan<'_>, metadata: &'m mut [u64], pages: &'m [PerCpuPages]) -> Result<Self, SetupError> {
+    ///
+    /// # Safety
+    /// The frames that the plan's map calls usable are this allocator's alone: until it gives them out nobody uses them as
+    /// memory, and no other allocator's block of them is given to this one.
+    ///
+    /// Where frames are mere numbers, which nobody takes for memory, that is no promise at all: nothing can go wrong then but
+    /// the numbers.
+    pub unsafe fn new(plan: &Plan<'_>, metadata: &'m mut [u64], pages: &'m [PerCpuPages]) -> Result<Self, SetupError> {
         let (mut zones, later) = plan.lay_out(metadata, pages)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
@@ -101,7 +124,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         set_marks(&mut zones.each_mut());
         let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
         let main = zones.iter().map(Zone::blocks).max_by_key(Pageblocks::count).expect("there are zones");
-        Ok(Self {
+        Ok(Self(View {
             main,
             blocks: zones.each_ref().map(Zone::blocks),
             zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
@@ -113,7 +136,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             later,
             slow: SlowPath::new(has_normal),
             cpu: PhantomData,
-        })
+        }))
     }
 
     /// Makes all atomics of the allocator known to loom: before it is shared in a model.
@@ -124,11 +147,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.blocks.iter().for_each(Pageblocks::prime);
         prime!(self.late, self.latest);
         self.slow.prime();
-    }
-
-    /// Runs `critical` on a zone that nobody else can see meanwhile.
-    fn with<R>(&self, kind: ZoneKind, critical: impl FnOnce(&mut Zone<'m>) -> R) -> R {
-        self.zones[kind.index()].with(critical)
     }
 
     /// Runs `inside` with this CPU's pages; `None` if it has none, or may not use them now.
@@ -143,14 +161,22 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         &self.blocks[ZoneKind::of(pfn).index()]
     }
 
-    /// Allocates a block of `order`: its first frame, aligned to the block's size. What the frames hold is unknown.
+    /// Allocates a block of `order`. What the frames hold is unknown.
     ///
     /// # Errors
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline(always)]
-    pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+    pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
+        let pfn = self.allocate_pfn(order, gfp)?;
+        // SAFETY: the block was allocated just now.
+        Ok(unsafe { Block::from_raw(pfn, order) })
+    }
+
+    /// [`allocate`](Self::allocate), the block as its number.
+    #[inline(always)]
+    fn allocate_pfn(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         Self::announce(gfp);
-        if gfp.difference(Gfp::SERVED_PER_CPU).is_empty()
+        if FAST.contains(gfp)
             && order.index() < BATCHED
             && let Some(mobility) = gfp.mobility()
             && let Some(Some(pfn)) = self.in_pages(|pages| pages.batch(order, mobility).allocate())
@@ -163,7 +189,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Serves a request that no batch of this CPU's does.
     #[inline(never)]
     fn allocate_elsewhere(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        if gfp.difference(Gfp::SERVED_PER_CPU).is_empty()
+        if FAST.contains(gfp)
             && let Some(mobility) = gfp.mobility()
             && let Some(pfn) = self.allocate_refilling(order, mobility)
         {
@@ -180,8 +206,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Gives the frames that all CPUs hold back to the zones: what the calling CPU holds, and, as far as nobody else is at
-    /// it, what the others do.
+    /// Gives the frames in all CPUs' pages back to the zones: what the calling CPU holds, and, as far as nobody else
+    /// is at it, what the others hold.
     pub fn drain(&self) {
         self.slow.drains.fetch_add(1, Relaxed);
         // A CPU that drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a
@@ -199,12 +225,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Gives what the calling CPU holds back to the zones.
+    /// Gives what the calling CPU's pages hold back to the zones.
     fn drain_own(&self) {
         self.in_pages(|pages| self.empty(pages));
     }
 
-    /// Gives the frames that this CPU holds back to the zones if it was idle since this was called last: if it asked no zone
+    /// Gives the frames in this CPU's pages back to the zones if it was idle since this was called last: if it asked no zone
     /// for any, and kept none that it freed. True if it was.
     ///
     /// For a CPU's idle loop, or a timer: what an idle CPU holds can make no larger block.
@@ -219,22 +245,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         idle.unwrap_or(false)
     }
 
-    /// How many free frames the CPUs hold: those that are free and that no zone counts.
+    /// Frees a block.
     ///
-    /// A snapshot: other CPUs go on meanwhile.
-    pub fn cached(&self) -> u64 {
-        self.pages.iter().flat_map(PerCpuPages::held).map(|(order, _)| order.frames()).sum()
-    }
-
-    /// How many double frees were noticed only when their block's loan ended: those by the CPU that handed the block out and by
-    /// another at the same time. All others are named at the call. In neither case has the block two owners.
-    pub fn late_double_frees(&self) -> u64 {
-        self.late.load(Relaxed)
-    }
-
-    /// The block of the last of them.
-    pub fn latest_double_free(&self) -> Option<Pfn> {
-        (self.late_double_frees() > 0).then(|| Pfn::new(self.latest.load(Relaxed)))
+    /// # Errors
+    /// [`FreeError`] if there is no such block, which is so only if unsafe code has made one of wrong numbers, or has freed it
+    /// by its number. The allocator is unchanged.
+    #[inline(always)]
+    pub fn free(&self, block: Block) -> Result<(), FreeError> {
+        let (pfn, order) = block.into_raw();
+        // SAFETY: the block is the caller's no more.
+        unsafe { self.free_raw(pfn, order) }
     }
 
     /// Frees the block of `order` that starts at `pfn`.
@@ -242,49 +262,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`FreeError`] if no such block was allocated: a double free, a wrong order, a frame inside a block, a reserved
     /// frame, a frame that is not managed. The allocator is unchanged.
+    ///
+    /// # Safety
+    /// If there is such a block, it is the caller's to free: nobody else has it as a [`Block`], or uses its memory.
     #[inline(always)]
-    pub fn free(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let is_freed = |pages: &PerCpuPages| pages.free(pfn, Order::ZERO) || self.free_frame(pages, pfn);
+    pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let is_freed = |pages: &PerCpuPages| pages.free(pfn, Order::ZERO) || self.main.free_quickly(pfn, pages.least());
         if order == Order::ZERO && self.in_pages(is_freed) == Some(true) {
             return Ok(());
         }
         if self.free_block(pfn, order) { Ok(()) } else { self.free_or_name(pfn, order) }
-    }
-
-    /// Frees a single frame in most of memory, if that takes no more than to set bits.
-    #[inline(always)]
-    fn free_frame(&self, pages: &PerCpuPages, pfn: Pfn) -> bool {
-        self.main.free_quickly(pfn, pages.least())
-    }
-
-    /// The order of the allocated block that starts at `pfn`.
-    ///
-    /// # Errors
-    /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free`] would say.
-    pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
-        self.with(ZoneKind::of(pfn), |zone| zone.order_of(pfn))
-    }
-
-    /// The frames that hold the allocator's own state.
-    pub fn metadata(&self) -> PfnRange {
-        self.metadata
-    }
-
-    /// How a zone stands.
-    pub fn zone(&self, kind: ZoneKind) -> ZoneStats {
-        self.with(kind, |zone| zone.stats())
-    }
-
-    /// What a zone's free memory is in pieces of: a walk over its pageblocks, for reports and not for hot paths.
-    pub fn free_blocks(&self, kind: ZoneKind) -> FreeBlocks {
-        self.with(kind, |zone| zone.free_blocks())
-    }
-
-    /// Shows every block of a zone to `visit`, in ascending order.
-    ///
-    /// The zone is locked meanwhile: `visit` must not allocate or free frames.
-    pub fn for_each_block(&self, kind: ZoneKind, visit: impl FnMut(Block)) {
-        self.with(kind, |zone| zone.blocks_by_address().for_each(visit));
     }
 }
 

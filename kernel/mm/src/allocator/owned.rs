@@ -1,11 +1,11 @@
-//! A block with an owner: freed when the owner goes away.
+//! A block with an owner that frees it when it goes away.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
 
 use super::{AllocError, Cpu, PageAllocator};
 use crate::error::FreeError;
-use crate::frame::{Gfp, Order, Pfn, PfnRange};
+use crate::frame::{Block, Gfp, Order, Pfn, PfnRange};
 
 /// An allocated block that is freed when this is dropped.
 ///
@@ -18,14 +18,11 @@ use crate::frame::{Gfp, Order, Pfn, PfnRange};
 /// }
 /// ```
 ///
-/// The handle says who frees the block, and nothing of who may touch the memory: the allocator never does, and whoever
-/// calls [`PageAllocator::free`] can free any block. So code that reaches the memory through a handle is as `unsafe` as
-/// code that does through a [`Pfn`].
+/// The frames are its owner's alone, and it says nothing of where their memory is mapped.
 #[must_use = "the block is freed again at once"]
 pub struct OwnedFrames<'a, 'm, C: Cpu> {
     allocator: &'a PageAllocator<'m, C>,
-    pfn: Pfn,
-    order: Order,
+    block: Block,
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
@@ -34,60 +31,52 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`AllocError`], as from [`allocate`](Self::allocate).
     pub fn allocate_owned(&self, order: Order, gfp: Gfp) -> Result<OwnedFrames<'_, 'm, C>, AllocError> {
-        let pfn = self.allocate(order, gfp)?;
-        Ok(OwnedFrames { allocator: self, pfn, order })
+        Ok(OwnedFrames::from_block(self, self.allocate(order, gfp)?))
     }
 }
 
 impl<'a, 'm, C: Cpu> OwnedFrames<'a, 'm, C> {
-    /// Takes charge of an allocated block: of one that came [out of a handle](Self::into_raw), or from
-    /// [`PageAllocator::allocate`]. Two handles of one block free it twice, which the second reports and which changes
-    /// nothing, unless the block was allocated again in between.
-    ///
-    /// # Errors
-    /// [`FreeError`], saying what is there, if no allocated block of this order starts at `pfn`.
-    pub fn from_raw(allocator: &'a PageAllocator<'m, C>, pfn: Pfn, order: Order) -> Result<Self, FreeError> {
-        match allocator.order_of(pfn)? {
-            actual if actual == order => Ok(Self { allocator, pfn, order }),
-            actual => Err(FreeError::WrongOrder { pfn, given: order, actual }),
-        }
+    /// Takes charge of a block of this allocator.
+    pub const fn from_block(allocator: &'a PageAllocator<'m, C>, block: Block) -> Self {
+        Self { allocator, block }
     }
 
     /// Gives the block out of the handle's charge; nobody frees it now but by hand.
-    #[must_use = "the block stays allocated"]
-    pub fn into_raw(self) -> Pfn {
-        ManuallyDrop::new(self).pfn
+    pub fn into_block(self) -> Block {
+        let frames = ManuallyDrop::new(self);
+        // SAFETY: the handle, which had the block, is not dropped, nor used again.
+        unsafe { Block::from_raw(frames.pfn(), frames.order()) }
     }
 
     /// The block's first frame.
     pub fn pfn(&self) -> Pfn {
-        self.pfn
+        self.block.pfn()
     }
 
     /// The block's size.
     pub fn order(&self) -> Order {
-        self.order
+        self.block.order()
     }
 
     /// The block's frames.
     pub fn range(&self) -> PfnRange {
-        PfnRange::new(self.pfn, self.pfn.offset(self.order.frames()))
+        self.block.range()
     }
 
     /// Frees the block, and says if that went wrong.
     ///
     /// # Errors
-    /// [`FreeError`] if somebody else has freed the block.
+    /// [`FreeError`], as from [`PageAllocator::free`].
     pub fn free(self) -> Result<(), FreeError> {
-        let frames = ManuallyDrop::new(self);
-        frames.allocator.free(frames.pfn, frames.order)
+        self.allocator.free(self.into_block())
     }
 }
 
 impl<C: Cpu> Drop for OwnedFrames<'_, '_, C> {
-    /// Frees the block. If somebody else has done so, that is shown in the statistics: it was a bad free.
+    /// Frees the block. If unsafe code has done so by its number, that is shown in the statistics: it was a bad free.
     fn drop(&mut self) {
-        if self.allocator.free(self.pfn, self.order).is_err() {
+        // SAFETY: the block is this handle's, which nobody uses again.
+        if unsafe { self.allocator.free_raw(self.pfn(), self.order()) }.is_err() {
             self.allocator.slow.count_bad_drop();
         }
     }
@@ -95,6 +84,6 @@ impl<C: Cpu> Drop for OwnedFrames<'_, '_, C> {
 
 impl<C: Cpu> fmt::Debug for OwnedFrames<'_, '_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedFrames").field("pfn", &self.pfn).field("order", &self.order).finish_non_exhaustive()
+        f.debug_struct("OwnedFrames").field("pfn", &self.pfn()).field("order", &self.order()).finish_non_exhaustive()
     }
 }

@@ -1,54 +1,34 @@
 //! How much metadata a memory map needs, and where in the map it goes.
 
-use crate::per_cpu::PerCpuPages;
-use crate::sync::atomic::AtomicU64;
-use core::error::Error;
-use core::fmt;
-
 use super::add::Later;
+use crate::error::table::errors;
 use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
+use crate::per_cpu::PerCpuPages;
+use crate::sync::atomic::AtomicU64;
 use crate::zone::{Extent, Memory, Pageblock, Zone, spans};
 
-/// Why an allocator could not be set up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SetupError {
-    /// No usable range is large enough for the metadata of this many frames.
-    NoRoomForMetadata {
-        /// Frames that the metadata needs.
-        needed: u64,
-        /// Frames in the largest usable range.
-        largest: u64,
-    },
-    /// The metadata that was handed over has another size than was planned, in words of 64 bits.
-    WrongMetadataSize {
-        /// Words that were planned.
-        planned: usize,
-        /// Words that were given.
-        given: usize,
-    },
-    /// A zone spans more than `2^32` pageblocks (8 EiB), which their numbers cannot express.
-    TooManyPageblocks(ZoneKind),
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRoomForMetadata { needed, largest } => {
-                write!(
-                    f,
-                    "the allocator needs {needed} frames in a row for its metadata; the largest range has {largest}"
-                )
-            }
-            Self::WrongMetadataSize { planned, given } => {
-                write!(f, "the metadata has {given} words instead of the planned {planned}")
-            }
-            Self::TooManyPageblocks(zone) => write!(f, "zone {zone} has more than 2^32 pageblocks"),
-        }
+errors! {
+    /// Why an allocator could not be set up.
+    pub enum SetupError {
+        /// No usable range is large enough for the metadata of this many frames.
+        NoRoomForMetadata {
+            /// Frames that the metadata needs.
+            needed: u64,
+            /// Frames in the largest usable range.
+            largest: u64,
+        } => "the allocator needs {needed} frames in a row for its metadata; the largest range has {largest}",
+        /// The metadata that was handed over has another size than was planned, in words of 64 bits.
+        WrongMetadataSize {
+            /// Words that were planned.
+            planned: usize,
+            /// Words that were given.
+            given: usize,
+        } => "the metadata has {given} words instead of the planned {planned}",
+        /// A zone spans more than `2^32` pageblocks (8 EiB), which their numbers cannot express.
+        TooManyPageblocks(zone: ZoneKind) => "zone {zone} has more than 2^32 pageblocks",
     }
 }
-
-impl Error for SetupError {}
 
 /// The layout of an allocator for one memory map: made before there is any memory to make it in.
 #[derive(Clone, Copy, Debug)]

@@ -60,7 +60,7 @@ pub(super) struct SlowPath<'m, C> {
     shrinking: AtomicU64,
     /// Requests that came to the slow path and could wait, by the highest zone they could use.
     pub stalls: [AtomicU64; ZoneKind::COUNT],
-    /// Times that all arenas were emptied.
+    /// Times that all CPUs' pages were emptied.
     pub drains: AtomicU64,
     /// What requests got from shrinkers.
     pub direct: Reclaim,
@@ -77,7 +77,7 @@ pub(super) struct SlowPath<'m, C> {
 }
 
 impl<C: Cpu> SlowPath<'_, C> {
-    pub fn new(unmixed_first: bool) -> Self {
+    pub(super) fn new(unmixed_first: bool) -> Self {
         Self {
             unmixed_first,
             shrinkers: Mutex::new("shrinkers", [None; SHRINKERS]),
@@ -104,7 +104,7 @@ impl<C: Cpu> SlowPath<'_, C> {
     }
 
     #[cold]
-    pub fn count_bad_drop(&self) {
+    pub(super) fn count_bad_drop(&self) {
         self.bad_drops.fetch_add(1, Relaxed);
     }
 }

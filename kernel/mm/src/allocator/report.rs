@@ -1,12 +1,10 @@
-//! What is said of a refused request.
+//! Which refused requests are reported.
 
 use crate::sync::atomic::Ordering::Relaxed;
-use core::fmt;
 
 use super::zonelist::Request;
 use super::{AllocError, Cpu, PageAllocator};
 use crate::frame::Gfp;
-use crate::report;
 
 /// Milliseconds between two reports.
 const INTERVAL: u64 = 10_000;
@@ -32,15 +30,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
     }
 }
 
-/// The report of a refused request, written when it is shown.
-struct Failure<'a, 'm, C> {
-    frames: &'a PageAllocator<'m, C>,
-    error: AllocError,
-}
-
-impl<C: Cpu> fmt::Display for Failure<'_, '_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.error)?;
-        report::show_mem(self.frames, f)
-    }
+/// A refused request. What is said of it is written when it is shown, by [`report`](crate::report).
+pub(crate) struct Failure<'a, 'm, C> {
+    pub(crate) frames: &'a PageAllocator<'m, C>,
+    pub(crate) error: AllocError,
 }

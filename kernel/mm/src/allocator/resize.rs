@@ -2,21 +2,38 @@
 
 use super::zonelist::Request;
 use super::{Cpu, PageAllocator};
-use crate::error::{FreeError, RangeError, ResizeError};
-use crate::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::error::{FreeError, RangeError, Refused, ResizeError};
+use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 
 impl<C: Cpu> PageAllocator<'_, C> {
-    /// Makes an allocated range longer or shorter: one that is allocated as the [largest blocks](PfnRange::blocks) that make
-    /// it up, such as a block, or what [`allocate_exact`](Self::allocate_exact) gave. The range that is returned is
-    /// allocated in the same way. What the frames hold stays as it is.
+    /// Makes allocated frames more or fewer: a [block](crate::frame::Block), or what
+    /// [`allocate_exact`](Self::allocate_exact) and its like gave. What the frames hold stays as it is.
     ///
-    /// A range grows into free frames behind it, one or many blocks, whichever they are buddies of; nothing that an arena
-    /// holds is taken from it. A range that shrinks frees its last frames. The flags are those of a request for what is
+    /// They grow into free frames behind them, one or many blocks, whichever those are buddies of; nothing that a CPU's pages
+    /// hold is taken from them. Where they are to be fewer, the last are freed. The flags are those of a request for what is
     /// added; shrinking needs none.
     ///
     /// # Errors
+    /// [`ResizeError`], saying what is in the way. It gives the frames back, which are as they were.
+    pub fn resize(&self, blocks: Blocks, frames: u64, gfp: Gfp) -> Result<Blocks, Refused<Blocks, ResizeError>> {
+        // SAFETY: the frames are the caller's, and go on as what they are made.
+        match unsafe { self.resize_raw(blocks.range(), frames, gfp) } {
+            // SAFETY: the range is allocated, as the largest blocks, and nobody has it as what it was.
+            Ok(resized) => Ok(unsafe { Blocks::from_raw(resized) }),
+            Err(error) => Err(Refused { given: blocks, error }),
+        }
+    }
+
+    /// [`resize`](Self::resize) by number: of the allocated blocks that make up the range, which are as large as can be. The
+    /// range that is returned is allocated in the same way.
+    ///
+    /// # Errors
     /// [`ResizeError`], saying what is not allocated as it should be, or which frame is in the way; nothing has changed.
-    pub fn resize(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
+    ///
+    /// # Safety
+    /// As for [`free_raw`](Self::free_raw), for each of the blocks; but that the memory of the first `frames` frames may be
+    /// in use.
+    pub unsafe fn resize_raw(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
         Self::announce(gfp);
         if range.is_empty() || frames == 0 {
             return Err(FreeError::NoFrames.into());
@@ -57,7 +74,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if gfp.contains(Gfp::ZERO) && !added.is_empty() {
             // SAFETY: the frames were allocated just now, and nobody else knows of them yet.
             if !unsafe { C::zero(added) } {
-                self.resize(resized, range.frames(), gfp)?;
+                // SAFETY: what was added is not in use, and the rest stays.
+                unsafe { self.resize_raw(resized, range.frames(), gfp) }?;
                 return Err(RangeError::CannotZero.into());
             }
         }

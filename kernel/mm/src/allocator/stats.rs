@@ -2,7 +2,7 @@
 
 use crate::sync::atomic::Ordering::Relaxed;
 
-use super::{ArenaEvents, Cpu, PageAllocator};
+use super::{Cpu, PerCpuEvents, View};
 use crate::frame::ZoneKind;
 use crate::zone::ZoneStats;
 
@@ -11,17 +11,17 @@ use crate::zone::ZoneStats;
 pub struct Stats {
     /// Each zone, lowest first.
     pub zones: [ZoneStats; ZoneKind::COUNT],
-    /// Free frames that the arenas hold, or have coming to them.
+    /// Free frames that CPUs' pages hold, or have coming to them.
     pub cached: u64,
     /// Requests that came to the slow path and could wait, by the highest zone they could use (Linux: `allocstall`).
     pub stalls: [u64; ZoneKind::COUNT],
-    /// Times that all arenas were emptied, on demand or for want of memory.
+    /// Times that all CPUs' pages were emptied, on demand or for want of memory.
     pub drains: u64,
     /// Frames that shrinkers were asked for by requests (Linux: `pgscan_direct`).
     pub scanned: u64,
     /// Frames that shrinkers gave back to requests (Linux: `pgsteal_direct`).
     pub reclaimed: u64,
-    /// Times that [`balance`](PageAllocator::balance) had something to do (Linux: `pageoutrun`).
+    /// Times that [`balance`](super::PageAllocator::balance) had something to do (Linux: `pageoutrun`).
     pub balances: u64,
     /// Frames that shrinkers were asked for by it (Linux: `pgscan_kswapd`).
     pub background_scanned: u64,
@@ -35,9 +35,9 @@ pub struct Stats {
     pub bad_drops: u64,
 }
 
-impl<C: Cpu> PageAllocator<'_, C> {
-    /// What the arenas have done, by the numbers of their CPUs. A snapshot: they go on meanwhile.
-    pub fn arena_events(&self) -> impl ExactSizeIterator<Item = ArenaEvents> {
+impl<C: Cpu> View<'_, C> {
+    /// What CPUs' pages have done, by the numbers of their CPUs. A snapshot: they go on meanwhile.
+    pub fn per_cpu_events(&self) -> impl ExactSizeIterator<Item = PerCpuEvents> {
         self.pages.iter().map(super::PerCpuPages::events)
     }
 

@@ -1,16 +1,15 @@
-//! The invariants of zones and arenas, checked from outside of every path that keeps them.
+//! The invariants of zones and CPUs' pages, checked from outside of every path that keeps them.
 
-use super::{Cpu, PageAllocator};
+use super::{Cpu, PerCpuPages, View};
 use crate::error::Violation;
 use crate::frame::ZoneKind;
-use crate::per_cpu::PerCpuPages;
 
-impl<C: Cpu> PageAllocator<'_, C> {
-    /// Checks every invariant of every zone against the bit planes, and what the arenas hold against the zones: a walk over
+impl<C: Cpu> View<'_, C> {
+    /// Checks every invariant of every zone against the bit planes, and what CPUs' pages hold against the zones: a walk over
     /// all pageblocks.
     ///
-    /// All arenas are stopped while they are checked, so that other CPUs take the zones' locks meanwhile. If another CPU
-    /// empties arenas at that moment, only the zones are checked. Not to be called with interrupts masked.
+    /// All CPUs' pages are stopped while they are checked, so that other CPUs take the zones' locks meanwhile. If another CPU
+    /// empties them at that moment, only the zones are checked. Not to be called with interrupts masked.
     ///
     /// # Errors
     /// The first [`Violation`].

@@ -1,21 +1,20 @@
 //! Zeroed frames. The allocator touches no memory: it asks [`Cpu::zero`] to.
 
 use super::{AllocError, Cpu, PageAllocator};
-use crate::frame::{Gfp, Order, Pfn, PfnRange};
+use crate::frame::{Blocks, Gfp, Order, Pfn};
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Serves a request for zeroed frames.
     pub(super) fn allocate_zeroed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        let pfn = self.allocate(order, gfp - Gfp::ZERO)?;
-        self.zero(PfnRange::new(pfn, pfn.offset(order.frames())))?;
-        Ok(pfn)
+        let block = self.allocate(order, gfp - Gfp::ZERO)?;
+        self.zeroed(block.into()).map(|zeroed| zeroed.range().start)
     }
 
-    /// Fills frames with zeros that were just allocated, and that nobody else knows of yet; if that cannot be, frees them.
-    pub(super) fn zero(&self, frames: PfnRange) -> Result<(), AllocError> {
-        // SAFETY: the caller has just allocated the frames, out of RAM, and nobody else knows of them yet.
-        if unsafe { C::zero(frames) } {
-            return Ok(());
+    /// Fills frames with zeros; if that cannot be, frees them.
+    pub(super) fn zeroed(&self, frames: Blocks) -> Result<Blocks, AllocError> {
+        // SAFETY: the frames are RAM, by the promise of `new`, and `frames` is their only owner.
+        if unsafe { C::zero(frames.range()) } {
+            return Ok(frames);
         }
         self.free_range(frames).expect("the frames were allocated just now");
         Err(AllocError::CannotZero)

@@ -1,11 +1,11 @@
-//! Requests that no arena serves: the walk down the zones, and what is tried before one is refused.
+//! Requests that no CPU's own pages serve: the walk down the zones, and what is tried before one is refused.
 //!
 //! The fast path asks every zone for memory above `low`, the highest usable one first: at first only for what mixes no
 //! mobilities, so that a lower zone is used before a pageblock is spoiled, and then for any. When no zone has any, the
 //! slow path tries, in this order:
 //!
 //! 1. what the flags allow below `low`;
-//! 2. the same with what all arenas gave back;
+//! 2. the same with what all CPUs' pages gave back;
 //! 3. the same with what [shrinkers](super::Shrinker) gave back, if the request may wait;
 //! 4. the same with the pageblocks that were kept for requests that cannot wait, if this one can.
 //!
@@ -28,7 +28,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub fn new(order: Order, gfp: Gfp) -> Result<Self, AllocError> {
+    pub(super) fn new(order: Order, gfp: Gfp) -> Result<Self, AllocError> {
         match (gfp.mobility(), gfp.highest_zone()) {
             (Some(mobility), Some(highest)) => Ok(Self { order, gfp, mobility, highest }),
             _ => Err(AllocError::ContradictoryFlags(gfp)),
@@ -36,7 +36,7 @@ impl Request {
     }
 
     /// Whether shrinkers may be called: who frees memory for others must not wait for it.
-    pub fn may_reclaim(&self) -> bool {
+    pub(super) fn may_reclaim(&self) -> bool {
         self.gfp.contains(Gfp::WAIT) && !self.gfp.contains(Gfp::MEMALLOC)
     }
 
@@ -51,7 +51,7 @@ impl Request {
     }
 
     /// The zones that the request may use, best first.
-    pub fn zonelist(&self) -> impl Iterator<Item = ZoneKind> {
+    pub(super) fn zonelist(&self) -> impl Iterator<Item = ZoneKind> {
         ZoneKind::ALL[..=self.highest.index()].iter().rev().copied()
     }
 
@@ -59,7 +59,7 @@ impl Request {
     /// higher one.
     ///
     /// Pressing requests go to half of `min`, and to three eighths if they cannot wait either.
-    pub fn marks(&self, zone: &Zone<'_>) -> (u64, u64) {
+    pub(super) fn marks(&self, zone: &Zone<'_>) -> (u64, u64) {
         let (min, reserve) = (zone.watermarks.min, zone.protection[self.highest.index()]);
         match (self.gfp.contains(Gfp::HIGH), self.gfp.contains(Gfp::WAIT)) {
             _ if self.gfp.contains(Gfp::MEMALLOC) => (0, 0),
@@ -120,7 +120,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
         self.allocate_at_need(request)
             .or_else(|| {
-                // What is in an arena must not be missing where it is needed.
+                // What is in a CPU's pages must not be missing where it is needed.
                 self.drain();
                 self.allocate_at_need(request)
             })

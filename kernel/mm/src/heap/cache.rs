@@ -27,8 +27,6 @@
 //! ```
 
 use crate::sync::atomic::Ordering::Relaxed;
-use core::error::Error;
-use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, align_of, size_of};
 use core::panic::Location;
@@ -38,7 +36,8 @@ use super::debug::{live, object_of, settle};
 use super::diagnose::Wanted;
 use super::slow::{Freed, Kind};
 use super::{CacheStats, Heap, HeapError, LiveObject, MAX_CPUS, SizeClass, SlabDebug};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
+use crate::error::table::errors;
 use crate::frame::Order;
 use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::class::Geometry;
@@ -86,34 +85,22 @@ impl<T> CacheOptions<T> {
     }
 }
 
-/// Why there is no cache.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CacheError {
-    /// Objects are larger, or more aligned, than a slab can have them: 8 KiB. Those need no cache.
-    TooLarge {
-        /// Bytes in an object, padded to its alignment.
-        size: usize,
-    },
-    /// The alignment is no power of two.
-    InvalidAlignment(usize),
-    /// There are as many caches as a heap has room for.
-    TooMany,
-    /// There is no frame to keep it in.
-    OutOfMemory,
-}
-
-impl fmt::Display for CacheError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge { size } => write!(f, "objects of {size} bytes are too large for a cache"),
-            Self::InvalidAlignment(align) => write!(f, "an alignment of {align}, which is no power of two"),
-            Self::TooMany => write!(f, "there are {} caches already", CACHES),
-            Self::OutOfMemory => f.write_str("no memory for a cache"),
-        }
+errors! {
+    /// Why there is no cache.
+    pub enum CacheError {
+        /// Objects are larger, or more aligned, than a slab can have them: 8 KiB. Those need no cache.
+        TooLarge {
+            /// Bytes in an object, padded to its alignment.
+            size: usize,
+        } => "objects of {size} bytes are too large for a cache",
+        /// The alignment is no power of two.
+        InvalidAlignment(align: usize) => "an alignment of {align}, which is no power of two",
+        /// There are as many caches as a heap has room for.
+        TooMany => ("there are {} caches already", CACHES),
+        /// There is no frame to keep it in.
+        OutOfMemory => "no memory for a cache",
     }
 }
-
-impl Error for CacheError {}
 
 /// How many caches there can be, besides the classes'.
 const CACHES: usize = Arena::BINS - SizeClass::COUNT;

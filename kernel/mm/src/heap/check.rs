@@ -1,7 +1,7 @@
 //! Everything that the heap derives or counts, derived and counted once more from bitmaps and page map, and compared.
 
 use super::{Heap, LargeStats, Stopped};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::error::Violation;
 use crate::frame::FRAME_SHIFT;
 use crate::slab::arena::ArenaId;
@@ -159,6 +159,7 @@ mod tests {
 
     use super::super::large::Large;
     use super::*;
+    use crate::cpu::Hooks;
     use crate::error::FreeError;
     use crate::frame::Order;
 
@@ -176,6 +177,8 @@ mod tests {
             critical()
         }
     }
+
+    impl Hooks for Host {}
 
     /// Blocks that are never given back: what is corrupt must not be freed.
     struct Leak;

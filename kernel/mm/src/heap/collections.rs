@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use allocator_api2::alloc::{AllocError, Allocator};
 
 use super::{Heap, HeapError};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::slab::source::PageSource;
 
 /// What an allocator gives for no bytes: an address that fits, and no memory.

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use super::diagnose::Wanted;
 use super::slow::Kind;
 use super::{CacheStats, Heap, HeapError, SizeClass};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::frame::Order;
 use crate::slab::arena::Arena;
 use crate::slab::debug::{Freed, Record, Records, Shape, Site, SlabDebug, Slot, State};

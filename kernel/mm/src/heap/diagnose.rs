@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::{Heap, HeapError, Large, SizeClass};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::slab::debug::Records;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 
 use super::diagnose::Wanted;
 use super::{Heap, HeapError, SizeClass};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;

@@ -4,59 +4,38 @@
 //! heap as they want it, in plain Rust: what is null or `errno` in C is an error here that says what is wrong.
 
 use core::alloc::Layout;
-use core::error::Error;
-use core::fmt;
 use core::ptr::{self, NonNull};
 
 use super::{Heap, HeapError, MAX_CPUS, PageSource};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
+use crate::error::table::errors;
 
 /// The alignment of whatever is large enough to need it: that of C's `max_align_t`.
 const MAX_ALIGN: usize = 16;
 /// The alignment of everything smaller.
 const MIN_ALIGN: usize = 8;
 
-/// Why there is no memory, or none was freed. Nothing has changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MallocError {
-    /// The heap has no room for an object like this, or there is no such object: `ENOMEM`.
-    OutOfMemory(Layout),
-    /// So many elements of this size are more than there are addresses: `ENOMEM`.
-    TooMany {
-        /// How many elements.
-        count: usize,
-        /// Bytes in each.
-        size: usize,
-    },
-    /// No address is aligned to this: it is no power of two, or the size is too large for it: `EINVAL`.
-    InvalidAlignment {
-        /// The alignment that was asked for.
-        align: usize,
-        /// The size that was asked for.
-        size: usize,
-    },
-    /// What was given is no live object, or another one than was said.
-    NoObject(HeapError),
-}
-
-impl fmt::Display for MallocError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfMemory(layout) => {
-                write!(f, "no memory for {} bytes aligned to {}", layout.size(), layout.align())
-            }
-            Self::TooMany { count, size } => write!(f, "{count} times {size} bytes are more than there can be"),
-            Self::InvalidAlignment { align, size } => write!(f, "{size} bytes cannot be aligned to {align}"),
-            Self::NoObject(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for MallocError {}
-
-impl From<HeapError> for MallocError {
-    fn from(error: HeapError) -> Self {
-        Self::NoObject(error)
+errors! {
+    /// Why there is no memory, or none was freed. Nothing has changed.
+    pub enum MallocError {
+        /// The heap has no room for an object like this, or there is no such object: `ENOMEM`.
+        OutOfMemory(layout: Layout) => ("no memory for {} bytes aligned to {}", layout.size(), layout.align()),
+        /// So many elements of this size are more than there are addresses: `ENOMEM`.
+        TooMany {
+            /// How many elements.
+            count: usize,
+            /// Bytes in each.
+            size: usize,
+        } => "{count} times {size} bytes are more than there can be",
+        /// No address is aligned to this: it is no power of two, or the size is too large for it: `EINVAL`.
+        InvalidAlignment {
+            /// The alignment that was asked for.
+            align: usize,
+            /// The size that was asked for.
+            size: usize,
+        } => "{size} bytes cannot be aligned to {align}",
+        /// What was given is no live object, or another one than was said.
+        NoObject(error: HeapError) => from,
     }
 }
 

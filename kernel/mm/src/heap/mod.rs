@@ -9,7 +9,7 @@
 //! # Use
 //!
 //! ```
-//! use bifolio::allocator::Cpu;
+//! use bifolio::cpu::{Cpu, Hooks};
 //! use bifolio::error::FreeError;
 //! use bifolio::frame::Order;
 //! use bifolio::heap::{Heap, PageSource};
@@ -22,11 +22,15 @@
 //!     fn current() -> usize {
 //!         0 // a kernel reads its per-CPU data
 //!     }
+//!
 //!     fn synchronize() {} // with more than one CPU: see `Cpu`
+//!
 //!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
 //!         critical() // a kernel masks interrupts here
 //!     }
 //! }
+//!
+//! impl Hooks for Machine {}
 //!
 //! /// A kernel asks its page allocator, and returns where it has mapped the frames.
 //! struct Pages;
@@ -76,6 +80,7 @@ mod debug;
 mod diagnose;
 mod large;
 mod malloc;
+mod opaque;
 mod region;
 mod report;
 mod shrink;
@@ -99,7 +104,7 @@ pub use malloc::{Malloc, MallocError};
 pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
 
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::registry::Registry;
 use crate::sync::Mutex;

@@ -29,55 +29,37 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
-use core::error::Error;
-use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::{Heap, Malloc, PageSource};
-use crate::allocator::{Cpu, PageAllocator, Plan, SetupError};
-use crate::error::FreeError;
+use crate::allocator::{PageAllocator, Plan, SetupError, View};
+use crate::cpu::{Cpu, Hooks};
+use crate::error::{FreeError, table::errors};
 use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, Region, RegionKind};
 
 const FRAME: usize = FRAME_SIZE as usize;
 
-/// Why there can be no heap in a region.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RegionError {
-    /// The region is too small for the heap and one object.
-    TooSmall {
-        /// How many bytes there are.
-        bytes: usize,
-        /// How many there would have to be, from the same address on.
-        needed: usize,
-    },
-    /// The page allocator cannot manage so much.
-    Setup(SetupError),
-}
-
-impl fmt::Display for RegionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooSmall { bytes, needed } => {
-                write!(f, "a region of {bytes} bytes is too small for a heap: here it needs {needed}")
-            }
-            Self::Setup(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for RegionError {}
-
-impl From<SetupError> for RegionError {
-    fn from(error: SetupError) -> Self {
-        Self::Setup(error)
+errors! {
+    /// Why there can be no heap in a region.
+    pub enum RegionError {
+        /// The region is too small for the heap and one object.
+        TooSmall {
+            /// How many bytes there are.
+            bytes: usize,
+            /// How many there would have to be, from the same address on.
+            needed: usize,
+        } => "a region of {bytes} bytes is too small for a heap: here it needs {needed}",
+        /// The page allocator cannot manage so much.
+        Setup(error: SetupError) => from,
     }
 }
 
 /// The only CPU of a program that has one thread, and no interrupts that allocate.
 ///
 /// It is neither `Send` nor `Sync`, and so nothing is that leans on it: the heap stays on its thread.
+#[derive(Debug)]
 pub struct SingleCpu(PhantomData<*const ()>);
 
 // SAFETY: it is not `Sync`, so there is one CPU; nothing interrupts it.
@@ -92,6 +74,8 @@ unsafe impl Cpu for SingleCpu {
         critical()
     }
 }
+
+impl Hooks for SingleCpu {}
 
 /// The frames of a region, as the heap in front of them asks for them.
 pub struct RegionPages<'r, C> {
@@ -117,7 +101,7 @@ const GFP: Gfp = Gfp::MEMALLOC.union(Gfp::MOVABLE).union(Gfp::NOWARN);
 impl<'r, C: Cpu> RegionPages<'r, C> {
     /// The page allocator behind it, for its counts and reports. The region's first frame is
     /// [`first`](Self::first) there.
-    pub fn frames(&self) -> &PageAllocator<'r, C> {
+    pub fn frames(&self) -> &View<'r, C> {
         &self.frames
     }
 
@@ -142,11 +126,12 @@ impl<'r, C: Cpu> RegionPages<'r, C> {
 // this lives, and blocks are as aligned as their numbers are.
 unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        Some(self.address_of(self.frames.allocate(order, GFP).ok()?))
+        Some(self.address_of(self.frames.allocate(order, GFP).ok()?.into_raw().0))
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        self.frames.free(self.range_of(block, 1).start, order)
+        // SAFETY: the block is the caller's, who gives it back.
+        unsafe { self.frames.free_raw(self.range_of(block, 1).start, order) }
     }
 
     fn is_scarce(&self) -> bool {
@@ -160,20 +145,22 @@ unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         // What no block is left for may still lie between two.
         let exact = self.frames.allocate_exact_aligned(frames, align, GFP);
-        let range = exact.ok().or_else(|| self.frames.allocate_contiguous(frames, GFP).ok())?;
-        if !range.start.is_aligned(align) {
-            self.frames.free_range(range).ok()?;
+        let run = exact.ok().or_else(|| self.frames.allocate_contiguous(frames, GFP).ok())?;
+        if !run.range().start.is_aligned(align) {
+            self.frames.free_range(run).ok()?;
             return None;
         }
-        Some(self.address_of(range.start))
+        Some(self.address_of(run.into_raw().start))
     }
 
     unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
-        self.frames.free_range(self.range_of(run, frames))
+        // SAFETY: the run is the caller's, who gives it back.
+        unsafe { self.frames.free_range_raw(self.range_of(run, frames)) }
     }
 
     unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
-        self.frames.resize(self.range_of(run, from), to, GFP).is_ok()
+        // SAFETY: the run is the caller's, who does not use what is behind its new end.
+        unsafe { self.frames.resize_raw(self.range_of(run, from), to, GFP) }.is_ok()
     }
 }
 
@@ -234,7 +221,9 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
             core::slice::from_raw_parts_mut::<'r, u64>(metadata.as_ptr(), plan.metadata_words())
         };
         debug_assert!(metadata.len() <= words);
-        let frames = PageAllocator::new(&plan, metadata, &[])?;
+        // SAFETY: the frames are those of the region, which is ours for `'r`, behind heap and metadata. Nobody but `pages` gives
+        // this allocator any: to others it is a view.
+        let frames = unsafe { PageAllocator::new(&plan, metadata, &[]) }?;
         // SAFETY: `first` lies inside the region.
         let pages = RegionPages { frames, start: unsafe { base.add(first) }, first: range.start };
         // SAFETY: the heap's place lies inside the region, aligned, and apart from metadata and frames; from here on it is

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{Heap, LargeStats, debug};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::frame::Order;
 use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::class::{Geometry, SizeClass};

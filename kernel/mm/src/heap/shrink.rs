@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 
 use super::slow::take_over;
 use super::{Heap, Stopped};
-use crate::allocator::{Cpu, Shrinker};
+use crate::allocator::Shrinker;
+use crate::cpu::Cpu;
 use crate::frame::Order;
 use crate::slab::arena::Arena;
 use crate::slab::descriptor::{Owner, Slab};

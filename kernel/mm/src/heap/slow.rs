@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 
 use super::diagnose::{Wanted, name};
 use super::{Heap, HeapError, SizeClass};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;

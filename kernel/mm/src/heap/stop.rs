@@ -4,12 +4,12 @@ use crate::sync::atomic::Ordering;
 
 use super::slow::Twice;
 use super::{Heap, Large};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId, Door};
 use crate::slab::debug::Records;
 use crate::slab::registry::Books;
 use crate::slab::source::PageSource;
-use crate::sync::Guard;
+use crate::sync::{Gate, Guard};
 
 /// The whole heap, standing still.
 pub(super) struct Stopped<'a, C: Cpu> {
@@ -60,17 +60,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     fn stop<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> (R, Option<Twice>) {
         let shared_lock = loop {
-            self.doors.iter().for_each(Door::close);
-            C::synchronize();
             // The last door is for any number of CPUs, and leads nowhere.
-            for door in &self.doors {
-                while door.is_busy() {
-                    C::relax();
-                }
-            }
+            let gates = || self.doors.iter().map(|door| &door.gate);
+            Gate::close_all::<C>(gates());
+            gates().for_each(Gate::await_owner::<C>);
             let shared_lock = self.shared_lock.lock();
             // A CPU that was about to get its arena had the lock, and is behind an open door. From now on, nobody gets one.
-            if !self.doors.iter().any(Door::is_open) {
+            if gates().all(Gate::is_closed) {
                 break shared_lock;
             }
         };

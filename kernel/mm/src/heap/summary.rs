@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{CacheStats, Heap, SizeClass};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::frame::FRAME_SIZE;
 use crate::slab::source::PageSource;
 

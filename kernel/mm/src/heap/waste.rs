@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::Heap;
 use super::debug::live;
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::frame::FRAME_SIZE;
 use crate::slab::arena::Arena;
 use crate::slab::class::SizeClass;

@@ -128,7 +128,7 @@ pub(super) struct Ranges<'a> {
 
 impl<'a> Ranges<'a> {
     /// The ranges of entries that are sorted by their start.
-    pub fn new(regions: &'a [Region]) -> Self {
+    pub(super) fn new(regions: &'a [Region]) -> Self {
         use RegionKind::{AcpiReclaimable, Reserved, Usable};
         let layers = [
             Layer::new(regions, Reserved, Rounding::Outward, Reserved),

@@ -37,13 +37,13 @@ impl Batch {
     /// No word starts at an odd frame.
     const NONE: u64 = u64::MAX;
 
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { base: AtomicU64::new(Self::NONE), free: AtomicU64::new(0), lent: AtomicU64::new(0) }
     }
 
     /// Hands out the lowest block.
     #[inline(always)]
-    pub fn allocate(&self) -> Option<Pfn> {
+    pub(crate) fn allocate(&self) -> Option<Pfn> {
         let free = self.free.load(Relaxed) & self.lent.load(Relaxed);
         if free == 0 {
             return None;
@@ -54,13 +54,13 @@ impl Batch {
 
     /// Whether the loan is of the word at `base`.
     #[inline(always)]
-    pub fn is_of(&self, base: u64) -> bool {
+    pub(crate) fn is_of(&self, base: u64) -> bool {
         self.base.load(Relaxed) == base
     }
 
     /// Takes the block at `bit` back. False if it is not on loan, or not handed out.
     #[inline(always)]
-    pub fn free(&self, bit: u64) -> bool {
+    pub(crate) fn free(&self, bit: u64) -> bool {
         let free = self.free.load(Relaxed);
         if (self.lent.load(Relaxed) & !free) >> bit & 1 == 0 {
             return false;
@@ -70,13 +70,13 @@ impl Batch {
     }
 
     /// The first frame of the word on loan.
-    pub fn base(&self) -> Option<Pfn> {
+    pub(crate) fn base(&self) -> Option<Pfn> {
         let base = self.base.load(Relaxed);
         (base != Self::NONE).then_some(Pfn::new(base))
     }
 
     /// Begins a loan of blocks of the word at `base`. There must be none, and the word's pageblock must be locked.
-    pub fn begin(&self, base: Pfn, heads: u64) {
+    pub(crate) fn begin(&self, base: Pfn, heads: u64) {
         debug_assert!(self.base().is_none());
         self.free.store(heads, Relaxed);
         self.lent.store(heads, Relaxed);
@@ -84,7 +84,7 @@ impl Batch {
     }
 
     /// Ends the loan, if there is one. The word's pageblock must be locked, and the CPU that owns this must be here, or kept out.
-    pub fn end(&self) -> Option<Ended> {
+    pub(crate) fn end(&self) -> Option<Ended> {
         let base = self.base()?;
         let (free, lent) = (self.free.load(Relaxed), self.lent.load(Relaxed));
         self.base.store(Self::NONE, Relaxed);
@@ -94,7 +94,7 @@ impl Batch {
     }
 
     /// Of the word at `base`: the blocks on loan, and those of them that can be handed out.
-    pub fn of_word(&self, base: Pfn) -> (u64, u64) {
+    pub(crate) fn of_word(&self, base: Pfn) -> (u64, u64) {
         if self.base() != Some(base) {
             return (0, 0);
         }
@@ -103,18 +103,18 @@ impl Batch {
     }
 
     /// Takes a block, which is handed out, off the loan. Its pageblock must be locked.
-    pub fn forget(&self, bit: u32) {
+    pub(crate) fn forget(&self, bit: u32) {
         self.lent.store(self.lent.load(Relaxed) & !(1 << bit), Relaxed);
     }
 
     /// The blocks on loan.
-    pub fn lent(&self) -> impl Iterator<Item = Pfn> {
+    pub(crate) fn lent(&self) -> impl Iterator<Item = Pfn> {
         let (base, lent) = (self.base.load(Relaxed), self.lent.load(Relaxed));
         bits(lent).map(move |bit| Pfn::new(base.wrapping_add(bit.into())))
     }
 
     /// The blocks that can be handed out.
-    pub fn held(&self) -> impl Iterator<Item = Pfn> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = Pfn> {
         let (base, free) = (self.base.load(Relaxed), self.free.load(Relaxed) & self.lent.load(Relaxed));
         bits(free).map(move |bit| Pfn::new(base.wrapping_add(bit.into())))
     }

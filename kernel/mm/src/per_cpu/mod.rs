@@ -16,15 +16,14 @@
 mod batch;
 mod recent;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
-
-use Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Gate;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 pub(crate) use batch::Batch;
 pub(crate) use recent::Recent;
 
 use crate::buddy::WORD_FRAMES;
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::frame::{Mobility, Order, Pfn};
 
 /// The orders that are lent in batches are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
@@ -42,10 +41,8 @@ const KINDS: usize = Mobility::REQUESTED.len();
 /// One CPU's pages. A kernel keeps a static array of them, one for each CPU that it can have.
 #[repr(align(128))]
 pub struct PerCpuPages {
-    /// The owner is inside.
-    busy: AtomicBool,
-    /// Somebody else wants to be.
-    stopped: AtomicBool,
+    /// The owner goes through it; a CPU that empties these pages closes it.
+    gate: Gate,
     /// Something went in or out since it was last asked.
     used: AtomicBool,
     /// What [`PerCpuPages::least`] says.
@@ -78,8 +75,7 @@ impl PerCpuPages {
     /// Pages that hold nothing.
     pub const fn new() -> Self {
         Self {
-            busy: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
+            gate: Gate::new(),
             used: AtomicBool::new(false),
             least: AtomicU64::new(NEARLY_FULL << COUNT_SHIFT),
             batches: [const { [const { Batch::new() }; KINDS] }; BATCHED],
@@ -91,12 +87,8 @@ impl PerCpuPages {
     /// Runs `inside` unless the gate is closed. Only for the owner, with interrupts masked.
     #[inline(always)]
     pub(crate) fn enter<R>(&self, inside: impl FnOnce(&Self) -> R) -> Option<R> {
-        self.busy.store(true, Relaxed);
-        // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
-        compiler_fence(Ordering::SeqCst);
-        let result = if self.stopped.load(Acquire) { None } else { Some(inside(self)) };
-        self.busy.store(false, Release);
-        result
+        let _inside = self.gate.enter()?;
+        Some(inside(self))
     }
 
     /// Runs `inside` on each of these that holds something, and keeps its owner outside meanwhile. Only for one stranger at a
@@ -104,46 +96,29 @@ impl PerCpuPages {
     ///
     /// All gates are closed with one barrier, and each opens as soon as it has been visited.
     pub(crate) fn seize_each<C: Cpu>(all: &[Self], inside: impl Fn(&Self)) {
-        let taken = || all.iter().filter(|pages| pages.stopped.load(Relaxed));
-        all.iter().filter(|pages| !pages.is_vacant()).for_each(Self::stop);
-        if taken().next().is_some() {
-            C::synchronize();
-        }
-        for pages in taken() {
-            pages.await_owner::<C>();
+        Gate::close_all::<C>(all.iter().filter(|pages| !pages.is_vacant()).map(|pages| &pages.gate));
+        for pages in all.iter().filter(|pages| pages.gate.is_closed()) {
+            pages.gate.await_owner::<C>();
             inside(pages);
-            pages.reopen();
+            pages.gate.open();
         }
     }
 
     /// Runs `outside` while nobody is inside any of these. For whom [`seize_each`](Self::seize_each) is for.
     pub(crate) fn stopping<C: Cpu, R>(all: &[Self], outside: impl FnOnce() -> R) -> R {
-        all.iter().for_each(Self::stop);
-        C::synchronize();
-        all.iter().for_each(Self::await_owner::<C>);
+        let gates = || all.iter().map(|pages| &pages.gate);
+        Gate::close_all::<C>(gates());
+        gates().for_each(Gate::await_owner::<C>);
         let result = outside();
-        all.iter().for_each(Self::reopen);
+        gates().for_each(Gate::open);
         result
-    }
-
-    fn stop(&self) {
-        self.stopped.store(true, Relaxed);
-    }
-
-    fn await_owner<C: Cpu>(&self) {
-        while self.busy.load(Acquire) {
-            C::relax();
-        }
-    }
-
-    fn reopen(&self) {
-        self.stopped.store(false, Release);
     }
 
     /// Whether nothing is held. This needs no barrier: what is held changes under pageblocks' locks, so a CPU that has had that
     /// of a block since, and found the block neither free nor allocated, sees it here.
     fn is_vacant(&self) -> bool {
-        self.batches().all(|(_, batch)| batch.base().is_none()) && self.recent().all(|(_, recent)| recent.last().is_none())
+        self.batches().all(|(_, batch)| batch.base().is_none())
+            && self.recent().all(|(_, recent)| recent.last().is_none())
     }
 
     /// The batch of an order, which must be below [`BATCHED`], and mobility.
@@ -259,7 +234,8 @@ impl PerCpuPages {
     /// Makes all atomics known to loom.
     #[cfg(loom)]
     pub(crate) fn prime(&self) {
-        crate::sync::atomic::prime!(self.busy, self.stopped, self.used, self.least, self.refills);
+        crate::sync::atomic::prime!(self.used, self.least, self.refills);
+        self.gate.prime();
         self.batches().for_each(|(_, batch)| batch.prime());
         self.recent().for_each(|(_, recent)| recent.prime());
     }

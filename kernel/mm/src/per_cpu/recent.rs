@@ -15,26 +15,26 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { count: AtomicUsize::new(0), blocks: [const { AtomicU64::new(0) }; DEPTH] }
     }
 
     /// The block that was put in last.
     #[inline]
-    pub fn last(&self) -> Option<Pfn> {
+    pub(crate) fn last(&self) -> Option<Pfn> {
         let last = self.count.load(Relaxed).checked_sub(1)?;
         Some(Pfn::new(self.blocks[last % DEPTH].load(Relaxed)))
     }
 
     /// Whether there is no room for another.
     #[inline]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.count.load(Relaxed) >= DEPTH
     }
 
     /// Puts a block in. There must be room.
     #[inline]
-    pub fn push(&self, pfn: Pfn) {
+    pub(crate) fn push(&self, pfn: Pfn) {
         let count = self.count.load(Relaxed);
         self.blocks[count % DEPTH].store(pfn.number(), Relaxed);
         self.count.store(count + 1, Relaxed);
@@ -42,13 +42,13 @@ impl Recent {
 
     /// Takes out the block that was put in last, if there is any.
     #[inline]
-    pub fn pop(&self) {
+    pub(crate) fn pop(&self) {
         let count = self.count.load(Relaxed);
         self.count.store(count.saturating_sub(1), Relaxed);
     }
 
     /// The blocks.
-    pub fn held(&self) -> impl Iterator<Item = Pfn> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = Pfn> {
         let count = self.count.load(Relaxed).min(DEPTH);
         self.blocks[..count].iter().map(|block| Pfn::new(block.load(Relaxed)))
     }

@@ -2,7 +2,8 @@
 
 use core::fmt::{self, Write};
 
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::View;
+use crate::cpu::Cpu;
 use crate::frame::{Mobility, Order, ZoneKind};
 use crate::zone::{Fallback, Fallbacks, ZoneStats};
 
@@ -11,7 +12,7 @@ use crate::zone::{Fallback, Fallbacks, ZoneStats};
 ///
 /// # Errors
 /// Those of the writer.
-pub fn vmstat<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+pub fn vmstat<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result {
     let stats = frames.stats();
     let blocks = ZoneKind::ALL.map(|kind| frames.free_blocks(kind));
     let whole: u64 = blocks.iter().map(|blocks| blocks.suitable(Order::PAGEBLOCK) << Order::PAGEBLOCK.get()).sum();

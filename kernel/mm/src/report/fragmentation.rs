@@ -3,7 +3,8 @@
 use core::fmt::{self, Write};
 
 use super::populated;
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::View;
+use crate::cpu::Cpu;
 use crate::frame::Order;
 use crate::zone::FreeBlocks;
 
@@ -12,7 +13,7 @@ use crate::zone::FreeBlocks;
 ///
 /// # Errors
 /// Those of the writer.
-pub fn extfrag_index<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+pub fn extfrag_index<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result {
     each_order(frames, out, FreeBlocks::fragmentation_index)
 }
 
@@ -20,13 +21,13 @@ pub fn extfrag_index<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write
 ///
 /// # Errors
 /// Those of the writer.
-pub fn unusable_index<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+pub fn unusable_index<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result {
     each_order(frames, out, |blocks, order| blocks.unusable_index(order) as i64)
 }
 
 /// A line for each zone, with a number of thousandths for each order.
 fn each_order<C: Cpu>(
-    frames: &PageAllocator<'_, C>,
+    frames: &View<'_, C>,
     out: &mut impl Write,
     index: impl Fn(&FreeBlocks, Order) -> i64,
 ) -> fmt::Result {

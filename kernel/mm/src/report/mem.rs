@@ -3,7 +3,8 @@
 use core::fmt::{self, Write};
 
 use super::populated;
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::View;
+use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Mobility, Order, ZoneKind};
 
 const fn kib(frames: u64) -> u64 {
@@ -15,7 +16,7 @@ const fn kib(frames: u64) -> u64 {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn show_mem<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+pub fn show_mem<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result {
     let free: u64 = ZoneKind::ALL.map(|kind| frames.zone(kind).free).iter().sum();
     writeln!(out, "Mem-Info:\nfree:{free} free_pcp:{}", frames.cached())?;
     for zone in populated(frames) {

@@ -1,6 +1,7 @@
 //! The allocator's state in the text formats of Linux, so that its tools and lectures apply unchanged.
 
 mod events;
+mod failure;
 mod fragmentation;
 mod mem;
 mod zones;
@@ -12,12 +13,13 @@ pub use fragmentation::{extfrag_index, unusable_index};
 pub use mem::show_mem;
 pub use zones::{pagetypeinfo, zoneinfo};
 
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::View;
+use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order, ZoneKind};
 use crate::zone::ZoneStats;
 
 /// The zones that have any RAM; Linux lists no others in `buddyinfo`.
-fn populated<C: Cpu>(frames: &PageAllocator<'_, C>) -> impl Iterator<Item = ZoneStats> {
+fn populated<C: Cpu>(frames: &View<'_, C>) -> impl Iterator<Item = ZoneStats> {
     ZoneKind::ALL.into_iter().map(|kind| frames.zone(kind)).filter(|zone| zone.present > 0)
 }
 
@@ -25,7 +27,7 @@ fn populated<C: Cpu>(frames: &PageAllocator<'_, C>) -> impl Iterator<Item = Zone
 ///
 /// # Errors
 /// Those of the writer.
-pub fn buddyinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+pub fn buddyinfo<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result {
     for zone in populated(frames) {
         let blocks = frames.free_blocks(zone.kind);
         write!(out, "Node 0, zone {:>8} ", zone.kind)?;
@@ -41,7 +43,7 @@ pub fn buddyinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) ->
 ///
 /// # Errors
 /// Those of the writer.
-pub fn meminfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+pub fn meminfo<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result {
     let zones = ZoneKind::ALL.map(|kind| frames.zone(kind));
     let sum = |count: fn(&ZoneStats) -> u64| zones.iter().map(count).sum::<u64>();
     let free = sum(|zone| zone.free);
@@ -50,7 +52,7 @@ pub fn meminfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> f
         ("MemTotal:", sum(|zone| zone.managed)),
         ("MemFree:", free),
         ("MemAvailable:", free.saturating_sub(low)),
-        ("MemArenas:", frames.cached()),
+        ("MemPerCpu:", frames.cached()),
         ("MemMetadata:", frames.metadata().frames()),
     ] {
         writeln!(out, "{name:<15} {:8} kB", frames * (FRAME_SIZE / 1024))?;

@@ -3,14 +3,15 @@
 use core::fmt::{self, Write};
 
 use super::populated;
-use crate::allocator::{Cpu, PageAllocator};
+use crate::allocator::View;
+use crate::cpu::Cpu;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, ZoneKind};
 
-/// Each zone's counts, watermarks and reserves, and what the arenas have of it (Linux: `/proc/zoneinfo`).
+/// Each zone's counts, watermarks and reserves, and what CPUs' pages have of it (Linux: `/proc/zoneinfo`).
 ///
 /// # Errors
 /// Those of the writer.
-pub fn zoneinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+pub fn zoneinfo<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result {
     for zone in ZoneKind::ALL.into_iter().map(|kind| frames.zone(kind)) {
         writeln!(out, "Node 0, zone {:>8}", zone.kind)?;
         writeln!(out, "  pages free     {}", zone.free)?;
@@ -46,7 +47,7 @@ pub fn zoneinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> 
 ///
 /// # Errors
 /// Those of the writer.
-pub fn pagetypeinfo<C: Cpu>(frames: &PageAllocator<'_, C>, out: &mut impl Write) -> fmt::Result {
+pub fn pagetypeinfo<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result {
     writeln!(out, "Page block order: {}", Order::PAGEBLOCK)?;
     writeln!(out, "Pages per block:  {PAGEBLOCK_FRAMES}\n")?;
     write!(out, "{:<43} ", "Free pages count per migrate type at order")?;

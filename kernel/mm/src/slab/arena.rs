@@ -1,15 +1,14 @@
 //! Per-CPU arenas: the slabs that one CPU allocates from, and the door to them.
 //!
-//! A CPU goes through its own door for every allocation and free, and touches no lock and no locked instruction: it says
-//! that it is inside, takes what it finds behind the door, and says that it has left. Somebody else may want all arenas to
-//! stand still: it takes what is behind each door away, waits until nobody is inside, and puts it back when it is done. A
-//! CPU that comes meanwhile finds an arena without a slab, and uses the arena that all CPUs share, behind its lock. Each side writes its
-//! own word and then reads the other's, which takes a full barrier between the two on both sides; who stops all arenas,
-//! hardly ever, pays for both ([`Cpu::synchronize`](crate::allocator::Cpu::synchronize)).
+//! A CPU goes through its own door for every allocation and free, and touches no lock and no locked instruction: the door is
+//! a [`Gate`], and what the CPU finds there is its arena. Somebody else may want all arenas to stand still: it closes all doors,
+//! waits until nobody is inside, and opens them when it is done. A CPU that comes meanwhile finds an arena without a slab, and
+//! uses the arena that all CPUs share, behind its lock.
 //!
 //! The shared arena also has the slabs of CPUs that have stopped allocating, and gives them to who needs one.
 
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, compiler_fence};
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{Gate, Sign};
 use core::cell::Cell;
 use core::ptr;
 
@@ -206,14 +205,28 @@ impl Incoming {
     }
 }
 
+/// What is behind a door.
+impl Sign for AtomicPtr<Arena> {
+    type Value = *mut Arena;
+
+    const CLOSED: *mut Arena = (&raw const NOBODY).cast_mut();
+
+    #[inline(always)]
+    fn read(&self) -> *mut Arena {
+        self.load(Ordering::Acquire)
+    }
+
+    fn write(&self, arena: *mut Arena, order: Ordering) {
+        self.store(arena, order);
+    }
+}
+
 /// The door to an arena. Doors are always there; what is behind them comes and goes.
 #[repr(C, align(64))]
 pub(crate) struct Door {
-    /// Its CPU is inside.
-    busy: AtomicBool,
-    /// What is behind the door: the arena, or [`NOBODY`].
-    behind: AtomicPtr<Arena>,
-    /// The arena, even while it is not behind the door; null if there is none.
+    /// What its CPU goes through, and finds behind it: the arena, or [`NOBODY`].
+    pub(crate) gate: Gate<AtomicPtr<Arena>>,
+    /// The arena, even while the door is closed; null if there is none.
     arena: AtomicPtr<Arena>,
     /// Times that its CPU found no slot in its slabs and looked for more.
     pub(crate) refills: Count,
@@ -245,8 +258,7 @@ impl Door {
     /// A door that leads nowhere.
     pub(crate) const fn new() -> Self {
         Self {
-            busy: AtomicBool::new(false),
-            behind: AtomicPtr::new((&raw const NOBODY).cast_mut()),
+            gate: Gate::with(AtomicPtr::new(<AtomicPtr<Arena> as Sign>::CLOSED)),
             arena: AtomicPtr::new(ptr::null_mut()),
             refills: Count(AtomicU64::new(0)),
             remote_frees: Count(AtomicU64::new(0)),
@@ -254,32 +266,12 @@ impl Door {
         }
     }
 
-    /// Makes all atomics of the door known to loom.
-    #[cfg(loom)]
-    pub(super) fn prime(&self) {
-        crate::sync::atomic::prime!(self.busy, self.behind, self.arena, self.incoming.0.0);
-    }
-
     /// Goes in and runs `f` on what is there. Only for the door's CPU, with interrupts masked.
     #[inline(always)]
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
-        self.busy.store(true, Ordering::Relaxed);
-        // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
-        compiler_fence(Ordering::SeqCst);
+        let (_inside, arena) = self.gate.enter_anyway();
         // SAFETY: what is behind a door stays there until nobody is inside (invariant *Metadata*).
-        let result = f(unsafe { &*self.behind.load(Ordering::Acquire) });
-        self.busy.store(false, Ordering::Release);
-        result
-    }
-
-    /// Takes away what is behind the door. It stands still once [`is_busy`](Self::is_busy) said no after a barrier.
-    pub(crate) fn close(&self) {
-        self.behind.store((&raw const NOBODY).cast_mut(), Ordering::Relaxed);
-    }
-
-    /// Whether there is an arena behind the door.
-    pub(crate) fn is_open(&self) -> bool {
-        self.behind.load(Ordering::Relaxed).cast_const() != &raw const NOBODY
+        f(unsafe { &*arena })
     }
 
     /// Whether there is an arena, behind the door or not.
@@ -287,15 +279,11 @@ impl Door {
         !self.arena.load(Ordering::Relaxed).is_null()
     }
 
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Acquire)
-    }
-
-    /// Puts the arena back behind the door, if there is one.
+    /// Opens the door, if there is an arena.
     pub(crate) fn open(&self) {
         let arena = self.arena.load(Ordering::Relaxed);
         if !arena.is_null() {
-            self.behind.store(arena, Ordering::Release);
+            self.gate.open_to(arena);
         }
     }
 

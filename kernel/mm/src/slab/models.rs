@@ -5,11 +5,9 @@ extern crate std;
 use core::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{Ordering::SeqCst, fence};
 use loom::thread;
 
-use super::arena::{Arena, ArenaId, Door, Incoming};
+use super::arena::{ArenaId, Incoming};
 use super::class::SizeClass;
 use super::descriptor::{Owner, Slab};
 use super::list::Meta;
@@ -110,49 +108,4 @@ pub fn a_slot_is_free_while_it_is_taken_over() {
     assert!(!shared.collect());
     other.join().expect("it says itself what is wrong");
     assert_eq!((shared.slab.free(), shared.slab.is_announced()), (1, false));
-}
-
-/// One CPU is behind its door while another closes it, waits, and does as it likes.
-pub fn nobody_is_behind_a_door_that_was_closed() {
-    struct House {
-        door: Door,
-        arena: Arena,
-        inside: UnsafeCell<u32>,
-    }
-    impl House {
-        fn change(&self) {
-            // SAFETY: who is here is here alone; loom sees whether that is so.
-            self.inside.with_mut(|inside| unsafe { *inside += 1 });
-        }
-    }
-    let house = Arc::new(House {
-        door: Door::new(),
-        arena: Arena::new(ArenaId::of(0).expect("there is a first")),
-        inside: UnsafeCell::new(0),
-    });
-    house.door.prime();
-    // SAFETY: nobody else knows of the door, and the arena stays where it is for as long as a run of the model.
-    unsafe { house.door.set_arena((&raw const house.arena).cast_mut()) };
-    house.door.open();
-    let owner = {
-        let house = house.clone();
-        thread::spawn(move || {
-            for _ in 0..2 {
-                house.door.enter(|arena| {
-                    if arena.id() != ArenaId::NOBODY {
-                        house.change();
-                    }
-                });
-            }
-        })
-    };
-    house.door.close();
-    // What `Cpu::synchronize` is to loom.
-    fence(SeqCst);
-    while house.door.is_busy() {
-        thread::yield_now();
-    }
-    house.change();
-    house.door.open();
-    owner.join().expect("it says itself what is wrong");
 }

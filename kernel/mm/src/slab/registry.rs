@@ -9,7 +9,7 @@ use super::list::Meta;
 use super::page_map::PageMap;
 use super::pool::Pool;
 use super::source::PageSource;
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 use crate::frame::Order;
 use crate::sync::Mutex;
 

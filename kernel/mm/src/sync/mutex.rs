@@ -8,20 +8,24 @@ use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::{Acquire, Lock};
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;
 
 /// A value that one CPU of kind `C` at a time may touch.
 ///
 /// ```
-/// # use bifolio::allocator::Cpu;
+/// # use bifolio::cpu::{Cpu, Hooks};
 /// use bifolio::sync::Mutex;
 /// # struct Machine;
 /// # // SAFETY: one CPU at a time, which nothing interrupts.
 /// # unsafe impl Cpu for Machine {
 /// #     fn current() -> usize { 0 }
+/// #
 /// #     fn synchronize() {}
+/// #
 /// #     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R { critical() }
 /// # }
+/// #
+/// # impl Hooks for Machine {}
 ///
 /// static TICKS: Mutex<u64, Machine> = Mutex::new("ticks", 0);
 ///
@@ -106,6 +110,12 @@ pub struct Guard<'a, T: ?Sized, C: Cpu> {
     /// Comes first: fields are dropped in their order.
     inner: SpinMutexGuard<'a, T, Relax<C>>,
     _released: Released<'a, T, C>,
+}
+
+impl<T: ?Sized + fmt::Debug, C: Cpu> fmt::Debug for Guard<'_, T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
 }
 
 /// Tells of the lock's release, when it is over.

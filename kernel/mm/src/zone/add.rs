@@ -14,7 +14,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`AddError`], saying which frame is not.
-    pub fn check_addable(&mut self, range: PfnRange) -> Result<(), AddError> {
+    pub(crate) fn check_addable(&mut self, range: PfnRange) -> Result<(), AddError> {
         let check = |zone: &mut Self, number: usize, from, to| {
             let start = zone.blocks.start_of(number);
             zone.check_reserved(number, from, to).map_err(|offset| AddError::Overlaps(start.offset(offset.into())))
@@ -43,7 +43,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`AddError`] if any of the frames is not in a span or was given before; the zone is unchanged.
-    pub fn add(&mut self, range: PfnRange) -> Result<(), AddError> {
+    pub(crate) fn add(&mut self, range: PfnRange) -> Result<(), AddError> {
         self.check_addable(range)?;
         let (whole, ragged) = self.whole_pairs(range);
         for range in ragged {

@@ -19,9 +19,9 @@ pub enum BlockState {
     Reserved,
 }
 
-/// An aligned power-of-two piece of a zone.
+/// An aligned power-of-two piece of a zone, as it is at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Block {
+pub struct BlockInfo {
     /// The block's first frame.
     pub pfn: Pfn,
     /// The block's size.
@@ -34,13 +34,13 @@ pub struct Block {
 
 impl Zone<'_> {
     /// Every block of the zone, in ascending order.
-    pub fn blocks_by_address(&self) -> impl Iterator<Item = Block> + '_ {
+    pub(crate) fn blocks_by_address(&self) -> impl Iterator<Item = BlockInfo> + '_ {
         (0..self.blocks.count()).flat_map(|number| self.blocks_of(number))
     }
 
     /// The blocks of a pageblock, as they are at one moment. What is free of a pageblock that has become so as a whole, and is
     /// about to be filed, is one block of it.
-    pub(super) fn blocks_of(&self, number: usize) -> impl Iterator<Item = Block> + '_ {
+    pub(super) fn blocks_of(&self, number: usize) -> impl Iterator<Item = BlockInfo> + '_ {
         let (header, states) = self.blocks.snapshot(number);
         let whole = if header.is_split() { None } else { self.whole(number) };
         let start = self.blocks.start_of(number);
@@ -57,7 +57,7 @@ impl Zone<'_> {
             let (order, state) = whole.or_else(|| states.block_at(offset))?;
             let pfn = start.offset(offset.into());
             offset += order.frames() as u32;
-            Some(Block { pfn, order, state, mobility: header.mobility() })
+            Some(BlockInfo { pfn, order, state, mobility: header.mobility() })
         })
     }
 
@@ -74,7 +74,7 @@ impl Zone<'_> {
 
 impl Snapshot {
     /// The size and state of the block that begins at `offset`; `None` inside a block.
-    pub fn block_at(&self, offset: u32) -> Option<(Order, BlockState)> {
+    pub(crate) fn block_at(&self, offset: u32) -> Option<(Order, BlockState)> {
         let (word, bit) = place(offset);
         let order = |order: u32| Order::new(order as u8);
         if self.free[word] == u64::MAX {

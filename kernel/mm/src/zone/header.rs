@@ -35,22 +35,22 @@ const SLOW: Field = Field(63, 1);
 
 /// The header of a pageblock that is not locked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Header(u64);
+pub(crate) struct Header(u64);
 
 impl Header {
     /// A pageblock whose header is this is locked. No header has a mobility of that number.
-    pub const LOCKED: u64 = 1 << SLOW.0 | MOBILITY.mask() << MOBILITY.0;
+    pub(crate) const LOCKED: u64 = 1 << SLOW.0 | MOBILITY.mask() << MOBILITY.0;
 
     /// A pageblock that is not split, of this mobility.
-    pub const fn whole(mobility: Mobility) -> Self {
+    pub(crate) const fn whole(mobility: Mobility) -> Self {
         Self((mobility as u64) << MOBILITY.0 | 1 << SLOW.0)
     }
 
-    pub const fn from_bits(bits: u64) -> Self {
+    pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    pub const fn bits(self) -> u64 {
+    pub(crate) const fn bits(self) -> u64 {
         self.0
     }
 
@@ -67,13 +67,13 @@ impl Header {
 
     /// The header once one more frame is free.
     #[inline(always)]
-    pub fn with_one_more(self) -> Self {
+    pub(crate) fn with_one_more(self) -> Self {
         Self(self.0.wrapping_add(1 << FREE.0))
     }
 
     /// The header [with one more](Self::with_one_more) free frame as it was before.
     #[inline(always)]
-    pub fn with_one_less(self) -> Self {
+    pub(crate) fn with_one_less(self) -> Self {
         Self(self.0.wrapping_sub(1 << FREE.0))
     }
 
@@ -81,111 +81,111 @@ impl Header {
     /// search does not know yet that it has to look here, if all frames are free, or if fewer than `least` are, which is
     /// shifted by [`COUNT_SHIFT`].
     #[inline(always)]
-    pub fn is_plain(self, least: u64) -> bool {
+    pub(crate) fn is_plain(self, least: u64) -> bool {
         (self.0 as i64) >= 0 && self.0 >= least
     }
 
     /// Free frames, while the pageblock is split.
-    pub fn free(self) -> u32 {
+    pub(crate) fn free(self) -> u32 {
         let all = self.is_split() && self.is_dirty() && self.get(SLOW) == 1;
         if all { PAGEBLOCK_FRAMES as u32 } else { self.get(FREE) }
     }
 
-    pub fn set_free(&mut self, frames: u32) {
+    pub(crate) fn set_free(&mut self, frames: u32) {
         debug_assert!(u64::from(frames) < PAGEBLOCK_FRAMES || self.is_split() && self.is_dirty());
         self.set(FREE, frames % PAGEBLOCK_FRAMES as u32);
         self.set_slow(u64::from(frames) == PAGEBLOCK_FRAMES);
     }
 
-    pub fn is_nearly_full(self) -> bool {
+    pub(crate) fn is_nearly_full(self) -> bool {
         u64::from(self.free()) < NEARLY_FULL
     }
 
     /// Whether all frames are free, of a pageblock that is split.
-    pub fn is_free(self) -> bool {
+    pub(crate) fn is_free(self) -> bool {
         u64::from(self.free()) == PAGEBLOCK_FRAMES
     }
 
     /// Frames that the zone counts as free.
-    pub fn counted(self) -> u32 {
+    pub(crate) fn counted(self) -> u32 {
         self.get(COUNTED)
     }
 
-    pub fn set_counted(&mut self, frames: u32) {
+    pub(crate) fn set_counted(&mut self, frames: u32) {
         self.set(COUNTED, frames);
     }
 
-    pub fn stale(self) -> u32 {
+    pub(crate) fn stale(self) -> u32 {
         self.get(STALE)
     }
 
-    pub fn set_stale(&mut self, word: usize) {
+    pub(crate) fn set_stale(&mut self, word: usize) {
         self.0 |= 1 << word;
     }
 
-    pub fn clear_stale(&mut self) {
+    pub(crate) fn clear_stale(&mut self) {
         self.set(STALE, 0);
     }
 
     /// The order of the largest free block that the index knows of: below that of a pageblock.
-    pub fn largest(self) -> Option<Order> {
+    pub(crate) fn largest(self) -> Option<Order> {
         Order::new((self.get(LEVEL) as u8).wrapping_sub(1))
     }
 
-    pub fn level(self) -> u32 {
+    pub(crate) fn level(self) -> u32 {
         self.get(LEVEL)
     }
 
-    pub fn set_level(&mut self, level: u32) {
+    pub(crate) fn set_level(&mut self, level: u32) {
         debug_assert!(level <= WORD_ORDER + 3);
         self.set(LEVEL, level);
     }
 
     /// What the pageblock is for: [`Mobility::Isolate`] while it is isolated.
-    pub fn mobility(self) -> Mobility {
+    pub(crate) fn mobility(self) -> Mobility {
         if self.get(ISOLATED) == 1 { Mobility::Isolate } else { self.own_mobility() }
     }
 
     /// The mobility that the pageblock has when it is not isolated.
-    pub fn own_mobility(self) -> Mobility {
+    pub(crate) fn own_mobility(self) -> Mobility {
         Mobility::ALL[self.get(MOBILITY) as usize % Mobility::COUNT]
     }
 
-    pub fn set_mobility(&mut self, mobility: Mobility) {
+    pub(crate) fn set_mobility(&mut self, mobility: Mobility) {
         self.set(MOBILITY, mobility as u32);
     }
 
-    pub fn is_isolated(self) -> bool {
+    pub(crate) fn is_isolated(self) -> bool {
         self.get(ISOLATED) == 1
     }
 
-    pub fn set_isolated(&mut self, isolated: bool) {
+    pub(crate) fn set_isolated(&mut self, isolated: bool) {
         self.set(ISOLATED, isolated.into());
     }
 
     /// Frames in use that are of the other kind, movable or not, than the pageblock: an estimate from above.
-    pub fn foreign(self) -> u32 {
+    pub(crate) fn foreign(self) -> u32 {
         self.get(FOREIGN).min(PAGEBLOCK_FRAMES as u32 - self.free())
     }
 
-    pub fn set_foreign(&mut self, frames: u32) {
+    pub(crate) fn set_foreign(&mut self, frames: u32) {
         self.set(FOREIGN, frames.min(PAGEBLOCK_FRAMES as u32));
     }
 
-    pub fn is_split(self) -> bool {
+    pub(crate) fn is_split(self) -> bool {
         self.get(SPLIT) == 1
     }
 
-    pub fn set_split(&mut self, split: bool) {
+    pub(crate) fn set_split(&mut self, split: bool) {
         self.set(SPLIT, split.into());
         self.set_slow(false);
     }
 
-    pub fn is_dirty(self) -> bool {
+    pub(crate) fn is_dirty(self) -> bool {
         self.get(DIRTY) == 1
     }
 
-    pub fn set_dirty(&mut self, dirty: bool) {
+    pub(crate) fn set_dirty(&mut self, dirty: bool) {
         let all = self.is_free();
         debug_assert!(dirty || !all || !self.is_split());
         self.set(DIRTY, dirty.into());

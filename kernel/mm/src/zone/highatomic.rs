@@ -8,7 +8,7 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
 impl Zone<'_> {
     /// Allocates a block of `order` from what is kept. `None` if no block is large enough.
-    pub fn allocate_highatomic(&mut self, order: Order) -> Option<Pfn> {
+    pub(crate) fn allocate_highatomic(&mut self, order: Order) -> Option<Pfn> {
         let number = self.find_own(order, Mobility::HighAtomic).or_else(|| {
             self.settle_all();
             self.find_own(order, Mobility::HighAtomic)
@@ -18,7 +18,7 @@ impl Zone<'_> {
 
     /// Keeps the pageblocks of the allocated block of `order` that starts at `pfn`, unless a hundredth of the zone, in
     /// whole pageblocks, is kept already. A zone of which that is less than a pageblock keeps none.
-    pub fn reserve_highatomic(&mut self, pfn: Pfn, order: Order) {
+    pub(crate) fn reserve_highatomic(&mut self, pfn: Pfn, order: Order) {
         let hundredth = self.managed / 100;
         if hundredth < PAGEBLOCK_FRAMES
             || self.special.reserved_highatomic >= hundredth.next_multiple_of(PAGEBLOCK_FRAMES)
@@ -38,7 +38,7 @@ impl Zone<'_> {
     /// Makes a pageblock that is kept, and that has a free frame, one of this mobility. Says whether there was one.
     ///
     /// The one with the smallest free block goes first.
-    pub fn unreserve_highatomic(&mut self, mobility: Mobility) -> bool {
+    pub(crate) fn unreserve_highatomic(&mut self, mobility: Mobility) -> bool {
         self.settle_all();
         let Some(number) = self.find_own(Order::ZERO, Mobility::HighAtomic) else {
             return false;

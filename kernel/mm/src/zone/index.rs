@@ -9,7 +9,7 @@ use crate::frame::Mobility;
 const MAX_LEVELS: usize = 6;
 
 /// The buckets of one zone.
-pub(super) struct Index<'m> {
+pub(crate) struct Index<'m> {
     /// All bitmaps, one bucket behind the other, each with its finest level first.
     words: &'m mut [u64],
     /// Where each level starts inside a bucket.
@@ -26,14 +26,14 @@ pub(super) struct Index<'m> {
 /// The bucket of one mobility and level: of pageblocks the order of the largest free block, of groups of them what counts as
 /// that there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     pub mobility: Mobility,
     pub level: u32,
 }
 
 impl<'m> Index<'m> {
     /// Words that an index of this many members and levels needs.
-    pub fn words_for(members: usize, buckets: usize) -> usize {
+    pub(super) fn words_for(members: usize, buckets: usize) -> usize {
         let mut stride = 0;
         let mut words = members;
         loop {
@@ -46,7 +46,7 @@ impl<'m> Index<'m> {
     }
 
     /// An empty index over `words`, of which there are [`Index::words_for`] these numbers.
-    pub fn new(members: usize, buckets: usize, words: &'m mut [u64]) -> Self {
+    pub(super) fn new(members: usize, buckets: usize, words: &'m mut [u64]) -> Self {
         words.fill(0);
         let mut levels = [0; MAX_LEVELS];
         let (mut depth, mut stride, mut length) = (0, 0, members);
@@ -56,7 +56,14 @@ impl<'m> Index<'m> {
             stride += length;
             depth += 1;
         }
-        Self { words, levels, stride: stride as u32, depth: depth as u8, buckets: buckets as u8, filled: [0; Mobility::COUNT] }
+        Self {
+            words,
+            levels,
+            stride: stride as u32,
+            depth: depth as u8,
+            buckets: buckets as u8,
+            filled: [0; Mobility::COUNT],
+        }
     }
 
     #[inline]
@@ -66,7 +73,7 @@ impl<'m> Index<'m> {
 
     /// Puts a member into the bucket.
     #[inline]
-    pub fn insert(&mut self, bucket: Bucket, member: usize) {
+    pub(super) fn insert(&mut self, bucket: Bucket, member: usize) {
         let word = &mut self.words[self.base(bucket) + member / 64];
         let was = *word;
         *word = was | 1 << (member % 64);
@@ -93,7 +100,7 @@ impl<'m> Index<'m> {
 
     /// Takes a member out of the bucket.
     #[inline]
-    pub fn remove(&mut self, bucket: Bucket, member: usize) {
+    pub(super) fn remove(&mut self, bucket: Bucket, member: usize) {
         let word = &mut self.words[self.base(bucket) + member / 64];
         *word &= !(1 << (member % 64));
         if *word == 0 {
@@ -117,13 +124,13 @@ impl<'m> Index<'m> {
     }
 
     /// Whether a member is in the bucket.
-    pub fn contains(&self, bucket: Bucket, member: usize) -> bool {
+    pub(super) fn contains(&self, bucket: Bucket, member: usize) -> bool {
         self.words[self.base(bucket) + member / 64] >> (member % 64) & 1 == 1
     }
 
     /// The lowest member of the bucket, which must not be empty.
     #[inline]
-    pub fn lowest(&self, bucket: Bucket) -> usize {
+    pub(super) fn lowest(&self, bucket: Bucket) -> usize {
         let base = self.base(bucket);
         if self.depth == 1 {
             return self.words[base].trailing_zeros() as usize;
@@ -135,13 +142,13 @@ impl<'m> Index<'m> {
 
     /// The smallest level, from `level` up, whose bucket for this mobility holds something.
     #[inline]
-    pub fn smallest_sufficient(&self, mobility: Mobility, level: u32) -> Option<u32> {
+    pub(super) fn smallest_sufficient(&self, mobility: Mobility, level: u32) -> Option<u32> {
         let sufficient = self.filled(mobility) >> level << level;
         (sufficient != 0).then(|| sufficient.trailing_zeros())
     }
 
     /// The levels whose buckets for this mobility hold something, a bit each.
-    pub fn filled(&self, mobility: Mobility) -> u32 {
+    pub(super) fn filled(&self, mobility: Mobility) -> u32 {
         self.filled[mobility.index()].into()
     }
 
@@ -152,12 +159,13 @@ impl<'m> Index<'m> {
     }
 
     /// Whether each level, and the summary, says exactly what the level below it holds.
-    pub fn is_consistent(&self) -> bool {
+    pub(super) fn is_consistent(&self) -> bool {
         Mobility::ALL.into_iter().all(|mobility| {
             (0..u32::from(self.buckets)).all(|number| {
                 let bucket = &self.words[self.base(Bucket { mobility, level: number })..][..self.stride as usize];
                 let level = |n: usize| {
-                    let end = if n + 1 < self.depth.into() { self.levels[n + 1] as usize } else { self.stride as usize };
+                    let end =
+                        if n + 1 < self.depth.into() { self.levels[n + 1] as usize } else { self.stride as usize };
                     &bucket[self.levels[n] as usize..end]
                 };
                 let linked = (1..self.depth.into()).all(|n| {
@@ -167,8 +175,7 @@ impl<'m> Index<'m> {
                         .all(|(i, word)| level(n)[i / 64] >> (i % 64) & 1 == (*word != 0) as u64)
                 });
                 linked
-                    && (self.filled[mobility.index()] >> number & 1 == 1)
-                        == bucket.last().is_some_and(|top| *top != 0)
+                    && (self.filled[mobility.index()] >> number & 1 == 1) == bucket.last().is_some_and(|top| *top != 0)
             })
         })
     }

@@ -32,7 +32,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`RangeError`] if the zone does not have them all, or one is isolated already; none is isolated then.
-    pub fn isolate(&mut self, range: PfnRange) -> Result<(), RangeError> {
+    pub(crate) fn isolate(&mut self, range: PfnRange) -> Result<(), RangeError> {
         let pageblocks = self.pageblocks_of(range)?;
         if let Some(pageblock) = pageblocks.clone().find(|number| self.blocks.peek(*number).is_isolated()) {
             return Err(RangeError::Isolated(self.blocks.start_of(pageblock)));
@@ -42,7 +42,7 @@ impl Zone<'_> {
     }
 
     /// Ends the isolation of every pageblock that the range lies in.
-    pub fn unisolate(&mut self, range: PfnRange) {
+    pub(crate) fn unisolate(&mut self, range: PfnRange) {
         if let Ok(pageblocks) = self.pageblocks_of(range) {
             pageblocks.for_each(|pageblock| self.set_isolated(pageblock, false));
         }
@@ -58,7 +58,11 @@ impl Zone<'_> {
         let free = self.counted(number, before);
         let whole = matches!(self.wholes.state(number), State::Free(_));
         self.count_taken(before.mobility(), free);
-        if whole { self.wholes.remove(number, before.mobility()) } else { self.remove(number, before) }
+        if whole {
+            self.wholes.remove(number, before.mobility())
+        } else {
+            self.remove(number, before)
+        }
         block.header.set_isolated(isolated);
         let mobility = block.header.mobility();
         self.count_free(mobility, free);
@@ -74,7 +78,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`RangeError`], naming a frame that is not free; the zone is unchanged.
-    pub fn take_isolated(&mut self, range: PfnRange) -> Result<(), RangeError> {
+    pub(crate) fn take_isolated(&mut self, range: PfnRange) -> Result<(), RangeError> {
         self.check_free(range)?;
         for (pfn, order) in range.blocks() {
             self.take_at(pfn, order);
@@ -142,7 +146,7 @@ impl Zone<'_> {
 
     /// The first free frames in a row, so many, that anybody may allocate. If their number is a power of two they are
     /// aligned to it. This walks over all blocks of the zone, if it must.
-    pub fn free_run(&mut self, frames: u64) -> Option<PfnRange> {
+    pub(crate) fn free_run(&mut self, frames: u64) -> Option<PfnRange> {
         let alignment = if frames.is_power_of_two() { frames } else { 1 };
         let mut run = PfnRange::default();
         self.blocks_by_address().find_map(|block| {

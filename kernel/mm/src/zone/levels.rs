@@ -10,50 +10,50 @@ const EACH_LEVEL: u64 = 0x0101_0101_0101_0101;
 
 /// The levels of eight words. A level is the order of a word's largest free block plus one, 0 if nothing is free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Levels(u64);
+pub(crate) struct Levels(u64);
 
 impl Levels {
-    pub const fn from_bits(bits: u64) -> Self {
+    pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    pub const fn bits(self) -> u64 {
+    pub(crate) const fn bits(self) -> u64 {
         self.0
     }
 
     /// Every word at the same level.
-    pub fn uniform(level: u32) -> Self {
+    pub(crate) fn uniform(level: u32) -> Self {
         Self(0xff << (8 * level))
     }
 
     /// Sets the level of one word.
     #[inline]
-    pub fn set(&mut self, word: usize, level: u32) {
+    pub(crate) fn set(&mut self, word: usize, level: u32) {
         self.0 = self.0 & !(EACH_LEVEL << word) | 1 << (8 * level as usize + word);
     }
 
     /// The largest level of any word.
     #[inline]
-    pub fn largest(self) -> u32 {
+    pub(crate) fn largest(self) -> u32 {
         self.0.ilog2() / 8
     }
 
     /// The level of one word.
     #[inline]
-    pub fn of(self, word: usize) -> u32 {
+    pub(crate) fn of(self, word: usize) -> u32 {
         (self.0 >> word & EACH_LEVEL).trailing_zeros() / 8
     }
 
     /// The lowest of the words whose largest free block is the smallest that holds `order`, at most [`WORD_ORDER`].
     #[inline]
-    pub fn tightest(self, order: u32) -> Option<usize> {
+    pub(crate) fn tightest(self, order: u32) -> Option<usize> {
         let sufficient = self.0 >> (8 * (order + 1));
         (sufficient != 0).then(|| (sufficient.trailing_zeros() % 8) as usize)
     }
 
     /// A bit for each word that is wholly free.
     #[inline]
-    pub fn full(self) -> u64 {
+    pub(crate) fn full(self) -> u64 {
         self.0 >> (8 * (WORD_ORDER + 1))
     }
 }

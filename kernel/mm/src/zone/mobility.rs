@@ -84,7 +84,7 @@ impl Zone<'_> {
     }
 
     /// [`Zone::allocate`], if that does not mix mobilities in a pageblock.
-    pub fn allocate_unmixed(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
+    pub(crate) fn allocate_unmixed(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
         let number = self.find_unmixed(order, mobility)?;
         Some(self.take(number, order))
     }

@@ -33,7 +33,7 @@ mod violations;
 mod watermark;
 mod wholes;
 
-pub use blocks::{Block, BlockState};
+pub use blocks::{BlockInfo, BlockState};
 pub use mobility::{Fallback, Fallbacks};
 pub(crate) use pageblock::Pageblock;
 pub(crate) use pageblocks::{Freed, Pageblocks};
@@ -161,14 +161,14 @@ const LOOKS: usize = 2;
 
 impl<'m> Zone<'m> {
     /// Words of metadata that only the zone reads.
-    pub fn private_words(extent: &Extent) -> usize {
+    pub(crate) fn private_words(extent: &Extent) -> usize {
         extent.spans * size_of::<Span>() / size_of::<u64>()
             + Index::words_for(extent.pageblocks, Order::PAGEBLOCK.index())
             + Wholes::words_for(extent.pageblocks)
     }
 
     /// A zone in which every frame is reserved.
-    pub fn new(
+    pub(crate) fn new(
         kind: ZoneKind,
         extent: Extent,
         ram: impl Iterator<Item = Span>,
@@ -198,17 +198,17 @@ impl<'m> Zone<'m> {
     }
 
     /// The zone's pageblocks, to be used without its lock.
-    pub fn blocks(&self) -> Pageblocks<'m> {
+    pub(crate) fn blocks(&self) -> Pageblocks<'m> {
         self.blocks
     }
 
     /// Which zone it is.
-    pub fn kind(&self) -> ZoneKind {
+    pub(crate) fn kind(&self) -> ZoneKind {
         self.kind
     }
 
     /// Frames that were given to the allocator.
-    pub fn managed(&self) -> u64 {
+    pub(crate) fn managed(&self) -> u64 {
         self.managed
     }
 
@@ -300,14 +300,14 @@ impl<'m> Zone<'m> {
     }
 
     /// Allocates a block of `order` for contents of this mobility. `None` if no block is large enough.
-    pub fn allocate(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
+    pub(crate) fn allocate(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
         let number = self.find(order, mobility)?;
         Some(self.take(number, order))
     }
 
     /// Allocates a block of `order`, from 9 up, of whole pageblocks of this mobility that the zone knows to be free, if that
     /// leaves it with more than its `low` mark.
-    pub fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
+    pub(crate) fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
         let (low, reserve) = (self.watermarks.low, self.protection[ZoneKind::Normal.index()]);
         if !Watermarks::admit(self.free_frames(), order, low, reserve) {
             return None;
@@ -320,7 +320,7 @@ impl<'m> Zone<'m> {
 
     /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free,
     /// allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
-    pub fn lend(&mut self, order: Order, mobility: Mobility, batch: &Batch) -> Option<Lent> {
+    pub(crate) fn lend(&mut self, order: Order, mobility: Mobility, batch: &Batch) -> Option<Lent> {
         let number = self.find_unmixed(order, mobility)?;
         let mut block = self.open(number);
         if block.header.free() < WORTH_LENDING << order.get() {
@@ -340,7 +340,7 @@ impl<'m> Zone<'m> {
     ///
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
-    pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    pub(crate) fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         loop {
             if order >= Order::PAGEBLOCK {
                 if self.free_whole(pfn, order) {
@@ -359,14 +359,14 @@ impl<'m> Zone<'m> {
     }
 
     /// Takes note of what became free.
-    pub fn note(&mut self, freed: Freed) {
+    pub(crate) fn note(&mut self, freed: Freed) {
         if let Freed::Pageblock(number) = freed {
             self.settle(number);
         }
     }
 
     /// Takes the allocated blocks of a range off the loans that they were handed out of.
-    pub fn own(&mut self, range: crate::frame::PfnRange) {
+    pub(crate) fn own(&mut self, range: crate::frame::PfnRange) {
         for (pfn, order) in range.blocks().filter(|(_, order)| order.index() < crate::per_cpu::BATCHED) {
             if let Some((number, offset)) = self.blocks.locate(pfn) {
                 self.blocks.own(&self.blocks.lock(number), offset, pfn, order);
@@ -376,7 +376,7 @@ impl<'m> Zone<'m> {
 
     /// Frees the block of `order`, from 9 up, that starts at `pfn`, if there is one.
     #[inline(always)]
-    pub fn free_whole(&mut self, pfn: Pfn, order: Order) -> bool {
+    pub(crate) fn free_whole(&mut self, pfn: Pfn, order: Order) -> bool {
         let Some((number, 0)) = self.blocks.locate(pfn) else { return false };
         if !self.wholes.is_allocated(number, order) {
             return false;
@@ -403,7 +403,7 @@ impl<'m> Zone<'m> {
     ///
     /// # Errors
     /// [`FreeError`], saying what is there instead.
-    pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
+    pub(crate) fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
         let (number, offset) = self.blocks.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
         let block = self.blocks.lock(number);
         if block.header.is_split() {
@@ -420,7 +420,7 @@ impl<'m> Zone<'m> {
     }
 
     /// How the zone stands.
-    pub fn stats(&mut self) -> ZoneStats {
+    pub(crate) fn stats(&mut self) -> ZoneStats {
         self.settle_all();
         ZoneStats {
             kind: self.kind,
@@ -442,7 +442,7 @@ impl<'m> Zone<'m> {
     }
 
     /// What the free memory is in pieces of: a walk over the pageblocks, for reports.
-    pub fn free_blocks(&self) -> FreeBlocks {
+    pub(crate) fn free_blocks(&self) -> FreeBlocks {
         let mut count = FreeBlocks::default();
         for number in 0..self.blocks.count() {
             let header = self.blocks.peek(number);

@@ -43,18 +43,22 @@ pub(crate) struct Pageblock {
 
 impl Pageblock {
     /// 64-bit words that it takes.
-    pub const SIZE: usize = 4 + 2 * WORDS;
+    pub(crate) const SIZE: usize = 4 + 2 * WORDS;
 
     /// Makes it a pageblock that is not split, whatever it was.
-    pub fn reset(&self, header: Header) {
+    pub(crate) fn reset(&self, header: Header) {
         self.header.store(header.bits(), Relaxed);
     }
 
     /// Locks the pageblock.
     #[inline(always)]
-    pub fn lock(&self) -> Locked<'_> {
+    pub(crate) fn lock(&self) -> Locked<'_> {
         let old = self.header.swap(Header::LOCKED, Acquire);
-        if old == Header::LOCKED { self.lock_slowly() } else { Locked { header: Header::from_bits(old), pageblock: self } }
+        if old == Header::LOCKED {
+            self.lock_slowly()
+        } else {
+            Locked { header: Header::from_bits(old), pageblock: self }
+        }
     }
 
     #[cold]
@@ -73,7 +77,7 @@ impl Pageblock {
     /// The header, of which only that is to be believed which changes under the zone's lock, by a CPU that has that: mobility,
     /// level, whether the pageblock is split.
     #[inline(always)]
-    pub fn peek(&self) -> Header {
+    pub(crate) fn peek(&self) -> Header {
         loop {
             let header = self.header.load(Relaxed);
             if header != Header::LOCKED {
@@ -86,7 +90,7 @@ impl Pageblock {
     /// Frees the frame at `offset`, if it is allocated and that takes no more than to set bits; `least` is what
     /// [`Header::is_plain`] asks for.
     #[inline(always)]
-    pub fn free_quickly(&self, offset: u32, least: u64) -> bool {
+    pub(crate) fn free_quickly(&self, offset: u32, least: u64) -> bool {
         let mut header = Header::from_bits(self.header.swap(Header::LOCKED, Acquire)).with_one_more();
         let (word, bit) = place(offset);
         let done = header.is_plain(least) && self.word(word).release_frame(bit);
@@ -133,7 +137,7 @@ pub(super) fn parts(from: u32, to: u32) -> impl Iterator<Item = (usize, u64)> {
 
 /// The two bits of 64 frames, in a pageblock that is locked.
 #[derive(Clone, Copy)]
-pub(super) struct Word<'a> {
+pub(crate) struct Word<'a> {
     free: &'a AtomicU64,
     head: &'a AtomicU64,
 }
@@ -141,36 +145,36 @@ pub(super) struct Word<'a> {
 impl Word<'_> {
     /// The free frames.
     #[inline]
-    pub fn free(self) -> u64 {
+    pub(crate) fn free(self) -> u64 {
         self.free.load(Relaxed) & !self.head.load(Relaxed)
     }
 
     /// The first frames of allocated blocks.
     #[inline]
-    pub fn allocated(self) -> u64 {
+    pub(crate) fn allocated(self) -> u64 {
         self.head.load(Relaxed) & !self.free.load(Relaxed)
     }
 
     /// The first frames of blocks that are lent, and reserved frames.
     #[inline]
-    pub fn lent(self) -> u64 {
+    pub(crate) fn lent(self) -> u64 {
         self.free.load(Relaxed) & self.head.load(Relaxed)
     }
 
     /// The first frames of allocated and lent blocks, and reserved frames.
-    pub fn heads(self) -> u64 {
+    pub(crate) fn heads(self) -> u64 {
         self.head.load(Relaxed)
     }
 
     /// The frames at which something begins.
     #[inline]
-    pub fn bounds(self) -> u64 {
+    pub(crate) fn bounds(self) -> u64 {
         self.free.load(Relaxed) | self.head.load(Relaxed)
     }
 
     /// Makes the allocated block of order 0 at `bit` free. False if there is no such block.
     #[inline(always)]
-    pub fn release_frame(self, bit: u32) -> bool {
+    pub(crate) fn release_frame(self, bit: u32) -> bool {
         let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
         // What follows the last frame is the next word, where something begins, as it does with this word's first frame if
         // there is a single frame in it.
@@ -185,7 +189,7 @@ impl Word<'_> {
 
     /// Gives these frames the same two bits.
     #[inline]
-    pub fn set(self, frames: u64, free: bool, head: bool) {
+    pub(crate) fn set(self, frames: u64, free: bool, head: bool) {
         let with = |bits: u64, set: bool| if set { bits | frames } else { bits & !frames };
         self.free.store(with(self.free.load(Relaxed), free), Relaxed);
         self.head.store(with(self.head.load(Relaxed), head), Relaxed);
@@ -193,14 +197,14 @@ impl Word<'_> {
 
     /// Makes free frames blocks that begin at `heads`: allocated ones.
     #[inline]
-    pub fn allocate(self, frames: u64, heads: u64) {
+    pub(crate) fn allocate(self, frames: u64, heads: u64) {
         self.head.store(self.head.load(Relaxed) | heads, Relaxed);
         self.free.store(self.free.load(Relaxed) & !frames, Relaxed);
     }
 
     /// Makes allocated blocks lent ones, or with `lent` false the reverse.
     #[inline]
-    pub fn lend(self, heads: u64, lent: bool) {
+    pub(crate) fn lend(self, heads: u64, lent: bool) {
         let free = self.free.load(Relaxed);
         self.free.store(if lent { free | heads } else { free & !heads }, Relaxed);
     }
@@ -221,11 +225,11 @@ impl Drop for Locked<'_> {
 
 impl Locked<'_> {
     #[inline(always)]
-    pub fn word(&self, word: usize) -> Word<'_> {
+    pub(crate) fn word(&self, word: usize) -> Word<'_> {
         self.pageblock.word(word)
     }
 
-    pub fn levels(&self) -> Levels {
+    pub(crate) fn levels(&self) -> Levels {
         Levels::from_bits(self.pageblock.levels.load(Relaxed))
     }
 
@@ -235,16 +239,16 @@ impl Locked<'_> {
     }
 
     /// The next of the pageblocks to look at.
-    pub fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.pageblock.next.load(Relaxed)
     }
 
-    pub fn set_next(&self, next: u64) {
+    pub(crate) fn set_next(&self, next: u64) {
         self.pageblock.next.store(next, Relaxed);
     }
 
     /// Has the words speak from now on, all of whose frames are free, or reserved, or one allocated block.
-    pub fn split(&mut self, state: Whole) {
+    pub(crate) fn split(&mut self, state: Whole) {
         debug_assert!(!self.header.is_split());
         let (free, head) = match state {
             Whole::Free => (true, false),
@@ -264,7 +268,7 @@ impl Locked<'_> {
     }
 
     /// Has the words speak no more.
-    pub fn unite(&mut self) {
+    pub(crate) fn unite(&mut self) {
         self.header.set_split(false);
         self.header.clear_stale();
         self.header.set_foreign(0);
@@ -274,7 +278,7 @@ impl Locked<'_> {
 
     /// Brings the levels of all words up to date, and returns the level of the largest free block.
     #[inline]
-    pub fn refresh(&mut self) -> u32 {
+    pub(crate) fn refresh(&mut self) -> u32 {
         if self.header.stale() != 0 {
             self.refresh_stale();
         }
@@ -297,7 +301,7 @@ impl Locked<'_> {
     /// It comes from the smallest sufficient block, the lowest of them in the tightest word; its low half is what is kept at
     /// each split.
     #[inline]
-    pub fn allocate(&mut self, order: Order) -> u32 {
+    pub(crate) fn allocate(&mut self, order: Order) -> u32 {
         let order = u32::from(order.get());
         let levels = self.levels();
         let offset = if order < WORD_ORDER {
@@ -314,7 +318,7 @@ impl Locked<'_> {
 
     /// Takes the block of `order`, below that of a pageblock, at `offset`, all of which must be free, and all levels up to date.
     #[inline]
-    pub fn allocate_at(&mut self, offset: u32, order: u32) {
+    pub(crate) fn allocate_at(&mut self, offset: u32, order: u32) {
         let (first, bit) = place(offset);
         let mut levels = self.levels();
         self.header.set_free(self.header.free() - (1 << order));
@@ -333,7 +337,7 @@ impl Locked<'_> {
     /// Takes all blocks of `order`, less than a word, of the word that has the smallest sufficient one, as lent ones: the word,
     /// and their first frames. All levels must be up to date.
     #[inline]
-    pub fn lend(&mut self, order: u32) -> (usize, u64) {
+    pub(crate) fn lend(&mut self, order: u32) -> (usize, u64) {
         let mut levels = self.levels();
         let word = levels.tightest(order).expect("the pageblock has room for the order");
         let states = self.word(word);
@@ -349,7 +353,7 @@ impl Locked<'_> {
     }
 
     /// Makes the block of `order`, below that of a pageblock, at `offset` free. It must be allocated, or lent.
-    pub fn release(&mut self, offset: u32, order: u32) {
+    pub(crate) fn release(&mut self, offset: u32, order: u32) {
         for (word, frames) in parts(offset, offset + (1 << order)) {
             self.word(word).set(frames, true, false);
             self.header.set_stale(word);
@@ -358,7 +362,7 @@ impl Locked<'_> {
     }
 
     /// Makes frames free that are reserved: those from `from` up to `to`.
-    pub fn add(&mut self, from: u32, to: u32) {
+    pub(crate) fn add(&mut self, from: u32, to: u32) {
         for (word, frames) in parts(from, to) {
             self.word(word).set(frames, true, false);
             self.header.set_stale(word);
@@ -368,13 +372,13 @@ impl Locked<'_> {
 
     /// Whether an allocated block of exactly `order`, below that of a pageblock, begins at `offset`.
     #[inline]
-    pub fn is_allocated(&self, offset: u32, order: u32) -> bool {
+    pub(crate) fn is_allocated(&self, offset: u32, order: u32) -> bool {
         let (word, bit) = place(offset);
         self.word(word).allocated() >> bit & 1 == 1 && self.order_at(offset) == order
     }
 
     /// The order of the allocated or lent block that begins at `offset`: it reaches to where the next thing begins.
-    pub fn order_at(&self, offset: u32) -> u32 {
+    pub(crate) fn order_at(&self, offset: u32) -> u32 {
         let (word, bit) = place(offset);
         let behind = self.word(word).bounds() >> bit >> 1;
         let frames = if behind != 0 {
@@ -389,7 +393,7 @@ impl Locked<'_> {
     }
 
     /// The first frame of the block that a frame is inside of, which begins at none.
-    pub fn head_before(&self, offset: u32) -> Option<u32> {
+    pub(crate) fn head_before(&self, offset: u32) -> Option<u32> {
         let (word, bit) = place(offset);
         let below = self.word(word).heads() & ((1 << bit) - 1);
         let heads = core::iter::once((word, below));
@@ -398,7 +402,7 @@ impl Locked<'_> {
     }
 
     /// Marks the starts of blocks of order `into` in the allocated block of `order`, below that of a pageblock, at `offset`.
-    pub fn mark_parts(&self, offset: u32, order: u32, into: u32) {
+    pub(crate) fn mark_parts(&self, offset: u32, order: u32, into: u32) {
         let (first, bit) = place(offset);
         // Every `2^into`th frame of a word.
         let starts = u64::MAX / buddy::ones(into.min(WORD_ORDER));
@@ -412,7 +416,7 @@ impl Locked<'_> {
     }
 
     /// Makes the allocated frames of a block of `order`, below that of a pageblock, one block.
-    pub fn join(&self, offset: u32, order: u32) {
+    pub(crate) fn join(&self, offset: u32, order: u32) {
         for (word, frames) in parts(offset, offset + (1 << order)) {
             self.word(word).set(frames, false, false);
         }
@@ -423,7 +427,7 @@ impl Locked<'_> {
 
 /// What a pageblock is that is of one piece and is to be split.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Whole {
+pub(crate) enum Whole {
     Free,
     Reserved,
     Allocated,

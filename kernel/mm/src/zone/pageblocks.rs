@@ -10,7 +10,7 @@ use super::pageblock::{Locked, Pageblock, WORDS, place};
 use super::span::Span;
 use crate::buddy::{self, WORD_FRAMES};
 use crate::error::FreeError;
-use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn};
+use crate::frame::{Block, Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 use crate::per_cpu::{Batch, COUNT_SHIFT, NEARLY_FULL, PerCpuPages};
 
 /// The end of the list of dirty pageblocks.
@@ -40,7 +40,7 @@ pub(crate) enum Freed {
 
 /// What the words of a pageblock say at one moment.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Snapshot {
+pub(crate) struct Snapshot {
     /// Free frames, word by word.
     pub free: [u64; WORDS],
     /// First frames of allocated blocks, those handed out of a loan among them.
@@ -52,7 +52,7 @@ pub(super) struct Snapshot {
 
 impl<'m> Pageblocks<'m> {
     /// The pageblocks in `spans`, none of them split.
-    pub fn new(
+    pub(crate) fn new(
         spans: &'m [Span],
         blocks: &'m [Pageblock],
         dirty: &'m AtomicU64,
@@ -66,13 +66,13 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// How many there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.blocks.len()
     }
 
     /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
     #[inline(always)]
-    pub fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
+    pub(crate) fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
         let distance = pfn.number().wrapping_sub(self.first.number());
         let number = (distance / PAGEBLOCK_FRAMES) as usize;
         if number < self.first_blocks.len() {
@@ -90,7 +90,7 @@ impl<'m> Pageblocks<'m> {
 
     /// The first frame of a pageblock.
     #[inline]
-    pub fn start_of(&self, number: usize) -> Pfn {
+    pub(crate) fn start_of(&self, number: usize) -> Pfn {
         if number < self.first_blocks.len() {
             return self.first.offset(number as u64 * PAGEBLOCK_FRAMES);
         }
@@ -100,19 +100,19 @@ impl<'m> Pageblocks<'m> {
 
     /// Locks a pageblock.
     #[inline(always)]
-    pub fn lock(&self, number: usize) -> Locked<'m> {
+    pub(crate) fn lock(&self, number: usize) -> Locked<'m> {
         self.blocks[number].lock()
     }
 
     /// The header of a pageblock, to a CPU that has the zone's lock: see [`Pageblock::peek`].
     #[inline(always)]
-    pub fn peek(&self, number: usize) -> Header {
+    pub(crate) fn peek(&self, number: usize) -> Header {
         self.blocks[number].peek()
     }
 
     /// Frees the allocated frame at `pfn`, if that takes no more than to set bits and the frame lies in the first span.
     #[inline(always)]
-    pub fn free_quickly(&self, pfn: Pfn, least: u64) -> bool {
+    pub(crate) fn free_quickly(&self, pfn: Pfn, least: u64) -> bool {
         let offset = pfn.number().wrapping_sub(self.first.number());
         let block = self.first_blocks.get((offset / PAGEBLOCK_FRAMES) as usize);
         block.is_some_and(|block| block.free_quickly((offset % PAGEBLOCK_FRAMES) as u32, least))
@@ -120,12 +120,16 @@ impl<'m> Pageblocks<'m> {
 
     /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as that takes no more
     /// than to set bits. How many they were.
-    pub fn free_together(&self, slots: &mut [Option<Pfn>]) -> usize {
-        let Some((number, _)) = slots.first().copied().flatten().and_then(|pfn| self.locate(pfn)) else { return 0 };
+    pub(crate) fn free_together(&self, slots: &mut [Option<Block>]) -> usize {
+        let single = |slot: &Option<Block>| {
+            let block = slot.as_ref().filter(|block| block.order() == Order::ZERO)?;
+            self.locate(block.pfn())
+        };
+        let Some((number, _)) = slots.first().and_then(single) else { return 0 };
         let mut block = self.lock(number);
         let mut count = 0;
         for slot in slots {
-            let Some((_, offset)) = slot.and_then(|pfn| self.locate(pfn)).filter(|(of, _)| *of == number) else { break };
+            let Some((_, offset)) = single(slot).filter(|(of, _)| *of == number) else { break };
             let (word, bit) = place(offset);
             let freed = block.header.with_one_more();
             if !freed.is_plain(NEARLY_FULL << COUNT_SHIFT) || !block.word(word).release_frame(bit) {
@@ -142,7 +146,7 @@ impl<'m> Pageblocks<'m> {
     /// Frees the block of `order`, below that of a pageblock, that starts at `pfn`; `None` if there is none. In a pageblock that
     /// is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
     #[inline(never)]
-    pub fn free(&self, pfn: Pfn, order: Order, pages: Option<&PerCpuPages>) -> Option<Freed> {
+    pub(crate) fn free(&self, pfn: Pfn, order: Order, pages: Option<&PerCpuPages>) -> Option<Freed> {
         let (number, offset) = self.locate(pfn)?;
         let mut block = self.lock(number);
         if !block.header.is_split() {
@@ -189,7 +193,7 @@ impl<'m> Pageblocks<'m> {
     ///
     /// # Errors
     /// [`FreeError`], saying what is there instead.
-    pub fn order_at(&self, block: &Locked<'_>, number: usize, offset: u32) -> Result<Order, FreeError> {
+    pub(crate) fn order_at(&self, block: &Locked<'_>, number: usize, offset: u32) -> Result<Order, FreeError> {
         let start = self.start_of(number);
         let pfn = start.offset(offset.into());
         let (word, bit) = place(offset);
@@ -214,7 +218,7 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// Makes the block at `offset` an allocated one like any other, if it was handed out of a loan.
-    pub fn own(&self, block: &Locked<'_>, offset: u32, pfn: Pfn, order: Order) {
+    pub(crate) fn own(&self, block: &Locked<'_>, offset: u32, pfn: Pfn, order: Order) {
         if self.take_off_loan(block, offset, pfn, order).is_some() {
             let (word, bit) = place(offset);
             block.word(word).lend(1 << bit, false);
@@ -223,7 +227,7 @@ impl<'m> Pageblocks<'m> {
 
     /// Has a search look at the pageblock, in its turn.
     #[inline]
-    pub fn note_dirty(&self, block: &mut Locked<'_>, number: usize) {
+    pub(crate) fn note_dirty(&self, block: &mut Locked<'_>, number: usize) {
         if !block.header.is_dirty() {
             // The link is written under the pageblock's lock, which whoever follows it takes first.
             block.set_next(self.dirty.swap(number as u64, AcqRel));
@@ -232,31 +236,31 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// The first of the pageblocks that became dirty since this was asked last; each leads to the next.
-    pub fn take_dirty(&self) -> Option<usize> {
+    pub(crate) fn take_dirty(&self) -> Option<usize> {
         let first = self.dirty.swap(END, AcqRel);
         (first != END).then_some(first as usize)
     }
 
     /// The pageblock behind this one among the dirty ones. It is not dirty any more then.
-    pub fn pass_dirty(block: &mut Locked<'_>) -> Option<usize> {
+    pub(crate) fn pass_dirty(block: &mut Locked<'_>) -> Option<usize> {
         block.header.set_dirty(false);
         Self::behind(block)
     }
 
     /// The pageblock behind this one among the dirty ones.
-    pub fn behind(block: &Locked<'_>) -> Option<usize> {
+    pub(crate) fn behind(block: &Locked<'_>) -> Option<usize> {
         (block.next() != END).then_some(block.next() as usize)
     }
 
     /// The pageblock that became dirty last, if the zone has not asked since.
-    pub fn last_dirty(&self) -> Option<usize> {
+    pub(crate) fn last_dirty(&self) -> Option<usize> {
         let last = self.dirty.load(crate::sync::atomic::Ordering::Relaxed);
         (last != END).then_some(last as usize)
     }
 
     /// Ends the loan of a CPU that is here, or kept out: what was not handed out is free. Returns what that came to, and the
     /// blocks that were freed twice, as the first frame of their word and a bit for each.
-    pub fn end_loan(&self, order: Order, batch: &Batch) -> Option<(Freed, Option<(Pfn, u64)>)> {
+    pub(crate) fn end_loan(&self, order: Order, batch: &Batch) -> Option<(Freed, Option<(Pfn, u64)>)> {
         let (number, offset) = self.locate(batch.base()?)?;
         let mut block = self.lock(number);
         let ended = batch.end()?;
@@ -270,7 +274,7 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// The block of `order` that this CPU freed last in pageblocks of this mobility: allocated again.
-    pub fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: crate::frame::Mobility) -> Option<Pfn> {
+    pub(crate) fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Option<Pfn> {
         let recent = pages.recent_of(order, mobility)?;
         let pfn = recent.last()?;
         let (number, offset) = self.locate(pfn)?;
@@ -282,7 +286,7 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// Frees a block of `order` that a CPU's pages held last, and that it takes out with `pop` under the lock.
-    pub fn give_back(&self, pfn: Pfn, order: Order, pop: impl FnOnce()) -> Option<Freed> {
+    pub(crate) fn give_back(&self, pfn: Pfn, order: Order, pop: impl FnOnce()) -> Option<Freed> {
         let (number, offset) = self.locate(pfn)?;
         let mut block = self.lock(number);
         pop();
@@ -290,17 +294,18 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// What the words of a split pageblock say, and the header with it.
-    pub fn snapshot(&self, number: usize) -> (Header, Snapshot) {
+    pub(crate) fn snapshot(&self, number: usize) -> (Header, Snapshot) {
         let block = self.lock(number);
         (block.header, self.snapshot_of(&block, number))
     }
 
     /// What the words of a locked pageblock say.
-    pub fn snapshot_of(&self, block: &Locked<'_>, number: usize) -> Snapshot {
+    pub(crate) fn snapshot_of(&self, block: &Locked<'_>, number: usize) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for word in 0..WORDS {
             let states = block.word(word);
-            let (lent, cached) = self.lent_in(states.lent(), self.start_of(number).offset(word as u64 * u64::from(WORD_FRAMES)));
+            let (lent, cached) =
+                self.lent_in(states.lent(), self.start_of(number).offset(word as u64 * u64::from(WORD_FRAMES)));
             snapshot.free[word] = states.free();
             snapshot.allocated[word] = states.allocated() | lent & !cached;
             snapshot.cached[word] = cached;
@@ -310,7 +315,7 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// Of the frames of a word that are lent or reserved: those that are lent, and those that CPUs hold.
-    pub fn lent_in(&self, lent: u64, base: Pfn) -> (u64, u64) {
+    pub(crate) fn lent_in(&self, lent: u64, base: Pfn) -> (u64, u64) {
         if lent == 0 {
             return (0, 0);
         }

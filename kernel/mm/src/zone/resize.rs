@@ -13,7 +13,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`FreeError`] if it is not allocated so.
-    pub fn shrink(&mut self, range: PfnRange, frames: u64) -> Result<(), FreeError> {
+    pub(crate) fn shrink(&mut self, range: PfnRange, frames: u64) -> Result<(), FreeError> {
         let end = range.start.offset(frames);
         for (pfn, order) in range.blocks().filter(|(pfn, order)| pfn.offset(order.frames()) > end) {
             if pfn < end { self.trim(pfn, order, PfnRange::new(pfn, end).frames())? } else { self.free(pfn, order)? }
@@ -28,7 +28,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`RangeError`] for the first frame that cannot be taken; the zone is unchanged.
-    pub fn extend(&mut self, range: PfnRange, end: Pfn, mobility: Mobility) -> Result<(), RangeError> {
+    pub(crate) fn extend(&mut self, range: PfnRange, end: Pfn, mobility: Mobility) -> Result<(), RangeError> {
         let added = PfnRange::new(range.end, end);
         self.check_free(added)?;
         let numbers = self.pageblocks_of(added)?;

@@ -29,12 +29,12 @@ impl Zone<'_> {
     }
 
     /// Looks at all pageblocks that are dirty now: before reports, and before anything is refused.
-    pub fn settle_all(&mut self) {
+    pub(crate) fn settle_all(&mut self) {
         while self.settle_next() {}
     }
 
     /// Looks at a pageblock that has become free as a whole.
-    pub fn settle(&mut self, number: usize) {
+    pub(crate) fn settle(&mut self, number: usize) {
         let mut block = self.blocks.lock(number);
         self.file(number, &mut block);
     }
@@ -121,13 +121,13 @@ impl Zone<'_> {
     }
 
     /// Frames that are free, for any request to take, as far as the zone knows.
-    pub fn free_frames(&self) -> u64 {
+    pub(crate) fn free_frames(&self) -> u64 {
         self.free - self.special.free_highatomic
     }
 
     /// Whether a request may take so many frames and leave `mark` and `reserve` of them: of those for any request or, if it may
     /// use those as well, also of those that are kept for pressing ones. Looks at dirty pageblocks until there are enough.
-    pub fn admits(&mut self, frames: u64, mark: u64, reserve: u64, reserves_too: bool) -> bool {
+    pub(crate) fn admits(&mut self, frames: u64, mark: u64, reserve: u64, reserves_too: bool) -> bool {
         loop {
             let free = if reserves_too { self.free } else { self.free_frames() };
             if Watermarks::admit_frames(free, frames, mark, reserve) {

@@ -22,23 +22,23 @@ pub(crate) struct Span {
 
 impl Span {
     /// The first frame.
-    pub fn start(&self) -> Pfn {
+    pub(crate) fn start(&self) -> Pfn {
         Pfn::new(self.start)
     }
 
     /// The number of the first pageblock in the zone.
-    pub fn first(&self) -> usize {
+    pub(crate) fn first(&self) -> usize {
         self.first as usize
     }
 
     /// How many pageblocks there are.
-    pub fn pageblocks(&self) -> usize {
+    pub(crate) fn pageblocks(&self) -> usize {
         self.pageblocks as usize
     }
 
     /// The number in the zone of the pageblock that a frame of the span is in, and the frame's offset there.
     #[inline]
-    pub fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
+    pub(crate) fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
         let distance = pfn.number().wrapping_sub(self.start);
         let pageblock = distance / PAGEBLOCK_FRAMES;
         let inside = pageblock < u64::from(self.pageblocks);
@@ -83,7 +83,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// The extent of a zone, from the RAM of the whole machine in ascending order.
-    pub fn of(kind: ZoneKind, ram: impl Iterator<Item = PfnRange> + Clone) -> Self {
+    pub(crate) fn of(kind: ZoneKind, ram: impl Iterator<Item = PfnRange> + Clone) -> Self {
         let mut extent = Self::default();
         for range in ram.clone().map(|range| range.intersection(kind.range())).filter(|range| !range.is_empty()) {
             if extent.present == 0 {

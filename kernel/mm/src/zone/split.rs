@@ -9,7 +9,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
-    pub fn split(&mut self, pfn: Pfn, order: Order, into: Order) -> Result<(), FreeError> {
+    pub(crate) fn split(&mut self, pfn: Pfn, order: Order, into: Order) -> Result<(), FreeError> {
         let actual = self.order_of(pfn)?;
         if actual != order {
             return Err(FreeError::WrongOrder { pfn, given: order, actual });
@@ -42,7 +42,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
-    pub fn trim(&mut self, pfn: Pfn, order: Order, frames: u64) -> Result<(), FreeError> {
+    pub(crate) fn trim(&mut self, pfn: Pfn, order: Order, frames: u64) -> Result<(), FreeError> {
         let (mut pfn, mut order, mut frames) = (pfn, order, frames);
         while let Some(half) = order.get().checked_sub(1).and_then(Order::new).filter(|_| frames < order.frames()) {
             self.split(pfn, order, half)?;

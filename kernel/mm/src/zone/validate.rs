@@ -41,7 +41,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// The first [`Violation`].
-    pub fn validate(&self) -> Result<(), Violation> {
+    pub(crate) fn validate(&self) -> Result<(), Violation> {
         let mut sums = Sums::default();
         let before = self.blocks.last_dirty();
         for number in 0..self.blocks.count() {
@@ -86,7 +86,7 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// The first [`Violation`].
-    pub fn validate_per_cpu(&self, all: &[PerCpuPages]) -> Result<(), Violation> {
+    pub(crate) fn validate_per_cpu(&self, all: &[PerCpuPages]) -> Result<(), Violation> {
         let lent = all.iter().flat_map(|pages| {
             let batches = pages.batches().flat_map(|(order, batch)| batch.lent().map(move |pfn| (order, pfn)));
             batches.chain(pages.recent().flat_map(|(order, recent)| recent.held().map(move |pfn| (order, pfn))))
@@ -116,7 +116,11 @@ impl Zone<'_> {
             State::Free(order) => Counted { free: PAGEBLOCK_FRAMES, largest: Some(order), in_use: 0 },
             State::Allocated(_) | State::Inside => Counted { in_use: PAGEBLOCK_FRAMES, ..Counted::default() },
         };
-        check("a pageblock whose words speak is nothing as a whole", start, !header.is_split() || state == State::Lower)?;
+        check(
+            "a pageblock whose words speak is nothing as a whole",
+            start,
+            !header.is_split() || state == State::Lower,
+        )?;
         let (free, level) = (u64::from(header.free()), header.level());
         let known = if header.is_split() { u64::from(header.counted()) } else { counted.free };
         if header.is_split() {
@@ -134,7 +138,9 @@ impl Zone<'_> {
         sums.managed += counted.free + counted.in_use;
         match header.mobility() {
             Mobility::Isolate => sums.isolated += known,
-            Mobility::HighAtomic => (sums.free, sums.free_highatomic) = (sums.free + known, sums.free_highatomic + known),
+            Mobility::HighAtomic => {
+                (sums.free, sums.free_highatomic) = (sums.free + known, sums.free_highatomic + known)
+            }
             _ => sums.free += known,
         }
         if header.own_mobility() == Mobility::HighAtomic {

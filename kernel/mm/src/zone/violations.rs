@@ -41,7 +41,9 @@ fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
         zone.take_isolated(range).unwrap();
         zone.unisolate(range);
     };
-    let part = |pageblock: u64, from, to| PfnRange::new(range(pageblock).start.offset(from), range(pageblock).start.offset(to));
+    let part = |pageblock: u64, from, to| {
+        PfnRange::new(range(pageblock).start.offset(from), range(pageblock).start.offset(to))
+    };
     take(&mut zone, part(0, 64, 68));
     take(&mut zone, part(0, 101, 102));
     take(&mut zone, range(1));

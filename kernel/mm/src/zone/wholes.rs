@@ -25,14 +25,14 @@ struct Group {
 }
 
 /// The pageblocks of a zone, as a whole.
-pub(super) struct Wholes<'m> {
+pub(crate) struct Wholes<'m> {
     groups: &'m mut [Group],
     index: Index<'m>,
 }
 
 /// What a pageblock is as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
+pub(crate) enum State {
     /// Free, as a block of this order or part of one.
     Free(Order),
     /// The first of an allocated block.
@@ -69,13 +69,13 @@ fn tightest(free: u64, level: u32) -> u64 {
 
 impl<'m> Wholes<'m> {
     /// Words of metadata for so many pageblocks.
-    pub fn words_for(pageblocks: usize) -> usize {
+    pub(super) fn words_for(pageblocks: usize) -> usize {
         let groups = pageblocks.div_ceil(GROUP);
         groups * size_of::<Group>() / size_of::<u64>() + Index::words_for(groups, ORDERS)
     }
 
     /// So many pageblocks, none of them free or allocated as a whole.
-    pub fn new(pageblocks: usize, memory: &'m mut [u64]) -> Self {
+    pub(super) fn new(pageblocks: usize, memory: &'m mut [u64]) -> Self {
         let groups = pageblocks.div_ceil(GROUP);
         let (words, index) = memory.split_at_mut(groups * size_of::<Group>() / size_of::<u64>());
         words.fill(0);
@@ -83,7 +83,7 @@ impl<'m> Wholes<'m> {
     }
 
     /// What a pageblock is as a whole.
-    pub fn state(&self, number: usize) -> State {
+    pub(super) fn state(&self, number: usize) -> State {
         let (group, bit) = place(number);
         let group = &self.groups[group];
         if group.inside & bit != 0 {
@@ -100,20 +100,14 @@ impl<'m> Wholes<'m> {
     }
 
     /// Whether a pageblock is free as one of this mobility.
-    pub fn is_free(&self, number: usize, mobility: Mobility) -> bool {
+    pub(super) fn is_free(&self, number: usize, mobility: Mobility) -> bool {
         let (group, bit) = place(number);
         self.groups[group].free[mobility.index()] & bit != 0
     }
 
-    /// Whether a block of `order`, from 9 up, is free in pageblocks of this mobility.
-    #[inline]
-    pub fn holds(&self, order: Order, mobility: Mobility) -> bool {
-        self.index.filled(mobility) >> level(order) != 0
-    }
-
     /// The first pageblock of the smallest free block of this mobility of at least `order`, in the lowest group that has one.
     #[inline]
-    pub fn find(&self, order: Order, mobility: Mobility) -> Option<usize> {
+    pub(super) fn find(&self, order: Order, mobility: Mobility) -> Option<usize> {
         let level = level(order);
         if self.index.filled(mobility) >> level & 1 == 0 {
             return None;
@@ -125,7 +119,7 @@ impl<'m> Wholes<'m> {
 
     /// Allocates the block that [`Wholes::find`] finds.
     #[inline(always)]
-    pub fn take(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+    pub(super) fn take(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
         let level = level(order);
         if self.index.filled(mobility) >> level & 1 == 0 {
             return None;
@@ -146,7 +140,7 @@ impl<'m> Wholes<'m> {
     /// Puts in a pageblock that became free. If its buddy is free too and of a mobility that merges with this one, both are of
     /// this one then, as in Linux; the buddy is returned if its mobility has changed.
     #[inline(always)]
-    pub fn insert(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
+    pub(super) fn insert(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
         let (group, bit) = place(number);
         let buddy = number ^ 1;
         let free = &mut self.groups[group].free;
@@ -167,13 +161,13 @@ impl<'m> Wholes<'m> {
 
     /// Takes out a free pageblock.
     #[inline]
-    pub fn remove(&mut self, number: usize, mobility: Mobility) {
+    pub(super) fn remove(&mut self, number: usize, mobility: Mobility) {
         let (group, bit) = place(number);
         self.set_free(group, mobility, self.groups[group].free[mobility.index()] & !bit);
     }
 
     /// Changes the mobility of a free pageblock.
-    pub fn set_mobility(&mut self, number: usize, from: Mobility, to: Mobility) {
+    pub(super) fn set_mobility(&mut self, number: usize, from: Mobility, to: Mobility) {
         let (group, bit) = place(number);
         self.set_free(group, from, self.groups[group].free[from.index()] & !bit);
         self.set_free(group, to, self.groups[group].free[to.index()] | bit);
@@ -181,7 +175,7 @@ impl<'m> Wholes<'m> {
 
     /// Allocates the free block of `order` that begins at a pageblock.
     #[inline]
-    pub fn allocate(&mut self, number: usize, order: Order, mobility: Mobility) {
+    pub(super) fn allocate(&mut self, number: usize, order: Order, mobility: Mobility) {
         let (group, bit) = place(number);
         let all = buddy::ones(level(order)) * bit;
         self.set_free(group, mobility, self.groups[group].free[mobility.index()] & !all);
@@ -191,7 +185,7 @@ impl<'m> Wholes<'m> {
 
     /// Whether a block of exactly `order` is allocated that begins at a pageblock.
     #[inline(always)]
-    pub fn is_allocated(&self, number: usize, order: Order) -> bool {
+    pub(super) fn is_allocated(&self, number: usize, order: Order) -> bool {
         let (group, bit) = place(number);
         let group = &self.groups[group];
         group.head & bit != 0 && (group.inside & bit << 1 != 0) == (order == Order::MAX)
@@ -199,7 +193,7 @@ impl<'m> Wholes<'m> {
 
     /// Takes out the allocated block of `order` that begins at a pageblock, whose pageblocks are nothing then.
     #[inline(always)]
-    pub fn release(&mut self, number: usize, order: Order) {
+    pub(super) fn release(&mut self, number: usize, order: Order) {
         let (group, bit) = place(number);
         self.groups[group].head &= !bit;
         if order == Order::MAX {
@@ -208,7 +202,7 @@ impl<'m> Wholes<'m> {
     }
 
     /// Makes a pageblock, which was nothing or part of an allocated block, the first or the second of one.
-    pub fn set_allocated(&mut self, number: usize, is_head: bool) {
+    pub(super) fn set_allocated(&mut self, number: usize, is_head: bool) {
         let (group, bit) = place(number);
         let group = &mut self.groups[group];
         group.head = group.head & !bit | if is_head { bit } else { 0 };
@@ -216,7 +210,7 @@ impl<'m> Wholes<'m> {
     }
 
     /// Makes pageblocks free that are nothing yet, an even number of them from an even one up.
-    pub fn insert_all(&mut self, numbers: core::ops::Range<usize>, mobility: Mobility) {
+    pub(super) fn insert_all(&mut self, numbers: core::ops::Range<usize>, mobility: Mobility) {
         for group in numbers.start / GROUP..numbers.end.div_ceil(GROUP) {
             let first = group * GROUP;
             let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
@@ -226,7 +220,7 @@ impl<'m> Wholes<'m> {
     }
 
     /// Whether pageblocks are all nothing.
-    pub fn all_lower(&self, numbers: core::ops::Range<usize>) -> bool {
+    pub(super) fn all_lower(&self, numbers: core::ops::Range<usize>) -> bool {
         (numbers.start / GROUP..numbers.end.div_ceil(GROUP)).all(|group| {
             let first = group * GROUP;
             let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
@@ -259,7 +253,7 @@ impl<'m> Wholes<'m> {
     }
 
     /// Whether the index says what the groups hold, and each pageblock is one thing.
-    pub fn is_consistent(&self) -> bool {
+    pub(super) fn is_consistent(&self) -> bool {
         let each_once = self.groups.iter().all(|group| {
             let kinds = group.free.iter().chain([&group.head, &group.inside]);
             let (_, twice) = kinds.fold((0, 0), |(all, twice), bits| (all | bits, twice | all & bits));

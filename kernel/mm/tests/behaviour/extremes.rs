@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bifolio::allocator::{AllocError, OwnedFrames, PageAllocator, Shrinker};
+use bifolio::allocator::{AllocError, FreeBlocks, PageAllocator, Shrinker, Watermarks, min_free_kib, protection};
 use bifolio::error::{AddError, FreeError, RangeError, ResizeError, SplitError};
 use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::{FreeBlocks, Watermarks, min_free_kib, protection};
+use kit::Raw;
 
 use crate::NORMAL;
 use crate::machine::Machine;
-use crate::oracle::{Host, Seen, allocator, allocator_with, allocator_with_arena, blocks, usable};
+use kit::plain::{Seen, SingleCpu, allocator, allocator_with, allocator_with_pages, blocks, usable};
 
 /// Frame numbers that no machine has: around the limits of what can be addressed, and around the ends of the type, where the
 /// next block, pageblock or pair of them does not exist.
@@ -31,21 +31,21 @@ fn ranges() -> Vec<PfnRange> {
 }
 
 /// Memory in all zones, some of it reclaimable, and an arena in use.
-fn machine() -> PageAllocator<'static, Host> {
+fn machine() -> PageAllocator<'static, SingleCpu> {
     let later = Region { start: 8192 * 4096, end: 8704 * 4096, kind: RegionKind::AcpiReclaimable };
-    let frames = allocator_with_arena(&[usable(256, 4096), usable(4096, 8192), later, usable(NORMAL, NORMAL + 4096)]);
-    let held: Vec<Pfn> = (0..100).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
-    held.iter().step_by(2).for_each(|pfn| frames.free(*pfn, Order::ZERO).unwrap());
+    let frames = allocator_with_pages(&[usable(256, 4096), usable(4096, 8192), later, usable(NORMAL, NORMAL + 4096)]);
+    let held: Vec<Pfn> = (0..100).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+    held.iter().step_by(2).for_each(|pfn| frames.give(*pfn, Order::ZERO).unwrap());
     frames
 }
 
 /// What there is to change.
-fn state(frames: &PageAllocator<'_, Host>) -> (BTreeSet<Seen>, u64, [u64; ZoneKind::COUNT]) {
+fn state(frames: &PageAllocator<'_, SingleCpu>) -> (BTreeSet<Seen>, u64, [u64; ZoneKind::COUNT]) {
     (blocks(frames), frames.cached(), ZoneKind::ALL.map(|kind| frames.zone(kind).managed))
 }
 
 /// Does something that must be refused to a machine, and sees that nothing has changed.
-fn unchanged(each: impl Fn(&PageAllocator<'_, Host>)) {
+fn unchanged(each: impl Fn(&PageAllocator<'_, SingleCpu>)) {
     let frames = machine();
     // Whether arenas hold frames makes no difference to what there is.
     frames.drain();
@@ -62,14 +62,13 @@ fn frees_and_splits_of_frames_that_are_nowhere() {
         for pfn in numbers().into_iter().map(Pfn::new) {
             let nowhere = FreeError::NotManaged(pfn);
             for order in Order::all() {
-                assert_eq!(frames.free(pfn, order), Err(nowhere), "{pfn}");
+                assert_eq!(frames.give(pfn, order), Err(nowhere), "{pfn}");
                 // Twice: the second might be taken for one that belongs to the first.
-                assert_eq!(frames.free(pfn, order), Err(nowhere), "{pfn}");
-                assert_eq!(frames.split(pfn, order, Order::ZERO), Err(SplitError::NoBlock(nowhere)), "{pfn}");
-                assert_eq!(OwnedFrames::from_raw(frames, pfn, order).err(), Some(nowhere), "{pfn}");
+                assert_eq!(frames.give(pfn, order), Err(nowhere), "{pfn}");
+                assert_eq!(frames.cut(pfn, order, Order::ZERO), Err(SplitError::NoBlock(nowhere)), "{pfn}");
             }
             assert_eq!(frames.order_of(pfn), Err(nowhere));
-            assert_eq!(frames.free_bulk(&mut [None, Some(pfn)]), Err(nowhere));
+            assert_eq!(frames.give_bulk(&mut [None, Some(pfn)]), Err(nowhere));
         }
     });
 }
@@ -78,8 +77,8 @@ fn frees_and_splits_of_frames_that_are_nowhere() {
 fn ranges_that_are_nowhere() {
     unchanged(|frames| {
         for range in ranges() {
-            let free = frames.free_range(range);
-            let taken = [frames.isolate(range), frames.allocate_range(range, Gfp::KERNEL)];
+            let free = frames.give_range(range);
+            let taken = [frames.isolate(range), frames.take_range(range, Gfp::KERNEL)];
             frames.unisolate(range);
             if range.is_empty() {
                 assert_eq!(free, Err(FreeError::NoFrames), "{range}");
@@ -96,17 +95,17 @@ fn ranges_that_are_nowhere() {
 fn additions_that_are_nowhere() {
     unchanged(|frames| {
         for range in ranges() {
-            match frames.add(range).unwrap_err() {
+            match frames.give_more(range).unwrap_err() {
                 AddError::NoFrames => assert!(range.is_empty(), "{range}"),
                 // Where a part of it is in a zone, that is said of the part.
                 AddError::NotPlanned(part) => assert_eq!(part.intersection(range), part),
                 AddError::Overlaps(pfn) => assert_eq!(pfn, frames.metadata().start),
-                error @ AddError::NotReclaimable(_) => panic!("{range}: {error}"),
+                error => panic!("{range}: {error}"),
             }
         }
         for number in [0, NORMAL, u64::MAX] {
             let empty = PfnRange::new(Pfn::new(number), Pfn::new(number));
-            assert_eq!(frames.add(empty), Err(AddError::NoFrames));
+            assert_eq!(frames.give_more(empty), Err(AddError::NoFrames));
         }
     });
 }
@@ -116,25 +115,25 @@ fn sizes_that_are_too_large() {
     let sizes = || numbers().into_iter().filter(|frames| *frames >= 1 << 40);
     unchanged(|frames| {
         for count in sizes() {
-            assert_eq!(frames.allocate_exact(count, Gfp::KERNEL), Err(AllocError::TooManyFrames(count)));
-            let aligned = frames.allocate_exact_aligned(count, Order::MAX, Gfp::KERNEL);
+            assert_eq!(frames.take_exact(count, Gfp::KERNEL), Err(AllocError::TooManyFrames(count)));
+            let aligned = frames.take_exact_aligned(count, Order::MAX, Gfp::KERNEL);
             assert_eq!(aligned, Err(AllocError::TooManyFrames(count)));
             let refused = AllocError::NoFreeRun { frames: count, gfp: Gfp::KERNEL };
-            assert_eq!(frames.allocate_contiguous(count, Gfp::KERNEL), Err(refused));
+            assert_eq!(frames.take_contiguous(count, Gfp::KERNEL), Err(refused));
             assert_eq!(Order::covering(count), None);
         }
     });
     unchanged(|frames| {
-        let taken = frames.allocate_exact(3, Gfp::KERNEL).unwrap();
+        let taken = frames.take_exact(3, Gfp::KERNEL).unwrap();
         for count in sizes() {
-            let error = frames.resize(taken, count, Gfp::KERNEL | Gfp::MEMALLOC).unwrap_err();
+            let error = frames.regrow(taken, count, Gfp::KERNEL | Gfp::MEMALLOC).unwrap_err();
             assert!(matches!(error, ResizeError::NoRoom(RangeError::CrossesZones(_))), "{error}");
         }
-        frames.free_range(taken).unwrap();
+        frames.give_range(taken).unwrap();
     });
     unchanged(|frames| {
         for (range, count) in ranges().into_iter().flat_map(|range| sizes().chain([0, 1]).map(move |n| (range, n))) {
-            assert!(frames.resize(range, count, Gfp::KERNEL | Gfp::MEMALLOC).is_err(), "{range} to {count}");
+            assert!(frames.regrow(range, count, Gfp::KERNEL | Gfp::MEMALLOC).is_err(), "{range} to {count}");
         }
     });
 }
@@ -230,7 +229,7 @@ fn shrinkers_that_boast() {
     BOASTERS.iter().for_each(|shrinker| frames.add_shrinker(shrinker).unwrap());
     let held = crate::exhaust(&frames, Gfp::KERNEL);
     assert_eq!(frames.balance(), u64::MAX);
-    held.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+    held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     frames.validate().unwrap();
     // Without any it is the same as ever.
     assert_eq!(allocator(&[usable(NORMAL, NORMAL + 4096)]).balance(), 0);

@@ -1,32 +1,32 @@
 //! Pageblocks that are kept for requests that cannot wait.
 
-use bifolio::allocator::PageAllocator;
+use bifolio::allocator::{PageAllocator, ZoneStats};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
-use bifolio::zone::ZoneStats;
+use kit::Raw;
 
-use super::oracle::{Host, allocator, usable};
 use super::{NORMAL, order, pageblocks};
+use kit::plain::{SingleCpu, allocator, usable};
 
 /// A zone of which a hundredth is more than a pageblock and less than two.
-fn machine() -> PageAllocator<'static, Host> {
+fn machine() -> PageAllocator<'static, SingleCpu> {
     allocator(&[usable(NORMAL, NORMAL + 65536)])
 }
 
-fn zone(frames: &PageAllocator<'_, Host>) -> ZoneStats {
+fn zone(frames: &PageAllocator<'_, SingleCpu>) -> ZoneStats {
     frames.zone(ZoneKind::Normal)
 }
 
 /// Allocates until the next request comes to the slow path, and larger ones still find blocks.
-fn press(frames: &PageAllocator<'_, Host>) -> Vec<Pfn> {
+fn press(frames: &PageAllocator<'_, SingleCpu>) -> Vec<Pfn> {
     let mut taken = Vec::new();
     while zone(frames).free > zone(frames).watermarks.low {
-        taken.push(frames.allocate(order(4), Gfp::MOVABLE | Gfp::MEMALLOC).unwrap());
+        taken.push(frames.take(order(4), Gfp::MOVABLE | Gfp::MEMALLOC).unwrap());
     }
     taken
 }
 
 /// Free frames that are not kept.
-fn spare(frames: &PageAllocator<'_, Host>) -> u64 {
+fn spare(frames: &PageAllocator<'_, SingleCpu>) -> u64 {
     zone(frames).free - zone(frames).free_highatomic
 }
 
@@ -34,10 +34,10 @@ fn spare(frames: &PageAllocator<'_, Host>) -> u64 {
 fn a_request_that_cannot_wait_keeps_its_pageblock_for_the_next() {
     let frames = machine();
     press(&frames);
-    let first = frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+    let first = frames.take(order(3), Gfp::ATOMIC).unwrap();
     assert_eq!(zone(&frames).reserved_highatomic, 512);
     assert_eq!(pageblocks(&frames)[Mobility::HighAtomic.index()], 1);
-    let second = frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+    let second = frames.take(order(3), Gfp::ATOMIC).unwrap();
     assert_eq!(first.number() / 512, second.number() / 512);
     frames.validate().unwrap();
 }
@@ -45,11 +45,11 @@ fn a_request_that_cannot_wait_keeps_its_pageblock_for_the_next() {
 #[test]
 fn no_pageblock_is_kept_for_requests_that_do_without() {
     let frames = machine();
-    frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+    frames.take(order(3), Gfp::ATOMIC).unwrap();
     assert_eq!(zone(&frames).reserved_highatomic, 0, "from the fast path");
     press(&frames);
     for (o, gfp) in [(0, Gfp::ATOMIC), (3, Gfp::KERNEL), (3, Gfp::NOWAIT), (3, Gfp::HIGH | Gfp::WAIT)] {
-        frames.allocate(order(o), gfp).unwrap();
+        frames.take(order(o), gfp).unwrap();
         assert_eq!(zone(&frames).reserved_highatomic, 0, "{gfp} of order {o}");
     }
 }
@@ -61,16 +61,16 @@ fn at_most_a_hundredth_of_the_zone_is_kept_in_whole_pageblocks() {
     for _ in 0..3 * 512 / 8 {
         // So that there is always enough for one more, and never for the fast path.
         while zone(&frames).free < zone(&frames).watermarks.min {
-            frames.free(taken.pop().unwrap(), order(4)).unwrap();
+            frames.give(taken.pop().unwrap(), order(4)).unwrap();
         }
-        frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+        frames.take(order(3), Gfp::ATOMIC).unwrap();
     }
     assert_eq!(zone(&frames).reserved_highatomic, 1024, "{} managed frames", zone(&frames).managed);
     frames.validate().unwrap();
     // A zone of which a hundredth is less than a pageblock.
     let frames = allocator(&[usable(NORMAL, NORMAL + 51_200)]);
     press(&frames);
-    while frames.allocate(order(1), Gfp::ATOMIC).is_ok() {}
+    while frames.take(order(1), Gfp::ATOMIC).is_ok() {}
     assert_eq!(zone(&frames).reserved_highatomic, 0);
 }
 
@@ -79,24 +79,24 @@ fn at_most_a_hundredth_of_the_zone_is_kept_in_whole_pageblocks() {
 fn kept_frames_are_not_counted_for_others() {
     let frames = machine();
     let mut taken = press(&frames);
-    frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+    frames.take(order(3), Gfp::ATOMIC).unwrap();
     while spare(&frames) <= zone(&frames).watermarks.min + 1 {
-        frames.free(taken.pop().unwrap(), order(4)).unwrap();
+        frames.give(taken.pop().unwrap(), order(4)).unwrap();
     }
     while spare(&frames) > zone(&frames).watermarks.min + 1 {
-        frames.allocate(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC).unwrap();
+        frames.take(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC).unwrap();
     }
     let kept = zone(&frames).free_highatomic;
     assert!(kept > 400);
-    assert!(frames.allocate(Order::ZERO, Gfp::KERNEL).is_ok());
+    assert!(frames.take(Order::ZERO, Gfp::KERNEL).is_ok());
     assert_eq!(spare(&frames), zone(&frames).watermarks.min);
     // None of these could be served if the kept frames did not count.
     for (o, gfp) in [(0, Gfp::NOWAIT), (0, Gfp::HIGH | Gfp::WAIT), (0, Gfp::ATOMIC), (3, Gfp::ATOMIC)] {
-        assert!(frames.allocate(order(o), gfp).is_ok(), "{gfp} of order {o}");
+        assert!(frames.take(order(o), gfp).is_ok(), "{gfp} of order {o}");
     }
     assert_eq!((zone(&frames).free_highatomic, zone(&frames).reserved_highatomic), (kept - 8, 512));
     // This one cannot, and has them given up.
-    assert!(frames.allocate(Order::ZERO, Gfp::KERNEL).is_ok());
+    assert!(frames.take(Order::ZERO, Gfp::KERNEL).is_ok());
     assert_eq!(zone(&frames).reserved_highatomic, 0);
     frames.validate().unwrap();
 }
@@ -106,14 +106,14 @@ fn kept_frames_are_not_counted_for_others() {
 fn what_is_kept_is_given_up_before_a_refusal() {
     let frames = machine();
     press(&frames);
-    frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+    frames.take(order(3), Gfp::ATOMIC).unwrap();
     while zone(&frames).free > zone(&frames).free_highatomic {
-        frames.allocate(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC | Gfp::NOWARN).unwrap();
+        frames.take(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC | Gfp::NOWARN).unwrap();
     }
     assert!(zone(&frames).free_highatomic > 0);
-    assert!(frames.allocate(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC | Gfp::NOWARN).is_err());
+    assert!(frames.take(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC | Gfp::NOWARN).is_err());
     assert_eq!(zone(&frames).reserved_highatomic, 512, "who frees memory for others does not take it");
-    while frames.allocate(order(2), Gfp::MEMALLOC | Gfp::NOWARN).is_ok() {}
+    while frames.take(order(2), Gfp::MEMALLOC | Gfp::NOWARN).is_ok() {}
     assert_eq!(zone(&frames).reserved_highatomic, 512, "who cannot wait uses it as it is");
     assert_eq!(zone(&frames).free_highatomic, zone(&frames).free);
     assert!(zone(&frames).free < 4);
@@ -124,12 +124,12 @@ fn what_is_kept_is_given_up_before_a_refusal() {
 fn a_kept_pageblock_becomes_one_of_the_request_that_it_is_given_up_for() {
     let frames = machine();
     press(&frames);
-    let pfn = frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+    let pfn = frames.take(order(3), Gfp::ATOMIC).unwrap();
     while spare(&frames) > zone(&frames).watermarks.min {
-        frames.allocate(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC).unwrap();
+        frames.take(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC).unwrap();
     }
     let (free, reclaimable) = (zone(&frames).free, pageblocks(&frames)[Mobility::Reclaimable.index()]);
-    let given = frames.allocate(order(1), Gfp::RECLAIMABLE | Gfp::WAIT).unwrap();
+    let given = frames.take(order(1), Gfp::RECLAIMABLE | Gfp::WAIT).unwrap();
     assert_eq!(given.number() / 512, pfn.number() / 512);
     assert_eq!(pageblocks(&frames)[Mobility::Reclaimable.index()], reclaimable + 1);
     let now = zone(&frames);
@@ -144,15 +144,15 @@ fn kept_pageblocks_do_not_merge_with_others() {
     let fresh = frames.free_blocks(ZoneKind::Normal);
     let mut taken = Vec::new();
     while zone(&frames).free > zone(&frames).watermarks.low {
-        taken.push((frames.allocate(order(4), Gfp::MOVABLE | Gfp::MEMALLOC).unwrap(), order(4)));
+        taken.push((frames.take(order(4), Gfp::MOVABLE | Gfp::MEMALLOC).unwrap(), order(4)));
     }
-    taken.push((frames.allocate(order(3), Gfp::ATOMIC).unwrap(), order(3)));
-    taken.into_iter().for_each(|(pfn, order)| frames.free(pfn, order).unwrap());
+    taken.push((frames.take(order(3), Gfp::ATOMIC).unwrap(), order(3)));
+    taken.into_iter().for_each(|(pfn, order)| frames.give(pfn, order).unwrap());
     frames.validate().unwrap();
     let parted = frames.free_blocks(ZoneKind::Normal);
     assert_eq!(parted.of(order(10)), fresh.of(order(10)) - 1);
     assert_eq!(parted.blocks[Mobility::HighAtomic.index()][9], 1);
-    while frames.allocate(Order::ZERO, Gfp::KERNEL | Gfp::NOWARN).is_ok() {}
+    while frames.take(Order::ZERO, Gfp::KERNEL | Gfp::NOWARN).is_ok() {}
     assert_eq!(zone(&frames).reserved_highatomic, 0);
     frames.validate().unwrap();
 }
@@ -161,7 +161,7 @@ fn kept_pageblocks_do_not_merge_with_others() {
 fn what_is_kept_can_be_given_up_at_any_time() {
     let frames = machine();
     press(&frames);
-    frames.allocate(order(3), Gfp::ATOMIC).unwrap();
+    frames.take(order(3), Gfp::ATOMIC).unwrap();
     let before = (zone(&frames).free, frames.cached());
     assert_eq!(zone(&frames).reserved_highatomic, 512);
     frames.unreserve_highatomic();

@@ -2,28 +2,28 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bifolio::allocator::{AllocError, PageAllocator, Shrinker};
+use bifolio::allocator::{AllocError, BlockInfo, Cpu, PageAllocator, Shrinker};
 use bifolio::error::RangeError;
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use bifolio::zone::Block;
+use kit::{Raw, Turns};
 
-use super::oracle::{Host, allocator, allocator_with_arena, usable};
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn, range};
+use kit::plain::{allocator, allocator_with, allocator_with_pages, usable};
 
 /// Every block with its mobility: what must be the same again after a failure.
-fn everything(frames: &PageAllocator<'_, Host>) -> Vec<Block> {
+fn everything<C: Cpu>(frames: &PageAllocator<'_, C>) -> Vec<BlockInfo> {
     let mut all = Vec::new();
     ZoneKind::ALL.into_iter().for_each(|kind| frames.for_each_block(kind, |block| all.push(block)));
     all
 }
 
 /// Eight pageblocks, with one of each kind among them: unmovable 0, reclaimable 2, movable the others.
-fn mixed() -> PageAllocator<'static, Host> {
-    let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
+fn mixed() -> PageAllocator<'static, Turns> {
+    let frames: PageAllocator<'static, Turns> = allocator_with(&[usable(NORMAL, NORMAL + 4096)], &[]);
     let gfps = [Gfp::KERNEL, Gfp::RECLAIMABLE];
-    let firsts = gfps.map(|gfp| frames.allocate(order(9), gfp).unwrap());
+    let firsts = gfps.map(|gfp| frames.take(order(9), gfp).unwrap());
     assert_eq!(firsts, [pfn(0), pfn(1024)]);
-    firsts.into_iter().for_each(|pfn| frames.free(pfn, order(9)).unwrap());
+    firsts.into_iter().for_each(|pfn| frames.give(pfn, order(9)).unwrap());
     assert_eq!(pageblocks(&frames), [2, 4, 2, 0, 0]);
     frames
 }
@@ -34,7 +34,7 @@ fn isolated_frames_are_counted_apart_and_not_allocated() {
     let zone = || frames.zone(ZoneKind::Normal);
     let before = everything(&frames);
     let free = zone().free;
-    let held = frames.allocate(order(3), Gfp::MOVABLE).unwrap();
+    let held = frames.take(order(3), Gfp::MOVABLE).unwrap();
     assert_eq!(held.number() / 512, pfn(3584).number() / 512);
     // Part of a pageblock is all of it.
     frames.isolate(range(3700, 3701)).unwrap();
@@ -45,7 +45,7 @@ fn isolated_frames_are_counted_apart_and_not_allocated() {
     assert!(isolated > 1024 && isolated < 1536);
     frames.validate().unwrap();
     // What is freed there is isolated too.
-    frames.free(held, order(3)).unwrap();
+    frames.give(held, order(3)).unwrap();
     assert_eq!((zone().isolated, zone().free), (isolated + 8, free - isolated - 8));
     let all = exhaust(&frames, Gfp::MEMALLOC);
     assert_eq!((all.len() as u64, zone().free), (free - isolated - 8, 0));
@@ -54,13 +54,13 @@ fn isolated_frames_are_counted_apart_and_not_allocated() {
             .all(|pfn| (0..512).contains(&(pfn.number() - NORMAL)) || (1536..3584).contains(&(pfn.number() - NORMAL)))
     );
     frames.validate().unwrap();
-    all.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+    all.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     frames.unisolate(range(512, 1536));
     frames.unisolate(range(3584, 3585));
     assert_eq!((zone().isolated, zone().free), (0, free));
     frames.validate().unwrap();
     let states =
-        |all: Vec<Block>| all.into_iter().map(|block| (block.pfn, block.order, block.state)).collect::<Vec<_>>();
+        |all: Vec<BlockInfo>| all.into_iter().map(|block| (block.pfn, block.order, block.state)).collect::<Vec<_>>();
     assert_eq!(states(everything(&frames)), states(before));
 }
 
@@ -84,10 +84,10 @@ fn a_pageblock_keeps_its_mobility_while_it_is_isolated() {
 fn halves_of_an_allocated_block_of_order_10_are_counted_each_as_what_they_are() {
     let frames = mixed();
     let before = everything(&frames);
-    let huge = frames.allocate(order(10), Gfp::KERNEL).unwrap();
+    let huge = frames.take(order(10), Gfp::KERNEL).unwrap();
     frames.isolate(PfnRange::new(huge.offset(512), huge.offset(513))).unwrap();
     frames.validate().unwrap();
-    frames.free(huge, order(10)).unwrap();
+    frames.give(huge, order(10)).unwrap();
     assert_eq!(frames.zone(ZoneKind::Normal).isolated, 512);
     frames.validate().unwrap();
     frames.unisolate(PfnRange::new(huge.offset(512), huge.offset(513)));
@@ -135,15 +135,15 @@ fn exactly_the_range_is_taken_and_put_back() {
     ];
     for (start, end) in ranges {
         let range = range(start, end);
-        frames.allocate_range(range, Gfp::KERNEL).unwrap();
+        frames.take_range(range, Gfp::KERNEL).unwrap();
         for (pfn, order) in range.blocks() {
             assert_eq!(frames.order_of(pfn), Ok(order), "{range}");
         }
         assert_eq!(free - frames.zone(ZoneKind::Normal).free, range.frames());
         assert_eq!(frames.zone(ZoneKind::Normal).isolated, 0);
         frames.validate().unwrap();
-        assert_eq!(frames.allocate_range(range, Gfp::KERNEL), Err(RangeError::Busy(range.start)));
-        frames.free_range(range).unwrap();
+        assert_eq!(frames.take_range(range, Gfp::KERNEL), Err(RangeError::Busy(range.start)));
+        frames.give_range(range).unwrap();
         let now = everything(&frames);
         assert!(now.iter().map(|b| (b.pfn, b.order, b.state)).eq(before.iter().map(|b| (b.pfn, b.order, b.state))));
     }
@@ -158,11 +158,11 @@ fn a_range_that_cannot_be_had_leaves_everything_as_it_was() {
     assert!(held.len() > 4000);
     let before = everything(&frames);
     for (start, end, busy) in [(500, 700, 600), (1024, 2048, 1500), (2048, 2049, 2048), (100, 2000, 600)] {
-        assert_eq!(frames.allocate_range(range(start, end), Gfp::KERNEL), Err(RangeError::Busy(pfn(busy))));
+        assert_eq!(frames.take_range(range(start, end), Gfp::KERNEL), Err(RangeError::Busy(pfn(busy))));
         assert_eq!(everything(&frames), before);
     }
     let metadata = frames.metadata();
-    assert_eq!(frames.allocate_range(metadata, Gfp::KERNEL), Err(RangeError::Reserved(metadata.start)));
+    assert_eq!(frames.take_range(metadata, Gfp::KERNEL), Err(RangeError::Reserved(metadata.start)));
     assert_eq!(everything(&frames), before);
     frames.validate().unwrap();
 }
@@ -171,22 +171,22 @@ fn a_range_that_cannot_be_had_leaves_everything_as_it_was() {
 fn flags_that_do_not_fit_a_range_are_errors() {
     let frames = mixed();
     for gfp in [Gfp::DMA | Gfp::DMA32, Gfp::MOVABLE | Gfp::RECLAIMABLE, Gfp::DMA32, Gfp::DMA] {
-        assert_eq!(frames.allocate_range(range(0, 9), gfp), Err(RangeError::ContradictoryFlags(gfp)));
+        assert_eq!(frames.take_range(range(0, 9), gfp), Err(RangeError::ContradictoryFlags(gfp)));
     }
-    assert_eq!(frames.allocate_range(range(9, 9), Gfp::KERNEL), Err(RangeError::NoFrames));
+    assert_eq!(frames.take_range(range(9, 9), Gfp::KERNEL), Err(RangeError::NoFrames));
     assert_eq!(frames.zone(ZoneKind::Normal).isolated, 0);
 }
 
 #[test]
 fn a_range_takes_back_what_arenas_hold() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
-    let held: Vec<Pfn> = (0..100).map(|_| frames.allocate(Order::ZERO, Gfp::MOVABLE).unwrap()).collect();
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
+    let held: Vec<Pfn> = (0..100).map(|_| frames.take(Order::ZERO, Gfp::MOVABLE).unwrap()).collect();
     let first = held[0].number() / 512 * 512;
-    held.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+    held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     assert_eq!(frames.cached(), 64, "the word that was lent last");
     let pageblock = PfnRange::new(Pfn::new(first), Pfn::new(first + 300));
-    assert_eq!(frames.allocate_range(pageblock, Gfp::KERNEL), Ok(()));
-    frames.free_range(pageblock).unwrap();
+    assert_eq!(frames.take_range(pageblock, Gfp::KERNEL), Ok(()));
+    frames.give_range(pageblock).unwrap();
     frames.validate().unwrap();
 }
 
@@ -194,15 +194,15 @@ fn a_range_takes_back_what_arenas_hold() {
 #[test]
 fn an_arena_gets_no_more_frames_of_an_isolated_pageblock() {
     for isolated in [false, true] {
-        let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
-        let block = frames.allocate(order(4), Gfp::MOVABLE).unwrap();
-        let first = frames.allocate(Order::ZERO, Gfp::MOVABLE).unwrap();
+        let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
+        let block = frames.take(order(4), Gfp::MOVABLE).unwrap();
+        let first = frames.take(Order::ZERO, Gfp::MOVABLE).unwrap();
         assert_eq!(first.number() / 64, block.number() / 64, "the tightest word was lent");
         if isolated {
             frames.isolate(PfnRange::new(first, first.offset(1))).unwrap();
         }
-        frames.free(block, order(4)).unwrap();
-        let taken: Vec<Pfn> = (0..256).map(|_| frames.allocate(Order::ZERO, Gfp::MOVABLE).unwrap()).collect();
+        frames.give(block, order(4)).unwrap();
+        let taken: Vec<Pfn> = (0..256).map(|_| frames.take(Order::ZERO, Gfp::MOVABLE).unwrap()).collect();
         let found = taken.iter().filter(|pfn| PfnRange::new(block, block.offset(16)).contains(**pfn)).count();
         assert_eq!(found, if isolated { 0 } else { 16 });
         frames.drain();
@@ -213,7 +213,7 @@ fn an_arena_gets_no_more_frames_of_an_isolated_pageblock() {
 
 /// Holds a block until it is asked for memory.
 struct Hoard {
-    frames: PageAllocator<'static, Host>,
+    frames: PageAllocator<'static, Turns>,
     block: Pfn,
     asked: AtomicU64,
 }
@@ -221,7 +221,7 @@ struct Hoard {
 impl Shrinker for Hoard {
     fn shrink(&self, _: u64) -> u64 {
         match self.asked.fetch_add(1, Relaxed) {
-            0 => self.frames.free(self.block, order(5)).map_or(0, |()| 32),
+            0 => self.frames.give(self.block, order(5)).map_or(0, |()| 32),
             _ => 0,
         }
     }
@@ -231,15 +231,15 @@ impl Shrinker for Hoard {
 fn a_range_that_may_wait_asks_shrinkers_once() {
     for (gfp, served) in [(Gfp::KERNEL, true), (Gfp::NOWAIT, false)] {
         let frames = mixed();
-        let block = frames.allocate(order(5), Gfp::KERNEL).unwrap();
+        let block = frames.take(order(5), Gfp::KERNEL).unwrap();
         let hoard: &'static Hoard = Box::leak(Box::new(Hoard { frames, block, asked: AtomicU64::new(0) }));
         let frames = &hoard.frames;
         frames.add_shrinker(hoard).unwrap();
         let range = PfnRange::new(block, block.offset(64));
-        assert_eq!(frames.allocate_range(range, gfp), if served { Ok(()) } else { Err(RangeError::Busy(block)) });
+        assert_eq!(frames.take_range(range, gfp), if served { Ok(()) } else { Err(RangeError::Busy(block)) });
         assert_eq!(hoard.asked.load(Relaxed), u64::from(served));
         // What is no cache's to give is not asked for.
-        assert!(frames.allocate_range(frames.metadata(), gfp).is_err());
+        assert!(frames.take_range(frames.metadata(), gfp).is_err());
         assert_eq!(hoard.asked.load(Relaxed), u64::from(served));
     }
 }
@@ -248,18 +248,18 @@ fn a_range_that_may_wait_asks_shrinkers_once() {
 fn a_run_longer_than_any_block_is_found_between_what_is_allocated() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 8192)]);
     let fresh = everything(&frames);
-    assert_eq!(frames.allocate_contiguous(0, Gfp::KERNEL), Err(AllocError::NoFrames));
+    assert_eq!(frames.take_contiguous(0, Gfp::KERNEL), Err(AllocError::NoFrames));
     // Not aligned: 1500 is no power of two.
-    let block = frames.allocate_exact(3, Gfp::KERNEL).unwrap();
+    let block = frames.take_exact(3, Gfp::KERNEL).unwrap();
     assert_eq!(block, range(0, 3));
-    let run = frames.allocate_contiguous(1500, Gfp::KERNEL).unwrap();
+    let run = frames.take_contiguous(1500, Gfp::KERNEL).unwrap();
     assert_eq!(run, range(3, 1503));
-    let aligned = frames.allocate_contiguous(2048, Gfp::KERNEL).unwrap();
+    let aligned = frames.take_contiguous(2048, Gfp::KERNEL).unwrap();
     assert_eq!(aligned, range(2048, 4096));
     frames.validate().unwrap();
     let gfp = Gfp::MEMALLOC | Gfp::KERNEL;
-    assert_eq!(frames.allocate_contiguous(4100, gfp), Err(AllocError::NoFreeRun { frames: 4100, gfp }));
-    [block, run, aligned].into_iter().for_each(|range| frames.free_range(range).unwrap());
+    assert_eq!(frames.take_contiguous(4100, gfp), Err(AllocError::NoFreeRun { frames: 4100, gfp }));
+    [block, run, aligned].into_iter().for_each(|range| frames.give_range(range).unwrap());
     assert!(everything(&frames).iter().map(|b| (b.pfn, b.order)).eq(fresh.iter().map(|b| (b.pfn, b.order))));
 }
 
@@ -267,10 +267,10 @@ fn a_run_longer_than_any_block_is_found_between_what_is_allocated() {
 fn a_run_that_no_zone_has_room_for_costs_nobody_anything() {
     let frames = allocator(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)]);
     let error = |frames| Err(AllocError::NoFreeRun { frames, gfp: Gfp::KERNEL });
-    assert_eq!(frames.allocate_contiguous(4097, Gfp::KERNEL), error(4097));
-    assert_eq!(frames.allocate_contiguous(u64::MAX, Gfp::KERNEL), error(u64::MAX));
+    assert_eq!(frames.take_contiguous(4097, Gfp::KERNEL), error(4097));
+    assert_eq!(frames.take_contiguous(u64::MAX, Gfp::KERNEL), error(u64::MAX));
     assert_eq!(frames.stats().drains, 0);
-    assert_eq!(frames.allocate_contiguous(4080, Gfp::KERNEL), error(4080));
+    assert_eq!(frames.take_contiguous(4080, Gfp::KERNEL), error(4080));
     assert!(frames.stats().drains > 0);
 }
 
@@ -280,12 +280,12 @@ fn a_run_leaves_the_watermark_and_what_others_keep() {
     let zone = || frames.zone(ZoneKind::Normal);
     let spare = zone().free - zone().watermarks.min;
     // The zone is of one piece, so the mark is all that stands in the way.
-    assert!(frames.allocate_contiguous(spare + 1, Gfp::KERNEL).is_err());
-    let run = frames.allocate_contiguous(spare, Gfp::KERNEL).unwrap();
+    assert!(frames.take_contiguous(spare + 1, Gfp::KERNEL).is_err());
+    let run = frames.take_contiguous(spare, Gfp::KERNEL).unwrap();
     assert_eq!(zone().free, zone().watermarks.min);
-    frames.free_range(run).unwrap();
+    frames.give_range(run).unwrap();
     frames.isolate(range(4096, 4097)).unwrap();
-    assert!(frames.allocate_contiguous(4096, Gfp::KERNEL).is_ok());
-    assert!(frames.allocate_contiguous(3584, Gfp::KERNEL | Gfp::MEMALLOC).is_err(), "a pageblock between is isolated");
+    assert!(frames.take_contiguous(4096, Gfp::KERNEL).is_ok());
+    assert!(frames.take_contiguous(3584, Gfp::KERNEL | Gfp::MEMALLOC).is_err(), "a pageblock between is isolated");
     frames.validate().unwrap();
 }

@@ -1,24 +1,13 @@
-//! A processor that can do everything that the allocator may ask of one. Each test has its own, since each is a thread.
+//! A processor that watches all that the allocator asks of it. Each test has its own, since each is a thread.
 
 use std::cell::{Cell, RefCell};
-use std::fmt::Display;
-use std::time::Duration;
 
-use bifolio::allocator::Cpu;
-use bifolio::frame::PfnRange;
 use bifolio::sync::{Acquire, Lock};
+use kit::{Turns, Watch};
 
-pub struct Machine;
+pub type Machine = Turns<Watched>;
 
 thread_local! {
-    /// The time that the machine shows.
-    static UPTIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// What was reported.
-    static REPORTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    /// What was zeroed.
-    static ZEROED: RefCell<Vec<PfnRange>> = const { RefCell::new(Vec::new()) };
-    /// The number of the CPU that runs.
-    static CPU: Cell<usize> = const { Cell::new(0) };
     /// The locks that are held.
     static HELD: RefCell<Vec<Lock>> = const { RefCell::new(Vec::new()) };
     /// The names of the locks that were taken, and how.
@@ -43,50 +32,28 @@ impl Calls {
     }
 }
 
-impl Machine {
-    pub fn set_uptime(milliseconds: u64) {
-        UPTIME.set(Duration::from_millis(milliseconds));
-    }
-
-    pub fn take_reports() -> Vec<String> {
-        REPORTS.take()
-    }
-
-    pub fn take_zeroed() -> Vec<PfnRange> {
-        ZEROED.take()
-    }
-
-    pub fn become_cpu(number: usize) {
-        CPU.set(number);
-    }
-
-    pub fn take_calls() -> Calls {
-        CALLS.take()
-    }
-
-    pub fn take_taken() -> Vec<(&'static str, Acquire)> {
-        TAKEN.take()
-    }
-
-    /// The names of the locks that are held.
-    pub fn held() -> Vec<&'static str> {
-        HELD.with_borrow(|held| held.iter().map(|lock| lock.name).collect())
-    }
+/// The calls since this was last asked.
+pub fn take_calls() -> Calls {
+    CALLS.take()
 }
 
-// SAFETY: one CPU at a time, which nothing interrupts.
-unsafe impl Cpu for Machine {
-    fn current() -> usize {
-        CPU.get()
-    }
+/// The locks that were taken since this was last asked.
+pub fn take_taken() -> Vec<(&'static str, Acquire)> {
+    TAKEN.take()
+}
 
+/// The names of the locks that are held.
+pub fn held() -> Vec<&'static str> {
+    HELD.with_borrow(|held| held.iter().map(|lock| lock.name).collect())
+}
+
+/// Sees that locks are taken once, and that nothing else is asked for while one is held.
+pub struct Watched;
+
+impl Watch for Watched {
     fn synchronize() {
-        assert!(matches!(Self::held()[..], [] | ["draining"]));
+        assert!(matches!(held()[..], [] | ["draining"]));
         Calls::count(|calls| &mut calls.synchronize);
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
     }
 
     fn acquire(lock: &Lock, how: Acquire) {
@@ -105,26 +72,16 @@ unsafe impl Cpu for Machine {
     }
 
     fn might_wait() {
-        assert!(Self::held().is_empty());
+        assert!(held().is_empty());
         Calls::count(|calls| &mut calls.might_wait);
     }
 
     fn low_memory() {
-        assert!(Self::held().is_empty());
+        assert!(held().is_empty());
         Calls::count(|calls| &mut calls.low_memory);
     }
 
-    unsafe fn zero(frames: PfnRange) -> bool {
-        ZEROED.with_borrow_mut(|zeroed| zeroed.push(frames));
-        true
-    }
-
-    fn uptime() -> Duration {
-        UPTIME.get()
-    }
-
-    fn report(failure: &dyn Display) {
-        assert!(Self::held().is_empty());
-        REPORTS.with_borrow_mut(|reports| reports.push(failure.to_string()));
+    fn report() {
+        assert!(held().is_empty());
     }
 }

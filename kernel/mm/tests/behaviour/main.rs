@@ -1,8 +1,6 @@
 //! The rules of page frames one by one: a test for each, named for it.
 
-#[path = "../oracle/mod.rs"]
-mod oracle;
-
+mod blocks;
 mod exact;
 mod extremes;
 mod highatomic;
@@ -20,6 +18,7 @@ mod zones;
 
 use bifolio::allocator::{Cpu, PageAllocator};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
+use kit::Raw;
 
 /// 4 GiB, in frames.
 const NORMAL: u64 = 1 << 20;
@@ -44,10 +43,10 @@ fn pageblocks<C: Cpu>(frames: &PageAllocator<'_, C>) -> [u64; Mobility::COUNT] {
 
 /// Allocates single frames until there are none.
 fn exhaust<C: Cpu>(frames: &PageAllocator<'_, C>, gfp: Gfp) -> Vec<Pfn> {
-    core::iter::from_fn(|| frames.allocate(Order::ZERO, gfp | Gfp::NOWARN).ok()).collect()
+    core::iter::from_fn(|| frames.take(Order::ZERO, gfp | Gfp::NOWARN).ok()).collect()
 }
 
 /// Frees single frames of zone Normal.
 fn free_each<C: Cpu>(frames: &PageAllocator<'_, C>, each: impl IntoIterator<Item = u64>) {
-    each.into_iter().for_each(|frame| frames.free(pfn(frame), Order::ZERO).unwrap());
+    each.into_iter().for_each(|frame| frames.give(pfn(frame), Order::ZERO).unwrap());
 }

@@ -3,9 +3,10 @@
 use bifolio::allocator::OwnedFrames;
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, PfnRange, ZoneKind};
+use kit::Raw;
 
-use super::oracle::{allocator, blocks, usable};
 use super::{NORMAL, order};
+use kit::plain::{allocator, blocks, usable};
 
 #[test]
 fn a_block_is_freed_with_its_owner() {
@@ -21,38 +22,24 @@ fn a_block_is_freed_with_its_owner() {
 }
 
 #[test]
-fn a_raw_block_is_nobodys_until_somebody_takes_charge_of_it() {
+fn a_block_outlives_its_handle_until_another_takes_charge_of_it() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     let fresh = blocks(&frames);
-    let raw = frames.allocate_owned(order(3), Gfp::KERNEL).unwrap().into_raw();
-    assert_eq!(frames.order_of(raw), Ok(order(3)));
-    let owned = OwnedFrames::from_raw(&frames, raw, order(3)).unwrap();
-    assert_eq!(owned.pfn(), raw);
+    let block = frames.allocate_owned(order(3), Gfp::KERNEL).unwrap().into_block();
+    let pfn = block.pfn();
+    assert_eq!(frames.order_of(pfn), Ok(order(3)));
+    let owned = OwnedFrames::from_block(&frames, block);
+    assert_eq!((owned.pfn(), owned.order()), (pfn, order(3)));
     assert_eq!(owned.free(), Ok(()));
     assert_eq!(blocks(&frames), fresh);
 }
 
 #[test]
-fn nobody_takes_charge_of_what_is_not_there() {
-    let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
-    let pfn = frames.allocate(order(3), Gfp::KERNEL).unwrap();
-    let before = blocks(&frames);
-    let from_raw = |pfn, o| OwnedFrames::from_raw(&frames, pfn, order(o)).map(OwnedFrames::into_raw);
-    let inside = pfn.offset(2);
-    assert_eq!(from_raw(pfn, 2), Err(FreeError::WrongOrder { pfn, given: order(2), actual: order(3) }));
-    assert_eq!(from_raw(inside, 1), Err(FreeError::Interior { pfn: inside, head: pfn, order: order(3) }));
-    assert_eq!(from_raw(pfn.offset(8), 3), Err(FreeError::AlreadyFree(pfn.offset(8))));
-    assert_eq!(blocks(&frames), before);
-    frames.free(pfn, order(3)).unwrap();
-    assert_eq!(from_raw(pfn, 3), Err(FreeError::AlreadyFree(pfn)));
-}
-
-#[test]
-fn a_block_that_somebody_else_freed_is_reported() {
+fn a_block_that_was_freed_by_its_number_is_reported() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     let steal = || {
         let owned = frames.allocate_owned(Order::ZERO, Gfp::KERNEL).unwrap();
-        frames.free(owned.pfn(), Order::ZERO).unwrap();
+        frames.give(owned.pfn(), Order::ZERO).unwrap();
         owned
     };
     let owned = steal();

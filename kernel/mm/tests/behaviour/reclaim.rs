@@ -1,20 +1,23 @@
 //! What is tried before a request is refused, in which order, and what is said of the refusal.
 
+use std::time::Duration;
+
 use std::cell::RefCell;
 use std::sync::Mutex;
 
-use bifolio::allocator::{Arena, PageAllocator, Shrinker, TooManyShrinkers};
+use bifolio::allocator::{PageAllocator, PerCpuPages, Shrinker, TooManyShrinkers};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use kit::{Raw, Turns};
 
 use super::machine::Machine;
-use super::oracle::{allocator_with, usable};
 use super::{NORMAL, exhaust, order};
+use kit::plain::{allocator_with, usable};
 
 type Frames = PageAllocator<'static, Machine>;
 
 /// A machine with an arena, that lives as long as the program, as a kernel's does.
 fn machine() -> &'static Frames {
-    let arenas: &'static [Arena; 1] = Box::leak(Box::new([Arena::new()]));
+    let arenas: &'static [PerCpuPages; 1] = Box::leak(Box::new([PerCpuPages::new()]));
     Box::leak(Box::new(allocator_with(&[usable(NORMAL, NORMAL + 4096)], arenas)))
 }
 
@@ -44,7 +47,7 @@ impl Shrinker for Cache {
         self.frames.validate().unwrap();
         let mut blocks = self.blocks.lock().unwrap();
         let count = blocks.len().saturating_sub(self.at_once);
-        blocks.drain(count..).map(|(pfn, order)| self.frames.free(pfn, order).map_or(0, |()| order.frames())).sum()
+        blocks.drain(count..).map(|(pfn, order)| self.frames.give(pfn, order).map_or(0, |()| order.frames())).sum()
     }
 }
 
@@ -59,11 +62,11 @@ fn shrinkers_are_asked_by_requests_that_may_wait_and_no_others() {
     let cache = Cache::new(frames, take_all(frames, Gfp::MEMALLOC), 64);
     frames.add_shrinker(cache).unwrap();
     for gfp in [Gfp::NOWAIT, Gfp::ATOMIC, Gfp::empty(), Gfp::MEMALLOC, Gfp::MEMALLOC | Gfp::KERNEL] {
-        assert!(frames.allocate(Order::ZERO, gfp).is_err());
+        assert!(frames.take(Order::ZERO, gfp).is_err());
         assert_eq!(cache.calls(), 0, "{gfp}");
     }
     assert_eq!(frames.stats().stalls, [0; 3]);
-    assert!(frames.allocate(Order::ZERO, Gfp::KERNEL).is_ok());
+    assert!(frames.take(Order::ZERO, Gfp::KERNEL).is_ok());
     assert!(cache.calls() > 0);
     assert_eq!(frames.stats().stalls, [0, 0, 1]);
 }
@@ -75,7 +78,7 @@ fn shrinkers_are_asked_until_there_is_enough() {
     let min = frames.zone(ZoneKind::Normal).watermarks.min;
     let cache = Cache::new(frames, take_all(frames, Gfp::MEMALLOC), 10);
     frames.add_shrinker(cache).unwrap();
-    assert!(frames.allocate(Order::ZERO, Gfp::KERNEL).is_ok());
+    assert!(frames.take(Order::ZERO, Gfp::KERNEL).is_ok());
     assert_eq!(cache.calls(), min as usize / 10 + 1, "what each call gave was needed");
     let stats = frames.stats();
     assert_eq!(stats.reclaimed, 10 * cache.calls() as u64);
@@ -87,10 +90,10 @@ fn shrinkers_are_not_asked_for_ever() {
     let frames = machine();
     let cache = Cache::new(frames, take_all(frames, Gfp::MEMALLOC), 1);
     frames.add_shrinker(cache).unwrap();
-    assert!(frames.allocate(order(9), Gfp::KERNEL).is_err());
+    assert!(frames.take(order(9), Gfp::KERNEL).is_err());
     assert_eq!(cache.calls(), 16);
     cache.blocks.lock().unwrap().clear();
-    assert!(frames.allocate(order(9), Gfp::KERNEL).is_err());
+    assert!(frames.take(order(9), Gfp::KERNEL).is_err());
     assert_eq!(cache.calls(), 17, "one that has nothing is not asked again");
 }
 
@@ -104,7 +107,7 @@ fn shrinkers_are_asked_in_turn_for_what_is_still_missing() {
     for cache in [first, second, third] {
         frames.add_shrinker(cache).unwrap();
     }
-    let _ = frames.allocate(order(6), Gfp::KERNEL);
+    let _ = frames.take(order(6), Gfp::KERNEL);
     // 64 frames are wanted: 20 are given, then 100, and so the third is not asked this time.
     assert_eq!(first.calls.lock().unwrap()[0], 64);
     assert_eq!(second.calls.lock().unwrap()[0], 44);
@@ -112,7 +115,7 @@ fn shrinkers_are_asked_in_turn_for_what_is_still_missing() {
     assert!(frames.remove_shrinker(second));
     assert!(!frames.remove_shrinker(second));
     let (before, after) = (second.calls(), third.calls());
-    frames.allocate(order(10), Gfp::KERNEL).unwrap_err();
+    frames.take(order(10), Gfp::KERNEL).unwrap_err();
     assert_eq!(second.calls(), before);
     assert!(third.calls() > after);
 }
@@ -128,7 +131,7 @@ unsafe impl Sync for Greedy {}
 
 impl Shrinker for Greedy {
     fn shrink(&self, _: u64) -> u64 {
-        let served = self.frames.allocate(Order::ZERO, Gfp::KERNEL).is_ok();
+        let served = self.frames.take(Order::ZERO, Gfp::KERNEL).is_ok();
         self.calls.borrow_mut().push(served);
         0
     }
@@ -140,9 +143,9 @@ fn a_shrinker_that_allocates_is_not_called_again_inside() {
     let greedy: &'static Greedy = Box::leak(Box::new(Greedy { frames, calls: RefCell::default() }));
     take_all(frames, Gfp::MEMALLOC);
     frames.add_shrinker(greedy).unwrap();
-    frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap_err();
+    frames.take(Order::ZERO, Gfp::KERNEL).unwrap_err();
     assert_eq!(*greedy.calls.borrow(), [false]);
-    frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap_err();
+    frames.take(Order::ZERO, Gfp::KERNEL).unwrap_err();
     assert_eq!(greedy.calls.borrow().len(), 2, "the next request may call it again");
 }
 
@@ -157,7 +160,7 @@ fn there_is_room_for_sixteen_shrinkers() {
     assert!(frames.remove_shrinker(caches[3]));
     assert_eq!(frames.add_shrinker(caches[16]), Ok(()));
     take_all(frames, Gfp::MEMALLOC);
-    frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap_err();
+    frames.take(Order::ZERO, Gfp::KERNEL).unwrap_err();
     let calls: Vec<_> = caches.iter().map(|cache| cache.calls()).collect();
     assert_eq!(calls, (0..17).map(|n| usize::from(n != 3)).collect::<Vec<_>>());
 }
@@ -166,7 +169,7 @@ fn there_is_room_for_sixteen_shrinkers() {
 #[test]
 fn arenas_are_drained_before_shrinkers_are_asked() {
     let frames = machine();
-    let cache = Cache::new(frames, vec![(frames.allocate(order(4), Gfp::KERNEL).unwrap(), order(4))], 1);
+    let cache = Cache::new(frames, vec![(frames.take(order(4), Gfp::KERNEL).unwrap(), order(4))], 1);
     frames.add_shrinker(cache).unwrap();
     let all = take_all(frames, Gfp::MEMALLOC);
     let zone = || frames.zone(ZoneKind::Normal);
@@ -174,12 +177,12 @@ fn arenas_are_drained_before_shrinkers_are_asked() {
         if zone().free == zone().watermarks.min {
             break;
         }
-        frames.free(*pfn, *order).unwrap();
+        frames.give(*pfn, *order).unwrap();
     }
     assert!(frames.cached() > 0);
     let drains = frames.stats().drains;
     // Of another mobility than what is held.
-    assert!(frames.allocate(Order::ZERO, Gfp::KERNEL | Gfp::MOVABLE).is_ok());
+    assert!(frames.take(Order::ZERO, Gfp::KERNEL | Gfp::MOVABLE).is_ok());
     assert_eq!((cache.calls(), frames.stats().drains), (0, drains + 1));
 }
 
@@ -191,11 +194,11 @@ fn the_report_of_a_refusal_is_linuxs() {
         let marks = frames.zone(ZoneKind::Normal).watermarks;
         [marks.min, marks.low, marks.high].map(|frames| frames * 4)
     };
-    frames.free(Pfn::new(NORMAL + 8), Order::ZERO).unwrap();
-    frames.free(Pfn::new(NORMAL + 12), Order::ZERO).unwrap();
-    frames.free(Pfn::new(NORMAL + 13), Order::ZERO).unwrap();
+    frames.give(Pfn::new(NORMAL + 8), Order::ZERO).unwrap();
+    frames.give(Pfn::new(NORMAL + 12), Order::ZERO).unwrap();
+    frames.give(Pfn::new(NORMAL + 13), Order::ZERO).unwrap();
     frames.drain();
-    frames.allocate(order(2), Gfp::KERNEL | Gfp::ZERO).unwrap_err();
+    frames.take(order(2), Gfp::KERNEL | Gfp::ZERO).unwrap_err();
     let managed = frames.zone(ZoneKind::Normal).managed * 4;
     let expected = format!(
         "page allocation failure: order:2, mode:0x400(GFP_KERNEL)\n\
@@ -207,7 +210,7 @@ fn the_report_of_a_refusal_is_linuxs() {
          Node 0 Normal: 1*4kB (U) 1*8kB (U) 0*16kB 0*32kB 0*64kB 0*128kB 0*256kB 0*512kB 0*1024kB 0*2048kB 0*4096kB \
          = 12kB\n"
     );
-    assert_eq!(Machine::take_reports(), [expected]);
+    assert_eq!(Turns::reports(), [expected]);
 }
 
 #[test]
@@ -215,9 +218,9 @@ fn refusals_are_reported_at_most_every_ten_seconds() {
     let frames = machine();
     take_all(frames, Gfp::MEMALLOC | Gfp::NOWARN);
     let refused_at = |milliseconds| {
-        Machine::set_uptime(milliseconds);
-        frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap_err();
-        Machine::take_reports().len()
+        Turns::set_uptime(Duration::from_millis(milliseconds));
+        frames.take(Order::ZERO, Gfp::KERNEL).unwrap_err();
+        Turns::reports().len()
     };
     let reports = [0, 1, 9_999, 10_000, 10_001, 19_999, 25_000, 34_999, 35_000].map(refused_at);
     assert_eq!(reports, [1, 0, 0, 1, 0, 0, 1, 0, 1]);
@@ -229,13 +232,13 @@ fn refusals_that_nobody_wants_to_hear_of_are_not_reported() {
     let frames = machine();
     take_all(frames, Gfp::MEMALLOC | Gfp::NOWARN);
     for gfp in [Gfp::NOWAIT, Gfp::KERNEL | Gfp::NOWARN, Gfp::ATOMIC | Gfp::NOWARN, Gfp::NOWAIT | Gfp::MOVABLE] {
-        frames.allocate(Order::ZERO, gfp).unwrap_err();
-        assert!(Machine::take_reports().is_empty(), "{gfp}");
+        frames.take(Order::ZERO, gfp).unwrap_err();
+        assert!(Turns::reports().is_empty(), "{gfp}");
     }
-    assert!(frames.allocate_bulk(&mut [None; 9], Gfp::NOWAIT).is_err());
-    assert!(Machine::take_reports().is_empty());
-    frames.allocate(Order::ZERO, Gfp::ATOMIC).unwrap_err();
-    assert_eq!(Machine::take_reports().len(), 1);
+    assert!(frames.take_bulk(&mut [None; 9], Gfp::NOWAIT).is_err());
+    assert!(Turns::reports().is_empty());
+    frames.take(Order::ZERO, Gfp::ATOMIC).unwrap_err();
+    assert_eq!(Turns::reports().len(), 1);
 }
 
 /// That a request was content with less is no refusal.
@@ -243,6 +246,6 @@ fn refusals_that_nobody_wants_to_hear_of_are_not_reported() {
 fn a_bulk_that_returns_fewer_is_not_reported() {
     let frames = machine();
     let mut slots = vec![None; 5000];
-    assert!(frames.allocate_bulk(&mut slots, Gfp::KERNEL).unwrap() > 3000);
-    assert_eq!((Machine::take_reports().len(), frames.stats().refused), (0, 0));
+    assert!(frames.take_bulk(&mut slots, Gfp::KERNEL).unwrap() > 3000);
+    assert_eq!((Turns::reports().len(), frames.stats().refused), (0, 0));
 }

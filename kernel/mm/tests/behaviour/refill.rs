@@ -1,40 +1,29 @@
 //! A refill goes from zone to zone, and lets other CPUs have their turn in between.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
 
-use bifolio::allocator::{Arena, Cpu, PageAllocator};
+use bifolio::allocator::{PageAllocator, PerCpuPages};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::sync::Lock;
+use kit::{Raw, Turns, Watch};
 
-use super::oracle::{allocator_with, usable};
 use super::{NORMAL, order};
+use kit::plain::{allocator_with, usable};
 
 thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
     static TURN: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
 }
 
 /// CPU 0, and whenever it lets a lock go, CPU 1 has a turn.
-struct Turns;
+struct InBetween;
 
-// SAFETY: one thread, which says itself which CPU it is; the other is outside of its arena then.
-unsafe impl Cpu for Turns {
-    fn current() -> usize {
-        CPU.get()
-    }
-
-    fn synchronize() {}
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-
+impl Watch for InBetween {
     fn release(_: &Lock) {
         if let Some(mut turn) = TURN.take() {
-            CPU.set(1);
+            Turns::switch_to(1);
             turn();
-            CPU.set(0);
+            Turns::switch_to(0);
             TURN.set(Some(turn));
         }
     }
@@ -44,35 +33,36 @@ unsafe impl Cpu for Turns {
 #[test]
 fn a_frame_on_its_way_to_an_arena_of_another_zone_cannot_be_freed() {
     const FRAMES: u64 = 16_384;
-    let arenas: &'static [Arena; 2] = Box::leak(Box::new([const { Arena::new() }; 2]));
+    let arenas: &'static [PerCpuPages; 2] = Box::leak(Box::new([const { PerCpuPages::new() }; 2]));
     let memory = [usable(16_384, 16_384 + FRAMES), usable(NORMAL, NORMAL + FRAMES)];
-    let frames: &'static PageAllocator<'static, Turns> = Box::leak(Box::new(allocator_with(&memory, arenas)));
+    let frames: &'static PageAllocator<'static, Turns<InBetween>> =
+        Box::leak(Box::new(allocator_with(&memory, arenas)));
     // Normal goes down to its low mark, and the run is of DMA32. Then Normal has memory again.
     let mut blocks = Vec::new();
     for size in [9, 4] {
-        while let Ok(pfn) = frames.allocate(order(size), Gfp::KERNEL) {
+        while let Ok(pfn) = frames.take(order(size), Gfp::KERNEL) {
             if ZoneKind::of(pfn) != ZoneKind::Normal {
                 break;
             }
             blocks.push((pfn, order(size)));
         }
     }
-    let first = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    let first = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     assert_eq!(ZoneKind::of(first), ZoneKind::Dma32);
     for (pfn, order) in blocks.drain(..8) {
-        frames.free(pfn, order).unwrap();
+        frames.give(pfn, order).unwrap();
     }
     let in_use: &'static RefCell<HashSet<Pfn>> = Box::leak(Box::default());
     in_use.borrow_mut().extend(blocks.iter().flat_map(|(pfn, order)| (0..order.frames()).map(|n| pfn.offset(n))));
     TURN.set(Some(Box::new(|| {
         let free = (NORMAL..NORMAL + FRAMES).map(Pfn::new).filter(|pfn| !in_use.borrow().contains(pfn));
         for pfn in free {
-            assert!(frames.free(pfn, Order::ZERO).is_err(), "{pfn} was freed, and nobody had it");
+            assert!(frames.give(pfn, Order::ZERO).is_err(), "{pfn} was freed, and nobody had it");
         }
     })));
     let mut normal = 0;
     for _ in 0..200 {
-        let pfn = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+        let pfn = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
         normal += usize::from(ZoneKind::of(pfn) == ZoneKind::Normal);
         assert!(in_use.borrow_mut().insert(pfn), "{pfn} has two owners");
     }

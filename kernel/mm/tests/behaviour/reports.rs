@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
-use bifolio::allocator::{Arena, ArenaEvents, PageAllocator};
+use bifolio::allocator::{PageAllocator, PerCpuEvents, PerCpuPages};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::report;
+use kit::Raw;
 
-use super::oracle::{Host, allocator, allocator_with, allocator_with_arena, usable};
 use super::{NORMAL, exhaust, free_each, order, range};
+use kit::plain::{SingleCpu, allocator, allocator_with, allocator_with_pages, usable};
 
-type Frames = PageAllocator<'static, Host>;
+type Frames = PageAllocator<'static, SingleCpu>;
 
 /// What a report writes.
 macro_rules! written {
@@ -33,7 +34,7 @@ fn without_normal(text: &str) -> String {
 #[test]
 fn buddyinfo_is_linuxs() {
     let frames = machine();
-    frames.allocate(Order::ZERO, Gfp::DMA | Gfp::MEMALLOC).unwrap();
+    frames.take(Order::ZERO, Gfp::DMA | Gfp::MEMALLOC).unwrap();
     assert_eq!(
         without_normal(&written!(buddyinfo, &frames)),
         "Node 0, zone      DMA      1      1      1      1      1      1      1      1      2      0      0 \n\
@@ -44,7 +45,7 @@ fn buddyinfo_is_linuxs() {
 #[test]
 fn pagetypeinfo_is_linuxs() {
     let frames = machine();
-    frames.allocate(Order::ZERO, Gfp::KERNEL | Gfp::DMA32).unwrap();
+    frames.take(Order::ZERO, Gfp::KERNEL | Gfp::DMA32).unwrap();
     frames.isolate(PfnRange::new(Pfn::new(9216), Pfn::new(9217))).unwrap();
     assert_eq!(
         without_normal(&written!(pagetypeinfo, &frames)),
@@ -71,9 +72,9 @@ fn pagetypeinfo_is_linuxs() {
 
 #[test]
 fn zoneinfo_is_linuxs() {
-    let arenas: &'static [Arena; 2] = Box::leak(Box::new([const { Arena::new() }; 2]));
+    let arenas: &'static [PerCpuPages; 2] = Box::leak(Box::new([const { PerCpuPages::new() }; 2]));
     let frames: Frames = allocator_with(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)], arenas);
-    frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     let [dma, _, normal] = ZoneKind::ALL.map(|kind| frames.zone(kind));
     let high = 12 * 64 + 3 * 32 * 63;
     let expected = format!(
@@ -168,7 +169,7 @@ fn memory_that_is_all_in_single_frames_has_linuxs_indices() {
 
 #[test]
 fn vmstat_counts_what_there_is_and_what_happened() {
-    let frames = allocator_with_arena(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)]);
+    let frames = allocator_with_pages(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)]);
     let value = |name: &str| {
         let text = written!(vmstat, &frames);
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_string);
@@ -178,12 +179,12 @@ fn vmstat_counts_what_there_is_and_what_happened() {
     assert_eq!((value("nr_free_pages"), value("nr_free_pages_blocks")), (managed, 512 + 512 * 7));
     assert_eq!((value("pgalloc_normal"), value("pgfree"), value("bifolio_drain")), (0, 0, 0));
     // From the zone; a word through the arena.
-    let block = frames.allocate(order(5), Gfp::DMA | Gfp::MEMALLOC).unwrap();
-    let single = frames.allocate(Order::ZERO, Gfp::RECLAIMABLE).unwrap();
+    let block = frames.take(order(5), Gfp::DMA | Gfp::MEMALLOC).unwrap();
+    let single = frames.take(Order::ZERO, Gfp::RECLAIMABLE).unwrap();
     assert_eq!((value("pgalloc_dma"), value("pgalloc_dma32"), value("pgalloc_normal")), (32, 0, 64));
     assert_eq!((value("bifolio_cached"), value("pgfree"), value("nr_free_pages")), (63, 0, managed - 96));
-    frames.free(block, order(5)).unwrap();
-    frames.free(single, Order::ZERO).unwrap();
+    frames.give(block, order(5)).unwrap();
+    frames.give(single, Order::ZERO).unwrap();
     assert_eq!((value("pgfree"), value("bifolio_cached")), (32, 64));
     frames.drain();
     assert_eq!((value("pgfree"), value("bifolio_cached"), value("bifolio_drain")), (96, 0, 1));
@@ -212,16 +213,15 @@ fn meminfo_is_linuxs() {
 }
 
 #[test]
-fn an_arena_counts_its_refills_and_what_it_returns() {
-    let frames = allocator_with_arena(&[usable(NORMAL, NORMAL + 4096)]);
-    let events = || frames.arena_events().next().unwrap();
-    assert_eq!(events(), ArenaEvents::default());
-    let held: Vec<_> = (0..256).map(|_| frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
-    assert_eq!(events(), ArenaEvents { refills: 4 });
-    frames.allocate(Order::ZERO, Gfp::KERNEL | Gfp::MOVABLE).unwrap();
-    assert_eq!(events(), ArenaEvents { refills: 5 });
-    held.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+fn a_cpus_pages_count_their_refills() {
+    let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
+    let events = || frames.per_cpu_events().next().unwrap();
+    assert_eq!(events(), PerCpuEvents::default());
+    let held: Vec<_> = (0..256).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
+    assert_eq!(events(), PerCpuEvents { refills: 4 });
+    frames.take(Order::ZERO, Gfp::KERNEL | Gfp::MOVABLE).unwrap();
+    assert_eq!(events(), PerCpuEvents { refills: 5 });
+    held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     frames.drain();
-    // All but what went back to the run, and the first of each word, which went straight to its zone.
-    assert_eq!(events(), ArenaEvents { refills: 5 });
+    assert_eq!(events(), PerCpuEvents { refills: 5 });
 }

@@ -3,10 +3,11 @@
 use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::Region;
+use kit::Raw;
 use proptest::prelude::*;
 
-use super::oracle::{Host, Oracle, allocator, allocator_with_arena, blocks, usable};
 use super::{NORMAL, order};
+use kit::plain::{Oracle, SingleCpu, allocator, allocator_with_pages, blocks, usable};
 
 /// All zones, with ragged ends and holes.
 fn ragged() -> Vec<Region> {
@@ -59,21 +60,21 @@ fn operations() -> impl Strategy<Value = Vec<Op>> {
 
 /// Every answer is one that the oracle allows, every refusal is justified, no invariant is violated, and all freed and
 /// drained is the first state.
-fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), TestCaseError> {
+fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(), TestCaseError> {
     let mut oracle = Oracle::new(&ragged(), frames.metadata());
     let fresh = blocks(frames);
     let mut isolated: Vec<u64> = Vec::new();
     let pageblock = |frame: u64| PfnRange::new(Pfn::new(frame / 512 * 512), Pfn::new(frame / 512 * 512 + 1));
     for op in operations {
         match op {
-            Op::Allocate { order: o, gfp } => match frames.allocate(order(o), gfp) {
-                Ok(pfn) => oracle.allocate(pfn, order(o), gfp.highest_zone().unwrap()),
+            Op::Allocate { order: o, gfp } => match frames.take(order(o), gfp) {
+                Ok(pfn) => oracle.take(pfn, order(o), gfp.highest_zone().unwrap()),
                 Err(_) => prop_assert!(!oracle.could_serve(o, gfp.highest_zone().unwrap()), "refused order {o}, {gfp}"),
             },
-            Op::Exact { frames: count, gfp } => match frames.allocate_exact(count, gfp) {
+            Op::Exact { frames: count, gfp } => match frames.take_exact(count, gfp) {
                 Ok(range) => {
                     prop_assert_eq!(range.frames(), count);
-                    oracle.allocate_range(range, gfp.highest_zone().unwrap());
+                    oracle.take_range(range, gfp.highest_zone().unwrap());
                 }
                 Err(_) => {
                     let o = (0..=10).find(|o| 1 << o >= count).unwrap();
@@ -83,10 +84,10 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
             Op::Contiguous { frames: count, gfp } => {
                 let alignment = if count.is_power_of_two() { count } else { 1 };
                 let highest = gfp.highest_zone().unwrap();
-                match frames.allocate_contiguous(count, gfp) {
+                match frames.take_contiguous(count, gfp) {
                     Ok(range) => {
                         prop_assert_eq!((range.frames(), range.start.number() % alignment), (count, 0));
-                        oracle.allocate_range(range, highest);
+                        oracle.take_range(range, highest);
                     }
                     Err(error) => {
                         prop_assert_eq!(error, AllocError::NoFreeRun { frames: count, gfp });
@@ -98,33 +99,33 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
                 let start = frame_at(place);
                 let range = PfnRange::new(Pfn::new(start), Pfn::new(start + count));
                 let possible = oracle.is_free_range(range);
-                prop_assert_eq!(frames.allocate_range(range, Gfp::NOWAIT).is_ok(), possible, "{}", range);
+                prop_assert_eq!(frames.take_range(range, Gfp::NOWAIT).is_ok(), possible, "{}", range);
                 if possible {
-                    oracle.allocate_range(range, ZoneKind::Normal);
+                    oracle.take_range(range, ZoneKind::Normal);
                 }
             }
             Op::Bulk { count } => {
                 let mut slots = vec![None; count];
-                let filled = frames.allocate_bulk(&mut slots, Gfp::MEMALLOC).unwrap_or(0);
+                let filled = frames.take_bulk(&mut slots, Gfp::MEMALLOC).unwrap_or(0);
                 prop_assert_eq!(slots.iter().flatten().count(), filled);
-                slots.into_iter().flatten().for_each(|pfn| oracle.allocate(pfn, Order::ZERO, ZoneKind::Normal));
+                slots.into_iter().flatten().for_each(|pfn| oracle.take(pfn, Order::ZERO, ZoneKind::Normal));
             }
             Op::Split { nth, into } => {
                 let count = oracle.allocated().count();
                 if let Some((pfn, whole)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
                     let possible = order(into) <= whole;
-                    prop_assert_eq!(frames.split(pfn, whole, order(into)).is_ok(), possible);
+                    prop_assert_eq!(frames.cut(pfn, whole, order(into)).is_ok(), possible);
                     // Few pieces at a time, or there is nothing else left to do.
                     if possible {
-                        oracle.split(pfn, order(into));
+                        oracle.cut(pfn, order(into));
                     }
                 }
             }
             Op::Free { nth } => {
                 let count = oracle.allocated().count();
                 if let Some((pfn, order)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
-                    prop_assert_eq!(frames.free(pfn, order), Ok(()));
-                    prop_assert_eq!(oracle.free(pfn, order), Ok(()));
+                    prop_assert_eq!(frames.give(pfn, order), Ok(()));
+                    prop_assert_eq!(oracle.give(pfn, order), Ok(()));
                 }
             }
             Op::Isolate { place } => {
@@ -148,7 +149,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
         }
         prop_assert_eq!(frames.validate(), Ok(()));
         let stats = frames.stats();
-        let count = |of: fn(&bifolio::zone::ZoneStats) -> u64| stats.zones.iter().map(of).sum::<u64>();
+        let count = |of: fn(&bifolio::allocator::ZoneStats) -> u64| stats.zones.iter().map(of).sum::<u64>();
         let free = count(|zone| zone.free) + count(|zone| zone.isolated) + stats.cached;
         prop_assert_eq!(free, oracle.free_frames());
         // A word on loan in an isolated pageblock is waiting for its borrower.
@@ -163,7 +164,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, Host>) -> Result<(), Test
     prop_assert_eq!(frames.stats().late_double_frees, 0);
     prop_assert_eq!(blocks(frames), oracle.blocks());
     for (pfn, order) in oracle.allocated() {
-        prop_assert_eq!(frames.free(pfn, order), Ok(()));
+        prop_assert_eq!(frames.give(pfn, order), Ok(()));
     }
     frames.drain();
     prop_assert_eq!(blocks(frames), fresh);
@@ -181,6 +182,6 @@ proptest! {
 
     #[test]
     fn arenas_disturb_no_entry_point(operations in operations()) {
-        run(operations, &allocator_with_arena(&ragged()))?;
+        run(operations, &allocator_with_pages(&ragged()))?;
     }
 }

@@ -1,22 +1,22 @@
 //! Which zone serves a request, how low it goes, and what becomes of memory that comes later.
 
-use bifolio::allocator::{AllocError, PageAllocator};
+use bifolio::allocator::{AllocError, PageAllocator, ZoneStats};
 use bifolio::error::{AddError, FreeError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
-use bifolio::zone::ZoneStats;
+use kit::Raw;
 
-use super::oracle::{Host, allocator, usable};
 use super::{NORMAL, exhaust, order};
+use kit::plain::{SingleCpu, allocator, usable};
 
 use ZoneKind::{Dma, Dma32, Normal};
 
 /// 15 MiB, 192 MiB and 256 MiB.
-fn machine() -> PageAllocator<'static, Host> {
+fn machine() -> PageAllocator<'static, SingleCpu> {
     allocator(&[usable(256, 4096), usable(4096, 4096 + 49_152), usable(NORMAL, NORMAL + 65_536)])
 }
 
-fn zones(frames: &PageAllocator<'_, Host>) -> [ZoneStats; 3] {
+fn zones(frames: &PageAllocator<'_, SingleCpu>) -> [ZoneStats; 3] {
     ZoneKind::ALL.map(|kind| frames.zone(kind))
 }
 
@@ -56,17 +56,17 @@ fn each_zone_keeps_frames_from_requests_that_could_use_a_higher_one() {
 fn every_zone_goes_down_to_low_before_one_goes_further() {
     let frames = machine();
     let above_low = |zone: &ZoneStats| zone.free - (zone.watermarks.low + zone.protection[2]);
-    let spare = |frames: &PageAllocator<'_, Host>| zones(frames).iter().map(above_low).sum::<u64>();
+    let spare = |frames: &PageAllocator<'_, SingleCpu>| zones(frames).iter().map(above_low).sum::<u64>();
     let mut order_of_zones = Vec::new();
     while spare(&frames) > 0 {
-        let zone = frames.allocate(Order::ZERO, Gfp::MOVABLE).map(ZoneKind::of).unwrap();
+        let zone = frames.take(Order::ZERO, Gfp::MOVABLE).map(ZoneKind::of).unwrap();
         if order_of_zones.last() != Some(&zone) {
             order_of_zones.push(zone);
         }
     }
     assert_eq!(order_of_zones, [Normal, Dma32, Dma]);
     assert!(zones(&frames).iter().all(|zone| zone.free == zone.watermarks.low + zone.protection[2]));
-    assert_eq!(frames.allocate(Order::ZERO, Gfp::MOVABLE).map(ZoneKind::of), Ok(Normal));
+    assert_eq!(frames.take(Order::ZERO, Gfp::MOVABLE).map(ZoneKind::of), Ok(Normal));
 }
 
 /// How many frames a block leaves counts, but for the frame that any request takes.
@@ -83,17 +83,17 @@ fn larger_blocks_leave_the_same_mark() {
                 _ => (min - min / 2) - (min - min / 2) / 4,
             };
             while zone().free > mark + 3 * (1 << o) {
-                frames.allocate(order(o), gfp | Gfp::MOVABLE).unwrap();
+                frames.take(order(o), gfp | Gfp::MOVABLE).unwrap();
             }
             // Down to a count at which one frame decides.
             while zone().free > mark + (1 << o) {
-                frames.allocate(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC).unwrap();
+                frames.take(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC).unwrap();
             }
-            let last = frames.allocate(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC).unwrap();
+            let last = frames.take(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC).unwrap();
             assert_eq!(zone().free, mark + (1 << o) - 1);
-            assert!(frames.allocate(order(o), gfp | Gfp::MOVABLE | Gfp::NOWARN).is_err(), "{gfp} of order {o}");
-            frames.free(last, Order::ZERO).unwrap();
-            assert!(frames.allocate(order(o), gfp | Gfp::MOVABLE).is_ok(), "{gfp} of order {o}");
+            assert!(frames.take(order(o), gfp | Gfp::MOVABLE | Gfp::NOWARN).is_err(), "{gfp} of order {o}");
+            frames.give(last, Order::ZERO).unwrap();
+            assert!(frames.take(order(o), gfp | Gfp::MOVABLE).is_ok(), "{gfp} of order {o}");
             assert_eq!(zone().free, mark);
         }
     }
@@ -104,16 +104,16 @@ fn a_request_for_a_zone_without_memory_goes_to_the_next_lower() {
     let frames = allocator(&[usable(256, 4096), usable(NORMAL, NORMAL + 4096)]);
     let empty = frames.zone(Dma32);
     assert_eq!((empty.spanned, empty.present, empty.managed, empty.free), (0, 0, 0, 0));
-    assert_eq!(frames.allocate(Order::ZERO, Gfp::DMA32).map(ZoneKind::of), Ok(Dma));
-    assert_eq!(frames.allocate(Order::ZERO, Gfp::KERNEL).map(ZoneKind::of), Ok(Normal));
+    assert_eq!(frames.take(Order::ZERO, Gfp::DMA32).map(ZoneKind::of), Ok(Dma));
+    assert_eq!(frames.take(Order::ZERO, Gfp::KERNEL).map(ZoneKind::of), Ok(Normal));
     let high = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     for gfp in [Gfp::DMA, Gfp::DMA32] {
         let gfp = gfp | Gfp::MEMALLOC;
-        assert_eq!(high.allocate(Order::ZERO, gfp), Err(AllocError::OutOfMemory { order: Order::ZERO, gfp }));
+        assert_eq!(high.take(Order::ZERO, gfp), Err(AllocError::OutOfMemory { order: Order::ZERO, gfp }));
     }
     high.validate().unwrap();
     let low = allocator(&[usable(256, 4096)]);
-    assert_eq!(low.allocate(Order::ZERO, Gfp::KERNEL).map(ZoneKind::of), Ok(Dma));
+    assert_eq!(low.take(Order::ZERO, Gfp::KERNEL).map(ZoneKind::of), Ok(Dma));
     assert_eq!(low.zone(Dma).protection, [0, 0, 0]);
     low.validate().unwrap();
 }
@@ -130,15 +130,15 @@ fn memory_that_lies_far_apart_is_one_zone() {
     assert_eq!(all.len() as u64, zone.managed);
     assert!(all.iter().any(|pfn| pfn.number() < tib) && all.iter().any(|pfn| pfn.number() >= 2 * tib));
     for hole in [NORMAL + 4096, tib, 2 * tib - 1, 2 * tib + 4096] {
-        assert_eq!(frames.free(Pfn::new(hole), Order::ZERO), Err(FreeError::NotManaged(Pfn::new(hole))));
+        assert_eq!(frames.give(Pfn::new(hole), Order::ZERO), Err(FreeError::NotManaged(Pfn::new(hole))));
     }
-    all.into_iter().for_each(|pfn| frames.free(pfn, Order::ZERO).unwrap());
+    all.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     assert_eq!(frames.zone(Normal).free, zone.managed);
     frames.validate().unwrap();
 }
 
 /// A map with memory that is not usable yet.
-fn with_acpi(start: u64, end: u64) -> PageAllocator<'static, Host> {
+fn with_acpi(start: u64, end: u64) -> PageAllocator<'static, SingleCpu> {
     let later = Region { start: start * 4096, end: end * 4096, kind: RegionKind::AcpiReclaimable };
     allocator(&[usable(256, 4096), usable(4096, 8192), later, usable(NORMAL, NORMAL + 8192)])
 }
@@ -147,7 +147,7 @@ fn with_acpi(start: u64, end: u64) -> PageAllocator<'static, Host> {
 fn memory_that_comes_later_moves_marks_and_reserves() {
     let frames = with_acpi(8192, 40_960);
     let [_, before, _] = zones(&frames);
-    frames.add(PfnRange::new(Pfn::new(8192), Pfn::new(40_960))).unwrap();
+    frames.give_more(PfnRange::new(Pfn::new(8192), Pfn::new(40_960))).unwrap();
     let [dma, dma32, normal] = zones(&frames);
     assert_eq!((dma32.managed, dma32.free), (before.managed + 32_768, before.free + 32_768));
     assert_eq!(dma.protection[1], dma32.managed / 256);
@@ -160,10 +160,10 @@ fn memory_that_comes_later_moves_marks_and_reserves() {
 #[test]
 fn memory_that_comes_later_merges_with_what_lies_beside_it() {
     let frames = with_acpi(8192 - 512, 8192 + 512);
-    let largest = |frames: &PageAllocator<'_, Host>| frames.free_blocks(Dma32).of(Order::MAX);
+    let largest = |frames: &PageAllocator<'_, SingleCpu>| frames.free_blocks(Dma32).of(Order::MAX);
     let before = largest(&frames);
     for start in [8192 - 512, 8192 - 256, 8192, 8192 + 256] {
-        frames.add(PfnRange::new(Pfn::new(start), Pfn::new(start + 256))).unwrap();
+        frames.give_more(PfnRange::new(Pfn::new(start), Pfn::new(start + 256))).unwrap();
         frames.validate().unwrap();
     }
     assert_eq!(largest(&frames), before + 1);
@@ -174,7 +174,7 @@ fn memory_that_comes_into_an_isolated_pageblock_is_isolated() {
     let frames = with_acpi(7936, 8192);
     frames.isolate(PfnRange::new(Pfn::new(7680), Pfn::new(7681))).unwrap();
     let before = frames.zone(Dma32);
-    frames.add(PfnRange::new(Pfn::new(7936), Pfn::new(8192))).unwrap();
+    frames.give_more(PfnRange::new(Pfn::new(7936), Pfn::new(8192))).unwrap();
     let after = frames.zone(Dma32);
     assert_eq!((after.free, after.isolated), (before.free, before.isolated + 256));
     frames.validate().unwrap();
@@ -194,7 +194,7 @@ fn memory_that_is_there_already_or_nowhere_is_refused_as_a_whole() {
         (range(u64::MAX - 5, u64::MAX), AddError::NotPlanned(range(u64::MAX - 5, u64::MAX))),
     ];
     for (range, error) in cases {
-        assert_eq!(frames.add(range), Err(error), "{range}");
+        assert_eq!(frames.give_more(range), Err(error), "{range}");
         assert_eq!(zones(&frames), before);
     }
     frames.validate().unwrap();
@@ -229,15 +229,15 @@ fn nothing_but_reclaimable_memory_can_be_added() {
         (range(0x4000, 0x4004), 0x4003),
         (range(0x4004, 0x4005), 0x4004),
     ] {
-        assert_eq!(frames.add(range), Err(AddError::NotReclaimable(Pfn::new(first))), "{range}");
+        assert_eq!(frames.give_more(range), Err(AddError::NotReclaimable(Pfn::new(first))), "{range}");
         assert_eq!(zones(&frames), before, "{range}");
         frames.validate().unwrap();
     }
-    assert_eq!(frames.add(range(0x5ff, 0x700)), Err(AddError::Overlaps(Pfn::new(0x5ff))));
-    assert_eq!(frames.add(range(0x600, 0x680)), Ok(()));
-    assert_eq!(frames.add(range(0x600, 0x700)), Err(AddError::Overlaps(Pfn::new(0x600))));
-    assert_eq!(frames.add(range(0x680, 0x700)), Ok(()));
-    assert_eq!(frames.add(range(0x4000, 0x4003)), Ok(()));
+    assert_eq!(frames.give_more(range(0x5ff, 0x700)), Err(AddError::Overlaps(Pfn::new(0x5ff))));
+    assert_eq!(frames.give_more(range(0x600, 0x680)), Ok(()));
+    assert_eq!(frames.give_more(range(0x600, 0x700)), Err(AddError::Overlaps(Pfn::new(0x600))));
+    assert_eq!(frames.give_more(range(0x680, 0x700)), Ok(()));
+    assert_eq!(frames.give_more(range(0x4000, 0x4003)), Ok(()));
     frames.validate().unwrap();
     let after = zones(&frames);
     assert_eq!(after.map(|zone| zone.managed), [before[0].managed + 0x100, before[1].managed + 3, 0]);
@@ -260,10 +260,10 @@ fn any_number_of_ranges_can_come_later() {
     let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
     for nth in 0..1000 {
         let (first, end) = (start(nth), start(nth) + 5);
-        assert_eq!(frames.add(range(end, end + 1)), Err(AddError::NotReclaimable(Pfn::new(end))));
-        assert_eq!(frames.add(range(first, end + 1)), Err(AddError::NotReclaimable(Pfn::new(end))));
-        assert_eq!(frames.add(range(first - 1, end)), Err(AddError::NotReclaimable(Pfn::new(first - 1))));
-        assert_eq!(frames.add(range(first, end)), Ok(()));
+        assert_eq!(frames.give_more(range(end, end + 1)), Err(AddError::NotReclaimable(Pfn::new(end))));
+        assert_eq!(frames.give_more(range(first, end + 1)), Err(AddError::NotReclaimable(Pfn::new(end))));
+        assert_eq!(frames.give_more(range(first - 1, end)), Err(AddError::NotReclaimable(Pfn::new(first - 1))));
+        assert_eq!(frames.give_more(range(first, end)), Ok(()));
     }
     assert_eq!(frames.zone(Dma32).managed, 5000);
     frames.validate().unwrap();

@@ -3,12 +3,12 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
-use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::heap::{Heap, PageSource};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::BlockState;
+use kit::Raw;
 
 use crate::objects::{Object, layout};
 use crate::source::Thread;
@@ -28,9 +28,11 @@ impl<'m> Machine<'m> {
     };
 
     fn new(plan: &Plan<'_>, metadata: &'m mut [u64]) -> Self {
+        Thread::become_first();
         // SAFETY: the layout is not empty.
         let memory = NonNull::new(unsafe { alloc(Self::LAYOUT) }).unwrap();
-        Self { memory, frames: PageAllocator::new(plan, metadata, &[]).unwrap() }
+        // SAFETY: the frames are this machine's alone, and `memory` shows them.
+        Self { memory, frames: unsafe { PageAllocator::new(plan, metadata, &[]) }.unwrap() }
     }
 
     /// Every block there is. (A pageblock's mobility is a hint about its last user, and stays when that is gone.)
@@ -54,14 +56,14 @@ impl Drop for Machine<'_> {
 // the largest block is.
 unsafe impl PageSource for Machine<'_> {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        let pfn = self.frames.allocate(order, Gfp::KERNEL).ok()?;
+        let pfn = self.frames.take(order, Gfp::KERNEL).ok()?;
         // SAFETY: the frame's address is below the end of the memory.
         Some(unsafe { self.memory.add(pfn.address() as usize) })
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
         let address = block.as_ptr().addr() - self.memory.as_ptr().addr();
-        self.frames.free(Pfn::containing(address as u64), order)
+        self.frames.give(Pfn::containing(address as u64), order)
     }
 }
 

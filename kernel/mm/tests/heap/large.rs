@@ -107,7 +107,7 @@ fn an_object_moves_where_something_is_in_the_way() {
         assert!(object.resize(heap, 64 << 10));
         let behind = heap.source().frame_at(object.address).offset(16);
         let in_the_way = PfnRange::new(behind.offset(5), behind.offset(6));
-        heap.source().frames.allocate_range(in_the_way, Gfp::KERNEL).unwrap();
+        let in_the_way = heap.source().frames.allocate_range(in_the_way, Gfp::KERNEL).unwrap();
         assert!(object.resize(heap, (64 << 10) + 5 * FRAME));
         assert_eq!(object.start(), start);
         assert!(object.resize(heap, (64 << 10) + 6 * FRAME));
@@ -136,8 +136,8 @@ fn shrinking_needs_no_memory() {
     leaving_nothing(|heap| {
         let mut object = Object::new(heap, layout(3 << 20, 8), 5);
         let mut hoard = Vec::new();
-        while let Ok(pfn) = heap.source().frames.allocate(Order::ZERO, Gfp::MEMALLOC) {
-            hoard.push(pfn);
+        while let Ok(block) = heap.source().frames.allocate(Order::ZERO, Gfp::MEMALLOC) {
+            hoard.push(block);
         }
         let start = object.start();
         assert!(!object.resize(heap, 4 << 20), "there is none to grow into");
@@ -145,7 +145,7 @@ fn shrinking_needs_no_memory() {
             assert!(object.resize(heap, size));
             assert_eq!(object.start(), start);
         }
-        hoard.into_iter().for_each(|pfn| heap.source().frames.free(pfn, Order::ZERO).unwrap());
+        hoard.into_iter().for_each(|block| heap.source().frames.free(block).unwrap());
         object.free(heap);
     });
 }

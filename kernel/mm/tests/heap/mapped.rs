@@ -1,6 +1,6 @@
 //! Objects that no block holds, and those for which memory is only there in pieces: mapped, and otherwise like any other.
 
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
+use bifolio::frame::{Block, FRAME_SIZE, Gfp, Order};
 use bifolio::heap::{Heap, HeapFrames};
 
 use crate::objects::{Object, layout};
@@ -24,21 +24,15 @@ fn leaving_nothing(test: impl FnOnce(&RunHeap)) {
 }
 
 /// Takes every other single frame.
-fn in_pieces(heap: &RunHeap) -> Vec<Pfn> {
+fn in_pieces(heap: &RunHeap) -> Vec<Block> {
     let frames = &heap.source().frames;
-    let mut held: Vec<Pfn> = std::iter::from_fn(|| frames.allocate(Order::ZERO, Gfp::MEMALLOC).ok()).collect();
-    held.retain(|pfn| {
-        let kept = pfn.number() % 2 == 1;
-        if !kept {
-            frames.free(*pfn, Order::ZERO).unwrap();
-        }
-        kept
-    });
+    let mut held: Vec<Block> = std::iter::from_fn(|| frames.allocate(Order::ZERO, Gfp::MEMALLOC).ok()).collect();
+    held.extract_if(.., |block| block.pfn().number() % 2 == 0).for_each(|block| frames.free(block).unwrap());
     held
 }
 
-fn give_back(heap: &RunHeap, held: Vec<Pfn>) {
-    held.into_iter().for_each(|pfn| heap.source().frames.free(pfn, Order::ZERO).unwrap());
+fn give_back(heap: &RunHeap, held: Vec<Block>) {
+    held.into_iter().for_each(|block| heap.source().frames.free(block).unwrap());
 }
 
 #[test]

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
-use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::PageSource;
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::BlockState;
+use kit::Raw;
 
 use crate::source::Thread;
 
@@ -51,6 +51,7 @@ const fn layout(bytes: usize) -> Layout {
 
 impl Runs {
     pub fn new() -> Self {
+        Thread::become_first();
         // Above what is kept for devices, so that zones do not matter.
         let start = 4 << 30;
         let mut firmware = [Region { start, end: start + BYTES as u64, kind: RegionKind::Usable }];
@@ -58,7 +59,8 @@ impl Runs {
         let metadata = vec![0; plan.metadata_words()].leak();
         // SAFETY: the layout is not empty.
         let memory = NonNull::new(unsafe { alloc(layout(BYTES)) }).unwrap();
-        let frames = PageAllocator::new(&plan, metadata, &[]).unwrap();
+        // SAFETY: the frames are this machine's alone, and `memory` shows them.
+        let frames = unsafe { PageAllocator::new(&plan, metadata, &[]) }.unwrap();
         Self { memory, frames, mappings: Mutex::default(), requests: Cell::new(0), room: Cell::new(ROOM) }
     }
 
@@ -96,7 +98,7 @@ impl Runs {
     fn fetch(&self, frames: &mut Vec<Pfn>, length: u64) -> bool {
         let had = frames.len();
         while (frames.len() as u64) < length {
-            match self.frames.allocate(Order::ZERO, Gfp::KERNEL) {
+            match self.frames.take(Order::ZERO, Gfp::KERNEL) {
                 Ok(pfn) => frames.push(pfn),
                 Err(_) => {
                     self.give_back(frames, had);
@@ -108,7 +110,7 @@ impl Runs {
     }
 
     fn give_back(&self, frames: &mut Vec<Pfn>, length: usize) {
-        frames.drain(length..).for_each(|pfn| self.frames.free(pfn, Order::ZERO).unwrap());
+        frames.drain(length..).for_each(|pfn| self.frames.give(pfn, Order::ZERO).unwrap());
     }
 }
 
@@ -116,11 +118,11 @@ impl Runs {
 // the largest block is. A mapping's memory is the host's, as long and as aligned as any may become.
 unsafe impl PageSource for Runs {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        Some(self.show(self.frames.allocate(order, Gfp::KERNEL).ok()?))
+        Some(self.show(self.frames.take(order, Gfp::KERNEL).ok()?))
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        self.frames.free(self.frame_at(block), order)
+        self.frames.give(self.frame_at(block), order)
     }
 
     fn run_frames(frames: u64, _: Order) -> Option<u64> {
@@ -129,7 +131,7 @@ unsafe impl PageSource for Runs {
 
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
         self.requests.set(self.requests.get() + 1);
-        if let Ok(range) = self.frames.allocate_exact_aligned(frames, align, Gfp::KERNEL) {
+        if let Ok(range) = self.frames.take_exact_aligned(frames, align, Gfp::KERNEL) {
             return Some(self.show(range.start));
         }
         let mut mapping = Mapping { memory: NonNull::dangling(), frames: Vec::new() };
@@ -146,7 +148,7 @@ unsafe impl PageSource for Runs {
     unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
         if !self.is_mapped(run) {
             let start = self.frame_at(run);
-            return self.frames.free_range(PfnRange::new(start, start.offset(frames)));
+            return self.frames.give_range(PfnRange::new(start, start.offset(frames)));
         }
         let mut mapping = self.mappings.lock().unwrap().remove(&run.as_ptr().addr()).expect("a mapping starts here");
         assert_eq!(mapping.frames.len() as u64, frames);
@@ -160,7 +162,7 @@ unsafe impl PageSource for Runs {
         self.requests.set(self.requests.get() + 1);
         if !self.is_mapped(run) {
             let start = self.frame_at(run);
-            return self.frames.resize(PfnRange::new(start, start.offset(from)), to, Gfp::KERNEL).is_ok();
+            return self.frames.regrow(PfnRange::new(start, start.offset(from)), to, Gfp::KERNEL).is_ok();
         }
         let mut mappings = self.mappings.lock().unwrap();
         let mapping = mappings.get_mut(&run.as_ptr().addr()).expect("a mapping starts here");

@@ -1,49 +1,15 @@
 //! Page sources for tests, which remember every block and can run short.
 
-use std::alloc::{Layout, alloc, dealloc};
-use std::cell::Cell;
+use std::alloc::{alloc, dealloc};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
-use std::sync::{Mutex, Once};
+use std::sync::Mutex;
 
-use bifolio::allocator::Cpu;
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn};
 use bifolio::heap::PageSource;
-
-thread_local! {
-    static NUMBER: Cell<usize> = const { Cell::new(0) };
-}
-
-/// A thread as a CPU: nothing interrupts it. It is CPU 0, unless it says otherwise; of a heap that several threads use, each
-/// must.
-pub struct Thread;
-
-impl Thread {
-    /// Makes the calling thread another CPU.
-    pub fn become_cpu(number: usize) {
-        NUMBER.set(number);
-    }
-}
-
-// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
-unsafe impl Cpu for Thread {
-    fn current() -> usize {
-        NUMBER.get()
-    }
-
-    fn synchronize() {
-        static REGISTER: Once = Once::new();
-        // SAFETY: the calls take no pointers.
-        let barrier = |command: libc::c_int| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
-        REGISTER.call_once(|| assert_eq!(barrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED), 0));
-        assert_eq!(barrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED), 0);
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
+pub use kit::Thread;
+use kit::source::layout;
 
 /// Blocks from the host's allocator, at most `limit` frames at a time.
 ///
@@ -68,12 +34,10 @@ struct State {
 // SAFETY: the pointers are to memory of no particular thread.
 unsafe impl Send for State {}
 
-fn layout(order: Order) -> Layout {
-    Layout::from_size_align(order.bytes() as usize, order.bytes() as usize).unwrap()
-}
-
 impl Blocks {
+    /// The thread that makes it is CPU 0, unless it is another.
     pub fn new(limit: u64) -> Self {
+        Thread::become_first();
         Self(Mutex::new(State {
             out: BTreeMap::new(),
             released: BTreeMap::new(),

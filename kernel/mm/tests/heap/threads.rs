@@ -6,26 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use bifolio::heap::HeapError;
+use kit::Random;
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
 use crate::source::{Blocks, Thread};
 
-/// A small generator of numbers, so that threads need not share one (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-
-    /// Mostly small, now and then large.
-    fn size(&mut self) -> usize {
-        let shift = 3 + self.below(12);
-        1 + self.below(1 << shift)
-    }
+/// Mostly small, now and then large.
+fn size(random: &mut Random) -> usize {
+    let shift = 3 + random.below(12);
+    1 + random.index(1 << shift)
 }
 
 #[test]
@@ -37,25 +26,25 @@ fn threads_free_each_others_objects_while_others_shrink_and_err() {
     let (to_first, from_second) = mpsc::channel::<Object>();
     let work = |seed: u64, give: mpsc::Sender<Object>, take: mpsc::Receiver<Object>| {
         Thread::become_cpu(seed as usize);
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut objects = Vec::new();
         for step in 0..STEPS {
             match random.below(10) {
-                0..5 => objects.push(Object::new(heap, layout(random.size(), 1 << random.below(8)), step as u8)),
+                0..5 => objects.push(Object::new(heap, layout(size(&mut random), 1 << random.below(8)), step as u8)),
                 5..7 if !objects.is_empty() => {
-                    let index = random.below(objects.len());
+                    let index = random.index(objects.len());
                     // The other thread may be through already.
                     if let Err(mpsc::SendError(object)) = give.send(objects.swap_remove(index)) {
                         object.free(heap);
                     }
                 }
                 7 if !objects.is_empty() => {
-                    let index = random.below(objects.len());
-                    assert!(objects[index].resize(heap, random.size()));
+                    let index = random.index(objects.len());
+                    assert!(objects[index].resize(heap, size(&mut random)));
                 }
                 8 => take.try_iter().for_each(|object| object.free(heap)),
                 _ if !objects.is_empty() => {
-                    let index = random.below(objects.len());
+                    let index = random.index(objects.len());
                     objects.swap_remove(index).free(heap);
                 }
                 _ => {}

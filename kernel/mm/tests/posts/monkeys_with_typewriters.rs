@@ -1,10 +1,11 @@
 //! "How hard can it be to write a memory allocator to manage a preallocated region?"
 
 use bifolio::allocator::{PageAllocator, Plan};
-use bifolio::error::FreeError;
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::error::{FreeError, Refused};
+use bifolio::frame::{Block, Blocks, Gfp, Order, ZoneKind};
 use bifolio::heap::{Heap, SingleCpu};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use kit::{Raw, over_numbers};
 
 const KIB: u64 = 1024;
 
@@ -19,7 +20,7 @@ fn with_one_block(story: impl FnOnce(&PageAllocator<'_, SingleCpu>)) {
     let mut map = [Region { start, end: start + 256 * KIB, kind: RegionKind::Usable }];
     let plan = Plan::apart(MemoryMap::sanitise(&mut map).unwrap()).unwrap();
     let mut metadata = vec![0; plan.metadata_words()];
-    let frames = PageAllocator::new(&plan, &mut metadata, &[]).unwrap();
+    let frames = over_numbers(&plan, &mut metadata, &[]).unwrap();
     assert_eq!(chunks(&frames), [256]);
     story(&frames);
     frames.validate().unwrap();
@@ -31,6 +32,11 @@ fn chunks(frames: &PageAllocator<'_, SingleCpu>) -> Vec<u64> {
     Order::all().flat_map(|order| vec![order.bytes() / KIB; free.of(order) as usize]).collect()
 }
 
+/// The halves of a chunk.
+fn halves(frames: &PageAllocator<'_, SingleCpu>, chunk: Block, half: Order) -> [Block; 2] {
+    frames.split(chunk, half).unwrap().collect::<Vec<_>>().try_into().unwrap()
+}
+
 /// Every frame is the program's to have, and all chunks are of one kind: that of fresh memory.
 const ALL: Gfp = Gfp::MEMALLOC.union(Gfp::MOVABLE);
 
@@ -38,28 +44,28 @@ const ALL: Gfp = Gfp::MEMALLOC.union(Gfp::MOVABLE);
 fn sixteen_out_of_256_step_by_step() {
     with_one_block(|frames| {
         let mut chunk = frames.allocate(WHOLE, ALL).unwrap();
-        let mut order = WHOLE;
         // 1. to 4.: the requested size is smaller than the current chunk size: it is split in two, and the upper half is free.
         let steps: [&[u64]; 4] = [&[128], &[64, 128], &[32, 64, 128], &[16, 32, 64, 128]];
         for free in steps {
-            assert!(CHUNK < order);
-            let half = Order::new(order.get() - 1).unwrap();
-            frames.split(chunk, order, half).unwrap();
-            let buddy = chunk.offset(half.frames());
-            frames.free(buddy, half).unwrap();
-            (chunk, order) = (chunk, half);
+            assert!(CHUNK < chunk.order());
+            let half = Order::new(chunk.order().get() - 1).unwrap();
+            let [lower, buddy] = halves(frames, chunk, half);
+            frames.free(buddy).unwrap();
+            chunk = lower;
             assert_eq!(chunks(frames), free);
         }
         // 5. The requested size equals the chunk size: return it to the user.
-        assert_eq!((order, frames.order_of(chunk)), (CHUNK, Ok(CHUNK)));
+        assert_eq!((chunk.order(), frames.order_of(chunk.pfn())), (CHUNK, Ok(CHUNK)));
 
         // And that is what the allocator does by itself.
-        frames.free(chunk, CHUNK).unwrap();
-        assert_eq!(frames.allocate(CHUNK, ALL), Ok(chunk));
+        let range = chunk.range();
+        frames.free(chunk).unwrap();
+        let chunk = frames.allocate(CHUNK, ALL).unwrap();
+        assert_eq!(chunk.range(), range);
         assert_eq!(chunks(frames), [16, 32, 64, 128]);
-        chunk = frames.allocate(CHUNK, ALL).unwrap();
+        let next = frames.allocate(CHUNK, ALL).unwrap();
         assert_eq!(chunks(frames), [32, 64, 128], "the next request splits nothing");
-        frames.free(chunk, CHUNK).unwrap();
+        [chunk, next].into_iter().for_each(|chunk| frames.free(chunk).unwrap());
     });
 }
 
@@ -69,52 +75,59 @@ fn and_back_to_one_block() {
         let chunk = frames.allocate(CHUNK, ALL).unwrap();
         assert_eq!(chunks(frames), [16, 32, 64, 128]);
         // Its buddy is unused, and so is the buddy of what they become: only a contiguous 256 KiB chunk is left.
-        frames.free(chunk, CHUNK).unwrap();
+        frames.free(chunk).unwrap();
         assert_eq!(chunks(frames), [256]);
 
         // With a buddy in use it ends there.
         let [first, second] = [0, 1].map(|_| frames.allocate(CHUNK, ALL).unwrap());
-        assert_eq!(second, first.offset(CHUNK.frames()), "buddies");
-        frames.free(first, CHUNK).unwrap();
+        assert_eq!(second.pfn(), first.range().end, "buddies");
+        frames.free(first).unwrap();
         assert_eq!(chunks(frames), [16, 32, 64, 128]);
-        frames.free(second, CHUNK).unwrap();
+        frames.free(second).unwrap();
         assert_eq!(chunks(frames), [256]);
+    });
+}
 
-        // What the post leaves out: freed twice, freed as something else, freed from the middle.
-        assert_eq!(frames.free(second, CHUNK), Err(FreeError::AlreadyFree(second)));
-        let chunk = frames.allocate(CHUNK, ALL).unwrap();
+#[test]
+fn what_the_post_leaves_out_cannot_be_written_and_by_number_is_named() {
+    // `frames.free(chunk)` takes the chunk away from whoever frees it, and knows its size. Without that, as in C:
+    with_one_block(|frames| {
+        let chunk = frames.take(CHUNK, ALL).unwrap();
         let (given, inside) = (Order::new(3).unwrap(), chunk.offset(1));
         let wrong = FreeError::WrongOrder { pfn: chunk, given, actual: CHUNK };
-        assert_eq!(frames.free(chunk, given), Err(wrong));
+        assert_eq!(frames.give(chunk, given), Err(wrong), "freed as something else");
         let interior = FreeError::Interior { pfn: inside, head: chunk, order: CHUNK };
-        assert_eq!(frames.free(inside, Order::ZERO), Err(interior));
+        assert_eq!(frames.give(inside, Order::ZERO), Err(interior), "freed from the middle");
         assert_eq!(chunks(frames), [16, 32, 64, 128]);
-        frames.free(chunk, CHUNK).unwrap();
+        frames.give(chunk, CHUNK).unwrap();
+        assert_eq!(frames.give(chunk, CHUNK), Err(FreeError::AlreadyFree(chunk)), "freed twice");
     });
 }
 
 #[test]
 fn resize_is_the_readers_exercise() {
     with_one_block(|frames| {
-        let chunk = frames.allocate(CHUNK, ALL).unwrap();
-        let mut range = PfnRange::new(chunk, chunk.offset(CHUNK.frames()));
+        let mut chunk = Blocks::from(frames.allocate(CHUNK, ALL).unwrap());
+        let start = chunk.range().start;
         // Up: each time the buddy is free, and taken. The chunk stays where it is.
         for (size, free) in [(32, &[32, 64, 128][..]), (64, &[64, 128]), (128, &[128]), (256, &[])] {
-            range = frames.resize(range, size / 4, ALL).unwrap();
-            assert_eq!((range.start, range.frames() * 4, chunks(frames)), (chunk, size, free.to_vec()));
+            chunk = frames.resize(chunk, size / 4, ALL).unwrap();
+            let range = chunk.range();
+            assert_eq!((range.start, range.frames() * 4, chunks(frames)), (start, size, free.to_vec()));
         }
-        assert!(frames.resize(range, 256 / 4 + 1, ALL).is_err(), "there is no more");
+        let Refused { given: mut chunk, .. } = frames.resize(chunk, 256 / 4 + 1, ALL).expect_err("there is no more");
         // Down: what is not needed any more is free at once.
         for (size, free) in [(128, &[128][..]), (64, &[64, 128]), (32, &[32, 64, 128]), (16, &[16, 32, 64, 128])] {
-            range = frames.resize(range, size / 4, ALL).unwrap();
-            assert_eq!((range.start, range.frames() * 4, chunks(frames)), (chunk, size, free.to_vec()));
+            chunk = frames.resize(chunk, size / 4, ALL).unwrap();
+            let range = chunk.range();
+            assert_eq!((range.start, range.frames() * 4, chunks(frames)), (start, size, free.to_vec()));
         }
         // Into a buddy that is in use it cannot grow, and is left as it was.
         let buddy = frames.allocate(CHUNK, ALL).unwrap();
-        assert!(frames.resize(range, 32 / 4, ALL).is_err());
-        assert_eq!(frames.order_of(chunk), Ok(CHUNK));
-        frames.free(buddy, CHUNK).unwrap();
-        frames.free(chunk, CHUNK).unwrap();
+        let Refused { given: chunk, .. } = frames.resize(chunk, 32 / 4, ALL).expect_err("the buddy is in use");
+        assert_eq!(frames.order_of(start), Ok(CHUNK));
+        frames.free(buddy).unwrap();
+        frames.free_range(chunk).unwrap();
         assert_eq!(chunks(frames), [256]);
     });
 }
@@ -125,7 +138,7 @@ fn the_unused_memory_of_a_chunk_is_wasted_or_given_back() {
         // Internal fragmentation: three frames, 12 KiB, are asked for, and 16 KiB are taken.
         let chunk = frames.allocate(Order::covering(3).unwrap(), ALL).unwrap();
         assert_eq!(chunks(frames).iter().sum::<u64>(), 256 - 16);
-        frames.free(chunk, CHUNK).unwrap();
+        frames.free(chunk).unwrap();
         // Unless the request says so exactly.
         let range = frames.allocate_exact(3, ALL).unwrap();
         assert_eq!(chunks(frames), [4, 16, 32, 64, 128]);
@@ -133,15 +146,12 @@ fn the_unused_memory_of_a_chunk_is_wasted_or_given_back() {
     });
     with_one_block(|frames| {
         // External fragmentation: half of all memory is free, and no two chunks of it lie side by side.
-        let all: Vec<Pfn> = (0..16).map(|_| frames.allocate(CHUNK, ALL).unwrap()).collect();
-        for chunk in all.iter().step_by(2) {
-            frames.free(*chunk, CHUNK).unwrap();
-        }
+        let mut all: Vec<Block> = (0..16).map(|_| frames.allocate(CHUNK, ALL).unwrap()).collect();
+        let every_second = all.extract_if(.., |chunk| (chunk.pfn().number() / CHUNK.frames()).is_multiple_of(2));
+        every_second.for_each(|chunk| frames.free(chunk).unwrap());
         assert_eq!(chunks(frames), [16; 8]);
         assert!(frames.allocate(Order::new(3).unwrap(), ALL).is_err());
-        for chunk in all.iter().skip(1).step_by(2) {
-            frames.free(*chunk, CHUNK).unwrap();
-        }
+        all.into_iter().for_each(|chunk| frames.free(chunk).unwrap());
         assert_eq!(chunks(frames), [256]);
     });
 }

@@ -1,15 +1,14 @@
 //! "there are indeed some areas that could be improved": what tinymalloc does, and what its author would have liked it to do.
 
 use std::alloc::Layout;
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
-use bifolio::allocator::Cpu;
 use bifolio::frame::Order;
 use bifolio::heap::{Heap, HeapError, RegionHeap, SizeClass};
+use kit::Thread;
 
 /// "small allocations (<= 64 bytes) use a fast-path allocation strategy"
 const SMALL: usize = 64;
@@ -21,39 +20,9 @@ const HEAP_SIZE: usize = 1 << 20;
 const REGION: usize = 32 << 20;
 const THREADS: usize = 8;
 
-thread_local! {
-    /// "tinymalloc uses a thread-local storage to remember each thread's assigned arena."
-    static ARENA: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-/// A thread as a CPU: its number is that of its arena.
-struct Thread;
-
-// SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
-unsafe impl Cpu for Thread {
-    fn current() -> usize {
-        ARENA.get()
-    }
-
-    fn synchronize() {
-        membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-    }
-
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-}
-
-fn membarrier(command: libc::c_int) {
-    // SAFETY: the call takes no pointer and changes no memory.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
-    assert_eq!(result, 0, "membarrier: {}", std::io::Error::last_os_error());
-}
-
 /// Runs `story` on a heap for many threads, and wants everything back behind it.
 fn with_heap(story: impl FnOnce(&'_ RegionHeap<'_, Thread, THREADS>)) {
-    membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
-    ARENA.set(0);
+    Thread::become_cpu(0);
     let mut region = vec![0; REGION];
     let heap = Heap::<_, Thread, THREADS>::in_shared_region(&mut region).unwrap();
     story(&heap);
@@ -100,7 +69,7 @@ fn each_thread_has_an_arena_and_none_waits_for_another() {
     with_heap(|heap| {
         let barrier = Barrier::new(THREADS);
         let work = |number: usize| {
-            ARENA.set(number);
+            Thread::become_cpu(number);
             let mut used = BTreeSet::new();
             for round in 0..50 {
                 barrier.wait();
@@ -136,7 +105,7 @@ fn what_one_thread_allocates_another_frees() {
             for number in 1..THREADS {
                 let give = give.clone();
                 scope.spawn(move || {
-                    ARENA.set(number);
+                    Thread::become_cpu(number);
                     for size in (1..6000).step_by(7) {
                         let object = heap.malloc(size).unwrap();
                         // SAFETY: the object is ours, and this long.

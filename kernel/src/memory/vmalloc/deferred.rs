@@ -4,9 +4,9 @@
 //! handler only notes the mapping, in its own first words, and somebody who may wait unmaps it: an idle CPU, the next who
 //! maps something, or who runs out of memory.
 
-use super::free;
-use crate::cpu::{ipi, work};
-use bifolio::allocator::Shrinker;
+use crate::arch::ipi;
+use crate::cpu::work;
+use bifolio::error::FreeError;
 use bifolio::frame::Order;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -42,18 +42,21 @@ pub(super) unsafe fn add(start: *mut u8, pages: u64, align: Order) {
     }
 }
 
+/// How a mapping is freed: [`free`](super::free).
+pub(super) type Free = unsafe fn(NonNull<u8>, u64, Order) -> Result<(), FreeError>;
+
 /// Whether there are mappings to be freed.
 pub fn is_deferred() -> bool {
     !LATEST.load(Ordering::SeqCst).is_null()
 }
 
-/// Frees the mappings that could not be when they were given back, and returns how many frames they had. Behind it there are
-/// none, not even any that another CPU is at. Not where nothing may wait.
-pub fn free_deferred() -> u64 {
+/// Has `free` free what was noted, and returns how many frames that were. Behind it there is nothing, not even what another
+/// CPU is at.
+pub(super) fn free_noted(free: Free) -> u64 {
     let mut frames = 0;
     if is_deferred() {
         FREEING.fetch_add(1, Ordering::SeqCst);
-        frames = free_all();
+        frames = free_all(free);
         FREEING.fetch_sub(1, Ordering::Release);
     }
     while FREEING.load(Ordering::SeqCst) != 0 {
@@ -63,7 +66,7 @@ pub fn free_deferred() -> u64 {
 }
 
 /// Frees what is noted now, and returns how many frames that were.
-fn free_all() -> u64 {
+fn free_all(free: Free) -> u64 {
     let mut frames = 0;
     let mut next = LATEST.swap(ptr::null_mut(), Ordering::SeqCst);
     while let Some(start) = NonNull::new(next) {
@@ -77,13 +80,4 @@ fn free_all() -> u64 {
         }
     }
     frames
-}
-
-/// Who runs out of memory can have what is about to be freed anyway.
-pub(in super::super) struct DeferredFrees;
-
-impl Shrinker for DeferredFrees {
-    fn shrink(&self, _: u64) -> u64 {
-        free_deferred()
-    }
 }

@@ -11,24 +11,23 @@
 mod deferred;
 mod pages;
 
-pub(super) use deferred::DeferredFrees;
-pub use deferred::{free_deferred, is_deferred};
+pub use deferred::is_deferred;
 
 use super::frames::{Processor, frames};
 use super::paging;
 use crate::host::Stopwatch;
 use crate::sync::{self, lockdep};
-use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, Plan, Shrinker};
 use bifolio::error::FreeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bifolio::zone::BlockState;
 use core::fmt::{self, Write};
 use core::iter;
 use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 use log::info;
+use pages::UNIT_PAGES;
 use spin::Once;
 use x86_64::structures::paging::{Page, PageSize, Size2MiB, Size4KiB, Translate};
 use x86_64::{PhysAddr, VirtAddr};
@@ -38,8 +37,6 @@ use x86_64::{PhysAddr, VirtAddr};
 const START: VirtAddr = VirtAddr::new(0xffff_d000_0000_0000);
 /// Bytes in a unit.
 const UNIT: u64 = Size2MiB::SIZE;
-/// Pages in a unit.
-const UNIT_PAGES: u64 = UNIT / Size4KiB::SIZE;
 /// As which frame the first unit is known to the allocator of units: the first of the zone that has no special uses.
 const FIRST: Pfn = ZoneKind::Normal.range().start;
 /// How much address space there is, for each byte of memory: so much that its pieces do not matter.
@@ -70,10 +67,12 @@ pub(super) fn init() {
     let pages = ((plan.metadata_words() * size_of::<u64>()) as u64).div_ceil(FRAME_SIZE);
     let metadata = frames().allocate_contiguous(pages, Gfp::KERNEL);
     let metadata = metadata.unwrap_or_else(|error| panic!("no metadata of address space: {error}"));
-    let words = paging::to_virtual(PhysAddr::new(metadata.start.address())).as_mut_ptr();
+    let words = paging::to_virtual(PhysAddr::new(metadata.into_raw().start.address())).as_mut_ptr();
     // SAFETY: the frames are ours for ever, the window shows them, and any bits are valid words.
     let words = unsafe { slice::from_raw_parts_mut(words, plan.metadata_words()) };
-    let area = PageAllocator::new(&plan, words, &[]).unwrap_or_else(|error| panic!("no address space: {error}"));
+    // SAFETY: the units are address space that nobody else uses, and no other allocator's blocks come here.
+    let area =
+        unsafe { PageAllocator::new(&plan, words, &[]) }.unwrap_or_else(|error| panic!("no address space: {error}"));
     AREA.call_once(|| area);
     UNITS.store(units, Ordering::Relaxed);
     let (gib, time) = (units * UNIT / (1 << 30), stopwatch.elapsed());
@@ -103,7 +102,7 @@ pub fn contains(address: VirtAddr) -> bool {
 }
 
 /// Takes units for a mapping that is aligned to a block of order `align`.
-fn take(area: &PageAllocator<'_, Processor>, units: u64, align: Order) -> Option<PfnRange> {
+fn take(area: &PageAllocator<'_, Processor>, units: u64, align: Order) -> Option<Blocks> {
     let Some(order) = Order::covering(units) else {
         return area.allocate_contiguous(units, GFP).ok();
     };
@@ -127,11 +126,13 @@ pub fn allocate(pages: u64, align: Order) -> Option<NonNull<u8>> {
     let area = AREA.get()?;
     free_deferred();
     let taken = take(area, units_for(pages, align), align)?;
-    let start = address_of(taken.start);
+    let start = address_of(taken.range().start);
     if !pages::map(Page::containing_address(start), pages) {
         area.free_range(taken).expect("the units were taken just now");
         return None;
     }
+    // The mapping has them from here on.
+    let _ = taken.into_raw();
     NonNull::new(start.as_mut_ptr())
 }
 
@@ -155,13 +156,30 @@ pub unsafe fn free(start: NonNull<u8>, pages: u64, align: Order) -> Result<(), F
         }
     }
     if sync::may_sleep() {
-        // SAFETY: by this function's contract nobody uses the pages.
-        unsafe { pages::unmap(Page::containing_address(start), pages) };
-        return area.free_range(units);
+        // SAFETY: by this function's contract nobody uses the pages, and so their units.
+        unsafe {
+            pages::unmap(Page::containing_address(start), pages);
+            return area.free_range_raw(units);
+        }
     }
     // SAFETY: the pages are a mapping, as was just looked up, and nobody uses them any more.
     unsafe { deferred::add(start.as_mut_ptr(), pages, align) };
     Ok(())
+}
+
+/// Frees the mappings that could not be when they were given back, and returns how many frames they had. Behind it there are
+/// none, not even any that another CPU is at. Not where nothing may wait.
+pub fn free_deferred() -> u64 {
+    deferred::free_noted(free)
+}
+
+/// Who runs out of memory can have what is about to be freed anyway.
+pub(super) struct DeferredFrees;
+
+impl Shrinker for DeferredFrees {
+    fn shrink(&self, _: u64) -> u64 {
+        free_deferred()
+    }
 }
 
 /// Makes a mapping of `from` pages one of `to` pages, at least one, where it is. `false`, and nothing has changed, if there
@@ -178,12 +196,14 @@ pub unsafe fn resize(start: NonNull<u8>, from: u64, to: u64, align: Order) -> bo
         // SAFETY: by this function's contract nobody uses what is cut off.
         unsafe { pages::unmap(first + to, from - to) };
     }
-    if old != new && area.resize(units_at(start, old), new, GFP).is_err() {
+    // SAFETY: the units are the mapping's, and nobody uses what is cut off.
+    if old != new && unsafe { area.resize_raw(units_at(start, old), new, GFP) }.is_err() {
         debug_assert!(to > from, "units can always be given back");
         return false;
     }
     if to > from && !pages::map(first + from, to - from) {
-        area.resize(units_at(start, new), old, GFP).expect("units can always be given back");
+        // SAFETY: as above; nothing is mapped at what was added.
+        unsafe { area.resize_raw(units_at(start, new), old, GFP) }.expect("units can always be given back");
         return false;
     }
     true

@@ -2,9 +2,7 @@
 
 use super::super::frames::frames;
 use super::super::paging;
-use super::UNIT_PAGES;
-use crate::cpu::ipi;
-use bifolio::frame::{Gfp, Order, Pfn};
+use bifolio::frame::{Block, Gfp, Order, Pfn};
 use core::fmt::Debug;
 use core::iter;
 use log::error;
@@ -14,6 +12,9 @@ use x86_64::structures::paging::{
     Size4KiB, Translate,
 };
 use x86_64::{PhysAddr, VirtAddr};
+
+/// Pages in a unit: what one page table of the lowest level maps.
+pub(super) const UNIT_PAGES: u64 = Size2MiB::SIZE / Size4KiB::SIZE;
 
 /// What the heap gives out is data.
 const FLAGS: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).union(PageTableFlags::NO_EXECUTE);
@@ -55,8 +56,8 @@ fn map_page<S: PageSize + Debug>(start: VirtAddr, order: Order, gfp: Gfp) -> boo
 where
     for<'a> OffsetPageTable<'a>: Mapper<S>,
 {
-    let Ok(pfn) = frames().allocate(order, gfp) else { return false };
-    let (page, frame) = (Page::<S>::containing_address(start), PhysFrame::containing_address(physical(pfn)));
+    let Ok(block) = frames().allocate(order, gfp) else { return false };
+    let (page, frame) = (Page::<S>::containing_address(start), PhysFrame::containing_address(physical(block.pfn())));
     let mut spares = Spares::default();
     loop {
         // SAFETY: the frame is fresh, and the page is in address space that nobody else has been given.
@@ -73,13 +74,16 @@ where
             Err(error) => panic!("a page of unused address space cannot be mapped: {error:?}"),
         };
         spares.give_back();
-        if !is_mapped {
-            frames().free(pfn, order).expect("the frame was allocated just now");
+        if is_mapped {
+            // The mapping has it from here on.
+            let _ = block.into_raw();
+        } else {
+            frames().free(block).expect("the frame was allocated just now");
             // What another CPU has just unmapped may have left them empty, and its flush may be still to come.
             let mut gathered = Gather::default();
             // SAFETY: as for all tables of these pages.
             unsafe { free_tables(page.start_address(), &mut gathered) };
-            ipi::flush(Page::containing_address(start), 1);
+            paging::flush(Page::containing_address(start), 1);
             gathered.free();
         }
         return is_mapped;
@@ -103,7 +107,7 @@ pub(super) unsafe fn unmap(first: Page, pages: u64) {
         unsafe { free_tables(start, &mut gathered) };
         done += count;
     }
-    ipi::flush(first, pages);
+    paging::flush(first, pages);
     gathered.free();
 }
 
@@ -117,9 +121,13 @@ fn unmap_in_unit(table: &mut OffsetPageTable<'_>, start: VirtAddr, pages: u64, g
         if kept == 0 {
             return gathered.add(pfn, Order::PAGEBLOCK);
         }
-        frames().split(pfn, Order::PAGEBLOCK, Order::ZERO).expect("the page's frames are a block");
+        // SAFETY: the block is the page's, and goes on as the frames of pages.
+        let split = unsafe { frames().split_raw(pfn, Order::PAGEBLOCK, Order::ZERO) };
+        split.expect("the page's frames are a block");
         // The table that is needed now goes into a frame that is not any more, so that shrinking never fails.
-        let mut spare = Spares([Some(pfn.offset(UNIT_PAGES - 1)), None, None]);
+        // SAFETY: the frame was the page's, and is not mapped again.
+        let table_frame = unsafe { Block::from_raw(pfn.offset(UNIT_PAGES - 1), Order::ZERO) };
+        let mut spare = Spares([Some(table_frame), None, None]);
         for nth in 0..kept {
             let page = Page::<Size4KiB>::containing_address(page.start_address() + nth * Size4KiB::SIZE);
             let frame = PhysFrame::containing_address(physical(pfn.offset(nth)));
@@ -156,7 +164,7 @@ fn physical(pfn: Pfn) -> PhysAddr {
 /// Frames for page tables, as many as can be missing on the way to a page. Behind those, what is to be had without waiting:
 /// tables are made with the lock on all of them held.
 #[derive(Default)]
-struct Spares([Option<Pfn>; 3]);
+struct Spares([Option<Block>; 3]);
 
 impl Spares {
     /// Waits for memory until there are frames for all tables. False if there are too few, or if there were enough already.
@@ -171,8 +179,8 @@ impl Spares {
 
     /// Frees the frames that were not needed.
     fn give_back(self) {
-        for pfn in self.0.into_iter().flatten() {
-            frames().free(pfn, Order::ZERO).expect("the frame was allocated a moment ago");
+        for block in self.0.into_iter().flatten() {
+            frames().free(block).expect("the frame was allocated a moment ago");
         }
     }
 }
@@ -181,8 +189,8 @@ impl Spares {
 unsafe impl FrameAllocator<Size4KiB> for Spares {
     fn allocate_frame(&mut self) -> Option<PhysFrame> {
         let spare = self.0.iter_mut().find_map(Option::take);
-        let pfn = spare.or_else(|| frames().allocate(Order::ZERO, Gfp::NOWAIT).ok())?;
-        Some(PhysFrame::containing_address(physical(pfn)))
+        let block = spare.or_else(|| frames().allocate(Order::ZERO, Gfp::NOWAIT).ok())?;
+        Some(PhysFrame::containing_address(physical(block.into_raw().0)))
     }
 }
 
@@ -225,7 +233,8 @@ impl Gather {
             Some((pfn, order))
         })
         .for_each(|(pfn, order)| {
-            if let Err(error) = frames().free(pfn, order) {
+            // SAFETY: whoever gathered the block has no other use for it.
+            if let Err(error) = unsafe { frames().free_raw(pfn, order) } {
                 error!("bad free of a frame that was mapped: {error}");
             }
         });

@@ -22,9 +22,10 @@ mod report;
 mod trace;
 
 pub use classes::Class;
+pub(crate) use report::print_with;
 pub use report::{Context, Kind, Report, all, count, take, unread};
 
-use crate::cpu;
+use crate::arch::local::{self, MAX_CPUS};
 use bifolio::sync::Acquire;
 use classes::{ENABLED, IN_INTERRUPT};
 use core::fmt::{self, Write};
@@ -37,7 +38,7 @@ const DEPTH: usize = 16;
 /// Nothing is watched any more: the kernel is about to end, and may break locks to say why.
 static OFF: AtomicBool = AtomicBool::new(false);
 
-static CPUS: [Watch; cpu::MAX_CPUS] = [const { Watch::new() }; cpu::MAX_CPUS];
+static CPUS: [Watch; MAX_CPUS] = [const { Watch::new() }; MAX_CPUS];
 
 /// What one CPU holds. Only that CPU touches it, with interrupts masked.
 #[repr(align(128))]
@@ -89,11 +90,22 @@ pub fn acquire(name: &'static str, address: usize, how: Acquire) {
     }
 }
 
-/// A lock has just been let go. Behind it interrupts are going to be `enabled`, or are.
+/// A lock has just been let go.
 #[inline]
-pub fn release(address: usize, enabled: bool) {
+pub fn release(address: usize) {
     if cfg!(debug_assertions) {
-        watch(|watch, now| watch.release(address, enabled || now));
+        watch(|watch, enabled| watch.release(address, enabled));
+    }
+}
+
+/// Interrupts are enabled next. What is still held is held so.
+#[inline]
+pub(super) fn before_unmasking() {
+    if cfg!(debug_assertions) {
+        watch(|watch, _| {
+            watch.ran.store(true, Ordering::Relaxed);
+            watch.note_enabled();
+        });
     }
 }
 
@@ -129,7 +141,7 @@ fn watch(look: impl FnOnce(&Watch, bool)) {
     }
     let enabled = interrupts::are_enabled();
     interrupts::without_interrupts(|| {
-        let watch = &CPUS[cpu::current()];
+        let watch = &CPUS[local::current()];
         if watch.busy.load(Ordering::Relaxed) {
             return;
         }
@@ -163,11 +175,11 @@ impl Watch {
     }
 
     fn report(&self, kind: Kind) {
-        report::make(kind, cpu::current());
+        report::make(kind, local::current());
     }
 
     fn acquire(&self, name: &'static str, address: usize, how: Acquire, enabled: bool) {
-        let in_interrupt = cpu::in_interrupt();
+        let in_interrupt = local::in_interrupt();
         let class = Class::of(name);
         if how == Acquire::Wait && self.held().iter().any(|held| held.address.load(Ordering::Relaxed) == address) {
             class.into_iter().for_each(|class| self.report(Kind::SelfDeadlock(class)));
@@ -208,7 +220,6 @@ impl Watch {
         held.windows(2).skip(place).for_each(|pair| pair[0].copy(&pair[1]));
         self.depth.store(held.len() - 1, Ordering::Relaxed);
         if enabled {
-            self.ran.store(true, Ordering::Relaxed);
             self.note_enabled();
         }
     }
@@ -223,7 +234,7 @@ impl Watch {
     }
 
     fn might_sleep(&self, what: &'static str, enabled: bool) {
-        let context = if cpu::in_interrupt() {
+        let context = if local::in_interrupt() {
             Context::Interrupt
         } else if let Some(class) = self.held().iter().rev().find_map(Held::class) {
             Context::Holding(class)

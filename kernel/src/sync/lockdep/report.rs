@@ -6,7 +6,6 @@
 
 use super::classes::{Class, ENABLED, IN_INTERRUPT};
 use super::trace::{self, DEPTH};
-use crate::console;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use log::{Level, error};
@@ -183,6 +182,21 @@ fn is_new(calls: &[u64; DEPTH]) -> bool {
     false
 }
 
+/// Prints unless the console is in use just now: whether it has.
+type TryPrint = fn(fmt::Arguments<'_>) -> bool;
+
+/// How to print where nothing may wait.
+static PRINTER: Once<TryPrint> = Once::new();
+
+/// Tells how to print where nothing may wait. Only the first time counts.
+pub(crate) fn print_with(printer: TryPrint) {
+    PRINTER.call_once(|| printer);
+}
+
+fn try_print(text: fmt::Arguments<'_>) -> bool {
+    PRINTER.get().is_some_and(|print| print(text))
+}
+
 /// Whether there are reports to be printed.
 #[inline]
 pub(super) fn is_pending() -> bool {
@@ -198,7 +212,7 @@ pub(super) fn print(wait: bool) {
         }
         if wait {
             error!("{report}");
-        } else if !console::try_write(format_args!("{:<5} {report}\n", Level::Error)) {
+        } else if !try_print(format_args!("{:<5} {report}\n", Level::Error)) {
             slot.printed.store(false, Ordering::Relaxed);
             return;
         }

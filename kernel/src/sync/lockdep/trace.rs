@@ -1,6 +1,6 @@
 //! Where something happened: the innermost calls, in as many words as a static can spare.
 
-use crate::backtrace::Backtrace;
+use crate::arch::backtrace::Backtrace;
 use core::array;
 use core::sync::atomic::{AtomicU64, Ordering};
 

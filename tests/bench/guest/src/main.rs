@@ -42,7 +42,7 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     host::send(&Event::Ready);
 
     let selection = Input::read(input::SELECTION);
-    let meter = Meter::new(Selection::parse(selection.as_str().unwrap_or_default()));
+    let mut meter = Meter::new(Selection::parse(selection.as_str().unwrap_or_default()));
     if cpu::count() > 1 {
         scaling::run(&meter);
         host::exit(ExitCode::Success)
@@ -50,10 +50,10 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     operations::run::<Bifolio<Processor>>(&meter);
     operations::run::<BuddySystem<Processor>>(&meter);
     operations::run::<Bitmap<Processor>>(&meter);
-    worst::run::<Bifolio<Processor>>(&meter, 1_000_000);
-    worst::run::<BuddySystem<Processor>>(&meter, 100_000);
+    worst::run::<Bifolio<Processor>>(&mut meter, 1_000_000);
+    worst::run::<BuddySystem<Processor>>(&mut meter, 100_000);
     // A search takes it so long that more would take minutes.
-    worst::run::<Bitmap<Processor>>(&meter, 10_000);
+    worst::run::<Bitmap<Processor>>(&mut meter, 10_000);
     setup::run(&meter, metadata);
     heap::run::<BifolioHeap<ForObjects, Processor>>(&meter);
     heap::run::<InRegion<DefaultTalc, ForObjects, Processor>>(&meter);

@@ -3,6 +3,7 @@
 use core::hint::black_box;
 use kernel::host::{self, Stopwatch};
 use protocol::{Event, Selection};
+use workloads::singles::Count;
 
 /// Measures the selected workloads.
 pub struct Meter<'a> {
@@ -58,6 +59,13 @@ impl<'a> Meter<'a> {
             let (cpus, locks) = (1, None);
             host::send(&Event::Measured { workload, allocator, cpus, operations, instructions, locks, refused });
         }
+    }
+}
+
+impl Count for Meter<'_> {
+    #[inline]
+    fn count(&mut self, work: impl FnOnce()) -> u64 {
+        self.instructions(work)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::meter::Meter;
 use crate::region::ForObjects;
 use alloc::vec;
 use alloc::vec::Vec;
-use bifolio::allocator::Cpu;
+use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::sync::{Acquire, Lock};
 use core::array;
@@ -69,7 +69,9 @@ unsafe impl Cpu for Watched {
     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
         Processor::without_interrupts(critical)
     }
+}
 
+impl Hooks for Watched {
     fn relax() {
         Processor::relax();
     }
@@ -214,7 +216,7 @@ fn page_singles<C: Cpu + Sync + 'static>(cpus: usize) -> [Figure; 2] {
 fn page_bulk<C: Cpu + Sync + 'static>(cpus: usize) -> [Figure; 2] {
     let frames = Bifolio::<C>::for_cpus(cpus);
     let frames = frames.allocator();
-    let hands = Hands::new(cpus, || vec![None; SHARED / cpus]);
+    let hands = Hands::new(cpus, || (0..SHARED / cpus).map(|_| None).collect::<Vec<_>>());
     let allocate = |cpu| {
         hands.with(cpu, |slots| {
             slots.chunks_mut(BULK).for_each(|slots| {

@@ -1,10 +1,10 @@
-//! The worst single operation among random ones, of each order.
+//! Single operations among random ones: the median, the 99th percentile and the worst, the worst of each order too.
 
 use crate::meter::Meter;
 use alloc::vec::Vec;
-use bifolio::frame::{Gfp, Order};
-use core::hint::black_box;
-use workloads::{FRAMES, PageFrames, Random};
+use bifolio::frame::Order;
+use workloads::PageFrames;
+use workloads::singles::{RANKS, Singles, ranks};
 
 /// What the worst of an order is reported as.
 const OF_ORDER: [&str; Order::COUNT] = [
@@ -21,47 +21,24 @@ const OF_ORDER: [&str; Order::COUNT] = [
     "page-worst-order10",
 ];
 
-/// Allocates blocks while they have less than half of memory, and frees random ones while they have more. Every second
-/// request is for any order, the others mostly for small ones, so that memory is in pieces of all sizes.
-///
-/// A request that is refused is not counted: it looks everywhere, and may.
-pub fn run<A: PageFrames>(meter: &Meter<'_>, operations: u64) {
-    if !meter.wants(&["page-worst"]) && !meter.wants(&OF_ORDER) {
+/// Measures so many operations, each by itself.
+pub fn run<A: PageFrames>(meter: &mut Meter<'_>, operations: usize) {
+    if !meter.wants(&RANKS) && !meter.wants(&OF_ORDER) {
         return;
     }
-    let (frames, mut random) = (A::new(), Random::new(17));
-    let mut held: Vec<(A::Block, Order)> = Vec::with_capacity(FRAMES / 2);
-    let (mut in_use, mut refused) = (0, 0);
-    let mut worst = [0; Order::COUNT];
+    let (frames, mut singles) = (A::new(), Singles::<A>::default());
+    let (mut counts, mut worst) = (Vec::with_capacity(operations), [0; Order::COUNT]);
     for _ in 0..operations {
-        let (order, instructions) = if in_use < FRAMES / 2 {
-            let order = order(&mut random);
-            let mut block = None;
-            let instructions = meter.instructions(|| block = black_box(frames.allocate(order, Gfp::KERNEL)));
-            let Some(block) = block else {
-                refused += 1;
-                continue;
-            };
-            held.push((block, order));
-            in_use += 1 << order.get();
-            (order, instructions)
-        } else {
-            let (block, order) = held.swap_remove(random.below(held.len()));
-            in_use -= 1 << order.get();
-            (order, meter.instructions(|| frames.free(black_box(block), order)))
-        };
+        let Some((order, instructions)) = singles.next(&frames, meter) else { continue };
         let worst = &mut worst[order.index()];
         *worst = instructions.max(*worst);
+        counts.push(instructions as u32);
     }
+    let refused = (operations - counts.len()) as u64;
     for (workload, worst) in OF_ORDER.into_iter().zip(worst) {
         meter.report(workload, A::NAME, 1, worst, 0);
     }
-    meter.report("page-worst", A::NAME, 1, worst.into_iter().max().unwrap_or_default(), refused);
-}
-
-fn order(random: &mut Random) -> Order {
-    let number = random.number();
-    let order =
-        if number & 1 == 0 { random.below(Order::COUNT) } else { (number >> 1 | 1 << 10).trailing_zeros() as usize };
-    Order::new(order as u8).expect("it is at most 10")
+    for (workload, instructions) in RANKS.into_iter().zip(ranks(&mut counts)) {
+        meter.report(workload, A::NAME, 1, instructions, refused);
+    }
 }

@@ -16,24 +16,27 @@ const SAMPLES: usize = 64;
 const KERNEL: Gfp = Gfp::KERNEL.union(Gfp::MEMALLOC);
 const MOVABLE: Gfp = KERNEL.union(Gfp::MOVABLE);
 
-/// How many frames of each pageblock are allocated.
-struct Census([u16; PAGEBLOCKS]);
+/// How many frames of each pageblock are allocated, in blocks of one order.
+struct Census {
+    order: Order,
+    frames: [u16; PAGEBLOCKS],
+}
 
 impl Census {
-    fn new() -> Self {
-        Self([0; PAGEBLOCKS])
+    fn new(order: Order) -> Self {
+        Self { order, frames: [0; PAGEBLOCKS] }
     }
 
     fn take<A: PageFrames>(&mut self, frames: &A, block: A::Block) {
-        self.0[frames.number(block) / PAGEBLOCK] += 1;
+        self.frames[frames.number(block) / PAGEBLOCK] += 1 << self.order.get();
     }
 
     fn give<A: PageFrames>(&mut self, frames: &A, block: A::Block) {
-        self.0[frames.number(block) / PAGEBLOCK] -= 1;
+        self.frames[frames.number(block) / PAGEBLOCK] -= 1 << self.order.get();
     }
 
     fn whole(&self) -> u64 {
-        self.0.iter().filter(|&&frames| frames == 0).count() as u64
+        self.frames.iter().filter(|&&frames| frames == 0).count() as u64
     }
 }
 
@@ -43,9 +46,10 @@ fn allocatable<A: PageFrames>(frames: &A, gfp: Gfp) -> u64 {
 }
 
 fn allocate_all<A: PageFrames>(frames: &A, gfp: Gfp, census: &mut Census) -> Vec<A::Block> {
-    let mut held = Vec::with_capacity(FRAMES);
-    while held.len() < FRAMES
-        && let Some(block) = frames.allocate(Order::ZERO, gfp)
+    let most = FRAMES >> census.order.get();
+    let mut held = Vec::with_capacity(most);
+    while held.len() < most
+        && let Some(block) = frames.allocate(census.order, gfp)
     {
         census.take(frames, block);
         held.push(block);
@@ -56,24 +60,48 @@ fn allocate_all<A: PageFrames>(frames: &A, gfp: Gfp, census: &mut Census) -> Vec
 /// `frag-churn`: all of memory is allocated in single frames, half of it freed at random, and then each frame is replaced
 /// 16 times over: a random one is freed and another allocated.
 pub fn churn<A: PageFrames>(run: Run) -> Vec<Measured> {
-    const ROUNDS: usize = 16;
-    measure(run, "frag-churn", (PAGEBLOCKS / 2) as u64, &|over_time: &mut Vec<u64>| {
-        let (frames, mut random, mut census) = (A::new(), Random::new(3), Census::new());
+    replace_at_random::<A>(run, "frag-churn", Order::ZERO, 16 * FRAMES / 2, SAMPLES)
+}
+
+/// Replacements of LLFree's test: a hundred times a tenth of what is allocated.
+const LLFREE_ROUNDS: usize = 100;
+
+/// `frag-llfree-order0`: LLFree's test of fragmentation, as `frag-churn` but for how often is replaced: a tenth of what is
+/// allocated is between two looks, of which there are a hundred.
+pub fn llfree_order0<A: PageFrames>(run: Run) -> Vec<Measured> {
+    replace_at_random::<A>(run, "frag-llfree-order0", Order::ZERO, LLFREE_ROUNDS * (FRAMES / 2) / 10, LLFREE_ROUNDS)
+}
+
+/// `frag-llfree-order3`: the same with blocks of eight frames.
+pub fn llfree_order3<A: PageFrames>(run: Run) -> Vec<Measured> {
+    const ORDER: Order = Order::new(3).expect("3 is an order");
+    replace_at_random::<A>(run, "frag-llfree-order3", ORDER, LLFREE_ROUNDS * (FRAMES / 16) / 10, LLFREE_ROUNDS)
+}
+
+/// Allocates all of memory in blocks of an order, frees half of them at random, and then replaces random ones in so many steps.
+fn replace_at_random<A: PageFrames>(
+    run: Run,
+    workload: &'static str,
+    order: Order,
+    steps: usize,
+    samples: usize,
+) -> Vec<Measured> {
+    measure(run, workload, (PAGEBLOCKS / 2) as u64, &|over_time: &mut Vec<u64>| {
+        let (frames, mut random, mut census) = (A::new(), Random::new(3), Census::new(order));
         let mut held = allocate_all(&frames, MOVABLE, &mut census);
         random.shuffle(&mut held);
-        for block in held.split_off(FRAMES / 2) {
-            frames.free(block, Order::ZERO);
+        for block in held.split_off((FRAMES >> order.get()) / 2) {
+            frames.free(block, order);
             census.give(&frames, block);
         }
-        let steps = ROUNDS * held.len();
         for step in 0..steps {
-            if step % (steps / SAMPLES) == 0 {
+            if step % (steps / samples) == 0 {
                 over_time.push(census.whole());
             }
             let slot = random.below(held.len());
-            frames.free(held[slot], Order::ZERO);
+            frames.free(held[slot], order);
             census.give(&frames, held[slot]);
-            let Some(block) = frames.allocate(Order::ZERO, MOVABLE) else { return 0 };
+            let Some(block) = frames.allocate(order, MOVABLE) else { return 0 };
             census.take(&frames, block);
             held[slot] = block;
         }
@@ -88,7 +116,7 @@ pub fn unmovable<A: PageFrames>(run: Run) -> Vec<Measured> {
     const TAKEN: usize = FRAMES / 16 * 15;
     const UNMOVABLE: usize = TAKEN / 20;
     measure(run, "frag-unmovable", (PAGEBLOCKS - UNMOVABLE / PAGEBLOCK) as u64, &|over_time: &mut Vec<u64>| {
-        let (frames, mut random, mut census) = (A::new(), Random::new(5), Census::new());
+        let (frames, mut random, mut census) = (A::new(), Random::new(5), Census::new(Order::ZERO));
         let mut is_movable = vec![true; TAKEN];
         is_movable[..UNMOVABLE].fill(false);
         random.shuffle(&mut is_movable);

@@ -1,7 +1,9 @@
 //! Page frames: the workloads, and who takes part.
 
 mod fragmentation;
+mod llfree;
 mod operations;
+pub mod singles;
 
 use crate::case::{Case, Repeat};
 use crate::peers::{Acid, BuddyAlloc, BuddySlab, Floor, Nothing};
@@ -73,8 +75,29 @@ fn buddies<A: PageFrames>() -> Vec<Case> {
         case(&["frag-churn"], &[1], Once, f::churn::<A>),
         case(&["frag-unmovable"], &[1], Once, f::unmovable::<A>),
         case(&["frag-mixed"], &[1], Once, f::mixed::<A>),
+        case(&["frag-llfree-order0"], &[1], Once, f::llfree_order0::<A>),
+        case(&["frag-llfree-order3"], &[1], Once, f::llfree_order3::<A>),
     ]);
+    cases.extend(of_llfree::<A, 0>().into_iter().chain(of_llfree::<A, 1>()).chain(of_llfree::<A, 2>()));
     cases
+}
+
+/// LLFree's workloads with blocks of one order. Its authors give times, and no more is compared.
+fn of_llfree<A: PageFrames, const ORDER: usize>() -> [Case; 3] {
+    let names = &llfree::NAMES[ORDER];
+    let case = |workloads, run| Case {
+        workloads,
+        threads: &[1, 2],
+        repeat: Repeat::EveryRound,
+        is_countable: false,
+        allocator: A::NAME,
+        run,
+    };
+    [
+        case(&names.bulk, llfree::bulk::<A, ORDER>),
+        case(&names.random, llfree::random_free::<A, ORDER>),
+        case(&names.repeat, llfree::repeat::<A, ORDER>),
+    ]
 }
 
 /// What the harness costs by itself.

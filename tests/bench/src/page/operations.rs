@@ -7,7 +7,7 @@ use workloads::page::{self, Mixed};
 use workloads::{FRAMES, PageFrames, Random};
 
 /// Room for as many blocks as a thread's share of all frames.
-fn share<A: PageFrames>(run: Run, order: Order) -> Vec<A::Block> {
+pub(super) fn share<A: PageFrames>(run: Run, order: Order) -> Vec<A::Block> {
     vec![A::Block::default(); (FRAMES >> order.get()) / run.threads]
 }
 

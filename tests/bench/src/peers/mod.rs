@@ -7,11 +7,13 @@
 
 /// Who should take part and cannot.
 pub const ABSENT: &str = if cfg!(feature = "snmalloc") {
-    "osdk-frame-allocator 0.19 and osdk-heap-allocator 0.19 do not take part: ostd, which they stand on, is a kernel and does \
-     not compile for a host."
+    "LLFree does not take part, since it is in no registry; its workloads are here.\nosdk-frame-allocator \
+     0.19 and osdk-heap-allocator 0.19 do not take part: ostd, which they stand on, is a kernel and does not compile for a \
+     host."
 } else {
-    "osdk-frame-allocator 0.19 and osdk-heap-allocator 0.19 do not take part: ostd, which they stand on, is a kernel and does \
-     not compile for a host.\nsnmalloc-rs does not either: this program was built without its feature `snmalloc`, which takes \
+    "LLFree does not take part, since it is in no registry; its workloads are here.\nosdk-frame-allocator \
+     0.19 and osdk-heap-allocator 0.19 do not take part: ostd, which they stand on, is a kernel and does not compile for a \
+     host.\nsnmalloc-rs does not either: this program was built without its feature `snmalloc`, which takes \
      a C++ compiler."
 };
 

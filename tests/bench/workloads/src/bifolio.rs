@@ -4,7 +4,7 @@ use crate::{FRAMES, PageFrames};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 
@@ -21,7 +21,7 @@ pub struct Bifolio<C: 'static> {
 }
 
 impl<C: Cpu> Bifolio<C> {
-    /// An allocator with an arena for each of so many CPUs. The metadata is never freed, as in a kernel: some 100 KiB.
+    /// An allocator with pages of its own for each of so many CPUs. The metadata is never freed, as in a kernel: some 100 KiB.
     pub fn for_cpus(cpus: usize) -> Self {
         // The metadata goes to the end of the memory: this much more there is, so that no frame is missing.
         let mut metadata = 0;
@@ -35,9 +35,10 @@ impl<C: Cpu> Bifolio<C> {
                 continue;
             }
             let words = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
-            let arenas: &[Arena] = (0..cpus).map(|_| Arena::new()).collect::<Vec<_>>().leak();
-            let bytes = size_of_val(words) + size_of_val(arenas);
-            let frames = PageAllocator::new(&plan, words, arenas).expect("the metadata is as planned");
+            let pages: &[PerCpuPages] = (0..cpus).map(|_| PerCpuPages::new()).collect::<Vec<_>>().leak();
+            let bytes = size_of_val(words) + size_of_val(pages);
+            // SAFETY: the frames are numbers, and nobody's memory.
+            let frames = unsafe { PageAllocator::new(&plan, words, pages) }.expect("the metadata is as planned");
             assert_eq!(frames.zone(ZoneKind::Normal).free, FRAMES as u64);
             return Self { frames, bytes };
         }
@@ -59,12 +60,13 @@ impl<C: Cpu + Sync> PageFrames for Bifolio<C> {
 
     #[inline]
     fn allocate(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
-        self.frames.allocate(order, gfp).ok()
+        self.frames.allocate(order, gfp).ok().map(|block| block.into_raw().0)
     }
 
     #[inline]
     fn free(&self, block: Pfn, order: Order) {
-        self.frames.free(block, order).expect("the harness frees what it allocated");
+        // SAFETY: nobody else frees it, and it is a number.
+        unsafe { self.frames.free_raw(block, order) }.expect("the harness frees what it allocated");
     }
 
     fn number(&self, block: Pfn) -> usize {

@@ -12,6 +12,7 @@ mod buddy_system;
 pub mod heap;
 pub mod page;
 mod random;
+pub mod singles;
 
 pub use bifolio::Bifolio;
 pub use bitmap::Bitmap;

@@ -26,6 +26,7 @@ use kernel::cpu::{self, MAX_CPUS, Trap, apic, catch, clock, exceptions, ipi, loc
 use kernel::host::Input;
 use kernel::memory::frames::Processor;
 use kernel::memory::{frames, vmalloc};
+use kit::Raw;
 use protocol::input;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
@@ -81,20 +82,20 @@ const ABSENT: u32 = 250;
 fn a_cpu_for_which_there_is_too_little_memory_takes_none() {
     let mut hoard = Hoard::new();
     let mut single: Vec<Pfn> = Vec::with_capacity(128);
-    single.extend((0..128).map(|_| frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
+    single.extend((0..128).map(|_| frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
     hoard.take(Gfp::KERNEL | Gfp::NOWARN);
     let mapped = || vmalloc::totals().1;
     let before = mapped();
     let mut seen = Vec::with_capacity(128);
     while cpu::add(ABSENT) == Err(StartError::NoMemory) {
         seen.push(mapped());
-        frames().free(single.pop().expect("that is enough for some stacks"), Order::ZERO).expect("it was allocated");
+        frames().give(single.pop().expect("that is enough for some stacks"), Order::ZERO).expect("it was allocated");
     }
     seen.dedup();
     // First there is no room for its own stack, which it keeps then, and after that none for those of its exceptions.
     assert!(seen.len() <= 2, "mappings stay: {before} bytes before, then {seen:?}");
     hoard.give_back();
-    single.into_iter().for_each(|pfn| frames().free(pfn, Order::ZERO).expect("it was allocated"));
+    single.into_iter().for_each(|pfn| frames().give(pfn, Order::ZERO).expect("it was allocated"));
 }
 
 #[test_case]

@@ -107,5 +107,6 @@ fn kind(error: &HeapError) -> &'static str {
         HeapError::Destroyed { .. } => "destroyed",
         HeapError::Leaked { .. } => "leaked",
         HeapError::Refused { .. } => "refused",
+        _ => unreachable!("an error that the model does not know: {error}"),
     }
 }

@@ -25,8 +25,8 @@ use std::ptr::NonNull;
 use bifolio::heap::{Heap, SizeClass, SlabDebug};
 
 use crate::machine::Turns;
-use crate::random::Random;
 use crate::tally::Tally;
+use kit::Random;
 use oracle::Kind;
 use pages::{Memory, Pages};
 use phase::Phase;

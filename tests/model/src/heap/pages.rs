@@ -4,11 +4,12 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
-use bifolio::allocator::{Arena, PageAllocator, Plan};
+use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
 use bifolio::heap::PageSource;
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use kit::Raw;
 
 use super::oracle::Blocks;
 use crate::machine::Turns;
@@ -71,8 +72,9 @@ impl<'m> Pages<'m> {
         let plan = Plan::new(MemoryMap::sanitise(&mut map).expect("the host's memory can be addressed"));
         let plan = plan.expect("the metadata has room in the memory");
         let metadata = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
-        let arenas: Vec<Arena> = (0..cpus).map(|_| Arena::new()).collect();
-        let frames = PageAllocator::new(&plan, metadata, Box::leak(arenas.into_boxed_slice()));
+        let arenas: Vec<PerCpuPages> = (0..cpus).map(|_| PerCpuPages::new()).collect();
+        // SAFETY: the memory is borrowed for this alone.
+        let frames = unsafe { PageAllocator::new(&plan, metadata, Box::leak(arenas.into_boxed_slice())) };
         Self {
             frames: frames.expect("the metadata has the planned size"),
             memory,
@@ -111,7 +113,7 @@ impl<'m> Pages<'m> {
 unsafe impl PageSource for Pages<'_> {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
         self.requests.set(self.requests.get() + 1);
-        let pfn = if self.is_refused() { None } else { self.frames.allocate(order, Gfp::MEMALLOC | Gfp::NOWARN).ok() };
+        let pfn = if self.is_refused() { None } else { self.frames.take(order, Gfp::MEMALLOC | Gfp::NOWARN).ok() };
         let Some(pfn) = pfn else {
             self.refusals.set(self.refusals.get() + 1);
             return None;
@@ -126,6 +128,6 @@ unsafe impl PageSource for Pages<'_> {
         self.blocks.borrow_mut().close(block.as_ptr().addr(), order);
         // SAFETY: the block is ours again, and this long.
         unsafe { block.write_bytes(GIVEN_BACK, order.bytes() as usize) };
-        self.frames.free(Pfn::new(block.as_ptr().addr() as u64 / FRAME_SIZE), order)
+        self.frames.give(Pfn::new(block.as_ptr().addr() as u64 / FRAME_SIZE), order)
     }
 }

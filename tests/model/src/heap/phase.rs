@@ -3,7 +3,7 @@
 
 use bifolio::frame::Order;
 
-use crate::random::Random;
+use kit::Random;
 
 /// Which sizes.
 #[derive(Clone, Copy)]

@@ -35,4 +35,4 @@ pub(crate) use modelled::*;
 pub(crate) use scheduled::{self as fixed, *};
 
 #[cfg(doc)]
-use crate::allocator::Cpu;
+use crate::cpu::Cpu;

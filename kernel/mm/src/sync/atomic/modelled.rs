@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 pub(crate) use core::sync::atomic::{self as fixed, Ordering};
 
-/// Stands for the barrier that [`Cpu::synchronize`](crate::allocator::Cpu::synchronize) makes the other side pass.
+/// Stands for the barrier that [`Cpu::synchronize`](crate::cpu::Cpu::synchronize) makes the other side pass.
 pub(crate) fn compiler_fence(_: Ordering) {
     loom::sync::atomic::fence(SeqCst);
 }

@@ -5,7 +5,7 @@ use crate::bifolio::{CPUS, FIRST};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use bifolio::allocator::{Arena, Cpu, PageAllocator, Plan};
+use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, PageSource};
@@ -30,8 +30,9 @@ impl<M: Backing, C: Cpu> Frames<M, C> {
         let map = MemoryMap::sanitise(&mut regions).expect("the region is RAM");
         let plan = Plan::new(map).expect("there is room for metadata");
         let words = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
-        let arenas: &[Arena] = (0..cpus).map(|_| Arena::new()).collect::<Vec<_>>().leak();
-        let frames = PageAllocator::new(&plan, words, arenas).expect("the metadata is as planned");
+        let pages: &[PerCpuPages] = (0..cpus).map(|_| PerCpuPages::new()).collect::<Vec<_>>().leak();
+        // SAFETY: the frames are the region's, which is for this alone.
+        let frames = unsafe { PageAllocator::new(&plan, words, pages) }.expect("the metadata is as planned");
         Self { frames, memory: M::new() }
     }
 }
@@ -53,28 +54,31 @@ impl<M: Backing, C> Frames<M, C> {
 // lives, aligned to as much as any block, and in one half of the address space.
 unsafe impl<M: Backing, C: Cpu> PageSource for Frames<M, C> {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        Some(self.address_of(self.frames.allocate(order, Gfp::KERNEL).ok()?))
+        Some(self.address_of(self.frames.allocate(order, Gfp::KERNEL).ok()?.into_raw().0))
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        self.frames.free(self.range_of(block, 1).start, order)
+        // SAFETY: by this function's contract the block is the caller's to free.
+        unsafe { self.frames.free_raw(self.range_of(block, 1).start, order) }
     }
 
     fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
-        let range = if frames <= Order::MAX.frames() {
+        let run = if frames <= Order::MAX.frames() {
             self.frames.allocate_exact_aligned(frames, align, Gfp::KERNEL)
         } else {
             self.frames.allocate_contiguous(frames, Gfp::KERNEL)
         };
-        Some(self.address_of(range.ok()?.start))
+        Some(self.address_of(run.ok()?.into_raw().start))
     }
 
     unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
-        self.frames.free_range(self.range_of(run, frames))
+        // SAFETY: as for a block.
+        unsafe { self.frames.free_range_raw(self.range_of(run, frames)) }
     }
 
     unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
-        self.frames.resize(self.range_of(run, from), to, Gfp::KERNEL).is_ok()
+        // SAFETY: by this function's contract, as for a block.
+        unsafe { self.frames.resize_raw(self.range_of(run, from), to, Gfp::KERNEL) }.is_ok()
     }
 }
 

@@ -1,0 +1,107 @@
+//! What anybody may know of the allocator: its counts, its blocks, and whether its invariants hold.
+
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::marker::PhantomData;
+use core::ops::Deref;
+
+use super::add::Later;
+use super::reclaim::SlowPath;
+use super::{Cpu, PageAllocator, PerCpuPages};
+use crate::error::FreeError;
+use crate::frame::{Order, Pfn, PfnRange, ZoneKind};
+use crate::sync::Mutex;
+use crate::zone::{BlockInfo, FreeBlocks, Pageblocks, Zone, ZoneStats};
+
+/// A [`PageAllocator`], as those see it that may ask it anything, and neither allocate nor free: what an allocator shows
+/// that is somebody's own, such as that of a [heap's source](crate::heap::RegionPages::frames).
+///
+/// ```compile_fail,E0599
+/// # use bifolio::allocator::{Cpu, View};
+/// # use bifolio::error::FreeError;
+/// # use bifolio::frame::Block;
+/// fn free_for_others<C: Cpu>(frames: &View<'_, C>, block: Block) -> Result<(), FreeError> {
+///     frames.free(block)
+/// }
+/// ```
+pub struct View<'m, C> {
+    pub(super) zones: [Mutex<Zone<'m>, C>; ZoneKind::COUNT],
+    /// The pageblocks of the zone that has most.
+    pub(super) main: Pageblocks<'m>,
+    /// The zones' pageblocks, which are freed into without the zones' locks.
+    pub(super) blocks: [Pageblocks<'m>; ZoneKind::COUNT],
+    pub(super) pages: &'m [PerCpuPages],
+    /// Held by a CPU that empties others' pages.
+    pub(super) draining: Mutex<(), C>,
+    pub(super) late: AtomicU64,
+    /// The number of the frame that was found freed twice last.
+    pub(super) latest: AtomicU64,
+    pub(super) metadata: PfnRange,
+    pub(super) later: Later<'m>,
+    pub(super) slow: SlowPath<'m, C>,
+    /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
+    pub(super) cpu: PhantomData<C>,
+}
+
+impl<'m, C> Deref for PageAllocator<'m, C> {
+    type Target = View<'m, C>;
+
+    #[inline(always)]
+    fn deref(&self) -> &View<'m, C> {
+        &self.0
+    }
+}
+
+impl<'m, C: Cpu> View<'m, C> {
+    /// Runs `critical` on a zone that nobody else can see meanwhile.
+    pub(super) fn with<R>(&self, kind: ZoneKind, critical: impl FnOnce(&mut Zone<'m>) -> R) -> R {
+        self.zones[kind.index()].with(critical)
+    }
+
+    /// How many free frames the CPUs' pages hold: those that are free and that no zone counts.
+    ///
+    /// A snapshot: other CPUs go on meanwhile.
+    pub fn cached(&self) -> u64 {
+        self.pages.iter().flat_map(PerCpuPages::held).map(|(order, _)| order.frames()).sum()
+    }
+
+    /// How many double frees were noticed only when their block's loan ended: those by the CPU that handed the block out and by
+    /// another at the same time. All others are named at the call. In neither case has the block two owners.
+    pub fn late_double_frees(&self) -> u64 {
+        self.late.load(Relaxed)
+    }
+
+    /// The block of the last of them.
+    pub fn latest_double_free(&self) -> Option<Pfn> {
+        (self.late_double_frees() > 0).then(|| Pfn::new(self.latest.load(Relaxed)))
+    }
+
+    /// The order of the allocated block that starts at `pfn`.
+    ///
+    /// # Errors
+    /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free_raw`] would say.
+    pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
+        self.with(ZoneKind::of(pfn), |zone| zone.order_of(pfn))
+    }
+
+    /// The frames that hold the allocator's own state.
+    pub fn metadata(&self) -> PfnRange {
+        self.metadata
+    }
+
+    /// How a zone stands.
+    pub fn zone(&self, kind: ZoneKind) -> ZoneStats {
+        self.with(kind, |zone| zone.stats())
+    }
+
+    /// What a zone's free memory is in pieces of: a walk over its pageblocks, for reports and not for hot paths.
+    pub fn free_blocks(&self, kind: ZoneKind) -> FreeBlocks {
+        self.with(kind, |zone| zone.free_blocks())
+    }
+
+    /// Shows every block of a zone to `visit`, in ascending order.
+    ///
+    /// The zone is locked meanwhile: `visit` must not allocate or free frames.
+    pub fn for_each_block(&self, kind: ZoneKind, visit: impl FnMut(BlockInfo)) {
+        self.with(kind, |zone| zone.blocks_by_address().for_each(visit));
+    }
+}

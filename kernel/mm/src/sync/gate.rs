@@ -1,0 +1,201 @@
+//! The gate to what one CPU owns, and others want to themselves now and then.
+//!
+//! The owner says that it is inside, and looks whether the gate is open. A stranger closes it, and looks whether the owner is
+//! inside. Each writes its own word and then reads the other's, which takes a full barrier between the two on both sides. The
+//! owner comes all the time and strangers hardly ever, so the stranger pays for both: [`Cpu::synchronize`] makes every CPU pass
+//! a barrier. To the owner the words are plain loads and stores.
+
+use core::fmt;
+
+use crate::cpu::Cpu;
+use crate::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+
+use Ordering::{Acquire, Relaxed, Release};
+
+/// A gate that one owner goes through and that strangers close.
+///
+/// It guards nothing by itself. What is behind it is the owner's while it is [inside](Self::enter), and a stranger's from
+/// [waiting for the owner](Self::await_owner) until it [opens](Self::open) the gate again; of strangers there must be one at a
+/// time.
+///
+/// ```
+/// # use bifolio::cpu::{Cpu, Hooks};
+/// use bifolio::sync::Gate;
+/// # struct Machine;
+/// # // SAFETY: one CPU at a time, which nothing interrupts.
+/// # unsafe impl Cpu for Machine {
+/// #     fn current() -> usize { 0 }
+/// #
+/// #     fn synchronize() {}
+/// #
+/// #     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R { critical() }
+/// # }
+/// #
+/// # impl Hooks for Machine {}
+///
+/// static GATES: [Gate; 2] = [const { Gate::new() }; 2]; // one for each CPU
+///
+/// if let Some(_inside) = GATES[0].enter() {
+///     // CPU 0 is at what it owns
+/// }
+///
+/// Gate::close_all::<Machine>(&GATES);
+/// for gate in &GATES {
+///     gate.await_owner::<Machine>();
+///     assert!(gate.enter().is_none());
+///     gate.open();
+/// }
+/// ```
+pub struct Gate<S = AtomicBool> {
+    /// The owner is inside.
+    busy: AtomicBool,
+    /// What the owner finds.
+    sign: S,
+}
+
+impl<S: Sign> fmt::Debug for Gate<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (is_closed, is_busy) = (self.is_closed(), self.is_busy());
+        f.debug_struct("Gate").field("is_closed", &is_closed).field("is_busy", &is_busy).finish()
+    }
+}
+
+/// What the owner of a gate finds: whether it is closed, or what is behind it.
+pub trait Sign {
+    /// What is found.
+    type Value: Copy + PartialEq;
+
+    /// What is found of a gate that is closed.
+    const CLOSED: Self::Value;
+
+    /// Loads it, with what [`write`](Self::write) released.
+    fn read(&self) -> Self::Value;
+
+    /// Stores it.
+    fn write(&self, value: Self::Value, order: Ordering);
+}
+
+/// Whether the gate is closed.
+impl Sign for AtomicBool {
+    type Value = bool;
+
+    const CLOSED: bool = true;
+
+    #[inline(always)]
+    fn read(&self) -> bool {
+        self.load(Acquire)
+    }
+
+    fn write(&self, is_closed: bool, order: Ordering) {
+        self.store(is_closed, order);
+    }
+}
+
+/// The owner of a gate is inside, for as long as this lives.
+#[must_use = "the owner leaves when this is dropped"]
+pub struct Inside<'a>(&'a AtomicBool);
+
+impl fmt::Debug for Inside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inside")
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.store(false, Release);
+    }
+}
+
+impl Gate {
+    /// A gate that is open.
+    pub const fn new() -> Self {
+        Self::with(AtomicBool::new(false))
+    }
+
+    /// A gate that is closed.
+    pub const fn closed() -> Self {
+        Self::with(AtomicBool::new(true))
+    }
+
+    /// Goes inside, unless the gate is closed. Only for the owner, which must be outside, and which nothing that goes inside
+    /// may interrupt before it has left.
+    #[inline(always)]
+    pub fn enter(&self) -> Option<Inside<'_>> {
+        let (inside, is_closed) = self.enter_anyway();
+        if is_closed { None } else { Some(inside) }
+    }
+
+    /// Lets the owner in again.
+    pub fn open(&self) {
+        self.open_to(false);
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Sign> Gate<S> {
+    /// A gate with this sign.
+    pub(crate) const fn with(sign: S) -> Self {
+        Self { busy: AtomicBool::new(false), sign }
+    }
+
+    /// Makes the atomics of the gate known to loom.
+    #[cfg(loom)]
+    pub fn prime(&self) {
+        crate::sync::atomic::prime!(self.busy);
+        self.sign.read();
+    }
+
+    /// Goes inside, and says what is there. As [`enter`](Self::enter) in all else.
+    #[inline(always)]
+    pub(crate) fn enter_anyway(&self) -> (Inside<'_>, S::Value) {
+        self.busy.store(true, Relaxed);
+        // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
+        compiler_fence(Ordering::SeqCst);
+        (Inside(&self.busy), self.sign.read())
+    }
+
+    /// Keeps the owner from going in, from the next barrier on; or at once, if it is the owner that closes.
+    pub fn close(&self) {
+        self.sign.write(S::CLOSED, Relaxed);
+    }
+
+    /// Closes these gates, all with one barrier. Who was inside may be there still.
+    pub fn close_all<'a, C: Cpu>(gates: impl IntoIterator<Item = &'a Self>)
+    where
+        Self: 'a,
+    {
+        let closed = gates.into_iter().map(Self::close);
+        if closed.count() > 0 {
+            C::synchronize();
+        }
+    }
+
+    /// Waits until the owner is outside, from where it does not come back. Only once the gate was closed.
+    pub fn await_owner<C: Cpu>(&self) {
+        while self.is_busy() {
+            C::relax();
+        }
+    }
+
+    /// Whether the owner is inside: what [`await_owner`](Self::await_owner) waits for, to who waits in a way of its own.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Acquire)
+    }
+
+    /// Whether the gate is closed.
+    pub fn is_closed(&self) -> bool {
+        self.sign.read() == S::CLOSED
+    }
+
+    /// Lets the owner in again, to find this.
+    pub(crate) fn open_to(&self, value: S::Value) {
+        self.sign.write(value, Release);
+    }
+}

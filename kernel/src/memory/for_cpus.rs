@@ -1,0 +1,29 @@
+//! Memory as CPUs are given it.
+
+use super::{paging, vmalloc};
+use crate::cpu::given::Memory;
+use bifolio::frame::Order;
+use core::ptr::NonNull;
+use x86_64::{PhysAddr, VirtAddr};
+
+/// Page tables for devices, mappings for stacks.
+pub(super) struct ForCpus;
+
+impl Memory for ForCpus {
+    fn map_device(&self, registers: PhysAddr) -> Option<VirtAddr> {
+        paging::map_device(registers)
+    }
+
+    fn stack(&self, pages: u64) -> Option<NonNull<u8>> {
+        vmalloc::allocate(pages, Order::ZERO)
+    }
+
+    unsafe fn free_stack(&self, start: NonNull<u8>, pages: u64) {
+        // SAFETY: by this function's contract the mapping has so many pages, which nobody uses.
+        unsafe { vmalloc::free(start, pages, Order::ZERO) }.expect("a stack is a mapping");
+    }
+
+    fn name_of(&self, address: u64) -> Option<&'static str> {
+        vmalloc::place_of(address)
+    }
+}

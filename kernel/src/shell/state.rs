@@ -1,0 +1,30 @@
+//! What the shell has.
+
+use alloc::vec::Vec;
+use bifolio::frame::Block;
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+/// The shell's state: the blocks and objects it holds, so that it frees nothing that the kernel uses.
+#[derive(Debug)]
+pub struct Shell {
+    pub(super) blocks: Vec<Block>,
+    pub(super) objects: Vec<Object>,
+}
+
+/// An object of the shell's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Object {
+    pub(super) address: NonNull<u8>,
+    pub(super) layout: Layout,
+}
+
+impl Default for Shell {
+    /// A shell that holds nothing, with room to note a few blocks and objects: so the first `alloc` moves nothing but the
+    /// block that was asked for. Without memory for that room there still is a shell.
+    fn default() -> Self {
+        let mut shell = Self { blocks: Vec::new(), objects: Vec::new() };
+        let _ = shell.blocks.try_reserve(64).and(shell.objects.try_reserve(64));
+        shell
+    }
+}

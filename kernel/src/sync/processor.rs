@@ -1,0 +1,86 @@
+//! The processor, as the crate [`bifolio`] wants to know it.
+
+use super::lockdep;
+use crate::arch::{clock, ipi, local, window};
+use bifolio::cpu::{Cpu, Hooks};
+use bifolio::frame::{FRAME_SIZE, PfnRange};
+use bifolio::sync::{Acquire, Lock};
+use core::fmt;
+use core::time::Duration;
+use log::warn;
+use spin::Once;
+use x86_64::PhysAddr;
+use x86_64::instructions::interrupts;
+
+/// What is done when memory is low. In any context.
+static LOW_MEMORY: Once<fn()> = Once::new();
+
+/// Tells what to do when memory is low: at any moment, in any context. Only the first time counts.
+pub(crate) fn when_memory_is_low(act: fn()) {
+    LOW_MEMORY.call_once(|| act);
+}
+
+/// The processor that the kernel runs on, as the allocator wants to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Processor;
+
+// SAFETY: each CPU has a number of its own; those that run are interrupted for a barrier, and waited for; interrupts are
+// masked where that is asked for.
+unsafe impl Cpu for Processor {
+    fn current() -> usize {
+        local::current()
+    }
+
+    fn synchronize() {
+        ipi::synchronize();
+    }
+
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        // As `interrupts::without_interrupts`, which leaves out the masking where nothing is to be masked: that branch has the
+        // compiler make two copies of what is critical, each too long to be inlined.
+        let enabled = interrupts::are_enabled();
+        interrupts::disable();
+        let result = critical();
+        if enabled {
+            interrupts::enable();
+        }
+        result
+    }
+
+    unsafe fn zero(frames: PfnRange) -> bool {
+        let start = window::to_virtual(PhysAddr::new(frames.start.address()));
+        // SAFETY: the window shows all RAM, and by this function's contract the frames are nobody else's.
+        unsafe { start.as_mut_ptr::<u8>().write_bytes(0, (frames.frames() * FRAME_SIZE) as usize) };
+        true
+    }
+}
+
+impl Hooks for Processor {
+    fn relax() {
+        ipi::relax();
+    }
+
+    fn acquire(lock: &Lock, how: Acquire) {
+        lockdep::acquire(lock.name, lock.address, how);
+    }
+
+    fn release(lock: &Lock) {
+        lockdep::release(lock.address);
+    }
+
+    fn might_wait() {
+        lockdep::might_sleep("a request for memory that may wait");
+    }
+
+    fn low_memory() {
+        LOW_MEMORY.get().into_iter().for_each(|act| act());
+    }
+
+    fn uptime() -> Duration {
+        clock::uptime()
+    }
+
+    fn report(failure: &dyn fmt::Display) {
+        warn!("{failure}");
+    }
+}

@@ -1,0 +1,23 @@
+//! What tests of the page-frame allocator and the heap have in common: CPUs, random numbers, memory, and an oracle.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+#[cfg(feature = "std")]
+pub mod plain;
+mod random;
+mod raw;
+#[cfg(feature = "std")]
+pub mod source;
+#[cfg(feature = "std")]
+mod thread;
+#[cfg(feature = "std")]
+mod turns;
+
+pub use random::Random;
+pub use raw::{Raw, over_numbers};
+#[cfg(feature = "std")]
+pub use {
+    thread::Thread,
+    turns::{Turns, Watch},
+};

@@ -1,0 +1,87 @@
+//! Threads as CPUs.
+
+use core::cell::Cell;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bifolio::cpu::{Cpu, Hooks};
+
+/// Of a thread that has no number.
+const NONE: usize = usize::MAX;
+
+std::thread_local! {
+    static NUMBER: Cell<usize> = const { Cell::new(NONE) };
+}
+
+/// A thread as a CPU: nothing interrupts it, and until it [says](Self::become_cpu) which it is, it is none that has anything of
+/// its own. Of threads that share an allocator, each must have a number of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Thread;
+
+impl Thread {
+    /// The number of the calling thread.
+    #[inline]
+    pub fn number() -> usize {
+        NUMBER.get()
+    }
+
+    /// Makes the calling thread this CPU.
+    pub fn become_cpu(number: usize) {
+        NUMBER.set(number);
+    }
+
+    /// Makes the calling thread CPU 0, unless it is another.
+    pub fn become_first() {
+        if NUMBER.get() == NONE {
+            NUMBER.set(0);
+        }
+    }
+
+    /// Makes the calling thread a CPU that no other thread of the program was before, unless it is one.
+    pub fn become_next() {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        if NUMBER.get() == NONE {
+            NUMBER.set(THREADS.fetch_add(1, Relaxed));
+        }
+    }
+
+    /// Does some work as this CPU, and is none behind it.
+    pub fn as_cpu<R>(number: usize, work: impl FnOnce() -> R) -> R {
+        NUMBER.set(number);
+        let result = work();
+        NUMBER.set(NONE);
+        result
+    }
+}
+
+// SAFETY: threads that share an allocator have different numbers; nothing interrupts them; the barrier is the system's.
+unsafe impl Cpu for Thread {
+    #[inline]
+    fn current() -> usize {
+        Self::number()
+    }
+
+    fn synchronize() {
+        static REGISTER: Once = Once::new();
+        REGISTER.call_once(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED));
+        membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    }
+
+    #[inline]
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        critical()
+    }
+}
+
+impl Hooks for Thread {
+    fn relax() {
+        std::thread::yield_now();
+    }
+}
+
+/// The system call that makes all threads of the process pass a barrier, or announces that it will be used.
+fn membarrier(command: libc::c_int) {
+    // SAFETY: the call takes no pointer and changes no memory.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    assert_eq!(result, 0, "membarrier: {}", std::io::Error::last_os_error());
+}

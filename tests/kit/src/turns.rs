@@ -1,0 +1,155 @@
+//! CPUs that take turns on one thread.
+
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::marker::PhantomData;
+use core::time::Duration;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use bifolio::cpu::{Cpu, Hooks};
+use bifolio::frame::PfnRange;
+use bifolio::sync::{Acquire, Lock};
+
+std::thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+    static UPTIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static CANNOT_ZERO: Cell<bool> = const { Cell::new(false) };
+    static ZEROED: RefCell<Vec<PfnRange>> = const { RefCell::new(Vec::new()) };
+    static REPORTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Learns what a CPU is asked for. Each does nothing by itself, and costs nothing.
+pub trait Watch {
+    /// [`Cpu::synchronize`].
+    #[inline(always)]
+    fn synchronize() {}
+
+    /// [`Hooks::relax`].
+    #[inline(always)]
+    fn relax() {}
+
+    /// [`Hooks::acquire`].
+    #[inline(always)]
+    fn acquire(lock: &Lock, how: Acquire) {
+        let _ = (lock, how);
+    }
+
+    /// [`Hooks::release`].
+    #[inline(always)]
+    fn release(lock: &Lock) {
+        let _ = lock;
+    }
+
+    /// [`Hooks::might_wait`].
+    #[inline(always)]
+    fn might_wait() {}
+
+    /// [`Hooks::low_memory`].
+    #[inline(always)]
+    fn low_memory() {}
+
+    /// [`Hooks::report`].
+    #[inline(always)]
+    fn report() {}
+}
+
+impl Watch for () {}
+
+/// A processor whose CPUs take turns on one thread, so that they never have to wait for one another. Each thread, and so each
+/// test, has one of its own. It zeroes frames and reports refusals by taking note of them, and shows what time it is told to.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns<W = ()>(PhantomData<W>);
+
+impl Turns {
+    /// Lets another CPU have its turn.
+    pub fn switch_to(cpu: usize) {
+        CPU.set(cpu);
+    }
+
+    /// Lets time go by.
+    pub fn wait(time: Duration) {
+        UPTIME.set(UPTIME.get() + time);
+    }
+
+    /// Says what time it is.
+    pub fn set_uptime(time: Duration) {
+        UPTIME.set(time);
+    }
+
+    /// Says whether frames can be zeroed from now on.
+    pub fn set_can_zero(can: bool) {
+        CANNOT_ZERO.set(!can);
+    }
+
+    /// The frames that were zeroed since this was last asked.
+    pub fn zeroed() -> Vec<PfnRange> {
+        ZEROED.take()
+    }
+
+    /// The reports of refusals since this was last asked.
+    pub fn reports() -> Vec<String> {
+        REPORTS.take()
+    }
+}
+
+// SAFETY: CPUs take turns on one thread, so no two are at anything at once.
+unsafe impl<W: Watch> Cpu for Turns<W> {
+    #[inline]
+    fn current() -> usize {
+        CPU.get()
+    }
+
+    #[inline]
+    fn synchronize() {
+        W::synchronize();
+    }
+
+    #[inline]
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        critical()
+    }
+
+    unsafe fn zero(frames: PfnRange) -> bool {
+        if CANNOT_ZERO.get() {
+            return false;
+        }
+        ZEROED.with_borrow_mut(|zeroed| zeroed.push(frames));
+        true
+    }
+}
+
+impl<W: Watch> Hooks for Turns<W> {
+    fn relax() {
+        W::relax();
+    }
+
+    #[inline(always)]
+    fn acquire(lock: &Lock, how: Acquire) {
+        W::acquire(lock, how);
+    }
+
+    #[inline(always)]
+    fn release(lock: &Lock) {
+        W::release(lock);
+    }
+
+    #[inline(always)]
+    fn might_wait() {
+        W::might_wait();
+    }
+
+    #[inline(always)]
+    fn low_memory() {
+        W::low_memory();
+    }
+
+    fn uptime() -> Duration {
+        UPTIME.get()
+    }
+
+    fn report(failure: &dyn fmt::Display) {
+        W::report();
+        REPORTS.with_borrow_mut(|reports| reports.push(failure.to_string()));
+    }
+}

@@ -1,0 +1,173 @@
+//! Counts the instructions of each kind of operation on page frames, for the test of the same name: one line for each.
+//!
+//! The loops are those of `make bench`, so what they cost by themselves is included, and built as there the figures are
+//! comparable. They are shorter: each instruction is a step of its own, and takes some microseconds. What leads up to an
+//! operation is done at full speed.
+#![cfg_attr(not(target_os = "linux"), allow(unused))]
+
+#[cfg(target_os = "linux")]
+#[path = "../tests/stepper/mod.rs"]
+mod stepper;
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    panic!("instructions are counted with Linux's ptrace");
+}
+
+#[cfg(target_os = "linux")]
+fn main() {
+    for (name, steps, operations) in linux::figures() {
+        println!("{name}\t{steps}\t{operations}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::stepper::{self, OPERATIONS, Shared};
+    use bifolio::frame::{Gfp, Order};
+    use model::machine::Turns;
+    use workloads::page::{self, BATCH, Mixed};
+    use workloads::{Bifolio, FRAMES, PageFrames, Random};
+
+    type Frames = Bifolio<Turns>;
+    type Block = <Frames as PageFrames>::Block;
+    /// What was counted: its name, its instructions, and of how many operations they are.
+    type Figure = (&'static str, u64, u64);
+
+    /// Operations of each kind that are counted: enough for several refills.
+    const PAIRS: u64 = 100;
+    const ALLOCATIONS: usize = 512;
+    const FREES: usize = 256;
+    const MIXED: u64 = 200;
+    const PAGEBLOCKS: usize = 64;
+
+    pub fn figures() -> Vec<Figure> {
+        let mut figures = vec![pair(), batch()];
+        figures.extend(bulk());
+        figures.extend([random_free(), mixed()]);
+        figures.extend(order9());
+        figures.extend([refill(), remote_free(), drain()]);
+        figures
+    }
+
+    /// The instructions of `work`, which is done by a copy of this process: nothing is done here.
+    fn count(work: impl FnOnce()) -> u64 {
+        let mut steps = 0;
+        stepper::trace(|| (), |shared| shared.operation(0, work), |_, _| steps += 1);
+        steps
+    }
+
+    /// As when operations have been going on for a while: a frame is in use, so that nothing merges far.
+    fn in_use() -> Frames {
+        let frames = Frames::new();
+        frames.allocate(Order::ZERO, Gfp::KERNEL);
+        page::pairs(&frames, 200);
+        page::batches(&frames, 8 * BATCH as u64);
+        frames
+    }
+
+    /// All of memory in blocks of an order, as it comes when everything was allocated before and freed so.
+    fn everything(frames: &Frames, order: Order, rearrange: impl Fn(&mut [Block])) -> Vec<Block> {
+        let mut blocks = vec![Block::default(); FRAMES >> order.get()];
+        let got = page::fill(frames, order, page::ALL, &mut blocks);
+        rearrange(&mut blocks[..got]);
+        page::free_all(frames, order, &blocks[..got]);
+        blocks
+    }
+
+    fn shuffle(blocks: &mut [Block]) {
+        Random::new(7).shuffle(blocks);
+    }
+
+    fn pair() -> Figure {
+        let frames = in_use();
+        ("pair", count(|| _ = page::pairs(&frames, PAIRS)), PAIRS)
+    }
+
+    fn batch() -> Figure {
+        let (frames, pairs) = (in_use(), 2 * BATCH as u64);
+        ("batch of 64", count(|| _ = page::batches(&frames, pairs)), pairs)
+    }
+
+    /// In the middle of all of memory, so that what lies at its ends does not count.
+    fn bulk() -> [Figure; 2] {
+        let (frames, order) = (Frames::new(), Order::ZERO);
+        let mut blocks = everything(&frames, order, |_| ());
+        let (before, rest) = blocks.split_at_mut(FRAMES / 2);
+        page::fill(&frames, order, page::ALL, before);
+        let allocation = count(|| _ = page::fill(&frames, order, page::ALL, &mut rest[..ALLOCATIONS]));
+        page::fill(&frames, order, page::ALL, rest);
+        page::free_all(&frames, order, before);
+        let free = count(|| page::free_all(&frames, order, &rest[..FREES]));
+        [("bulk allocation", allocation, ALLOCATIONS as u64), ("bulk free", free, FREES as u64)]
+    }
+
+    fn random_free() -> Figure {
+        let (frames, order) = (Frames::new(), Order::ZERO);
+        let mut blocks = everything(&frames, order, shuffle);
+        page::fill(&frames, order, page::ALL, &mut blocks);
+        shuffle(&mut blocks);
+        let (before, rest) = blocks.split_at(FRAMES / 2);
+        page::free_all(&frames, order, before);
+        ("random free", count(|| page::free_all(&frames, order, &rest[..FREES])), FREES as u64)
+    }
+
+    fn mixed() -> Figure {
+        let (frames, mut mixed) = (Frames::new(), Mixed::<Frames>::new(11, FRAMES / 2));
+        mixed.churn(&frames, 100_000);
+        ("mixed orders", count(|| _ = mixed.churn(&frames, MIXED)), MIXED)
+    }
+
+    fn order9() -> [Figure; 2] {
+        let (frames, order) = (Frames::new(), Order::PAGEBLOCK);
+        let mut blocks = everything(&frames, order, |_| ());
+        let allocation = count(|| _ = page::fill(&frames, order, page::ALL, &mut blocks[..PAGEBLOCKS]));
+        page::fill(&frames, order, page::ALL, &mut blocks);
+        let free = count(|| page::free_all(&frames, order, &blocks[..PAGEBLOCKS]));
+        [("order 9 allocated", allocation, PAGEBLOCKS as u64), ("order 9 freed", free, PAGEBLOCKS as u64)]
+    }
+
+    /// The dearest of many allocations one after the other, where every other frame is free.
+    fn refill() -> Figure {
+        let (frames, order) = (Frames::new(), Order::ZERO);
+        let mut blocks = everything(&frames, order, |_| ());
+        page::fill(&frames, order, page::ALL, &mut blocks);
+        shuffle(&mut blocks);
+        page::free_all(&frames, order, &blocks[..FRAMES / 2]);
+        let mut steps = [0; OPERATIONS];
+        let allocate = |shared: &Shared| {
+            for nth in 0..FREES {
+                shared.operation(nth, || frames.allocate(order, Gfp::KERNEL));
+            }
+        };
+        stepper::trace(|| (), allocate, |nth, _| steps[nth] += 1);
+        ("refill", steps.into_iter().max().unwrap_or_default(), 1)
+    }
+
+    /// What one CPU allocated another frees, in random order.
+    fn remote_free() -> Figure {
+        let (frames, order) = (Frames::new(), Order::ZERO);
+        let mut blocks = everything(&frames, order, shuffle);
+        blocks.truncate(FRAMES / 2);
+        page::fill(&frames, order, page::ALL, &mut blocks);
+        shuffle(&mut blocks);
+        Turns::switch_to(1);
+        let (before, rest) = blocks.split_at(FRAMES / 4);
+        page::free_all(&frames, order, before);
+        let steps = count(|| page::free_all(&frames, order, &rest[..FREES]));
+        Turns::switch_to(0);
+        ("remote free", steps, FREES as u64)
+    }
+
+    /// Of two CPUs, each with a few blocks of several orders and contents at hand.
+    fn drain() -> Figure {
+        let frames = in_use();
+        for cpu in [1, 0] {
+            Turns::switch_to(cpu);
+            for (order, gfp) in (0..4).flat_map(|order| [(order, Gfp::KERNEL), (order, Gfp::KERNEL | Gfp::MOVABLE)]) {
+                frames.allocate(Order::new(order).expect("3 is an order"), gfp);
+            }
+        }
+        ("drain", count(|| frames.allocator().drain()), 1)
+    }
+}
