@@ -36,7 +36,7 @@
 //!    *free | head* is set. What is allocated is a [`Block`](frame::Block) with one owner, so safe code frees it once and as
 //!    what it is; where unsafe code goes by numbers, a double free, a wrong order, a frame inside a block or a reserved one is
 //!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment the second is
-//!    only [counted](allocator::PageAllocator::late_double_frees), when the block comes back.)
+//!    only [counted](allocator::View::late_double_frees), when the block comes back.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
 //!    CPUs' pages, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
 //!    it refused, with a [report](allocator::Cpu::report).
