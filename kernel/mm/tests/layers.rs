@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, each below those that follow it.
-const LAYERS: [&str; 11] =
+const LAYERS: [&str; 12] =
     ["frame", "error", "cpu", "sync", "memory_map", "buddy", "per_cpu", "zone", "allocator", "report", "slab", "heap"];
 
 fn sources() -> PathBuf {
