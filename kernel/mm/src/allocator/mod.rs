@@ -177,24 +177,26 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     fn allocate_pfn(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         Self::announce(gfp);
         if FAST.contains(gfp)
-            && order.index() < BATCHED
             && let Some(mobility) = gfp.mobility()
-            && let Some(Some(pfn)) = self.in_pages(|pages| pages.batch(order, mobility).allocate())
         {
-            return Ok(pfn);
+            if order.index() < BATCHED
+                && let Some(Some(pfn)) = self.in_pages(|pages| pages.batch(order, mobility).allocate())
+            {
+                return Ok(pfn);
+            }
+            let is_small = order < Order::PAGEBLOCK;
+            let pfn =
+                if is_small { self.allocate_small(order, mobility) } else { self.allocate_whole(order, mobility) };
+            if let Some(pfn) = pfn {
+                return Ok(pfn);
+            }
         }
-        self.allocate_elsewhere(order, gfp)
+        self.allocate_at_length(order, gfp)
     }
 
-    /// Serves a request that no batch of this CPU's does.
+    /// Serves a request that is beyond the fast paths.
     #[inline(never)]
-    fn allocate_elsewhere(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        if FAST.contains(gfp)
-            && let Some(mobility) = gfp.mobility()
-            && let Some(pfn) = self.allocate_refilling(order, mobility)
-        {
-            return Ok(pfn);
-        }
+    fn allocate_at_length(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
     }
 
@@ -271,7 +273,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if order == Order::ZERO && self.in_pages(is_freed) == Some(true) {
             return Ok(());
         }
-        if self.free_block(pfn, order) { Ok(()) } else { self.free_or_name(pfn, order) }
+        let is_small = order < Order::PAGEBLOCK;
+        let is_freed = if is_small { self.free_small(pfn, order) } else { self.free_whole(pfn, order) };
+        if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
     }
 }
 

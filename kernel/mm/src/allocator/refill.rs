@@ -19,42 +19,51 @@ enum Refused {
 }
 
 impl<C: Cpu> PageAllocator<'_, C> {
-    /// Serves a request from what this CPU freed last, from what a zone lends it, or, for whole pageblocks, from those of the
-    /// highest zone: as long as that zone is left with more than its `low` mark and mobilities are not mixed.
-    #[inline(always)]
-    pub(super) fn allocate_refilling(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        if order >= Order::PAGEBLOCK {
-            return self.with(ZoneKind::Normal, |zone| zone.allocate_whole(order, mobility));
-        }
-        let refilled = self.in_pages(|pages| match self.allocate_recent(pages, order, mobility) {
+    /// Serves a request for less than a pageblock from what this CPU freed last, or from what a zone lends it or gives it: as
+    /// long as that zone is left with more than its `low` mark and mobilities are not mixed.
+    #[inline(never)]
+    pub(super) fn allocate_small(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let served = self.in_pages(|pages| match self.allocate_recent(pages, order, mobility) {
             Some(pfn) => Ok(pfn),
-            None if order.index() < BATCHED => self.refill(pages, order, mobility),
-            None => Err(Refused::NoWord),
+            None => self.refill(pages, order, mobility),
         })?;
-        if refilled == Err(Refused::BelowLow) {
+        if served == Err(Refused::BelowLow) {
             C::low_memory();
         }
-        refilled.ok()
+        served.ok()
     }
 
+    /// Serves a request for whole pageblocks from those of the highest zone, as [`allocate_small`](Self::allocate_small) does.
+    #[inline(never)]
+    pub(super) fn allocate_whole(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        self.with(ZoneKind::Normal, |zone| zone.allocate_whole(order, mobility))
+    }
+
+    #[inline(always)]
     fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Option<Pfn> {
         let last = pages.recent_of(order, mobility)?.last()?;
         self.blocks_of(last).allocate_recent(pages, order, mobility)
     }
 
-    /// Gets a batch new blocks, as long as a zone is left with more than its `low` mark, and hands out the first. Where no
-    /// word would give it many, it gets none, and the block comes from the zone. Mobilities are not mixed here.
+    /// Gets a batch new blocks and hands out the first. Where no word would give it many, and for orders that have no batches,
+    /// the block comes from the zone alone.
     #[inline(never)]
     fn refill(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
-        let batch = pages.batch(order, mobility);
         pages.note_use();
         pages.count_refill();
-        self.end_loan(order, batch);
-        let mut refused = Refused::BelowLow;
+        let batch = (order.index() < BATCHED).then(|| pages.batch(order, mobility));
+        if let Some(batch) = batch {
+            self.end_loan(order, batch);
+        }
+        // What has no batch is told of by the walk down the zones that follows.
+        let (wanted, mut refused) = match batch {
+            Some(_) => (WORD_FRAMES.into(), Refused::BelowLow),
+            None => (order.frames(), Refused::NoWord),
+        };
         for kind in ZoneKind::ALL.into_iter().rev() {
             let mut zone = self.zones[kind.index()].lock();
             let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
-            if !zone.admits(WORD_FRAMES.into(), low, reserve, false) {
+            if !zone.admits(wanted, low, reserve, false) {
                 continue;
             }
             refused = Refused::NoWord;
@@ -63,7 +72,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 Some(Lent::Batch) => {
                     // What is handed out while others wait for the lock could be taken for theirs.
                     drop(zone);
-                    return batch.allocate().ok_or(Refused::NoWord);
+                    return batch.and_then(Batch::allocate).ok_or(Refused::NoWord);
                 }
                 // What serves a whole word must not be spoiled for the sake of one block.
                 None if self.slow.unmixed_first => {}
@@ -104,28 +113,25 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
     }
 
-    /// Frees a block that setting a bit is not enough for; false if there is none, or this CPU's pages may not be used now.
+    /// Frees a block of less than a pageblock; false if there is none, or this CPU's pages may not be used now.
     #[inline(never)]
-    pub(super) fn free_block(&self, pfn: Pfn, order: Order) -> bool {
-        if order >= Order::PAGEBLOCK {
-            self.with(ZoneKind::of(pfn), |zone| zone.free_whole(pfn, order))
-        } else {
-            self.in_pages(|pages| self.free_small(pages, pfn, order)) == Some(true)
-        }
+    pub(super) fn free_small(&self, pfn: Pfn, order: Order) -> bool {
+        let is_freed = |pages: &PerCpuPages| {
+            order.index() < BATCHED && pages.free(pfn, order)
+                || self.blocks_of(pfn).free(pfn, order, Some(pages)).map(|freed| self.note(pfn, freed)).is_some()
+        };
+        self.in_pages(is_freed) == Some(true)
+    }
+
+    /// Frees a block of whole pageblocks; false if there is none.
+    #[inline(never)]
+    pub(super) fn free_whole(&self, pfn: Pfn, order: Order) -> bool {
+        self.with(ZoneKind::of(pfn), |zone| zone.free_whole(pfn, order))
     }
 
     /// Frees a block under its zone's lock, or names what is there instead.
     #[cold]
     pub(super) fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order))
-    }
-
-    /// Frees a block of less than a pageblock, unless there is none.
-    #[inline(always)]
-    fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
-        if order.index() < BATCHED && pages.free(pfn, order) {
-            return true;
-        }
-        self.blocks_of(pfn).free(pfn, order, Some(pages)).map(|freed| self.note(pfn, freed)).is_some()
     }
 }

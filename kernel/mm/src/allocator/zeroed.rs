@@ -5,6 +5,7 @@ use crate::frame::{Blocks, Gfp, Order, Pfn};
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Serves a request for zeroed frames.
+    #[cold]
     pub(super) fn allocate_zeroed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         let block = self.allocate(order, gfp - Gfp::ZERO)?;
         self.zeroed(block.into()).map(|zeroed| zeroed.range().start)

@@ -40,6 +40,7 @@ pub(crate) use pageblocks::{Freed, Pageblocks};
 pub(crate) use span::{Extent, Span, spans};
 pub use watermark::{Watermarks, min_free_kib, protection};
 
+use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, ZoneKind};
 use crate::per_cpu::Batch;
@@ -318,22 +319,23 @@ impl<'m> Zone<'m> {
         Some(self.blocks.start_of(number))
     }
 
-    /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free,
-    /// allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
-    pub(crate) fn lend(&mut self, order: Order, mobility: Mobility, batch: &Batch) -> Option<Lent> {
+    /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free, or
+    /// there is no batch, allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
+    pub(crate) fn lend(&mut self, order: Order, mobility: Mobility, batch: Option<&Batch>) -> Option<Lent> {
         let number = self.find_unmixed(order, mobility)?;
         let mut block = self.open(number);
-        if block.header.free() < WORTH_LENDING << order.get() {
-            self.special.allocated += order.frames();
-            let offset = block.allocate(order);
-            self.file(number, &mut block);
-            return Some(Lent::Block(self.blocks.start_of(number).offset(offset.into())));
-        }
-        let (word, heads) = block.lend(order.get().into());
-        self.special.allocated += u64::from(heads.count_ones()) << order.get();
+        let start = self.blocks.start_of(number);
+        let worth = batch.filter(|_| block.header.free() >= WORTH_LENDING << order.get());
+        let (lent, frames) = if let Some(batch) = worth {
+            let (word, heads) = block.lend(order.get().into());
+            batch.begin(start.offset(word as u64 * u64::from(WORD_FRAMES)), heads);
+            (Lent::Batch, u64::from(heads.count_ones()) << order.get())
+        } else {
+            (Lent::Block(start.offset(block.allocate(order).into())), order.frames())
+        };
+        self.special.allocated += frames;
         self.file(number, &mut block);
-        batch.begin(self.blocks.start_of(number).offset(word as u64 * 64), heads);
-        Some(Lent::Batch)
+        Some(lent)
     }
 
     /// Frees the block of `order` that starts at `pfn`.

@@ -374,7 +374,17 @@ impl Locked<'_> {
     #[inline]
     pub(crate) fn is_allocated(&self, offset: u32, order: u32) -> bool {
         let (word, bit) = place(offset);
-        self.word(word).allocated() >> bit & 1 == 1 && self.order_at(offset) == order
+        if self.word(word).allocated() >> bit & 1 == 0 {
+            return false;
+        }
+        if order >= WORD_ORDER {
+            return self.order_at(offset) == order;
+        }
+        // The first of these bits that is set must be the last of them, or be that of the next word.
+        let behind = self.word(word).bounds() >> bit >> 1;
+        let end = 1 << ((1 << order) - 1);
+        let is_last = bit + (1 << order) == WORD_FRAMES;
+        behind & (end - 1) == 0 && (is_last || behind & end != 0)
     }
 
     /// The order of the allocated or lent block that begins at `offset`: it reaches to where the next thing begins.
