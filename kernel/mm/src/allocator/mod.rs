@@ -4,7 +4,9 @@
 //! requests that could use a higher zone, and below its watermarks from those that are not pressing. The fast path asks
 //! every zone for memory above `low`; only when none has any, the slow path goes down to what the flags allow.
 //!
-//! Blocks of up to eight frames do not come this far as a rule: each CPU has [pages](PerCpuPages) of its own.
+//! Blocks of up to eight frames do not come this far as a rule: each CPU has [pages](PerCpuPages) of its own. Nor do frees of
+//! less than a pageblock: they take the lock of the pageblock that the block is in, and tell its zone only when all of it is
+//! free, or when there is no such block.
 //!
 //! # Ways to get frames
 //!
@@ -26,7 +28,6 @@
 //! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
 
 mod add;
-#[forbid(unsafe_code)]
 #[forbid(unsafe_code)]
 mod balance;
 mod bulk;

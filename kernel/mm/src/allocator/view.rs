@@ -65,7 +65,8 @@ impl<'m, C: Cpu> View<'m, C> {
     }
 
     /// How many double frees were noticed only when their block's loan ended: those by the CPU that handed the block out and by
-    /// another at the same time. All others are named at the call. In neither case has the block two owners.
+    /// another at the same time, each of which was told `Ok`. All others are named at the call. In neither case has the block two
+    /// owners.
     pub fn late_double_frees(&self) -> u64 {
         self.late.load(Relaxed)
     }

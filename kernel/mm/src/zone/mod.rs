@@ -1,8 +1,9 @@
 //! A zone: the pageblocks of one class of memory, and which of them to allocate from.
 //!
-//! The truth is the two bits of each frame, in its [pageblock](pageblock), whose own lock is all that a free takes. The zone's
-//! lock guards the index, which says which pageblock to look in. A request goes to the pageblock whose largest free block is
-//! the smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
+//! The truth is the two bits of each frame, in its [pageblock], whose own lock is all that a free of less than a
+//! pageblock takes, but for the one of its last frame. The zone's lock guards [pageblocks as a whole](wholes) and the
+//! [index], which says which pageblock to look in. A request goes to the pageblock whose largest free block is the
+//! smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
 //!
 //! The index lags behind frees: each search looks at a few of the pageblocks that were freed into, in turn, and counts of
 //! free frames are lower bounds until then. Near a watermark, and before anything is refused or reported, the zone looks at

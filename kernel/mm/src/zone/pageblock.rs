@@ -10,9 +10,10 @@
 //! A block ends where the next bit of *free | head* is set, so its order is known exactly, and every bad free is told from a
 //! good one in constant time. As long as a pageblock is of one piece its words are neither read nor written.
 //!
-//! All of it changes under the pageblock's own lock: its header is swapped for a value that no header has. Whoever holds one
-//! waits for nothing and has interrupts masked, so that the others spin for a moment only. Frames become free under that
-//! lock alone; they are taken with the zone locked as well, so that what the zone knows to be free stays free.
+//! All of it changes under the pageblock's own lock: its header is swapped for a value that no header has. A CPU that holds one
+//! has interrupts masked and waits for nothing, or, with the zone locked, for the buddy's: so others spin for a moment only.
+//! Frames become free under that lock alone; they are taken with the zone locked as well, so that what the zone knows to be free
+//! stays free.
 
 use crate::sync::atomic::{AtomicU64, Ordering, spin};
 
