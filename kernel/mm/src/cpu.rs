@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::frame::PfnRange;
 
-/// A lock, to those who look on.
+/// A lock, as [hooks](Hooks::acquire) see it that look on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lock {
     /// What the lock guards. All locks that guard things of one kind, such as the same part of several heaps, share a name:
@@ -30,7 +30,7 @@ pub enum Acquire {
 /// # On several CPUs
 ///
 /// With inter-processor interrupts, what is not trivial looks like this. Two CPUs may ask each other at once, each with
-/// interrupts masked, so whoever waits answers meanwhile.
+/// interrupts masked, so a CPU that waits answers meanwhile.
 ///
 /// ```
 /// use bifolio::cpu::{Cpu, Hooks};
@@ -96,7 +96,7 @@ pub enum Acquire {
 /// - One that idles calls [`decay`](crate::allocator::PageAllocator::decay) and
 ///   [`retire_cpu`](crate::heap::Heap::retire_cpu), so that others can have what it holds. For one that stops,
 ///   [`drain`](crate::allocator::PageAllocator::drain) in place of the former.
-/// - [`low_memory`](Hooks::low_memory) wakes whoever calls [`balance`](crate::allocator::PageAllocator::balance).
+/// - [`low_memory`](Hooks::low_memory) wakes the task that calls [`balance`](crate::allocator::PageAllocator::balance).
 ///
 /// # Safety
 ///
@@ -120,7 +120,7 @@ pub unsafe trait Cpu: Hooks {
     /// Called when memory is short, and by what looks at a heap as a whole: its reports, `validate`, `shrink`.
     ///
     /// Maybe with interrupts masked, and on several CPUs at once. No other CPU waits without end for a lock that is held here, but
-    /// one may wait for this CPU's barrier: so where CPUs answer by interrupts, who waits in here answers as
+    /// one may wait for this CPU's barrier: so where CPUs answer by interrupts, a CPU that waits in here answers as
     /// [`relax`](Hooks::relax) does.
     fn synchronize();
 
@@ -164,8 +164,8 @@ pub trait Hooks {
 
     /// Learns that this CPU is about to take a lock: to wait for it, or, once a try has succeeded, that it has it.
     ///
-    /// For who checks that locks are always taken in one order, and with interrupts masked (Linux: `lock_acquire`). It must
-    /// neither allocate nor free, nor take a lock of the allocator or the heap. Does nothing by default, which costs nothing.
+    /// For a kernel that checks that locks are always taken in one order, and with interrupts masked (Linux: `lock_acquire`). It
+    /// must neither allocate nor free, nor take a lock of the allocator or the heap. Does nothing by default, which costs nothing.
     #[inline(always)]
     fn acquire(lock: &Lock, how: Acquire) {
         let _ = (lock, how);
@@ -180,8 +180,8 @@ pub trait Hooks {
     /// Learns that a request begins whose flags let it [wait](crate::frame::Gfp::WAIT), whether or not it then has to; only
     /// where debug assertions are on.
     ///
-    /// For who checks that nobody waits who must not, such as an interrupt handler (Linux: `might_alloc`). Does nothing by
-    /// default.
+    /// For a kernel that checks that nothing waits where it must not, such as in an interrupt handler (Linux: `might_alloc`). Does
+    /// nothing by default.
     #[inline(always)]
     fn might_wait() {}
 

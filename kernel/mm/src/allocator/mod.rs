@@ -169,7 +169,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
         let pfn = self.allocate_pfn(order, gfp)?;
-        // SAFETY: the block was allocated just now.
+        // SAFETY: the block was allocated just now, as one of `order`, to this call alone.
         Ok(unsafe { Block::from_raw(pfn, order) })
     }
 
@@ -254,7 +254,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     pub fn free(&self, block: Block) -> Result<(), FreeError> {
         let (pfn, order) = block.into_raw();
-        // SAFETY: the block is the caller's no more.
+        // SAFETY: `block` was the only owner, and is gone.
         unsafe { self.free_raw(pfn, order) }
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Ended {
     pub base: Pfn,
     /// Blocks that are free again.
     pub free: u64,
-    /// Blocks that somebody has.
+    /// Blocks that are handed out.
     pub in_use: u64,
     /// Blocks that were freed twice: here, and by another CPU at about the same time.
     pub twice: u64,

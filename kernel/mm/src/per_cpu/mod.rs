@@ -8,7 +8,7 @@
 //! Both are owned: the planes say of each such block that it is neither free nor allocated, handed out or not. So a free of it
 //! by another CPU comes to a slow path, which asks all CPUs' pages whether it is handed out, and takes it off its loan.
 //!
-//! # Who may touch them
+//! # Which CPU may touch them
 //!
 //! Their own CPU, with interrupts masked, so that no interrupt handler enters what is in use. Another CPU may, when memory is
 //! short: it closes the gate, waits until the owner is outside, and empties them. What is on loan changes under the lock of the
@@ -105,7 +105,7 @@ impl PerCpuPages {
         }
     }
 
-    /// Runs `outside` while nobody is inside any of these. For whom [`seize_each`](Self::seize_each) is for.
+    /// Runs `outside` while no CPU is inside any of these. For one stranger at a time, as [`seize_each`](Self::seize_each).
     pub(crate) fn stopping<C: Cpu, R>(all: &[Self], outside: impl FnOnce() -> R) -> R {
         let gates = || all.iter().map(|pages| &pages.gate);
         Gate::close_all::<C>(gates());

@@ -100,7 +100,7 @@ impl FreeBlocks {
     }
 }
 
-/// The sum of what anybody may have written down.
+/// The sum of numbers that may be any at all: a caller can make a [`FreeBlocks`] up.
 fn saturating_sum(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
@@ -246,7 +246,7 @@ impl<'m> Zone<'m> {
         block
     }
 
-    /// Has the words of a pageblock speak that did not. What the pageblock is as a whole is of no more account.
+    /// Splits a pageblock: from now on its words say what its frames are, as they were, and it is nothing as a whole any more.
     fn split_whole(&mut self, number: usize, block: &mut Locked<'_>) {
         self.blocks.note_dirty(block, number);
         match self.wholes.state(number) {
