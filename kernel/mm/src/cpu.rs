@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::frame::PfnRange;
 
-/// A lock, to those who look on.
+/// A lock, as [hooks](Hooks::acquire) see it that look on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lock {
     /// What the lock guards. All locks that guard things of one kind, such as the same part of several heaps, share a name:
@@ -30,7 +30,7 @@ pub enum Acquire {
 /// # On several CPUs
 ///
 /// With inter-processor interrupts, what is not trivial looks like this. Two CPUs may ask each other at once, each with
-/// interrupts masked, so whoever waits answers meanwhile.
+/// interrupts masked, so a CPU that waits answers meanwhile.
 ///
 /// ```
 /// use bifolio::cpu::{Cpu, Hooks};
@@ -91,23 +91,24 @@ pub enum Acquire {
 ///
 /// - Interrupt handlers may allocate and free, with flags that do not wait. Non-maskable ones must do neither: they come where
 ///   interrupts are masked.
-/// - A CPU that cannot tell its number yet says one beyond the arenas, such as `usize::MAX`: zones serve it without an arena, and
-///   the heap from the one that all share.
+/// - A CPU that cannot tell its number yet says one that is too large, such as `usize::MAX`: zones serve it without pages of its
+///   own, and the heap from the arena that all share.
 /// - One that idles calls [`decay`](crate::allocator::PageAllocator::decay) and
 ///   [`retire_cpu`](crate::heap::Heap::retire_cpu), so that others can have what it holds. For one that stops,
 ///   [`drain`](crate::allocator::PageAllocator::drain) in place of the former.
-/// - [`low_memory`](Hooks::low_memory) wakes whoever calls [`balance`](crate::allocator::PageAllocator::balance).
+/// - [`low_memory`](Hooks::low_memory) wakes the task that calls [`balance`](crate::allocator::PageAllocator::balance).
 ///
 /// # Safety
 ///
-/// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it is beyond its
-/// arenas; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize) and
+/// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it has no pages or
+/// arena of that number; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize) and
 /// [`without_interrupts`](Self::without_interrupts) do what they say, and [`zero`](Self::zero) leaves zeros where it says
 /// `true`. Memory is handed out by that: two CPUs of one number would be given the same. And of the type's [`Hooks`], those that
 /// may be called in the middle of an allocation neither allocate nor free: [`relax`](Hooks::relax),
 /// [`acquire`](Hooks::acquire) and [`release`](Hooks::release).
 pub unsafe trait Cpu: Hooks {
-    /// The number of the CPU that this runs on: its place in the arenas. Beyond them, it has none.
+    /// The number of the CPU that this runs on: its place among the per-CPU pages of an allocator, and the arenas of a heap. With a
+    /// number beyond those it has none.
     ///
     /// Called with interrupts masked, so that the code is still on that CPU when it uses the number.
     fn current() -> usize;
@@ -119,7 +120,7 @@ pub unsafe trait Cpu: Hooks {
     /// Called when memory is short, and by what looks at a heap as a whole: its reports, `validate`, `shrink`.
     ///
     /// Maybe with interrupts masked, and on several CPUs at once. No other CPU waits without end for a lock that is held here, but
-    /// one may wait for this CPU's barrier: so where CPUs answer by interrupts, who waits in here answers as
+    /// one may wait for this CPU's barrier: so where CPUs answer by interrupts, a CPU that waits in here answers as
     /// [`relax`](Hooks::relax) does.
     fn synchronize();
 
@@ -150,7 +151,7 @@ pub unsafe trait Cpu: Hooks {
 /// impl Hooks for Machine {}
 /// ```
 pub trait Hooks {
-    /// Called again and again while this CPU waits for another: for a lock, or until it has left its arena. Maybe with
+    /// Called again and again while this CPU waits for another: for a lock, or until it is out of its pages or arena. Maybe with
     /// interrupts masked, and with locks held: so not to allocate or free.
     ///
     /// A kernel whose CPUs [synchronize](Cpu::synchronize) by interrupts must answer here to those that wait meanwhile for this
@@ -163,8 +164,8 @@ pub trait Hooks {
 
     /// Learns that this CPU is about to take a lock: to wait for it, or, once a try has succeeded, that it has it.
     ///
-    /// For who checks that locks are always taken in one order, and with interrupts masked (Linux: `lock_acquire`). It must
-    /// neither allocate nor free, nor take a lock of the allocator or the heap. Does nothing by default, which costs nothing.
+    /// For a kernel that checks that locks are always taken in one order, and with interrupts masked (Linux: `lock_acquire`). It
+    /// must neither allocate nor free, nor take a lock of the allocator or the heap. Does nothing by default, which costs nothing.
     #[inline(always)]
     fn acquire(lock: &Lock, how: Acquire) {
         let _ = (lock, how);
@@ -179,12 +180,12 @@ pub trait Hooks {
     /// Learns that a request begins whose flags let it [wait](crate::frame::Gfp::WAIT), whether or not it then has to; only
     /// where debug assertions are on.
     ///
-    /// For who checks that nobody waits who must not, such as an interrupt handler (Linux: `might_alloc`). Does nothing by
-    /// default.
+    /// For a kernel that checks that nothing waits where it must not, such as in an interrupt handler (Linux: `might_alloc`). Does
+    /// nothing by default.
     #[inline(always)]
     fn might_wait() {}
 
-    /// Learns that a request, or the refill of an arena, found no zone that may give it frames and stays above its `low` mark:
+    /// Learns that a request, or the refill of a CPU's pages, found no zone that may give it frames and stays above its `low` mark:
     /// time to [reclaim memory in the background](crate::allocator::PageAllocator::balance) (Linux: `wakeup_kswapd`).
     ///
     /// Called for each such request, with no lock held but maybe with interrupts masked by the caller: to take note, and not

@@ -7,39 +7,47 @@
 //!
 //! 1. Firmware hands over a list of memory regions. [`memory_map`] makes it fit to be believed: every frame has one
 //!    kind, whatever the list said.
-//! 2. An [`allocator::Plan`] says how much metadata the map's RAM needs (less than half a byte a frame) and where in the
+//! 2. An [`allocator::Plan`] says how much metadata the map's RAM needs (a third of a byte a frame) and where in the
 //!    map it goes. The caller maps it, and [`allocator::PageAllocator::new`] makes every usable frame free.
 //! 3. A request names an [`Order`](frame::Order) and [`Gfp`](frame::Gfp) flags. Most are for a few frames of no special
-//!    zone, and end in the CPU's own [pages](allocator::PerCpuPages): a word of 64 frames, on loan from a zone, out of which a
-//!    block is the lowest set bit of a mask. That takes no lock and no locked instruction (`cargo test -p model --test locked`
-//!    counts them). What was allocated elsewhere is freed in batches, a word at a time.
+//!    zone, and end in the CPU's own [pages](allocator::PerCpuPages): a *batch* is the free blocks of a word of 64 frames, lent by
+//!    a zone, and a block out of it the lowest set bit of a mask. That takes no lock and no locked instruction
+//!    (`cargo test -p model --test locked` counts them).
 //! 4. For all others the flags say which zones may serve the request, and how much of their reserves it may take; the
-//!    [`allocator`] walks the zones from the highest down. The zone finds, by a bitmap for each order and mobility, the
-//!    pageblock whose largest free block is the smallest sufficient one: so whole pageblocks stay whole.
+//!    [`allocator`] walks the zones from the highest down. The zone, under its lock, finds by a bitmap for each order and mobility
+//!    the pageblock whose largest free block is the smallest sufficient one: so whole pageblocks stay whole. Those serve orders 9
+//!    and 10, by the same arithmetic on words of 64 pageblocks.
 //! 5. In the pageblock, `buddy.rs` finds the tightest block by arithmetic on a word of 64 frames:
 //!
 //! ```text
-//!   a pageblock: 512 frames in 8 words
-//!   +------+------+------+------+------+------+------+------+
-//!   |      |      |  *   |      |      |      |      |      |     largest free block of each word, of all, free count
-//!   +------+------+--|---+------+------+------+------+------+
-//!                    '-> a word: 64 frames, two bits each
-//!          bit    11 10  9  8   7  6  5  4   3  2   1  0
-//!          free    1  1  1  1   0  0  0  0   0  0   1  1
-//!          head    0  0  0  0   0  0  0  1   0  1   0  0
-//!                  free         allocated    alloc. free
-//!                  order 2      order 2      ord. 1 order 1
+//!   a pageblock: 512 frames in 8 words, and a header that is its lock too
+//!   +--------+------+------+------+------+------+------+------+------+
+//!   | header |      |      |  *   |      |      |      |      |      |   largest free block of each word, of all, free count
+//!   +--------+------+------+--|---+------+------+------+------+------+
+//!                             '-> a word: 64 frames, two bits each
+//!       bit     11 10  9  8   7  6  5  4   3  2   1  0
+//!       free     1  1  1  1   0  0  0  0   1  1   0  0
+//!       head     0  0  0  0   0  0  0  1   1  1   0  1
+//!                free         allocated    lent   alloc.
+//!                order 2      order 2      0  0   order 1
 //! ```
 //!
 //! 6. Allocating clears *free* bits and sets one *head* bit. Freeing does the reverse, and that is all there is to
 //!    splitting and coalescing: the blocks are what the bits say. An allocated block ends where the next bit of
-//!    *free | head* is set. What is allocated is a [`Block`](frame::Block) with one owner, so safe code frees it once and as
+//!    *free | head* is set; one that is lent to a CPU's pages has both bits at its start, and is no block that can be freed.
+//!    A free takes the pageblock's own lock, one swap, and no other as a rule. What the zone knows lags behind: each search looks
+//!    at two of the pageblocks that were freed into, and at as many as it takes before anything is refused.
+//!
+//!    What is allocated is a [`Block`](frame::Block) with one owner, so safe code frees it once and as
 //!    what it is; where unsafe code goes by numbers, a double free, a wrong order, a frame inside a block or a reserved one is
-//!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment the second is
-//!    only [counted](allocator::View::late_double_frees), when the block comes back.)
+//!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment, one of which has
+//!    it on loan, the second is only [counted](allocator::View::late_double_frees), when the loan ends. The block is free once
+//!    all the same.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
 //!    CPUs' pages, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
 //!    it refused, with a [report](cpu::Hooks::report).
+//!
+//! `docs/architecture.md` has the same file by file, with the order of locks, the invariants and the measurements.
 //!
 //! # In a kernel
 //!
@@ -85,7 +93,7 @@
 //! # On a host
 //!
 //! Frames are numbers, and need not exist: a test, or a study of fragmentation, has as many as it likes, and each thread is a
-//! CPU. This is 4 TiB, in 300 MiB of metadata, of which only what is used is ever touched after set-up.
+//! CPU. This is 4 TiB, in 333 MiB of metadata, of which only what is used is ever touched after set-up.
 //!
 //! ```
 //! use std::cell::Cell;
@@ -127,7 +135,7 @@
 //!
 //! NUMBER.set(0);
 //! let taken = (0..1000).map(|_| frames.allocate(Order::ZERO, Gfp::MOVABLE)).collect::<Result<Vec<_>, _>>()?;
-//! assert!(frames.cached() > 0, "the thread has borrowed a whole word, and not all of it is in use");
+//! assert!(frames.cached() > 0, "a word was lent to the thread, and not all of it is in use");
 //! for block in taken {
 //!     frames.free(block)?;
 //! }

@@ -45,7 +45,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             if done < end {
                 // What cannot go with the others goes alone, or is named.
                 if let Some(block) = &slots[done] {
-                    // SAFETY: the slot's owner gave it to be freed, and the slot is emptied if it is.
+                    // SAFETY: the slot has the block's only owner, and is emptied if the block is freed.
                     unsafe { self.free_raw(block.pfn(), block.order()) }?;
                     slots[done] = None;
                 }

@@ -1,6 +1,6 @@
 //! Ranges of frames: chosen by the caller, or longer than any block (Linux: `alloc_contig_range`, `alloc_contig_pages`).
 //!
-//! These walk over pageblocks. They are for set-up and for the few who need megabytes in a row, not for hot paths.
+//! These walk over pageblocks. They are for set-up and for the few callers that need megabytes in a row, not for hot paths.
 
 use super::zonelist::Request;
 use super::{AllocError, Cpu, PageAllocator};
@@ -52,7 +52,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         });
         self.with(kind, |zone| zone.unisolate(range));
         taken?;
-        // SAFETY: the frames were allocated just now, as the largest blocks that there can be.
+        // SAFETY: `take_isolated` has allocated the range, as the largest blocks that there can be, to this call alone.
         let frames = unsafe { Blocks::from_raw(range) };
         if gfp.contains(Gfp::ZERO) { self.zeroed(frames).map_err(|_| RangeError::CannotZero) } else { Ok(frames) }
     }
@@ -87,7 +87,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         };
         let reclaim = || (request.may_reclaim() && self.shrink(frames, &self.slow.direct) > 0).then(search).flatten();
         let range = search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })?;
-        // SAFETY: the frames were allocated just now, as the largest blocks that there can be.
+        // SAFETY: `take_isolated` has allocated the range, as the largest blocks there can be, to this call alone.
         let frames = unsafe { Blocks::from_raw(range) };
         if gfp.contains(Gfp::ZERO) { self.zeroed(frames) } else { Ok(frames) }
     }

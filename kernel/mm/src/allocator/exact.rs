@@ -17,11 +17,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
         into: Order,
     ) -> Result<impl ExactSizeIterator<Item = Block> + use<C>, Refused<Block, SplitError>> {
         let (pfn, order) = (block.pfn(), block.order());
-        // SAFETY: the block is the caller's, and goes on as its pieces.
+        // SAFETY: `block` is the only owner, and is used no more if the block becomes its pieces.
         if let Err(error) = unsafe { self.split_raw(pfn, order, into) } {
             return Err(Refused { given: block, error });
         }
-        // SAFETY: the block is this many of that order now, and nobody has it as what it was.
+        // SAFETY: `split_raw` has made it this many allocated blocks of that order, each of which is made a `Block` once.
         let piece = move |nth: u32| unsafe { Block::from_raw(pfn.offset(u64::from(nth) << into.get()), into) };
         Ok((0..1 << (order.get() - into.get())).map(piece))
     }
@@ -67,7 +67,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let start = self.allocate_from_zones(order, gfp - Gfp::ZERO)?;
         self.with(ZoneKind::of(start), |zone| zone.trim(start, order, frames))
             .expect("the block was allocated just now");
-        // SAFETY: the frames were allocated just now, as these blocks.
+        // SAFETY: the frames were allocated just now, to this call alone, and `trim` has made them the largest blocks.
         let exact = unsafe { Blocks::from_raw(PfnRange::new(start, start.offset(frames))) };
         if gfp.contains(Gfp::ZERO) { self.zeroed(exact) } else { Ok(exact) }
     }
@@ -77,7 +77,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`FreeError`] if they are not allocated so, as for [`free`](Self::free); nothing is freed then.
     pub fn free_range(&self, frames: Blocks) -> Result<(), FreeError> {
-        // SAFETY: the frames are the caller's no more.
+        // SAFETY: `frames` was the only owner of its blocks, and is gone.
         unsafe { self.free_range_raw(frames.into_raw()) }
     }
 
@@ -98,7 +98,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 return Err(FreeError::WrongOrder { pfn, given: order, actual });
             }
         }
-        // SAFETY: by this function's contract.
+        // SAFETY: the caller promises for each block what `free_raw` asks for.
         range.blocks().try_for_each(|(pfn, order)| unsafe { self.free_raw(pfn, order) })
     }
 }

@@ -4,7 +4,9 @@
 //! requests that could use a higher zone, and below its watermarks from those that are not pressing. The fast path asks
 //! every zone for memory above `low`; only when none has any, the slow path goes down to what the flags allow.
 //!
-//! Blocks of up to eight frames do not come this far as a rule: each CPU has [pages](PerCpuPages) of its own.
+//! Blocks of up to eight frames do not come this far as a rule: each CPU has [pages](PerCpuPages) of its own. Nor do frees of
+//! less than a pageblock: they take the lock of the pageblock that the block is in, and tell its zone only when all of it is
+//! free, or when there is no such block.
 //!
 //! # Ways to get frames
 //!
@@ -26,7 +28,6 @@
 //! [`resize`](PageAllocator::resize) has a range grow or shrink where it is.
 
 mod add;
-#[forbid(unsafe_code)]
 #[forbid(unsafe_code)]
 mod balance;
 mod bulk;
@@ -168,7 +169,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
         let pfn = self.allocate_pfn(order, gfp)?;
-        // SAFETY: the block was allocated just now.
+        // SAFETY: the block was allocated just now, as one of `order`, to this call alone.
         Ok(unsafe { Block::from_raw(pfn, order) })
     }
 
@@ -255,7 +256,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     pub fn free(&self, block: Block) -> Result<(), FreeError> {
         let (pfn, order) = block.into_raw();
-        // SAFETY: the block is the caller's no more.
+        // SAFETY: `block` was the only owner, and is gone.
         unsafe { self.free_raw(pfn, order) }
     }
 

@@ -44,7 +44,7 @@ impl<'a, 'm, C: Cpu> OwnedFrames<'a, 'm, C> {
     /// Gives the block out of the handle's charge; nobody frees it now but by hand.
     pub fn into_block(self) -> Block {
         let frames = ManuallyDrop::new(self);
-        // SAFETY: the handle, which had the block, is not dropped, nor used again.
+        // SAFETY: the handle was the block's only owner, and is neither dropped nor used again.
         unsafe { Block::from_raw(frames.pfn(), frames.order()) }
     }
 
@@ -75,7 +75,7 @@ impl<'a, 'm, C: Cpu> OwnedFrames<'a, 'm, C> {
 impl<C: Cpu> Drop for OwnedFrames<'_, '_, C> {
     /// Frees the block. If unsafe code has done so by its number, that is shown in the statistics: it was a bad free.
     fn drop(&mut self) {
-        // SAFETY: the block is this handle's, which nobody uses again.
+        // SAFETY: the handle is the block's only owner, and is used no more.
         if unsafe { self.allocator.free_raw(self.pfn(), self.order()) }.is_err() {
             self.allocator.slow.count_bad_drop();
         }

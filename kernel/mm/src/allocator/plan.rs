@@ -146,7 +146,7 @@ unsafe trait Words {
     type Shared;
 }
 
-// SAFETY: it has by its documentation, on every target that aligns 64 bits to 64, which the assertion checks.
+// SAFETY: `AtomicU64` has the layout of `u64` by its documentation, where 64 bits are aligned to 64: the assertion checks that.
 unsafe impl Words for u64 {
     type Shared = AtomicU64;
 }
@@ -164,8 +164,8 @@ const _: () = assert!(size_of::<Pageblock>() == size_of::<[u64; Pageblock::SIZE]
 /// The words as what several CPUs use.
 #[cfg(not(loom))]
 fn as_atomic<T: Words>(words: &mut [T]) -> &[T::Shared] {
-    // SAFETY: the layouts are the same by the trait's contract. The words are borrowed mutably for as long as what they are
-    // now lives, so that nobody accesses them otherwise.
+    // SAFETY: the layouts are the same, and any bits are valid, by what `Words` promises. The words are borrowed mutably for as
+    // long as what they are now lives, so that they are accessed in no other way.
     unsafe { core::slice::from_raw_parts(words.as_mut_ptr().cast(), words.len()) }
 }
 

@@ -1,4 +1,4 @@
-//! Shrinkers: who can give memory back when it is short.
+//! Shrinkers: caches and the like, which can give memory back when it is short.
 //!
 //! A cache holds memory that it could do without. It says so once, and a request that is about to be refused, and may
 //! wait, asks it for some (Linux: shrinkers, in direct reclaim).
@@ -20,10 +20,11 @@ const CLUSTER: u64 = 32;
 /// `MAX_RECLAIM_RETRIES`).
 pub(super) const ROUNDS: u32 = 16;
 
-/// Somebody who holds page frames that he could do without.
+/// Something that holds page frames which it could do without.
 ///
 /// Called by requests that may wait, and that would be refused otherwise, and by [`balance`](PageAllocator::balance) in the
-/// background: with no lock of the allocator's held, so that it may free and even allocate frames. A request made inside calls no shrinker again. Several CPUs may call at once.
+/// background: with no lock of the allocator's held, so that it may free and even allocate frames. A request made inside calls
+/// no shrinker again. Several CPUs may call at once.
 pub trait Shrinker: Sync {
     /// Frees about this many frames, and returns how many it was. None means that there is nothing left to give.
     fn shrink(&self, frames: u64) -> u64;
@@ -110,7 +111,7 @@ impl<C: Cpu> SlowPath<'_, C> {
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
-    /// Adds somebody to ask for memory when it is short. They are asked in the order in which they came.
+    /// Adds a shrinker, to be asked for memory when that is short. They are asked in the order in which they were added.
     ///
     /// # Errors
     /// [`TooManyShrinkers`] if there is no room for one more.

@@ -1,4 +1,4 @@
-//! Small blocks beyond what a CPU's pages do alone: a batch that is empty, a block that another batch or zone has.
+//! Blocks beyond what a batch does alone: one that is empty and asks the zones, and a free that is not of this CPU's loans.
 
 use crate::sync::atomic::Ordering::Relaxed;
 

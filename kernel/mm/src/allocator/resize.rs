@@ -16,9 +16,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`ResizeError`], saying what is in the way. It gives the frames back, which are as they were.
     pub fn resize(&self, blocks: Blocks, frames: u64, gfp: Gfp) -> Result<Blocks, Refused<Blocks, ResizeError>> {
-        // SAFETY: the frames are the caller's, and go on as what they are made.
+        // SAFETY: `blocks` is the only owner of the frames, and is used no more if they become others.
         match unsafe { self.resize_raw(blocks.range(), frames, gfp) } {
-            // SAFETY: the range is allocated, as the largest blocks, and nobody has it as what it was.
+            // SAFETY: `resize_raw` has made the range allocated, as the largest blocks, and what it was before is used no more.
             Ok(resized) => Ok(unsafe { Blocks::from_raw(resized) }),
             Err(error) => Err(Refused { given: blocks, error }),
         }
@@ -72,9 +72,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
         })?;
         let added = PfnRange::new(range.end, resized.end);
         if gfp.contains(Gfp::ZERO) && !added.is_empty() {
-            // SAFETY: the frames were allocated just now, and nobody else knows of them yet.
+            // SAFETY: the frames are RAM, by the promise of `new`, and were allocated just now: no other code knows of them yet.
             if !unsafe { C::zero(added) } {
-                // SAFETY: what was added is not in use, and the rest stays.
+                // SAFETY: the range is allocated as its largest blocks, and what is freed, the frames added just now, no one uses.
                 unsafe { self.resize_raw(resized, range.frames(), gfp) }?;
                 return Err(RangeError::CannotZero.into());
             }

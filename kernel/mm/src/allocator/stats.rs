@@ -11,7 +11,7 @@ use crate::zone::ZoneStats;
 pub struct Stats {
     /// Each zone, lowest first.
     pub zones: [ZoneStats; ZoneKind::COUNT],
-    /// Free frames that CPUs' pages hold, or have coming to them.
+    /// Free frames that CPUs' pages hold.
     pub cached: u64,
     /// Requests that came to the slow path and could wait, by the highest zone they could use (Linux: `allocstall`).
     pub stalls: [u64; ZoneKind::COUNT],
@@ -29,7 +29,7 @@ pub struct Stats {
     pub background_reclaimed: u64,
     /// Requests that were refused.
     pub refused: u64,
-    /// Double frees that were noticed only when the frame came back to its zone.
+    /// Double frees that were noticed only when the block's loan ended: see [`View::late_double_frees`].
     pub late_double_frees: u64,
     /// Blocks that had been freed by somebody else when their [handle](super::OwnedFrames) was dropped.
     pub bad_drops: u64,

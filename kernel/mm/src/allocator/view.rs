@@ -1,4 +1,4 @@
-//! What anybody may know of the allocator: its counts, its blocks, and whether its invariants hold.
+//! What all code may ask the allocator: its counts, its blocks, and whether its invariants hold.
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
@@ -12,8 +12,8 @@ use crate::frame::{Order, Pfn, PfnRange, ZoneKind};
 use crate::sync::Mutex;
 use crate::zone::{BlockInfo, FreeBlocks, Pageblocks, Zone, ZoneStats};
 
-/// A [`PageAllocator`], as those see it that may ask it anything, and neither allocate nor free: what an allocator shows
-/// that is somebody's own, such as that of a [heap's source](crate::heap::RegionPages::frames).
+/// A [`PageAllocator`] for code that may ask it anything, and neither allocate nor free: what is shown of an allocator that
+/// has an owner, such as that of a [heap's source](crate::heap::RegionPages::frames).
 ///
 /// ```compile_fail,E0599
 /// # use bifolio::allocator::{Cpu, View};
@@ -65,7 +65,8 @@ impl<'m, C: Cpu> View<'m, C> {
     }
 
     /// How many double frees were noticed only when their block's loan ended: those by the CPU that handed the block out and by
-    /// another at the same time. All others are named at the call. In neither case has the block two owners.
+    /// another at the same time, each of which was told `Ok`. All others are named at the call. In neither case has the block two
+    /// owners.
     pub fn late_double_frees(&self) -> u64 {
         self.late.load(Relaxed)
     }

@@ -35,7 +35,7 @@ impl Request {
         }
     }
 
-    /// Whether shrinkers may be called: who frees memory for others must not wait for it.
+    /// Whether shrinkers may be called: a task that frees memory for others must not wait for it.
     pub(super) fn may_reclaim(&self) -> bool {
         self.gfp.contains(Gfp::WAIT) && !self.gfp.contains(Gfp::MEMALLOC)
     }

@@ -26,7 +26,7 @@ bitflags::bitflags! {
         const WAIT = 0x400;
         /// A refusal is not reported.
         const NOWARN = 0x2000;
-        /// May take everything: for who frees more than it takes.
+        /// May take everything: for a task that frees more than it takes.
         const MEMALLOC = 0x2_0000;
         /// Is refused rather than mix mobilities within a pageblock (Linux: `ALLOC_NOFRAGMENT`, which is not among its
         /// request flags).

@@ -25,7 +25,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// # Safety
     /// As for [`reallocate`](Self::reallocate); `new` is not empty, and `old` has its alignment if it is not.
     unsafe fn resize(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises what `reallocate` asks for.
         match unsafe { self.reallocate(object, old, new.size()) } {
             Ok(moved) => moved.map(|moved| Self::whole(moved, new)).ok_or(AllocError),
             Err(error) => {
@@ -64,7 +64,7 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Allocator for &Heap<S, C, 
         if layout.size() == 0 {
             return;
         }
-        // SAFETY: the caller's word.
+        // SAFETY: by the trait's contract the object is of this allocator, with a layout that fits, and is used no more.
         let freed: Result<(), HeapError> = unsafe { self.free(object, layout) };
         if let Err(error) = freed {
             self.registry.report(&error);
@@ -76,24 +76,24 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Allocator for &Heap<S, C, 
             return Allocator::allocate(self, new);
         }
         if old.align() == new.align() && old.size() <= new.size() {
-            // SAFETY: the caller's word.
+            // SAFETY: by the trait's contract the object is of this allocator, with `old` for its layout; `new` is not smaller.
             return unsafe { self.resize(object, old, new) };
         }
-        // SAFETY: the caller's word.
+        // SAFETY: likewise.
         unsafe { self.transfer(object, old, new) }
     }
 
     unsafe fn shrink(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if new.size() == 0 {
-            // SAFETY: the caller's word.
+            // SAFETY: by the trait's contract the object is of this allocator, with `old` for its layout, and is used no more.
             unsafe { self.deallocate(object, old) };
             return Ok(nothing(new));
         }
         if old.align() == new.align() {
-            // SAFETY: the caller's word.
+            // SAFETY: likewise; `new` is not empty.
             return unsafe { self.resize(object, old, new) };
         }
-        // SAFETY: the caller's word.
+        // SAFETY: likewise.
         unsafe { self.transfer(object, old, new) }
     }
 }

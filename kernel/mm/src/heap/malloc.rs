@@ -137,7 +137,7 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
         let Some(object) = NonNull::new(object) else {
             return Ok(());
         };
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises that the object, if it is live, is its own, and used no more.
         unsafe { self.heap.free_unsized(object) }
     }
 
@@ -149,7 +149,7 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
     /// # Safety
     /// As for [`free`](Self::free).
     pub unsafe fn free_sized(&self, object: *mut u8, size: usize) -> Result<(), MallocError> {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises that the object, if it is live, is its own, and used no more.
         unsafe { self.free_as(object, layout_of(size)?) }
     }
 
@@ -161,7 +161,7 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
     /// # Safety
     /// As for [`free`](Self::free).
     pub unsafe fn free_aligned_sized(&self, object: *mut u8, align: usize, size: usize) -> Result<(), MallocError> {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises that the object, if it is live, is its own, and used no more.
         unsafe { self.free_as(object, layout_at(align, size)?) }
     }
 
@@ -183,7 +183,7 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
         let Some(object) = NonNull::new(object) else {
             return Ok(());
         };
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises that the object, if it is live, is its own, and used no more.
         unsafe { self.heap.free(object, layout) }.map_err(MallocError::from)
     }
 }

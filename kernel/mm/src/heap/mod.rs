@@ -277,7 +277,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub unsafe fn free_bulk(&self, objects: &[NonNull<u8>], layout: Layout) -> Result<(), HeapError> {
         let mut result = Ok(());
         for &object in objects {
-            // SAFETY: the caller's word.
+            // SAFETY: the caller promises for each object what `free` asks for.
             result = result.and(unsafe { self.free(object, layout) });
         }
         result
@@ -410,7 +410,7 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> GlobalAlloc for Heap<S, C,
             self.registry.report(&HeapError::Foreign { address: 0 });
             return ptr::null_mut();
         };
-        // SAFETY: the caller's word.
+        // SAFETY: by `GlobalAlloc`'s contract the object is the caller's, and has this layout.
         match unsafe { self.reallocate(object, layout, size) } {
             Ok(moved) => moved.map_or(ptr::null_mut(), NonNull::as_ptr),
             Err(error) => {

@@ -1,8 +1,8 @@
 //! A batch: the free blocks of one order in one word, lent to a CPU.
 //!
 //! Allocating is clearing a bit, freeing is setting one, and neither takes a lock or a locked instruction. In the planes of
-//! the word's pageblock the lent blocks are neither free nor allocated, whether they are handed out or not: so whoever frees
-//! one elsewhere comes to a slow path, sees that it is lent, and takes it off the loan.
+//! the word's pageblock the lent blocks are neither free nor allocated, whether they are handed out or not: so another CPU that
+//! frees one comes to a slow path, sees that it is lent, and takes it off the loan.
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -27,7 +27,7 @@ pub(crate) struct Ended {
     pub base: Pfn,
     /// Blocks that are free again.
     pub free: u64,
-    /// Blocks that somebody has.
+    /// Blocks that are handed out.
     pub in_use: u64,
     /// Blocks that were freed twice: here, and by another CPU at about the same time.
     pub twice: u64,

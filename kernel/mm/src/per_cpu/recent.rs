@@ -1,4 +1,4 @@
-//! The blocks that a CPU freed last, for those who ask for the same size next.
+//! The blocks that a CPU freed last, for its next requests of the same size.
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -7,8 +7,8 @@ use crate::frame::Pfn;
 /// How many blocks of one order and mobility a CPU keeps.
 pub(crate) const DEPTH: usize = 32;
 
-/// A stack of blocks of one order. In the planes each is neither free nor allocated. Changes under the lock of a block's
-/// pageblock, which whoever frees the block once more has when it looks here.
+/// A stack of blocks of one order. In the planes each is neither free nor allocated. Changes under the lock of the pageblock
+/// that the block on its way in or out lies in, which a CPU that frees that block once more has when it looks here.
 pub(crate) struct Recent {
     count: AtomicUsize,
     blocks: [AtomicU64; DEPTH],

@@ -9,7 +9,7 @@
 //! The parts, each standing on those before it:
 //!
 //! - `error`: what can be wrong with a free;
-//! - `source`: where blocks of frames come from, the only thing this layer asks of its surroundings;
+//! - `source`: where blocks of frames come from, which with `Cpu` is all that this layer asks of its surroundings;
 //! - `class`: object sizes, and what follows from a size once and for all;
 //! - `list`: pointers to metadata, and the list they form;
 //! - `descriptor`: one slab: its slots, their bitmaps, and how others than its owner free;

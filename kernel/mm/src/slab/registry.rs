@@ -153,7 +153,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     pub(crate) fn close(&self, slab: Meta<Slab>) -> u64 {
         let order = slab.order();
         let block = self.leave(slab, mapped_frames(slab.slots(), order));
-        // SAFETY: the block came from the source with this order, and by the caller's word nobody uses it.
+        // SAFETY: the block came from the source with this order, and its slab is closed: no cache owns it, and nobody uses it.
         unsafe { self.give_back(block, order) }
     }
 
@@ -161,7 +161,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     pub(crate) fn close_run(&self, slab: Meta<Slab>) {
         let (frames, align) = (slab.run_frames(), slab.order());
         let run = self.leave(slab, 1);
-        // SAFETY: the run came from the source with this length and alignment, and by the caller's word nobody uses it.
+        // SAFETY: the run came from the source with this length and alignment, and is closed: nobody owns or uses it.
         unsafe { self.give_back_run(run, frames, align) };
     }
 
@@ -201,7 +201,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// # Safety
     /// The block came from the source with this order, and nobody uses it any more.
     pub(crate) unsafe fn give_back(&self, block: NonNull<u8>, order: Order) -> u64 {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises that the block came from the source with this order, and is used no more.
         match unsafe { self.source.release(block, order) } {
             Ok(()) => order.frames(),
             Err(error) => {
@@ -218,7 +218,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// The run came from the source with this length, or was given it since, and with this alignment, and nobody uses it
     /// any more.
     unsafe fn give_back_run(&self, run: NonNull<u8>, frames: u64, align: Order) {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises that the run came from the source with this length and alignment, and is used no more.
         if let Err(error) = unsafe { self.source.release_run(run, frames, align) } {
             self.report(&HeapError::Refused { address: run.as_ptr().addr(), frames, error });
         }

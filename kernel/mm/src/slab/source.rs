@@ -61,7 +61,7 @@ pub unsafe trait PageSource {
     /// [resized](Self::resize_run) to that many frames; it was not given back since, and nobody uses it any more.
     unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, align: Order) -> Result<(), FreeError> {
         match block_of_run(frames, align) {
-            // SAFETY: this is the block that `allocate_run` asked for, and the rest is the caller's word.
+            // SAFETY: this is the block that `allocate_run` asked for, and the caller promises that nobody uses it any more.
             Some(order) => unsafe { self.release(run, order) },
             None => Ok(()), // there was no such run
         }

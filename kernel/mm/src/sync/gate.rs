@@ -166,7 +166,7 @@ impl<S: Sign> Gate<S> {
         self.sign.write(S::CLOSED, Relaxed);
     }
 
-    /// Closes these gates, all with one barrier. Who was inside may be there still.
+    /// Closes these gates, all with one barrier. An owner that was inside may be there still.
     pub fn close_all<'a, C: Cpu>(gates: impl IntoIterator<Item = &'a Self>)
     where
         Self: 'a,
@@ -184,7 +184,7 @@ impl<S: Sign> Gate<S> {
         }
     }
 
-    /// Whether the owner is inside: what [`await_owner`](Self::await_owner) waits for, to who waits in a way of its own.
+    /// Whether the owner is inside: what [`await_owner`](Self::await_owner) looks at, for a stranger that waits in another way.
     pub fn is_busy(&self) -> bool {
         self.busy.load(Acquire)
     }

@@ -48,7 +48,7 @@ impl<C: Cpu> RelaxStrategy for Relax<C> {
 }
 
 impl<T, C: Cpu> Mutex<T, C> {
-    /// A lock that is free. `name` says what it guards, to [those who look on](Lock).
+    /// A lock that is free. `name` says what it guards, to [hooks that look on](Lock).
     pub const fn new(name: &'static str, value: T) -> Self {
         Self { name, inner: SpinMutex::new(value) }
     }
@@ -60,7 +60,7 @@ impl<T, C: Cpu> Mutex<T, C> {
 }
 
 impl<T: ?Sized, C: Cpu> Mutex<T, C> {
-    /// What the lock is to those who look on.
+    /// What the lock is to hooks that look on.
     #[inline(always)]
     fn id(&self) -> Lock {
         Lock { name: self.name, address: core::ptr::from_ref(self).addr() }

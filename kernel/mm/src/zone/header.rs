@@ -22,9 +22,9 @@ const COUNTED: Field = Field(8, 10);
 const LEVEL: Field = Field(18, 4);
 const MOBILITY: Field = Field(22, 3);
 const ISOLATED: Field = Field(25, 1);
-/// Of the frames that are in use, those that can move in a pageblock of what cannot, or the reverse, at most.
+/// Frames in use that can move, in a pageblock for what cannot, or the reverse: an estimate from above.
 const FOREIGN: Field = Field(26, 10);
-/// The words speak. Otherwise the pageblock is free, reserved or in use as a whole, as its zone knows.
+/// The words say what the frames are. Otherwise the pageblock is free, reserved or in use as a whole, as its zone knows.
 const SPLIT: Field = Field(36, 1);
 /// The pageblock is among those that a search has to look at.
 const DIRTY: Field = Field(37, 1);

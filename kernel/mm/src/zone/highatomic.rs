@@ -1,7 +1,7 @@
 //! Pageblocks that are kept for requests that can neither wait nor do with single frames (Linux: `MIGRATE_HIGHATOMIC`).
 //!
 //! When such a request had to go below the watermarks, the pageblock that served it is kept for the next. What is kept is
-//! at most a hundredth of the zone, and goes back before anybody who can wait is refused.
+//! at most a hundredth of the zone, and goes back before a request that can wait is refused.
 
 use super::{State, Zone};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};

@@ -1,8 +1,9 @@
 //! A zone: the pageblocks of one class of memory, and which of them to allocate from.
 //!
-//! The truth is the two bits of each frame, in its [pageblock](pageblock), whose own lock is all that a free takes. The zone's
-//! lock guards the index, which says which pageblock to look in. A request goes to the pageblock whose largest free block is
-//! the smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
+//! The truth is the two bits of each frame, in its [pageblock], whose own lock is all that a free of less than a
+//! pageblock takes, but for the one of its last frame. The zone's lock guards [pageblocks as a whole](wholes) and the
+//! [index], which says which pageblock to look in. A request goes to the pageblock whose largest free block is the
+//! smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
 //!
 //! The index lags behind frees: each search looks at a few of the pageblocks that were freed into, in turn, and counts of
 //! free frames are lower bounds until then. Near a watermark, and before anything is refused or reported, the zone looks at
@@ -100,7 +101,7 @@ impl FreeBlocks {
     }
 }
 
-/// The sum of what anybody may have written down.
+/// The sum of numbers that may be any at all: a caller can make a [`FreeBlocks`] up.
 fn saturating_sum(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
@@ -246,7 +247,7 @@ impl<'m> Zone<'m> {
         block
     }
 
-    /// Has the words of a pageblock speak that did not. What the pageblock is as a whole is of no more account.
+    /// Splits a pageblock: from now on its words say what its frames are, as they were, and it is nothing as a whole any more.
     fn split_whole(&mut self, number: usize, block: &mut Locked<'_>) {
         self.blocks.note_dirty(block, number);
         match self.wholes.state(number) {

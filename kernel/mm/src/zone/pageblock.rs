@@ -10,9 +10,10 @@
 //! A block ends where the next bit of *free | head* is set, so its order is known exactly, and every bad free is told from a
 //! good one in constant time. As long as a pageblock is of one piece its words are neither read nor written.
 //!
-//! All of it changes under the pageblock's own lock: its header is swapped for a value that no header has. Whoever holds one
-//! waits for nothing and has interrupts masked, so that the others spin for a moment only. Frames become free under that
-//! lock alone; they are taken with the zone locked as well, so that what the zone knows to be free stays free.
+//! All of it changes under the pageblock's own lock: its header is swapped for a value that no header has. A CPU that holds one
+//! has interrupts masked and waits for nothing, or, with the zone locked, for the buddy's: so others spin for a moment only.
+//! Frames become free under that lock alone; they are taken with the zone locked as well, so that what the zone knows to be free
+//! stays free.
 
 use crate::sync::atomic::{AtomicU64, Ordering, spin};
 
@@ -74,7 +75,7 @@ impl Pageblock {
         }
     }
 
-    /// The header, of which only that is to be believed which changes under the zone's lock, by a CPU that has that: mobility,
+    /// The header, for a CPU that has the zone's lock, which may believe only the parts of it that change under that: mobility,
     /// level, whether the pageblock is split.
     #[inline(always)]
     pub(crate) fn peek(&self) -> Header {
@@ -247,7 +248,7 @@ impl Locked<'_> {
         self.pageblock.next.store(next, Relaxed);
     }
 
-    /// Has the words speak from now on, all of whose frames are free, or reserved, or one allocated block.
+    /// Has the words say from now on what the frames are: all free, all reserved, or one allocated block.
     pub(crate) fn split(&mut self, state: Whole) {
         debug_assert!(!self.header.is_split());
         let (free, head) = match state {
@@ -267,7 +268,7 @@ impl Locked<'_> {
         self.header.set_free(if state == Whole::Free { PAGEBLOCK_FRAMES as u32 } else { 0 });
     }
 
-    /// Has the words speak no more.
+    /// Has the words say nothing any more: the pageblock is one piece.
     pub(crate) fn unite(&mut self) {
         self.header.set_split(false);
         self.header.clear_stale();

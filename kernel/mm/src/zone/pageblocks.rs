@@ -1,4 +1,4 @@
-//! A zone's pageblocks, as anybody may use them without the zone's lock: where they are, and how frames become free.
+//! A zone's pageblocks, as CPUs use them without the zone's lock: where they are, and how frames become free.
 //!
 //! Freeing sets bits, under the pageblock's lock and no other. What the zone knows of the pageblock lags behind: the first free
 //! since the zone looked puts the pageblock on the list of those that are dirty, and a search looks at a few of them.
@@ -229,7 +229,7 @@ impl<'m> Pageblocks<'m> {
     #[inline]
     pub(crate) fn note_dirty(&self, block: &mut Locked<'_>, number: usize) {
         if !block.header.is_dirty() {
-            // The link is written under the pageblock's lock, which whoever follows it takes first.
+            // The link is written under the pageblock's lock, which a search that follows it takes first.
             block.set_next(self.dirty.swap(number as u64, AcqRel));
             block.header.set_dirty(true);
         }

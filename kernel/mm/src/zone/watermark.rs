@@ -7,7 +7,7 @@ use crate::frame::{Order, ZoneKind};
 /// The frames that must stay free in a zone, by how pressing a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Watermarks {
-    /// Only the reserve for those who cannot wait lies below.
+    /// Only the reserve for requests that cannot wait lies below.
     pub min: u64,
     /// The fast path stops here; memory should be reclaimed from here on.
     pub low: u64,
@@ -52,7 +52,7 @@ pub fn min_free_kib(managed_kib: u64) -> u64 {
 /// Frames that each zone keeps from requests that could use a higher one, by the highest zone the request may use.
 ///
 /// `protection(managed)[i][j]` is a 256th of what zones `i + 1..=j` manage: the frames that everybody can use go first
-/// to those who can use nothing else.
+/// to requests that can use nothing else.
 pub fn protection(managed: [u64; ZoneKind::COUNT]) -> [[u64; ZoneKind::COUNT]; ZoneKind::COUNT] {
     core::array::from_fn(|zone| {
         let higher = |highest: usize| managed.iter().take(highest + 1).skip(zone + 1);

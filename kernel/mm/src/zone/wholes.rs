@@ -1,7 +1,7 @@
 //! Pageblocks as a whole: the same arithmetic one level up, where a bit is a pageblock and a word 64 of them.
 //!
 //! A pageblock is free, allocated (as a block of order 9, or as one half of a block of order 10), or the level below has it:
-//! its words speak, or nothing of it was ever added. Changes under the zone's lock.
+//! it is split, or nothing of it was ever added. Changes under the zone's lock.
 
 use super::index::{Bucket, Index};
 use crate::buddy;

@@ -9,7 +9,7 @@
 //!
 //! # The barrier that only one side passes
 //!
-//! An arena's owner, and a CPU at its door, keep the compiler from swapping a store and a load, and leave the processor to
+//! The owner of a gate, and a stranger at it, keep the compiler from swapping a store and a load, and leave the processor to
 //! [`Cpu::synchronize`], which makes it pass a full barrier at some moment in between, before or behind both. So to whoever
 //! synchronises, the owner looks as if it had passed one. To loom, which knows no barriers that are passed for others,
 //! `compiler_fence` is a fence, and `synchronize` is another.

@@ -1,8 +1,8 @@
 //! loom's atomics, made when they are first used: the crate makes its own in constants, of which loom knows nothing.
 //!
 //! They must be made anew in each run of a model, so none in a static can be used in one. And to loom, an atomic is made by
-//! who uses it first, and nobody may use it who has not heard of that: so a model [primes](prime) what it shares before there
-//! is anybody to share it with.
+//! the thread that uses it first, and no other may use it before it has heard of that: so a model [primes](prime) what it shares
+//! before it has a second thread.
 
 extern crate std;
 
