@@ -188,20 +188,29 @@ pub struct Cpu {
     pub rip: u64,
     /// It waits for an interrupt.
     pub halted: bool,
+    /// Interrupts that can be masked reach it.
+    pub interruptible: bool,
 }
 
-/// Reads where each CPU stands out of [`Qmp::registers`].
+/// The bit of the flags that lets interrupts in.
+const INTERRUPT_FLAG: u64 = 1 << 9;
+
+/// Reads where each CPU stands out of [`Qmp::registers`]: `RIP` and `RFL` in 64-bit mode, `EIP` and `EFL` in others.
 #[must_use]
 pub fn cpus(registers: &str) -> Vec<Cpu> {
     let mut cpus: Vec<Cpu> = Vec::new();
-    let mut number = 0;
     for word in registers.split_whitespace() {
         if let Some(digits) = word.strip_prefix("CPU#") {
-            number = digits.parse().unwrap_or(0);
-        } else if let Some(Ok(rip)) = word.strip_prefix("RIP=").map(|digits| u64::from_str_radix(digits, 16)) {
-            cpus.push(Cpu { number, rip, halted: false });
-        } else if let (Some(flag), Some(cpu)) = (word.strip_prefix("HLT="), cpus.last_mut()) {
-            cpu.halted = flag == "1";
+            let number = digits.parse().unwrap_or(0);
+            cpus.push(Cpu { number, rip: 0, halted: false, interruptible: false });
+        } else if let (Some((name, value)), Some(cpu)) = (word.split_once('='), cpus.last_mut()) {
+            let number = u64::from_str_radix(value, 16).unwrap_or(0);
+            match name {
+                "RIP" | "EIP" => cpu.rip = number,
+                "RFL" | "EFL" => cpu.interruptible = number & INTERRUPT_FLAG != 0,
+                "HLT" => cpu.halted = number == 1,
+                _ => {}
+            }
         }
     }
     cpus
@@ -251,13 +260,13 @@ mod tests {
 
     #[test]
     fn each_cpu_is_found_in_the_registers() {
-        let text = "\r\nCPU#0\r\nRAX=00 RBX=1\r\nRIP=ffffffff80004072 RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\n\
-                    CPU#1\r\nRIP=000000000000fff0 RFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n";
+        let text = "\r\nCPU#0\r\nRAX=00 RBX=1\r\nRIP=ffffffff80004072 RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\n\
+                    CPU#1\r\nEAX=00\r\nEIP=0000fff0 EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n";
         let expected = [
-            Cpu { number: 0, rip: 0xffff_ffff_8000_4072, halted: false },
-            Cpu { number: 1, rip: 0xfff0, halted: true },
+            Cpu { number: 0, rip: 0xffff_ffff_8000_4072, halted: false, interruptible: true },
+            Cpu { number: 1, rip: 0xfff0, halted: true, interruptible: false },
         ];
         assert_eq!(cpus(text), expected);
-        assert_eq!(cpus("CPU#0 EIP"), []);
+        assert_eq!(cpus("no such command"), []);
     }
 }
