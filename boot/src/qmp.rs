@@ -32,6 +32,11 @@ pub enum Answer {
     Clock(Duration),
     /// The registers of all CPUs in QEMU's own format, to [`Qmp::ask_registers`].
     Registers(String),
+    /// The timer of one CPU's local APIC, to [`Qmp::ask_timer`].
+    Timer {
+        /// It runs down, and will then interrupt.
+        runs: bool,
+    },
 }
 
 /// QEMU says that the machine stopped for good.
@@ -111,6 +116,15 @@ impl Qmp {
         self.send(&json!({ "execute": "human-monitor-command", "id": REGISTERS, "arguments": arguments }))
     }
 
+    /// Asks whether the timer of one CPU's local APIC runs.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn ask_timer(&mut self, cpu: u32) -> Result<()> {
+        let arguments = json!({ "command-line": "info lapic", "cpu-index": cpu });
+        self.send(&json!({ "execute": "human-monitor-command", "id": TIMER, "arguments": arguments }))
+    }
+
     /// Has QEMU end a machine that has stopped, with the status that its guest has chosen, if it has.
     ///
     /// # Errors
@@ -153,6 +167,8 @@ impl Qmp {
             self.answers.extend(seconds(&message["return"]).map(|time| Answer::Clock(Duration::from_secs(time))));
         } else if message["id"] == REGISTERS {
             self.answers.extend(message["return"].as_str().map(|text| Answer::Registers(text.to_owned())));
+        } else if message["id"] == TIMER {
+            self.answers.push_back(Answer::Timer { runs: message["return"].as_str().is_some_and(timer_runs) });
         } else if message["event"] == "SHUTDOWN" {
             self.events.push_back(match message["data"]["reason"].as_str() {
                 Some("guest-reset" | "subsystem-reset") => Stopped::Reset,
@@ -167,6 +183,13 @@ impl Qmp {
 /// The names of questions, which come back with the answers.
 const CLOCK: &str = "clock";
 const REGISTERS: &str = "registers";
+const TIMER: &str = "timer";
+
+/// Whether a timer runs, out of all that QEMU tells of a local APIC.
+fn timer_runs(apic: &str) -> bool {
+    const LEFT: &str = "current_count = ";
+    apic.split_once(LEFT).is_some_and(|(_, left)| !left.starts_with('0'))
+}
 
 /// The seconds since 1970 of what QEMU calls a `struct tm`; `None` if it is none.
 fn seconds(time: &Value) -> Option<u64> {
@@ -241,6 +264,12 @@ mod tests {
         theirs.write_all(b"\"tm_hour\": 1, \"tm_min\": 1, \"tm_sec\": 1}}\r\n").unwrap();
         assert!(qmp.receive().unwrap());
         assert_eq!((qmp.answer(), qmp.answer()), (Some(Answer::Clock(Duration::from_secs(90_061))), None));
+        for (count, runs) in [("0", false), ("10", true)] {
+            let text = format!("LVTT\\t one-shot\\r\\nTimer\\t initial_count = 10 current_count = {count}\\r\\n");
+            theirs.write_all(format!("{{\"return\": \"{text}\", \"id\": \"timer\"}}\r\n").as_bytes()).unwrap();
+            assert!(qmp.receive().unwrap());
+            assert_eq!(qmp.answer(), Some(Answer::Timer { runs }));
+        }
         drop(theirs);
         assert!(!qmp.receive().unwrap());
     }
