@@ -11,6 +11,7 @@
 //! | [`image`] | the kernel's ELF file becomes a disk that BIOS or UEFI boots |
 //! | [`qemu`], [`qmp`] | the emulator: its command line, its process, its control socket |
 //! | [`run`] | one machine from power-on to its end, and the [`run::Ending`] it came to |
+//! | [`look`], [`threads`] | how far a machine is, and whether this host keeps it from going on |
 //! | [`patience`] | when nothing more is to be expected of a machine |
 //! | [`events`], [`console`], [`symbols`] | reading what the guest sends, and addresses as functions and lines |
 //! | [`debugger`] | how gdb gets to a machine |
@@ -25,6 +26,7 @@ pub mod events;
 pub mod firmware;
 pub mod harness;
 pub mod image;
+pub mod look;
 pub mod machine;
 pub mod measure;
 pub mod options;
@@ -36,3 +38,4 @@ pub mod run;
 pub mod suite;
 pub mod symbols;
 pub mod terminal;
+pub mod threads;

@@ -2,15 +2,18 @@
 //!
 //! A host that is busy runs a machine as slowly as it likes; whether a test is stuck must not depend on that. So the machine
 //! is asked, about once a second, how far its own clock has come, and what its CPUs do if that stands still. There are three
-//! ways to be stuck: to compute for longer than anything takes, to wait for an interrupt that nothing will send, and not
+//! ways to be stuck: to compute for longer than anything takes, to wait for an interrupt that does not come, and not
 //! to answer at all. Only the last is measured on the host's clock, with a limit that grows with the answers' delays.
 
 use std::time::{Duration, Instant};
 
 /// How often the machine is looked at.
 pub const LOOK: Duration = Duration::from_secs(1);
-/// Looks in a row that must find all CPUs asleep, and the clock where it was, before nothing is expected of them any more.
+/// Looks that must find all CPUs asleep, and the clock where it was, before nothing is expected of them any more. Between
+/// them there may be some that show nothing, but none that shows something else.
 const ASLEEP: u32 = 10;
+/// The same where a timer wakes one of them again and again.
+const TIMED: u32 = 600;
 /// A clock that has come less far since the last look stands still: answering takes a QEMU some time too.
 const STILL: Duration = Duration::from_millis(50);
 /// The least time for an answer, on the host's clock.
@@ -23,9 +26,21 @@ const SLOWER: u32 = 100;
 pub struct Look {
     /// Its own time.
     pub clock: Duration,
-    /// All its CPUs wait for an interrupt, and QEMU for nothing that this host owes it. Asked for only where the clock
-    /// stands still.
-    pub asleep: bool,
+    /// What its CPUs do. Asked for only where the clock stands still.
+    pub sleep: Sleep,
+}
+
+/// What the CPUs of a machine do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// At least one works, or was not asked.
+    Awake,
+    /// All wait for an interrupt, but this host owes them a processor or a disk: that shows nothing.
+    Starved,
+    /// All wait for an interrupt, and a timer will send one.
+    Timed,
+    /// All wait for an interrupt, and no timer runs that could send one.
+    Deep,
 }
 
 /// Why nothing is expected of a machine any more.
@@ -33,7 +48,7 @@ pub struct Look {
 pub enum Stuck {
     /// It has computed for so long, by its own clock, and reported nothing.
     Busy(Duration),
-    /// All CPUs wait for an interrupt, and nothing is there to send one.
+    /// All CPUs wait for an interrupt, and none comes that they wait for.
     Asleep,
     /// QEMU has not answered for so long.
     Silent(Duration),
@@ -47,7 +62,7 @@ pub struct Patience {
     since: Option<Duration>,
     /// The machine's clock at the last look.
     last: Option<Duration>,
-    /// How many looks in a row have found everything asleep.
+    /// For how much of [`TIMED`] looks have found everything asleep.
     asleep: u32,
     asked: Option<Instant>,
     slowest: Duration,
@@ -92,9 +107,14 @@ impl Patience {
         }
         let still = self.stands_still(look.clock);
         self.last = Some(look.clock);
-        self.asleep = if still && look.asleep { self.asleep + 1 } else { 0 };
+        self.asleep = match look.sleep {
+            Sleep::Starved if still => self.asleep,
+            Sleep::Timed if still => self.asleep + 1,
+            Sleep::Deep if still => self.asleep + TIMED / ASLEEP,
+            _ => 0,
+        };
         let since = *self.since.get_or_insert(look.clock);
-        if self.asleep >= ASLEEP {
+        if self.asleep >= TIMED {
             return Err(Stuck::Asleep);
         }
         if look.clock.saturating_sub(since) >= self.limit {
@@ -124,7 +144,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
 
     fn at(clock: u32) -> Look {
-        Look { clock: SECOND * clock, asleep: false }
+        Look { clock: SECOND * clock, sleep: Sleep::Awake }
     }
 
     #[test]
@@ -146,19 +166,35 @@ mod tests {
     #[test]
     fn a_machine_sleeps_for_ever_only_if_its_clock_stands_still_too() {
         let (mut patience, now) = (Patience::new(LIMIT), Instant::now());
-        let asleep = Look { asleep: true, ..at(7) };
+        let asleep = Look { sleep: Sleep::Deep, ..at(7) };
         for _ in 0..ASLEEP {
             assert_eq!(patience.answer(asleep, now), Ok(()));
         }
         // A clock that goes on, a CPU that works, a report: each ends it.
-        assert_eq!(patience.answer(Look { asleep: true, ..at(8) }, now), Ok(()));
+        assert_eq!(patience.answer(Look { sleep: Sleep::Deep, ..at(8) }, now), Ok(()));
         assert_eq!(patience.asleep, 0);
-        (0..ASLEEP - 1).for_each(|_| assert_eq!(patience.answer(Look { asleep: true, ..at(8) }, now), Ok(())));
+        (0..ASLEEP - 1).for_each(|_| assert_eq!(patience.answer(Look { sleep: Sleep::Deep, ..at(8) }, now), Ok(())));
         assert_eq!(patience.answer(at(8), now), Ok(()));
-        (0..ASLEEP - 1).for_each(|_| assert_eq!(patience.answer(Look { asleep: true, ..at(8) }, now), Ok(())));
+        (0..ASLEEP - 1).for_each(|_| assert_eq!(patience.answer(Look { sleep: Sleep::Deep, ..at(8) }, now), Ok(())));
         patience.report(LIMIT);
-        (0..ASLEEP - 1).for_each(|_| assert_eq!(patience.answer(Look { asleep: true, ..at(8) }, now), Ok(())));
-        assert_eq!(patience.answer(Look { asleep: true, ..at(8) }, now), Err(Stuck::Asleep));
+        (0..ASLEEP - 1).for_each(|_| assert_eq!(patience.answer(Look { sleep: Sleep::Deep, ..at(8) }, now), Ok(())));
+        assert_eq!(patience.answer(Look { sleep: Sleep::Deep, ..at(8) }, now), Err(Stuck::Asleep));
+    }
+
+    #[test]
+    fn a_look_at_a_starved_machine_shows_nothing_and_a_timer_gives_it_longer() {
+        let (mut patience, now) = (Patience::new(LIMIT), Instant::now());
+        let mut look = |sleep| patience.answer(Look { clock: SECOND, sleep }, now);
+        // Only the second look finds the clock where it was.
+        assert_eq!(look(Sleep::Deep), Ok(()));
+        for _ in 0..ASLEEP - 1 {
+            (0..TIMED).for_each(|_| assert_eq!(look(Sleep::Starved), Ok(())));
+            assert_eq!(look(Sleep::Deep), Ok(()));
+        }
+        assert_eq!(look(Sleep::Awake), Ok(()));
+        (0..TIMED - 1).for_each(|_| assert_eq!(look(Sleep::Timed), Ok(())));
+        assert_eq!(look(Sleep::Starved), Ok(()));
+        assert_eq!(look(Sleep::Timed), Err(Stuck::Asleep));
     }
 
     #[test]

@@ -14,11 +14,11 @@ use crate::firmware::Ovmf;
 use crate::image;
 use crate::machine::{Apic, Firmware, Machine, Memory};
 use crate::qmp::Qmp;
+use crate::threads::Threads;
 use anyhow::{Context, Result, bail, ensure};
 use command_fds::{CommandFdExt, FdMapping};
 use protocol::{exit, input};
 use rustix::io::ioctl_fionbio;
-use rustix::param::clock_ticks_per_second;
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write};
@@ -27,7 +27,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
 use std::{env, fs};
 use tempfile::TempDir;
 
@@ -76,6 +75,8 @@ pub struct Qemu {
     pub events: UnixStream,
     /// Control.
     pub qmp: Qmp,
+    /// What the machine gets of this host.
+    pub threads: Threads,
     /// QEMU's log and its complaints.
     files: TempDir,
 }
@@ -124,7 +125,7 @@ impl Qemu {
         ioctl_fionbio(&console, true)?;
         events.set_nonblocking(true)?;
         let mut qemu = match Qmp::new(qmp) {
-            Ok(qmp) => Qemu { child, keys, console, events, qmp, files },
+            Ok(qmp) => Qemu { threads: Threads::of(child.id()), child, keys, console, events, qmp, files },
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -144,27 +145,6 @@ impl Qemu {
     /// The system's.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait()
-    }
-
-    /// How long the machine has been computing, if this host tells.
-    #[must_use]
-    pub fn cpu_time(&self) -> Option<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
-        // The second field is the program's name in parentheses; user and system time are the 14th and 15th.
-        let times = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
-        let ticks: u64 = times.map(|time| time.parse().unwrap_or(0)).sum();
-        Some(Duration::from_millis(ticks * 1000 / clock_ticks_per_second()))
-    }
-
-    /// Whether every thread of QEMU's waits for something, none for a processor of this host or for its disk: what does not
-    /// go on then does not for lack of them. The first is left out, which has just answered. False where this host does not tell.
-    #[must_use]
-    pub fn is_at_rest(&self) -> bool {
-        let first = self.child.id().to_string();
-        let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-        let rests = |task: fs::DirEntry| fs::read_to_string(task.path().join("stat")).ok().and_then(state) == Some('S');
-        fs::read_dir(format!("/proc/{first}/task"))
-            .is_ok_and(|tasks| tasks.filter_map(Result::ok).filter(|task| task.file_name() != *first).all(rests))
     }
 
     /// Whether the machine's log tells of a triple fault.

@@ -32,6 +32,11 @@ pub enum Answer {
     Clock(Duration),
     /// The registers of all CPUs in QEMU's own format, to [`Qmp::ask_registers`].
     Registers(String),
+    /// The timer of one CPU's local APIC, to [`Qmp::ask_timer`].
+    Timer {
+        /// It runs down, and will then interrupt.
+        runs: bool,
+    },
 }
 
 /// QEMU says that the machine stopped for good.
@@ -111,6 +116,15 @@ impl Qmp {
         self.send(&json!({ "execute": "human-monitor-command", "id": REGISTERS, "arguments": arguments }))
     }
 
+    /// Asks whether the timer of one CPU's local APIC runs.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn ask_timer(&mut self, cpu: u32) -> Result<()> {
+        let arguments = json!({ "command-line": "info lapic", "cpu-index": cpu });
+        self.send(&json!({ "execute": "human-monitor-command", "id": TIMER, "arguments": arguments }))
+    }
+
     /// Has QEMU end a machine that has stopped, with the status that its guest has chosen, if it has.
     ///
     /// # Errors
@@ -153,6 +167,8 @@ impl Qmp {
             self.answers.extend(seconds(&message["return"]).map(|time| Answer::Clock(Duration::from_secs(time))));
         } else if message["id"] == REGISTERS {
             self.answers.extend(message["return"].as_str().map(|text| Answer::Registers(text.to_owned())));
+        } else if message["id"] == TIMER {
+            self.answers.push_back(Answer::Timer { runs: message["return"].as_str().is_some_and(timer_runs) });
         } else if message["event"] == "SHUTDOWN" {
             self.events.push_back(match message["data"]["reason"].as_str() {
                 Some("guest-reset" | "subsystem-reset") => Stopped::Reset,
@@ -167,6 +183,13 @@ impl Qmp {
 /// The names of questions, which come back with the answers.
 const CLOCK: &str = "clock";
 const REGISTERS: &str = "registers";
+const TIMER: &str = "timer";
+
+/// Whether a timer runs, out of all that QEMU tells of a local APIC.
+fn timer_runs(apic: &str) -> bool {
+    const LEFT: &str = "current_count = ";
+    apic.split_once(LEFT).is_some_and(|(_, left)| !left.starts_with('0'))
+}
 
 /// The seconds since 1970 of what QEMU calls a `struct tm`; `None` if it is none.
 fn seconds(time: &Value) -> Option<u64> {
@@ -188,20 +211,29 @@ pub struct Cpu {
     pub rip: u64,
     /// It waits for an interrupt.
     pub halted: bool,
+    /// Interrupts that can be masked reach it.
+    pub interruptible: bool,
 }
 
-/// Reads where each CPU stands out of [`Qmp::registers`].
+/// The bit of the flags that lets interrupts in.
+const INTERRUPT_FLAG: u64 = 1 << 9;
+
+/// Reads where each CPU stands out of [`Qmp::registers`]: `RIP` and `RFL` in 64-bit mode, `EIP` and `EFL` in others.
 #[must_use]
 pub fn cpus(registers: &str) -> Vec<Cpu> {
     let mut cpus: Vec<Cpu> = Vec::new();
-    let mut number = 0;
     for word in registers.split_whitespace() {
         if let Some(digits) = word.strip_prefix("CPU#") {
-            number = digits.parse().unwrap_or(0);
-        } else if let Some(Ok(rip)) = word.strip_prefix("RIP=").map(|digits| u64::from_str_radix(digits, 16)) {
-            cpus.push(Cpu { number, rip, halted: false });
-        } else if let (Some(flag), Some(cpu)) = (word.strip_prefix("HLT="), cpus.last_mut()) {
-            cpu.halted = flag == "1";
+            let number = digits.parse().unwrap_or(0);
+            cpus.push(Cpu { number, rip: 0, halted: false, interruptible: false });
+        } else if let (Some((name, value)), Some(cpu)) = (word.split_once('='), cpus.last_mut()) {
+            let number = u64::from_str_radix(value, 16).unwrap_or(0);
+            match name {
+                "RIP" | "EIP" => cpu.rip = number,
+                "RFL" | "EFL" => cpu.interruptible = number & INTERRUPT_FLAG != 0,
+                "HLT" => cpu.halted = number == 1,
+                _ => {}
+            }
         }
     }
     cpus
@@ -232,6 +264,12 @@ mod tests {
         theirs.write_all(b"\"tm_hour\": 1, \"tm_min\": 1, \"tm_sec\": 1}}\r\n").unwrap();
         assert!(qmp.receive().unwrap());
         assert_eq!((qmp.answer(), qmp.answer()), (Some(Answer::Clock(Duration::from_secs(90_061))), None));
+        for (count, runs) in [("0", false), ("10", true)] {
+            let text = format!("LVTT\\t one-shot\\r\\nTimer\\t initial_count = 10 current_count = {count}\\r\\n");
+            theirs.write_all(format!("{{\"return\": \"{text}\", \"id\": \"timer\"}}\r\n").as_bytes()).unwrap();
+            assert!(qmp.receive().unwrap());
+            assert_eq!(qmp.answer(), Some(Answer::Timer { runs }));
+        }
         drop(theirs);
         assert!(!qmp.receive().unwrap());
     }
@@ -251,13 +289,13 @@ mod tests {
 
     #[test]
     fn each_cpu_is_found_in_the_registers() {
-        let text = "\r\nCPU#0\r\nRAX=00 RBX=1\r\nRIP=ffffffff80004072 RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\n\
-                    CPU#1\r\nRIP=000000000000fff0 RFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n";
+        let text = "\r\nCPU#0\r\nRAX=00 RBX=1\r\nRIP=ffffffff80004072 RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\n\
+                    CPU#1\r\nEAX=00\r\nEIP=0000fff0 EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n";
         let expected = [
-            Cpu { number: 0, rip: 0xffff_ffff_8000_4072, halted: false },
-            Cpu { number: 1, rip: 0xfff0, halted: true },
+            Cpu { number: 0, rip: 0xffff_ffff_8000_4072, halted: false, interruptible: true },
+            Cpu { number: 1, rip: 0xfff0, halted: true, interruptible: false },
         ];
         assert_eq!(cpus(text), expected);
-        assert_eq!(cpus("CPU#0 EIP"), []);
+        assert_eq!(cpus("no such command"), []);
     }
 }

@@ -6,9 +6,10 @@
 
 use crate::console::Console;
 use crate::events::{Decoder, Report};
-use crate::patience::{LOOK, Look, Patience, Stuck};
+use crate::look::Observer;
+use crate::patience::Stuck;
 use crate::qemu::{Qemu, Setup};
-use crate::qmp::{self, Answer, Stopped};
+use crate::qmp::{self, Stopped};
 use crate::symbols::Symbols;
 use crate::terminal::{self, Keys};
 use anyhow::{Context, Result};
@@ -162,7 +163,7 @@ impl fmt::Display for Ending {
                 write!(f, "the machine hung: no sign of life for {} s of its own time", limit.as_secs_f32())
             }
             Ending::Hung(Stuck::Asleep) => {
-                f.write_str("the machine hung: all CPUs wait for an interrupt, and nothing will send one")
+                f.write_str("the machine hung: all CPUs wait for an interrupt, and none comes that they wait for")
             }
             Ending::Hung(Stuck::Silent(limit)) => write!(f, "QEMU has not answered for {} s", limit.as_secs_f32()),
             Ending::OutOfTime(limit) => write!(f, "it was not done within {} s", limit.as_secs_f32()),
@@ -185,10 +186,7 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
     let mut run = Run {
         qemu: Qemu::start(setup)?,
         limits,
-        is_counted: !setup.machine.parallel,
-        patience: limits.boot.map(Patience::new),
-        clock: Duration::ZERO,
-        next_look: Instant::now() + LOOK,
+        observer: Observer::new(!setup.machine.parallel, limits.boot),
         end: limits.wish.map(|wish| Instant::now() + wish),
         console: Console::new(Symbols::of(setup.kernel)),
         text: VecDeque::new(),
@@ -217,13 +215,7 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
 struct Run<'a> {
     qemu: Qemu,
     limits: Limits,
-    /// The machine's time is that of its clock, which instructions drive; otherwise, what it has computed.
-    is_counted: bool,
-    /// None with a machine that may take for ever.
-    patience: Option<Patience>,
-    /// The machine's time when it was last asked for.
-    clock: Duration,
-    next_look: Instant,
+    observer: Observer,
     /// When it ends, done or not.
     end: Option<Instant>,
     console: Console,
@@ -287,7 +279,7 @@ impl Run<'_> {
             sources.push(PollFd::new(&self.qemu.keys, PollFlags::OUT));
         }
         sources.extend(keys.map(|keys| PollFd::new(keys.stdin(), PollFlags::IN)));
-        let next = self.patience.is_some().then_some(self.next_look).into_iter().chain(self.end).min();
+        let next = self.observer.next().into_iter().chain(self.end).min();
         let left = next.map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = left.map(Timespec::try_from).transpose()?;
         match poll(&mut sources, timeout.as_ref()) {
@@ -356,10 +348,7 @@ impl Run<'_> {
             _ => {}
         }
         if self.outcome.stage == Stage::Ready {
-            match (&mut self.patience, self.limits.quiet) {
-                (Some(patience), Some(limit)) => patience.report(limit),
-                (patience, limit) => *patience = limit.map(Patience::new),
-            }
+            self.observer.report(self.limits.quiet);
         }
         self.watcher.report(&report);
     }
@@ -414,48 +403,12 @@ impl Run<'_> {
         })
     }
 
-    /// Looks how far the machine is, as far as that is known without waiting.
+    /// Looks whether anything is to be expected of the machine still.
     fn look(&mut self) -> Result<(), Ending> {
-        let now = Instant::now();
-        if let (Some(end), Some(wish)) = (self.end, self.limits.wish)
-            && now >= end
-        {
-            return Err(Ending::OutOfTime(wish));
+        match (self.end, self.limits.wish) {
+            (Some(end), Some(wish)) if Instant::now() >= end => Err(Ending::OutOfTime(wish)),
+            _ => self.observer.look(&mut self.qemu).map_err(Ending::Hung),
         }
-        let Some(patience) = &mut self.patience else { return Ok(()) };
-        let mut look = None;
-        while let Some(answer) = self.qemu.qmp.answer() {
-            match answer {
-                Answer::Clock(clock) => {
-                    self.clock = if self.is_counted { clock } else { self.qemu.cpu_time().unwrap_or(clock) };
-                    if !patience.stands_still(self.clock) {
-                        look = Some(Look { clock: self.clock, asleep: false });
-                    } else if self.qemu.qmp.ask_registers().is_err() {
-                        // It ends at this moment: the loop sees that next.
-                        return Ok(());
-                    }
-                }
-                Answer::Registers(registers) => {
-                    // With instructions as its clock, a machine whose CPUs sleep is soon out of time, since that goes on
-                    // with the 8254. Its seconds are too coarse to tell one that sleeps from one that has no time to work.
-                    let asleep = !self.is_counted
-                        && qmp::cpus(&registers).iter().all(|cpu| cpu.halted)
-                        && self.qemu.is_at_rest();
-                    look = Some(Look { clock: self.clock, asleep });
-                }
-            }
-        }
-        let result = match look {
-            Some(look) => patience.answer(look, now),
-            None => patience.wait(now),
-        };
-        if now >= self.next_look {
-            self.next_look = now + LOOK;
-            if !patience.is_asking() && self.qemu.qmp.ask_clock().is_ok() {
-                patience.ask(now);
-            }
-        }
-        result.map_err(Ending::Hung)
     }
 
     /// Notes where the CPUs stand.

@@ -1,0 +1,119 @@
+//! What QEMU's threads get of this host.
+//!
+//! The first one answers questions and drives the machine's timers; the others are its CPUs, and what reads disks for them.
+
+use rustix::param::clock_ticks_per_second;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::time::Duration;
+use std::{fs, mem};
+
+/// The threads of one process.
+#[derive(Debug)]
+pub struct Threads {
+    process: u32,
+    /// How often each but the first had run, when that was last looked at.
+    runs: HashMap<OsString, u64>,
+}
+
+impl Threads {
+    /// Those of the process with that number.
+    #[must_use]
+    pub fn of(process: u32) -> Threads {
+        Threads { process, runs: HashMap::new() }
+    }
+
+    /// How long all but the first have computed, those that have ended too, if this host tells. What an answer costs the
+    /// first is no work of the machine's.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let process = self.process;
+        let all = ticks(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)?;
+        let first = ticks(&fs::read_to_string(format!("/proc/{process}/task/{process}/stat")).ok()?)?;
+        Some(Duration::from_millis(all.saturating_sub(first) * 1000 / clock_ticks_per_second()))
+    }
+
+    /// Whether all but the first, which has just answered, have had their turn since this was last asked: what has not gone
+    /// on since then did not for lack of a processor or a disk. False where this host does not tell.
+    pub fn have_had_turns(&mut self) -> bool {
+        let first = self.process.to_string();
+        let Ok(tasks) = fs::read_dir(format!("/proc/{first}/task")) else { return false };
+        let before = mem::take(&mut self.runs);
+        let mut all = true;
+        for task in tasks.filter_map(Result::ok).filter(|task| task.file_name() != *first) {
+            // One that has ended meanwhile wants nothing.
+            let Ok(status) = fs::read_to_string(task.path().join("status")) else { continue };
+            let Some((state, runs)) = state_and_runs(&status) else { return false };
+            all &= has_had_turn(state, runs, before.get(&task.file_name()).copied());
+            self.runs.insert(task.file_name(), runs);
+        }
+        all
+    }
+}
+
+/// User and system time out of a `stat`, in the clock's ticks. The second field is a name in parentheses; the times are
+/// the 14th and 15th.
+fn ticks(stat: &str) -> Option<u64> {
+    let times = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
+    Some(times.map(|time| time.parse().unwrap_or(0)).sum())
+}
+
+/// What a thread does and how often it has begun to do something else, out of a `status`.
+fn state_and_runs(status: &str) -> Option<(char, u64)> {
+    let fields = || status.lines().filter_map(|line| line.split_once(":\t"));
+    let state = fields().find(|(name, _)| *name == "State")?.1.chars().next()?;
+    let switches = fields().filter(|(name, _)| name.ends_with("ctxt_switches"));
+    Some((state, switches.map(|(_, count)| count.parse().unwrap_or(0)).sum()))
+}
+
+/// A thread that sleeps has done what there was to do; one that wants a processor may have had one since the last look, and
+/// been woken again; one that waits for a disk goes on as soon as that answers.
+fn has_had_turn(state: char, runs: u64, before: Option<u64>) -> bool {
+    match state {
+        'S' => true,
+        'R' => before.is_some_and(|before| before != runs),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn a_thread_has_had_its_turn_if_it_sleeps_or_has_run() {
+        assert!(has_had_turn('S', 5, None) && has_had_turn('S', 5, Some(5)) && has_had_turn('R', 6, Some(5)));
+        assert!(!has_had_turn('R', 5, Some(5)) && !has_had_turn('R', 5, None));
+        assert!(!has_had_turn('D', 6, Some(5)) && !has_had_turn('T', 6, Some(5)));
+    }
+
+    #[test]
+    fn both_kinds_of_switches_are_runs() {
+        let status =
+            "Name:\tCPU 0/TCG\nState:\tR (running)\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
+        assert_eq!(state_and_runs(status), Some(('R', 42)));
+        assert_eq!(state_and_runs(""), None);
+    }
+
+    #[test]
+    fn the_first_threads_time_does_not_count() {
+        let stat = |user: u32, system: u32| format!("7 (a) b) S 1 2 3 4 5 6 7 8 9 10 {user} {system} 0 0");
+        assert_eq!((ticks(&stat(30, 12)), ticks("7")), (Some(42), None));
+        // No process has this number: nothing is known of it.
+        let mut none = Threads::of(u32::MAX);
+        assert_eq!((none.cpu_time(), none.have_had_turns()), (None, false));
+    }
+
+    #[test]
+    fn threads_of_a_process_are_found() {
+        let mut own = Threads::of(std::process::id());
+        assert!(own.cpu_time().is_some());
+        thread::spawn(move || {
+            own.have_had_turns();
+            assert!(!own.runs.is_empty(), "at least this one is not the first");
+        })
+        .join()
+        .unwrap();
+    }
+}
