@@ -1,6 +1,6 @@
 //! Small blocks beyond what a CPU's pages do alone: a batch that is empty, a block that another batch or zone has.
 
-use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::{Cpu, PageAllocator};
 use crate::buddy::WORD_FRAMES;
@@ -79,8 +79,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let Some((freed, twice)) = self.blocks_of(base).end_loan(order, batch) else { return };
         self.note(base, freed);
         if let Some((base, blocks)) = twice {
-            self.late.fetch_add(blocks.count_ones().into(), Relaxed);
             self.latest.store(base.number() + u64::from(blocks.trailing_zeros()), Relaxed);
+            // Who sees that there are some sees one of them.
+            self.late.fetch_add(blocks.count_ones().into(), Release);
         }
     }
 

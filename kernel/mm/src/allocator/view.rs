@@ -1,6 +1,9 @@
 //! What anybody may know of the allocator: its counts, its blocks, and whether its invariants hold.
 
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
 use core::marker::PhantomData;
 use core::ops::Deref;
 
@@ -67,7 +70,7 @@ impl<'m, C: Cpu> View<'m, C> {
     /// How many double frees were noticed only when their block's loan ended: those by the CPU that handed the block out and by
     /// another at the same time. All others are named at the call. In neither case has the block two owners.
     pub fn late_double_frees(&self) -> u64 {
-        self.late.load(Relaxed)
+        self.late.load(Acquire)
     }
 
     /// The block of the last of them.
