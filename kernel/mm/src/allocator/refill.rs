@@ -1,6 +1,6 @@
 //! Blocks beyond what a batch does alone: one that is empty and asks the zones, and a free that is not of this CPU's loans.
 
-use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::{Cpu, PageAllocator};
 use crate::buddy::WORD_FRAMES;
@@ -88,8 +88,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let Some((freed, twice)) = self.blocks_of(base).end_loan(order, batch) else { return };
         self.note(base, freed);
         if let Some((base, blocks)) = twice {
-            self.late.fetch_add(blocks.count_ones().into(), Relaxed);
             self.latest.store(base.number() + u64::from(blocks.trailing_zeros()), Relaxed);
+            // Who sees that there are some sees one of them.
+            self.late.fetch_add(blocks.count_ones().into(), Release);
         }
     }
 

@@ -1,6 +1,9 @@
 //! What all code may ask the allocator: its counts, its blocks, and whether its invariants hold.
 
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
 use core::marker::PhantomData;
 use core::ops::Deref;
 
@@ -68,7 +71,7 @@ impl<'m, C: Cpu> View<'m, C> {
     /// another at the same time, each of which was told `Ok`. All others are named at the call. In neither case has the block two
     /// owners.
     pub fn late_double_frees(&self) -> u64 {
-        self.late.load(Relaxed)
+        self.late.load(Acquire)
     }
 
     /// The block of the last of them.

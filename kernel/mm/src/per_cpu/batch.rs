@@ -44,12 +44,15 @@ impl Batch {
     /// Hands out the lowest block.
     #[inline(always)]
     pub(crate) fn allocate(&self) -> Option<Pfn> {
-        let free = self.free.load(Relaxed) & self.lent.load(Relaxed);
-        if free == 0 {
+        let free = self.free.load(Relaxed);
+        let ready = free & self.lent.load(Relaxed);
+        if ready == 0 {
             return None;
         }
-        self.free.store(free & (free - 1), Relaxed);
-        Some(Pfn::new(self.base.load(Relaxed) + u64::from(free.trailing_zeros())))
+        let bit = ready.trailing_zeros();
+        // What is free and not on loan any more was freed twice, and is counted when the loan ends.
+        self.free.store(free ^ 1 << bit, Relaxed);
+        Some(Pfn::new(self.base.load(Relaxed) + u64::from(bit)))
     }
 
     /// Whether the loan is of the word at `base`.

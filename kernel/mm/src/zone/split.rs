@@ -18,6 +18,10 @@ impl Zone<'_> {
         if order < Order::PAGEBLOCK {
             let block = self.blocks.lock(number);
             self.blocks.own(&block, offset, pfn, order);
+            if !block.is_allocated(offset, order.get().into()) {
+                // Another CPU has freed it just now.
+                return Err(FreeError::AlreadyFree(pfn));
+            }
             block.mark_parts(offset, order.get().into(), into.get().into());
             return Ok(());
         }
