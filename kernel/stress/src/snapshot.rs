@@ -26,7 +26,7 @@ struct ZoneSnapshot {
 }
 
 impl Snapshot {
-    /// The state of the machine's frames, those given back that the heap does not use and those in the processors' arenas: a
+    /// The state of the machine's frames, those given back that the heap does not use and those in the CPUs' pages: a
     /// CPU that idles may do so at any time.
     pub fn take<M: Machine>() -> Self {
         M::heap().shrink();
