@@ -12,7 +12,8 @@
 //! 3. A request names an [`Order`](frame::Order) and [`Gfp`](frame::Gfp) flags. Most are for a few frames of no special
 //!    zone, and end in the CPU's own [pages](allocator::PerCpuPages): a word of 64 frames, on loan from a zone, out of which a
 //!    block is the lowest set bit of a mask. That takes no lock and no locked instruction (`cargo test -p model --test locked`
-//!    counts them). What was allocated elsewhere is freed in batches, a word at a time.
+//!    counts them). What is not on loan is freed under the lock of its pageblock alone: a single locked instruction, and no
+//!    wait for the zone. The zone looks at such pageblocks later, when it searches.
 //! 4. For all others the flags say which zones may serve the request, and how much of their reserves it may take; the
 //!    [`allocator`] walks the zones from the highest down. The zone finds, by a bitmap for each order and mobility, the
 //!    pageblock whose largest free block is the smallest sufficient one: so whole pageblocks stay whole.
@@ -36,7 +37,8 @@
 //!    *free | head* is set. What is allocated is a [`Block`](frame::Block) with one owner, so safe code frees it once and as
 //!    what it is; where unsafe code goes by numbers, a double free, a wrong order, a frame inside a block or a reserved one is
 //!    [named](error::FreeError), and changes nothing. (Of two CPUs that free one block at the very same moment the second is
-//!    only [counted](allocator::View::late_double_frees), when the block comes back.)
+//!    refused too or, where the block is on loan to one of them, [counted](allocator::View::late_double_frees) when the loan
+//!    ends. The block has one owner next in any case.)
 //! 7. Where no zone has memory to spare, a request goes below the watermarks as far as its flags allow, then empties the
 //!    CPUs' pages, asks [shrinkers](allocator::Shrinker) for memory, and takes what is kept for more pressing ones. Only then is
 //!    it refused, with a [report](cpu::Hooks::report).
