@@ -91,7 +91,7 @@ pub enum Acquire {
 ///
 /// - Interrupt handlers may allocate and free, with flags that do not wait. Non-maskable ones must do neither: they come where
 ///   interrupts are masked.
-/// - A CPU that cannot tell its number yet says one beyond the arenas, such as `usize::MAX`: zones serve it without an arena, and
+/// - A CPU that cannot tell its number yet says one beyond those that have pages, such as `usize::MAX`: zones serve it, and
 ///   the heap from the one that all share.
 /// - One that idles calls [`decay`](crate::allocator::PageAllocator::decay) and
 ///   [`retire_cpu`](crate::heap::Heap::retire_cpu), so that others can have what it holds. For one that stops,
@@ -100,14 +100,14 @@ pub enum Acquire {
 ///
 /// # Safety
 ///
-/// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it is beyond its
-/// arenas; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize) and
+/// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it is beyond those
+/// that have pages and an arena; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize) and
 /// [`without_interrupts`](Self::without_interrupts) do what they say, and [`zero`](Self::zero) leaves zeros where it says
 /// `true`. Memory is handed out by that: two CPUs of one number would be given the same. And of the type's [`Hooks`], those that
 /// may be called in the middle of an allocation neither allocate nor free: [`relax`](Hooks::relax),
 /// [`acquire`](Hooks::acquire) and [`release`](Hooks::release).
 pub unsafe trait Cpu: Hooks {
-    /// The number of the CPU that this runs on: its place in the arenas. Beyond them, it has none.
+    /// The number of the CPU that this runs on: its place among the pages and the heap's arenas. Beyond them, it has none.
     ///
     /// Called with interrupts masked, so that the code is still on that CPU when it uses the number.
     fn current() -> usize;
@@ -150,7 +150,7 @@ pub unsafe trait Cpu: Hooks {
 /// impl Hooks for Machine {}
 /// ```
 pub trait Hooks {
-    /// Called again and again while this CPU waits for another: for a lock, or until it has left its arena. Maybe with
+    /// Called again and again while this CPU waits for another: for a lock, or until it has left its pages. Maybe with
     /// interrupts masked, and with locks held: so not to allocate or free.
     ///
     /// A kernel whose CPUs [synchronize](Cpu::synchronize) by interrupts must answer here to those that wait meanwhile for this
@@ -184,7 +184,7 @@ pub trait Hooks {
     #[inline(always)]
     fn might_wait() {}
 
-    /// Learns that a request, or the refill of an arena, found no zone that may give it frames and stays above its `low` mark:
+    /// Learns that a request, or the refill of a CPU's pages, found no zone that may give it frames and stays above its `low` mark:
     /// time to [reclaim memory in the background](crate::allocator::PageAllocator::balance) (Linux: `wakeup_kswapd`).
     ///
     /// Called for each such request, with no lock held but maybe with interrupts masked by the caller: to take note, and not

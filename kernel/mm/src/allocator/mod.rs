@@ -27,7 +27,6 @@
 
 mod add;
 #[forbid(unsafe_code)]
-#[forbid(unsafe_code)]
 mod balance;
 mod bulk;
 mod contiguous;

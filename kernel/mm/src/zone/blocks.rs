@@ -103,7 +103,7 @@ impl Snapshot {
         let is_bound = |offset: &u32| bounds(place(*offset).0) >> place(*offset).1 & 1 == 1;
         let end = (offset + 1..PAGEBLOCK_FRAMES as u32).find(is_bound).unwrap_or(PAGEBLOCK_FRAMES as u32);
         let mut frames = end - offset;
-        if offset % WORD_FRAMES != 0 {
+        if !offset.is_multiple_of(WORD_FRAMES) {
             frames = frames.min(WORD_FRAMES - offset % WORD_FRAMES);
         }
         Order::new(frames.ilog2() as u8)
