@@ -154,7 +154,7 @@ impl<'m> Index<'m> {
 
     /// Forgets which buckets hold something: for tests of the checker.
     #[cfg(test)]
-    pub fn forget_levels(&mut self) {
+    pub(super) fn forget_levels(&mut self) {
         self.filled = [0; Mobility::COUNT];
     }
 
