@@ -26,7 +26,7 @@ fn what_can_be_seen_is_seen() {
     let typed = thread::scope(|scope| {
         let many = scope.spawn(|| with_many_cpus(&text, &many));
         let mut typed = at_the_prompt(&text);
-        typed.extend(from_the_arena(&text));
+        typed.extend(from_the_pages(&text));
         typed.extend(many.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         typed
     });
@@ -116,7 +116,7 @@ fn bad_frees(text: &Text, shell: &mut Session) {
     assert!(shell.say(&format!("free {pfn} 3")).contains("has order 5, not 3"));
     assert!(shell.say(&format!("free {pfn}")).starts_with("freed order 5"));
     assert!(shell.say(&format!("free {pfn}")).contains("is free already (double free)"));
-    text.says("`bifolio_late_double_free` in `vmstat`");
+    text.says("what it did is found a little later and counted: `bifolio_late_double_free` in `vmstat`");
     assert!(shell.say("vmstat").contains("\nbifolio_late_double_free 0\n"));
     text.says("`validate` checks every invariant of allocator and heap");
     assert_eq!(shell.say("validate"), "page frames and heap: every invariant holds\n");
@@ -202,7 +202,7 @@ fn ranges(text: &Text, shell: &mut Session) {
     });
 }
 
-fn from_the_arena(text: &Text) -> Vec<String> {
+fn from_the_pages(text: &Text) -> Vec<String> {
     text.says("`alloc 0` comes from the CPU's own pages, as does whatever up to `alloc 3` they have a block for, and the zones stay");
     text.says("see `MemPerCpu` in `meminfo`, and the pagesets in `zoneinfo`");
     text.says("first borrow what is free in a word of 64 frames from a zone");
@@ -213,16 +213,16 @@ fn from_the_arena(text: &Text) -> Vec<String> {
     let commands = commands.map(|command| format!("{command}; {look}")).join("; ");
     let printed = Machine::with_options(&format!("--cmd \"{commands}\"")).run();
     let looks: Vec<&str> = printed.split("bifolio> meminfo\n").skip(1).collect();
-    let arenas = |look: &str| number_after(look, "MemPerCpu:");
+    let cached = |look: &str| number_after(look, "MemPerCpu:");
     let pagesets = |look: &str| look.split("count:").skip(1).map(|rest| number_after(rest, "")).sum::<u64>();
-    let of_arenas = |look: &str| (arenas(look), pagesets(look), zone(look, "DMA32"));
-    let (kilobytes, count, zones) = of_arenas(looks[0]);
-    assert_eq!(of_arenas(looks[1]), (kilobytes - 4, count - 1, zones));
-    let (kilobytes, count, zones) = of_arenas(looks[2]);
+    let of_pages = |look: &str| (cached(look), pagesets(look), zone(look, "DMA32"));
+    let (kilobytes, count, zones) = of_pages(looks[0]);
+    assert_eq!(of_pages(looks[1]), (kilobytes - 4, count - 1, zones));
+    let (kilobytes, count, zones) = of_pages(looks[2]);
     assert_eq!((kilobytes, count), (0, 0));
-    assert_eq!((arenas(looks[3]), pagesets(looks[3])), (4 * 56, 56), "a word but for the block");
+    assert_eq!((cached(looks[3]), pagesets(looks[3])), (4 * 56, 56), "a word but for the block");
     assert_ne!(zone(looks[3], "DMA32"), zones);
-    assert_eq!(of_arenas(looks[4]), (4 * 48, 48, zone(looks[3], "DMA32")));
+    assert_eq!(of_pages(looks[4]), (4 * 48, 48, zone(looks[3], "DMA32")));
     text.says("so does the CPU itself once it has waited a second for a key");
     let mut shell = Machine::of("").start();
     shell.say("alloc 0");
@@ -303,7 +303,7 @@ fn unmovable(text: &str, order: usize) -> u64 {
     numbers(line.unwrap_or_else(|| panic!("{text}")))[order]
 }
 
-/// All that `pagetypeinfo` shows as free, with nothing in arenas.
+/// All that `pagetypeinfo` shows as free, with nothing in the CPUs' pages.
 fn free_frames(shell: &mut Session) -> u64 {
     shell.say("drain");
     let text = shell.say("pagetypeinfo");

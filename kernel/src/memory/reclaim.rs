@@ -2,8 +2,8 @@
 //!
 //! A request that finds every zone at its `low` mark is served all the same, out of what is kept below, and wakes a CPU that
 //! sleeps: that one has the shrinkers give memory back until every zone is above `high`, so that no request comes so far
-//! that it has to wait for them. And a CPU that has done nothing for a while gives back what its arenas hold, which nobody
-//! else can make a larger block of.
+//! that it has to wait for them. And a CPU that has done nothing for a while gives back what its pages and its arena of the
+//! heap hold, which nobody else can make a larger block of.
 //!
 //! There are no threads: all of it is done where a CPU would else halt. One that is at work for long is not disturbed; if
 //! all are, requests that may wait reclaim for themselves.
@@ -18,7 +18,7 @@ use crate::cpu::work;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
-/// How long a CPU is idle before its arenas are looked at, and again after each look that found them used (Linux:
+/// How long a CPU is idle before its pages are looked at, and again after each look that found them used (Linux:
 /// `vm.stat_interval`).
 pub const DECAY: Duration = Duration::from_secs(1);
 /// How long nobody is woken for memory after there was none to reclaim.
@@ -31,7 +31,7 @@ static BALANCING: AtomicBool = AtomicBool::new(false);
 /// The uptime, in nanoseconds, before which reclaiming is known to be of no use.
 static HOPELESS_UNTIL: AtomicU64 = AtomicU64::new(0);
 
-/// The uptime, in nanoseconds, at which each CPU's arenas are looked at next; 0 if they are empty.
+/// The uptime, in nanoseconds, at which each CPU's pages are looked at next; 0 if they are empty.
 static DUE: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -101,18 +101,19 @@ fn balance() {
     }
 }
 
-/// The CPU that runs this has had something to do: its arenas stay as they are for some time.
+/// The CPU that runs this has had something to do: its pages stay as they are for some time.
 pub fn postpone_decay() {
     DUE[local::current()].store(nanoseconds(clock::uptime() + DECAY), Ordering::Relaxed);
 }
 
-/// How long it is until this CPU's arenas are looked at; `None` if they are empty.
+/// How long it is until this CPU's pages are looked at; `None` if they are empty.
 fn until_decay() -> Option<Duration> {
     let due = DUE[local::current()].load(Ordering::Relaxed);
     (due != 0).then(|| Duration::from_nanos(due.saturating_sub(nanoseconds(clock::uptime()))))
 }
 
-/// Gives back what this CPU's arenas hold, if it has not used them for some time. Without a timer to wake it then, at once.
+/// Gives back what this CPU's pages and its arena of the heap hold, if it has not used the pages for some time. Without a timer
+/// to wake it then, at once.
 fn decay() {
     let Some(frames) = try_frames() else { return };
     let has_timer = timer::rate() > 0;

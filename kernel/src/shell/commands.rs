@@ -101,7 +101,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "cpus",
         usage: "cpus",
-        help: "the CPUs, with what their arenas hold: frames, and slabs of the heap",
+        help: "the CPUs, with what each holds: frames in its pages, and slabs of the heap",
         run: |_, arguments| show(arguments, cpus::write),
     },
     Command {
@@ -173,12 +173,7 @@ pub static COMMANDS: &[Command] = &[
         help: "give the heap's empty slabs back to the page allocator",
         run: shrink,
     },
-    Command {
-        name: "drain",
-        usage: "drain",
-        help: "give the frames in the processors' arenas back to the zones",
-        run: drain,
-    },
+    Command { name: "drain", usage: "drain", help: "give the frames in the CPUs' pages back to the zones", run: drain },
     Command {
         name: "validate",
         usage: "validate",

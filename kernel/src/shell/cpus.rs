@@ -7,7 +7,7 @@ use bifolio::frame::ZoneKind;
 use bifolio::heap::ArenaStats;
 use core::fmt::{self, Write};
 
-/// Writes a line for each CPU that runs or did: what its arena of page frames and its arena of the heap hold. Then one for
+/// Writes a line for each CPU that runs or did: what its pages and its arena of the heap hold. Then one for
 /// the heap's shared arena, which has the slabs of CPUs that stopped allocating.
 pub(super) fn write(out: &mut impl Write) -> fmt::Result {
     match cpu::count() {

@@ -2,9 +2,10 @@
 
 use crate::machine::Machine;
 use bifolio::allocator::{BlockInfo, BlockState, Cpu, View};
-use bifolio::frame::{Order, Pfn, ZoneKind};
+use bifolio::frame::{Order, Pfn, PfnRange, ZoneKind};
 use core::fmt;
 use core::hash::{Hash, Hasher};
+use core::mem;
 use fnv::FnvHasher;
 
 /// What every zone's frames are: which are free, in blocks of which order, and which are allocated, block by block.
@@ -25,7 +26,7 @@ struct ZoneSnapshot {
 }
 
 impl Snapshot {
-    /// The state of the machine's frames, those given back that the heap does not use and those in the processors' arenas: a
+    /// The state of the machine's frames, those given back that the heap does not use and those in the CPUs' pages: a
     /// CPU that idles may do so at any time.
     pub fn take<M: Machine>() -> Self {
         M::heap().shrink();
@@ -90,9 +91,6 @@ impl ZoneSnapshot {
             blocks: 0,
         };
         let mut hash = FnvHasher::default();
-        // The mobility of a pageblock is a hint for later requests, and may change; its frames' state may not. Two free halves
-        // of a block that are of different kinds are two blocks, and one as soon as they are not: here they are one always.
-        let mut lower_half: Option<Pfn> = None;
         let mut count = |pfn: Pfn, order: Order, state: BlockState| {
             (pfn, order, state).hash(&mut hash);
             match state {
@@ -101,23 +99,23 @@ impl ZoneSnapshot {
                 BlockState::Cached | BlockState::Reserved => {}
             }
         };
+        // What nobody has, in a row: which blocks that makes is a matter of addresses alone. It does not matter what a CPU's pages
+        // hold of it, nor that two free halves of a block may be of different kinds: the mobility of a pageblock is a hint.
+        let mut unowned = PfnRange::default();
         frames.for_each_block(kind, |BlockInfo { pfn, order, state, .. }| {
-            let is_half = order == Order::PAGEBLOCK && state == BlockState::Free;
-            if let Some(half) = lower_half.take() {
-                if is_half && half.offset(Order::PAGEBLOCK.frames()) == pfn {
-                    return count(half, Order::MAX, state);
-                }
-                count(half, Order::PAGEBLOCK, BlockState::Free);
+            let is_unowned = matches!(state, BlockState::Free | BlockState::Cached);
+            if is_unowned && unowned.end == pfn {
+                unowned.end = pfn.offset(order.frames());
+                return;
             }
-            if is_half && pfn.is_aligned(Order::MAX) {
-                lower_half = Some(pfn);
+            mem::take(&mut unowned).blocks().for_each(|(pfn, order)| count(pfn, order, BlockState::Free));
+            if is_unowned {
+                unowned = PfnRange::new(pfn, pfn.offset(order.frames()));
             } else {
                 count(pfn, order, state);
             }
         });
-        if let Some(half) = lower_half {
-            count(half, Order::PAGEBLOCK, BlockState::Free);
-        }
+        unowned.blocks().for_each(|(pfn, order)| count(pfn, order, BlockState::Free));
         zone.blocks = hash.finish();
         zone
     }

@@ -24,10 +24,8 @@ pub struct Tally {
     pub ticks: u64,
     /// Those among them that came while what they interrupted was inside a call of the allocator or the heap.
     pub re_entries: u64,
-    /// Times that its arenas, of frames and of the heap, had nothing left.
+    /// Times that its pages, or its arena of the heap, had nothing left.
     pub refills: u64,
-    /// Words of frames that its arena gave back to the zones.
-    pub returned: u64,
     /// Objects that it has freed in slabs of other CPUs.
     pub remote_frees: u64,
 }
@@ -43,7 +41,6 @@ impl Tally {
         self.ticks += other.ticks;
         self.re_entries += other.re_entries;
         self.refills += other.refills;
-        self.returned += other.returned;
         self.remote_frees += other.remote_frees;
     }
 }
@@ -53,7 +50,7 @@ impl Tally {
 pub struct Summary {
     /// Each CPU that took part, by its number.
     pub cpus: Vec<(usize, Tally)>,
-    /// Times that all arenas of frames were emptied.
+    /// Times that all CPUs' pages were emptied.
     pub drains: u64,
     /// Requests that were served from pageblocks of another mobility.
     pub mixed: u64,
@@ -71,22 +68,17 @@ fn mixed<M: Machine>() -> u64 {
     Fallback::ALL.into_iter().flat_map(|way| Mobility::REQUESTED.map(|to| count(way, to))).sum()
 }
 
-/// Times that all arenas were emptied, since boot.
+/// Times that all CPUs' pages were emptied, since boot.
 fn drains<M: Machine>() -> u64 {
     M::frames().stats().drains
 }
 
 impl Tally {
-    /// What the arenas of a CPU have done since boot, and nothing else.
-    fn of_arenas<M: Machine>(cpu: usize) -> Self {
+    /// What the pages of a CPU and its arena of the heap have done since boot, and nothing else.
+    fn of_caches<M: Machine>(cpu: usize) -> Self {
         let frames = M::frames().per_cpu_events().nth(cpu).unwrap_or_default();
         let heap = M::heap().arena_events(cpu);
-        Self {
-            refills: frames.refills + heap.refills,
-            returned: frames.returned,
-            remote_frees: heap.remote_frees,
-            ..Self::default()
-        }
+        Self { refills: frames.refills + heap.refills, remote_frees: heap.remote_frees, ..Self::default() }
     }
 }
 
@@ -104,17 +96,16 @@ impl Summary {
 
     /// Takes note of what the allocators have counted so far.
     pub(super) fn begin<M: Machine>(&mut self, bytes: usize) {
-        self.cpus.iter_mut().for_each(|(cpu, tally)| *tally = Tally::of_arenas::<M>(*cpu));
+        self.cpus.iter_mut().for_each(|(cpu, tally)| *tally = Tally::of_caches::<M>(*cpu));
         (self.drains, self.mixed, self.bytes) = (drains::<M>(), mixed::<M>(), bytes);
     }
 
     /// Of what the allocators have counted, only what is new since stays; to that comes what each CPU has counted itself.
     pub(super) fn end<M: Machine>(&mut self, own: impl Fn(usize) -> Tally) {
         for (cpu, tally) in &mut self.cpus {
-            let (before, after) = (*tally, Tally::of_arenas::<M>(*cpu));
+            let (before, after) = (*tally, Tally::of_caches::<M>(*cpu));
             *tally = own(*cpu);
             tally.refills = after.refills - before.refills;
-            tally.returned = after.returned - before.returned;
             tally.remote_frees = after.remote_frees - before.remote_frees;
         }
         (self.drains, self.mixed) = (drains::<M>() - self.drains, mixed::<M>() - self.mixed);
@@ -133,7 +124,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "CPU  operations  refused  zone fallbacks  refills  words returned  handed over  freed for others  \
+            "CPU  operations  refused  zone fallbacks  refills  handed over  freed for others  \
              remote frees  ticks  re-entries"
         )?;
         let mut line = |cpu: Option<usize>, tally: &Tally| {
@@ -143,12 +134,11 @@ impl fmt::Display for Summary {
             }
             writeln!(
                 f,
-                "  {:10}  {:7}  {:14}  {:7}  {:14}  {:11}  {:16}  {:12}  {:5}  {:10}",
+                "  {:10}  {:7}  {:14}  {:7}  {:11}  {:16}  {:12}  {:5}  {:10}",
                 tally.operations,
                 tally.refused,
                 tally.fallbacks,
                 tally.refills,
-                tally.returned,
                 tally.handed_over,
                 tally.from_others,
                 tally.remote_frees,
@@ -158,6 +148,6 @@ impl fmt::Display for Summary {
         };
         self.cpus.iter().try_for_each(|(cpu, tally)| line(Some(*cpu), tally))?;
         line(None, &self.sum())?;
-        write!(f, "drains of all arenas: {}, fallbacks to another mobility: {}", self.drains, self.mixed)
+        write!(f, "drains of all per-CPU pages: {}, fallbacks to another mobility: {}", self.drains, self.mixed)
     }
 }

@@ -102,7 +102,7 @@ impl Default for Hoard {
     }
 }
 
-/// Free frames: those in all zones and those that the processors' arenas hold.
+/// Free frames: those in all zones and those that the CPUs' pages hold.
 pub fn frames_free() -> u64 {
     let in_zones: u64 = ZoneKind::ALL.map(|kind| frames().zone(kind).free).iter().sum();
     in_zones + frames().cached()

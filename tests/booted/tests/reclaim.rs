@@ -1,4 +1,4 @@
-//! Memory in the background: a CPU that idles reclaims it when it is low, and gives back what its arenas hold.
+//! Memory in the background: a CPU that idles reclaims it when it is low, and gives back what it holds itself.
 #![no_std]
 #![no_main]
 #![feature(custom_test_frameworks)]
@@ -201,7 +201,7 @@ fn memory_that_was_low_while_a_cpu_reclaimed_is_another_ones_business_if_that_ha
     assert_eq!(Snapshot::take(), before);
 }
 
-/// Frames that the arena of a CPU holds.
+/// Frames that the pages of a CPU hold.
 fn held_by(cpu: usize) -> u64 {
     let of_zone = |kind| frames().pagesets(kind).nth(cpu).map_or(0, |pageset| pageset.count);
     ZoneKind::ALL.into_iter().map(of_zone).sum()
@@ -212,8 +212,8 @@ fn slabs_of(cpu: usize) -> usize {
     HEAP.arena_stats(Some(cpu)).map_or(0, |arena| arena.slabs)
 }
 
-/// Uses this CPU's arenas, of frames and of the heap, which keep something of that.
-fn use_arena() {
+/// Uses this CPU's pages and its arena of the heap, which keep something of that.
+fn use_frames_and_heap() {
     drop(black_box(Box::new([0_u64; 9])));
     for mobility in [Gfp::empty(), Gfp::MOVABLE, Gfp::RECLAIMABLE] {
         let pfn = frames().take(Order::ZERO, Gfp::KERNEL | mobility).expect("there is memory");
@@ -222,16 +222,16 @@ fn use_arena() {
 }
 
 #[test_case]
-fn a_cpu_that_idles_gives_back_what_its_arenas_hold() {
+fn a_cpu_that_idles_gives_back_what_it_holds() {
     frames().drain();
     let start = clock::uptime();
     if cpu::count() == 1 {
         reclaim::postpone_decay();
-        use_arena();
+        use_frames_and_heap();
         assert!(held_by(0) > 0 && slabs_of(0) > 0);
         wait_until(|| held_by(0) == 0 && slabs_of(0) == 0);
     } else {
-        cpu::on_cpus(cpu::count(), &|_| use_arena());
+        cpu::on_cpus(cpu::count(), &|_| use_frames_and_heap());
         let others: Vec<usize> = work::online().filter(|&cpu| cpu != cpu::current()).collect();
         assert!(others.iter().any(|&cpu| held_by(cpu) > 0) && others.iter().any(|&cpu| slabs_of(cpu) > 0));
         wait_until(|| others.iter().all(|&cpu| held_by(cpu) == 0 && slabs_of(cpu) == 0));
@@ -241,19 +241,19 @@ fn a_cpu_that_idles_gives_back_what_its_arenas_hold() {
 }
 
 #[test_case]
-fn a_cpu_that_starts_again_has_its_arenas_looked_at_whatever_its_timer_did_before() {
+fn a_cpu_that_starts_again_has_what_it_holds_looked_at_whatever_its_timer_did_before() {
     let Some(other) = work::online().find(|&cpu| cpu != 0 && cpu != cpu::current()) else { return };
     // So slowly that it is no help.
     cpu::on(other, &|_| timer::set_period(10 * PATIENCE));
     cpu::stop(other);
     cpu::start(other).expect("the CPU ran before");
-    cpu::on(other, &|_| use_arena());
+    cpu::on(other, &|_| use_frames_and_heap());
     assert!(held_by(other) > 0);
     wait_until(|| held_by(other) == 0);
 }
 
 #[test_case]
-fn a_cpu_that_is_at_work_again_and_again_keeps_its_arenas() {
+fn a_cpu_that_is_at_work_again_and_again_keeps_what_it_holds() {
     let own = cpu::current();
     let worker = work::online().find(|&cpu| cpu != own).unwrap_or(own);
     let start = clock::uptime();
@@ -261,9 +261,9 @@ fn a_cpu_that_is_at_work_again_and_again_keeps_its_arenas() {
         if worker == own {
             // The only CPU has work as the shell has: between the times that it idles.
             reclaim::postpone_decay();
-            use_arena();
+            use_frames_and_heap();
         } else {
-            cpu::on(worker, &|_| use_arena());
+            cpu::on(worker, &|_| use_frames_and_heap());
         }
         // Each finds what the one before has left: it is not gone as soon as there is nothing to do.
         assert!(held_by(worker) > 0);

@@ -1,6 +1,6 @@
-//! No CPU can strand memory: what one has in its arenas when it stops, another gets to the last frame and the last slot.
+//! No CPU can strand memory: what one has in its pages and its arena of the heap when it stops, another gets to the last frame and the last slot.
 //!
-//! On a machine with a single CPU it is the same one that fills its arenas and that needs what they hold.
+//! On a machine with a single CPU it is the same one that fills them and that needs what they hold.
 #![no_std]
 #![no_main]
 #![feature(custom_test_frameworks)]
@@ -45,13 +45,13 @@ fn while_stopped<R>(cpu: usize, work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Frames that a CPU's arena holds.
+/// Frames that a CPU's pages hold.
 fn held_by(cpu: usize) -> u64 {
     ZoneKind::ALL.iter().filter_map(|kind| frames().pagesets(*kind).nth(cpu)).map(|pageset| pageset.count).sum()
 }
 
-/// Has this CPU's arena hold as much as it can: a run of each order and mobility, and blocks of many words to be returned.
-fn fill_arena() {
+/// Has this CPU's pages hold something of each order and mobility: as much as a zone lends at once.
+fn fill_pages() {
     let mobilities = [Gfp::KERNEL, Gfp::KERNEL | Gfp::MOVABLE, Gfp::KERNEL | Gfp::RECLAIMABLE];
     for order in (0..4).filter_map(Order::new) {
         for gfp in mobilities {
@@ -62,14 +62,14 @@ fn fill_arena() {
 }
 
 #[test_case]
-fn every_frame_in_the_arena_of_a_cpu_that_stopped_is_allocated_by_another() {
+fn every_frame_in_the_pages_of_a_cpu_that_stopped_is_allocated_by_another() {
     let before = Snapshot::take();
     let mut hoard = Hoard::new();
     let free = frames_free();
-    cpu::on(victim(), &|_| fill_arena());
+    cpu::on(victim(), &|_| fill_pages());
     let held = held_by(victim());
     // A word at least. Where memory is small there may be none that has room for another mobility.
-    assert!(held >= 64, "its arena holds {held} frames");
+    assert!(held >= 64, "its pages hold {held} frames");
     while_stopped(victim(), || {
         hoard.take(ALL);
         assert_eq!((hoard.frames(), frames_free(), held_by(victim())), (free, 0, 0));
@@ -84,7 +84,7 @@ fn frames_that_were_freed_on_a_cpu_that_stopped_are_allocated_by_another() {
     let before = Snapshot::take();
     let mut hoard = Hoard::new();
     let free = frames_free();
-    // Others' frames, of many words: an arena collects them.
+    // Others' frames, of many words, none of them on loan to the CPU that frees them.
     let mut words = Vec::<Pfn>::with_capacity(64 * 32);
     (0..64 * 32).for_each(|_| words.push(frames().take(Order::ZERO, Gfp::KERNEL).expect("there is memory")));
     let words = Mutex::new("test", words);

@@ -243,7 +243,7 @@ impl<'a, M: Machine> Worker<'a, M> {
         self.keep(piece)
     }
 
-    /// Takes all that is left, so that everybody has to do with little for a moment: arenas are emptied, caches shrink, requests
+    /// Takes all that is left, so that everybody has to do with little for a moment: CPUs' pages are emptied, caches shrink, requests
     /// go to other zones and mobilities, and are refused. Nothing is written to it.
     fn make_short(&mut self) -> Result<(), Failure> {
         self.tally.operations += 1;
