@@ -95,7 +95,7 @@ impl<C: Cpu> SlowPath<'_, C> {
     }
 
     #[cfg(loom)]
-    pub fn prime(&self) {
+    pub(super) fn prime(&self) {
         use crate::sync::atomic::prime;
         self.stalls.iter().for_each(|stalls| prime!(stalls));
         for counts in [&self.direct, &self.background] {

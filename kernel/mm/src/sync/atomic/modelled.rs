@@ -19,7 +19,8 @@ pub(crate) fn compiler_fence(_: Ordering) {
 
 macro_rules! modelled {
     ($($name:ident $(<$T:ident>)?),*) => {$(
-        #[derive(Default)]
+        #[derive(Debug, Default)]
+        #[allow(unreachable_pub, reason = "a gate, which is public, names one of them")]
         pub struct $name $(<$T>)? {
             initial: fixed::$name $(<$T>)?,
             modelled: OnceLock<loom::sync::atomic::$name $(<$T>)?>,

@@ -8,7 +8,8 @@ pub(crate) use core::sync::atomic::{Ordering, compiler_fence};
 
 macro_rules! scheduled {
     ($($name:ident $(<$T:ident>)? of $value:ty),*) => {$(
-        #[derive(Default)]
+        #[derive(Debug, Default)]
+        #[allow(unreachable_pub, reason = "a gate, which is public, names one of them")]
         #[repr(transparent)]
         pub struct $name $(<$T>)? (core::sync::atomic::$name $(<$T>)?);
 
