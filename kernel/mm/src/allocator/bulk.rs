@@ -63,8 +63,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
             match slot.as_ref().map(|block| (block.pfn(), block.order())) {
                 Some((pfn, Order::ZERO)) if pages.free(pfn, Order::ZERO) => *slot = None,
                 Some((pfn, Order::ZERO)) => match self.blocks_of(pfn).free_together(&mut slots[done..]) {
-                    0 => break,
-                    count => {
+                    (0, _) => break,
+                    (count, freed) => {
+                        self.note(pfn, freed);
                         done += count;
                         continue;
                     }

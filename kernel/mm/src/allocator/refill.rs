@@ -96,7 +96,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     /// Tells the zone of a frame what became free there.
     #[inline]
-    fn note(&self, pfn: Pfn, freed: Freed) {
+    pub(super) fn note(&self, pfn: Pfn, freed: Freed) {
         if freed != Freed::Frames {
             self.zones[ZoneKind::of(pfn).index()].lock().note(freed);
         }

@@ -3,7 +3,7 @@
 //! Freeing sets bits, under the pageblock's lock and no other. What the zone knows of the pageblock lags behind: the first free
 //! since the zone looked puts the pageblock on the list of those that are dirty, and a search looks at a few of them.
 
-use crate::sync::atomic::{AtomicU64, Ordering::AcqRel};
+use crate::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
 use super::header::Header;
 use super::pageblock::{Locked, Pageblock, WORDS, place};
@@ -11,7 +11,7 @@ use super::span::Span;
 use crate::buddy::{self, WORD_FRAMES};
 use crate::error::FreeError;
 use crate::frame::{Block, Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
-use crate::per_cpu::{Batch, COUNT_SHIFT, NEARLY_FULL, PerCpuPages};
+use crate::per_cpu::{Batch, PerCpuPages};
 
 /// The end of the list of dirty pageblocks.
 const END: u64 = u64::MAX;
@@ -60,7 +60,7 @@ impl<'m> Pageblocks<'m> {
         header: Header,
     ) -> Self {
         blocks.iter().for_each(|block| block.reset(header));
-        dirty.store(END, crate::sync::atomic::Ordering::Relaxed);
+        dirty.store(END, Relaxed);
         let first = spans.first().copied().unwrap_or_default();
         Self { first: first.start(), first_blocks: &blocks[..first.pageblocks()], spans, blocks, dirty, per_cpu }
     }
@@ -118,29 +118,32 @@ impl<'m> Pageblocks<'m> {
         block.is_some_and(|block| block.free_quickly((offset % PAGEBLOCK_FRAMES) as u32, least))
     }
 
-    /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as that takes no more
-    /// than to set bits. How many they were.
-    pub(crate) fn free_together(&self, slots: &mut [Option<Block>]) -> usize {
+    /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as they are allocated and
+    /// not on loan. How many they were, and what that came to.
+    pub(crate) fn free_together(&self, slots: &mut [Option<Block>]) -> (usize, Freed) {
         let single = |slot: &Option<Block>| {
             let block = slot.as_ref().filter(|block| block.order() == Order::ZERO)?;
             self.locate(block.pfn())
         };
-        let Some((number, _)) = slots.first().and_then(single) else { return 0 };
+        let Some((number, _)) = slots.first().and_then(single) else { return (0, Freed::Frames) };
         let mut block = self.lock(number);
+        if !block.header.is_split() {
+            return (0, Freed::Frames);
+        }
+        self.note_dirty(&mut block, number);
         let mut count = 0;
         for slot in slots {
             let Some((_, offset)) = single(slot).filter(|(of, _)| *of == number) else { break };
             let (word, bit) = place(offset);
-            let freed = block.header.with_one_more();
-            if !freed.is_plain(NEARLY_FULL << COUNT_SHIFT) || !block.word(word).release_frame(bit) {
+            if !block.word(word).release_frame(bit) {
                 break;
             }
-            block.header = freed;
+            block.header = block.header.with_one_more();
             block.header.set_stale(word);
             *slot = None;
             count += 1;
         }
-        count
+        (count, if block.header.is_free() { Freed::Pageblock(number) } else { Freed::Frames })
     }
 
     /// Frees the block of `order`, below that of a pageblock, that starts at `pfn`; `None` if there is none. In a pageblock that
@@ -197,24 +200,35 @@ impl<'m> Pageblocks<'m> {
         let start = self.start_of(number);
         let pfn = start.offset(offset.into());
         let (word, bit) = place(offset);
-        let has = |bits: &[u64; WORDS]| bits[word] >> bit & 1 == 1;
         let order = |offset| Order::new(block.order_at(offset) as u8).unwrap_or(Order::PAGEBLOCK);
-        let states = self.snapshot_of(block, number);
-        if has(&states.allocated) {
+        let states = block.word(word);
+        let has = |bits: u64| bits >> bit & 1 == 1;
+        if has(states.allocated()) {
             return Ok(order(offset));
         }
-        if has(&states.free) || has(&states.cached) {
+        if has(states.free()) {
             return Err(FreeError::AlreadyFree(pfn));
         }
-        if has(&states.reserved) {
-            return Err(FreeError::Reserved(pfn));
+        if has(states.lent()) {
+            return match self.lent_at(block, number, offset) {
+                (true, true) => Err(FreeError::AlreadyFree(pfn)),
+                (true, false) => Ok(order(offset)),
+                (false, _) => Err(FreeError::Reserved(pfn)),
+            };
         }
         let Some(head) = block.head_before(offset) else { return Err(FreeError::AlreadyFree(pfn)) };
-        let (word, bit) = place(head);
-        if states.cached[word] >> bit & 1 == 1 {
+        if self.lent_at(block, number, head) == (true, true) {
             return Err(FreeError::AlreadyFree(pfn));
         }
         Err(FreeError::Interior { pfn, head: start.offset(head.into()), order: order(head) })
+    }
+
+    /// Whether the block at `offset` is on loan, and whether a CPU's pages hold it.
+    fn lent_at(&self, block: &Locked<'_>, number: usize, offset: u32) -> (bool, bool) {
+        let (word, bit) = place(offset);
+        let base = self.start_of(number).offset(word as u64 * u64::from(WORD_FRAMES));
+        let (lent, held) = self.lent_in(block.word(word).lent() & 1 << bit, base);
+        (lent >> bit & 1 == 1, held >> bit & 1 == 1)
     }
 
     /// Makes the block at `offset` an allocated one like any other, if it was handed out of a loan.
@@ -237,6 +251,10 @@ impl<'m> Pageblocks<'m> {
 
     /// The first of the pageblocks that became dirty since this was asked last; each leads to the next.
     pub(crate) fn take_dirty(&self) -> Option<usize> {
+        // There is none as a rule, and then nothing has to be locked.
+        if self.dirty.load(Relaxed) == END {
+            return None;
+        }
         let first = self.dirty.swap(END, AcqRel);
         (first != END).then_some(first as usize)
     }
@@ -254,7 +272,7 @@ impl<'m> Pageblocks<'m> {
 
     /// The pageblock that became dirty last, if the zone has not asked since.
     pub(crate) fn last_dirty(&self) -> Option<usize> {
-        let last = self.dirty.load(crate::sync::atomic::Ordering::Relaxed);
+        let last = self.dirty.load(Relaxed);
         (last != END).then_some(last as usize)
     }
 
