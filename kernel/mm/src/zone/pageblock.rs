@@ -14,7 +14,7 @@
 //! waits for nothing and has interrupts masked, so that the others spin for a moment only. Frames become free under that
 //! lock alone; they are taken with the zone locked as well, so that what the zone knows to be free stays free.
 
-use crate::sync::atomic::{AtomicU64, Ordering, spin};
+use crate::sync::atomic::{AtomicU64, Ordering, spin, store_last};
 
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -103,8 +103,13 @@ impl Pageblock {
                 return false;
             }
         }
-        self.header.store(header.bits(), Release);
+        self.unlock(header);
         done
+    }
+
+    #[inline(always)]
+    fn unlock(&self, header: Header) {
+        store_last(&self.header, header.bits(), Release);
     }
 
     #[inline(always)]
@@ -219,7 +224,7 @@ pub(crate) struct Locked<'a> {
 impl Drop for Locked<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.pageblock.header.store(self.header.bits(), Release);
+        self.pageblock.unlock(self.header);
     }
 }
 
