@@ -18,13 +18,13 @@ const FIRST: u64 = 1 << 20;
 type Frames<'a> = PageAllocator<'a, Thread>;
 type Block = (Pfn, Order);
 
-/// Runs `work` on an allocator of so many frames, with an arena for each CPU.
+/// Runs `work` on an allocator of so many frames, with pages for each CPU.
 fn with_frames(count: u64, work: impl FnOnce(&Frames<'_>)) {
     let mut regions = [Region { start: FIRST << 12, end: (FIRST + count) << 12, kind: RegionKind::Usable }];
     let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
     let mut metadata = vec![!0; plan.metadata_words()];
-    let arenas = [const { PerCpuPages::new() }; CPUS];
-    work(&over_numbers(&plan, &mut metadata, &arenas).unwrap());
+    let pages = [const { PerCpuPages::new() }; CPUS];
+    work(&over_numbers(&plan, &mut metadata, &pages).unwrap());
 }
 
 /// Every block; but not its mobility, which a pageblock keeps from what was last taken from it.
@@ -90,9 +90,9 @@ fn no_frame_has_two_owners() {
     });
 }
 
-/// One CPU empties the arenas of others while they are inside, or are about to be.
+/// One CPU empties the pages of others while they are inside, or are about to be.
 #[test]
-fn an_arena_is_emptied_only_while_its_owner_is_outside() {
+fn pages_are_emptied_only_while_their_owner_is_outside() {
     let effort = Effort { schedules: 2000, rounds: 1, short: 3, long: 20_000 };
     effort.explore(move || {
         with_frames(256, |frames| {
@@ -118,7 +118,7 @@ fn an_arena_is_emptied_only_while_its_owner_is_outside() {
     });
 }
 
-/// CPUs that take all of memory between them: who needs the last frames finds them in the others' arenas.
+/// CPUs that take all of memory between them: who needs the last frames finds them in the others' pages.
 #[test]
 fn no_frame_is_missing_where_it_is_needed() {
     let effort = Effort { schedules: 200, rounds: 100, short: 0, long: 0 };
@@ -150,7 +150,7 @@ fn no_frame_is_missing_where_it_is_needed() {
 /// Two CPUs free one block at the same time, wherever it came from: one of them is told, or else the allocator notices.
 #[test]
 fn of_two_frees_of_one_block_one_is_noticed() {
-    let effort = Effort { schedules: 2000, rounds: 200, short: 0, long: 0 };
+    let effort = Effort { schedules: 400, rounds: 200, short: 0, long: 0 };
     effort.explore(|| {
         with_frames(256, |frames| {
             let given = Mutex::<Vec<Block>, Thread>::new("given", Vec::new());
@@ -170,59 +170,59 @@ fn of_two_frees_of_one_block_one_is_noticed() {
                         freed.fetch_add(frames.give(*pfn, *order).is_ok().into(), Relaxed);
                     }
                 });
-                frames.drain();
+                // What was freed into a batch is handed out again, and what the zone has as well.
+                let memory = Memory::new(FIRST, 256);
+                let take = |cpu: usize, order: Order, gfp| {
+                    let pfn = frames.take(order, gfp).ok()?;
+                    memory.take(pfn, order, cpu);
+                    Some((pfn, order))
+                };
+                let again = Mutex::<Vec<Block>, Thread>::new("again", Vec::new());
+                on_cpus(CPUS, |cpu| {
+                    let blocks = [0, 0, 1].map(|nth| take(cpu, order(nth), Gfp::KERNEL));
+                    again.lock().extend(blocks.into_iter().flatten());
+                });
+                again.lock().extend(core::iter::from_fn(|| take(CPUS, Order::ZERO, Gfp::MEMALLOC | Gfp::NOWARN)));
                 assert_eq!(freed.load(Relaxed) - frames.late_double_frees(), given.len() as u64);
+                core::mem::take(&mut *again.lock())
+                    .into_iter()
+                    .for_each(|(pfn, order)| frames.give(pfn, order).unwrap());
             });
         });
     });
 }
 
-/// Frees that each arena learns of, however they come together with the return of their word.
+/// A block is split while another CPU frees it: one of the two is too late.
 #[test]
-fn a_frame_freed_while_its_word_began_to_be_returned_cannot_be_freed_again() {
-    let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
+fn a_block_is_split_or_freed() {
+    let effort = Effort { schedules: 2000, rounds: 200, short: 0, long: 0 };
     effort.explore(|| {
-        with_frames(1024, |frames| {
-            let taken: Vec<Pfn> = (0..4).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
-            // The second of a word is the first to be collected.
-            let share = |cpu| if cpu == 0 { &taken[..2] } else { &taken[2..3] };
-            on_cpus(2, |cpu| share(cpu).iter().for_each(|&pfn| frames.give(pfn, Order::ZERO).unwrap()));
-            // Much later, by whoever it was.
-            on_cpus(1, |_| {
-                for &pfn in &taken[..3] {
-                    assert!(frames.give(pfn, Order::ZERO).is_err(), "{pfn} was freed twice");
+        with_frames(256, |frames| {
+            nothing_is_left_by(frames, || {
+                let pfn = frames.take(order(4), Gfp::KERNEL).unwrap();
+                let done = [0; 2].map(|_| AtomicU64::new(0));
+                on_cpus(2, |cpu| {
+                    linger(20);
+                    let is_done = if cpu == 0 {
+                        frames.cut(pfn, order(4), order(3)).is_ok()
+                    } else {
+                        frames.give(pfn, order(4)).is_ok()
+                    };
+                    done[cpu].store(is_done.into(), Relaxed);
+                });
+                let [split, freed] = done.map(AtomicU64::into_inner);
+                assert_eq!(split + freed, 1);
+                if split == 1 {
+                    [0, 8].into_iter().for_each(|nth| frames.give(pfn.offset(nth), order(3)).unwrap());
                 }
             });
         });
     });
 }
 
-/// A word is lent while others of its blocks begin to be returned.
+/// What the pages of a CPU have on loan instead of a word, and where, is not what it was.
 #[test]
-fn a_frame_lent_while_its_word_began_to_be_returned_is_freed_once() {
-    let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
-    effort.explore(|| {
-        with_frames(1024, |frames| {
-            let taken: Vec<Pfn> = (0..3).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
-            let lent = AtomicU64::new(0);
-            on_cpus(2, |cpu| match cpu {
-                0 => taken[..2].iter().for_each(|&pfn| frames.give(pfn, Order::ZERO).unwrap()),
-                _ => lent.store(frames.take(Order::ZERO, Gfp::KERNEL).unwrap().number(), Relaxed),
-            });
-            let lent = Pfn::new(lent.load(Relaxed));
-            on_cpus(1, |_| frames.give(lent, Order::ZERO).unwrap());
-            on_cpus(2, |cpu| {
-                if cpu == 1 {
-                    assert!(frames.give(lent, Order::ZERO).is_err(), "{lent} was freed twice");
-                }
-            });
-        });
-    });
-}
-
-/// What an arena has instead of a word, and where, is not what it had.
-#[test]
-fn a_block_in_use_is_not_taken_for_one_of_an_arena_that_goes_on_to_another_word() {
+fn a_block_in_use_is_not_taken_for_one_of_a_batch_that_goes_on_to_another_word() {
     let effort = Effort { schedules: 2000, rounds: 1, short: 0, long: 0 };
     effort.explore(|| {
         with_frames(1024, |frames| {

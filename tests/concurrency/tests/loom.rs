@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use bifolio::allocator::{Cpu, Hooks, PageAllocator, PerCpuPages, Plan};
-use bifolio::frame::{Gfp, Order, Pfn};
+use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bifolio::slab::models;
 use bifolio::sync::{Acquire, Gate, Lock};
@@ -15,7 +15,7 @@ use kit::{Raw, over_numbers};
 use loom::cell::UnsafeCell;
 use loom::sync::MutexGuard;
 use loom::sync::atomic::{Ordering::SeqCst, fence};
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 loom::thread_local! {
     static NUMBER: Cell<usize> = Cell::new(usize::MAX);
@@ -71,7 +71,7 @@ fn explore(name: &str, changes: Option<usize>, model: impl Fn() + Send + Sync + 
     let runs = Arc::new(AtomicUsize::new(0));
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = changes;
-    builder.max_branches = 100_000;
+    builder.max_branches = 1_000_000;
     let count = runs.clone();
     builder.check(move || {
         count.fetch_add(1, Relaxed);
@@ -84,7 +84,7 @@ fn explore(name: &str, changes: Option<usize>, model: impl Fn() + Send + Sync + 
 const FIRST: u64 = 1 << 20;
 const FRAMES: u64 = 128;
 
-/// An allocator with an arena for CPU 0, and what the frames hold: loom sees who touches them at once.
+/// An allocator with pages for CPUs 0 and 1, and what the frames hold: loom sees who touches them at once.
 struct Machine {
     frames: PageAllocator<'static, Thread>,
     memory: Vec<UnsafeCell<bool>>,
@@ -93,18 +93,25 @@ struct Machine {
 impl Machine {
     /// One that lives as long as a run of the model.
     fn new() -> Arc<Self> {
-        let mut regions = [Region { start: FIRST << 12, end: (FIRST + FRAMES) << 12, kind: RegionKind::Usable }];
+        Self::of(FRAMES)
+    }
+
+    /// One of so many frames.
+    fn of(count: u64) -> Arc<Self> {
+        let mut regions = [Region { start: FIRST << 12, end: (FIRST + count) << 12, kind: RegionKind::Usable }];
         let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
         let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
-        let arenas: &[PerCpuPages; 1] = Box::leak(Box::new([PerCpuPages::new()]));
-        let frames = over_numbers(&plan, metadata, arenas).unwrap();
+        let pages: &[PerCpuPages; 2] = Box::leak(Box::new([const { PerCpuPages::new() }; 2]));
+        let frames = over_numbers(&plan, metadata, pages).unwrap();
         frames.prime();
-        Arc::new(Self { frames, memory: (0..FRAMES).map(|_| UnsafeCell::new(false)).collect() })
+        Arc::new(Self { frames, memory: (0..count).map(|_| UnsafeCell::new(false)).collect() })
     }
 
     fn set(&self, pfn: Pfn, order: Order, is_used: bool) {
         let first = (pfn.number() - FIRST) as usize;
-        for frame in &self.memory[first..first + order.frames() as usize] {
+        // Of a large block a frame here and there will do.
+        let step = if order > half_a_word() { 1 << half_a_word().get() } else { 1 };
+        for frame in self.memory[first..first + order.frames() as usize].iter().step_by(step) {
             // SAFETY: who has a frame has it to himself: loom sees whether that is so.
             let before = frame.with_mut(|frame| unsafe { frame.replace(is_used) });
             assert_ne!(before, is_used, "{pfn} was handed out or freed twice");
@@ -121,11 +128,29 @@ impl Machine {
         self.set(pfn, order, false);
         self.frames.give(pfn, order).unwrap();
     }
+
+    /// Has a CPU do something meanwhile.
+    fn start<R: 'static>(self: &Arc<Self>, cpu: usize, work: impl FnOnce(&Self) -> R + 'static) -> JoinHandle<R> {
+        let machine = self.clone();
+        thread::spawn(move || as_cpu(cpu, || work(&machine)))
+    }
+
+    /// Everything is free, and sound, once the CPUs' pages are empty.
+    fn assert_all_free(&self) {
+        self.frames.drain();
+        self.frames.validate().unwrap();
+        let zone = self.frames.zone(ZoneKind::Normal);
+        assert_eq!((zone.free, self.frames.cached()), (zone.managed, 0));
+    }
 }
 
 /// Does `work` as CPU 0.
 fn as_owner<R>(work: impl FnOnce() -> R) -> R {
-    NUMBER.with(|number| number.set(0));
+    as_cpu(0, work)
+}
+
+fn as_cpu<R>(cpu: usize, work: impl FnOnce() -> R) -> R {
+    NUMBER.with(|number| number.set(cpu));
     let result = work();
     NUMBER.with(|number| number.set(usize::MAX));
     result
@@ -169,12 +194,12 @@ fn nobody_is_inside_once_the_owner_was_waited_for() {
     });
 }
 
-/// The owner of an arena allocates and frees while a stranger empties it and uses what it held.
+/// A CPU allocates and frees while a stranger empties its pages and uses what they held.
 #[test]
-fn an_arena_is_not_emptied_while_its_owner_is_inside() {
-    explore("an arena that is emptied", Some(3), || {
+fn pages_are_not_emptied_while_their_owner_is_inside() {
+    explore("pages that are emptied", Some(2), || {
         let machine = Machine::new();
-        // The arena has a word.
+        // A batch has a word.
         as_owner(|| machine.free(machine.allocate(Order::ZERO, Gfp::MOVABLE).unwrap(), Order::ZERO));
         let owner = {
             let machine = machine.clone();
@@ -197,11 +222,11 @@ fn an_arena_is_not_emptied_while_its_owner_is_inside() {
     });
 }
 
-/// The owner of an arena gets a word, of which it takes one frame, while a stranger needs what is left of it: the stranger
-/// may not pass the arena by as one that holds nothing.
+/// A CPU gets a word on loan, of which it takes one frame, while a stranger needs what is left of it: the stranger
+/// may not pass the CPU by as one that holds nothing.
 #[test]
-fn what_an_arena_is_about_to_hold_is_found() {
-    explore("an arena that is about to hold a word", Some(3), || {
+fn what_a_batch_is_about_to_hold_is_found() {
+    explore("a batch that is about to hold a word", Some(2), || {
         let machine = Machine::new();
         let owner = {
             let machine = machine.clone();
@@ -214,6 +239,90 @@ fn what_an_arena_is_about_to_hold_is_found() {
         single.into_iter().for_each(|pfn| machine.free(pfn, Order::ZERO));
         machine.frames.drain();
         machine.frames.validate().unwrap();
+    });
+}
+
+/// Two CPUs free frames of one word, the first of its pageblock that are freed since the zone looked there, while a third
+/// looks for one.
+#[test]
+fn frames_freed_into_one_word_at_once_are_found() {
+    explore("two frees into one word, and a search", Some(1), || {
+        let machine = Machine::of(Order::PAGEBLOCK.frames());
+        let taken = [0; 2].map(|_| machine.allocate(Order::ZERO, Gfp::MEMALLOC).unwrap());
+        // The zone looks.
+        machine.frames.zone(ZoneKind::Normal);
+        let cpus = [0, 1].map(|cpu| machine.start(cpu, move |machine| machine.free(taken[cpu], Order::ZERO)));
+        let found = machine.allocate(Order::ZERO, Gfp::MEMALLOC).expect("there were frames all the time");
+        cpus.into_iter().for_each(|cpu| cpu.join().unwrap());
+        machine.free(found, Order::ZERO);
+        machine.assert_all_free();
+    });
+}
+
+/// Two CPUs free the last blocks of a pageblock, while a third looks for a whole one.
+#[test]
+fn a_pageblock_whose_last_blocks_are_freed_at_once_is_whole() {
+    explore("the last two frees of a pageblock, and a search", Some(2), || {
+        let machine = Machine::of(Order::PAGEBLOCK.frames());
+        let half = Order::new(8).unwrap();
+        let taken = [0; 2].map(|_| machine.allocate(half, Gfp::MEMALLOC).unwrap());
+        machine.frames.zone(ZoneKind::Normal);
+        let cpus = [0, 1].map(|cpu| machine.start(cpu, move |machine| machine.free(taken[cpu], half)));
+        let early = machine.allocate(half, Gfp::MEMALLOC);
+        cpus.into_iter().for_each(|cpu| cpu.join().unwrap());
+        early.into_iter().for_each(|pfn| machine.free(pfn, half));
+        let whole = machine.allocate(Order::PAGEBLOCK, Gfp::MEMALLOC).expect("all of it is free");
+        machine.free(whole, Order::PAGEBLOCK);
+        machine.assert_all_free();
+    });
+}
+
+/// A CPU frees a block that another's batch has on loan, while the loan ends: its owner has been idle.
+#[test]
+fn a_lent_block_is_freed_while_its_loan_ends() {
+    explore("a free of a lent block, and the end of its loan", Some(3), || {
+        let machine = Machine::of(Order::PAGEBLOCK.frames());
+        let taken = as_owner(|| machine.allocate(Order::ZERO, Gfp::MOVABLE).unwrap());
+        as_owner(|| assert!(!machine.frames.decay(), "it was busy"));
+        let other = machine.start(1, move |machine| machine.free(taken, Order::ZERO));
+        as_owner(|| assert!(machine.frames.decay()));
+        other.join().unwrap();
+        machine.assert_all_free();
+        assert_eq!(machine.frames.late_double_frees(), 0);
+    });
+}
+
+/// A CPU frees a block that another's batch has on loan, while a third empties the batch, whose owner frees as well.
+#[test]
+fn a_lent_block_is_freed_while_its_batch_is_drained() {
+    explore("frees of lent blocks, and a drain", Some(1), || {
+        let machine = Machine::of(Order::PAGEBLOCK.frames());
+        let taken = as_owner(|| [0; 2].map(|_| machine.allocate(Order::ZERO, Gfp::MOVABLE).unwrap()));
+        let cpus = [0, 1].map(|cpu| machine.start(cpu, move |machine| machine.free(taken[cpu], Order::ZERO)));
+        machine.frames.drain();
+        cpus.into_iter().for_each(|cpu| cpu.join().unwrap());
+        machine.assert_all_free();
+        assert_eq!(machine.frames.late_double_frees(), 0);
+    });
+}
+
+/// The owner of a batch and another CPU free one block, and the owner allocates again.
+#[test]
+fn of_two_frees_of_a_lent_block_one_is_noticed_before_it_has_two_owners() {
+    explore("two frees of a lent block", Some(3), || {
+        let machine = Machine::of(Order::PAGEBLOCK.frames());
+        let taken = as_owner(|| machine.allocate(Order::ZERO, Gfp::MOVABLE).unwrap());
+        machine.set(taken, Order::ZERO, false);
+        let other = machine.start(1, move |machine| machine.frames.give(taken, Order::ZERO).is_ok());
+        let own = as_owner(|| machine.frames.give(taken, Order::ZERO).is_ok());
+        let good = u64::from(own) + u64::from(other.join().unwrap());
+        let again = as_owner(|| [0; 2].map(|_| machine.allocate(Order::ZERO, Gfp::MOVABLE).unwrap()));
+        let elsewhere = machine.allocate(half_a_word(), Gfp::MEMALLOC).unwrap();
+        machine.frames.drain();
+        assert_eq!(good - machine.frames.late_double_frees(), 1);
+        machine.free(elsewhere, half_a_word());
+        again.into_iter().for_each(|pfn| machine.free(pfn, Order::ZERO));
+        machine.assert_all_free();
     });
 }
 

@@ -4,8 +4,8 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::frame::Pfn;
 
-/// How many blocks of one order and mobility a CPU keeps.
-pub(crate) const DEPTH: usize = 32;
+/// How many blocks of one order and mobility a CPU keeps. (loom has to make each anew in each run of a model.)
+pub(crate) const DEPTH: usize = if cfg!(loom) { 2 } else { 32 };
 
 /// A stack of blocks of one order. In the planes each is neither free nor allocated. Changes under the lock of the pageblock
 /// that the block on its way in or out lies in, which a CPU that frees that block once more has when it looks here.

@@ -15,7 +15,7 @@
 //! Frames become free under that lock alone; they are taken with the zone locked as well, so that what the zone knows to be free
 //! stays free.
 
-use crate::sync::atomic::{AtomicU64, Ordering, spin};
+use crate::sync::atomic::{AtomicU64, Ordering, spin, store_last};
 
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -104,8 +104,13 @@ impl Pageblock {
                 return false;
             }
         }
-        self.header.store(header.bits(), Release);
+        self.unlock(header);
         done
+    }
+
+    #[inline(always)]
+    fn unlock(&self, header: Header) {
+        store_last(&self.header, header.bits(), Release);
     }
 
     #[inline(always)]
@@ -220,7 +225,7 @@ pub(crate) struct Locked<'a> {
 impl Drop for Locked<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.pageblock.header.store(self.header.bits(), Release);
+        self.pageblock.unlock(self.header);
     }
 }
 

@@ -29,6 +29,13 @@ pub(crate) use shuttle::thread::yield_now as spin;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use core::sync::atomic::{self as fixed, *};
 
+/// Stores into a word that others swap meanwhile: what they swapped before comes before this.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn store_last(word: &AtomicU64, value: u64, order: Ordering) {
+    word.store(value, order);
+}
+
 #[cfg(loom)]
 pub(crate) use modelled::*;
 #[cfg(shuttle)]

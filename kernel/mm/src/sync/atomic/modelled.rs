@@ -17,6 +17,11 @@ pub(crate) fn compiler_fence(_: Ordering) {
     loom::sync::atomic::fence(SeqCst);
 }
 
+/// To loom a store and a swap by another CPU, which has read what was there before, may come in any order. Two swaps may not.
+pub(crate) fn store_last(word: &AtomicU64, value: u64, order: Ordering) {
+    word.swap(value, order);
+}
+
 macro_rules! modelled {
     ($($name:ident $(<$T:ident>)?),*) => {$(
         #[derive(Debug, Default)]
