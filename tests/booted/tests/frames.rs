@@ -192,7 +192,7 @@ fn the_heap_gives_back_what_it_does_not_use_before_a_request_is_refused() {
 fn contradictory_flags_are_refused() {
     let before = Snapshot::take();
     for gfp in [Gfp::DMA | Gfp::DMA32, Gfp::MOVABLE | Gfp::RECLAIMABLE] {
-        assert_eq!(frames().take(Order::ZERO, gfp), Err(AllocError::ContradictoryFlags(gfp)));
+        assert_eq!(frames().allocate(Order::ZERO, gfp), Err(AllocError::ContradictoryFlags(gfp)));
     }
     assert_eq!(Snapshot::take(), before);
 }
