@@ -68,6 +68,9 @@ impl Zone<'_> {
     /// nothing is worth claiming, the smallest sufficient foreign block serves this request alone.
     #[cold]
     pub(super) fn fall_back(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+        if !self.has_foreign(order, mobility) {
+            return None;
+        }
         self.claim(order, mobility).or_else(|| self.steal(order, mobility))
     }
 
@@ -80,7 +83,9 @@ impl Zone<'_> {
 
     #[cold]
     fn find_unmixed_at_need(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        self.find_settling(order, mobility).or_else(|| self.claim(order.max(Order::PAGEBLOCK), mobility))
+        let own = self.find_settling(order, mobility);
+        let whole = order.max(Order::PAGEBLOCK);
+        own.or_else(|| if self.has_foreign(whole, mobility) { self.claim(whole, mobility) } else { None })
     }
 
     /// [`Zone::allocate`], if that does not mix mobilities in a pageblock.
@@ -110,6 +115,13 @@ impl Zone<'_> {
             }
         }
         None
+    }
+
+    /// Whether any other kind has a free block of at least `order`.
+    fn has_foreign(&self, order: Order, mobility: Mobility) -> bool {
+        let whole = order.max(Order::PAGEBLOCK);
+        let small = |kind| order < Order::PAGEBLOCK && self.index.filled(kind) >> order.get() != 0;
+        mobility.fallbacks().iter().any(|kind| small(*kind) || self.wholes.holds(whole, *kind))
     }
 
     /// The best of the other kinds that has a free block of exactly `order` as a pageblock's largest, and that pageblock.

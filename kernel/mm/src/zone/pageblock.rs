@@ -367,6 +367,13 @@ impl Locked<'_> {
         self.header.set_free(self.header.free() + (1 << order));
     }
 
+    /// Makes frames of a word free, all of which must be of blocks that are allocated or lent.
+    pub(crate) fn release_in_word(&mut self, word: usize, frames: u64) {
+        self.word(word).set(frames, true, false);
+        self.header.set_stale(word);
+        self.header.set_free(self.header.free() + frames.count_ones());
+    }
+
     /// Makes frames free that are reserved: those from `from` up to `to`.
     pub(crate) fn add(&mut self, from: u32, to: u32) {
         for (word, frames) in parts(from, to) {

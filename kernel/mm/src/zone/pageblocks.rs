@@ -285,8 +285,12 @@ impl<'m> Pageblocks<'m> {
         let word = place(offset).0;
         block.word(word).lend(ended.in_use, false);
         let mut freed = Freed::Frames;
-        for bit in buddy::bits(ended.free) {
-            freed = self.release(&mut block, number, word as u32 * WORD_FRAMES + bit, order);
+        if ended.free != 0 {
+            self.note_dirty(&mut block, number);
+            block.release_in_word(word, buddy::spread(ended.free, order.get().into()));
+            if block.header.is_free() {
+                freed = Freed::Pageblock(number);
+            }
         }
         Some((freed, (ended.twice != 0).then_some((ended.base, ended.twice))))
     }

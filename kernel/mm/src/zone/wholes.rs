@@ -105,6 +105,12 @@ impl<'m> Wholes<'m> {
         self.groups[group].free[mobility.index()] & bit != 0
     }
 
+    /// Whether a block of `order`, from 9 up, is free in pageblocks of this mobility.
+    #[inline]
+    pub(super) fn holds(&self, order: Order, mobility: Mobility) -> bool {
+        self.index.filled(mobility) >> level(order) != 0
+    }
+
     /// The first pageblock of the smallest free block of this mobility of at least `order`, in the lowest group that has one.
     #[inline]
     pub(super) fn find(&self, order: Order, mobility: Mobility) -> Option<usize> {
