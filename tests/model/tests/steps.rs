@@ -26,7 +26,7 @@ const SIZES: [(u64, u32); 5] = [(64, 0), (1 << 10, 1), (64 << 10, 2), (1 << 20, 
 
 /// Steps that no operation may exceed in any size, by its kind. A refill of an arena and the return of what it collected are
 /// among them, and a refusal asks every zone several times and empties the arenas before.
-const WORST: [u32; KINDS.len()] = [5000, 6000, 2000, 1000];
+const WORST: [u32; KINDS.len()] = [5000, 6500, 2000, 1000];
 /// Steps that one more level of the index may cost an operation.
 const LEVEL: u32 = 150;
 
