@@ -176,7 +176,10 @@ impl Zone<'_> {
             self.insert(number, block.header);
         } else {
             if matches!(self.wholes.state(number), State::Free(_)) {
-                self.wholes.set_mobility(number, before, mobility);
+                self.wholes.remove(number, before);
+                if let Some(buddy) = self.wholes.insert(number, mobility) {
+                    self.blocks.lock(buddy).header.set_mobility(mobility);
+                }
             }
             block.header.set_mobility(mobility);
         }
