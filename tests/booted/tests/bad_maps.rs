@@ -26,6 +26,7 @@ use kit::Raw;
 use protocol::input;
 use rand::Rng;
 use rand::seq::SliceRandom;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 framework::entry!(test_main);
 
@@ -55,10 +56,9 @@ fn acpi(start: u64, end: u64) -> MemoryRegion {
 
 /// The firmware's entries with more of them in front, where they come first in everything.
 fn with(firmware: Entries, more: impl Iterator<Item = MemoryRegion>) -> Entries {
-    static mut ENTRIES: [MemoryRegion; ROOM] = [MemoryRegion::empty(); ROOM];
-    let place = &raw mut ENTRIES;
-    // SAFETY: a kernel boots once, with one map, which is the only one who asks for this.
-    let entries = unsafe { &mut *place };
+    static ENTRIES: SpinMutex<[MemoryRegion; ROOM]> = SpinMutex::new([MemoryRegion::empty(); ROOM]);
+    // A kernel boots once, with one map, which has the room for good.
+    let entries = SpinMutexGuard::leak(ENTRIES.lock());
     let mut count = 0;
     for entry in more.chain(firmware.iter().copied()) {
         entries[count] = entry;
