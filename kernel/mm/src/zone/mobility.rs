@@ -36,22 +36,29 @@ impl Fallback {
     }
 }
 
-/// How often requests were served from pageblocks of another mobility.
+/// How often requests were served from pageblocks of another mobility: by the way, by the kind of the request, and by the kind
+/// that it fell back to, which is among its [fallbacks](Mobility::fallbacks).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Fallbacks([[[u64; KINDS]; KINDS]; Fallback::ALL.len()]);
+pub struct Fallbacks([[[u64; KINDS - 1]; KINDS]; Fallback::ALL.len()]);
 
 const KINDS: usize = Mobility::REQUESTED.len();
 
 impl Fallbacks {
     /// How often this way, from a pageblock of one kind to a request of the other.
     pub fn count(&self, way: Fallback, from: Mobility, to: Mobility) -> u64 {
-        let counts = self.0[way as usize].get(from.index());
-        counts.and_then(|to_kinds| to_kinds.get(to.index())).copied().unwrap_or(0)
+        place(from, to).map_or(0, |place| self.0[way as usize][to.index()][place])
     }
 
     fn note(&mut self, way: Fallback, from: Mobility, to: Mobility) {
-        self.0[way as usize][from.index()][to.index()] += 1;
+        if let Some(place) = place(from, to) {
+            self.0[way as usize][to.index()][place] += 1;
+        }
     }
+}
+
+/// The place of one kind among the fallbacks of the other.
+fn place(from: Mobility, to: Mobility) -> Option<usize> {
+    to.fallbacks().iter().position(|kind| *kind == from)
 }
 
 impl core::ops::AddAssign for Fallbacks {
