@@ -241,7 +241,7 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
     };
     eprintln!("Booting {} ({}; QEMU {})", kernel.display(), arguments.machine, qemu::abilities()?.version);
     if let Some(gdb) = &gdb {
-        eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate")?);
+        eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate_small")?);
     }
     let keys = is_interactive.then(Keys::take).transpose()?;
     let outcome = run::run(&setup, limits, keys.as_ref(), &mut OnTerminal(io::stdout()));
