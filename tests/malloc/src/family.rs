@@ -61,7 +61,7 @@ pub extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(object: *mut c_void) {
     if let Some(object) = NonNull::new(object.cast()) {
-        // SAFETY: the caller's word.
+        // SAFETY: C demands of `free` that the object is not used afterwards.
         inside(|| unsafe { heap::free(object) });
     }
 }
@@ -75,14 +75,14 @@ pub unsafe extern "C" fn free(object: *mut c_void) {
 pub unsafe extern "C" fn realloc(object: *mut c_void, size: usize) -> *mut c_void {
     let Some(old) = NonNull::new(object.cast::<u8>()) else { return malloc(size) };
     if size == 0 {
-        // SAFETY: the caller's word.
+        // SAFETY: an object that is made of no size is not used afterwards, as by `free`.
         unsafe { free(object) };
         return ptr::null_mut();
     }
     let Some(layout) = layout(size) else { return refuse(libc::ENOMEM) };
     give(inside(|| {
         let usable = heap::size_of_object(old);
-        // SAFETY: the caller's word.
+        // SAFETY: the object is the caller's alone, as C demands of `realloc`.
         unsafe { heap::reallocate(old, usable, layout) }
     }))
 }
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn realloc(object: *mut c_void, size: usize) -> *mut c_voi
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn reallocarray(object: *mut c_void, count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
-        // SAFETY: the caller's word.
+        // SAFETY: what is demanded here is what `realloc` demands.
         Some(size) => unsafe { realloc(object, size) },
         None => refuse(libc::ENOMEM),
     }
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn posix_memalign(object: *mut *mut c_void, align: usize, 
         return libc::EINVAL;
     }
     let Some(allocated) = aligned(align, size) else { return libc::ENOMEM };
-    // SAFETY: the caller's word.
+    // SAFETY: `object` is to be written, as C demands of `posix_memalign`.
     unsafe { object.write(allocated.as_ptr().cast()) };
     0
 }
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn malloc_usable_size(object: *mut c_void) -> usize {
 /// As for [`free`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free_sized(object: *mut c_void, size: usize) {
-    // SAFETY: the caller's word.
+    // SAFETY: what is demanded here is what `free` demands, and `free_as` with it.
     unsafe { free_as(object, 1, size) };
 }
 
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn free_sized(object: *mut c_void, size: usize) {
 /// As for [`free`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free_aligned_sized(object: *mut c_void, align: usize, size: usize) {
-    // SAFETY: the caller's word.
+    // SAFETY: what is demanded here is what `free` demands, and `free_as` with it.
     unsafe { free_as(object, align, size) };
 }
 
@@ -190,7 +190,7 @@ unsafe fn free_as(object: *mut c_void, align: usize, size: usize) {
             "bad free of {object:p}: {size} bytes aligned to {align} given for an object of {usable}"
         ));
     }
-    // SAFETY: the caller's word.
+    // SAFETY: what is demanded here is what `free` demands.
     unsafe { free(object) };
 }
 

@@ -51,7 +51,7 @@ pub fn size_of_object(object: NonNull<u8>) -> usize {
 /// Nobody uses it any more.
 #[inline]
 pub unsafe fn free(object: NonNull<u8>) {
-    // SAFETY: the caller's word.
+    // SAFETY: nobody uses the object any more; that it is one is seen to by the heap.
     if let Err(error) = unsafe { HEAP.free_unsized(object) } {
         die(&error);
     }
@@ -76,7 +76,7 @@ pub unsafe fn reallocate(object: NonNull<u8>, old: usize, layout: Layout) -> Opt
     // than it must be now, or if it has pages of its own only since it was to be aligned to more than any class is.
     let like = Layout::from_size_align(old, layout.align()).ok().filter(|_| old.is_multiple_of(layout.align()));
     if let Some(like) = like.filter(|&like| !old.is_multiple_of(system::PAGE) || HEAP.is_live(object, like)) {
-        // SAFETY: the caller's word.
+        // SAFETY: nobody else uses the object, which could have been allocated with this layout.
         return unsafe { HEAP.reallocate(object, like, layout.size()) }.unwrap_or_else(|error| die(&error));
     }
     let moved = allocate(layout)?;

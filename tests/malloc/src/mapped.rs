@@ -142,7 +142,7 @@ pub fn allocate(frames: u64, align: Order) -> Option<NonNull<u8>> {
 /// # Safety
 /// Nobody uses it any more.
 unsafe fn unmap(mapping: Mapping) {
-    // SAFETY: the caller's word.
+    // SAFETY: the mapping and its guard pages are reserved, and nobody uses them any more.
     unsafe { system::unreserve(mapping.start.wrapping_sub(PAGE), mapping.bytes + 2 * PAGE) };
 }
 
@@ -173,7 +173,7 @@ pub unsafe fn resize(run: NonNull<u8>, from: u64, to: u64) -> bool {
         Some(table.all()[place]).filter(|mapping| mapping.start == run.as_ptr())
     };
     let (Some(mapping), Some(from), Some(to)) = (find(), bytes_of(from), bytes_of(to)) else { return false };
-    // SAFETY: what is behind the run is nobody's, and what was at its end is not any more, by the caller's word.
+    // SAFETY: what is behind the run is nobody's, and nobody uses what lies behind its first `to` frames.
     unsafe {
         if to <= from {
             system::make_unusable(mapping.start.wrapping_add(to), from - to)

@@ -232,7 +232,7 @@ fn count_taken(frames: u64) {
 unsafe fn leave(start: *mut u8, frames: u64) {
     let taken = TAKEN.fetch_sub(frames, Relaxed);
     let is_kept = frames < LEAST_FORGOTTEN || FREE_WITH_MEMORY.load(Relaxed) < IDLE.max(taken / IDLE_SHARE);
-    // SAFETY: the caller's word.
+    // SAFETY: nobody uses the frames any more, nor has them yet: this function's own condition.
     if is_kept || !unsafe { system::forget(start, (frames * FRAME_SIZE) as usize) } {
         FREE_WITH_MEMORY.fetch_add(frames, Relaxed);
     }
@@ -277,7 +277,7 @@ unsafe impl PageSource for Regions {
 
     unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
         let Some(region) = region_of(run) else {
-            // SAFETY: the caller's word.
+            // SAFETY: the run came from `allocate_run`, and nobody uses it any more, as `release_run` demands.
             return unsafe { mapped::release(run) };
         };
         // SAFETY: as for a block.
@@ -290,7 +290,7 @@ unsafe impl PageSource for Regions {
 
     unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
         let Some(region) = region_of(run) else {
-            // SAFETY: the caller's word.
+            // SAFETY: nobody uses what lies behind the first `to` frames, as `resize_run` demands.
             return unsafe { mapped::resize(run, from, to) };
         };
         let range = PfnRange::new(frame_at(run), frame_at(run).offset(from));

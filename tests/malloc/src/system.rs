@@ -36,7 +36,7 @@ pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
 /// It is reserved, and nobody uses it any more.
 pub unsafe fn unreserve(start: *mut u8, bytes: usize) {
     if bytes > 0 {
-        // SAFETY: the caller's word.
+        // SAFETY: the space is reserved by this module, and nobody uses it any more.
         keeping_errno(|| unsafe { libc::munmap(start.cast(), bytes) });
     }
 }
@@ -46,7 +46,7 @@ pub unsafe fn unreserve(start: *mut u8, bytes: usize) {
 /// # Safety
 /// The space is reserved, and nobody uses it.
 pub unsafe fn make_usable(start: *mut u8, bytes: usize) -> bool {
-    // SAFETY: the caller's word.
+    // SAFETY: the space is reserved, and nobody uses it, so that it may be anything.
     keeping_errno(|| unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) }) == 0
 }
 
@@ -55,7 +55,7 @@ pub unsafe fn make_usable(start: *mut u8, bytes: usize) -> bool {
 /// # Safety
 /// Nobody needs what they hold, nor looks at it meanwhile.
 pub unsafe fn forget(start: *mut u8, bytes: usize) -> bool {
-    // SAFETY: the caller's word.
+    // SAFETY: nobody needs what the pages hold, nor looks at it meanwhile.
     keeping_errno(|| unsafe { libc::madvise(start.cast(), bytes, libc::MADV_DONTNEED) }) == 0
 }
 
@@ -65,7 +65,7 @@ pub unsafe fn forget(start: *mut u8, bytes: usize) -> bool {
 /// Nobody uses them any more.
 pub unsafe fn make_unusable(start: *mut u8, bytes: usize) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
-    // SAFETY: the caller's word; what is mapped in their place is nobody's.
+    // SAFETY: nobody uses the pages any more, and what is mapped in their place is nobody's.
     let mapped = keeping_errno(|| unsafe { libc::mmap(start.cast(), bytes, libc::PROT_NONE, flags, -1, 0) });
     bytes == 0 || mapped != libc::MAP_FAILED
 }

@@ -59,6 +59,6 @@ pub unsafe fn check(object: NonNull<u8>, number: u64, size: usize) {
 /// # Safety
 /// The object is the caller's, this long, and initialised.
 pub unsafe fn is_all(object: NonNull<u8>, value: u8, size: usize) -> bool {
-    // SAFETY: the caller's word.
+    // SAFETY: the object is the caller's, this long, and initialised: this function's own condition.
     unsafe { std::slice::from_raw_parts(object.as_ptr(), size) }.iter().all(|byte| *byte == value)
 }

@@ -21,7 +21,7 @@ const PAGE: usize = 4096;
 macro_rules! not_left_out {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {
         $(unsafe fn $name($($argument: $type),*) -> *mut c_void {
-            // SAFETY: the caller's word.
+            // SAFETY: the call is the very one that this stands for, under the same conditions.
             hint::black_box(unsafe { libc::$name($(hint::black_box($argument)),*) })
         })*
     };
