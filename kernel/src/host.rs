@@ -69,7 +69,7 @@ pub fn exit(code: ExitCode) -> ! {
     let mut port = Port::<u32>::new(exit::PORT);
     // SAFETY: under QEMU the port belongs to isa-debug-exit; on a PC nothing answers there.
     let is_there = unsafe { port.read() } != NOBODY;
-    // SAFETY: as above.
+    // SAFETY: the port is isa-debug-exit's, or nobody's.
     unsafe { port.write(code as u32) };
     if !is_there {
         crate::println!("The machine cannot be switched off from here: stopped.");

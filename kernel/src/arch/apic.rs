@@ -84,7 +84,7 @@ pub(crate) fn enable() -> bool {
     without_interrupts(|| {
         // SAFETY: the registers are mapped, nobody else uses this CPU's, and all vectors have handlers.
         unsafe { apic.enable() };
-        // SAFETY: as above.
+        // SAFETY: the registers are mapped, and nobody else uses this CPU's.
         own.apic_id.store(unsafe { apic.id() }, Ordering::Relaxed);
         // The crate leaves both pins open, with a vector that none can have.
         set_pin(PIN_0, MASKED);

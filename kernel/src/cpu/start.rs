@@ -125,7 +125,7 @@ fn start_as(number: usize, apic_id: u32) -> Result<(), StartError> {
     let cpu = local::of(number);
     cpu.apic_id.store(apic_id, Ordering::Relaxed);
     cpu.expected.store(true, Ordering::SeqCst);
-    // SAFETY: as above.
+    // SAFETY: the CPU was not running or has stopped, and the page that it starts in is prepared for it.
     unsafe { apic::reset(apic_id) };
     clock::wait(Duration::from_millis(10));
     let arrived = (0..2).any(|_| {

@@ -81,7 +81,7 @@ pub fn read(root_pointer: Option<u64>) -> Result<Topology, TopologyError> {
         0 => u64::from(pointer.rsdt_address()),
         _ => pointer.xsdt_address(),
     };
-    // SAFETY: as above, for a table's header.
+    // SAFETY: what is not mapped is shown as zeros, and any bytes are a table's header, if not a valid one.
     let header = unsafe { Window.map_physical_region::<SdtHeader>(root as usize, size_of::<SdtHeader>()) };
     if !(size_of::<SdtHeader>()..=LARGEST_TABLE).contains(&(header.length as usize)) {
         return Err(TopologyError::BadLength(root));

@@ -207,7 +207,7 @@ impl<M: Machine> Piece<M> {
         };
         let (start, now) = self.memory.words::<M>();
         self.expect(start, words.min(now), self.id.moving())?;
-        // SAFETY: as above.
+        // SAFETY: the words are those of the memory, which is this piece's alone.
         unsafe { fill(start, now, self.id.live()) };
         Ok(is_done)
     }

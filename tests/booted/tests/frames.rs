@@ -150,7 +150,7 @@ fn blocks_hold_what_is_written_to_them() {
         blocks.push((pfn, order));
     }
     for frame in blocks.iter().copied().flat_map(frames_of) {
-        // SAFETY: as above.
+        // SAFETY: the window shows the frame, which the allocator gave to this test.
         let word = unsafe { first_word(frame).read_volatile() };
         assert_eq!(word, !frame.number(), "frame {frame}");
     }

@@ -141,7 +141,7 @@ fn one_bit_in_one_word_is_found_at_its_place() {
         // SAFETY: so many words are the test's.
         unsafe { stress::fill(start, words, mark) };
         assert!(memory.iter().all(|word| *word == mark));
-        // SAFETY: as above, and all are initialised.
+        // SAFETY: so many words are the test's, and all are initialised.
         let find = |memory: &[u64]| unsafe { stress::find_other(memory.as_ptr(), memory.len(), mark) };
         assert_eq!((find(&memory), find(&memory[..0])), (None, None));
         for place in 0..words {
@@ -283,7 +283,7 @@ fn frames_that_were_to_hold_zeros_and_do_not_are_found() {
             unsafe { start.add(place).write(1 << 63) };
             let address = start.addr() + place * size_of::<u64>();
             assert_eq!(check(), Err(Failure::NotZero { address, found: Word(1 << 63) }));
-            // SAFETY: as above.
+            // SAFETY: a word of the frame, which is the test's.
             unsafe { start.add(place).write(0) };
         }
         frames().give(pfn, Order::ZERO).expect("it was allocated a moment ago");

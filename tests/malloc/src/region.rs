@@ -55,7 +55,7 @@ struct Region {
 
 // SAFETY: the pointer is to memory of no particular thread, and is only computed with.
 unsafe impl Send for Region {}
-// SAFETY: as above.
+// SAFETY: the pointer is only computed with, and what changes is atomic or behind a lock.
 unsafe impl Sync for Region {}
 
 static REGIONS_BY_AGE: [Once<Region>; REGIONS] = [const { Once::new() }; REGIONS];

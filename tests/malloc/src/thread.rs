@@ -237,7 +237,7 @@ extern "C" fn after_fork() {
     unsafe { gates_of_others() }.for_each(Gate::open);
     FORKING.store(false, SeqCst);
     HERE.forks.set(false);
-    // SAFETY: as above.
+    // SAFETY: `before_fork` took the lock, in this thread or in what this thread is the copy of.
     unsafe { NUMBERS.force_unlock() };
 }
 

@@ -80,7 +80,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let mut cursor = 0;
             while let Some(address) = self.registry.next_idle_table(level, cursor) {
                 cursor = address + PageMap::table_span(level);
-                // SAFETY: as above; and `stopped` has the registry's books.
+                // SAFETY: the heap stands still, so nobody is on the way through a table, and `stopped` has the registry's books.
                 let page =
                     self.stopped(|all| unsafe { self.registry.remove_idle_table(&mut all.books, level, address) });
                 if let Some(page) = page {

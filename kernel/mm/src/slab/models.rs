@@ -23,7 +23,7 @@ struct Shared {
 
 // SAFETY: one CPU owns the slab; others do what others may.
 unsafe impl Send for Shared {}
-// SAFETY: as above.
+// SAFETY: what several CPUs do at once is what the slab is made for.
 unsafe impl Sync for Shared {}
 
 const SLOTS: u16 = 70;

@@ -202,7 +202,7 @@ pub unsafe fn resize(start: NonNull<u8>, from: u64, to: u64, align: Order) -> bo
         return false;
     }
     if to > from && !pages::map(first + from, to - from) {
-        // SAFETY: as above; nothing is mapped at what was added.
+        // SAFETY: the units are the mapping's, and nothing is mapped at what was added.
         unsafe { area.resize_raw(units_at(start, new), old, GFP) }.expect("units can always be given back");
         return false;
     }

@@ -55,9 +55,9 @@ impl PageFrames for Floor {
 
     #[inline]
     fn free(&self, block: u32, _: Order) {
-        // SAFETY: as above.
+        // SAFETY: this thread is the only one with this number, and the reference ends with this call.
         let stack = unsafe { &mut *self.stack() };
-        // SAFETY: as above.
+        // SAFETY: the harness frees only what it allocated, so that there is room.
         unsafe { *stack.frames.get_unchecked_mut(stack.used) = block };
         stack.used += 1;
     }

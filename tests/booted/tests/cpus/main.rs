@@ -200,7 +200,7 @@ fn cpus_that_unmap_at_once_do_not_wait_for_each_other() {
             let start: NonNull<u64> = vmalloc::allocate(pages, Order::ZERO).expect("there is memory").cast();
             // SAFETY: the page is mapped, and this CPU's alone.
             unsafe { start.write_volatile(number as u64) };
-            // SAFETY: as above; nobody uses the mapping behind this.
+            // SAFETY: the page is mapped, and this CPU's alone; nobody uses the mapping behind this.
             unsafe {
                 assert_eq!(start.read_volatile(), number as u64);
                 vmalloc::free(start.cast(), pages, Order::ZERO).expect("it was mapped a moment ago");

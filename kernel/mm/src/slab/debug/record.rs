@@ -318,7 +318,7 @@ impl Records {
     pub(crate) fn pop_idle(&mut self) -> Option<NonNull<u8>> {
         let mut link = &mut self.first;
         while let Some(place) = *link {
-            // SAFETY: as above; the list is borrowed mutably.
+            // SAFETY: records live until they are removed, and the list is borrowed mutably.
             let record = unsafe { &mut *place.as_ptr() };
             if record.is_idle() {
                 *link = record.next;

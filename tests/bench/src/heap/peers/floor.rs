@@ -108,7 +108,8 @@ impl Objects for HeapFloor {
 
     #[inline]
     unsafe fn free(&self, object: NonNull<u8>, layout: Layout) {
-        // SAFETY: as above, and no stack ever has as many entries as there is room for.
+        // SAFETY: this thread is the only one with this number, the reference ends with this call, and no stack
+        // ever has as many entries as there is room for.
         unsafe {
             let inner = &mut *self.inner();
             let top = inner.tops.get_unchecked_mut(class(layout));

@@ -125,10 +125,10 @@ fn play<A: Objects, const IS_FULL: bool>(heap: &A, steps: &[Step], table: &mut T
                 continue;
             }
             (Action::Reallocate, Some(old)) => {
-                // SAFETY: as above.
+                // SAFETY: it was allocated so below; what is there afterwards takes its place.
                 *object = unsafe { heap.reallocate(old, layout(step.old), step.new as usize) };
                 if object.is_none() {
-                    // SAFETY: as above. What follows takes it for an object of the new size.
+                    // SAFETY: it was allocated so below. What follows takes it for an object of the new size.
                     unsafe { heap.free(old, layout(step.old)) };
                 }
             }

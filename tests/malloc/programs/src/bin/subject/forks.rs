@@ -63,7 +63,7 @@ fn child(kept: &mut Vec<Filled>, round: usize) -> i32 {
     let own: Vec<_> = (0..200).map(|seed| Filled::new(random.size(), seed as u8)).collect();
     if round.is_multiple_of(8) {
         let other = thread::spawn(move || own.iter().for_each(Filled::check));
-        // SAFETY: as above.
+        // SAFETY: the child must be able to do all that it does here, and ends without running anything of the parent's.
         match unsafe { libc::fork() } {
             -1 => return 2,
             0 => {
