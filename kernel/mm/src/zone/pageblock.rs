@@ -37,6 +37,7 @@ pub(crate) struct Pageblock {
     levels: AtomicU64,
     /// The next of the pageblocks that a search has to look at.
     next: AtomicU64,
+    /// Makes the size five times a power of two, so that a pageblock is found by a shift and an addition.
     _spare: AtomicU64,
     /// Word by word the free bits and the head bits.
     planes: [[AtomicU64; 2]; WORDS],
