@@ -62,7 +62,7 @@ struct Pages {
     pages: u64,
 }
 
-/// Held by who has others flush their TLBs: what they are to forget stands in one place.
+/// Held by a CPU that has others flush their TLBs: what they are to forget stands in one place.
 static FLUSHING: AtomicBool = AtomicBool::new(false);
 static FIRST: AtomicU64 = AtomicU64::new(0);
 static PAGES: AtomicU64 = AtomicU64::new(0);

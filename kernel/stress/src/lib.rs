@@ -35,7 +35,7 @@ pub use run::run;
 pub use snapshot::{Difference, Snapshot};
 pub use summary::{Summary, Tally};
 
-// What finds something is here for who sees to it that it does.
+// What finds mistakes is public for the tests that plant some and see that it does.
 pub use before::Before;
 pub use contents::{Id, Word, fill, find_other};
 pub use owners::Owners;

@@ -26,7 +26,7 @@ use kit::Raw;
 
 framework::entry!(test_main);
 
-/// For who takes the last frame.
+/// The flags with which the last frame can be had, without a report when there is none.
 const ALL: Gfp = Gfp::KERNEL.union(Gfp::MEMALLOC).union(Gfp::NOWARN);
 
 /// A CPU that is to stop: the last, which is not the one that tests run on unless there is no other.

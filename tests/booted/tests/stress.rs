@@ -227,7 +227,7 @@ fn memory_that_is_given_out_twice_is_found_at_once() {
         let owners = nobody().expect("there is memory");
         for memory in of_every_kind(records) {
             let (first, second) = (Id::new(0, 1), Id::new(1, 2));
-            // SAFETY: the memory was just allocated, and goes with the piece; of who has it already no piece is made.
+            // SAFETY: the memory was just allocated, and goes with the piece; the second time no piece is made, as it has an owner.
             let mark = |id, owners| unsafe { Piece::mark(memory, id, owners) };
             let piece = mark(first, &owners).expect("nobody else has it");
             let address = memory.words::<Machine>().0.addr();

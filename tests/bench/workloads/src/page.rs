@@ -35,7 +35,7 @@ pub trait PageFrames: Sync + Sized {
     fn bytes_per_frame(&self) -> f64;
 }
 
-/// For who takes the last frame.
+/// The flags with which the last frame can be had.
 pub const ALL: Gfp = Gfp::KERNEL.union(Gfp::MEMALLOC);
 
 /// One frame, allocated and freed again, so many times; how often it was refused.
