@@ -3,6 +3,7 @@
 mod blocks;
 mod exact;
 mod extremes;
+mod frames;
 mod highatomic;
 mod hooks;
 mod isolation;

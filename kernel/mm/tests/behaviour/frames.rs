@@ -1,4 +1,4 @@
-//! The page-frame allocator against an oracle that shares no code with it.
+//! What every user relies on: each frame is had once, bad frees are named, zones fall back and keep their marks.
 
 use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::error::{AddError, FreeError};
@@ -6,127 +6,9 @@ use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use kit::Raw;
 use kit::plain::{Oracle, SingleCpu, allocator, allocator_with_pages, blocks, usable};
-use proptest::prelude::*;
 
-/// 4 GiB, in frames.
-const NORMAL: u64 = 1 << 20;
-
-/// A machine with ragged memory in all zones: odd ends, a hole inside a pageblock, RAM on both sides of both bounds.
-fn ragged() -> Vec<Region> {
-    vec![
-        usable(0, 700),
-        usable(900, 1100),
-        usable(3000, 5200),
-        usable(NORMAL - 77, NORMAL + 3),
-        usable(NORMAL + 513, NORMAL + 1600),
-    ]
-}
-
-fn order(order: u8) -> Order {
-    Order::new(order).unwrap()
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Allocate {
-        order: u8,
-        gfp: Gfp,
-    },
-    /// Frees one of the allocated blocks.
-    Free {
-        nth: usize,
-    },
-    /// Frees whatever lies at a place, with any order: mostly an error.
-    FreeAnywhere {
-        place: usize,
-        order: u8,
-    },
-    Drain,
-}
-
-/// Half of the requests are for single frames of no special zone, which is what arenas serve.
-fn operations() -> impl Strategy<Value = Vec<Op>> {
-    let order = prop_oneof![8 => 0u8..=3, 4 => 4u8..=8, 1 => 9u8..=10];
-    let gfp = (0usize..3, 0usize..3).prop_map(|(zone, mobility)| {
-        let zones = [Gfp::empty(), Gfp::DMA, Gfp::DMA32];
-        let mobilities = [Gfp::empty(), Gfp::MOVABLE, Gfp::RECLAIMABLE];
-        zones[zone] | mobilities[mobility] | Gfp::MEMALLOC
-    });
-    let mobility = (0usize..3).prop_map(|nth| [Gfp::KERNEL, Gfp::MOVABLE, Gfp::RECLAIMABLE][nth] | Gfp::MEMALLOC);
-    let op = prop_oneof![
-        5 => (order, gfp).prop_map(|(order, gfp)| Op::Allocate { order, gfp }),
-        5 => mobility.prop_map(|gfp| Op::Allocate { order: 0, gfp }),
-        8 => any::<usize>().prop_map(|nth| Op::Free { nth }),
-        1 => (any::<usize>(), 0u8..=10).prop_map(|(place, order)| Op::FreeAnywhere { place, order }),
-        1 => (any::<usize>(), 0u8..=1).prop_map(|(place, order)| Op::FreeAnywhere { place: place % 50, order }),
-        1 => Just(Op::Drain),
-    ];
-    proptest::collection::vec(op, 1..120)
-}
-
-/// Runs the operations on an allocator and on the oracle, side by side.
-///
-/// Every answer is the oracle's, every refusal is justified, and the free blocks are the maximal ones; freeing everything
-/// restores the first state.
-fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(), TestCaseError> {
-    let regions = ragged();
-    let mut oracle = Oracle::new(&regions, frames.metadata());
-    let fresh = blocks(frames);
-    prop_assert_eq!(&fresh, &oracle.blocks());
-    for op in operations {
-        match op {
-            Op::Allocate { order: o, gfp } => match frames.take(order(o), gfp) {
-                Ok(pfn) => oracle.take(pfn, order(o), gfp.highest_zone().unwrap()),
-                Err(error) => {
-                    prop_assert_eq!(error, AllocError::OutOfMemory { order: order(o), gfp });
-                    prop_assert!(!oracle.could_serve(o, gfp.highest_zone().unwrap()), "refused {}", error);
-                }
-            },
-            Op::Free { nth } => {
-                let count = oracle.allocated().count();
-                if let Some((pfn, order)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
-                    prop_assert_eq!(frames.order_of(pfn), Ok(order));
-                    prop_assert_eq!(frames.give(pfn, order), Ok(()));
-                    prop_assert_eq!(oracle.give(pfn, order), Ok(()));
-                }
-            }
-            Op::FreeAnywhere { place, order: o } => {
-                let region = regions[place % regions.len()];
-                let pfn = Pfn::new(region.start / 4096 + (place / 7) as u64 % ((region.end - region.start) / 4096));
-                prop_assert_eq!(frames.give(pfn, order(o)), oracle.give(pfn, order(o)));
-            }
-            Op::Drain => frames.drain(),
-        }
-        prop_assert_eq!(frames.validate(), Ok(()));
-        let free: u64 = ZoneKind::ALL.map(|kind| frames.zone(kind).free).iter().sum();
-        prop_assert_eq!(free + frames.cached(), oracle.free_frames());
-    }
-    frames.drain();
-    prop_assert_eq!(frames.late_double_frees(), 0);
-    prop_assert_eq!(frames.cached(), 0);
-    prop_assert_eq!(blocks(frames), oracle.blocks());
-    for (pfn, order) in oracle.allocated() {
-        prop_assert_eq!(frames.give(pfn, order), Ok(()));
-    }
-    frames.drain();
-    prop_assert_eq!(blocks(frames), fresh);
-    prop_assert_eq!(frames.validate(), Ok(()));
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    #[test]
-    fn zones_behave_like_the_oracle(operations in operations()) {
-        run(operations, &allocator(&ragged()))?;
-    }
-
-    #[test]
-    fn arenas_behave_like_the_oracle(operations in operations()) {
-        run(operations, &allocator_with_pages(&ragged()))?;
-    }
-}
+use super::sequences::ragged;
+use super::{NORMAL, order};
 
 #[test]
 fn every_frame_is_handed_out_once_at_every_order() {
