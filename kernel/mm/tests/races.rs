@@ -10,7 +10,7 @@ use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::MemoryMap;
-use kit::plain::usable;
+use kit::machine::usable;
 use kit::{Raw, Thread, over_numbers};
 
 /// Those that free, and one that lends or drains.

@@ -7,7 +7,7 @@ use bifolio::allocator::{BlockState, PageAllocator, PerCpuPages, Plan};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::MemoryMap;
 use bifolio::sync::Mutex;
-use kit::plain::usable;
+use kit::machine::usable;
 use kit::{Random, Raw, Thread, Turns, Watch, over_numbers};
 
 const CPUS: usize = 4;

@@ -4,7 +4,9 @@
 extern crate alloc;
 
 #[cfg(feature = "std")]
-pub mod plain;
+pub mod machine;
+#[cfg(feature = "std")]
+pub mod oracle;
 mod random;
 mod raw;
 #[cfg(feature = "std")]

@@ -3,6 +3,7 @@
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn, PfnRange};
 use kit::Raw;
+use kit::oracle::range_blocks;
 
 use crate::soak::{RECENT, Round, group};
 
@@ -106,17 +107,4 @@ fn kind(error: FreeError) -> &'static str {
         FreeError::WrongOrder { .. } => "wrong order",
         _ => unreachable!("an error that the model does not know: {error}"),
     }
-}
-
-/// A range as the largest aligned blocks that make it up, found by trying the largest first.
-pub fn range_blocks(range: PfnRange) -> Vec<(Pfn, Order)> {
-    let mut blocks = Vec::new();
-    let mut pfn = range.start;
-    while pfn < range.end {
-        let fits = |order: &Order| pfn.is_aligned(*order) && pfn.offset(order.frames()) <= range.end;
-        let order = Order::all().rev().find(fits).expect("a frame fits");
-        blocks.push((pfn, order));
-        pfn = pfn.offset(order.frames());
-    }
-    blocks
 }

@@ -1,6 +1,6 @@
 //! The page-frame allocator against an oracle: millions of random operations, each answer checked.
 //!
-//! The [`oracle`] is a second allocator in other words, a byte a frame, that shares nothing with the first but the
+//! The [`oracle`](kit::oracle) is a second allocator in other words, a byte a frame, that shares nothing with the first but the
 //! vocabulary. A [`soak`] round makes a random [`machine`], does random operations on both, [`check`]s that they agree,
 //! frees everything, and wants the first state back. `make soak` does that a hundred million times; the tests of this
 //! package do it less often, and beside it visit every state of small zones and count the steps of single operations.
@@ -13,7 +13,6 @@ pub mod check;
 pub mod heap;
 pub mod machine;
 mod oddities;
-pub mod oracle;
 mod refusals;
 mod resize;
 pub mod soak;

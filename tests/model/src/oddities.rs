@@ -6,10 +6,10 @@ use bifolio::error::{AddError, FreeError, RangeError, SplitError};
 use bifolio::frame::{Gfp, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 use kit::Raw;
 
-use crate::bad_frees::range_blocks;
 use crate::machine::Turns;
-use crate::oracle::Seen;
 use crate::soak::{Round, group};
+use kit::oracle::Seen;
+use kit::oracle::range_blocks;
 
 impl Round {
     /// Calls one of the entry points that are called now and then.

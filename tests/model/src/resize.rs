@@ -4,8 +4,8 @@ use bifolio::error::{FreeError, RangeError, ResizeError};
 use bifolio::frame::{Gfp, Order, PfnRange, ZoneKind};
 use kit::Raw;
 
-use crate::bad_frees::range_blocks;
 use crate::soak::{Round, group};
+use kit::oracle::range_blocks;
 
 impl Round {
     /// Resizes a block, or what is none.

@@ -7,11 +7,10 @@ use bifolio::cpu::Hooks;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use kit::Raw;
 
-use crate::check;
 use crate::machine::{Machine, Turns};
-use crate::oracle::{Oracle, Seen};
 use crate::tally::Tally;
 use kit::Random;
+use kit::oracle::{Oracle, Seen, blocks};
 
 /// Operations between two thorough checks.
 const SAMPLE: u64 = 10_000;
@@ -123,7 +122,7 @@ impl Round {
         let machine = Machine::random(&mut random, cpus, number % 5 == 4);
         let mut oracle = Oracle::new(&machine.ram);
         machine.usable.iter().for_each(|range| oracle.add(*range));
-        let first = check::blocks(machine.frames);
+        let first = blocks(machine.frames);
         assert_eq!(first, oracle.blocks(), "the fresh allocator has what the map has");
         let phase = Phase::random(&mut random);
         Self {
@@ -286,7 +285,7 @@ impl Round {
         self.check();
         self.check_drained();
         assert_eq!(self.machine.frames.cached(), 0);
-        let blocks = check::blocks(self.machine.frames);
+        let blocks = blocks(self.machine.frames);
         assert_eq!(blocks, self.oracle.blocks(), "all is free, and not as the oracle has it");
         if self.added == 0 {
             assert_eq!(blocks, self.first, "all is free, and not as it was at first");

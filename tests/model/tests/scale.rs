@@ -6,8 +6,8 @@ use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use kit::oracle::blocks;
 use kit::{Raw, over_numbers};
-use model::check::blocks;
 use model::machine::Turns;
 
 const GIB: u64 = 1 << 30;

@@ -12,7 +12,7 @@ use bifolio::allocator::{AllocError, BlockState, PageAllocator};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use kit::Raw;
-use model::bad_frees::range_blocks;
+use kit::oracle::range_blocks;
 use model::machine::{Turns, allocator_apart};
 
 type Frames = PageAllocator<'static, Turns>;

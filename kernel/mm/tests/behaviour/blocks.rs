@@ -5,7 +5,8 @@ use bifolio::frame::{Block, Blocks, Gfp, Order, PfnRange, ZoneKind};
 use kit::Raw;
 
 use super::{NORMAL, order, pfn};
-use kit::plain::{allocator_with_pages as allocator, blocks, usable};
+use kit::machine::{allocator_with_pages as allocator, usable};
+use kit::oracle::blocks;
 
 #[test]
 fn a_block_knows_what_it_is() {

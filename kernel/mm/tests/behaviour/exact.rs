@@ -7,7 +7,8 @@ use kit::{Raw, Turns};
 
 use super::machine::Machine;
 use super::{NORMAL, exhaust, free_each, order, pfn, range};
-use kit::plain::{allocator, allocator_with, allocator_with_pages, blocks, usable};
+use kit::machine::{allocator, allocator_with, allocator_with_pages, usable};
+use kit::oracle::blocks;
 
 #[test]
 fn bulk_fills_empty_slots_and_no_others() {

@@ -1,7 +1,6 @@
 //! Numbers that no caller should have, in every call that takes one: an error that says so, and nothing has changed. Tests
 //! are built with overflow checks, so that arithmetic that wraps is a panic.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bifolio::allocator::{AllocError, FreeBlocks, PageAllocator, Shrinker, Watermarks, min_free_kib, protection};
@@ -12,7 +11,8 @@ use kit::Raw;
 
 use crate::NORMAL;
 use crate::machine::Machine;
-use kit::plain::{Seen, SingleCpu, allocator, allocator_with, allocator_with_pages, blocks, usable};
+use kit::machine::{SingleCpu, allocator, allocator_with, allocator_with_pages, usable};
+use kit::oracle::{Seen, blocks};
 
 /// Frame numbers that no machine has: around the limits of what can be addressed, and around the ends of the type, where the
 /// next block, pageblock or pair of them does not exist.
@@ -40,7 +40,7 @@ fn machine() -> PageAllocator<'static, SingleCpu> {
 }
 
 /// What there is to change.
-fn state(frames: &PageAllocator<'_, SingleCpu>) -> (BTreeSet<Seen>, u64, [u64; ZoneKind::COUNT]) {
+fn state(frames: &PageAllocator<'_, SingleCpu>) -> (Vec<Seen>, u64, [u64; ZoneKind::COUNT]) {
     (blocks(frames), frames.cached(), ZoneKind::ALL.map(|kind| frames.zone(kind).managed))
 }
 

@@ -5,7 +5,8 @@ use bifolio::error::{AddError, FreeError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use kit::Raw;
-use kit::plain::{Oracle, SingleCpu, allocator, allocator_with_pages, blocks, usable};
+use kit::machine::{SingleCpu, allocator, allocator_with_pages, usable};
+use kit::oracle::{Oracle, blocks};
 
 use super::sequences::ragged;
 use super::{NORMAL, order};
@@ -15,12 +16,12 @@ fn every_frame_is_handed_out_once_at_every_order() {
     for o in Order::all() {
         let regions = ragged();
         let frames = allocator(&regions);
-        let mut oracle = Oracle::new(&regions, frames.metadata());
+        let mut oracle = Oracle::over(&regions, frames.metadata());
         let fresh = blocks(&frames);
         while let Ok(pfn) = frames.take(o, Gfp::MEMALLOC) {
-            oracle.take(pfn, o, ZoneKind::Normal);
+            oracle.allocate(pfn, o, ZoneKind::Normal).unwrap();
         }
-        assert!(!oracle.could_serve(o.get(), ZoneKind::Normal), "order {o} ended early");
+        assert!(!oracle.could_serve(o, ZoneKind::Normal), "order {o} ended early");
         for (pfn, order) in oracle.allocated() {
             frames.give(pfn, order).unwrap();
         }
@@ -142,7 +143,7 @@ fn memory_can_be_added_once_and_only_where_it_was_planned() {
     assert_eq!(frames.zone(ZoneKind::Dma).free, before.free + 200);
     regions.pop();
     regions.push(usable(1100, 1300));
-    assert_eq!(blocks(&frames), Oracle::new(&regions, frames.metadata()).blocks());
+    assert_eq!(blocks(&frames), Oracle::over(&regions, frames.metadata()).blocks());
     frames.validate().unwrap();
 }
 

@@ -5,7 +5,7 @@ use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use kit::Raw;
 
 use super::{NORMAL, order, pageblocks};
-use kit::plain::{SingleCpu, allocator, usable};
+use kit::machine::{SingleCpu, allocator, usable};
 
 /// A zone of which a hundredth is more than a pageblock and less than two.
 fn machine() -> PageAllocator<'static, SingleCpu> {

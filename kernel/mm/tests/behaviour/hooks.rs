@@ -7,7 +7,7 @@ use kit::{Raw, Turns};
 
 use super::machine::{self, Calls, Machine};
 use super::{NORMAL, exhaust, order, range};
-use kit::plain::{allocator_with, usable};
+use kit::machine::{allocator_with, usable};
 
 const CPUS: usize = 4;
 

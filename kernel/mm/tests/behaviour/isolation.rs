@@ -8,7 +8,7 @@ use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
 use kit::{Raw, Turns};
 
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn, range};
-use kit::plain::{allocator, allocator_with, allocator_with_pages, usable};
+use kit::machine::{allocator, allocator_with, allocator_with_pages, usable};
 
 /// Every block with its mobility: what must be the same again after a failure.
 fn everything<C: Cpu>(frames: &PageAllocator<'_, C>) -> Vec<BlockInfo> {

@@ -5,7 +5,7 @@ use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use kit::Raw;
 
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn};
-use kit::plain::{SingleCpu, allocator, allocator_with_pages, usable};
+use kit::machine::{SingleCpu, allocator, allocator_with_pages, usable};
 
 use Mobility::{Movable, Reclaimable, Unmovable};
 

@@ -6,7 +6,8 @@ use bifolio::frame::{Gfp, Order, PfnRange, ZoneKind};
 use kit::Raw;
 
 use super::{NORMAL, order};
-use kit::plain::{allocator, blocks, usable};
+use kit::machine::{allocator, usable};
+use kit::oracle::blocks;
 
 #[test]
 fn a_block_is_freed_with_its_owner() {

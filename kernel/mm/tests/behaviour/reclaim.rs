@@ -11,7 +11,7 @@ use kit::{Raw, Turns};
 
 use super::machine::Machine;
 use super::{NORMAL, exhaust, order};
-use kit::plain::{allocator_with, usable};
+use kit::machine::{allocator_with, usable};
 
 type Frames = PageAllocator<'static, Machine>;
 

@@ -9,7 +9,7 @@ use bifolio::sync::Lock;
 use kit::{Raw, Turns, Watch};
 
 use super::{NORMAL, order};
-use kit::plain::{allocator_with, usable};
+use kit::machine::{allocator_with, usable};
 
 thread_local! {
     static TURN: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };

@@ -8,7 +8,7 @@ use bifolio::report;
 use kit::Raw;
 
 use super::{NORMAL, exhaust, free_each, order, range};
-use kit::plain::{SingleCpu, allocator, allocator_with, allocator_with_pages, usable};
+use kit::machine::{SingleCpu, allocator, allocator_with, allocator_with_pages, usable};
 
 type Frames = PageAllocator<'static, SingleCpu>;
 

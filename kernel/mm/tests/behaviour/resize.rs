@@ -7,7 +7,8 @@ use kit::{Raw, Turns};
 
 use super::machine::Machine;
 use super::{NORMAL, exhaust, order, pageblocks, pfn, range};
-use kit::plain::{allocator, allocator_with, allocator_with_pages, blocks, usable};
+use kit::machine::{allocator, allocator_with, allocator_with_pages, usable};
+use kit::oracle::blocks;
 
 /// Asserts that a range is allocated as its largest blocks, and that exactly so many frames are not free.
 #[track_caller]

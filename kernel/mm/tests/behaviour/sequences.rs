@@ -7,7 +7,8 @@ use kit::Raw;
 use proptest::prelude::*;
 
 use super::{NORMAL, order};
-use kit::plain::{Oracle, SingleCpu, allocator, allocator_with_pages, blocks, usable};
+use kit::machine::{SingleCpu, allocator, allocator_with_pages, usable};
+use kit::oracle::{Oracle, blocks, range_blocks};
 
 /// Memory in all zones: odd ends, a hole inside a pageblock, RAM on both sides of both bounds.
 pub fn ragged() -> Vec<Region> {
@@ -98,30 +99,41 @@ fn operations() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..100)
 }
 
+/// Takes note of a range that was allocated, as the blocks that make it up.
+fn take_range(oracle: &mut Oracle, range: PfnRange, highest: ZoneKind) {
+    range_blocks(range).into_iter().for_each(|(pfn, order)| oracle.allocate(pfn, order, highest).unwrap());
+}
+
 /// Every answer is one that the oracle allows, every refusal is justified, no invariant is violated, and all freed and
 /// drained is the first state.
 fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(), TestCaseError> {
-    let mut oracle = Oracle::new(&ragged(), frames.metadata());
+    let mut oracle = Oracle::over(&ragged(), frames.metadata());
     let fresh = blocks(frames);
     let mut isolated: Vec<u64> = Vec::new();
     let pageblock = |frame: u64| PfnRange::new(Pfn::new(frame / 512 * 512), Pfn::new(frame / 512 * 512 + 1));
     for op in operations {
         match op {
             Op::Allocate { order: o, gfp } => match frames.take(order(o), gfp) {
-                Ok(pfn) => oracle.take(pfn, order(o), gfp.highest_zone().unwrap()),
+                Ok(pfn) => prop_assert_eq!(oracle.allocate(pfn, order(o), gfp.highest_zone().unwrap()), Ok(())),
                 Err(error) => {
                     prop_assert_eq!(error, AllocError::OutOfMemory { order: order(o), gfp });
-                    prop_assert!(!oracle.could_serve(o, gfp.highest_zone().unwrap()), "refused order {o}, {gfp}");
+                    prop_assert!(
+                        !oracle.could_serve(order(o), gfp.highest_zone().unwrap()),
+                        "refused order {o}, {gfp}"
+                    );
                 }
             },
             Op::Exact { frames: count, gfp } => match frames.take_exact(count, gfp) {
                 Ok(range) => {
                     prop_assert_eq!(range.frames(), count);
-                    oracle.take_range(range, gfp.highest_zone().unwrap());
+                    take_range(&mut oracle, range, gfp.highest_zone().unwrap());
                 }
                 Err(_) => {
-                    let o = (0..=10).find(|o| 1 << o >= count).unwrap();
-                    prop_assert!(!oracle.could_serve(o, gfp.highest_zone().unwrap()), "refused {count} exactly, {gfp}");
+                    let covering = Order::all().find(|order| order.frames() >= count).unwrap();
+                    prop_assert!(
+                        !oracle.could_serve(covering, gfp.highest_zone().unwrap()),
+                        "refused {count} exactly, {gfp}"
+                    );
                 }
             },
             Op::Contiguous { frames: count, gfp } => {
@@ -130,7 +142,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
                 match frames.take_contiguous(count, gfp) {
                     Ok(range) => {
                         prop_assert_eq!((range.frames(), range.start.number() % alignment), (count, 0));
-                        oracle.take_range(range, highest);
+                        take_range(&mut oracle, range, highest);
                     }
                     Err(error) => {
                         prop_assert_eq!(error, AllocError::NoFreeRun { frames: count, gfp });
@@ -144,29 +156,31 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
                 let possible = oracle.is_free_range(range);
                 prop_assert_eq!(frames.take_range(range, Gfp::NOWAIT).is_ok(), possible, "{}", range);
                 if possible {
-                    oracle.take_range(range, ZoneKind::Normal);
+                    take_range(&mut oracle, range, ZoneKind::Normal);
                 }
             }
             Op::Bulk { count } => {
                 let mut slots = vec![None; count];
                 let filled = frames.take_bulk(&mut slots, Gfp::MEMALLOC).unwrap_or(0);
                 prop_assert_eq!(slots.iter().flatten().count(), filled);
-                slots.into_iter().flatten().for_each(|pfn| oracle.take(pfn, Order::ZERO, ZoneKind::Normal));
+                for pfn in slots.into_iter().flatten() {
+                    prop_assert_eq!(oracle.allocate(pfn, Order::ZERO, ZoneKind::Normal), Ok(()));
+                }
             }
             Op::Split { nth, into } => {
-                let count = oracle.allocated().count();
-                if let Some((pfn, whole)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
+                if oracle.count() > 0 {
+                    let (pfn, whole) = oracle.nth(nth % oracle.count());
                     let possible = order(into) <= whole;
                     prop_assert_eq!(frames.cut(pfn, whole, order(into)).is_ok(), possible);
                     // Few pieces at a time, or there is nothing else left to do.
                     if possible {
-                        oracle.cut(pfn, order(into));
+                        oracle.split(pfn, whole, order(into));
                     }
                 }
             }
             Op::Free { nth } => {
-                let count = oracle.allocated().count();
-                if let Some((pfn, order)) = (count > 0).then(|| oracle.allocated().nth(nth % count).unwrap()) {
+                if oracle.count() > 0 {
+                    let (pfn, order) = oracle.nth(nth % oracle.count());
                     prop_assert_eq!(frames.order_of(pfn), Ok(order));
                     prop_assert_eq!(frames.give(pfn, order), Ok(()));
                     prop_assert_eq!(oracle.give(pfn, order), Ok(()));
@@ -178,7 +192,8 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
             }
             Op::Isolate { place } => {
                 let frame = frame_at(place);
-                let was = oracle.set_isolated(frame, true);
+                let was = oracle.in_isolation(Pfn::new(frame));
+                oracle.set_isolated(pageblock(frame), true);
                 prop_assert_eq!(frames.isolate(pageblock(frame)).is_err(), was);
                 if !was {
                     isolated.push(frame);
@@ -189,7 +204,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
             Op::Unisolate { nth } => {
                 if !isolated.is_empty() {
                     let frame = isolated.swap_remove(nth % isolated.len());
-                    oracle.set_isolated(frame, false);
+                    oracle.set_isolated(pageblock(frame), false);
                     frames.unisolate(pageblock(frame));
                 }
             }
@@ -199,13 +214,14 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
         let stats = frames.stats();
         let count = |of: fn(&bifolio::allocator::ZoneStats) -> u64| stats.zones.iter().map(of).sum::<u64>();
         let free = count(|zone| zone.free) + count(|zone| zone.isolated) + stats.cached;
-        prop_assert_eq!(free, oracle.free_frames());
+        prop_assert_eq!(free, oracle.all_free());
         // A word on loan in an isolated pageblock is waiting for its borrower.
-        prop_assert!(count(|zone| zone.isolated) <= oracle.isolated_frames());
-        prop_assert!(oracle.isolated_frames() <= count(|zone| zone.isolated) + stats.cached);
+        let isolated: u64 = ZoneKind::ALL.map(|kind| oracle.isolated_frames(kind)).iter().sum();
+        prop_assert!(count(|zone| zone.isolated) <= isolated);
+        prop_assert!(isolated <= count(|zone| zone.isolated) + stats.cached);
     }
     for frame in isolated {
-        oracle.set_isolated(frame, false);
+        oracle.set_isolated(pageblock(frame), false);
         frames.unisolate(pageblock(frame));
     }
     frames.drain();

@@ -7,7 +7,7 @@ use bifolio::memory_map::{Region, RegionKind};
 use kit::Raw;
 
 use super::{NORMAL, exhaust, order};
-use kit::plain::{SingleCpu, allocator, usable};
+use kit::machine::{SingleCpu, allocator, usable};
 
 use ZoneKind::{Dma, Dma32, Normal};
 

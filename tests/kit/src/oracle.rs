@@ -6,9 +6,10 @@
 
 use std::ops::Range;
 
-use bifolio::allocator::BlockState;
+use bifolio::allocator::{BlockInfo, BlockState, Cpu, PageAllocator};
 use bifolio::error::FreeError;
-use bifolio::frame::{Gfp, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::{Region, RegionKind};
 
 /// Frames in the largest block. Memory is looked up in pieces of this size.
 const PIECE: u64 = 1024;
@@ -82,6 +83,23 @@ impl Oracle {
             live: Vec::new(),
             places: vec![NOWHERE; count],
         }
+    }
+
+    /// An oracle of what is free in a fresh allocator over a map whose usable regions do not overlap: all of them but
+    /// the first MiB and the allocator's metadata.
+    pub fn over(regions: &[Region], metadata: PfnRange) -> Self {
+        let is_usable = |region: &&Region| region.kind == RegionKind::Usable;
+        let whole = |region: &Region| PfnRange::new(Pfn::new(region.start.div_ceil(4096)), Pfn::new(region.end / 4096));
+        let mut ram: Vec<PfnRange> = regions.iter().filter(is_usable).map(whole).collect();
+        ram.sort_by_key(|range| range.start);
+        let mut oracle = Self::new(&ram);
+        let above = |start| PfnRange::new(start, Pfn::new(u64::MAX));
+        for range in ram {
+            let low = Pfn::new(256);
+            oracle.add(range.intersection(PfnRange::new(low, metadata.start.max(low))));
+            oracle.add(range.intersection(above(metadata.end.max(low))));
+        }
+        oracle
     }
 
     fn index(&self, pfn: Pfn) -> Option<usize> {
@@ -213,6 +231,13 @@ impl Oracle {
         self.set(index, order.index(), true);
     }
 
+    /// Frees a block, if that is what there is, and says what freeing it must say.
+    pub fn give(&mut self, pfn: Pfn, given: Order) -> Result<(), FreeError> {
+        self.verdict(pfn, given)?;
+        self.free(pfn, given);
+        Ok(())
+    }
+
     /// Hides an allocated block: somebody holds it, and nobody else is to free it.
     pub fn hide(&mut self, pfn: Pfn) {
         let index = self.index(pfn).expect("the block is in RAM");
@@ -300,6 +325,28 @@ impl Oracle {
         self.index(pfn).is_some_and(|index| free(index) == order.frames())
     }
 
+    /// Whether a zone up to `highest` has such a block.
+    pub fn could_serve(&self, order: Order, highest: ZoneKind) -> bool {
+        ZoneKind::ALL.into_iter().filter(|zone| *zone <= highest).any(|zone| self.has_block(zone, order))
+    }
+
+    /// Whether all these frames lie in one zone, are free, and are not isolated.
+    pub fn is_free_range(&self, range: PfnRange) -> bool {
+        let zone = ZoneKind::of(range.start);
+        (range.start.number()..range.end.number())
+            .map(Pfn::new)
+            .all(|pfn| ZoneKind::of(pfn) == zone && self.is_free_block(pfn, Order::ZERO) && !self.in_isolation(pfn))
+    }
+
+    /// The first so many frames in a row for which [`is_free_range`](Self::is_free_range) is true, in a zone up to `highest`.
+    pub fn free_run(&self, frames: u64, alignment: u64, highest: ZoneKind) -> Option<PfnRange> {
+        let starts = (0..self.frames.len()).map(|index| self.pfn(index));
+        starts
+            .filter(|pfn| ZoneKind::of(*pfn) <= highest && pfn.number().is_multiple_of(alignment))
+            .map(|pfn| PfnRange::new(pfn, pfn.offset(frames)))
+            .find(|range| self.is_free_range(*range))
+    }
+
     /// Free frames of a zone that are not isolated.
     pub fn free_frames(&self, zone: ZoneKind) -> u64 {
         self.free[zone.index()]
@@ -323,6 +370,11 @@ impl Oracle {
     /// How many blocks are allocated.
     pub fn count(&self) -> usize {
         self.live.len()
+    }
+
+    /// The allocated blocks, in no order.
+    pub fn allocated(&self) -> impl Iterator<Item = (Pfn, Order)> + '_ {
+        (0..self.count()).map(|nth| self.nth(nth))
     }
 
     /// One of the allocated blocks.
@@ -413,4 +465,44 @@ fn covered(ram: &[PfnRange]) -> Vec<Range<u64>> {
 
 fn order_of(order: u8) -> Order {
     Order::new(order).expect("the oracle only has orders that there are")
+}
+
+/// Every block of every zone but the reserved ones, in ascending order. Two free pageblocks that would be one block, were
+/// they of one mobility, are shown as that block.
+pub fn blocks<C: Cpu>(frames: &PageAllocator<'_, C>) -> Vec<Seen> {
+    let mut blocks: Vec<BlockInfo> = Vec::new();
+    for kind in ZoneKind::ALL {
+        frames.for_each_block(kind, |block| {
+            if block.state == BlockState::Reserved {
+                return;
+            }
+            match blocks.last_mut() {
+                Some(last) if are_kept_apart(last, &block) => last.order = Order::MAX,
+                _ => blocks.push(block),
+            }
+        });
+    }
+    blocks.into_iter().map(|block| (block.pfn.number(), block.order.get(), block.state)).collect()
+}
+
+/// Whether two blocks are free buddies of order 9 that their mobilities keep from being one of order 10.
+fn are_kept_apart(lower: &BlockInfo, upper: &BlockInfo) -> bool {
+    let halves = [lower, upper].iter().all(|half| half.order == Order::PAGEBLOCK && half.state == BlockState::Free);
+    let buddies = lower.pfn.is_aligned(Order::MAX) && upper.pfn == lower.pfn.offset(Order::PAGEBLOCK.frames());
+    let mixes = |mobility| matches!(mobility, Mobility::Unmovable | Mobility::Movable | Mobility::Reclaimable);
+    let merge = lower.mobility == upper.mobility || mixes(lower.mobility) && mixes(upper.mobility);
+    halves && buddies && !merge
+}
+
+/// A range as the largest aligned blocks that make it up, found by trying the largest first.
+pub fn range_blocks(range: PfnRange) -> Vec<(Pfn, Order)> {
+    let mut blocks = Vec::new();
+    let mut pfn = range.start;
+    while pfn < range.end {
+        let fits = |order: &Order| pfn.is_aligned(*order) && pfn.offset(order.frames()) <= range.end;
+        let order = Order::all().rev().find(fits).expect("a frame fits");
+        blocks.push((pfn, order));
+        pfn = pfn.offset(order.frames());
+    }
+    blocks
 }
