@@ -72,20 +72,8 @@ pub unsafe fn reallocate(object: NonNull<u8>, old: usize, layout: Layout) -> Opt
     if layout.size() <= old && wastes_little {
         return Some(object);
     }
-    // As the heap sees it, an object has the layout of any that might be in its place. That is not so if it is less aligned
-    // than it must be now, or if it has pages of its own only since it was to be aligned to more than any class is.
-    let like = Layout::from_size_align(old, layout.align()).ok().filter(|_| old.is_multiple_of(layout.align()));
-    if let Some(like) = like.filter(|&like| !old.is_multiple_of(system::PAGE) || HEAP.is_live(object, like)) {
-        // SAFETY: nobody else uses the object, which could have been allocated with this layout.
-        return unsafe { HEAP.reallocate(object, like, layout.size()) }.unwrap_or_else(|error| die(&error));
-    }
-    let moved = allocate(layout)?;
-    // SAFETY: both are live objects, and different ones, of at least as many bytes as are copied.
-    unsafe {
-        moved.copy_from_nonoverlapping(object, old.min(layout.size()));
-        free(object);
-    }
-    Some(moved)
+    // SAFETY: nobody else uses the object.
+    unsafe { HEAP.reallocate_unsized(object, layout) }.unwrap_or_else(|error| die(&error))
 }
 
 /// The calling CPU allocates no more for now.

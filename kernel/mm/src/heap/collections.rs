@@ -23,30 +23,16 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Resizes as the trait's functions do; what goes wrong beyond a shortage is reported.
     ///
     /// # Safety
-    /// As for [`reallocate`](Self::reallocate); `new` is not empty, and `old` has its alignment if it is not.
+    /// `object` is a live object of layout `old`, the caller's, who goes on with what is returned; neither layout is empty.
     unsafe fn resize(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: the caller promises what `reallocate` asks for.
-        match unsafe { self.reallocate(object, old, new.size()) } {
+        // SAFETY: the caller promises that the object is its own, and goes on with what is returned.
+        match unsafe { self.relocate(object, Some(old), new) } {
             Ok(moved) => moved.map(|moved| Self::whole(moved, new)).ok_or(AllocError),
             Err(error) => {
                 self.registry.report(&error);
                 Err(AllocError)
             }
         }
-    }
-
-    /// Moves an object to one of another alignment.
-    ///
-    /// # Safety
-    /// `object` is a live object of layout `old`, the caller's, who goes on with what is returned.
-    unsafe fn transfer(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let moved = Heap::allocate(self, new).ok_or(AllocError)?;
-        // SAFETY: both are live, and different, and as long as what is copied; the old one is not used afterwards.
-        unsafe {
-            moved.copy_from_nonoverlapping(object, old.size().min(new.size()));
-            Allocator::deallocate(&self, object, old);
-        }
-        Ok(Self::whole(moved, new))
     }
 }
 
@@ -75,12 +61,8 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Allocator for &Heap<S, C, 
         if old.size() == 0 {
             return Allocator::allocate(self, new);
         }
-        if old.align() == new.align() && old.size() <= new.size() {
-            // SAFETY: by the trait's contract the object is of this allocator, with `old` for its layout; `new` is not smaller.
-            return unsafe { self.resize(object, old, new) };
-        }
-        // SAFETY: likewise.
-        unsafe { self.transfer(object, old, new) }
+        // SAFETY: by the trait's contract the object is of this allocator, with `old` for its layout; `new` is not smaller.
+        unsafe { self.resize(object, old, new) }
     }
 
     unsafe fn shrink(&self, object: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
@@ -89,11 +71,7 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Allocator for &Heap<S, C, 
             unsafe { self.deallocate(object, old) };
             return Ok(nothing(new));
         }
-        if old.align() == new.align() {
-            // SAFETY: likewise; `new` is not empty.
-            return unsafe { self.resize(object, old, new) };
-        }
-        // SAFETY: likewise.
-        unsafe { self.transfer(object, old, new) }
+        // SAFETY: by the trait's contract the object is of this allocator, with `old` for its layout; `new` is not empty.
+        unsafe { self.resize(object, old, new) }
     }
 }

@@ -8,7 +8,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::diagnose::Wanted;
-use super::{Heap, HeapError, SizeClass};
+use super::{Heap, HeapError};
 use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
 use crate::slab::descriptor::{Owner, Slab};
@@ -119,47 +119,50 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         (slab.owner() == Owner::LARGE && slab.base() == object.as_ptr()).then_some(slab)
     }
 
-    /// Takes the large object that starts at `object`, if it has so many frames, away from everybody else.
-    fn take_large(&self, object: NonNull<u8>, frames: u32) -> Option<Meta<Slab>> {
+    /// Takes the large object that starts at `object`, if it has so many frames or their number is not known, away from
+    /// everybody else.
+    fn take_large(&self, object: NonNull<u8>, frames: Option<u32>) -> Option<Meta<Slab>> {
         self.large.with(|large| {
             // SAFETY: we hold the lock.
-            let slab = unsafe { self.find_large(object) }.filter(|slab| slab.run_frames() == frames.into())?;
+            let slab = unsafe { self.find_large(object) }?;
+            if frames.is_some_and(|frames| slab.run_frames() != frames.into()) {
+                return None;
+            }
             slab.set_owner(Owner::TRANSIT);
-            large.0.discount(frames.into());
+            large.0.discount(slab.run_frames());
             Some(slab)
         })
     }
 
     #[cold]
     pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        let slab = Run::of::<S>(layout).and_then(|run| self.take_large(object, run.frames));
+        let slab = Run::of::<S>(layout).and_then(|run| self.take_large(object, Some(run.frames)));
         self.registry.close_run(slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?);
         Ok(())
     }
 
-    /// Resizes an object where it is, if it is large and stays so, and the source can do that.
+    /// Makes a large object one of layout `wanted`, which is of no class, where it is. `false`, and nothing changed, if it is
+    /// not large, or the source cannot do that.
     #[cold]
-    pub(super) fn resize_large(&self, object: NonNull<u8>, layout: Layout, wanted: Layout) -> bool {
-        if SizeClass::of(layout).is_some() || SizeClass::of(wanted).is_some() {
-            return false;
-        }
-        let (Some(from), Some(to)) = (Run::of::<S>(layout), Run::of::<S>(wanted)) else { return false };
-        let Some(slab) = self.take_large(object, from.frames) else { return false };
-        let align = slab.order();
-        // SAFETY: the run came from the source with this alignment, and has this length; by the word of who reallocates it
-        // nobody uses what lies behind the new end.
-        let resized = unsafe { self.registry.source.resize_run(object, from.frames.into(), to.frames.into(), align) };
+    pub(super) fn resize_large(&self, object: NonNull<u8>, wanted: Layout) -> bool {
+        let Some(to) = Run::of::<S>(wanted) else { return false };
+        let Some(slab) = self.take_large(object, None) else { return false };
+        let (from, frames, align) = (slab.run_frames(), u64::from(to.frames), slab.order());
+        // SAFETY: the run came from the source with this alignment, and has this length; whoever resizes the object promises
+        // that nobody uses what lies behind the new end. The new length is one that runs of this alignment have.
+        let resize = || unsafe { self.registry.source.resize_run(object, from, frames, align) };
+        let fits = from == frames || S::run_frames(frames, align) == Some(frames) && resize();
         self.large.with(|large| {
-            if resized {
+            if fits {
                 slab.set_run_frames(to.frames);
-                large.0.resized += 1;
+                large.0.resized += u64::from(from != frames);
             } else {
                 large.0.moved += 1;
             }
             large.0.count(slab.run_frames());
             slab.set_owner(Owner::LARGE);
         });
-        resized
+        fits
     }
 
     #[cold]

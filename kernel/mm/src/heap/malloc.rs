@@ -4,7 +4,7 @@
 //! heap as they want it, in plain Rust: what is null or `errno` in C is an error here that says what is wrong.
 
 use core::alloc::Layout;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use super::{Heap, HeapError, MAX_CPUS, PageSource};
 use crate::cpu::Cpu;
@@ -113,17 +113,9 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
         let Some(object) = NonNull::new(object) else {
             return self.allocate(wanted);
         };
-        let usable = self.object_size(object)?;
-        if Heap::<S, C, CPUS>::usable_size(wanted) == Some(usable) {
-            return Ok(object);
-        }
-        let moved = self.allocate(wanted)?;
-        // SAFETY: both are live objects, and different ones, of at least as many bytes as are copied.
-        unsafe {
-            ptr::copy_nonoverlapping(object.as_ptr(), moved.as_ptr(), size.min(usable));
-            self.free(object.as_ptr())?;
-        }
-        Ok(moved)
+        // SAFETY: the caller promises that the object, if it is live, is its own, and goes on with what is returned.
+        let moved = unsafe { self.heap.reallocate_unsized(object, wanted) }?;
+        moved.ok_or(MallocError::OutOfMemory(wanted))
     }
 
     /// Frees an object; null is none, and nothing is done.

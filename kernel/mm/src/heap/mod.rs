@@ -82,6 +82,7 @@ mod large;
 mod malloc;
 mod opaque;
 mod region;
+mod relocate;
 mod report;
 mod shrink;
 mod slow;
@@ -303,44 +304,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if let Err(error) = freed {
             self.registry.report(&error);
         }
-    }
-
-    /// Changes an object's size: in place where the class stays the same, and for large objects where the page source can do
-    /// that, else by moving its contents. `Ok(None)` if there is no memory for that; the object is then as it was.
-    ///
-    /// # Errors
-    /// As for [`free`](Self::free).
-    ///
-    /// # Safety
-    /// As for [`free`](Self::free); the caller goes on with what is returned, and with `layout` of the new size.
-    #[track_caller]
-    pub unsafe fn reallocate(
-        &self,
-        object: NonNull<u8>,
-        layout: Layout,
-        size: usize,
-    ) -> Result<Option<NonNull<u8>>, HeapError> {
-        if !self.is_live(object, layout) {
-            return Err(self.diagnose(object, Some(Wanted::Layout(layout))));
-        }
-        // An object that is debugged always moves: its redzone would have to, and who still uses the old address is found.
-        let may_stay = !self.is_debugged(object);
-        let Ok(wanted) = Layout::from_size_align(size, layout.align()) else {
-            return Ok(None);
-        };
-        let same = Self::usable_size(wanted) == Self::usable_size(layout);
-        if same && may_stay || self.resize_large(object, layout, wanted) {
-            return Ok(Some(object));
-        }
-        let Some(moved) = self.allocate(wanted) else {
-            return Ok(None);
-        };
-        // SAFETY: both are live objects, and different ones, of at least as many bytes as are copied.
-        unsafe {
-            ptr::copy_nonoverlapping(object.as_ptr(), moved.as_ptr(), size.min(layout.size()));
-            self.free(object, layout)?;
-        }
-        Ok(Some(moved))
     }
 
     /// How many bytes an object of this layout may use: the size of its slot, or of its frames. `None` if no object has it.

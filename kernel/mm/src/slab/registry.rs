@@ -44,6 +44,10 @@ impl Spare {
     /// The tables of a path and a page of descriptors.
     const MAX: usize = PageMap::MAX_MISSING + 1;
 
+    const fn new() -> Self {
+        Self { pages: [None; Self::MAX], count: 0 }
+    }
+
     fn pop(&mut self) -> Option<NonNull<u8>> {
         self.count = self.count.checked_sub(1)?;
         self.pages[self.count].take()
@@ -72,7 +76,15 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     pub(crate) fn open(&self, order: Order, size: u32, slots: u16, divider: Divider) -> Option<Meta<Slab>> {
         let block = self.source.allocate(order)?;
         let frames = mapped_frames(slots, order);
-        let slab = self.enter(block, frames, |slab| slab.open(block, order, size, slots, divider));
+        let mut spare = Spare::new();
+        let slab = loop {
+            match self.enter(block, frames, &mut spare, |slab| slab.open(block, order, size, slots, divider)) {
+                Ok(slab) => break Some(slab),
+                Err(needed) if self.fetch(&mut spare, needed) => {}
+                Err(_) => break None,
+            }
+        };
+        self.put_away(spare);
         if slab.is_none() {
             // SAFETY: the block came from the source a moment ago, and nothing was made of it.
             unsafe { self.give_back(block, order) };
@@ -83,55 +95,74 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// Fetches a run of frames, of a [length that runs have](PageSource::run_frames), that nobody owns yet.
     /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
     pub(crate) fn open_run(&self, frames: u32, align: Order) -> Option<Meta<Slab>> {
-        let run = self.source.allocate_run(frames.into(), align)?;
-        let slab = self.enter(run, 1, |slab| slab.open_run(run, frames, align));
-        if slab.is_none() {
+        let mut spare = Spare::new();
+        let slab = loop {
+            let Some(run) = self.source.allocate_run(frames.into(), align) else { break None };
+            let entered = self.enter(run, 1, &mut spare, |slab| slab.open_run(run, frames, align));
+            let Err(needed) = entered else { break entered.ok() };
+            // Frames fetched now would stand right behind the run, which could never grow: so it makes room for them first.
             // SAFETY: the run came from the source a moment ago, and nothing was made of it.
             unsafe { self.give_back_run(run, frames.into(), align) };
-        }
+            if !self.fetch(&mut spare, needed) {
+                break None;
+            }
+        };
+        self.put_away(spare);
         slab
     }
 
     /// Takes a descriptor, which `describe` fills in, for what begins at `start`, and lets so many frames lead to it.
-    /// `None`, and nothing kept, if the source has too few frames for that.
-    fn enter(&self, start: NonNull<u8>, frames: u64, describe: impl Fn(Meta<Slab>)) -> Option<Meta<Slab>> {
+    ///
+    /// # Errors
+    /// How many frames it takes, if there are not as many to spare; nothing has changed then.
+    fn enter(
+        &self,
+        start: NonNull<u8>,
+        frames: u64,
+        spare: &mut Spare,
+        describe: impl Fn(Meta<Slab>),
+    ) -> Result<Meta<Slab>, usize> {
         let address = start.as_ptr().addr();
-        let mut spare = Spare { pages: [None; Spare::MAX], count: 0 };
-        let slab = loop {
-            let opened = self.books.with(|books| {
-                // SAFETY: we hold the lock.
-                let missing = unsafe { self.map.missing(address) };
-                if spare.count < missing + usize::from(books.pool.is_exhausted()) {
-                    return None;
-                }
-                // SAFETY: we hold the lock, there are frames enough, and they come from the source for this alone.
-                unsafe {
-                    self.map.link(address, || spare.pop());
-                    books.tables += missing;
-                    if books.pool.is_exhausted() {
-                        books.pool.add(spare.pop()?);
-                    }
-                }
-                let slab = books.pool.take()?;
-                describe(slab);
-                // SAFETY: we hold the lock and have linked the tables; `leave` lets the entries lead elsewhere again.
-                unsafe { self.map.set(address, frames, Some(slab)) };
-                Some(slab)
-            });
-            if opened.is_some() {
-                break opened;
+        self.books.with(|books| {
+            // SAFETY: we hold the lock.
+            let missing = unsafe { self.map.missing(address) };
+            let needed = missing + usize::from(books.pool.is_exhausted());
+            if spare.count < needed {
+                return Err(needed);
             }
+            // SAFETY: we hold the lock, there are frames enough, and they come from the source for this alone.
+            unsafe {
+                self.map.link(address, || spare.pop());
+                books.tables += missing;
+                if books.pool.is_exhausted() {
+                    spare.pop().into_iter().for_each(|page| books.pool.add(page));
+                }
+            }
+            let slab = books.pool.take().ok_or(needed)?;
+            describe(slab);
+            // SAFETY: we hold the lock and have linked the tables; `leave` lets the entries lead elsewhere again.
+            unsafe { self.map.set(address, frames, Some(slab)) };
+            Ok(slab)
+        })
+    }
+
+    /// Fetches frames until there are so many to spare; false if the source has too few.
+    fn fetch(&self, spare: &mut Spare, needed: usize) -> bool {
+        while spare.count < needed {
             match self.source.allocate(Order::ZERO) {
                 Some(page) => spare.push(page),
-                None => break None,
+                None => return false,
             }
-        };
-        // What another CPU's block made superfluous meanwhile, or all of it.
+        }
+        true
+    }
+
+    /// Gives back what another CPU's block made superfluous meanwhile, or all of it.
+    fn put_away(&self, mut spare: Spare) {
         while let Some(page) = spare.pop() {
             // SAFETY: the frame came from the source a moment ago, and nothing was made of it.
             unsafe { self.give_back(page, Order::ZERO) };
         }
-        slab
     }
 
     /// Lets the frames that lead to a descriptor lead nowhere, and vacates it. Returns where they begin.

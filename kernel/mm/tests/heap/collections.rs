@@ -70,3 +70,23 @@ fn a_shortage_is_an_error_and_the_object_stays() {
     heap.source().refuse_after(None);
     assert_empties(&heap);
 }
+
+#[test]
+fn what_is_aligned_to_more_already_stays_where_it_is() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    let allocator: &dyn Allocator = &&heap;
+    for (size, aligns) in [(4096, [8, 64, 1024]), (60_000, [8, 4096, 16_384])] {
+        // Slots of this class, and blocks that hold as many bytes, are aligned to more than any of these.
+        let mut old = layout(size, 8);
+        let object = allocator.allocate(old).unwrap().cast();
+        for align in aligns {
+            let new = layout(size, align);
+            // SAFETY: the object is ours, and has this layout.
+            assert_eq!(unsafe { allocator.grow(object, old, new) }.unwrap().cast(), object, "{new:?}");
+            old = new;
+        }
+        // SAFETY: the object is ours, and not used afterwards.
+        unsafe { allocator.deallocate(object, old) };
+    }
+    assert_empties(&heap);
+}

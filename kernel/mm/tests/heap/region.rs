@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use bifolio::frame::Order;
-use bifolio::heap::{Heap, HeapError, MallocError, RegionError, RegionHeap};
+use bifolio::heap::{Heap, HeapError, MallocError, Region, RegionError, RegionHeap, SizeClass, SlabDebug};
 
 const KIB: usize = 1024;
 
@@ -218,5 +218,83 @@ fn the_page_allocator_in_the_region_gives_its_last_frame() {
         assert!(object.as_ptr().addr().is_multiple_of(layout.align()));
         // SAFETY: likewise.
         unsafe { heap.free(object, layout).unwrap() };
+    }
+}
+
+/// A heap in a region of 16 MiB from a boundary of the largest block on.
+fn in_sixteen_mib(memory: &mut Memory) -> RegionHeap<'_> {
+    let page = memory.region(0, 0).as_ptr().addr();
+    let start = page.next_multiple_of(LARGEST_BLOCK) - page;
+    Heap::in_region(memory.region(start, 16 << 20)).unwrap()
+}
+
+#[test]
+fn what_grows_by_pages_moves_once_if_at_all() {
+    let mut memory = Memory::new(20 << 20);
+    let heap = in_sixteen_mib(&mut memory);
+    // SAFETY: the object is ours, and we go on with what comes back.
+    unsafe {
+        let mut object = heap.malloc(2 * 4096 + 1).unwrap();
+        let start = object;
+        for pages in 3..2048 {
+            object.add(pages * 4096 - 1).write(pages as u8);
+            object = heap.realloc(object.as_ptr(), (pages + 1) * 4096).unwrap();
+            assert_eq!((object, object.add(pages * 4096 - 1).read()), (start, pages as u8), "{pages} pages");
+        }
+        heap.heap().validate().unwrap();
+        for pages in (3..2048).rev() {
+            assert_eq!(heap.realloc(object.as_ptr(), pages * 4096), Ok(start));
+        }
+        let stats = heap.heap().large_stats();
+        assert_eq!((stats.resized, stats.moved, stats.frames), (2 * 2045, 0, 3));
+        heap.free(object.as_ptr()).unwrap();
+    }
+}
+
+#[test]
+fn what_takes_most_of_a_region_shrinks() {
+    let mut memory = Memory::new(20 << 20);
+    let heap = in_sixteen_mib(&mut memory);
+    let (large, smaller) = (9 << 20, 8 << 20);
+    let object = heap.malloc(large).unwrap();
+    // SAFETY: the object is ours, and we go on with what comes back.
+    unsafe {
+        object.add(smaller - 1).write(7);
+        assert_eq!(heap.realloc(object.as_ptr(), smaller), Ok(object));
+        assert_eq!(object.add(smaller - 1).read(), 7);
+        heap.free_sized(object.as_ptr(), smaller).unwrap();
+    }
+}
+
+#[test]
+fn what_is_debugged_moves_whichever_way_it_is_resized() {
+    let mut memory = Memory::new(256 * KIB);
+    let heap = Heap::in_region(memory.region(0, 256 * KIB)).unwrap();
+    let class = SizeClass::of(Layout::from_size_align(64, 16).unwrap()).unwrap();
+    assert!(heap.heap().set_debug(class, SlabDebug::RED_ZONE));
+    let object = heap.malloc(64).unwrap();
+    // SAFETY: the object is ours, and we go on with what comes back; the byte behind its end is in its redzone.
+    unsafe {
+        object.write(9);
+        let moved = heap.realloc(object.as_ptr(), 60).unwrap();
+        assert_ne!(moved, object);
+        assert_eq!((moved.read(), heap.object_size(moved)), (9, Ok(60)));
+        moved.add(60).write(1);
+        let error = heap.free(moved.as_ptr()).unwrap_err();
+        assert!(matches!(error, HeapError::Overwritten { region: Region::RightRedZone, offset: 60, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_page_of_its_own_is_not_taken_for_a_slot() {
+    let mut memory = Memory::new(256 * KIB);
+    let heap = Heap::in_region(memory.region(0, 256 * KIB)).unwrap();
+    let object = heap.aligned_alloc(16 * KIB, 1).unwrap();
+    assert_eq!((heap.object_size(object), heap.heap().large_stats().objects()), (Ok(4096), 1));
+    // SAFETY: the object is ours, and we go on with what comes back.
+    unsafe {
+        let slot = heap.realloc(object.as_ptr(), 4096).unwrap();
+        assert_eq!(heap.heap().large_stats().objects(), 0);
+        assert_eq!(heap.free_sized(slot.as_ptr(), 4096), Ok(()));
     }
 }
