@@ -72,6 +72,22 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         ArenaEvents { refills: door.refills.get(), remote_frees: door.remote_frees.get() }
     }
 
+    /// The figures of every cache: of the classes, smallest first, then of those [with names of their own](super::Cache). Each
+    /// is looked at when its turn comes.
+    pub fn caches(&self) -> impl Iterator<Item = CacheStats> {
+        self.numbered_caches().map(|(_, stats)| stats)
+    }
+
+    /// [`caches`](Self::caches), with their numbers.
+    pub(super) fn numbered_caches(&self) -> impl Iterator<Item = (u16, CacheStats)> {
+        (0..Arena::BINS as u16).filter_map(|number| {
+            let class = SizeClass::all().nth(number.into()).map(|class| *class.geometry());
+            let named = || self.debugging.records.with(|records| records.get(number)?.geometry);
+            let geometry = class.or_else(named)?;
+            Some((number, self.stats_of(number, &geometry)))
+        })
+    }
+
     /// The figures of a class's cache, in all arenas together.
     pub fn cache_stats(&self, class: SizeClass) -> CacheStats {
         self.stats_of(class.number(), class.geometry())
@@ -160,11 +176,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         out.write_str("# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>")?;
         out.write_str(" : tunables <limit> <batchcount> <sharedfactor>")?;
         out.write_str(" : slabdata <active_slabs> <num_slabs> <sharedavail>\n")?;
-        for number in 0..Arena::BINS as u16 {
-            let class = SizeClass::all().nth(number.into()).map(|class| *class.geometry());
-            let of_record = || self.debugging.records.with(|records| records.get(number)?.geometry);
-            let Some(geometry) = class.or_else(of_record) else { continue };
-            let stats = self.stats_of(number, &geometry);
+        for stats in self.caches() {
             writeln!(
                 out,
                 "{:<17} {:6} {:6} {:6} {:4} {:4} : tunables {:4} {:4} {:4} : slabdata {:6} {:6} {:6}",

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use super::{CacheStats, Heap, SizeClass};
+use super::{CacheStats, Heap};
 use crate::cpu::Cpu;
 use crate::frame::FRAME_SIZE;
+use crate::slab::arena::Arena;
 use crate::slab::source::PageSource;
 
 /// Bytes as KiB with two decimals, as slabtop writes them.
@@ -52,7 +53,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub fn write_summary(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let (frames, large) = (self.frames(), self.large_stats());
         let (mut objects, mut live, mut slabs) = (0, 0, 0);
-        for stats in SizeClass::all().map(|class| self.cache_stats(class)) {
+        for stats in self.caches() {
             objects += stats.active_objects;
             live += stats.live_bytes();
             slabs += stats.slabs;
@@ -88,8 +89,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// # Errors
     /// Those of `out`.
     pub fn write_slabtop(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        let mut classes = SizeClass::all();
-        let mut caches = [(); SizeClass::COUNT].map(|()| classes.next().map(|class| self.cache_stats(class)));
+        let mut caches: [Option<CacheStats>; Arena::BINS] = [None; Arena::BINS];
+        self.caches().zip(&mut caches).for_each(|(stats, place)| *place = Some(stats));
         caches.sort_unstable_by_key(|stats| core::cmp::Reverse(stats.map(|stats| stats.slab_bytes())));
         let caches = || caches.iter().flatten().filter(|stats| stats.slabs > 0);
         let sum = |count: fn(&CacheStats) -> u64| caches().map(count).sum::<u64>();

@@ -6,8 +6,6 @@ use super::Heap;
 use super::debug::live;
 use crate::cpu::Cpu;
 use crate::frame::FRAME_SIZE;
-use crate::slab::arena::Arena;
-use crate::slab::class::SizeClass;
 use crate::slab::debug::Site;
 use crate::slab::source::PageSource;
 
@@ -31,26 +29,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Those of `out`.
     pub fn write_waste(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("# name               <objs>       <live>       <free>       <rest>   <unasked>\n")?;
-        for number in 0..Arena::BINS as u16 {
-            let (of_record, debugged) = self
-                .debugging
-                .records
-                .with(|records| {
-                    let record = records.get(number)?;
-                    let asked =
-                        live(record).map(|slot| slot.track(&record.shape).requested.get() as usize).sum::<usize>();
-                    Some((
-                        record.geometry,
-                        record.live * record.shape.size - asked.min(record.live * record.shape.size),
-                    ))
-                })
-                .map_or((None, None), |(geometry, unasked)| (geometry, Some(unasked)));
-            let class = SizeClass::all().nth(number.into()).map(|class| *class.geometry());
-            let Some(geometry) = class.or(of_record) else { continue };
-            let stats = self.stats_of(number, &geometry);
-            if stats.slabs == 0 {
-                continue;
-            }
+        for (number, stats) in self.numbered_caches().filter(|(_, stats)| stats.slabs > 0) {
+            let debugged = self.debugging.records.with(|records| {
+                let record = records.get(number)?;
+                let asked = live(record).map(|slot| slot.track(&record.shape).requested.get() as usize).sum::<usize>();
+                Some((record.live * record.shape.size).saturating_sub(asked))
+            });
             let bytes = |objects: usize| objects * stats.object_size;
             let free = bytes(stats.objects - stats.active_objects.min(stats.objects));
             let rest = (stats.frames * FRAME_SIZE) as usize - bytes(stats.objects);

@@ -1,6 +1,6 @@
 //! What the heap tells of itself.
 
-use bifolio::heap::{ArenaEvents, ArenaStats, HeapFrames, SizeClass};
+use bifolio::heap::{ArenaEvents, ArenaStats, CacheOptions, HeapFrames, SizeClass};
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
 use crate::source::{Blocks, Thread};
@@ -133,5 +133,34 @@ fn the_summary_says_what_memory_is_for() {
     );
     small.free(&heap);
     large.free(&heap);
+    assert_empties(&heap);
+}
+
+/// Nothing that one report counts is missing in another.
+#[test]
+fn a_cache_with_a_name_is_in_every_report() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    let inodes = heap.cache::<[u64; 75]>(CacheOptions::new("inode")).unwrap();
+    let objects: Vec<_> = (0..500).map(|_| inodes.allocate().unwrap()).collect();
+    let stats = inodes.stats();
+    assert_eq!((stats.active_objects, stats.object_size), (500, 600));
+    assert_eq!(heap.caches().filter(|stats| stats.slabs > 0).collect::<Vec<_>>(), [stats]);
+    assert_eq!(heap.caches().count(), SizeClass::COUNT + 1);
+    type Report = fn(&TestHeap, &mut dyn std::fmt::Write) -> std::fmt::Result;
+    let reports: [(Report, String); 5] = [
+        (TestHeap::write_slabinfo, format!("inode                500 {:6}", stats.objects)),
+        (TestHeap::write_slabtop, format!(" : 500 / {} (", stats.objects)),
+        (TestHeap::write_slabtop, format!("{:9}K inode", stats.waste() / 1024)),
+        (TestHeap::write_waste, "inode                    500       300000".to_owned()),
+        (TestHeap::write_summary, format!("slabs: {}; objects: 500, in slots of 292.96K\n", stats.slabs)),
+    ];
+    for (write, expected) in reports {
+        let mut text = String::new();
+        write(&heap, &mut text).unwrap();
+        assert!(text.contains(&expected), "{expected:?} is not in\n{text}");
+    }
+    // SAFETY: the objects are ours, and not used afterwards.
+    objects.into_iter().for_each(|object| unsafe { inodes.free(object).unwrap() });
+    drop(inodes);
     assert_empties(&heap);
 }
