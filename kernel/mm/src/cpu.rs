@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::hint;
+use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::frame::PfnRange;
@@ -76,8 +77,12 @@ pub enum Acquire {
 ///         }
 ///     }
 ///
-///     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-///         critical() // x86_64::instructions::interrupts::without_interrupts(critical)
+///     fn mask_interrupts() -> bool {
+///         false // let enabled = interrupts::are_enabled(); interrupts::disable(); enabled
+///     }
+///
+///     fn restore_interrupts(were_enabled: bool) {
+///         let _ = were_enabled; // if were_enabled { interrupts::enable() }
 ///     }
 /// }
 ///
@@ -101,8 +106,8 @@ pub enum Acquire {
 /// # Safety
 ///
 /// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it has no pages or
-/// arena of that number; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize) and
-/// [`without_interrupts`](Self::without_interrupts) do what they say, and [`zero`](Self::zero) leaves zeros where it says
+/// arena of that number; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize),
+/// [`mask_interrupts`](Self::mask_interrupts) and [`restore_interrupts`](Self::restore_interrupts) do what they say, and [`zero`](Self::zero) leaves zeros where it says
 /// `true`. Memory is handed out by that: two CPUs of one number would be given the same. And of the type's [`Hooks`], those that
 /// may be called in the middle of an allocation neither allocate nor free: [`relax`](Hooks::relax),
 /// [`acquire`](Hooks::acquire) and [`release`](Hooks::release).
@@ -124,11 +129,22 @@ pub unsafe trait Cpu: Hooks {
     /// [`relax`](Hooks::relax) does.
     fn synchronize();
 
-    /// Runs `critical` with interrupts masked, and restores their state behind it.
+    /// Masks interrupts on this CPU, and says whether they were enabled (Linux: `local_irq_save`).
     ///
-    /// A lock that an interrupt handler may take is only taken inside, or the handler would wait for the code that it
-    /// interrupted. On a host, where no interrupts are, this just calls.
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R;
+    /// A lock that an interrupt handler may take is only held with interrupts masked, or the handler would wait for the code
+    /// that it interrupted. On a host, where no interrupts are, there is nothing to do.
+    fn mask_interrupts() -> bool;
+
+    /// Enables interrupts again, if [`mask_interrupts`](Self::mask_interrupts) has said that they were (Linux:
+    /// `local_irq_restore`).
+    fn restore_interrupts(were_enabled: bool);
+
+    /// Runs `critical` with interrupts masked.
+    #[inline(always)]
+    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
+        let _masked = Masked::<Self>::new();
+        critical()
+    }
 
     /// Fills frames with zeros, for [`Gfp::ZERO`](crate::frame::Gfp::ZERO). The allocator itself never touches memory.
     ///
@@ -139,6 +155,27 @@ pub unsafe trait Cpu: Hooks {
     unsafe fn zero(frames: PfnRange) -> bool {
         let _ = frames;
         false
+    }
+}
+
+/// Interrupts are masked on this CPU for as long as this lives.
+pub(crate) struct Masked<C: Cpu + ?Sized> {
+    were_enabled: bool,
+    /// What is masked is this CPU's: it does not go to another.
+    cpu: PhantomData<*const C>,
+}
+
+impl<C: Cpu + ?Sized> Masked<C> {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { were_enabled: C::mask_interrupts(), cpu: PhantomData }
+    }
+}
+
+impl<C: Cpu + ?Sized> Drop for Masked<C> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        C::restore_interrupts(self.were_enabled);
     }
 }
 

@@ -67,9 +67,11 @@
 //!
 //!     fn synchronize() {} // with more than one CPU: see `Cpu`
 //!
-//!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-//!         critical() // a kernel masks interrupts here: `x86_64::instructions::interrupts::without_interrupts`
+//!     fn mask_interrupts() -> bool {
+//!         false // a kernel masks them, and says whether they were enabled
 //!     }
+//!
+//!     fn restore_interrupts(_: bool) {} // a kernel enables them, if they were
 //! }
 //!
 //! impl Hooks for Machine {}
@@ -117,9 +119,11 @@
 //!         // With a second thread: `membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)` on Linux.
 //!     }
 //!
-//!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-//!         critical() // nothing interrupts a thread and comes back for frames
+//!     fn mask_interrupts() -> bool {
+//!         false // nothing interrupts a thread and comes back for frames
 //!     }
+//!
+//!     fn restore_interrupts(_: bool) {}
 //! }
 //!
 //! impl Hooks for Thread {}

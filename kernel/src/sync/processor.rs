@@ -35,16 +35,18 @@ unsafe impl Cpu for Processor {
         ipi::synchronize();
     }
 
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        // As `interrupts::without_interrupts`, which leaves out the masking where nothing is to be masked: that branch has the
-        // compiler make two copies of what is critical, each too long to be inlined.
-        let enabled = interrupts::are_enabled();
+    #[inline]
+    fn mask_interrupts() -> bool {
+        let were_enabled = interrupts::are_enabled();
         interrupts::disable();
-        let result = critical();
-        if enabled {
+        were_enabled
+    }
+
+    #[inline]
+    fn restore_interrupts(were_enabled: bool) {
+        if were_enabled {
             interrupts::enable();
         }
-        result
     }
 
     unsafe fn zero(frames: PfnRange) -> bool {

@@ -44,9 +44,11 @@ unsafe impl Cpu for Thread {
         turn();
     }
 
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
+    fn mask_interrupts() -> bool {
+        false
     }
+
+    fn restore_interrupts(_: bool) {}
 }
 
 #[cfg(shuttle)]

@@ -42,9 +42,11 @@ unsafe impl Cpu for Thread {
         fence(SeqCst);
     }
 
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
+    fn mask_interrupts() -> bool {
+        false
     }
+
+    fn restore_interrupts(_: bool) {}
 }
 
 impl Hooks for Thread {

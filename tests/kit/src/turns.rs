@@ -106,9 +106,12 @@ unsafe impl<W: Watch> Cpu for Turns<W> {
     }
 
     #[inline]
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
+    fn mask_interrupts() -> bool {
+        false
     }
+
+    #[inline]
+    fn restore_interrupts(_: bool) {}
 
     unsafe fn zero(frames: PfnRange) -> bool {
         if CANNOT_ZERO.get() {

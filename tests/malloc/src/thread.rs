@@ -110,9 +110,12 @@ unsafe impl Cpu for Thread {
     }
 
     #[inline]
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
+    fn mask_interrupts() -> bool {
+        false
     }
+
+    #[inline]
+    fn restore_interrupts(_: bool) {}
 }
 
 impl Hooks for Thread {}

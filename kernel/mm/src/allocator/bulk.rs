@@ -41,7 +41,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let mut done = 0;
         while done < slots.len() {
             let end = slots.len().min(done + AT_A_TIME);
-            done += self.in_pages(|pages| self.free_together(pages, &mut slots[done..end])).unwrap_or(0);
+            done += self.enter().map_or(0, |pages| self.free_together(&pages, &mut slots[done..end]));
             if done < end {
                 // What cannot go with the others goes alone, or is named.
                 if let Some(block) = &slots[done] {
@@ -65,7 +65,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 Some((pfn, Order::ZERO)) => match self.blocks_of(pfn).free_together(&mut slots[done..]) {
                     (0, _) => break,
                     (count, freed) => {
-                        self.note(pfn, freed);
+                        self.note(self.blocks_of(pfn), freed);
                         done += count;
                         continue;
                     }

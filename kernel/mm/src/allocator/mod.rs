@@ -59,7 +59,7 @@ mod zonelist;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
 
-use crate::per_cpu::BATCHED;
+use crate::per_cpu::{BATCHED, Entered};
 pub use crate::per_cpu::{PerCpuEvents, PerCpuPages};
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
@@ -150,10 +150,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.slow.prime();
     }
 
-    /// Runs `inside` with this CPU's pages; `None` if it has none, or may not use them now.
+    /// Enters this CPU's pages; `None` if it has none, or may not use them now.
     #[inline(always)]
-    fn in_pages<R>(&self, inside: impl FnOnce(&PerCpuPages) -> R) -> Option<R> {
-        C::without_interrupts(|| self.pages.get(C::current())?.enter(inside))
+    fn enter(&self) -> Option<Entered<'m, C>> {
+        PerCpuPages::enter(self.pages)
     }
 
     /// The pageblocks of the zone that a frame is in.
@@ -168,23 +168,31 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline(always)]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
-        let pfn = self.allocate_pfn(order, gfp)?;
+        Self::announce(gfp);
+        let pfn = match self.allocate_from_batch(order, gfp) {
+            Some(pfn) => pfn,
+            None => self.allocate_at_length(order, gfp)?,
+        };
         // SAFETY: the block was allocated just now, as one of `order`, to this call alone.
         Ok(unsafe { Block::from_raw(pfn, order) })
     }
 
-    /// [`allocate`](Self::allocate), the block as its number.
+    /// Serves a request that this CPU has a batch for which is not empty.
     #[inline(always)]
-    fn allocate_pfn(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        Self::announce(gfp);
+    fn allocate_from_batch(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
+        if !FAST.contains(gfp) || order.index() >= BATCHED {
+            return None;
+        }
+        let mobility = gfp.mobility()?;
+        self.enter()?.batch(order, mobility).allocate()
+    }
+
+    /// Serves a request that is beyond that.
+    #[inline(never)]
+    fn allocate_at_length(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         if FAST.contains(gfp)
             && let Some(mobility) = gfp.mobility()
         {
-            if order.index() < BATCHED
-                && let Some(Some(pfn)) = self.in_pages(|pages| pages.batch(order, mobility).allocate())
-            {
-                return Ok(pfn);
-            }
             let is_small = order < Order::PAGEBLOCK;
             let pfn =
                 if is_small { self.allocate_small(order, mobility) } else { self.allocate_whole(order, mobility) };
@@ -192,12 +200,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 return Ok(pfn);
             }
         }
-        self.allocate_at_length(order, gfp)
-    }
-
-    /// Serves a request that is beyond the fast paths.
-    #[inline(never)]
-    fn allocate_at_length(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
     }
 
@@ -230,7 +232,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives what the calling CPU's pages hold back to the zones.
     fn drain_own(&self) {
-        self.in_pages(|pages| self.empty(pages));
+        if let Some(pages) = self.enter() {
+            self.empty(&pages);
+        }
     }
 
     /// Gives the frames in this CPU's pages back to the zones if it was idle since this was called last: if it asked no zone
@@ -238,14 +242,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     ///
     /// For a CPU's idle loop, or a timer: what an idle CPU holds can make no larger block.
     pub fn decay(&self) -> bool {
-        let idle = self.in_pages(|pages| {
-            let idle = !pages.was_used();
-            if idle {
-                self.empty(pages);
-            }
-            idle
-        });
-        idle.unwrap_or(false)
+        let Some(pages) = self.enter().filter(|pages| !pages.was_used()) else { return false };
+        self.empty(&pages);
+        true
     }
 
     /// Frees a block.
@@ -270,13 +269,24 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// If there is such a block, it is the caller's to free: nobody else has it as a [`Block`], or uses its memory.
     #[inline(always)]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let is_freed = |pages: &PerCpuPages| pages.free(pfn, Order::ZERO) || self.main.free_quickly(pfn, pages.least());
-        if order == Order::ZERO && self.in_pages(is_freed) == Some(true) {
-            return Ok(());
+        if order != Order::ZERO || !self.free_frame(pfn) {
+            self.free_at_length(pfn, order)?;
         }
-        let is_small = order < Order::PAGEBLOCK;
-        let is_freed = if is_small { self.free_small(pfn, order) } else { self.free_whole(pfn, order) };
-        if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
+        Ok(())
+    }
+
+    /// Frees a single frame; false if there is none, or this CPU's pages may not be used now.
+    #[inline(always)]
+    fn free_frame(&self, pfn: Pfn) -> bool {
+        let Some(pages) = self.enter() else { return false };
+        if pages.free(pfn, Order::ZERO) {
+            return true;
+        }
+        match self.main.free_quickly(pfn, pages.least()) {
+            Some(Ok(())) => true,
+            Some(Err(found)) => self.free_frame_slowly(&pages, pfn, found),
+            None => self.free_small(&pages, pfn, Order::ZERO),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
 use crate::per_cpu::{BATCHED, Batch, PerCpuPages};
-use crate::zone::{Freed, Lent};
+use crate::zone::{Freed, Header, Lent, Pageblocks};
 
 /// Why a batch got no new blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,15 +18,17 @@ enum Refused {
     NoWord,
 }
 
-impl<C: Cpu> PageAllocator<'_, C> {
+impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Serves a request for less than a pageblock from what this CPU freed last, or from what a zone lends it or gives it: as
     /// long as that zone is left with more than its `low` mark and mobilities are not mixed.
     #[inline(never)]
     pub(super) fn allocate_small(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let served = self.in_pages(|pages| match self.allocate_recent(pages, order, mobility) {
-            Some(pfn) => Ok(pfn),
-            None => self.refill(pages, order, mobility),
-        })?;
+        let pages = self.enter()?;
+        if let Some(pfn) = self.allocate_recent(&pages, order, mobility) {
+            return Some(pfn);
+        }
+        let served = self.refill(&pages, order, mobility);
+        drop(pages);
         if served == Err(Refused::BelowLow) {
             C::low_memory();
         }
@@ -86,7 +88,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     fn end_loan(&self, order: Order, batch: &Batch) {
         let Some(base) = batch.base() else { return };
         let Some((freed, twice)) = self.blocks_of(base).end_loan(order, batch) else { return };
-        self.note(base, freed);
+        self.note(self.blocks_of(base), freed);
         if let Some((base, blocks)) = twice {
             self.latest.store(base.number() + u64::from(blocks.trailing_zeros()), Relaxed);
             // Who sees that there are some sees one of them.
@@ -94,11 +96,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
     }
 
-    /// Tells the zone of a frame what became free there.
+    /// Tells the zone of these pageblocks what became free there.
     #[inline]
-    pub(super) fn note(&self, pfn: Pfn, freed: Freed) {
-        if freed != Freed::Frames {
-            self.zones[ZoneKind::of(pfn).index()].lock().note(freed);
+    pub(super) fn note(&self, blocks: &Pageblocks<'m>, freed: Freed) {
+        if let Freed::Pageblock(number) = freed {
+            self.zones[ZoneKind::of(blocks.start_of(number)).index()].lock().settle(number);
         }
     }
 
@@ -108,31 +110,46 @@ impl<C: Cpu> PageAllocator<'_, C> {
         for (order, recent) in pages.recent() {
             while let Some(pfn) = recent.last() {
                 if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent)) {
-                    self.note(pfn, freed);
+                    self.note(self.blocks_of(pfn), freed);
                 }
             }
         }
     }
 
-    /// Frees a block of less than a pageblock; false if there is none, or this CPU's pages may not be used now.
+    /// Frees a block of less than a pageblock that is of no batch of this CPU's; false if there is none.
     #[inline(never)]
-    pub(super) fn free_small(&self, pfn: Pfn, order: Order) -> bool {
-        let is_freed = |pages: &PerCpuPages| {
-            order.index() < BATCHED && pages.free(pfn, order)
-                || self.blocks_of(pfn).free(pfn, order, Some(pages)).map(|freed| self.note(pfn, freed)).is_some()
-        };
-        self.in_pages(is_freed) == Some(true)
+    pub(super) fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
+        let blocks = self.blocks_of(pfn);
+        let freed = blocks.lock_at(pfn).and_then(|(block, offset)| blocks.free(block, offset, order, Some(pages)));
+        freed.map(|freed| self.note(blocks, freed)).is_some()
     }
 
-    /// Frees a block of whole pageblocks; false if there is none.
+    /// The same with a frame, after [`Pageblocks::free_quickly`] has failed, for the reason that it has given.
     #[inline(never)]
-    pub(super) fn free_whole(&self, pfn: Pfn, order: Order) -> bool {
-        self.with(ZoneKind::of(pfn), |zone| zone.free_whole(pfn, order))
+    pub(super) fn free_frame_slowly(&self, pages: &PerCpuPages, pfn: Pfn, found: Header) -> bool {
+        let blocks = self.blocks_of(pfn);
+        let freed = blocks
+            .locked_at(pfn, found)
+            .and_then(|(block, offset)| blocks.free(block, offset, Order::ZERO, Some(pages)));
+        freed.map(|freed| self.note(blocks, freed)).is_some()
+    }
+
+    /// Frees a block by any way there is.
+    #[inline(never)]
+    pub(super) fn free_at_length(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let is_freed = if order >= Order::PAGEBLOCK {
+            self.with(ZoneKind::of(pfn), |zone| zone.free_whole(pfn, order))
+        } else {
+            self.enter().is_some_and(|pages| {
+                order.index() < BATCHED && pages.free(pfn, order) || self.free_small(&pages, pfn, order)
+            })
+        };
+        if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
     }
 
     /// Frees a block under its zone's lock, or names what is there instead.
     #[cold]
-    pub(super) fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order))
     }
 }

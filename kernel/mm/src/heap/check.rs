@@ -173,9 +173,11 @@ mod tests {
 
         fn synchronize() {}
 
-        fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-            critical()
+        fn mask_interrupts() -> bool {
+            false
         }
+
+        fn restore_interrupts(_: bool) {}
     }
 
     impl Hooks for Host {}

@@ -25,9 +25,11 @@
 //!
 //!     fn synchronize() {} // with more than one CPU: see `Cpu`
 //!
-//!     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-//!         critical() // a kernel masks interrupts here
+//!     fn mask_interrupts() -> bool {
+//!         false // a kernel masks them, and says whether they were enabled
 //!     }
+//!
+//!     fn restore_interrupts(_: bool) {} // a kernel enables them, if they were
 //! }
 //!
 //! impl Hooks for Machine {}

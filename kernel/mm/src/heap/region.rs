@@ -70,9 +70,11 @@ unsafe impl Cpu for SingleCpu {
 
     fn synchronize() {}
 
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        critical()
+    fn mask_interrupts() -> bool {
+        false
     }
+
+    fn restore_interrupts(_: bool) {}
 }
 
 impl Hooks for SingleCpu {}

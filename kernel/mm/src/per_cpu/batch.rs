@@ -6,7 +6,7 @@
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::buddy::bits;
+use crate::buddy::{WORD_FRAMES, bits};
 use crate::frame::Pfn;
 
 /// What a CPU has of one word. `free` is the owner's alone; `base` and `lent` change under the lock of the word's pageblock.
@@ -61,15 +61,16 @@ impl Batch {
         self.base.load(Relaxed) == base
     }
 
-    /// Takes the block at `bit` back. False if it is not on loan, or not handed out.
+    /// Takes the block at a frame of the word back. False if it is not on loan, or not handed out.
     #[inline(always)]
-    pub(crate) fn free(&self, bit: u64) -> bool {
-        let free = self.free.load(Relaxed);
-        if (self.lent.load(Relaxed) & !free) >> bit & 1 == 0 {
-            return false;
+    pub(crate) fn free(&self, pfn: Pfn) -> bool {
+        let bit = pfn.number() % u64::from(WORD_FRAMES);
+        let free = self.free.load(Relaxed) ^ 1 << bit;
+        let is_freed = (self.lent.load(Relaxed) & free) >> bit & 1 == 1;
+        if is_freed {
+            self.free.store(free, Relaxed);
         }
-        self.free.store(free | 1 << bit, Relaxed);
-        true
+        is_freed
     }
 
     /// The first frame of the word on loan.

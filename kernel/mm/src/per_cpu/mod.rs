@@ -17,15 +17,17 @@
 mod batch;
 mod recent;
 
-use crate::sync::Gate;
+use core::ops::Deref;
+
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 pub(crate) use batch::Batch;
 pub(crate) use recent::Recent;
 
 use crate::buddy::WORD_FRAMES;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Masked};
 use crate::frame::{Mobility, Order, Pfn};
+use crate::sync::{Gate, Inside};
 
 /// The orders that are lent in batches are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
 pub(crate) const BATCHED: usize = 4;
@@ -53,6 +55,23 @@ pub struct PerCpuPages {
     recent: [[Recent; KINDS]; KEPT],
     /// Times that a batch had nothing left and asked the zones.
     refills: AtomicU64,
+}
+
+/// The calling CPU's pages, which it is inside of for as long as this lives, with interrupts masked.
+pub(crate) struct Entered<'a, C: Cpu> {
+    pages: &'a PerCpuPages,
+    /// Comes before the next: fields are dropped in their order.
+    _inside: Inside<'a>,
+    _masked: Masked<C>,
+}
+
+impl<C: Cpu> Deref for Entered<'_, C> {
+    type Target = PerCpuPages;
+
+    #[inline(always)]
+    fn deref(&self) -> &PerCpuPages {
+        self.pages
+    }
 }
 
 /// What a CPU's pages have done since boot; what they hold are its [pagesets](crate::allocator::Pageset).
@@ -85,11 +104,12 @@ impl PerCpuPages {
         }
     }
 
-    /// Runs `inside` unless the gate is closed. Only for the owner, with interrupts masked.
+    /// Enters those of the calling CPU; `None` if it has none, or if their gate is closed.
     #[inline(always)]
-    pub(crate) fn enter<R>(&self, inside: impl FnOnce(&Self) -> R) -> Option<R> {
-        let _inside = self.gate.enter()?;
-        Some(inside(self))
+    pub(crate) fn enter<C: Cpu>(all: &[Self]) -> Option<Entered<'_, C>> {
+        let masked = Masked::new();
+        let pages = all.get(C::current())?;
+        Some(Entered { pages, _inside: pages.gate.enter()?, _masked: masked })
     }
 
     /// Runs `inside` on each of these that holds something, and keeps its owner outside meanwhile. Only for one stranger at a
@@ -175,9 +195,9 @@ impl PerCpuPages {
     /// the block is not on loan, or not handed out.
     #[inline(always)]
     pub(crate) fn free(&self, pfn: Pfn, order: Order) -> bool {
-        let bit = pfn.number() % u64::from(WORD_FRAMES);
+        let base = pfn.number() / u64::from(WORD_FRAMES) * u64::from(WORD_FRAMES);
         let batches = &self.batches[order.index() % BATCHED];
-        batches.iter().find(|batch| batch.is_of(pfn.number() - bit)).is_some_and(|batch| batch.free(bit))
+        batches.iter().find(|batch| batch.is_of(base)).is_some_and(|batch| batch.free(pfn))
     }
 
     /// Of the word at `base`: the blocks that are lent, and those of them that can be handed out; a bit for each first frame.

@@ -28,7 +28,9 @@ use Ordering::{Acquire, Relaxed, Release};
 /// #
 /// #     fn synchronize() {}
 /// #
-/// #     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R { critical() }
+/// #     fn mask_interrupts() -> bool { false }
+/// #
+/// #     fn restore_interrupts(_: bool) {}
 /// # }
 /// #
 /// # impl Hooks for Machine {}

@@ -8,7 +8,7 @@ use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::{Acquire, Lock};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Masked};
 
 /// A value that one CPU of kind `C` at a time may touch.
 ///
@@ -22,7 +22,9 @@ use crate::cpu::Cpu;
 /// #
 /// #     fn synchronize() {}
 /// #
-/// #     fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R { critical() }
+/// #     fn mask_interrupts() -> bool { false }
+/// #
+/// #     fn restore_interrupts(_: bool) {}
 /// # }
 /// #
 /// # impl Hooks for Machine {}
@@ -85,7 +87,8 @@ impl<T: ?Sized, C: Cpu> Mutex<T, C> {
     /// Runs `critical` on the value, with interrupts masked.
     #[inline]
     pub fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
-        C::without_interrupts(|| critical(&mut self.lock()))
+        let _masked = Masked::<C>::new();
+        critical(&mut self.lock())
     }
 
     /// The value, of a lock that nobody shares.

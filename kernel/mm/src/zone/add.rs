@@ -67,11 +67,11 @@ impl Zone<'_> {
         }
         let mut block = self.blocks.lock(number);
         if !block.header.is_split() {
-            self.split_whole(number, &mut block);
+            self.split_whole(&mut block);
         }
-        self.blocks.note_dirty(&mut block, number);
+        self.blocks.note_dirty(&mut block);
         block.add(from, to);
-        self.file(number, &mut block);
+        self.file(&mut block);
     }
 
     /// The part of the range, which may be empty, that is whole blocks of order 10 in one span, all untouched; and what

@@ -39,7 +39,7 @@ pub(crate) struct Header(u64);
 
 impl Header {
     /// A pageblock whose header is this is locked. No header has a mobility of that number.
-    pub(crate) const LOCKED: u64 = 1 << SLOW.0 | MOBILITY.mask() << MOBILITY.0;
+    pub(crate) const LOCKED: Self = Self(1 << SLOW.0 | MOBILITY.mask() << MOBILITY.0);
 
     /// A pageblock that is not split, of this mobility.
     pub(crate) const fn whole(mobility: Mobility) -> Self {
@@ -82,7 +82,7 @@ impl Header {
     /// shifted by [`COUNT_SHIFT`].
     #[inline(always)]
     pub(crate) fn is_plain(self, least: u64) -> bool {
-        (self.0 as i64) >= 0 && self.0 >= least
+        self.0 as i64 >= least as i64
     }
 
     /// Free frames, while the pageblock is split.
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!((header.mobility(), header.own_mobility()), (Mobility::Isolate, Mobility::Reclaimable));
         assert!(header.is_split() && header.is_dirty() && header.is_free());
         assert_eq!(header.stale(), 0x80);
-        assert_ne!(header.bits(), Header::LOCKED);
+        assert_ne!(header, Header::LOCKED);
         header.set_free(400);
         header.set_foreign(200);
         assert_eq!((header.free(), header.foreign()), (400, 112));
@@ -238,6 +238,6 @@ mod tests {
         assert!(!is_plain(header, 1), "the last frame");
         header.set_free(512);
         assert!(!is_plain(header, 1), "there is none left");
-        assert!(!is_plain(Header::from_bits(Header::LOCKED), 1), "locked");
+        assert!(!is_plain(Header::LOCKED, 1), "locked");
     }
 }

@@ -50,7 +50,7 @@ impl Zone<'_> {
 
     fn set_isolated(&mut self, number: usize, isolated: bool) {
         let mut block = self.blocks.lock(number);
-        self.file(number, &mut block);
+        self.file(&mut block);
         let before = block.header;
         if before.is_isolated() == isolated {
             return;
@@ -129,14 +129,14 @@ impl Zone<'_> {
         }
         let mut block = self.open(number);
         block.allocate_at(offset, order.get().into());
-        self.file(number, &mut block);
+        self.file(&mut block);
     }
 
     /// Allocates free pageblocks, one or a pair, that may be of two mobilities and not whole ones yet.
     fn take_whole_at(&mut self, number: usize, order: Order) {
         for nth in 0..=usize::from(order == Order::MAX) {
             let mut block = self.blocks.lock(number + nth);
-            self.file(number + nth, &mut block);
+            self.file(&mut block);
             let mobility = block.header.mobility();
             self.wholes.remove(number + nth, mobility);
             self.count_taken(mobility, PAGEBLOCK_FRAMES);

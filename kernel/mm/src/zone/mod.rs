@@ -36,7 +36,7 @@ mod wholes;
 
 pub use blocks::{BlockInfo, BlockState};
 pub use mobility::{Fallback, Fallbacks};
-pub(crate) use pageblock::Pageblock;
+pub(crate) use pageblock::{Locked, Pageblock};
 pub(crate) use pageblocks::{Freed, Pageblocks};
 pub(crate) use span::{Extent, Span, spans};
 pub use watermark::{Watermarks, min_free_kib, protection};
@@ -46,9 +46,9 @@ use crate::error::FreeError;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, ZoneKind};
 use crate::per_cpu::Batch;
 use crate::sync::atomic::AtomicU64;
-use header::Header;
+pub(crate) use header::Header;
 use index::{Bucket, Index};
-use pageblock::{INITIAL, Locked, Whole};
+use pageblock::{INITIAL, Whole};
 use wholes::{State, Wholes};
 
 /// How a zone stands, in frames.
@@ -224,7 +224,7 @@ impl<'m> Zone<'m> {
         }
         let mut block = self.open(number);
         let offset = block.allocate(order);
-        self.file(number, &mut block);
+        self.file(&mut block);
         start.offset(offset.into())
     }
 
@@ -242,14 +242,15 @@ impl<'m> Zone<'m> {
         if block.header.is_split() {
             block.refresh();
         } else {
-            self.split_whole(number, &mut block);
+            self.split_whole(&mut block);
         }
         block
     }
 
     /// Splits a pageblock: from now on its words say what its frames are, as they were, and it is nothing as a whole any more.
-    fn split_whole(&mut self, number: usize, block: &mut Locked<'_>) {
-        self.blocks.note_dirty(block, number);
+    fn split_whole(&mut self, block: &mut Locked<'_>) {
+        let number = block.number;
+        self.blocks.note_dirty(block);
         match self.wholes.state(number) {
             State::Free(_) => {
                 self.wholes.remove(number, block.header.mobility());
@@ -335,7 +336,7 @@ impl<'m> Zone<'m> {
             (Lent::Block(start.offset(block.allocate(order).into())), order.frames())
         };
         self.special.allocated += frames;
-        self.file(number, &mut block);
+        self.file(&mut block);
         Some(lent)
     }
 
@@ -349,8 +350,12 @@ impl<'m> Zone<'m> {
                 if self.free_whole(pfn, order) {
                     return Ok(());
                 }
-            } else if let Some(freed) = self.blocks.free(pfn, order, None) {
-                self.note(freed);
+            } else if let Some((block, offset)) = self.blocks.lock_at(pfn)
+                && let Some(freed) = self.blocks.free(block, offset, order, None)
+            {
+                if let Freed::Pageblock(number) = freed {
+                    self.settle(number);
+                }
                 return Ok(());
             }
             let actual = self.order_of(pfn)?;
@@ -361,18 +366,11 @@ impl<'m> Zone<'m> {
         }
     }
 
-    /// Takes note of what became free.
-    pub(crate) fn note(&mut self, freed: Freed) {
-        if let Freed::Pageblock(number) = freed {
-            self.settle(number);
-        }
-    }
-
     /// Takes the allocated blocks of a range off the loans that they were handed out of.
     pub(crate) fn own(&mut self, range: crate::frame::PfnRange) {
         for (pfn, order) in range.blocks().filter(|(_, order)| order.index() < crate::per_cpu::BATCHED) {
-            if let Some((number, offset)) = self.blocks.locate(pfn) {
-                self.blocks.own(&self.blocks.lock(number), offset, pfn, order);
+            if let Some((block, offset)) = self.blocks.lock_at(pfn) {
+                self.blocks.own(&block, offset, order);
             }
         }
     }
@@ -407,13 +405,12 @@ impl<'m> Zone<'m> {
     /// # Errors
     /// [`FreeError`], saying what is there instead.
     pub(crate) fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
-        let (number, offset) = self.blocks.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
-        let block = self.blocks.lock(number);
+        let (block, offset) = self.blocks.lock_at(pfn).ok_or(FreeError::NotManaged(pfn))?;
         if block.header.is_split() {
-            return self.blocks.order_at(&block, number, offset);
+            return self.blocks.order_at(&block, offset);
         }
-        let start = self.blocks.start_of(number);
-        let (head, order) = match self.wholes.state(number) {
+        let start = self.blocks.start_of(block.number);
+        let (head, order) = match self.wholes.state(block.number) {
             State::Free(_) => return Err(FreeError::AlreadyFree(pfn)),
             State::Lower => return Err(FreeError::Reserved(pfn)),
             State::Allocated(order) => (start, order),

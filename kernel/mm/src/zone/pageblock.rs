@@ -52,26 +52,34 @@ impl Pageblock {
         self.header.store(header.bits(), Relaxed);
     }
 
-    /// Locks the pageblock.
+    /// Swaps the header for that of a pageblock that is locked. If another CPU has locked it, that is what is found.
     #[inline(always)]
-    pub(crate) fn lock(&self) -> Locked<'_> {
-        let old = self.header.swap(Header::LOCKED, Acquire);
-        if old == Header::LOCKED {
-            self.lock_slowly()
-        } else {
-            Locked { header: Header::from_bits(old), pageblock: self }
-        }
+    fn swap(&self) -> Header {
+        Header::from_bits(self.header.swap(Header::LOCKED.bits(), Acquire))
+    }
+
+    /// Locks the pageblock, which has this number in its zone.
+    #[inline(always)]
+    pub(crate) fn lock(&self, number: usize) -> Locked<'_> {
+        self.locked(number, self.swap())
+    }
+
+    /// The pageblock locked, which it is already if a swap has found anything but that it was.
+    #[inline(always)]
+    pub(crate) fn locked(&self, number: usize, found: Header) -> Locked<'_> {
+        let header = if found == Header::LOCKED { self.lock_slowly() } else { found };
+        Locked { number, header, pageblock: self }
     }
 
     #[cold]
-    fn lock_slowly(&self) -> Locked<'_> {
+    fn lock_slowly(&self) -> Header {
         loop {
-            while self.header.load(Relaxed) == Header::LOCKED {
+            while self.header.load(Relaxed) == Header::LOCKED.bits() {
                 spin();
             }
-            let old = self.header.swap(Header::LOCKED, Acquire);
-            if old != Header::LOCKED {
-                return Locked { header: Header::from_bits(old), pageblock: self };
+            let found = self.swap();
+            if found != Header::LOCKED {
+                return found;
             }
         }
     }
@@ -82,7 +90,7 @@ impl Pageblock {
     pub(crate) fn peek(&self) -> Header {
         loop {
             let header = self.header.load(Relaxed);
-            if header != Header::LOCKED {
+            if header != Header::LOCKED.bits() {
                 return Header::from_bits(header);
             }
             spin();
@@ -91,22 +99,23 @@ impl Pageblock {
 
     /// Frees the frame at `offset`, if it is allocated and that takes no more than to set bits; `least` is what
     /// [`Header::is_plain`] asks for.
+    ///
+    /// # Errors
+    /// The header that was found, for [`locked`](Self::locked), but with one more free frame.
     #[inline(always)]
-    pub(crate) fn free_quickly(&self, offset: u32, least: u64) -> bool {
-        let mut header = Header::from_bits(self.header.swap(Header::LOCKED, Acquire)).with_one_more();
+    pub(crate) fn free_quickly(&self, offset: u32, least: u64) -> Result<(), Header> {
+        let mut header = self.swap().with_one_more();
         let (word, bit) = place(offset);
-        let done = header.is_plain(least) && self.word(word).release_frame(bit);
-        if done {
-            header.set_stale(word);
-        } else {
-            header = header.with_one_less();
-            if header.bits() == Header::LOCKED {
-                // Somebody else holds the lock, and nothing has changed.
-                return false;
-            }
+        if !header.is_plain(least) {
+            return Err(header);
+        }
+        // It is dirty, and so the word may be stale, whatever comes of this.
+        header.set_stale(word);
+        if !self.word(word).release_frame(bit) {
+            return Err(header);
         }
         self.unlock(header);
-        done
+        Ok(())
     }
 
     #[inline(always)]
@@ -116,8 +125,7 @@ impl Pageblock {
 
     #[inline(always)]
     fn word(&self, word: usize) -> Word<'_> {
-        let [free, head] = &self.planes[word % WORDS];
-        Word { free, head }
+        Word(&self.planes[word % WORDS])
     }
 
     #[cfg(loom)]
@@ -142,83 +150,98 @@ pub(super) fn parts(from: u32, to: u32) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// The two bits of 64 frames, in a pageblock that is locked.
+/// The two bits of 64 frames, in a pageblock that is locked: those that say *free*, and those that say *head*.
 #[derive(Clone, Copy)]
-pub(crate) struct Word<'a> {
-    free: &'a AtomicU64,
-    head: &'a AtomicU64,
-}
+pub(crate) struct Word<'a>(&'a [AtomicU64; 2]);
 
 impl Word<'_> {
+    #[inline(always)]
+    fn bits(self) -> (u64, u64) {
+        (self.0[0].load(Relaxed), self.0[1].load(Relaxed))
+    }
+
+    #[inline(always)]
+    fn set_bits(self, free: u64, head: u64) {
+        self.0[0].store(free, Relaxed);
+        self.0[1].store(head, Relaxed);
+    }
+
     /// The free frames.
     #[inline]
     pub(crate) fn free(self) -> u64 {
-        self.free.load(Relaxed) & !self.head.load(Relaxed)
+        let (free, head) = self.bits();
+        free & !head
     }
 
     /// The first frames of allocated blocks.
     #[inline]
     pub(crate) fn allocated(self) -> u64 {
-        self.head.load(Relaxed) & !self.free.load(Relaxed)
+        let (free, head) = self.bits();
+        head & !free
     }
 
     /// The first frames of blocks that are lent, and reserved frames.
     #[inline]
     pub(crate) fn lent(self) -> u64 {
-        self.free.load(Relaxed) & self.head.load(Relaxed)
+        let (free, head) = self.bits();
+        free & head
     }
 
     /// The first frames of allocated and lent blocks, and reserved frames.
     pub(crate) fn heads(self) -> u64 {
-        self.head.load(Relaxed)
+        self.bits().1
     }
 
     /// The frames at which something begins.
     #[inline]
     pub(crate) fn bounds(self) -> u64 {
-        self.free.load(Relaxed) | self.head.load(Relaxed)
+        let (free, head) = self.bits();
+        free | head
     }
 
     /// Makes the allocated block of order 0 at `bit` free. False if there is no such block.
     #[inline(always)]
     pub(crate) fn release_frame(self, bit: u32) -> bool {
-        let (free, head) = (self.free.load(Relaxed), self.head.load(Relaxed));
+        // As it is to be: free, and where it was not allocated something else.
+        let (free, head) = self.bits();
+        let (free, head) = (free ^ 1 << bit, head ^ 1 << bit);
         // What follows the last frame is the next word, where something begins, as it does with this word's first frame if
         // there is a single frame in it.
         let bounds = free | head;
-        if ((bounds ^ free) & bounds.rotate_right(1)) >> bit & 1 == 0 {
-            return false;
+        let is_freed = ((bounds ^ head) & bounds.rotate_right(1)) >> bit & 1 == 1;
+        if is_freed {
+            self.set_bits(free, head);
         }
-        self.free.store(free ^ 1 << bit, Relaxed);
-        self.head.store(head ^ 1 << bit, Relaxed);
-        true
+        is_freed
     }
 
     /// Gives these frames the same two bits.
     #[inline]
     pub(crate) fn set(self, frames: u64, free: bool, head: bool) {
         let with = |bits: u64, set: bool| if set { bits | frames } else { bits & !frames };
-        self.free.store(with(self.free.load(Relaxed), free), Relaxed);
-        self.head.store(with(self.head.load(Relaxed), head), Relaxed);
+        let bits = self.bits();
+        self.set_bits(with(bits.0, free), with(bits.1, head));
     }
 
     /// Makes free frames blocks that begin at `heads`: allocated ones.
     #[inline]
     pub(crate) fn allocate(self, frames: u64, heads: u64) {
-        self.head.store(self.head.load(Relaxed) | heads, Relaxed);
-        self.free.store(self.free.load(Relaxed) & !frames, Relaxed);
+        let (free, head) = self.bits();
+        self.set_bits(free & !frames, head | heads);
     }
 
     /// Makes allocated blocks lent ones, or with `lent` false the reverse.
     #[inline]
     pub(crate) fn lend(self, heads: u64, lent: bool) {
-        let free = self.free.load(Relaxed);
-        self.free.store(if lent { free | heads } else { free & !heads }, Relaxed);
+        let (free, head) = self.bits();
+        self.set_bits(if lent { free | heads } else { free & !heads }, head);
     }
 }
 
 /// A pageblock that is locked.
 pub(crate) struct Locked<'a> {
+    /// Its place in its zone.
+    pub(super) number: usize,
     pub(super) header: Header,
     pageblock: &'a Pageblock,
 }
@@ -360,15 +383,19 @@ impl Locked<'_> {
     }
 
     /// Makes the block of `order`, below that of a pageblock, at `offset` free. It must be allocated, or lent.
+    #[inline]
     pub(crate) fn release(&mut self, offset: u32, order: u32) {
-        for (word, frames) in parts(offset, offset + (1 << order)) {
-            self.word(word).set(frames, true, false);
-            self.header.set_stale(word);
+        let (first, bit) = place(offset);
+        if order < WORD_ORDER {
+            return self.release_in_word(first, buddy::ones(order) << bit);
         }
-        self.header.set_free(self.header.free() + (1 << order));
+        for word in first..first + (1 << (order - WORD_ORDER)) {
+            self.release_in_word(word, u64::MAX);
+        }
     }
 
     /// Makes frames of a word free, all of which must be of blocks that are allocated or lent.
+    #[inline]
     pub(crate) fn release_in_word(&mut self, word: usize, frames: u64) {
         self.word(word).set(frames, true, false);
         self.header.set_stale(word);
@@ -394,11 +421,10 @@ impl Locked<'_> {
         if order >= WORD_ORDER {
             return self.order_at(offset) == order;
         }
-        // The first of these bits that is set must be the last of them, or be that of the next word.
-        let behind = self.word(word).bounds() >> bit >> 1;
-        let end = 1 << ((1 << order) - 1);
-        let is_last = bit + (1 << order) == WORD_FRAMES;
-        behind & (end - 1) == 0 && (is_last || behind & end != 0)
+        // Of the bounds behind the first frame, as many as the block has frames, just the last is set. Behind the word comes the
+        // next, where something begins, as it does with this word's first frame if there is less than a word in it.
+        let behind = self.word(word).bounds().rotate_right(bit + 1);
+        behind << (WORD_FRAMES - (1 << order)) == 1 << (WORD_FRAMES - 1)
     }
 
     /// The order of the allocated or lent block that begins at `offset`: it reaches to where the next thing begins.

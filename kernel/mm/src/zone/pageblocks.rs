@@ -101,7 +101,7 @@ impl<'m> Pageblocks<'m> {
     /// Locks a pageblock.
     #[inline(always)]
     pub(crate) fn lock(&self, number: usize) -> Locked<'m> {
-        self.blocks[number].lock()
+        self.blocks[number].lock(number)
     }
 
     /// The header of a pageblock, to a CPU that has the zone's lock: see [`Pageblock::peek`].
@@ -110,12 +110,15 @@ impl<'m> Pageblocks<'m> {
         self.blocks[number].peek()
     }
 
-    /// Frees the allocated frame at `pfn`, if that takes no more than to set bits and the frame lies in the first span.
+    /// Frees the allocated frame at `pfn`, if that takes no more than to set bits; `None` if the frame is not in the first span.
+    ///
+    /// # Errors
+    /// What [`locked_at`](Self::locked_at) has to be told then.
     #[inline(always)]
-    pub(crate) fn free_quickly(&self, pfn: Pfn, least: u64) -> bool {
-        let offset = pfn.number().wrapping_sub(self.first.number());
-        let block = self.first_blocks.get((offset / PAGEBLOCK_FRAMES) as usize);
-        block.is_some_and(|block| block.free_quickly((offset % PAGEBLOCK_FRAMES) as u32, least))
+    pub(crate) fn free_quickly(&self, pfn: Pfn, least: u64) -> Option<Result<(), Header>> {
+        let distance = pfn.number().wrapping_sub(self.first.number());
+        let block = self.first_blocks.get((distance / PAGEBLOCK_FRAMES) as usize)?;
+        Some(block.free_quickly((distance % PAGEBLOCK_FRAMES) as u32, least))
     }
 
     /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as they are allocated and
@@ -130,7 +133,7 @@ impl<'m> Pageblocks<'m> {
         if !block.header.is_split() {
             return (0, Freed::Frames);
         }
-        self.note_dirty(&mut block, number);
+        self.note_dirty(&mut block);
         let mut count = 0;
         for slot in slots {
             let Some((_, offset)) = single(slot).filter(|(of, _)| *of == number) else { break };
@@ -143,44 +146,69 @@ impl<'m> Pageblocks<'m> {
             *slot = None;
             count += 1;
         }
-        (count, if block.header.is_free() { Freed::Pageblock(number) } else { Freed::Frames })
+        (count, if block.header.is_free() { Freed::Pageblock(block.number) } else { Freed::Frames })
     }
 
-    /// Frees the block of `order`, below that of a pageblock, that starts at `pfn`; `None` if there is none. In a pageblock that
-    /// is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
-    #[inline(never)]
-    pub(crate) fn free(&self, pfn: Pfn, order: Order, pages: Option<&PerCpuPages>) -> Option<Freed> {
+    /// Locks the pageblock that a frame is in, and says where there the frame is; `None` where there is no RAM.
+    #[inline]
+    pub(crate) fn lock_at(&self, pfn: Pfn) -> Option<(Locked<'m>, u32)> {
         let (number, offset) = self.locate(pfn)?;
-        let mut block = self.lock(number);
+        Some((self.lock(number), offset))
+    }
+
+    /// The same after [`free_quickly`](Self::free_quickly) has failed, for the reason that it has given.
+    #[inline]
+    pub(crate) fn locked_at(&self, pfn: Pfn, found: Header) -> Option<(Locked<'m>, u32)> {
+        let (number, offset) = self.locate(pfn)?;
+        Some((self.blocks[number].locked(number, found.with_one_less()), offset))
+    }
+
+    /// Frees the block of `order`, below that of a pageblock, that starts at `offset`; `None` if there is none. In a pageblock
+    /// that is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
+    #[inline]
+    pub(crate) fn free(
+        &self,
+        mut block: Locked<'_>,
+        offset: u32,
+        order: Order,
+        pages: Option<&PerCpuPages>,
+    ) -> Option<Freed> {
         if !block.header.is_split() {
             return None;
         }
         if !block.is_allocated(offset, order.get().into()) {
-            self.take_off_loan(&block, offset, pfn, order)?;
+            self.take_off_loan(&block, offset, order)?;
         } else if let Some(pages) = pages.filter(|_| block.header.is_nearly_full())
             && let Some(recent) = pages.room_for(order, block.header.mobility())
         {
             let (word, bit) = place(offset);
             block.word(word).lend(1 << bit, true);
-            recent.push(pfn);
+            recent.push(self.pfn_at(&block, offset));
             pages.note_use();
             return Some(Freed::Frames);
         }
-        Some(self.release(&mut block, number, offset, order))
+        Some(self.release(&mut block, offset, order))
+    }
+
+    /// The frame at an offset of a pageblock.
+    #[inline]
+    fn pfn_at(&self, block: &Locked<'_>, offset: u32) -> Pfn {
+        self.start_of(block.number).offset(offset.into())
     }
 
     /// Makes a block free that was allocated or lent.
-    fn release(&self, block: &mut Locked<'_>, number: usize, offset: u32, order: Order) -> Freed {
-        self.note_dirty(block, number);
+    fn release(&self, block: &mut Locked<'_>, offset: u32, order: Order) -> Freed {
+        self.note_dirty(block);
         block.release(offset, order.get().into());
-        if block.header.is_free() { Freed::Pageblock(number) } else { Freed::Frames }
+        if block.header.is_free() { Freed::Pageblock(block.number) } else { Freed::Frames }
     }
 
-    /// Takes the block of `order` that starts at `pfn` off the loan of the CPU that handed it out: it is an allocated block like
+    /// Takes the block of `order` that starts at `offset` off the loan of the CPU that handed it out: it is an allocated block like
     /// any other then, but for its bits. `None` if nobody has handed it out.
-    fn take_off_loan(&self, block: &Locked<'_>, offset: u32, pfn: Pfn, order: Order) -> Option<()> {
+    #[inline(never)]
+    fn take_off_loan(&self, block: &Locked<'_>, offset: u32, order: Order) -> Option<()> {
         let (word, bit) = place(offset);
-        let base = Pfn::new(pfn.number() - u64::from(bit));
+        let base = self.pfn_at(block, offset - bit);
         if block.word(word).lent() >> bit & 1 == 0 {
             return None;
         }
@@ -196,8 +224,8 @@ impl<'m> Pageblocks<'m> {
     ///
     /// # Errors
     /// [`FreeError`], saying what is there instead.
-    pub(crate) fn order_at(&self, block: &Locked<'_>, number: usize, offset: u32) -> Result<Order, FreeError> {
-        let start = self.start_of(number);
+    pub(crate) fn order_at(&self, block: &Locked<'_>, offset: u32) -> Result<Order, FreeError> {
+        let start = self.start_of(block.number);
         let pfn = start.offset(offset.into());
         let (word, bit) = place(offset);
         let order = |offset| Order::new(block.order_at(offset) as u8).unwrap_or(Order::PAGEBLOCK);
@@ -210,30 +238,30 @@ impl<'m> Pageblocks<'m> {
             return Err(FreeError::AlreadyFree(pfn));
         }
         if has(states.lent()) {
-            return match self.lent_at(block, number, offset) {
+            return match self.lent_at(block, offset) {
                 (true, true) => Err(FreeError::AlreadyFree(pfn)),
                 (true, false) => Ok(order(offset)),
                 (false, _) => Err(FreeError::Reserved(pfn)),
             };
         }
         let Some(head) = block.head_before(offset) else { return Err(FreeError::AlreadyFree(pfn)) };
-        if self.lent_at(block, number, head) == (true, true) {
+        if self.lent_at(block, head) == (true, true) {
             return Err(FreeError::AlreadyFree(pfn));
         }
         Err(FreeError::Interior { pfn, head: start.offset(head.into()), order: order(head) })
     }
 
     /// Whether the block at `offset` is on loan, and whether a CPU's pages hold it.
-    fn lent_at(&self, block: &Locked<'_>, number: usize, offset: u32) -> (bool, bool) {
+    fn lent_at(&self, block: &Locked<'_>, offset: u32) -> (bool, bool) {
         let (word, bit) = place(offset);
-        let base = self.start_of(number).offset(word as u64 * u64::from(WORD_FRAMES));
+        let base = self.pfn_at(block, offset - bit);
         let (lent, held) = self.lent_in(block.word(word).lent() & 1 << bit, base);
         (lent >> bit & 1 == 1, held >> bit & 1 == 1)
     }
 
     /// Makes the block at `offset` an allocated one like any other, if it was handed out of a loan.
-    pub(crate) fn own(&self, block: &Locked<'_>, offset: u32, pfn: Pfn, order: Order) {
-        if self.take_off_loan(block, offset, pfn, order).is_some() {
+    pub(crate) fn own(&self, block: &Locked<'_>, offset: u32, order: Order) {
+        if self.take_off_loan(block, offset, order).is_some() {
             let (word, bit) = place(offset);
             block.word(word).lend(1 << bit, false);
         }
@@ -241,10 +269,10 @@ impl<'m> Pageblocks<'m> {
 
     /// Has a search look at the pageblock, in its turn.
     #[inline]
-    pub(crate) fn note_dirty(&self, block: &mut Locked<'_>, number: usize) {
+    pub(crate) fn note_dirty(&self, block: &mut Locked<'_>) {
         if !block.header.is_dirty() {
             // The link is written under the pageblock's lock, which a search that follows it takes first.
-            block.set_next(self.dirty.swap(number as u64, AcqRel));
+            block.set_next(self.dirty.swap(block.number as u64, AcqRel));
             block.header.set_dirty(true);
         }
     }
@@ -279,17 +307,16 @@ impl<'m> Pageblocks<'m> {
     /// Ends the loan of a CPU that is here, or kept out: what was not handed out is free. Returns what that came to, and the
     /// blocks that were freed twice, as the first frame of their word and a bit for each.
     pub(crate) fn end_loan(&self, order: Order, batch: &Batch) -> Option<(Freed, Option<(Pfn, u64)>)> {
-        let (number, offset) = self.locate(batch.base()?)?;
-        let mut block = self.lock(number);
+        let (mut block, offset) = self.lock_at(batch.base()?)?;
         let ended = batch.end()?;
         let word = place(offset).0;
         block.word(word).lend(ended.in_use, false);
         let mut freed = Freed::Frames;
         if ended.free != 0 {
-            self.note_dirty(&mut block, number);
+            self.note_dirty(&mut block);
             block.release_in_word(word, buddy::spread(ended.free, order.get().into()));
             if block.header.is_free() {
-                freed = Freed::Pageblock(number);
+                freed = Freed::Pageblock(block.number);
             }
         }
         Some((freed, (ended.twice != 0).then_some((ended.base, ended.twice))))
@@ -299,8 +326,7 @@ impl<'m> Pageblocks<'m> {
     pub(crate) fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Option<Pfn> {
         let recent = pages.recent_of(order, mobility)?;
         let pfn = recent.last()?;
-        let (number, offset) = self.locate(pfn)?;
-        let block = self.lock(number);
+        let (block, offset) = self.lock_at(pfn)?;
         pages.pop(recent);
         let (word, bit) = place(offset);
         block.word(word).lend(1 << bit, false);
@@ -309,25 +335,23 @@ impl<'m> Pageblocks<'m> {
 
     /// Frees a block of `order` that a CPU's pages held last, and that it takes out with `pop` under the lock.
     pub(crate) fn give_back(&self, pfn: Pfn, order: Order, pop: impl FnOnce()) -> Option<Freed> {
-        let (number, offset) = self.locate(pfn)?;
-        let mut block = self.lock(number);
+        let (mut block, offset) = self.lock_at(pfn)?;
         pop();
-        Some(self.release(&mut block, number, offset, order))
+        Some(self.release(&mut block, offset, order))
     }
 
     /// What the words of a split pageblock say, and the header with it.
     pub(crate) fn snapshot(&self, number: usize) -> (Header, Snapshot) {
         let block = self.lock(number);
-        (block.header, self.snapshot_of(&block, number))
+        (block.header, self.snapshot_of(&block))
     }
 
     /// What the words of a locked pageblock say.
-    pub(crate) fn snapshot_of(&self, block: &Locked<'_>, number: usize) -> Snapshot {
+    pub(crate) fn snapshot_of(&self, block: &Locked<'_>) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for word in 0..WORDS {
             let states = block.word(word);
-            let (lent, cached) =
-                self.lent_in(states.lent(), self.start_of(number).offset(word as u64 * u64::from(WORD_FRAMES)));
+            let (lent, cached) = self.lent_in(states.lent(), self.pfn_at(block, word as u32 * WORD_FRAMES));
             snapshot.free[word] = states.free();
             snapshot.allocated[word] = states.allocated() | lent & !cached;
             snapshot.cached[word] = cached;

@@ -34,7 +34,7 @@ impl Zone<'_> {
         let numbers = self.pageblocks_of(added)?;
         for number in numbers.clone() {
             let mut block = self.blocks.lock(number);
-            self.file(number, &mut block);
+            self.file(&mut block);
             let free = matches!(self.wholes.state(number), State::Free(_));
             match block.header.mobility() {
                 own if own == mobility || own.is_mergeable() && free => {}

@@ -13,7 +13,7 @@ impl Zone<'_> {
         let Some(number) = self.dirty.take().or_else(|| self.blocks.take_dirty()) else { return false };
         let mut block = self.blocks.lock(number);
         // Only a dirty pageblock can say that all of it is free.
-        self.file(number, &mut block);
+        self.file(&mut block);
         self.dirty = Pageblocks::pass_dirty(&mut block);
         true
     }
@@ -36,23 +36,23 @@ impl Zone<'_> {
     /// Looks at a pageblock that has become free as a whole.
     pub(crate) fn settle(&mut self, number: usize) {
         let mut block = self.blocks.lock(number);
-        self.file(number, &mut block);
+        self.file(&mut block);
     }
 
     /// Brings the levels, the count and the bucket of a locked pageblock up to date; if all of it is free, it is a whole one.
-    pub(super) fn file(&mut self, number: usize, block: &mut Locked<'_>) {
+    pub(super) fn file(&mut self, block: &mut Locked<'_>) {
         if !block.header.is_split() {
             return;
         }
         let mobility = block.header.mobility();
         if block.header.is_free() {
-            return self.file_whole(number, block, mobility);
+            return self.file_whole(block, mobility);
         }
         let level = block.refresh();
         if level != block.header.level() {
-            self.remove(number, block.header);
+            self.remove(block.number, block.header);
             block.header.set_level(level);
-            self.insert(number, block.header);
+            self.insert(block.number, block.header);
         }
         self.recount(block, mobility);
     }
@@ -67,12 +67,12 @@ impl Zone<'_> {
         }
     }
 
-    fn file_whole(&mut self, number: usize, block: &mut Locked<'_>, mobility: Mobility) {
+    fn file_whole(&mut self, block: &mut Locked<'_>, mobility: Mobility) {
         self.recount(block, mobility);
-        self.remove(number, block.header);
+        self.remove(block.number, block.header);
         block.unite();
         block.header.set_counted(0);
-        if let Some(buddy) = self.wholes.insert(number, mobility) {
+        if let Some(buddy) = self.wholes.insert(block.number, mobility) {
             self.blocks.lock(buddy).header.set_mobility(mobility);
         }
     }

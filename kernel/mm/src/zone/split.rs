@@ -17,7 +17,7 @@ impl Zone<'_> {
         let (number, offset) = self.blocks.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
         if order < Order::PAGEBLOCK {
             let block = self.blocks.lock(number);
-            self.blocks.own(&block, offset, pfn, order);
+            self.blocks.own(&block, offset, order);
             if !block.is_allocated(offset, order.get().into()) {
                 // Another CPU has freed it just now.
                 return Err(FreeError::AlreadyFree(pfn));
@@ -34,7 +34,7 @@ impl Zone<'_> {
         if into < Order::PAGEBLOCK {
             for number in number..=number | usize::from(order == Order::MAX) {
                 let mut block = self.blocks.lock(number);
-                self.split_whole(number, &mut block);
+                self.split_whole(&mut block);
                 block.mark_parts(0, Order::PAGEBLOCK.get().into(), into.get().into());
             }
         }

@@ -111,7 +111,7 @@ impl Zone<'_> {
         let (header, start) = (block.header, self.blocks.start_of(number));
         let state = self.wholes.state(number);
         let counted = match state {
-            State::Lower if header.is_split() => self.validate_split(&block, number, start)?,
+            State::Lower if header.is_split() => self.validate_split(&block, start)?,
             State::Lower => Counted::default(),
             State::Free(order) => Counted { free: PAGEBLOCK_FRAMES, largest: Some(order), in_use: 0 },
             State::Allocated(_) | State::Inside => Counted { in_use: PAGEBLOCK_FRAMES, ..Counted::default() },
@@ -165,8 +165,8 @@ impl Zone<'_> {
     }
 
     /// Reads a split pageblock frame by frame, in the plainest way there is.
-    fn validate_split(&self, block: &Locked<'_>, number: usize, start: Pfn) -> Result<Counted, Violation> {
-        let states = self.blocks.snapshot_of(block, number);
+    fn validate_split(&self, block: &Locked<'_>, start: Pfn) -> Result<Counted, Violation> {
+        let states = self.blocks.snapshot_of(block);
         let mut counted = Counted::default();
         let mut offset = 0u32;
         while u64::from(offset) < PAGEBLOCK_FRAMES {

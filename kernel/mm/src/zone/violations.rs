@@ -55,14 +55,15 @@ fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     zone.managed /= 1000;
     for pageblock in [8, 9] {
         take(&mut zone, part(pageblock, 0, 100));
-        assert!(zone.blocks.free(part(pageblock, 96, 97).start, order(2), None).is_some());
+        let (block, offset) = zone.blocks.lock_at(part(pageblock, 96, 97).start).expect("there is RAM");
+        assert!(zone.blocks.free(block, offset, order(2), None).is_some());
     }
     take(&mut zone, part(9, 256, 260));
     let mut block = zone.blocks.lock(7);
-    zone.split_whole(7, &mut block);
+    zone.split_whole(&mut block);
     let (word, heads) = block.lend(1);
     zone.special.allocated += 64;
-    zone.file(7, &mut block);
+    zone.file(&mut block);
     pages[0].batch(order(1), Mobility::Movable).begin(range(7).start.offset(word as u64 * 64), heads);
     drop(block);
     (zone, pages)

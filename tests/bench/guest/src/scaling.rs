@@ -66,8 +66,14 @@ unsafe impl Cpu for Watched {
         Processor::synchronize();
     }
 
-    fn without_interrupts<R>(critical: impl FnOnce() -> R) -> R {
-        Processor::without_interrupts(critical)
+    #[inline]
+    fn mask_interrupts() -> bool {
+        Processor::mask_interrupts()
+    }
+
+    #[inline]
+    fn restore_interrupts(were_enabled: bool) {
+        Processor::restore_interrupts(were_enabled);
     }
 }
 

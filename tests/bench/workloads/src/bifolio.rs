@@ -58,12 +58,12 @@ impl<C: Cpu + Sync> PageFrames for Bifolio<C> {
         Self::for_cpus(CPUS)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
         self.frames.allocate(order, gfp).ok().map(|block| block.into_raw().0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&self, block: Pfn, order: Order) {
         // SAFETY: nobody else frees it, and it is a number.
         unsafe { self.frames.free_raw(block, order) }.expect("the harness frees what it allocated");
