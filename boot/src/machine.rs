@@ -111,8 +111,8 @@ impl Firmware {
     #[must_use]
     pub const fn least_memory(self) -> Memory {
         match self {
-            Firmware::Bios => Memory(24 * MIB),
-            Firmware::Uefi => Memory(48 * MIB),
+            Firmware::Bios => Memory(18 * MIB),
+            Firmware::Uefi => Memory(42 * MIB),
         }
     }
 }
@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn each_firmware_has_its_least_memory() {
         let machine = |mib, firmware| Machine::new(firmware, Memory::from_mib(mib), 1);
-        assert!(machine(24, Firmware::Bios).check().is_ok() && machine(48, Firmware::Uefi).check().is_ok());
-        assert!(machine(23, Firmware::Bios).check().unwrap_err().to_string().contains("24M"));
-        assert!(machine(47, Firmware::Uefi).check().unwrap_err().to_string().contains("48M"));
+        assert!(machine(18, Firmware::Bios).check().is_ok() && machine(42, Firmware::Uefi).check().is_ok());
+        assert!(machine(17, Firmware::Bios).check().unwrap_err().to_string().contains("18M"));
+        assert!(machine(41, Firmware::Uefi).check().unwrap_err().to_string().contains("42M"));
     }
 }

@@ -1,5 +1,6 @@
 //! Machines that are not as the kernel would have them, and somebody at their console.
 
+use boot::machine::Firmware;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -92,6 +93,16 @@ fn control_x_ends_stress_and_what_else_is_typed_waits_for_the_prompt() {
     // One that comes too late ends nothing, and is no part of the next command.
     keys.write_all(b"\x18poweroff\r").unwrap();
     assert!(boot.wait().unwrap().success());
+}
+
+#[test]
+fn the_least_memory_that_is_not_refused_boots() {
+    let directory = tempfile::tempdir().unwrap();
+    for firmware in [Firmware::Bios, Firmware::Uefi] {
+        let (name, least) = (firmware.to_string(), firmware.least_memory().to_string());
+        let text = boot(directory.path(), &["--firmware", &name, "--mem", &least], "", "stress 1; validate");
+        assert_says(&text, &["all is back and checked", "every invariant holds"]);
+    }
 }
 
 #[test]

@@ -8,9 +8,11 @@ use boot::machine::{Firmware, Machine, Memory};
 use boot::patience::Stuck;
 use boot::report::Report;
 use boot::run::Ending;
+use protocol::ExitCode;
 use std::fs::{self, Permissions};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -72,6 +74,23 @@ fn each_specimen_is_reported_as_what_it_is() {
     let Verdict::Panicked(message, _) = verdict("reads_from_nowhere") else { panic!("{text}") };
     assert!(message.contains("page fault"), "{message}");
 
+    // The last thing that is said is why there is no report.
+    let Verdict::Died(Ending::Exited(ExitCode::Panic), _) = verdict("panics_in_a_panic") else { panic!("{text}") };
+    let said = &test(&tests, "panics_in_a_panic").console;
+    assert!(said.contains("PANIC while reporting a panic: this specimen panics while it panics"), "{said}");
+    for (name, part, place) in [
+        ("panics_with_a_zone_locked", "this specimen panics at 0x", "specimens::panics_with_a_zone_locked"),
+        ("panics_without_memory", "memory allocation of ", "specimens::panics_without_memory"),
+    ] {
+        let Verdict::Panicked(message, _) = verdict(name) else { panic!("{name}: {text}") };
+        assert!(message.contains(part), "{message}");
+        let backtrace = &test(&tests, name).console;
+        assert!(backtrace.contains(place), "{backtrace}");
+    }
+    let Verdict::Died(Ending::Hung(Stuck::Busy(TIME_LIMIT)), _) = verdict("allocates_for_ever") else {
+        panic!("{text}")
+    };
+
     let Verdict::Died(Ending::Hung(Stuck::Busy(TIME_LIMIT)), explanation) = verdict("hangs") else { panic!("{text}") };
     assert!(explanation.contains("specimens::hangs"), "the place where it hangs is in: {explanation}");
     // The 8254 ticks, whoever listens, so that the machine's time goes on.
@@ -83,8 +102,8 @@ fn each_specimen_is_reported_as_what_it_is() {
     let Verdict::Died(Ending::TripleFault, explanation) = verdict("triple_faults") else { panic!("{text}") };
     assert!(explanation.contains("specimens::triple_faults"), "the place of the fault is in: {explanation}");
 
-    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (4, 7, 0), "{text}");
-    assert!(text.contains("test result: FAILED. 4 passed; 7 failed; 0 ignored; 0 measured; 0 filtered out"), "{text}");
+    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (4, 11, 0), "{text}");
+    assert!(text.contains("test result: FAILED. 4 passed; 11 failed; 0 ignored; 0 measured; 0 filtered out"), "{text}");
 }
 
 /// Where CPUs run in parallel, what counts is what they compute.
@@ -100,10 +119,10 @@ fn cpus_that_all_sleep_for_ever_are_found_although_they_compute_nothing() {
 #[test]
 fn a_selection_runs_what_it_names_and_counts_the_rest() {
     let (tests, text) = run("~passes\n-end\n");
-    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (1, 0, 10), "{text}");
+    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (1, 0, 14), "{text}");
     assert!(text.contains("running 1 test\n") && text.contains("instructions)"), "{text}");
     let (none, text) = run("=no such test\n");
-    assert_eq!((none.tests.len(), none.fault, none.filtered_out), (0, None, 11), "{text}");
+    assert_eq!((none.tests.len(), none.fault, none.filtered_out), (0, None, 15), "{text}");
 }
 
 #[test]
@@ -170,4 +189,46 @@ fn a_machine_that_gets_no_time_is_not_judged_until_it_goes_on() {
     until("test passes_at_the_end ... ok");
     until("no sign of life for 2 s of its own time");
     assert_eq!(boot.wait().unwrap().code(), Some(101));
+}
+
+/// What a machine says that is interrupted in the allocator, with this command of QEMU's monitor.
+fn interrupted_in_the_allocator(command: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let monitor = directory.path().join("monitor");
+    let mut boot = Command::new(env!("CARGO_BIN_EXE_boot"))
+        .arg("runner")
+        .arg(specimens())
+        .args(["allocates_for_ever", "--mem", "128M", "--smp", "1", "--timeout", "30", "--nocapture"])
+        .env("BIFOLIO_QEMU_ARGS", format!("-monitor unix:{},server=on,wait=off", monitor.display()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(boot.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut text: Vec<String> = lines.by_ref().take_while(|line| !line.ends_with("allocating")).collect();
+    // QEMU reads it as if it were typed, and answers at once.
+    let mut monitor = UnixStream::connect(&monitor).unwrap();
+    writeln!(monitor, "{command}").unwrap();
+    text.extend(lines);
+    assert_eq!(boot.wait().unwrap().code(), Some(101), "{text:?}");
+    text.join("\n")
+}
+
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    parts.iter().for_each(|part| assert!(text.contains(part), "{part} in {text}"));
+}
+
+#[test]
+fn an_unmaskable_interrupt_in_the_allocator_is_reported_with_its_place() {
+    let text = interrupted_in_the_allocator("nmi");
+    assert_says(&text, &["EXCEPTION non-maskable interrupt", "PANIC non-maskable interrupt", "backtrace:"]);
+    assert_says(&text, &["specimens::allocates_for_ever"]);
+}
+
+#[test]
+fn a_machine_check_in_the_allocator_is_reported_with_its_bank() {
+    // CPU, bank, status (valid, uncorrected, enabled, with an address, state lost), global status (in progress), address.
+    let text = interrupted_in_the_allocator("mce 0 1 0xb600000000000000 0x5 0x12345000 0x0");
+    let cause = "the processor or the memory has failed; bank 1 has status 0xb600000000000000, address 0x12345000";
+    assert_says(&text, &["EXCEPTION machine check (#MC), vector 18", cause, "specimens::allocates_for_ever"]);
 }

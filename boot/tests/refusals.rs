@@ -50,14 +50,14 @@ fn an_option_is_named_as_one_and_counts_for_more_than_a_variable() {
     let output = boot(&["run", "--mem", "25000K"], &[("BIFOLIO_MEM", "64M"), ("MAKELEVEL", "1")]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("error: invalid value '25000K' for '--mem <SIZE>': must be whole MiB"), "{said}");
-    let output = boot(&["run", "--mem", "20M"], &[("BIFOLIO_MEM", "bad")]);
-    assert_refused(&output, 1, "--mem=20M: too little to boot; 24M is the least with --firmware=bios");
+    let output = boot(&["run", "--mem", "17M"], &[("BIFOLIO_MEM", "bad")]);
+    assert_refused(&output, 1, "--mem=17M: too little to boot; 18M is the least with --firmware=bios");
 }
 
 #[test]
 fn too_little_memory_for_the_firmware_is_refused() {
-    let machine = [("BIFOLIO_MEM", "47M"), ("BIFOLIO_FIRMWARE", "uefi"), ("MAKELEVEL", "1")];
-    let refusal = "MEM=47M: too little to boot; 48M is the least with FIRMWARE=uefi";
+    let machine = [("BIFOLIO_MEM", "41M"), ("BIFOLIO_FIRMWARE", "uefi"), ("MAKELEVEL", "1")];
+    let refusal = "MEM=41M: too little to boot; 42M is the least with FIRMWARE=uefi";
     for arguments in [&["run"][..], &["stress"], &["runner", "target/debug/deps/none"]] {
         assert_refused(&boot(arguments, &machine), 1, refusal);
     }

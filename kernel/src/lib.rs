@@ -44,9 +44,11 @@ use bootloader_api::config::Mapping;
 pub static BOOTLOADER_CONFIG: BootloaderConfig = {
     let mut config = BootloaderConfig::new_default();
     config.kernel_stack_size = 256 * 1024;
-    // All physical memory, so that page tables and metadata can be reached before anything can be mapped.
-    config.mappings.physical_memory = Some(Mapping::Dynamic);
-    // The lower half stays empty: a null pointer, whatever its offset, must not find memory.
+    // Its page tables, so that others can be made: those show what is RAM, where the boot loader would map every address up to
+    // the last that firmware speaks of, and take MiB of tables for that.
+    config.mappings.page_table_recursive = Some(Mapping::Dynamic);
+    // What it maps lies below all that the kernel maps: see `memory::space`.
     config.mappings.dynamic_range_start = Some(0xffff_8000_0000_0000);
+    config.mappings.dynamic_range_end = Some(arch::window::START.as_u64() - 1);
     config
 };

@@ -7,7 +7,7 @@
 use super::given;
 use crate::arch::backtrace::Backtrace;
 use crate::arch::trap::Trap;
-use crate::arch::{catch, ipi, window};
+use crate::arch::{catch, ipi, machine_check, window};
 use crate::{panic, println};
 use core::fmt;
 use x86_64::registers::control::Cr2;
@@ -25,6 +25,9 @@ pub const DOUBLE_FAULT: u64 = 8;
 pub const GENERAL_PROTECTION: u64 = 13;
 /// Page fault.
 pub const PAGE_FAULT: u64 = 14;
+
+/// Machine check.
+pub const MACHINE_CHECK: u64 = 18;
 
 /// The exception's name in the CPU's manuals.
 pub fn name(vector: u64) -> &'static str {
@@ -45,7 +48,7 @@ pub fn name(vector: u64) -> &'static str {
         PAGE_FAULT => "page fault (#PF)",
         16 => "x87 floating-point error (#MF)",
         17 => "alignment check (#AC)",
-        18 => "machine check (#MC)",
+        MACHINE_CHECK => "machine check (#MC)",
         19 => "SIMD floating-point error (#XM)",
         20 => "virtualisation exception (#VE)",
         21 => "control protection exception (#CP)",
@@ -110,9 +113,11 @@ impl fmt::Display for Cause<'_> {
             }
             DOUBLE_FAULT => f.write_str("an exception came while another one was being delivered"),
             PAGE_FAULT => page_fault_cause(f, PageFaultErrorCode::from_bits_retain(error_code)),
+            NON_MASKABLE => f.write_str("the machine asks for it, whatever it is that has happened to it"),
             // For these the error code is a segment selector, or 0 if no segment is to blame.
             10..=13 if error_code != 0 => write!(f, "segment selector {error_code:#x}"),
             GENERAL_PROTECTION => f.write_str("a non-canonical address, or something the CPU forbids here"),
+            MACHINE_CHECK => machine_check_cause(f),
             _ => f.write_str("see the instruction"),
         }
     }
@@ -138,6 +143,11 @@ fn page_fault_cause(f: &mut fmt::Formatter<'_>, code: PageFaultErrorCode) -> fmt
         f.write_str(", at a null pointer's offset")?;
     }
     Ok(())
+}
+
+fn machine_check_cause(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("the processor or the memory has failed")?;
+    machine_check::errors().try_for_each(|error| write!(f, "; {error}"))
 }
 
 /// Whether a push with this stack pointer would have found no memory.

@@ -10,6 +10,9 @@ pub trait Memory: Sync {
     /// Maps the page that holds a device's registers, for good. `None` without memory for the page tables.
     fn map_device(&self, registers: PhysAddr) -> Option<VirtAddr>;
 
+    /// Where so many bytes that firmware keeps in memory can be read, for good. `None` if there is no such memory.
+    fn show(&self, start: PhysAddr, bytes: u64) -> Option<VirtAddr>;
+
     /// Memory of so many pages, before and behind which none is mapped: where it starts. `None` if there is none.
     fn stack(&self, pages: u64) -> Option<NonNull<u8>>;
 

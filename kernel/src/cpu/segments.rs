@@ -7,7 +7,9 @@
 use super::given;
 use crate::arch::local::MAX_CPUS;
 use bifolio::frame::FRAME_SIZE;
+use core::array;
 use core::cell::UnsafeCell;
+use core::ops::Range;
 use core::ptr::NonNull;
 use spin::Once;
 use x86_64::VirtAddr;
@@ -36,15 +38,20 @@ pub enum ExceptionStack {
 
 const STACKS: usize = 3;
 
-#[repr(C, align(16))]
-struct Stack(UnsafeCell<[u8; STACK_SIZE]>);
+/// A stack behind a page that is unmapped once there is paging: what overflows finds no memory.
+#[repr(C, align(4096))]
+struct Stack {
+    guard: UnsafeCell<[u8; FRAME_SIZE as usize]>,
+    stack: UnsafeCell<[u8; STACK_SIZE]>,
+}
 
 // SAFETY: the bytes are never accessed through the static, only by the CPU while it handles the one exception that the
 // stack belongs to.
 unsafe impl Sync for Stack {}
 
 /// The boot processor's stacks: it needs them before there is memory. All others' are [given](given).
-static BOOT_STACKS: [Stack; STACKS] = [const { Stack(UnsafeCell::new([0; STACK_SIZE])) }; STACKS];
+static BOOT_STACKS: [Stack; STACKS] =
+    [const { Stack { guard: UnsafeCell::new([0; _]), stack: UnsafeCell::new([0; _]) } }; STACKS];
 
 static TASKS: [Once<TaskStateSegment>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 static SEGMENTS: [Slot; MAX_CPUS] = [const { Slot(UnsafeCell::new(None)) }; MAX_CPUS];
@@ -62,11 +69,16 @@ struct Slot(UnsafeCell<Option<Segments>>);
 // SAFETY: written only before the CPU starts, by whoever starts it, and used by that CPU alone from then on.
 unsafe impl Sync for Slot {}
 
+/// The pages below the boot processor's stacks, which are to be unmapped.
+pub(crate) fn guards() -> [VirtAddr; STACKS] {
+    BOOT_STACKS.each_ref().map(|stack| VirtAddr::from_ptr(stack.guard.get()))
+}
+
 /// The ends of a CPU's exception stacks: they grow downward. `None`, and nothing is taken, without memory for them.
 fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
     const PAGES: u64 = STACK_SIZE as u64 / FRAME_SIZE;
     let starts = if number == 0 {
-        BOOT_STACKS.each_ref().map(|stack| stack.0.get().cast())
+        BOOT_STACKS.each_ref().map(|stack| stack.stack.get().cast())
     } else {
         // Each by itself, so that there is a page between them that is not mapped.
         let memory = given::memory()?;
@@ -81,6 +93,12 @@ fn stacks(number: usize) -> Option<[VirtAddr; STACKS]> {
         [first, second, third].map(NonNull::as_ptr)
     };
     Some(starts.map(|start| VirtAddr::from_ptr(start) + STACK_SIZE as u64))
+}
+
+/// A CPU's stacks for exceptions, in the order of [`ExceptionStack`]; `None` if it never had any.
+pub fn exception_stacks(number: usize) -> Option<[Range<VirtAddr>; STACKS]> {
+    let ends = TASKS[number].get()?.interrupt_stack_table;
+    Some(array::from_fn(|index| ends[index] - STACK_SIZE as u64..ends[index]))
 }
 
 /// A CPU's task segment, with stacks. `None` if there is no memory for them.

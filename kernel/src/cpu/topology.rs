@@ -4,8 +4,8 @@
 //! firmware wrote: so nothing is read that is not mapped, and every length is looked at before anybody follows it. Whatever
 //! is wrong leaves the CPU that is running anyway.
 
+use super::given;
 use crate::arch::local::MAX_CPUS;
-use crate::arch::window;
 use acpi::madt::{Madt, MadtEntry};
 use acpi::rsdp::Rsdp;
 use acpi::sdt::SdtHeader;
@@ -19,7 +19,6 @@ use x86_64::PhysAddr;
 
 /// Bytes of the largest table that is believed: enough for some thousand CPUs.
 const LARGEST_TABLE: usize = 1 << 20;
-const PAGE: u64 = 4096;
 
 /// The CPUs that firmware says can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +67,7 @@ impl core::error::Error for TopologyError {}
 pub fn read(root_pointer: Option<u64>) -> Result<Topology, TopologyError> {
     let address = root_pointer.ok_or(TopologyError::NoAcpi)? as usize;
     // SAFETY: what is not mapped is shown as zeros, and any bytes are a root pointer, if not a valid one.
-    let pointer = unsafe { Window.map_physical_region::<Rsdp>(address, size_of::<Rsdp>()) };
+    let pointer = unsafe { Shown.map_physical_region::<Rsdp>(address, size_of::<Rsdp>()) };
     // The pointer's own length is only as good as the rest of it.
     if pointer.signature() != *b"RSD PTR " {
         return Err(TopologyError::Acpi(AcpiError::RsdpIncorrectSignature));
@@ -82,12 +81,12 @@ pub fn read(root_pointer: Option<u64>) -> Result<Topology, TopologyError> {
         _ => pointer.xsdt_address(),
     };
     // SAFETY: what is not mapped is shown as zeros, and any bytes are a table's header, if not a valid one.
-    let header = unsafe { Window.map_physical_region::<SdtHeader>(root as usize, size_of::<SdtHeader>()) };
+    let header = unsafe { Shown.map_physical_region::<SdtHeader>(root as usize, size_of::<SdtHeader>()) };
     if !(size_of::<SdtHeader>()..=LARGEST_TABLE).contains(&(header.length as usize)) {
         return Err(TopologyError::BadLength(root));
     }
-    // SAFETY: the root pointer is valid, and whatever it leads to is looked at through the window.
-    let tables = unsafe { AcpiTables::from_validated_rsdp(Window, pointer) }.map_err(TopologyError::Acpi)?;
+    // SAFETY: the root pointer is valid, and whatever it leads to is looked at in the same way.
+    let tables = unsafe { AcpiTables::from_validated_rsdp(Shown, pointer) }.map_err(TopologyError::Acpi)?;
     let madt = tables.find_table::<Madt>().map_err(TopologyError::Acpi)?;
     let bytes = madt.virtual_start().as_ptr().cast::<u8>();
     // SAFETY: the handler has mapped so many bytes, which the crate has read for the checksum.
@@ -164,26 +163,22 @@ impl Topology {
     }
 }
 
-/// Shows the tables through the window onto physical memory.
+/// Shows the tables where the memory map has them.
 #[derive(Clone, Copy, Debug)]
-struct Window;
+struct Shown;
 
-/// What is shown in place of memory that the window does not reach: no table looks like that.
+/// What is shown in place of memory that is not known: no table looks like that.
 static NOTHING: [u64; 16] = [0; 16];
 
-impl AcpiHandler for Window {
+impl AcpiHandler for Shown {
     unsafe fn map_physical_region<T>(&self, physical_address: usize, size: usize) -> PhysicalMapping<Self, T> {
-        let start = physical_address as u64;
-        let end = start.checked_add(size as u64).filter(|_| size <= LARGEST_TABLE);
-        let is_shown = |page: u64| PhysAddr::try_new(page).is_ok_and(window::shows);
-        let shown = end.is_some_and(|end| (start / PAGE..=(end - 1) / PAGE).all(|page| is_shown(page * PAGE)));
-        let mapped = if shown {
-            NonNull::new(window::to_virtual(PhysAddr::new(start)).as_mut_ptr())
-        } else {
-            NonNull::new(NOTHING.as_ptr().cast_mut().cast())
+        let start = PhysAddr::try_new(physical_address as u64).ok().filter(|_| (1..=LARGEST_TABLE).contains(&size));
+        let shown = start.and_then(|start| given::memory()?.show(start, size as u64));
+        let (address, length) = match shown {
+            Some(address) => (address.as_ptr::<T>(), size),
+            None => (NOTHING.as_ptr().cast(), size_of::<T>().min(size_of_val(&NOTHING))),
         };
-        let mapped = mapped.expect("neither the window nor a static is at address 0");
-        let length = if shown { size } else { size_of::<T>().min(size_of_val(&NOTHING)) };
+        let mapped = NonNull::new(address.cast_mut()).expect("neither the window nor a static is at address 0");
         // SAFETY: so many bytes are mapped for as long as the kernel runs, and nobody changes them.
         unsafe { PhysicalMapping::new(physical_address, mapped, length, length, *self) }
     }

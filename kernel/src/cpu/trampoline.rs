@@ -1,9 +1,9 @@
 //! The code that a CPU starts with: from real mode to the kernel.
 //!
 //! A CPU that is started begins in real mode at a page below 1 MiB, knowing nothing. The code here is copied to such a page.
-//! It goes to long mode in one step, on page tables of its own, which show the first 2 MiB at their own addresses, since
-//! the instruction behind the step must be mapped, and the rest of memory as the kernel has it. The kernel's own tables never
-//! show low memory.
+//! It goes to long mode in one step, on page tables of its own, which show that page at its own address, to be read and executed,
+//! since the instruction behind the step must be mapped, and all else as the kernel has it. The kernel's own tables show nothing
+//! there.
 
 use crate::arch::window;
 use core::arch::global_asm;
@@ -13,8 +13,8 @@ use x86_64::registers::control::{Cr0, Cr3, Cr4, Efer, EferFlags};
 use x86_64::structures::paging::{PageTable, PageTableFlags};
 use x86_64::{PhysAddr, VirtAddr};
 
-/// Pages that are needed: the code, and page tables of three levels.
-pub const PAGES: u64 = 4;
+/// Pages that are needed: the code, and page tables of four levels.
+pub const PAGES: u64 = 5;
 const PAGE: u64 = 4096;
 
 /// The physical address of the first page; 0 if there is none.
@@ -139,8 +139,8 @@ pub(super) unsafe fn prepare(number: usize, stack: VirtAddr, entry: extern "C" f
         number: number as u64,
     };
     let code: *mut u8 = window::to_virtual(page(0)).as_mut_ptr();
-    let [level_4, level_3, level_2]: [*mut PageTable; 3] =
-        [1, 2, 3].map(|nth| window::to_virtual(page(nth)).as_mut_ptr());
+    let [level_4, level_3, level_2, level_1]: [*mut PageTable; 4] =
+        [1, 2, 3, 4].map(|nth| window::to_virtual(page(nth)).as_mut_ptr());
     // SAFETY: by `init`'s word the pages are RAM that nobody uses, by this function's contract not even a CPU, and the window
     // shows them. The labels enclose the code, the parameters in it are aligned, and all of it is shorter than a page.
     unsafe {
@@ -154,10 +154,12 @@ pub(super) unsafe fn prepare(number: usize, stack: VirtAddr, entry: extern "C" f
         ptr::copy_nonoverlapping(kernel, level_4, 1);
         level_3.write(PageTable::new());
         level_2.write(PageTable::new());
+        level_1.write(PageTable::new());
         let flags = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
         (&mut *level_4)[0].set_addr(page(2), flags);
         (&mut *level_3)[0].set_addr(page(3), flags);
-        (&mut *level_2)[0].set_addr(PhysAddr::zero(), flags | PageTableFlags::HUGE_PAGE);
+        (&mut *level_2)[0].set_addr(page(4), flags);
+        (&mut *level_1)[(start / PAGE) as usize].set_addr(page(0), PageTableFlags::PRESENT);
     }
     Some((start / PAGE) as u8)
 }

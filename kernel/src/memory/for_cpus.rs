@@ -14,6 +14,10 @@ impl Memory for ForCpus {
         paging::map_device(registers)
     }
 
+    fn show(&self, start: PhysAddr, bytes: u64) -> Option<VirtAddr> {
+        paging::show(start, bytes)
+    }
+
     fn stack(&self, pages: u64) -> Option<NonNull<u8>> {
         vmalloc::allocate(pages, Order::ZERO)
     }

@@ -1,14 +1,12 @@
 //! Page frames: the allocator over the machine's memory, and its face for the crate `x86_64`.
 
-use super::map;
+use super::{early, map};
 use crate::arch::local::MAX_CPUS;
-use crate::arch::window;
 use crate::host::Ticks;
 use crate::sync;
-use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
+use bifolio::allocator::{PageAllocator, PerCpuPages};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::RegionKind;
-use core::slice;
 use log::{error, info};
 use spin::Once;
 use x86_64::PhysAddr;
@@ -41,17 +39,6 @@ pub(super) fn init(allocator: Frames) {
     FRAMES.call_once(|| allocator);
 }
 
-/// The planned metadata, as the window shows it.
-///
-/// # Safety
-/// The plan is for this machine's memory map, and nobody else refers to those frames.
-pub(super) unsafe fn metadata(plan: &Plan<'_>) -> &'static mut [u64] {
-    let start = window::to_virtual(PhysAddr::new(plan.metadata().start.address()));
-    // SAFETY: the window shows the frames for as long as the kernel runs, and by this function's contract there is no
-    // other reference. Frames are aligned, and any bits are valid words.
-    unsafe { slice::from_raw_parts_mut(start.as_mut_ptr(), plan.metadata_words()) }
-}
-
 /// Says in the log what became of the machine's memory.
 pub(super) fn summarise(time: Ticks) {
     let zones = ZoneKind::ALL.map(|kind| frames().zone(kind));
@@ -69,7 +56,8 @@ pub(super) fn summarise(time: Ticks) {
     info!("  {managed} managed, {reserved} reserved, {} metadata pages (at {metadata})", metadata.frames());
 }
 
-/// The page allocator as the crate `x86_64` knows one, for page tables and for what they map.
+/// The page allocator as the crate `x86_64` knows one, for page tables and for what they map. Before there is one, it has the
+/// single frames that are set apart for tables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelFrames;
 
@@ -84,7 +72,12 @@ fn order_of<S: PageSize>() -> Order {
 }
 
 fn allocate<S: PageSize>() -> Option<PhysFrame<S>> {
-    let (pfn, _) = frames().allocate(order_of::<S>(), gfp()).ok()?.into_raw();
+    let order = order_of::<S>();
+    let pfn = match try_frames() {
+        Some(frames) => frames.allocate(order, gfp()).ok()?.into_raw().0,
+        None if order == Order::ZERO => early::take(1)?.start,
+        None => return None,
+    };
     let frame = PhysFrame::from_start_address(PhysAddr::new(pfn.address()));
     Some(frame.expect("blocks are aligned to their size"))
 }

@@ -2,51 +2,64 @@
 //!
 //! What is decided here is only where things lie; how memory is managed is the crate `bifolio`'s.
 
+mod early;
 mod for_cpus;
 pub mod frames;
 pub mod heap;
 pub mod map;
 pub mod paging;
 pub mod reclaim;
+pub mod space;
 pub mod vmalloc;
 
 pub use frames::frames;
 
+use crate::arch::window;
 use crate::cpu::{given, start, trampoline};
 use crate::host::Stopwatch;
 use crate::sync;
 use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::frame::{Pfn, PfnRange};
 use bootloader_api::BootInfo;
-use x86_64::VirtAddr;
+use x86_64::structures::paging::PageTableIndex;
 
-/// Takes charge of the machine's memory: sanitises the map, places the allocator's metadata in it, frees every usable
-/// frame into the zones. The heap works from here on, since all it needs is page frames.
+/// Takes charge of the machine's memory: sanitises the map, makes page tables for what is RAM, places the allocator's metadata,
+/// frees every usable frame into the zones. The heap works from here on, since all it needs is page frames.
 ///
 /// # Panics
-/// If the boot loader did not map physical memory, or its memory map leaves nothing to work with. There is no kernel
-/// without memory.
+/// If the boot loader's page tables cannot be read, or its memory map leaves nothing to work with. There is no kernel without
+/// memory.
 pub fn init(boot_info: &'static mut BootInfo) {
-    let window = boot_info.physical_memory_offset.into_option().expect("the boot loader maps physical memory");
-    // SAFETY: the boot loader says so, and nothing has looked at its page tables yet.
-    unsafe { paging::init(VirtAddr::new(window)) };
-
-    let cpus = start::discover(boot_info.rsdp_addr.into_option());
+    let recursive = boot_info.recursive_index.into_option().expect("the boot loader's tables lead back to themselves");
+    let recursive = PageTableIndex::new(recursive);
+    // SAFETY: the boot loader says so, and its tables are in force until there are others.
+    unsafe { window::read_tables_by(recursive) };
 
     let entries = map::translate(&mut boot_info.memory_regions);
     let count = entries.len();
-    trampoline::init(map::low_memory(entries, trampoline::PAGES as usize));
+    let low = map::low_memory(entries, trampoline::PAGES as usize);
+    trampoline::init(low);
     map::warn_of_faults(entries);
     let stopwatch = Stopwatch::start();
     let map = map::init(entries);
     let sanitising = stopwatch.elapsed();
 
-    let stopwatch = Stopwatch::start();
     let plan = Plan::new(*map).unwrap_or_else(|error| panic!("no page allocator: {error}"));
-    // SAFETY: the plan took these frames out of usable ones, so nobody else refers to them, and the window shows them.
-    let metadata = unsafe { frames::metadata(&plan) };
-    // SAFETY: what the map calls usable nobody uses, and the only other allocator, that of address space, keeps its blocks.
-    let allocator = unsafe { PageAllocator::new(&plan, metadata, &frames::PAGES[..cpus]) }
+    let low = low.map(|start| Pfn::containing(start.as_u64()));
+    let low = low.map(|start| PfnRange::new(start, start.offset(trampoline::PAGES)));
+    // SAFETY: the tables are still the boot loader's, and what the map calls usable nobody uses yet, nor the trampoline's pages.
+    let metadata = unsafe { space::enter(recursive, &plan, map, low) };
+    // SAFETY: those are the kernel's own now, and nothing has looked at them yet.
+    unsafe { paging::init() };
+    given::give(&for_cpus::ForCpus, &reclaim::Idle);
+    let cpus = start::discover(boot_info.rsdp_addr.into_option());
+
+    let stopwatch = Stopwatch::start();
+    // SAFETY: what the map calls usable nobody uses but for page tables, which are told of before anything is given out; and the
+    // only other allocator, that of address space, keeps its blocks.
+    let allocator = unsafe { PageAllocator::new(&plan, metadata.frames, &frames::PAGES[..cpus]) }
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
+    early::hand_over(&allocator);
     frames::init(allocator);
     sync::when_memory_is_low(reclaim::wake);
     frames().add_shrinker(&vmalloc::DeferredFrees).expect("there is room for the first shrinker");
@@ -55,6 +68,5 @@ pub fn init(boot_info: &'static mut BootInfo) {
 
     map::summarise(count, sanitising);
     frames::summarise(setting_up);
-    vmalloc::init();
-    given::give(&for_cpus::ForCpus, &reclaim::Idle);
+    vmalloc::init(metadata.area);
 }

@@ -1,12 +1,16 @@
-//! Page tables, reached through the boot loader's window onto all physical memory.
+//! Page tables, reached through the window.
 
 use super::frames::KernelFrames;
+use super::map;
 use crate::arch::{ipi, window};
+use crate::cpu::segments;
 use crate::sync::{Mutex, MutexGuard, lockdep};
-use bifolio::frame::Order;
+use bifolio::frame::{FRAME_SIZE, Pfn, PfnRange};
+use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
 use x86_64::registers::control::Cr3;
+use x86_64::structures::paging::mapper::MapToError;
 use x86_64::structures::paging::{Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -17,24 +21,22 @@ const DEVICES: VirtAddr = VirtAddr::new(0xffff_cf00_0000_0000);
 
 static TABLE: Once<Mutex<OffsetPageTable<'static>>> = Once::new();
 
-/// Takes over the boot loader's page tables.
-///
-/// # Panics
-/// If the window is not aligned to the largest block of frames: blocks are aligned in it as they are in memory.
+/// Takes charge of the page tables in force, and unmaps the pages that guard the boot processor's stacks for exceptions.
 ///
 /// # Safety
-/// All physical memory is mapped at `window`, stays mapped, and no one else refers to the page tables.
-pub(super) unsafe fn init(window: VirtAddr) {
-    assert!(window.is_aligned(Order::MAX.bytes()), "the window onto physical memory at {window:?} is not aligned");
-    // SAFETY: by this function's contract.
-    unsafe { window::init(window) };
+/// They are the [kernel's own](super::space), and no one else refers to them.
+pub(super) unsafe fn init() {
     TABLE.call_once(|| {
         let (level_4, _) = Cr3::read();
         let table: *mut PageTable = to_virtual(level_4.start_address()).as_mut_ptr();
-        // SAFETY: the frame is the active level 4 table, the window maps it, and by this function's contract this is
-        // the only reference to it. `Once` sees to it that there is no second one.
-        Mutex::new("page tables", unsafe { OffsetPageTable::new(&mut *table, window) })
+        // SAFETY: the frame is the active level 4 table, the window shows it, and by this function's contract this is the only
+        // reference to it. `Once` sees to it that there is no second one.
+        Mutex::new("page tables", unsafe { OffsetPageTable::new(&mut *table, window::START) })
     });
+    for guard in segments::guards() {
+        let (_, flush) = table().unmap(Page::<Size4KiB>::containing_address(guard)).expect("statics are mapped");
+        flush.flush();
+    }
 }
 
 /// The kernel's page tables, locked; interrupts are masked meanwhile.
@@ -61,6 +63,40 @@ pub(super) fn map_device(registers: PhysAddr) -> Option<VirtAddr> {
     // Nothing was there that a TLB could remember.
     mapped.ok()?.ignore();
     Some(page.start_address() + (registers.as_u64() - frame.start_address().as_u64()))
+}
+
+/// Has the window show what firmware keeps in memory, to be read only: where it begins. `None` if the memory map says nothing of
+/// it, or there is no memory for page tables.
+pub(super) fn show(start: PhysAddr, bytes: u64) -> Option<VirtAddr> {
+    let end = start.as_u64().checked_add(bytes).filter(|end| *end <= window::SIZE.min(physical_limit()))?;
+    let pages = PfnRange::new(Pfn::containing(start.as_u64()), Pfn::containing(end - 1).offset(1));
+    let is_known = |pfn: Pfn| map::map().iter().any(|(range, _)| range.contains(pfn));
+    let mut shown = (pages.start.number()..pages.end.number()).map(|number| {
+        let (pfn, address) = (Pfn::new(number), PhysAddr::new(number * FRAME_SIZE));
+        window::shows(address) || is_known(pfn) && map_firmware(address)
+    });
+    shown.all(|is_shown| is_shown).then(|| to_virtual(start))
+}
+
+/// Maps a page of the window that does not show anything yet; false without memory for page tables.
+fn map_firmware(address: PhysAddr) -> bool {
+    let flags = PageTableFlags::PRESENT | PageTableFlags::NO_EXECUTE | PageTableFlags::GLOBAL;
+    let (page, frame) =
+        (Page::<Size4KiB>::containing_address(to_virtual(address)), PhysFrame::containing_address(address));
+    // SAFETY: the page is the frame's, which nobody writes to.
+    match unsafe { table().map_to(page, frame, flags, &mut KernelFrames) } {
+        Ok(flush) => flush.ignore(),
+        // Another CPU was faster.
+        Err(MapToError::PageAlreadyMapped(_)) => {}
+        Err(_) => return false,
+    }
+    true
+}
+
+/// The first address that this processor's page tables cannot name.
+fn physical_limit() -> u64 {
+    // Leaf 0x8000_0008, register EAX. Every processor that has long mode has it.
+    1 << (__cpuid(0x8000_0008).eax & 0xff).min(52)
 }
 
 /// Makes sure that no CPU's TLB remembers these pages (see [`ipi::flush`]).

@@ -9,7 +9,7 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use bifolio::frame::{FRAME_SIZE, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{LOW_MEMORY_END, RegionKind};
 use booted::frame_of;
 use kernel::host::Input;
@@ -90,9 +90,12 @@ fn what_the_kernel_runs_on_is_not_usable() {
     assert_not_usable(ram as fn() -> _ as usize as u64, "code");
     assert_not_usable(&raw const DATA as u64, "data");
     assert_not_usable(&raw const stack as u64, "the stack");
+    // Page tables are the allocator's own frames: usable, and given out.
     let mut table = Cr3::read().0.start_address();
     for index in [511, 510] {
-        assert_not_usable(paging::to_virtual(table).as_u64(), "a page table");
+        let pfn = Pfn::containing(table.as_u64());
+        let taken = frames().allocate_range(PfnRange::new(pfn, pfn.offset(1)), Gfp::KERNEL);
+        assert!(taken.is_err(), "the page table in frame {pfn} can be given out");
         let entries: *const u64 = paging::to_virtual(table).as_ptr();
         // SAFETY: the window shows the active page tables, which have 512 entries.
         let entry = unsafe { entries.add(index).read_volatile() };

@@ -6,7 +6,13 @@
 #![reexport_test_harness_main = "test_main"]
 #![allow(missing_docs, reason = "the framework's own names are enough")]
 
+extern crate alloc;
+
+use alloc::vec::Vec;
+use bifolio::frame::{Gfp, Order, ZoneKind};
+use core::fmt;
 use core::hint::{black_box, spin_loop};
+use kernel::memory::frames;
 use kernel::println;
 use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
@@ -42,6 +48,47 @@ fn reads_from_nowhere() {
     let nowhere = black_box(0x10_0000_0000_u64) as *const u8;
     // SAFETY: nothing is mapped in the lower half of the kernel's address space, so that this raises a page fault.
     println!("{}", unsafe { nowhere.read_volatile() });
+}
+
+/// Panicked, with whatever can still be said: the message of the first panic panics itself.
+#[test_case]
+fn panics_in_a_panic() {
+    struct Bomb;
+    impl fmt::Display for Bomb {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("this specimen panics while it panics");
+        }
+    }
+    panic!("{Bomb}");
+}
+
+/// Panicked: inside the allocator, which holds a zone's lock.
+#[test_case]
+fn panics_with_a_zone_locked() {
+    for kind in ZoneKind::ALL {
+        frames().for_each_block(kind, |block| panic!("this specimen panics at {}", block.pfn));
+    }
+}
+
+/// Panicked: memory is all gone, to the last reserve, and something is allocated that cannot be refused.
+#[test_case]
+fn panics_without_memory() {
+    for order in Order::all().rev() {
+        while let Ok(block) = frames().allocate(order, Gfp::MEMALLOC | Gfp::NOWARN) {
+            let _ = block.into_raw();
+        }
+    }
+    black_box((0..4096).map(|_| Vec::<u64>::with_capacity(512)).collect::<Vec<_>>());
+}
+
+/// Hangs, as far as anybody can see: in the allocator, nearly all of the time. Something from outside is to interrupt it.
+#[test_case]
+fn allocates_for_ever() {
+    println!("allocating");
+    loop {
+        let block = frames().allocate(Order::new(4).expect("an order"), Gfp::KERNEL).expect("there is memory");
+        frames().free(block).expect("it was allocated");
+    }
 }
 
 /// Hangs: cut off by the host program's time limit, even with interrupts masked.

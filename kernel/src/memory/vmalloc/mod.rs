@@ -24,16 +24,14 @@ use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use core::fmt::{self, Write};
 use core::iter;
 use core::ptr::NonNull;
-use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 use log::info;
 use pages::UNIT_PAGES;
 use spin::Once;
+use x86_64::VirtAddr;
 use x86_64::structures::paging::{Page, PageSize, Size2MiB, Size4KiB, Translate};
-use x86_64::{PhysAddr, VirtAddr};
 
-/// The first address: the boot loader puts its own mappings in order from the start of the upper half on, and the kernel
-/// lies at the end.
+/// The first address: see [`space`](super::space) for what lies below and above.
 const START: VirtAddr = VirtAddr::new(0xffff_d000_0000_0000);
 /// Bytes in a unit.
 const UNIT: u64 = Size2MiB::SIZE;
@@ -53,27 +51,37 @@ const GFP: Gfp = Gfp::MOVABLE.union(Gfp::MEMALLOC).union(Gfp::NOWARN);
 static UNITS: AtomicU64 = AtomicU64::new(0);
 static AREA: Once<PageAllocator<'static, Processor>> = Once::new();
 
-/// Sets the allocator of units up.
-///
-/// # Panics
-/// If there are no frames for its metadata.
-pub(super) fn init() {
-    let stopwatch = Stopwatch::start();
-    let managed: u64 = ZoneKind::ALL.map(|kind| frames().zone(kind).managed).iter().sum();
-    let units = (ROOM * managed).div_ceil(UNIT_PAGES).next_multiple_of(SECTION);
+/// How many units there are on a machine that manages so many frames.
+fn units(managed: u64) -> u64 {
+    (ROOM * managed).div_ceil(UNIT_PAGES).next_multiple_of(SECTION)
+}
+
+/// Runs `with` on the plan for so many units.
+fn with_plan<R>(units: u64, with: impl FnOnce(&Plan<'_>) -> R) -> R {
     let mut all = [Region { start: FIRST.address(), end: FIRST.offset(units).address(), kind: RegionKind::Usable }];
     let map = MemoryMap::sanitise(&mut all).unwrap_or_else(|error| panic!("no address space: {error}"));
-    let plan = Plan::apart(map).unwrap_or_else(|error| panic!("no address space: {error}"));
-    let pages = ((plan.metadata_words() * size_of::<u64>()) as u64).div_ceil(FRAME_SIZE);
-    let metadata = frames().allocate_contiguous(pages, Gfp::KERNEL);
-    let metadata = metadata.unwrap_or_else(|error| panic!("no metadata of address space: {error}"));
-    let words = paging::to_virtual(PhysAddr::new(metadata.into_raw().start.address())).as_mut_ptr();
-    // SAFETY: the frames are ours for ever, the window shows them, and any bits are valid words.
-    let words = unsafe { slice::from_raw_parts_mut(words, plan.metadata_words()) };
-    // SAFETY: the units are address space that nobody else uses, and no other allocator's blocks come here.
-    let area =
-        unsafe { PageAllocator::new(&plan, words, &[]) }.unwrap_or_else(|error| panic!("no address space: {error}"));
-    AREA.call_once(|| area);
+    with(&Plan::apart(map).unwrap_or_else(|error| panic!("no address space: {error}")))
+}
+
+/// Pages of metadata on a machine that manages so many frames.
+pub(super) fn metadata_pages(managed: u64) -> u64 {
+    let words = with_plan(units(managed), |plan| plan.metadata_words());
+    ((words * size_of::<u64>()) as u64).div_ceil(FRAME_SIZE)
+}
+
+/// Sets the allocator of units up, with [so many pages](metadata_pages) for its metadata.
+///
+/// # Panics
+/// If they are too few.
+pub(super) fn init(metadata: &'static mut [u64]) {
+    let stopwatch = Stopwatch::start();
+    let units = units(ZoneKind::ALL.map(|kind| frames().zone(kind).managed).iter().sum());
+    let pages = size_of_val(metadata) as u64 / FRAME_SIZE;
+    let area = with_plan(units, |plan| {
+        // SAFETY: the units are address space that nobody else uses, and no other allocator's blocks come here.
+        unsafe { PageAllocator::new(plan, &mut metadata[..plan.metadata_words()], &[]) }
+    });
+    AREA.call_once(|| area.unwrap_or_else(|error| panic!("no address space: {error}")));
     UNITS.store(units, Ordering::Relaxed);
     let (gib, time) = (units * UNIT / (1 << 30), stopwatch.elapsed());
     info!("vmalloc: {gib} GiB of address space at {START:p}, {pages} metadata pages, set up in {time}");

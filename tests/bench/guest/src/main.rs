@@ -35,9 +35,12 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     console::init();
     log::set_max_level(LevelFilter::Warn);
     host::init();
-    let metadata = region::reserve(boot_info, setup::METADATA);
-    ForObjects::set(region::reserve(boot_info, ForObjects::SIZE as u64));
+    let [metadata, objects] =
+        [setup::METADATA, ForObjects::SIZE as u64].map(|bytes| (region::reserve(boot_info, bytes), bytes));
     memory::init(boot_info);
+    // SAFETY: both were reserved, and nothing uses them yet.
+    let [metadata, objects] = [metadata, objects].map(|(start, bytes)| unsafe { region::map(start, bytes) });
+    ForObjects::set(objects);
     cpu::start_all();
     host::send(&Event::Ready);
 

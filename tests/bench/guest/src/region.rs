@@ -5,17 +5,22 @@ use bootloader_api::info::MemoryRegionKind;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use core::{ptr, slice};
+use kernel::memory::frames::KernelFrames;
+use kernel::memory::paging;
 use workloads::heap::Backing;
+use x86_64::structures::paging::{Mapper, Page, PageSize, PageTableFlags, PhysFrame, Size2MiB};
+use x86_64::{PhysAddr, VirtAddr};
 
+/// Where regions are mapped, each so far behind it as it lies in memory: nothing else is.
+const START: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
 /// What regions are aligned to: more than any block.
 const ALIGN: u64 = 4 << 20;
 
-/// Takes so many bytes, aligned to 4 MiB, from the end of a region of RAM.
+/// Takes so many bytes, aligned to 4 MiB, from the end of a region of RAM: its physical address.
 ///
 /// # Panics
 /// The machine has too little memory.
-pub fn reserve(boot_info: &mut BootInfo, bytes: u64) -> &'static mut [u64] {
-    let window = boot_info.physical_memory_offset.into_option().expect("the boot loader maps physical memory");
+pub fn reserve(boot_info: &mut BootInfo, bytes: u64) -> PhysAddr {
     let is_large = |start: u64, end: u64| end - start > 2 * bytes;
     let region = boot_info
         .memory_regions
@@ -23,8 +28,27 @@ pub fn reserve(boot_info: &mut BootInfo, bytes: u64) -> &'static mut [u64] {
         .find(|region| region.kind == MemoryRegionKind::Usable && is_large(region.start, region.end));
     let region = region.expect("the machine has twice as much memory in one piece");
     region.end = (region.end - bytes) & !(ALIGN - 1);
-    let words = (window + region.end) as *mut u64;
-    // SAFETY: the region was usable and the window shows it. It is not any more, so that nobody else will refer to it.
+    PhysAddr::new(region.end)
+}
+
+/// Maps so many bytes that were [reserved](reserve), once there is memory for page tables.
+///
+/// # Panics
+/// There is none.
+///
+/// # Safety
+/// They were, and nobody else uses them.
+pub unsafe fn map(start: PhysAddr, bytes: u64) -> &'static mut [u64] {
+    let flags = PageTableFlags::PRESENT | PageTableFlags::WRITABLE | PageTableFlags::NO_EXECUTE;
+    let pages = (0..bytes).step_by(Size2MiB::SIZE as usize);
+    for (page, frame) in pages.map(|offset| (START + start.as_u64() + offset, start + offset)) {
+        let (page, frame) = (Page::<Size2MiB>::containing_address(page), PhysFrame::containing_address(frame));
+        // SAFETY: by this function's contract the memory is nobody's, nor are the addresses.
+        let mapped = unsafe { paging::table().map_to(page, frame, flags, &mut KernelFrames) };
+        mapped.expect("there is memory for page tables").flush();
+    }
+    let words = (START + start.as_u64()).as_mut_ptr();
+    // SAFETY: so many bytes were mapped just now, nobody else refers to them, and any bits are valid words.
     unsafe { slice::from_raw_parts_mut(words, bytes as usize / size_of::<u64>()) }
 }
 
