@@ -8,7 +8,7 @@ use crate::memory::{frames, map, paging, vmalloc};
 use crate::sync::lockdep;
 use bifolio::allocator::PageAllocator;
 use bifolio::error::FreeError;
-use bifolio::frame::{Order, Pfn};
+use bifolio::frame::Pfn;
 use bifolio::heap::Heap;
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -41,12 +41,12 @@ unsafe impl stress::Machine for Machine {
     }
 
     fn map(pages: u64) -> Option<NonNull<u8>> {
-        vmalloc::allocate(pages, Order::ZERO)
+        vmalloc::allocate(pages, 1)
     }
 
     unsafe fn unmap(start: NonNull<u8>, pages: u64) -> Result<(), FreeError> {
         // SAFETY: by this function's contract.
-        unsafe { vmalloc::free(start, pages, Order::ZERO) }
+        unsafe { vmalloc::free(start, pages) }
     }
 
     fn finish_unmapping() {

@@ -2,7 +2,6 @@
 
 use super::{paging, vmalloc};
 use crate::cpu::given::Memory;
-use bifolio::frame::Order;
 use core::ptr::NonNull;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -19,12 +18,12 @@ impl Memory for ForCpus {
     }
 
     fn stack(&self, pages: u64) -> Option<NonNull<u8>> {
-        vmalloc::allocate(pages, Order::ZERO)
+        vmalloc::allocate(pages, 1)
     }
 
     unsafe fn free_stack(&self, start: NonNull<u8>, pages: u64) {
         // SAFETY: by this function's contract the mapping has so many pages, which nobody uses.
-        unsafe { vmalloc::free(start, pages, Order::ZERO) }.expect("a stack is a mapping");
+        unsafe { vmalloc::free(start, pages) }.expect("a stack is a mapping");
     }
 
     fn name_of(&self, address: u64) -> Option<&'static str> {

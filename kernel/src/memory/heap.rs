@@ -7,16 +7,20 @@
 //! In an interrupt handler, and wherever else nothing may wait, it takes what there is, up to the reserves, and maps nothing.
 //!
 //! Slabs and objects of up to 4 MiB lie in the window onto physical memory. Larger ones, and those for which no frames in a
-//! row are left, are [mapped](super::vmalloc) (Linux: `kvmalloc`).
+//! row are found, are [mapped](super::vmalloc) (Linux: `kvmalloc`).
 
 use super::frames::{Processor, gfp, try_frames};
 use super::{paging, vmalloc};
 use crate::sync;
 use bifolio::error::FreeError;
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, PageSource};
+use core::alloc::Layout;
 use core::ptr::NonNull;
 use x86_64::{PhysAddr, VirtAddr};
+
+/// Bytes in a page.
+const PAGE: usize = FRAME_SIZE as usize;
 
 /// The kernel's heap.
 #[global_allocator]
@@ -34,6 +38,11 @@ fn frame_at(address: NonNull<u8>) -> Pfn {
 /// Where the window shows a frame.
 fn window_on(pfn: Pfn) -> Option<NonNull<u8>> {
     NonNull::new(paging::to_virtual(PhysAddr::new(pfn.address())).as_mut_ptr())
+}
+
+/// The pages of a run.
+fn pages_of(run: Layout) -> u64 {
+    (run.size() / PAGE) as u64
 }
 
 fn is_mapped(run: NonNull<u8>) -> bool {
@@ -54,36 +63,44 @@ unsafe impl PageSource for KernelPages {
         unsafe { super::frames().free_raw(frame_at(block), order) }
     }
 
-    fn run_frames(frames: u64, _: Order) -> Option<u64> {
-        Some(frames)
+    fn run_for(object: Layout) -> Option<Layout> {
+        Layout::from_size_align(object.size().max(1).checked_next_multiple_of(PAGE)?, object.align()).ok()
     }
 
-    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
+        let (pages, align) = (pages_of(run), (run.align() as u64).div_ceil(FRAME_SIZE));
+        let (frames, gfp) = (try_frames()?, gfp() | Gfp::NOWARN);
         // A mapping takes page tables, and address space.
-        match try_frames()?.allocate_exact_aligned(frames, align, gfp() | Gfp::NOWARN) {
-            Ok(run) => window_on(run.into_raw().start),
-            Err(_) if sync::may_sleep() => vmalloc::allocate(frames, align),
-            Err(_) => None,
+        let block = Order::covering(pages).and_then(|_| {
+            let exact = |align| frames.allocate_exact_aligned(pages, align, gfp).ok();
+            let exact = Order::covering(align).and_then(exact);
+            exact.or_else(|| frames.allocate_run(pages, align, gfp).ok())
+        });
+        match block {
+            Some(block) => window_on(block.into_raw().start),
+            None if sync::may_sleep() => vmalloc::allocate(pages, align),
+            None => None,
         }
     }
 
-    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, align: Order) -> Result<(), FreeError> {
-        if is_mapped(run) {
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
+        if is_mapped(start) {
             // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses it.
-            return unsafe { vmalloc::free(run, frames, align) };
+            return unsafe { vmalloc::free(start, pages_of(run)) };
         }
-        let start = frame_at(run);
+        let first = frame_at(start);
         // SAFETY: as for a block.
-        unsafe { super::frames().free_range_raw(PfnRange::new(start, start.offset(frames))) }
+        unsafe { super::frames().free_range_raw(PfnRange::new(first, first.offset(pages_of(run)))) }
     }
 
-    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
-        if is_mapped(run) {
+    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
+        let (from, to) = (pages_of(run), (bytes / PAGE) as u64);
+        if is_mapped(start) {
             // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses those behind `to`.
-            return unsafe { vmalloc::resize(run, from, to, align) };
+            return unsafe { vmalloc::resize(start, from, to) };
         }
-        let start = frame_at(run);
+        let first = frame_at(start);
         // SAFETY: by this function's contract the run is the caller's, who does not use what is behind its new end.
-        unsafe { super::frames().resize_raw(PfnRange::new(start, start.offset(from)), to, gfp()) }.is_ok()
+        unsafe { super::frames().resize_raw(PfnRange::new(first, first.offset(from)), to, gfp()) }.is_ok()
     }
 }

@@ -80,8 +80,7 @@ fn what_a_handler_frees_of_a_mapping_is_unmapped_later() {
         // Or by whoever maps something next.
         in_handler();
         // SAFETY: the mapping is ours, and of that length.
-        unsafe { vmalloc::free(vmalloc::allocate(1, Order::ZERO).expect("there is memory"), 1, Order::ZERO) }
-            .expect("it is mapped");
+        unsafe { vmalloc::free(vmalloc::allocate(1, 1).expect("there is memory"), 1) }.expect("it is mapped");
         assert!(!vmalloc::is_deferred() && vmalloc::totals().1 == used);
     });
 }

@@ -182,7 +182,7 @@ fn of_every_kind(records: &Records) -> Vec<Memory> {
         frames().take_exact(3, Gfp::KERNEL).ok().map(Memory::Range),
         HEAP.allocate(layout).map(|object| Memory::Object(object, layout)),
         records.allocate().map(Memory::Record),
-        vmalloc::allocate(2, Order::ZERO).map(|start| Memory::Mapping(start, 2)),
+        vmalloc::allocate(2, 1).map(|start| Memory::Mapping(start, 2)),
     ];
     memory.map(|memory| memory.expect("there is memory")).into()
 }

@@ -12,7 +12,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bifolio::error::FreeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order};
+use bifolio::frame::{FRAME_SIZE, Gfp};
 use booted::{Hoard, Pieces, fault_at, frame_of, frames_free, random};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
@@ -33,20 +33,19 @@ const PAGE: usize = FRAME_SIZE as usize;
 struct Mapping {
     start: NonNull<u8>,
     pages: u64,
-    align: Order,
 }
 
 impl Mapping {
-    fn try_new(pages: u64, align: Order) -> Option<Self> {
+    fn try_new(pages: u64, align: u64) -> Option<Self> {
         let start = vmalloc::allocate(pages, align)?;
-        assert_eq!(start.as_ptr().addr() as u64 % align.bytes(), 0);
-        let mapping = Self { start, pages, align };
+        assert_eq!(start.as_ptr().addr() as u64 % (align * FRAME_SIZE), 0);
+        let mapping = Self { start, pages };
         mapping.fill(0);
         Some(mapping)
     }
 
     fn new(pages: u64) -> Self {
-        Self::try_new(pages, Order::ZERO).expect("there is memory for the mapping")
+        Self::try_new(pages, 1).expect("there is memory for the mapping")
     }
 
     fn address(&self, page: u64) -> VirtAddr {
@@ -77,7 +76,7 @@ impl Mapping {
 
     fn resize(&mut self, pages: u64) -> bool {
         // SAFETY: the mapping is ours; nobody uses what is cut off.
-        let resized = unsafe { vmalloc::resize(self.start, self.pages, pages, self.align) };
+        let resized = unsafe { vmalloc::resize(self.start, self.pages, pages) };
         if resized {
             let kept = pages.min(self.pages);
             self.pages = pages;
@@ -90,7 +89,7 @@ impl Mapping {
     fn free(self) {
         self.check(self.pages);
         // SAFETY: the mapping is ours, and nobody uses it afterwards.
-        unsafe { vmalloc::free(self.start, self.pages, self.align) }.unwrap();
+        unsafe { vmalloc::free(self.start, self.pages) }.unwrap();
     }
 
     /// How many of its pages are part of large ones.
@@ -131,7 +130,7 @@ fn mappings_do_not_meet() {
     for _ in 0..100 {
         if mappings.len() == mappings.capacity() || random.random_bool(0.3) && !mappings.is_empty() {
             mappings.swap_remove(random.random_range(0..mappings.len())).free();
-        } else if let Some(mapping) = Mapping::try_new(random.random_range(1..1200), Order::ZERO) {
+        } else if let Some(mapping) = Mapping::try_new(random.random_range(1..1200), 1) {
             mappings.push(mapping);
         }
     }
@@ -143,7 +142,7 @@ fn mappings_do_not_meet() {
 fn mappings_are_aligned_as_is_asked() {
     let before = snapshot();
     let odd = Mapping::new(1);
-    for align in Order::all() {
+    for align in (0..=20).map(|order| 1 << order) {
         Mapping::try_new(5, align).unwrap().free();
         let large = Mapping::try_new(700, align).unwrap();
         Mapping::try_new(5, align).unwrap().free();
@@ -249,7 +248,7 @@ fn without_frames_a_mapping_is_refused_and_leaves_nothing() {
     let before = snapshot();
     let (_, used) = vmalloc::totals();
     for pages in [1, 2000, 1 << 20, 1 << 40] {
-        assert!(vmalloc::allocate(pages, Order::ZERO).is_none(), "{pages} pages out of no frames");
+        assert!(vmalloc::allocate(pages, 1).is_none(), "{pages} pages out of no frames");
         assert!(!mapping.resize(300 + pages));
     }
     assert_eq!((snapshot(), vmalloc::totals().1), (before, used));
@@ -257,7 +256,7 @@ fn without_frames_a_mapping_is_refused_and_leaves_nothing() {
     // Part of the memory, so that it ends on the way.
     let (mut hoard, all) = (Hoard::new(), frames_free());
     let before = snapshot();
-    assert!(vmalloc::allocate(all, Order::ZERO).is_none());
+    assert!(vmalloc::allocate(all, 1).is_none());
     assert!(!mapping.resize(300 + all));
     assert_eq!((snapshot(), vmalloc::totals().1), (before, used));
     hoard.give_back();
@@ -271,11 +270,11 @@ fn a_bad_free_is_named_and_changes_nothing() {
     let unit = |nth: u64| mapping.start.map_addr(|address| address.checked_add((nth << 21) as usize).unwrap());
     // SAFETY: none of these is a mapping, so nothing is unmapped.
     unsafe {
-        let error = vmalloc::free(unit(0), 100, Order::ZERO).unwrap_err();
+        let error = vmalloc::free(unit(0), 100).unwrap_err();
         assert!(matches!(error, FreeError::WrongOrder { .. }), "{error}");
-        let error = vmalloc::free(unit(1), 100, Order::ZERO).unwrap_err();
+        let error = vmalloc::free(unit(1), 100).unwrap_err();
         assert!(matches!(error, FreeError::Interior { .. }), "{error}");
-        let error = vmalloc::free(unit(2), 100, Order::ZERO).unwrap_err();
+        let error = vmalloc::free(unit(2), 100).unwrap_err();
         assert!(matches!(error, FreeError::AlreadyFree(_)), "{error}");
     }
     mapping.check(600);

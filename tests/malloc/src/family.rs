@@ -2,8 +2,8 @@
 //! and C23 where that has the function and the library does not.
 //!
 //! Memory is aligned to 16 bytes, or to 8 if it is for no more than 8. What cannot be had is a null pointer with `errno`
-//! set; so is what is to be aligned to more than the heap's largest block, 4 MiB. What is freed and was never allocated, or is freed twice, or is not the start of an object, ends the program with
-//! a line that says so.
+//! set. What is freed and was never allocated, or is freed twice, or is not the start of an object, ends the program with a line
+//! that says so.
 
 use core::alloc::Layout;
 use core::ffi::{c_int, c_void};

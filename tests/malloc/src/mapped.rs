@@ -8,7 +8,7 @@ use core::ptr::{self, NonNull};
 use core::slice;
 
 use bifolio::error::FreeError;
-use bifolio::frame::{Order, Pfn};
+use bifolio::frame::Pfn;
 use spin::{Mutex, MutexGuard};
 
 use crate::system::{self, PAGE};
@@ -116,13 +116,9 @@ fn reserve(bytes: usize, align: usize) -> Option<Mapping> {
     Some(Mapping { start, bytes })
 }
 
-fn bytes_of(frames: u64) -> Option<usize> {
-    usize::try_from(frames).ok()?.checked_mul(PAGE)
-}
-
-/// A run of so many frames, all zero.
-pub fn allocate(frames: u64, align: Order) -> Option<NonNull<u8>> {
-    let (bytes, align) = (bytes_of(frames)?, align.bytes() as usize);
+/// A run of so many bytes, whole pages that are all zero, aligned to `align`.
+pub fn allocate(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let align = align.max(PAGE);
     // Where address space is scarce, it is not for what may never be.
     let may_grow = system::address_space_limit() == usize::MAX;
     let with_slack = || reserve(bytes.checked_mul(SLACK)?, align);
@@ -161,19 +157,18 @@ pub unsafe fn release(run: NonNull<u8>) -> Result<(), FreeError> {
     Ok(())
 }
 
-/// Makes a run of `from` frames one of `to` where it is; false if it has not so much address space, or the system no
-/// memory.
+/// Makes a run of `from` bytes one of `to` where it is; false if it has not so much address space, or the system no memory.
 ///
 /// # Safety
-/// Nobody uses what lies behind the first `to` frames.
-pub unsafe fn resize(run: NonNull<u8>, from: u64, to: u64) -> bool {
+/// Nobody uses what lies behind the first `to` bytes.
+pub unsafe fn resize(run: NonNull<u8>, from: usize, to: usize) -> bool {
     let find = || {
         let table = Table::lock();
         let place = table.before(run.as_ptr().addr())?;
         Some(table.all()[place]).filter(|mapping| mapping.start == run.as_ptr())
     };
-    let (Some(mapping), Some(from), Some(to)) = (find(), bytes_of(from), bytes_of(to)) else { return false };
-    // SAFETY: what is behind the run is nobody's, and nobody uses what lies behind its first `to` frames.
+    let Some(mapping) = find() else { return false };
+    // SAFETY: what is behind the run is nobody's, and nobody uses what lies behind its first `to` bytes.
     unsafe {
         if to <= from {
             system::make_unusable(mapping.start.wrapping_add(to), from - to)

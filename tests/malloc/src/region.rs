@@ -8,6 +8,7 @@
 //! Frames that are free may still have memory behind them. That is kept for the next who needs frames, as long as it is
 //! not much beside what is in use; what is freed beyond that is given back to the system first.
 
+use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -19,6 +20,7 @@ use bifolio::heap::PageSource;
 use bifolio::memory_map::{MemoryMap, Region as Entry, RegionKind};
 use spin::{Mutex, Once};
 
+use crate::system::PAGE;
 use crate::thread::Thread;
 use crate::{mapped, system};
 
@@ -259,41 +261,44 @@ unsafe impl PageSource for Regions {
         }
     }
 
-    fn run_frames(frames: u64, _: Order) -> Option<u64> {
-        Some(frames)
+    fn run_for(object: Layout) -> Option<Layout> {
+        Layout::from_size_align(object.size().max(1).checked_next_multiple_of(PAGE)?, object.align()).ok()
     }
 
-    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
-        if frames > Order::MAX.frames() {
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
+        let (frames, align) = (frames_of(run), run.align().div_ceil(PAGE) as u64);
+        let most = Order::MAX.frames();
+        if frames > most || align > most {
             // If there is no address space left, the regions may have some.
-            let from_regions = || if align == Order::ZERO { take_long(frames) } else { None };
-            return mapped::allocate(frames, align).or_else(from_regions);
+            return mapped::allocate(run.size(), run.align()).or_else(|| take_long(frames, align));
         }
         take(frames, |region| {
-            let exact = region.frames.allocate_exact_aligned(frames, align, Gfp::NOWAIT).ok()?;
-            region.at(exact.into_raw().start)
+            let found = region.frames.allocate_run(frames, align, Gfp::NOWAIT).ok()?;
+            region.at(found.into_raw().start)
         })
     }
 
-    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
-        let Some(region) = region_of(run) else {
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
+        let Some(region) = region_of(start) else {
             // SAFETY: the run came from `allocate_run`, and nobody uses it any more, as `release_run` demands.
-            return unsafe { mapped::release(run) };
+            return unsafe { mapped::release(start) };
         };
+        let frames = frames_of(run);
         // SAFETY: as for a block.
-        unsafe { leave(run.as_ptr(), frames) };
+        unsafe { leave(start.as_ptr(), frames) };
         // The heap knows what it frees, so it need not all be asked about before the first block is freed.
-        let range = PfnRange::new(frame_at(run), frame_at(run).offset(frames));
+        let range = PfnRange::new(frame_at(start), frame_at(start).offset(frames));
         // SAFETY: as for a block.
         range.blocks().try_for_each(|(pfn, order)| unsafe { region.frames.free_raw(pfn, order) })
     }
 
-    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
-        let Some(region) = region_of(run) else {
-            // SAFETY: nobody uses what lies behind the first `to` frames, as `resize_run` demands.
-            return unsafe { mapped::resize(run, from, to) };
+    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
+        let Some(region) = region_of(start) else {
+            // SAFETY: nobody uses what lies behind the first `bytes` bytes, as `resize_run` demands.
+            return unsafe { mapped::resize(start, run.size(), bytes) };
         };
-        let range = PfnRange::new(frame_at(run), frame_at(run).offset(from));
+        let (from, to) = (frames_of(run), (bytes / PAGE) as u64);
+        let range = PfnRange::new(frame_at(start), frame_at(start).offset(from));
         if to > from {
             // SAFETY: the run is the caller's.
             let grown = unsafe { region.frames.resize_raw(range, to, Gfp::NOWAIT) }.is_ok();
@@ -304,16 +309,20 @@ unsafe impl PageSource for Regions {
         }
         // SAFETY: by this function's contract nobody uses what is behind the new end.
         unsafe {
-            leave(run.as_ptr().wrapping_add((to * FRAME_SIZE) as usize), from - to);
+            leave(start.as_ptr().wrapping_add(bytes), from - to);
             region.frames.resize_raw(range, to, Gfp::NOWAIT).is_ok()
         }
     }
 }
 
+fn frames_of(run: Layout) -> u64 {
+    (run.size() / PAGE) as u64
+}
+
 /// Takes more frames in a row than any block has, if that is possible without making more memory usable.
-fn take_long(frames: u64) -> Option<NonNull<u8>> {
+fn take_long(frames: u64, align: u64) -> Option<NonNull<u8>> {
     let run = regions().find_map(|region| {
-        let long = region.frames.allocate_contiguous(frames, Gfp::NOWAIT).ok()?;
+        let long = region.frames.allocate_contiguous_aligned(frames, align, Gfp::NOWAIT).ok()?;
         region.at(long.into_raw().start)
     })?;
     count_taken(frames);

@@ -60,21 +60,30 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Allocates so many frames in a row, as the [largest blocks](PfnRange::blocks) that make them up: to be freed together,
     /// with [`free_range`](Self::free_range), or each by itself. If the number is a power of two, they are aligned to it.
     ///
-    /// What a block serves comes from one, as from [`allocate_exact`](Self::allocate_exact); for more, the zones are
-    /// searched block by block.
+    /// They are what [`allocate_run`](Self::allocate_run) finds, or else come from a block, as from
+    /// [`allocate_exact`](Self::allocate_exact); otherwise the zones are searched block by block.
     ///
     /// # Errors
     /// [`AllocError`] if no frames are asked for, the flags contradict each other, or no zone has so many free frames in a
     /// row and may give them.
     pub fn allocate_contiguous(&self, frames: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
+        self.allocate_contiguous_aligned(frames, if frames.is_power_of_two() { frames } else { 1 }, gfp)
+    }
+
+    /// [`allocate_contiguous`](Self::allocate_contiguous), aligned to `align` frames, a power of two.
+    ///
+    /// # Errors
+    /// As for [`allocate_contiguous`](Self::allocate_contiguous).
+    pub fn allocate_contiguous_aligned(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
         Self::announce(gfp);
-        if frames <= Order::MAX.frames()
-            && let Ok(exact) = self.allocate_exact(frames, gfp | Gfp::NOWARN)
+        let found = self.allocate_run(frames, align, gfp | Gfp::NOWARN);
+        if !matches!(found, Err(AllocError::NoFreeRun { .. })) {
+            return found;
+        }
+        if let Some(order) = Order::covering(align)
+            && let Ok(exact) = self.allocate_exact_aligned(frames, order, gfp | Gfp::NOWARN)
         {
             return Ok(exact);
-        }
-        if frames == 0 {
-            return Err(AllocError::NoFrames);
         }
         let request = Request::new(Order::ZERO, gfp)?;
         if request.zonelist().all(|kind| self.zone(kind).managed < frames) {
@@ -83,7 +92,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         let search = || {
             self.drain();
-            self.take_free_run(&request, frames)
+            self.take_free_run(&request, frames, align)
         };
         let reclaim = || (request.may_reclaim() && self.shrink(frames, &self.slow.direct) > 0).then(search).flatten();
         let range = search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })?;
@@ -92,15 +101,44 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if gfp.contains(Gfp::ZERO) { self.zeroed(frames) } else { Ok(frames) }
     }
 
+    /// Allocates so many frames in a row, aligned to `align` of them, a power of two, out of the shortest run of free frames
+    /// that holds them: whatever blocks it is of, and across the borders of pageblocks. They are allocated as the
+    /// [largest blocks](PfnRange::blocks) that make them up: to be freed together, with [`free_range`](Self::free_range), or each
+    /// by itself.
+    ///
+    /// The search is bounded: it looks at a few pageblocks of the request's mobility. It takes nothing from CPUs' pages, and asks
+    /// nobody for memory.
+    ///
+    /// # Errors
+    /// [`AllocError`] if no frames are asked for, the flags contradict each other, or no run was found.
+    pub fn allocate_run(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
+        Self::announce(gfp);
+        if frames == 0 {
+            return Err(AllocError::NoFrames);
+        }
+        let request = Request::new(Order::ZERO, gfp)?;
+        let run = request.zonelist().find_map(|kind| {
+            self.with(kind, |zone| {
+                let (mark, reserve) = request.marks(zone);
+                let admitted = zone.admits(frames, mark, reserve, false);
+                if admitted { zone.allocate_run(frames, align, request.mobility) } else { None }
+            })
+        });
+        let run = run.ok_or(AllocError::NoFreeRun { frames, gfp })?;
+        // SAFETY: the zone has allocated the range, as the largest blocks there can be, to this call alone.
+        let frames = unsafe { Blocks::from_raw(run) };
+        if gfp.contains(Gfp::ZERO) { self.zeroed(frames) } else { Ok(frames) }
+    }
+
     /// Allocates the first free frames in a row, so many, of the highest zone that has them and may give them.
-    fn take_free_run(&self, request: &Request, frames: u64) -> Option<PfnRange> {
+    fn take_free_run(&self, request: &Request, frames: u64, align: u64) -> Option<PfnRange> {
         request.zonelist().find_map(|kind| {
             self.with(kind, |zone| {
                 let (mark, reserve) = request.marks(zone);
                 if !zone.admits(frames, mark, reserve, false) {
                     return None;
                 }
-                let range = zone.free_run(frames)?;
+                let range = zone.free_run(frames, align)?;
                 zone.isolate(range).ok()?;
                 let taken = zone.take_isolated(range);
                 zone.unisolate(range);

@@ -3,7 +3,7 @@
 use super::{Heap, LargeStats, Stopped};
 use crate::cpu::Cpu;
 use crate::error::Violation;
-use crate::frame::FRAME_SHIFT;
+use crate::frame::{FRAME_SHIFT, FRAME_SIZE};
 use crate::slab::arena::ArenaId;
 use crate::slab::class::SizeClass;
 use crate::slab::debug::Shape;
@@ -82,10 +82,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 }
                 // The map knows the lower 48 bits of an address; the rest follows from them.
                 let base = slab.base().addr();
-                check(base, "a block's first frame leads to its descriptor", PageMap::masked(base) == address)?;
-                check(base, "blocks do not overlap", last.is_none_or(|(end, _)| end <= address))?;
+                let masked = PageMap::masked(base);
+                let first = masked & !(FRAME_SIZE as usize - 1);
+                check(base, "a block's first frame leads to its descriptor", first == address)?;
+                check(base, "blocks do not overlap", last.is_none_or(|(end, _)| end <= masked))?;
                 self.check_block(all, slab, &mut truth)?;
-                last = Some((address + slab.bytes(), slab));
+                last = Some((masked + slab.bytes(), slab));
             }
         }
         Ok(truth)
@@ -96,20 +98,20 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let check = |rule, holds| check(base, rule, holds);
         check(
             "a block is aligned to its size, a run as it was asked for",
-            base & (slab.order().bytes() as usize - 1) == 0,
+            base.is_multiple_of(if slab.is_run() { slab.run().align() } else { slab.bytes() }),
         )?;
         check("the descriptor of a block is in use", all.books.pool.has_open(slab))?;
         truth.blocks += 1;
         if slab.is_run() {
             check(
                 "a run is as long as runs are",
-                S::run_frames(slab.run_frames(), slab.order()) == Some(slab.run_frames()),
+                S::run_for(slab.run()) == Some(slab.run()) && slab.bytes() >= FRAME_SIZE as usize,
             )?;
         }
         match slab.owner() {
             Owner::TRANSIT => return check("a slab without an arena has no objects", slab.is_empty()),
             Owner::LARGE if slab.is_run() => {
-                truth.large.count(slab.run_frames());
+                truth.large.count(slab.bytes());
                 return Ok(());
             }
             _ => {}

@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 
 use super::{Heap, HeapError, Large, SizeClass};
 use crate::cpu::Cpu;
+use crate::frame::FRAME_SIZE;
 use crate::slab::debug::Records;
 use crate::slab::descriptor::{Owner, Slab};
 use crate::slab::list::Meta;
@@ -87,7 +88,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// The heap stands still, for as long as the slab is used.
     unsafe fn slab_around(&self, records: &Records, address: usize) -> Option<(Meta<Slab>, &'static str)> {
         // SAFETY: the heap stands still.
-        let slab = unsafe { self.registry.map.last_until(address) }?;
+        let last = |address: usize| unsafe { self.registry.map.last_until(address) };
+        let slab = match last(address)? {
+            // A run that begins in this frame behind the address: what is before it may reach into the frame.
+            behind if behind.base().addr() > address => last((address & !(FRAME_SIZE as usize - 1)).checked_sub(1)?)?,
+            slab => slab,
+        };
         let is_inside = address.wrapping_sub(slab.base().addr()) < slab.bytes();
         Some((slab, name(records, slab.owner()).filter(|_| is_inside)?))
     }

@@ -1,8 +1,8 @@
-//! Objects above the largest size class: runs of page frames of their own.
+//! Objects above the largest size class: runs of memory of their own.
 //!
-//! A run has exactly the frames that its object needs, if the page source can do that, and is resized where it is as far as
-//! the source can do that. To the registry it is a descriptor like a slab's, to which its first frame leads: so a bad free
-//! of it is found in the same way, and costs the same however long it is.
+//! A run is as long as its object needs, as nearly as the page source can do that, and is resized where it is as far as the
+//! source can do that. To the registry it is a descriptor like a slab's, to which its first frame leads: so a bad free of it is
+//! found in the same way, and costs the same however long it is.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -22,8 +22,8 @@ pub struct LargeStats {
     pub by_order: [usize; Order::COUNT],
     /// Live objects that are larger than any block.
     pub longer: usize,
-    /// Frames of all live objects.
-    pub frames: u64,
+    /// Bytes of all live objects' runs.
+    pub bytes: u64,
     /// How often one was resized where it was.
     pub resized: u64,
     /// How often one was moved, since it could not be.
@@ -36,27 +36,27 @@ impl LargeStats {
         self.by_order.iter().sum::<usize>() + self.longer
     }
 
-    fn like(&mut self, frames: u64) -> &mut usize {
-        match Order::covering(frames) {
+    fn like(&mut self, bytes: usize) -> &mut usize {
+        match Order::covering((bytes as u64).div_ceil(FRAME_SIZE)) {
             Some(order) => &mut self.by_order[order.index()],
             None => &mut self.longer,
         }
     }
 
-    /// Counts one more object of so many frames.
-    pub(super) fn count(&mut self, frames: u64) {
-        *self.like(frames) += 1;
-        self.frames += frames;
+    /// Counts one more object of so many bytes.
+    pub(super) fn count(&mut self, bytes: usize) {
+        *self.like(bytes) += 1;
+        self.bytes += bytes as u64;
     }
 
-    fn discount(&mut self, frames: u64) {
-        *self.like(frames) -= 1;
-        self.frames -= frames;
+    fn discount(&mut self, bytes: usize) {
+        *self.like(bytes) -= 1;
+        self.bytes -= bytes as u64;
     }
 
-    /// Whether the other has as many objects and frames.
+    /// Whether the other has as many objects and bytes.
     pub(super) fn counts_as(&self, other: &Self) -> bool {
-        (self.by_order, self.longer, self.frames) == (other.by_order, other.longer, other.frames)
+        (self.by_order, self.longer, self.bytes) == (other.by_order, other.longer, other.bytes)
     }
 }
 
@@ -67,7 +67,7 @@ impl Large {
     pub(super) const NAME: &'static str = "kmalloc-large";
 
     pub(super) const fn new() -> Self {
-        Self(LargeStats { by_order: [0; Order::COUNT], longer: 0, frames: 0, resized: 0, moved: 0 })
+        Self(LargeStats { by_order: [0; Order::COUNT], longer: 0, bytes: 0, resized: 0, moved: 0 })
     }
 
     pub(super) fn stats(&self) -> LargeStats {
@@ -75,35 +75,14 @@ impl Large {
     }
 }
 
-/// The run that a large object takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    frames: u32,
-    align: Order,
-}
-
-impl Run {
-    /// The run for an object of this layout; `None` if the source has none that is as long, or as aligned.
-    pub(super) fn of<S: PageSource>(layout: Layout) -> Option<Self> {
-        let align = Order::covering((layout.align() as u64).div_ceil(FRAME_SIZE))?;
-        let frames = S::run_frames((layout.size().max(1) as u64).div_ceil(FRAME_SIZE), align)?;
-        // What a descriptor has room for: 16 TiB.
-        Some(Self { frames: frames.try_into().ok()?, align })
-    }
-
-    pub(super) fn bytes(self) -> usize {
-        self.frames as usize * FRAME_SIZE as usize
-    }
-}
-
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn allocate_large(&self, layout: Layout) -> Option<NonNull<u8>> {
-        let run = Run::of::<S>(layout)?;
-        let open = || self.registry.open_run(run.frames, run.align);
+        let run = S::run_for(layout)?;
+        let open = || self.registry.open_run(run);
         let slab = open().or_else(|| if self.shrink() > 0 { open() } else { None })?;
         self.large.with(|large| {
-            large.0.count(run.frames.into());
+            large.0.count(run.size());
             slab.set_owner(Owner::LARGE);
         });
         NonNull::new(slab.base())
@@ -119,24 +98,24 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         (slab.owner() == Owner::LARGE && slab.base() == object.as_ptr()).then_some(slab)
     }
 
-    /// Takes the large object that starts at `object`, if it has so many frames or their number is not known, away from
+    /// Takes the large object that starts at `object`, if its run has so many bytes or their number is not known, away from
     /// everybody else.
-    fn take_large(&self, object: NonNull<u8>, frames: Option<u32>) -> Option<Meta<Slab>> {
+    fn take_large(&self, object: NonNull<u8>, bytes: Option<usize>) -> Option<Meta<Slab>> {
         self.large.with(|large| {
             // SAFETY: we hold the lock.
             let slab = unsafe { self.find_large(object) }?;
-            if frames.is_some_and(|frames| slab.run_frames() != frames.into()) {
+            if bytes.is_some_and(|bytes| slab.bytes() != bytes) {
                 return None;
             }
             slab.set_owner(Owner::TRANSIT);
-            large.0.discount(slab.run_frames());
+            large.0.discount(slab.bytes());
             Some(slab)
         })
     }
 
     #[cold]
     pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        let slab = Run::of::<S>(layout).and_then(|run| self.take_large(object, Some(run.frames)));
+        let slab = S::run_for(layout).and_then(|run| self.take_large(object, Some(run.size())));
         self.registry.close_run(slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?);
         Ok(())
     }
@@ -145,21 +124,22 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// not large, or the source cannot do that.
     #[cold]
     pub(super) fn resize_large(&self, object: NonNull<u8>, wanted: Layout) -> bool {
-        let Some(to) = Run::of::<S>(wanted) else { return false };
+        let Some(bytes) = S::run_for(wanted).map(|run| run.size()) else { return false };
         let Some(slab) = self.take_large(object, None) else { return false };
-        let (from, frames, align) = (slab.run_frames(), u64::from(to.frames), slab.order());
-        // SAFETY: the run came from the source with this alignment, and has this length; whoever resizes the object promises
-        // that nobody uses what lies behind the new end. The new length is one that runs of this alignment have.
-        let resize = || unsafe { self.registry.source.resize_run(object, from, frames, align) };
-        let fits = from == frames || S::run_frames(frames, align) == Some(frames) && resize();
+        let run = slab.run();
+        let is_run = |new: Layout| S::run_for(new) == Some(new);
+        // SAFETY: the run came from the source, and is this now; whoever resizes the object promises that nobody uses what lies
+        // behind the new end. The new length is one that runs of this alignment have.
+        let resize = || unsafe { self.registry.source.resize_run(object, run, bytes) };
+        let fits = bytes == run.size() || Layout::from_size_align(bytes, run.align()).is_ok_and(is_run) && resize();
         self.large.with(|large| {
             if fits {
-                slab.set_run_frames(to.frames);
-                large.0.resized += u64::from(from != frames);
+                slab.set_run_bytes(bytes);
+                large.0.resized += u64::from(bytes != run.size());
             } else {
                 large.0.moved += 1;
             }
-            large.0.count(slab.run_frames());
+            large.0.count(slab.bytes());
             slab.set_owner(Owner::LARGE);
         });
         fits
@@ -167,11 +147,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     #[cold]
     pub(super) fn is_live_large(&self, object: NonNull<u8>, layout: Layout) -> bool {
-        let run = Run::of::<S>(layout);
+        let run = S::run_for(layout);
         self.large.with(|_| {
             // SAFETY: we hold the lock.
             let slab = unsafe { self.find_large(object) };
-            slab.zip(run).is_some_and(|(slab, run)| slab.run_frames() == run.frames.into())
+            slab.zip(run).is_some_and(|(slab, run)| slab.bytes() == run.size())
         })
     }
 

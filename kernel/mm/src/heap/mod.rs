@@ -113,7 +113,7 @@ use crate::slab::registry::Registry;
 use crate::sync::Mutex;
 use debug::Debugging;
 use diagnose::Wanted;
-use large::{Large, Run};
+use large::Large;
 use slow::{Freed, Kind};
 use stop::Stopped;
 
@@ -183,9 +183,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.doors.get(number).unwrap_or(&self.last_door)
     }
 
-    /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, if the alignment is
-    /// more than 4 MiB, or if the size is more than [the page source has](PageSource::run_frames). A size of zero is taken for
-    /// one byte.
+    /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, or if the size or
+    /// the alignment is more than [the page source has](PageSource::run_for). A size of zero is taken for one byte.
     #[inline]
     #[track_caller]
     pub fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
@@ -312,7 +311,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub fn usable_size(layout: Layout) -> Option<usize> {
         match SizeClass::of(layout) {
             Some(class) => Some(class.size()),
-            None => Run::of::<S>(layout).map(Run::bytes),
+            None => S::run_for(layout).map(|run| run.size()),
         }
     }
 

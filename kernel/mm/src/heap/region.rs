@@ -6,11 +6,12 @@
 //! watermarks, and what the heap does not use it gives up before it refuses a request.
 //!
 //! ```text
-//!   region  | heap and page allocator | their metadata | frames ...                               | rest |
-//!           ^ aligned to 4 KiB                         ^ aligned to 4 KiB
+//!   region  | heap and page allocator | their metadata | granules ...                             | rest |
 //! ```
 //!
-//! The metadata goes to where the alignment leaves a gap, if one is large enough.
+//! What the page allocator calls a frame is a granule here, of 256 bytes, or 1 KiB where its metadata counts for more: it never
+//! touches what it manages, so it is all the same to it. A slab is a block of several, and a large object takes as many as it
+//! needs and not whole pages.
 //!
 //! ```
 //! use bifolio::heap::Heap;
@@ -29,6 +30,7 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
+use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -40,6 +42,14 @@ use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::memory_map::{MemoryMap, Region, RegionKind};
 
 const FRAME: usize = FRAME_SIZE as usize;
+/// Large objects are whole multiples of so many bytes.
+const STEP: usize = 256;
+
+/// Bytes in what the page allocator takes for a frame, in a region of so many bytes. In small ones its metadata would be a page
+/// more otherwise.
+const fn granule_for(bytes: usize) -> usize {
+    if bytes < 2 << 20 { 4 * STEP } else { STEP }
+}
 
 errors! {
     /// Why there can be no heap in a region.
@@ -79,10 +89,12 @@ unsafe impl Cpu for SingleCpu {
 
 impl Hooks for SingleCpu {}
 
-/// The frames of a region, as the heap in front of them asks for them.
+/// The memory of a region, as the heap in front of it asks for it.
 pub struct RegionPages<'r, C> {
-    frames: PageAllocator<'r, C>,
-    /// The region's first frame, and its number: other than its address's, but aligned alike.
+    granules: PageAllocator<'r, C>,
+    /// Bytes in a granule.
+    granule: usize,
+    /// The region's first granule, and its number: other than its address's, but aligned alike.
     start: NonNull<u8>,
     first: Pfn,
 }
@@ -93,76 +105,84 @@ unsafe impl<'r, C> Sync for RegionPages<'r, C> where PageAllocator<'r, C>: Sync 
 // SAFETY: likewise.
 unsafe impl<'r, C> Send for RegionPages<'r, C> where PageAllocator<'r, C>: Send {}
 
-/// Below so many frames every one counts: 1 MiB.
-const SCARCE_FRAMES: u64 = 256;
+/// Below so many bytes every one counts: 12 MiB.
+const SCARCE: u64 = 12 << 20;
 
-/// All of it: no watermark keeps the last frames from the only one who asks for any. And of the mobility that pageblocks have
+/// All of it: no watermark keeps the last granules from the only one who asks for any. And of the mobility that pageblocks have
 /// at first, since nothing that never mixes has to be kept apart.
 const GFP: Gfp = Gfp::MEMALLOC.union(Gfp::MOVABLE).union(Gfp::NOWARN);
 
 impl<'r, C: Cpu> RegionPages<'r, C> {
-    /// The page allocator behind it, for its counts and reports. The region's first frame is
-    /// [`first`](Self::first) there.
+    /// The page allocator behind it, for its counts and reports. What it calls frames are
+    /// [granules](Self::granule), and the region's first one is [`first`](Self::first) there.
     pub fn frames(&self) -> &View<'r, C> {
-        &self.frames
+        &self.granules
     }
 
-    /// The number of the region's first frame.
+    /// Bytes in what the page allocator calls a frame: 256, or 1,024 in regions of less than 2 MiB.
+    pub fn granule(&self) -> usize {
+        self.granule
+    }
+
+    /// The number of the region's first granule.
     pub fn first(&self) -> Pfn {
         self.first
     }
 
-    fn address_of(&self, pfn: Pfn) -> NonNull<u8> {
-        // SAFETY: the page allocator has no other frames than those behind `start`.
-        unsafe { self.start.add((pfn.number() - self.first.number()) as usize * FRAME) }
+    fn granules_in(&self, bytes: usize) -> u64 {
+        bytes.div_ceil(self.granule) as u64
     }
 
-    fn range_of(&self, run: NonNull<u8>, frames: u64) -> PfnRange {
-        let distance = run.as_ptr().addr() - self.start.as_ptr().addr();
-        let pfn = self.first.offset((distance / FRAME) as u64);
-        PfnRange::new(pfn, pfn.offset(frames))
+    /// The granules of what begins here and is so long.
+    fn range_of(&self, start: NonNull<u8>, bytes: usize) -> PfnRange {
+        let distance = start.as_ptr().addr() - self.start.as_ptr().addr();
+        let pfn = self.first.offset((distance / self.granule) as u64);
+        PfnRange::new(pfn, pfn.offset(self.granules_in(bytes)))
+    }
+
+    fn take(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        let (granules, align) = (self.granules_in(bytes), self.granules_in(align));
+        let run = self.granules.allocate_contiguous_aligned(granules, align, GFP).ok()?;
+        let distance = run.into_raw().start.number() - self.first.number();
+        // SAFETY: the page allocator has no other granules than those behind `start`.
+        Some(unsafe { self.start.add(distance as usize * self.granule) })
     }
 }
 
-// SAFETY: the page allocator gives each frame of the region to one user at a time; the region is borrowed for as long as
-// this lives, and blocks are as aligned as their numbers are.
+// SAFETY: the page allocator gives each granule of the region to one user at a time; the region is borrowed for as long as
+// this lives, and blocks and runs are as aligned as their numbers are. A run is at least as long as a frame.
 unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        Some(self.address_of(self.frames.allocate(order, GFP).ok()?.into_raw().0))
+        self.take(order.bytes() as usize, order.bytes() as usize)
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
         // SAFETY: the block is the caller's, who gives it back.
-        unsafe { self.frames.free_raw(self.range_of(block, 1).start, order) }
+        unsafe { self.granules.free_range_raw(self.range_of(block, order.bytes() as usize)) }
     }
 
     fn is_scarce(&self) -> bool {
-        self.frames.zone(ZoneKind::Normal).managed < SCARCE_FRAMES
+        self.granules.zone(ZoneKind::Normal).managed < SCARCE / self.granule as u64
     }
 
-    fn run_frames(frames: u64, _: Order) -> Option<u64> {
-        Some(frames)
+    fn run_for(object: Layout) -> Option<Layout> {
+        let bytes = object.size().max(FRAME).checked_next_multiple_of(STEP)?;
+        Layout::from_size_align(bytes, object.align()).ok()
     }
 
-    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
-        // What no block is left for may still lie between two.
-        let exact = self.frames.allocate_exact_aligned(frames, align, GFP);
-        let run = exact.ok().or_else(|| self.frames.allocate_contiguous(frames, GFP).ok())?;
-        if !run.range().start.is_aligned(align) {
-            self.frames.free_range(run).ok()?;
-            return None;
-        }
-        Some(self.address_of(run.into_raw().start))
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
+        self.take(run.size(), run.align())
     }
 
-    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
         // SAFETY: the run is the caller's, who gives it back.
-        unsafe { self.frames.free_range_raw(self.range_of(run, frames)) }
+        unsafe { self.granules.free_range_raw(self.range_of(start, run.size())) }
     }
 
-    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
+    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
+        let (range, granules) = (self.range_of(start, run.size()), self.granules_in(bytes));
         // SAFETY: the run is the caller's, who does not use what is behind its new end.
-        unsafe { self.frames.resize_raw(self.range_of(run, from), to, GFP) }.is_ok()
+        unsafe { self.granules.resize_raw(range, granules, GFP) }.is_ok()
     }
 }
 
@@ -196,38 +216,32 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
         let heap = up(0, align_of::<Self>());
         let behind = heap + size_of::<Self>();
 
-        // No fewer frames than there will be, so no fewer words.
-        let all = up(0, FRAME);
-        let most = bytes.saturating_sub(all) / FRAME;
-        let words = words_for(numbers(address(all), most.max(1)))?;
-        let end = all + most * FRAME;
-        let (metadata, first) = if up(0, align_of::<u64>()) + words * size_of::<u64>() <= heap {
-            (up(0, align_of::<u64>()), up(behind, FRAME))
-        } else if end + words * size_of::<u64>() <= bytes {
-            (end, up(behind, FRAME))
-        } else {
-            (behind, up(behind + words * size_of::<u64>(), FRAME))
-        };
-        let needed = first + Self::LEAST_FRAMES * FRAME;
+        // No fewer granules than there will be, so no fewer words.
+        let granule = granule_for(bytes);
+        let all = up(0, granule);
+        let words = words_for(numbers(address(all), bytes.saturating_sub(all).max(granule), granule))?;
+        let metadata = up(behind, align_of::<u64>());
+        let first = up(metadata + words * size_of::<u64>(), granule);
+        let needed = up(first, FRAME) + Self::LEAST_FRAMES * FRAME;
         if bytes < needed {
             return Err(RegionError::TooSmall { bytes, needed });
         }
 
-        let range = numbers(address(first), (bytes - first) / FRAME);
+        let range = numbers(address(first), bytes - first, granule);
         let mut map = map_of(range);
         let plan = Plan::apart(MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map"))?;
-        // SAFETY: the metadata lies inside the region, aligned, and apart from the heap and the frames, and is no longer
-        // than was reckoned with more frames. The region is ours for `'r`, and holds bytes, of which any eight are a word.
+        // SAFETY: the metadata lies inside the region, aligned, and apart from the heap and the granules, and is no longer
+        // than was reckoned with more granules. The region is ours for `'r`, and holds bytes, of which any eight are a word.
         let metadata = unsafe {
             let metadata = base.add(metadata).cast::<u64>();
             core::slice::from_raw_parts_mut::<'r, u64>(metadata.as_ptr(), plan.metadata_words())
         };
         debug_assert!(metadata.len() <= words);
-        // SAFETY: the frames are those of the region, which is ours for `'r`, behind heap and metadata. Nobody but `pages` gives
+        // SAFETY: the granules are those of the region, which is ours for `'r`, behind heap and metadata. Nobody but `pages` gives
         // this allocator any: to others it is a view.
-        let frames = unsafe { PageAllocator::new(&plan, metadata, &[]) }?;
+        let granules = unsafe { PageAllocator::new(&plan, metadata, &[]) }?;
         // SAFETY: `first` lies inside the region.
-        let pages = RegionPages { frames, start: unsafe { base.add(first) }, first: range.start };
+        let pages = RegionPages { granules, granule, start: unsafe { base.add(first) }, first: range.start };
         // SAFETY: the heap's place lies inside the region, aligned, and apart from metadata and frames; from here on it is
         // shared, for as long as the region is borrowed.
         let heap: &'r Self = unsafe {
@@ -239,19 +253,18 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
     }
 }
 
-/// The numbers of `frames` frames from an address on. Not what the address says, but in one zone, wherever the region is,
-/// and in front of blocks of the same orders.
-fn numbers(address: usize, frames: usize) -> PfnRange {
-    let first = Pfn::containing(address as u64).number() % Order::MAX.frames();
-    let first = ZoneKind::Normal.range().start.offset(first);
-    PfnRange::new(first, first.offset(frames as u64))
+/// The numbers of the granules from an address on: aligned as the addresses are, up to 64 TiB, and all in one zone.
+fn numbers(address: usize, bytes: usize, granule: usize) -> PfnRange {
+    const ALIKE: usize = 1 << 46;
+    let first = Pfn::new(((ALIKE + address % ALIKE) / granule) as u64);
+    PfnRange::new(first, first.offset((bytes / granule) as u64))
 }
 
 fn map_of(range: PfnRange) -> [Region; 1] {
     [Region { start: range.start.address(), end: range.end.address(), kind: RegionKind::Usable }]
 }
 
-/// Words of metadata that these frames need.
+/// Words of metadata that these granules need.
 fn words_for(range: PfnRange) -> Result<usize, SetupError> {
     let mut map = map_of(range);
     let map = MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map");

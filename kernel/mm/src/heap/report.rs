@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::{Heap, LargeStats, debug};
 use crate::cpu::Cpu;
-use crate::frame::Order;
+use crate::frame::{FRAME_SIZE, Order};
 use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::class::{Geometry, SizeClass};
 use crate::slab::source::PageSource;
@@ -159,7 +159,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             });
             HeapFrames {
                 slabs: slabs.map(|slab| slab.order().frames()).chain(debugged).sum(),
-                large: all.large.stats().frames,
+                large: all.large.stats().bytes.div_ceil(FRAME_SIZE),
                 metadata: all.books.frames() as u64
                     + arenas * Arena::ORDER.frames()
                     + all.records.iter().count() as u64,

@@ -16,6 +16,7 @@
 //! descriptor away under the feet of who is still at it.
 
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -24,7 +25,7 @@ use super::arena::ArenaId;
 use super::class::Divider;
 use super::list::{Linked, Links};
 use super::stock::{Put, Stock, Word};
-use crate::frame::{FRAME_SIZE, Order};
+use crate::frame::Order;
 
 const WORDS: usize = 8;
 
@@ -177,13 +178,12 @@ impl Slab {
         self.tag.store(Owner::TRANSIT.0, Relaxed);
     }
 
-    /// Makes this the descriptor of a run of frames, aligned to a block of order `align`, that is to be one object. No
-    /// address is a slot of it.
-    pub(crate) fn open_run(&self, run: NonNull<u8>, frames: u32, align: Order) {
+    /// Makes this the descriptor of a run, which is to be one object. No address is a slot of it.
+    pub(crate) fn open_run(&self, start: NonNull<u8>, run: Layout) {
         self.slots.store(0, Relaxed);
-        self.order.store(align.get(), Relaxed);
-        self.size.store(frames, Relaxed);
-        self.base.store(run.as_ptr(), Relaxed);
+        self.order.store(run.align().trailing_zeros() as u8, Relaxed);
+        self.inverse.store(run.size(), Relaxed);
+        self.base.store(start.as_ptr(), Relaxed);
         self.summary.store(0, Relaxed);
         self.tag.store(Owner::TRANSIT.0, Relaxed);
     }
@@ -443,21 +443,23 @@ impl Slab {
         self.slots() == 0
     }
 
-    /// The run's frames.
-    pub(crate) fn run_frames(&self) -> u64 {
+    /// The run's length and alignment.
+    pub(crate) fn run(&self) -> Layout {
         debug_assert!(self.is_run());
-        self.size.load(Relaxed).into()
+        let (bytes, shift) = (self.inverse.load(Relaxed), self.order.load(Relaxed));
+        // SAFETY: `open_run` and `set_run_bytes` had them from layouts, and a run keeps its alignment.
+        unsafe { Layout::from_size_align_unchecked(bytes, 1 << shift) }
     }
 
-    /// The run has another length now.
-    pub(crate) fn set_run_frames(&self, frames: u32) {
+    /// The run has another length now, that of a layout of its alignment.
+    pub(crate) fn set_run_bytes(&self, bytes: usize) {
         debug_assert!(self.is_run());
-        self.size.store(frames, Relaxed);
+        self.inverse.store(bytes, Relaxed);
     }
 
     /// Bytes of the block or run.
     pub(crate) fn bytes(&self) -> usize {
-        if self.is_run() { self.run_frames() as usize * FRAME_SIZE as usize } else { self.order().bytes() as usize }
+        if self.is_run() { self.run().size() } else { self.order().bytes() as usize }
     }
 
     /// Bytes of an object: a slot, or the whole run.

@@ -1,5 +1,6 @@
 //! Opens and closes blocks: frames, descriptor and map entries, together or not at all.
 
+use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::class::Divider;
@@ -10,7 +11,7 @@ use super::page_map::PageMap;
 use super::pool::Pool;
 use super::source::PageSource;
 use crate::cpu::Cpu;
-use crate::frame::Order;
+use crate::frame::{FRAME_SIZE, Order};
 use crate::sync::Mutex;
 
 /// Everything that the heap took from its source is down here.
@@ -92,17 +93,17 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
         slab
     }
 
-    /// Fetches a run of frames, of a [length that runs have](PageSource::run_frames), that nobody owns yet.
+    /// Fetches a run like this, which is [one that there is](PageSource::run_for), that nobody owns yet.
     /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
-    pub(crate) fn open_run(&self, frames: u32, align: Order) -> Option<Meta<Slab>> {
+    pub(crate) fn open_run(&self, run: Layout) -> Option<Meta<Slab>> {
         let mut spare = Spare::new();
         let slab = loop {
-            let Some(run) = self.source.allocate_run(frames.into(), align) else { break None };
-            let entered = self.enter(run, 1, &mut spare, |slab| slab.open_run(run, frames, align));
+            let Some(start) = self.source.allocate_run(run) else { break None };
+            let entered = self.enter(start, 1, &mut spare, |slab| slab.open_run(start, run));
             let Err(needed) = entered else { break entered.ok() };
             // Frames fetched now would stand right behind the run, which could never grow: so it makes room for them first.
             // SAFETY: the run came from the source a moment ago, and nothing was made of it.
-            unsafe { self.give_back_run(run, frames.into(), align) };
+            unsafe { self.give_back_run(start, run) };
             if !self.fetch(&mut spare, needed) {
                 break None;
             }
@@ -190,10 +191,10 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
 
     /// Closes a run that nobody owns and nobody uses, and gives its frames back. No lock of the heap may be held.
     pub(crate) fn close_run(&self, slab: Meta<Slab>) {
-        let (frames, align) = (slab.run_frames(), slab.order());
-        let run = self.leave(slab, 1);
+        let run = slab.run();
+        let start = self.leave(slab, 1);
         // SAFETY: the run came from the source with this length and alignment, and is closed: nobody owns or uses it.
-        unsafe { self.give_back_run(run, frames, align) };
+        unsafe { self.give_back_run(start, run) };
     }
 
     /// The next table of the map at `level`, at or behind `from`, that leads nowhere; its first address.
@@ -248,10 +249,11 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// # Safety
     /// The run came from the source with this length, or was given it since, and with this alignment, and nobody uses it
     /// any more.
-    unsafe fn give_back_run(&self, run: NonNull<u8>, frames: u64, align: Order) {
+    unsafe fn give_back_run(&self, start: NonNull<u8>, run: Layout) {
         // SAFETY: the caller promises that the run came from the source with this length and alignment, and is used no more.
-        if let Err(error) = unsafe { self.source.release_run(run, frames, align) } {
-            self.report(&HeapError::Refused { address: run.as_ptr().addr(), frames, error });
+        if let Err(error) = unsafe { self.source.release_run(start, run) } {
+            let frames = (run.size() as u64).div_ceil(FRAME_SIZE);
+            self.report(&HeapError::Refused { address: start.as_ptr().addr(), frames, error });
         }
     }
 

@@ -1,16 +1,17 @@
 //! Where the heap gets its memory.
 
+use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use crate::error::FreeError;
-use crate::frame::Order;
+use crate::frame::{FRAME_SIZE, Order};
 
 /// Gives out page frames, mapped, and takes them back.
 ///
-/// Slabs are blocks. An object too large for a slab is a *run*: frames in a row. A source that knows blocks alone has runs
-/// too, each in the smallest block that will do, at most 4 MiB. A source that overrides the four functions for runs, all of
-/// them, does better: it can waste nothing, resize runs in place, and serve requests of any length out of frames that lie
-/// anywhere, by mapping them one behind the other.
+/// Slabs are blocks. An object too large for a slab is a *run*: memory in a row, as long and as aligned as a `Layout` says. A
+/// source that knows blocks alone has runs too, each in the smallest block that will do, at most 4 MiB. A source that overrides
+/// the four functions for runs, all of them, does better: it can waste nothing, resize runs in place, and serve requests of any
+/// length out of frames that lie anywhere, by mapping them one behind the other.
 ///
 /// The heap calls it with none of its own locks held, so a source may itself ask the heap to shrink.
 ///
@@ -39,16 +40,17 @@ pub unsafe trait PageSource {
         false
     }
 
-    /// How many frames the shortest run has that has at least `frames`, which is at least one, and is aligned to a block of
-    /// order `align`. All runs are of such a length. `None` if none is that long.
-    fn run_frames(frames: u64, align: Order) -> Option<u64> {
-        block_of_run(frames, align).map(Order::frames)
+    /// The run for an object of this layout: the shortest that there is with as many bytes, and its alignment. All runs are such.
+    /// `None` if none is as long, or as aligned.
+    fn run_for(object: Layout) -> Option<Layout> {
+        let bytes = block_of_run(object)?.bytes() as usize;
+        Layout::from_size_align(bytes, object.align()).ok()
     }
 
-    /// A run of `frames` frames, a [length that runs have](Self::run_frames), with unspecified contents, aligned to a block
-    /// of order `align`. `None` if there is none.
-    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
-        self.allocate(block_of_run(frames, align)?)
+    /// A run like this, which is [one that there is](Self::run_for), with unspecified contents. `None` if there is no memory for
+    /// it.
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
+        self.allocate(block_of_run(run)?)
     }
 
     /// Takes back a run.
@@ -57,30 +59,30 @@ pub unsafe trait PageSource {
     /// As for [`release`](Self::release).
     ///
     /// # Safety
-    /// `run` came from [`allocate_run`](Self::allocate_run) of this source with the same `frames` and `align`, or was last
-    /// [resized](Self::resize_run) to that many frames; it was not given back since, and nobody uses it any more.
-    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, align: Order) -> Result<(), FreeError> {
-        match block_of_run(frames, align) {
+    /// `start` came from [`allocate_run`](Self::allocate_run) of this source with the same `run`, or was last
+    /// [resized](Self::resize_run) to that; it was not given back since, and nobody uses it any more.
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
+        match block_of_run(run) {
             // SAFETY: this is the block that `allocate_run` asked for, and the caller promises that nobody uses it any more.
-            Some(order) => unsafe { self.release(run, order) },
+            Some(order) => unsafe { self.release(start, order) },
             None => Ok(()), // there was no such run
         }
     }
 
-    /// Makes a run of `from` frames one of `to` frames where it is, another [length that runs have](Self::run_frames). The
-    /// contents stay, as far as there are still frames for them. `false`, and nothing changed, if that cannot be.
+    /// Makes a run one of `bytes` bytes where it is, another length that [runs](Self::run_for) of its alignment have. The
+    /// contents stay, as far as there is still room for them. `false`, and nothing changed, if that cannot be.
     ///
     /// # Safety
-    /// As for [`release_run`](Self::release_run), but that only what lies behind the first `to` frames is unused.
-    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
-        let _ = (run, from, to, align);
+    /// As for [`release_run`](Self::release_run), but that only what lies behind the first `bytes` bytes is unused.
+    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
+        let _ = (start, run, bytes);
         false
     }
 }
 
 /// The order of the block that a run takes where there are only blocks.
-fn block_of_run(frames: u64, align: Order) -> Option<Order> {
-    Some(Order::covering(frames)?.max(align))
+fn block_of_run(run: Layout) -> Option<Order> {
+    Order::covering((run.size().max(run.align()) as u64).div_ceil(FRAME_SIZE))
 }
 
 // SAFETY: every promise is the referenced source's own.
@@ -98,21 +100,21 @@ unsafe impl<S: PageSource> PageSource for &S {
         (**self).is_scarce()
     }
 
-    fn run_frames(frames: u64, align: Order) -> Option<u64> {
-        S::run_frames(frames, align)
+    fn run_for(object: Layout) -> Option<Layout> {
+        S::run_for(object)
     }
 
-    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
-        (**self).allocate_run(frames, align)
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
+        (**self).allocate_run(run)
     }
 
-    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, align: Order) -> Result<(), FreeError> {
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the same contract.
-        unsafe { (**self).release_run(run, frames, align) }
+        unsafe { (**self).release_run(start, run) }
     }
 
-    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
+    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
         // SAFETY: the caller keeps the same contract.
-        unsafe { (**self).resize_run(run, from, to, align) }
+        unsafe { (**self).resize_run(start, run, bytes) }
     }
 }

@@ -140,6 +140,25 @@ impl<'m> Index<'m> {
         })
     }
 
+    /// The lowest member of the bucket from `from` on.
+    pub(super) fn next(&self, bucket: Bucket, from: usize) -> Option<usize> {
+        let base = self.base(bucket);
+        let mut position = from;
+        for (number, level) in self.levels[..self.depth.into()].iter().enumerate() {
+            let end = self.levels[..self.depth.into()].get(number + 1).map_or(self.stride, |next| *next);
+            let word = (position / 64 < (end - level) as usize)
+                .then(|| self.words[base + *level as usize + position / 64] >> (position % 64))?;
+            if word != 0 {
+                position += word.trailing_zeros() as usize;
+                return Some(self.levels[..number].iter().rev().fold(position, |position, level| {
+                    position * 64 + self.words[base + *level as usize + position].trailing_zeros() as usize
+                }));
+            }
+            position = position / 64 + 1;
+        }
+        None
+    }
+
     /// The smallest level, from `level` up, whose bucket for this mobility holds something.
     #[inline]
     pub(super) fn smallest_sufficient(&self, mobility: Mobility, level: u32) -> Option<u32> {
@@ -202,6 +221,13 @@ mod tests {
         assert_eq!(index.smallest_sufficient(bucket.mobility, 8), None);
         assert_eq!(index.smallest_sufficient(Mobility::Unmovable, 0), None);
         assert!(index.is_consistent());
+        let mut from = 0;
+        for member in members {
+            assert_eq!(index.next(bucket, from), Some(member));
+            assert_eq!(index.next(bucket, member), Some(member));
+            from = member + 1;
+        }
+        assert_eq!(index.next(bucket, from), None);
         for member in members {
             assert_eq!(index.lowest(bucket), member);
             index.remove(bucket, member);

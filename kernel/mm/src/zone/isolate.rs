@@ -144,10 +144,9 @@ impl Zone<'_> {
         }
     }
 
-    /// The first free frames in a row, so many, that anybody may allocate. If their number is a power of two they are
-    /// aligned to it. This walks over all blocks of the zone, if it must.
-    pub(crate) fn free_run(&mut self, frames: u64) -> Option<PfnRange> {
-        let alignment = if frames.is_power_of_two() { frames } else { 1 };
+    /// The first free frames in a row, so many, aligned to `alignment` of them, that anybody may allocate. This walks over all
+    /// blocks of the zone, if it must.
+    pub(crate) fn free_run(&mut self, frames: u64, alignment: u64) -> Option<PfnRange> {
         let mut run = PfnRange::default();
         self.blocks_by_address().find_map(|block| {
             if block.state != BlockState::Free || !block.mobility.is_mergeable() {

@@ -25,6 +25,7 @@ mod mobility;
 mod pageblock;
 mod pageblocks;
 mod resize;
+mod runs;
 mod settle;
 mod span;
 mod split;

@@ -23,15 +23,27 @@ impl Zone<'_> {
 
     /// Takes the free frames behind allocated blocks up to `end`, for contents of this mobility, and joins them to those.
     ///
+    /// # Errors
+    /// [`RangeError`] for the first frame that cannot be taken; the zone is unchanged.
+    pub(crate) fn extend(&mut self, range: PfnRange, end: Pfn, mobility: Mobility) -> Result<(), RangeError> {
+        self.take_free(PfnRange::new(range.end, end), mobility)?;
+        // Blocks that begin where one begins already may have grown, and reach behind others now.
+        for (pfn, order) in PfnRange::new(range.start, end).blocks() {
+            self.join(pfn, order);
+        }
+        Ok(())
+    }
+
+    /// Takes free frames, for contents of this mobility, as the largest blocks that they make up.
+    ///
     /// Mobilities are not mixed: of a pageblock of another kind frames are taken only if all of it is free, and it is one of
     /// this kind then.
     ///
     /// # Errors
     /// [`RangeError`] for the first frame that cannot be taken; the zone is unchanged.
-    pub(crate) fn extend(&mut self, range: PfnRange, end: Pfn, mobility: Mobility) -> Result<(), RangeError> {
-        let added = PfnRange::new(range.end, end);
-        self.check_free(added)?;
-        let numbers = self.pageblocks_of(added)?;
+    pub(super) fn take_free(&mut self, range: PfnRange, mobility: Mobility) -> Result<(), RangeError> {
+        self.check_free(range)?;
+        let numbers = self.pageblocks_of(range)?;
         for number in numbers.clone() {
             let mut block = self.blocks.lock(number);
             self.file(&mut block);
@@ -39,7 +51,7 @@ impl Zone<'_> {
             match block.header.mobility() {
                 own if own == mobility || own.is_mergeable() && free => {}
                 Mobility::Isolate => return Err(RangeError::Isolated(self.blocks.start_of(number))),
-                _ => return Err(RangeError::OtherMobility(added.start.max(self.blocks.start_of(number)))),
+                _ => return Err(RangeError::OtherMobility(range.start.max(self.blocks.start_of(number)))),
             }
         }
         for number in numbers {
@@ -48,11 +60,7 @@ impl Zone<'_> {
                 self.retype_one(number, mobility);
             }
         }
-        added.blocks().for_each(|(pfn, order)| self.take_at(pfn, order));
-        // Blocks that begin where one begins already may have grown, and reach behind others now.
-        for (pfn, order) in PfnRange::new(range.start, end).blocks() {
-            self.join(pfn, order);
-        }
+        range.blocks().for_each(|(pfn, order)| self.take_at(pfn, order));
         Ok(())
     }
 

@@ -123,6 +123,18 @@ impl<'m> Wholes<'m> {
         Some(group * GROUP + first.trailing_zeros() as usize)
     }
 
+    /// The first free pageblock of this mobility from `from` on.
+    pub(super) fn next_free(&self, mobility: Mobility, from: usize) -> Option<usize> {
+        let rest = |group: usize, from: usize| {
+            let free = self.groups.get(group)?.free[mobility.index()] >> (from % GROUP) << (from % GROUP);
+            (free != 0).then(|| group * GROUP + free.trailing_zeros() as usize)
+        };
+        rest(from / GROUP, from).or_else(|| {
+            let bucket = Bucket { mobility, level: 0 };
+            rest(self.index.next(bucket, from / GROUP + 1)?, 0)
+        })
+    }
+
     /// Allocates the block that [`Wholes::find`] finds.
     #[inline(always)]
     pub(super) fn take(&mut self, order: Order, mobility: Mobility) -> Option<usize> {

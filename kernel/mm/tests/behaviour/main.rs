@@ -14,6 +14,7 @@ mod reclaim;
 mod refill;
 mod reports;
 mod resize;
+mod runs;
 mod sequences;
 mod zones;
 

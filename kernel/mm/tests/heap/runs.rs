@@ -125,17 +125,20 @@ unsafe impl PageSource for Runs {
         self.frames.give(self.frame_at(block), order)
     }
 
-    fn run_frames(frames: u64, _: Order) -> Option<u64> {
-        Some(frames)
+    fn run_for(object: Layout) -> Option<Layout> {
+        Layout::from_size_align(object.size().max(1).checked_next_multiple_of(FRAME)?, object.align()).ok()
     }
 
-    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
         self.requests.set(self.requests.get() + 1);
-        if let Ok(range) = self.frames.take_exact_aligned(frames, align, Gfp::KERNEL) {
+        let (frames, align) = ((run.size() / FRAME) as u64, run.align().div_ceil(FRAME) as u64);
+        let exact = |align| self.frames.take_exact_aligned(frames, align, Gfp::KERNEL).ok();
+        if let Some(range) = Order::covering(align).and_then(exact) {
             return Some(self.show(range.start));
         }
         let mut mapping = Mapping { memory: NonNull::dangling(), frames: Vec::new() };
-        if frames as usize * FRAME > self.room.get() || !self.fetch(&mut mapping.frames, frames) {
+        let too_much = run.size() > self.room.get() || run.align() > Order::MAX.bytes() as usize;
+        if too_much || !self.fetch(&mut mapping.frames, frames) {
             return None;
         }
         // SAFETY: the layout is not empty.
@@ -145,12 +148,13 @@ unsafe impl PageSource for Runs {
         Some(start)
     }
 
-    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
-        if !self.is_mapped(run) {
-            let start = self.frame_at(run);
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
+        let frames = (run.size() / FRAME) as u64;
+        if !self.is_mapped(start) {
+            let start = self.frame_at(start);
             return self.frames.give_range(PfnRange::new(start, start.offset(frames)));
         }
-        let mut mapping = self.mappings.lock().unwrap().remove(&run.as_ptr().addr()).expect("a mapping starts here");
+        let mut mapping = self.mappings.lock().unwrap().remove(&start.as_ptr().addr()).expect("a mapping starts here");
         assert_eq!(mapping.frames.len() as u64, frames);
         self.give_back(&mut mapping.frames, 0);
         // SAFETY: allocated with this layout, and by this function's contract nobody uses it.
@@ -158,20 +162,21 @@ unsafe impl PageSource for Runs {
         Ok(())
     }
 
-    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
+    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
         self.requests.set(self.requests.get() + 1);
-        if !self.is_mapped(run) {
-            let start = self.frame_at(run);
+        let (from, to) = ((run.size() / FRAME) as u64, (bytes / FRAME) as u64);
+        if !self.is_mapped(start) {
+            let start = self.frame_at(start);
             return self.frames.regrow(PfnRange::new(start, start.offset(from)), to, Gfp::KERNEL).is_ok();
         }
         let mut mappings = self.mappings.lock().unwrap();
-        let mapping = mappings.get_mut(&run.as_ptr().addr()).expect("a mapping starts here");
+        let mapping = mappings.get_mut(&start.as_ptr().addr()).expect("a mapping starts here");
         assert_eq!(mapping.frames.len() as u64, from);
         if to < from {
             self.give_back(&mut mapping.frames, to as usize);
             return true;
         }
-        to as usize * FRAME <= self.room.get() && self.fetch(&mut mapping.frames, to)
+        bytes <= self.room.get() && self.fetch(&mut mapping.frames, to)
     }
 }
 

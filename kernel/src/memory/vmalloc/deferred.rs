@@ -7,7 +7,6 @@
 use crate::arch::ipi;
 use crate::cpu::work;
 use bifolio::error::FreeError;
-use bifolio::frame::Order;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use log::error;
@@ -16,7 +15,6 @@ use log::error;
 struct Deferred {
     next: *mut Self,
     pages: u64,
-    align: Order,
 }
 
 /// How many CPUs are freeing what was noted.
@@ -28,13 +26,13 @@ static LATEST: AtomicPtr<Deferred> = AtomicPtr::new(ptr::null_mut());
 /// Notes a mapping of so many pages, to be freed.
 ///
 /// # Safety
-/// It is one, of that alignment, and nobody uses it any more.
-pub(super) unsafe fn add(start: *mut u8, pages: u64, align: Order) {
+/// It is one, and nobody uses it any more.
+pub(super) unsafe fn add(start: *mut u8, pages: u64) {
     let deferred: *mut Deferred = start.cast();
     let mut next = LATEST.load(Ordering::Relaxed);
     loop {
         // SAFETY: the mapping is at least a page, aligned to one, and by this function's contract nobody else's.
-        unsafe { deferred.write(Deferred { next, pages, align }) };
+        unsafe { deferred.write(Deferred { next, pages }) };
         match LATEST.compare_exchange_weak(next, deferred, Ordering::SeqCst, Ordering::Relaxed) {
             Ok(_) => return work::wake_idle(),
             Err(latest) => next = latest,
@@ -43,7 +41,7 @@ pub(super) unsafe fn add(start: *mut u8, pages: u64, align: Order) {
 }
 
 /// How a mapping is freed: [`free`](super::free).
-pub(super) type Free = unsafe fn(NonNull<u8>, u64, Order) -> Result<(), FreeError>;
+pub(super) type Free = unsafe fn(NonNull<u8>, u64) -> Result<(), FreeError>;
 
 /// Whether there are mappings to be freed.
 pub fn is_deferred() -> bool {
@@ -71,10 +69,10 @@ fn free_all(free: Free) -> u64 {
     let mut next = LATEST.swap(ptr::null_mut(), Ordering::SeqCst);
     while let Some(start) = NonNull::new(next) {
         // SAFETY: `add` has written it, and since it is not in the list any more it is nobody else's.
-        let Deferred { next: behind, pages, align } = unsafe { start.read() };
+        let Deferred { next: behind, pages } = unsafe { start.read() };
         next = behind;
-        // SAFETY: `add` was called with these, about a mapping that nobody uses.
-        match unsafe { free(start.cast(), pages, align) } {
+        // SAFETY: `add` was called with it, about a mapping that nobody uses.
+        match unsafe { free(start.cast(), pages) } {
             Ok(()) => frames += pages,
             Err(error) => error!("bad free of a mapping, in units of 2 MiB: {error}"),
         }

@@ -87,11 +87,9 @@ pub(super) fn init(metadata: &'static mut [u64]) {
     info!("vmalloc: {gib} GiB of address space at {START:p}, {pages} metadata pages, set up in {time}");
 }
 
-/// How many units a mapping of so many pages takes: those of the pages and the guard. More than the largest block of
-/// units is aligned only if it is a power of two.
-fn units_for(pages: u64, align: Order) -> u64 {
-    let units = (pages + GUARD_PAGES).div_ceil(UNIT_PAGES);
-    if units > Order::MAX.frames() && align > Order::PAGEBLOCK { units.next_power_of_two() } else { units }
+/// How many units a mapping of so many pages takes: those of the pages and the guard.
+fn units_for(pages: u64) -> u64 {
+    (pages + GUARD_PAGES).div_ceil(UNIT_PAGES)
 }
 
 /// The units from this address on.
@@ -109,31 +107,28 @@ pub fn contains(address: VirtAddr) -> bool {
     address >= START && (address - START) / UNIT < UNITS.load(Ordering::Relaxed)
 }
 
-/// Takes units for a mapping that is aligned to a block of order `align`.
-fn take(area: &PageAllocator<'_, Processor>, units: u64, align: Order) -> Option<Blocks> {
-    let Some(order) = Order::covering(units) else {
-        return area.allocate_contiguous(units, GFP).ok();
-    };
+/// Takes units for a mapping that is aligned to so many pages.
+fn take(area: &PageAllocator<'_, Processor>, units: u64, align: u64) -> Option<Blocks> {
+    let align = (align / UNIT_PAGES).max(1);
     // What is mapped may be to grow. At the start of a block that is twice as large it has room to, until that is taken by
     // something smaller.
-    let roomy = Order::new(order.get() + 1).map(|align| area.allocate_exact_aligned(units, align, GFP));
-    if let Some(Ok(taken)) = roomy {
+    let roomy = Order::covering(units).and_then(|order| Order::new(order.get() + 1));
+    let roomy = roomy.filter(|roomy| roomy.frames() >= align);
+    if let Some(Ok(taken)) = roomy.map(|align| area.allocate_exact_aligned(units, align, GFP)) {
         return Some(taken);
     }
-    // Two units are as much as anything can be aligned to.
-    let align = Order::new(align.get().saturating_sub(Order::PAGEBLOCK.get()))?;
-    area.allocate_exact_aligned(units, align, GFP).ok()
+    area.allocate_contiguous_aligned(units, align, GFP).ok()
 }
 
-/// Maps so many pages, at least one, aligned to a block of order `align`, to frames that are theirs alone. `None`, and
+/// Maps so many pages, at least one, aligned to `align` of them, a power of two, to frames that are theirs alone. `None`, and
 /// nothing has changed, if there is no memory or no address space for that.
 ///
 /// Waits for memory, and may have to have other CPUs forget what was mapped before: not for interrupt handlers.
-pub fn allocate(pages: u64, align: Order) -> Option<NonNull<u8>> {
+pub fn allocate(pages: u64, align: u64) -> Option<NonNull<u8>> {
     lockdep::might_sleep("mapping memory");
     let area = AREA.get()?;
     free_deferred();
-    let taken = take(area, units_for(pages, align), align)?;
+    let taken = take(area, units_for(pages), align)?;
     let start = address_of(taken.range().start);
     if !pages::map(Page::containing_address(start), pages) {
         area.free_range(taken).expect("the units were taken just now");
@@ -153,9 +148,9 @@ pub fn allocate(pages: u64, align: Order) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 /// The pages came from [`allocate`] or were last [resized](resize) to that number, and nobody uses them any more.
-pub unsafe fn free(start: NonNull<u8>, pages: u64, align: Order) -> Result<(), FreeError> {
+pub unsafe fn free(start: NonNull<u8>, pages: u64) -> Result<(), FreeError> {
     let start = VirtAddr::from_ptr(start.as_ptr());
-    let units = units_at(start, units_for(pages, align));
+    let units = units_at(start, units_for(pages));
     let Some(area) = AREA.get() else { return Err(FreeError::NotManaged(units.start)) };
     for (unit, given) in units.blocks() {
         let actual = area.order_of(unit)?;
@@ -171,7 +166,7 @@ pub unsafe fn free(start: NonNull<u8>, pages: u64, align: Order) -> Result<(), F
         }
     }
     // SAFETY: the pages are a mapping, as was just looked up, and nobody uses them any more.
-    unsafe { deferred::add(start.as_mut_ptr(), pages, align) };
+    unsafe { deferred::add(start.as_mut_ptr(), pages) };
     Ok(())
 }
 
@@ -195,11 +190,11 @@ impl Shrinker for DeferredFrees {
 ///
 /// # Safety
 /// As for [`free`], but that only what lies behind the first `to` pages is unused.
-pub unsafe fn resize(start: NonNull<u8>, from: u64, to: u64, align: Order) -> bool {
+pub unsafe fn resize(start: NonNull<u8>, from: u64, to: u64) -> bool {
     let Some(area) = AREA.get().filter(|_| sync::may_sleep()) else { return false };
     let start = VirtAddr::from_ptr(start.as_ptr());
     let first = Page::<Size4KiB>::containing_address(start);
-    let [old, new] = [from, to].map(|pages| units_for(pages, align));
+    let [old, new] = [from, to].map(units_for);
     if to < from {
         // SAFETY: by this function's contract nobody uses what is cut off.
         unsafe { pages::unmap(first + to, from - to) };

@@ -166,7 +166,7 @@ fn no_cpu_remembers_a_page_that_another_has_unmapped() {
     // One page is flushed by itself, so many all at once; who masks interrupts leaves it to somebody else.
     for (pages, masked) in [(1, false), (3, true), (100, false), (600, true)] {
         for cpu in cpu::online().collect::<Vec<_>>() {
-            let start = vmalloc::allocate(pages, Order::ZERO).expect("there is memory for the mapping");
+            let start = vmalloc::allocate(pages, 1).expect("there is memory for the mapping");
             let first = VirtAddr::from_ptr(start.as_ptr());
             let last = first + (pages - 1) * FRAME_SIZE;
             for address in [first, last] {
@@ -174,7 +174,7 @@ fn no_cpu_remembers_a_page_that_another_has_unmapped() {
                 cpu::on(cpu, &|_| unsafe { address.as_mut_ptr::<u64>().write_volatile(7) });
             }
             // SAFETY: nobody uses the mapping from here on.
-            let free = || unsafe { vmalloc::free(start, pages, Order::ZERO) }.expect("it was mapped a moment ago");
+            let free = || unsafe { vmalloc::free(start, pages) }.expect("it was mapped a moment ago");
             if masked {
                 interrupts::without_interrupts(free);
                 vmalloc::free_deferred();
@@ -197,13 +197,13 @@ fn cpus_that_unmap_at_once_do_not_wait_for_each_other() {
         meet(&arrived, cpu::count());
         for round in 0..20 {
             let pages = 1 + (number as u64 * 7 + round) % 40;
-            let start: NonNull<u64> = vmalloc::allocate(pages, Order::ZERO).expect("there is memory").cast();
+            let start: NonNull<u64> = vmalloc::allocate(pages, 1).expect("there is memory").cast();
             // SAFETY: the page is mapped, and this CPU's alone.
             unsafe { start.write_volatile(number as u64) };
             // SAFETY: the page is mapped, and this CPU's alone; nobody uses the mapping behind this.
             unsafe {
                 assert_eq!(start.read_volatile(), number as u64);
-                vmalloc::free(start.cast(), pages, Order::ZERO).expect("it was mapped a moment ago");
+                vmalloc::free(start.cast(), pages).expect("it was mapped a moment ago");
             }
         }
     });

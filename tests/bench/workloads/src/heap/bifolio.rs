@@ -13,6 +13,8 @@ use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+const PAGE: usize = FRAME_SIZE as usize;
+
 /// The heap and its page allocator.
 pub struct BifolioHeap<M, C: 'static>(Heap<Frames<M, C>, C>);
 
@@ -50,6 +52,10 @@ impl<M: Backing, C> Frames<M, C> {
     }
 }
 
+fn frames_of(run: Layout) -> u64 {
+    (run.size() / PAGE) as u64
+}
+
 // SAFETY: the allocator gives a frame to one owner at a time, out of a region that is readable and writable while this
 // lives, aligned to as much as any block, and in one half of the address space.
 unsafe impl<M: Backing, C: Cpu> PageSource for Frames<M, C> {
@@ -62,23 +68,28 @@ unsafe impl<M: Backing, C: Cpu> PageSource for Frames<M, C> {
         unsafe { self.frames.free_raw(self.range_of(block, 1).start, order) }
     }
 
-    fn allocate_run(&self, frames: u64, align: Order) -> Option<NonNull<u8>> {
-        let run = if frames <= Order::MAX.frames() {
-            self.frames.allocate_exact_aligned(frames, align, Gfp::KERNEL)
-        } else {
-            self.frames.allocate_contiguous(frames, Gfp::KERNEL)
+    fn run_for(object: Layout) -> Option<Layout> {
+        Layout::from_size_align(object.size().max(1).checked_next_multiple_of(PAGE)?, object.align()).ok()
+    }
+
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
+        let (frames, align) = (frames_of(run), (run.align() as u64).div_ceil(FRAME_SIZE));
+        let run = match (Order::covering(frames), Order::covering(align)) {
+            (Some(_), Some(align)) => self.frames.allocate_exact_aligned(frames, align, Gfp::KERNEL),
+            _ => self.frames.allocate_contiguous_aligned(frames, align, Gfp::KERNEL),
         };
         Some(self.address_of(run.ok()?.into_raw().start))
     }
 
-    unsafe fn release_run(&self, run: NonNull<u8>, frames: u64, _: Order) -> Result<(), FreeError> {
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
         // SAFETY: as for a block.
-        unsafe { self.frames.free_range_raw(self.range_of(run, frames)) }
+        unsafe { self.frames.free_range_raw(self.range_of(start, frames_of(run))) }
     }
 
-    unsafe fn resize_run(&self, run: NonNull<u8>, from: u64, to: u64, _: Order) -> bool {
+    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
+        let range = self.range_of(start, frames_of(run));
         // SAFETY: by this function's contract, as for a block.
-        unsafe { self.frames.resize_raw(self.range_of(run, from), to, Gfp::KERNEL) }.is_ok()
+        unsafe { self.frames.resize_raw(range, (bytes / PAGE) as u64, Gfp::KERNEL) }.is_ok()
     }
 }
 

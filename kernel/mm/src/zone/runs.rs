@@ -1,0 +1,171 @@
+//! Free frames in a row, whatever blocks they are of: across the borders of blocks and of pageblocks, from any frame on.
+//!
+//! A request gets the shortest run that holds it, so that long ones stay long; a run can begin and end in pageblocks that are
+//! in use. The search looks at a few pageblocks, those first whose largest free block is the smallest that a run of this
+//! length must have in it.
+
+use super::index::Bucket;
+use super::pageblock::WORDS;
+use super::{State, Zone};
+use crate::buddy::WORD_FRAMES;
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
+
+/// Pageblocks that a search looks at, besides those that a run goes on in.
+const LOOKS: usize = 16;
+
+/// What is looked for: so many frames, aligned to so many, and the shortest run that was found to hold them.
+struct Search {
+    frames: u64,
+    align: u64,
+    mobility: Mobility,
+    best: Option<(u64, Pfn)>,
+    looks: usize,
+}
+
+impl Search {
+    /// Takes note of a run of free frames.
+    fn consider(&mut self, run: PfnRange) {
+        let start = Pfn::new(run.start.number().next_multiple_of(self.align));
+        if PfnRange::new(start, run.end).frames() >= self.frames {
+            // A run that was not followed to its ends is longer than this.
+            let found = (run.frames().min(self.frames + self.align + PAGEBLOCK_FRAMES), start);
+            self.best = Some(self.best.map_or(found, |best| best.min(found)));
+        }
+    }
+
+    /// Whether to go on: no run was found that it fills, and there were not too many looks.
+    fn goes_on(&mut self) -> bool {
+        self.looks += 1;
+        self.looks <= LOOKS && self.best.is_none_or(|(frames, _)| frames > self.frames)
+    }
+
+    /// The order of a block that every run which will do has in it, aligned as blocks are.
+    fn order_inside(&self) -> u32 {
+        let anywhere = (self.frames + 1).ilog2() - 1;
+        anywhere.max(self.frames.ilog2().min(self.align.ilog2()))
+    }
+
+    /// Pageblocks that a run is followed through in each direction, at most.
+    fn reach(&self) -> usize {
+        ((self.frames + self.align) / PAGEBLOCK_FRAMES + 2) as usize
+    }
+}
+
+/// The first place from `from` on, up to 512, where a bit of `words` is `set`.
+fn next(words: &[u64; WORDS], set: bool, from: u32) -> u32 {
+    let mut word = (from / WORD_FRAMES) as usize;
+    let mut mask = u64::MAX << (from % WORD_FRAMES);
+    while word < WORDS {
+        let bits = (if set { words[word] } else { !words[word] }) & mask;
+        if bits != 0 {
+            return word as u32 * WORD_FRAMES + bits.trailing_zeros();
+        }
+        (word, mask) = (word + 1, u64::MAX);
+    }
+    PAGEBLOCK_FRAMES as u32
+}
+
+impl Zone<'_> {
+    /// Allocates so many frames in a row, aligned to `align` of them, a power of two, for contents of this mobility. `None` if a
+    /// look at some pageblocks finds none.
+    pub(crate) fn allocate_run(&mut self, frames: u64, align: u64, mobility: Mobility) -> Option<PfnRange> {
+        self.settle_some(LOOKS);
+        let start = self.find_run(frames, align, mobility)?;
+        let range = PfnRange::new(start, start.offset(frames));
+        self.take_free(range, mobility).ok()?;
+        Some(range)
+    }
+
+    fn find_run(&self, frames: u64, align: u64, mobility: Mobility) -> Option<Pfn> {
+        let mut search = Search { frames, align, mobility, best: None, looks: 0 };
+        for level in search.order_inside()..Order::PAGEBLOCK.get().into() {
+            let bucket = Bucket { mobility, level };
+            let mut from = 0;
+            while let Some(number) = self.index.next(bucket, from).filter(|_| search.goes_on()) {
+                self.look_around(&mut search, number);
+                from = number + 1;
+            }
+        }
+        if search.best.is_none() {
+            search.looks = 0;
+            self.look_at_wholes(&mut search);
+        }
+        search.best.map(|(_, start)| start)
+    }
+
+    /// Looks at free pageblocks.
+    fn look_at_wholes(&self, search: &mut Search) {
+        let mut from = 0;
+        while let Some(number) = self.wholes.next_free(search.mobility, from).filter(|_| search.goes_on()) {
+            // What it is part of is known then, as far as that matters.
+            from = self.look_around(search, number);
+        }
+    }
+
+    /// Looks at all runs that have frames of a pageblock; the first pageblock that the last of them does not reach.
+    fn look_around(&self, search: &mut Search, number: usize) -> usize {
+        let words = self.free_words(number, search.mobility);
+        let start = self.blocks.start_of(number);
+        let (mut begin, mut last) = (next(&words, true, 0), number + 1);
+        while u64::from(begin) < PAGEBLOCK_FRAMES {
+            let end = next(&words, false, begin);
+            let mut run = PfnRange::new(start.offset(begin.into()), start.offset(end.into()));
+            if begin == 0 {
+                run.start = self.follow_down(search, number);
+            }
+            if u64::from(end) == PAGEBLOCK_FRAMES {
+                (run.end, last) = self.follow_up(search, number);
+            }
+            search.consider(run);
+            begin = next(&words, true, end);
+        }
+        last
+    }
+
+    /// The first frame of the run that a pageblock begins with frames of.
+    fn follow_down(&self, search: &Search, number: usize) -> Pfn {
+        let mut start = self.blocks.start_of(number);
+        for before in (number.saturating_sub(search.reach())..number).rev() {
+            let from = self.blocks.start_of(before);
+            if from.offset(PAGEBLOCK_FRAMES) != start {
+                break;
+            }
+            let words = self.free_words(before, search.mobility);
+            let free = words.iter().rev().take_while(|word| **word == u64::MAX).count();
+            let part = words.iter().rev().nth(free).map_or(0, |word| word.leading_ones());
+            let frames = free as u64 * u64::from(WORD_FRAMES) + u64::from(part);
+            start = Pfn::new(start.number() - frames);
+            if frames < PAGEBLOCK_FRAMES {
+                break;
+            }
+        }
+        start
+    }
+
+    /// The end of the run that a pageblock ends with frames of, and the pageblock behind those that it takes wholly.
+    fn follow_up(&self, search: &Search, number: usize) -> (Pfn, usize) {
+        let mut end = self.blocks.start_of(number).offset(PAGEBLOCK_FRAMES);
+        for behind in number + 1..self.blocks.count().min(number + 1 + search.reach()) {
+            if self.blocks.start_of(behind) != end {
+                return (end, behind);
+            }
+            let frames = next(&self.free_words(behind, search.mobility), false, 0);
+            end = end.offset(frames.into());
+            if u64::from(frames) < PAGEBLOCK_FRAMES {
+                return (end, behind);
+            }
+        }
+        (end, number + 1 + search.reach())
+    }
+
+    /// The free frames of a pageblock that contents of this mobility may have.
+    fn free_words(&self, number: usize, mobility: Mobility) -> [u64; WORDS] {
+        let block = self.blocks.lock(number);
+        let own = block.header.mobility();
+        if block.header.is_split() {
+            return if own == mobility { core::array::from_fn(|word| block.word(word).free()) } else { [0; WORDS] };
+        }
+        let is_free = matches!(self.wholes.state(number), State::Free(_));
+        [if is_free && (own == mobility || own.is_mergeable()) { u64::MAX } else { 0 }; WORDS]
+    }
+}
