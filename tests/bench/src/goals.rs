@@ -15,7 +15,7 @@ type Subject = (Suite, &'static str, usize, Unit);
 pub enum Bound {
     /// It may be so much.
     Most(f64),
-    /// So many blocks there must be.
+    /// So many blocks there must be, or so much of a region must be live.
     Least(f64),
     /// A time may be so much of the best peer's.
     OfBestPeer(f64),
@@ -65,6 +65,11 @@ const fn time_of_two(workload: &'static str) -> Goal {
 /// A heap's.
 const fn heap(workload: &'static str, threads: usize, unit: Unit, must: f64) -> Goal {
     goal((Host, workload, threads, unit), Most(must))
+}
+
+/// What a region must hold, in percent.
+const fn region(workload: &'static str, must: f64) -> Goal {
+    goal((Host, workload, 1, Percent), Least(must))
 }
 
 const fn kernel(workload: &'static str, must: f64) -> Goal {
@@ -138,7 +143,13 @@ const GOALS: &[Goal] = &[
     heap("heap-bulk-free", 1, NsPerOp, 5.0),
     heap("heap-bulk-free", 1, InstructionsPerOp, 27.0),
     heap("heap-remote-free", 2, NsPerOp, 35.0),
-    heap("heap-overhead", 1, Percent, 12.0),
+    heap("heap-big", 1, InstructionsPerOp, 200.0),
+    heap("heap-overhead", 1, Percent, 20.0),
+    region("heap-region-64k-to-1k", 75.0),
+    region("heap-region-256k-to-1k", 76.0),
+    region("heap-region-2m-to-74k", 82.0),
+    region("heap-region-8m-to-74k", 86.0),
+    region("heap-region-64m-of-33000", 98.34),
     kernel("heap-pair64", 60.0),
     of_cpus("smp-heap-pair64", 8, LocksPerOp, 0.0),
 ];
@@ -181,7 +192,10 @@ impl Bound {
     pub fn verdict(self, figure: &Figure, peers: &[&Figure]) -> Verdict {
         let keeps = match self {
             Most(bound) => Some(figure.value <= bound && figure.refused == 0),
-            Least(bound) => figure.blocks.as_ref().map(|blocks| blocks.allocated as f64 >= bound),
+            Least(bound) => {
+                let reached = figure.blocks.as_ref().map(|blocks| blocks.allocated as f64);
+                reached.or(figure.is_of_region().then_some(figure.value)).map(|reached| reached >= bound)
+            }
             OfBestPeer(bound) => figure.time_ratio(peers).map(|ratio| ratio <= bound && figure.refused == 0),
         };
         match keeps {
@@ -253,6 +267,16 @@ mod tests {
         let slower = times(OURS, &[31, 61, 80], 0);
         assert_eq!(goal.must.verdict(&slower, &peers), Verdict::Missed);
         assert_eq!(goal.must.verdict(ours, &[]), Verdict::Open, "nobody to compare with");
+    }
+
+    #[test]
+    fn more_of_a_region_is_better() {
+        let held = |allocator, live| {
+            Figure::of_rounds("heap-region-2m-to-74k", allocator, 1, &[Value::Held { live, room: 2 << 20 }])
+        };
+        let goal = Goal::of(&held(OURS, 0)).unwrap();
+        assert_eq!(goal.must.verdict(&held(OURS, 1_719_665), &[]), Verdict::Met);
+        assert_eq!(goal.must.verdict(&held(OURS, 1_719_664), &[]), Verdict::Missed);
     }
 
     #[test]

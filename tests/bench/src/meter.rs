@@ -62,6 +62,13 @@ pub enum Value {
         /// Requests that were refused.
         refused: u64,
     },
+    /// So many bytes of a region were live when it was full.
+    Held {
+        /// Asked for and not freed.
+        live: u64,
+        /// What the region has.
+        room: u64,
+    },
     /// Blocks of 2 MiB that could be allocated in the end.
     Blocks {
         /// How many.

@@ -17,7 +17,8 @@ pub enum Unit {
     LocksPerOp,
     /// Metadata.
     BytesPerFrame,
-    /// For blocks, of what a perfect allocator would have given; for memory, how much more than what is live.
+    /// For blocks, of what a perfect allocator would have given; for a region, how much of it is live; for memory, how much more
+    /// than what is live.
     Percent,
     /// Time of a whole program.
     Seconds,
@@ -124,6 +125,10 @@ impl Figure {
                     refused_in_all += refused;
                     100.0 * (*taken as f64 / *live as f64 - 1.0)
                 }
+                Value::Held { live, room } => {
+                    unit = Unit::Percent;
+                    100.0 * *live as f64 / *room as f64
+                }
                 Value::Blocks { allocated, limit, over_time } => {
                     unit = Unit::Percent;
                     seen = Some(Blocks { allocated: *allocated, limit: *limit, over_time: over_time.clone() });
@@ -147,6 +152,11 @@ impl Figure {
             profile: Vec::new(),
             rounds,
         }
+    }
+
+    /// Whether it says how much of a region is live: the more, the better.
+    pub fn is_of_region(&self) -> bool {
+        self.workload.starts_with("heap-region-")
     }
 
     /// Whether both are of one workload, in the same place, with as many threads and in the same unit.

@@ -57,8 +57,14 @@ pub fn all(figures: &[Figure], medium: Medium) -> String {
     add("Host: where Bifolio's instructions are", profiles(figures, medium));
     let metadata = figures.iter().filter(host(Unit::BytesPerFrame));
     add("Host: bytes of metadata for each frame", everybody(metadata, medium));
-    let overhead = figures.iter().filter(host(Unit::Percent)).filter(|figure| figure.blocks.is_none());
-    add("Host: memory taken, in percent over what is live", everybody(overhead, medium));
+    let (regions, memory): (Vec<_>, Vec<_>) = figures
+        .iter()
+        .filter(host(Unit::Percent))
+        .filter(|figure| figure.blocks.is_none())
+        .partition(|figure| figure.is_of_region());
+    add("Host: memory taken, in percent over what is live", everybody(memory.into_iter(), medium));
+    let regions = everybody(regions.into_iter(), medium);
+    add("Host: what of a region is live when a request is refused, in percent, median of 20 seeds", regions);
     let blocks = figures.iter().filter(|figure| figure.blocks.is_some());
     add("Host: blocks of 2 MiB that could be allocated in the end", everybody(blocks, medium));
     let is_worst = |figure: &&Figure| figure.workload.starts_with(WORST_OF_ORDER);
@@ -314,13 +320,13 @@ fn title(figure: &Figure) -> String {
 
 /// The smaller, the better.
 fn badness(figure: &Figure) -> f64 {
-    if figure.blocks.is_some() { -figure.value } else { figure.value }
+    if figure.blocks.is_some() || figure.is_of_region() { -figure.value } else { figure.value }
 }
 
 fn in_words(bound: Bound, unit: Unit) -> String {
     match bound {
         Bound::Most(bound) => format!("≤ {}", rounded(bound, unit)),
-        Bound::Least(bound) => format!("≥ {bound:.0}"),
+        Bound::Least(bound) => format!("≥ {bound}"),
         Bound::OfBestPeer(bound) => format!("≤ {bound:.2} : 1"),
     }
 }

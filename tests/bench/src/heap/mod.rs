@@ -3,6 +3,7 @@
 pub mod footprint;
 mod operations;
 mod peers;
+mod regions;
 pub mod trace;
 
 use crate::case::{Case, Repeat};
@@ -10,7 +11,7 @@ use crate::meter::{Measured, Run};
 use crate::peers::Memory;
 use crate::thread::Thread;
 use peers::{Buddies, Glibc, GoodMemory, HeapFloor, MiMalloc, NoHeap, Rlsf, Slabs};
-use workloads::heap::{BifolioHeap, DefaultTalc, InRegion, LinkedList, Objects};
+use workloads::heap::{BifolioHeap, DefaultTalc, InRegion, LinkedList, Objects, RegionHeap};
 
 type Region<R> = InRegion<R, Memory, Thread>;
 
@@ -36,7 +37,30 @@ pub fn cases() -> Vec<Case> {
         let is_in = move |case: &&Case| (case.workloads, case.repeat) == group;
         everybody.iter().flatten().filter(is_in).cloned().collect::<Vec<_>>()
     };
-    groups.iter().flat_map(of).collect()
+    groups.iter().flat_map(of).chain(in_regions()).collect()
+}
+
+/// What a region holds, for each allocator that can be given one.
+fn in_regions() -> [Case; 6] {
+    [
+        region::<regions::BifolioRegion>(),
+        region::<DefaultTalc>(),
+        region::<Rlsf>(),
+        region::<GoodMemory>(),
+        region::<Buddies>(),
+        region::<LinkedList>(),
+    ]
+}
+
+fn region<R: RegionHeap>() -> Case {
+    Case {
+        workloads: &regions::NAMES,
+        threads: ONE,
+        repeat: Repeat::Once,
+        is_countable: false,
+        allocator: R::NAME,
+        run: regions::run::<R>,
+    }
 }
 
 /// What every allocator does.
@@ -47,6 +71,7 @@ fn objects<A: Objects>() -> Vec<Case> {
         timed(&["heap-pair64"], EITHER, o::pair::<A>),
         timed(&["heap-power"], EITHER, o::power::<A>),
         timed(&["heap-uniform"], EITHER, o::uniform::<A>),
+        timed(&["heap-big"], EITHER, o::big::<A>),
         timed(&["heap-bulk-alloc", "heap-bulk-free"], EITHER, o::bulk::<A>),
         timed(&["heap-remote-free"], &[2], o::remote_free::<A>),
     ];

@@ -9,6 +9,8 @@ use workloads::heap::{self, Objects, SIXTY_FOUR, Sizes, Window};
 
 /// Live objects of `heap-power` and `heap-uniform`, for each thread.
 const LIVE: usize = 1024;
+/// Live objects of `heap-big`.
+const BIG: usize = 200_000;
 /// Objects of `heap-bulk-alloc` and `heap-bulk-free`.
 const BULK: usize = 20_000;
 /// Objects that `heap-remote-free` hands over at a time.
@@ -29,18 +31,23 @@ pub fn pair<A: Objects>(run: Run) -> Vec<Measured> {
 
 /// `heap-power`: sizes by a power law.
 pub fn power<A: Objects>(run: Run) -> Vec<Measured> {
-    window::<A>(run, "heap-power", Sizes::PowerLaw)
+    window::<A>(run, "heap-power", Sizes::PowerLaw, LIVE)
+}
+
+/// `heap-big`: the same with 200,000 live objects, which no cache of the processor holds.
+pub fn big<A: Objects>(run: Run) -> Vec<Measured> {
+    window::<A>(run, "heap-big", Sizes::PowerLaw, BIG)
 }
 
 /// `heap-uniform`: sizes of 8 to 2,048 bytes.
 pub fn uniform<A: Objects>(run: Run) -> Vec<Measured> {
-    window::<A>(run, "heap-uniform", Sizes::Uniform)
+    window::<A>(run, "heap-uniform", Sizes::Uniform, LIVE)
 }
 
-fn window<A: Objects>(run: Run, workload: &'static str, sizes: Sizes) -> Vec<Measured> {
+fn window<A: Objects>(run: Run, workload: &'static str, sizes: Sizes, live: usize) -> Vec<Measured> {
     let heap = A::new();
     run.on_threads(&|clock| {
-        let mut window = Window::new(21 + clock.cpu as u64, sizes, LIVE);
+        let mut window = Window::new(21 + clock.cpu as u64, sizes, live);
         window.fill(&heap);
         window.churn(&heap, run.operations(100_000, 20_000));
         let count = run.operations(1_000_000, 20_000);

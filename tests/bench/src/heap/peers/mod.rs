@@ -36,7 +36,8 @@ pub fn is_countable(allocator: &str, workload: &str) -> bool {
 /// Whether an allocator can do a workload, and in bearable time.
 pub fn can(allocator: &str, workload: &str, repeat: Repeat) -> bool {
     // With holes all over, each of its searches goes through tens of thousands of them.
-    let is_slow = allocator == LinkedList::NAME && (repeat == Repeat::Once || workload.starts_with("heap-trace"));
+    let is_long = repeat == Repeat::Once || workload == "heap-big" || workload.starts_with("heap-trace");
+    let is_slow = allocator == LinkedList::NAME && is_long;
     // It takes all of its memory at the start, whatever is asked for.
     let is_fixed = allocator == Slabs::NAME && repeat == Repeat::Once;
     !is_slow && !is_fixed
