@@ -115,11 +115,14 @@ fn snapshot() -> Snapshot {
 fn pages_are_mapped_in_a_row_and_given_back_to_the_bit() {
     let before = snapshot();
     let (_, used) = vmalloc::totals();
+    let mapped = vmalloc::pages();
     for pages in [1, 2, 511, 512, 513, 1023, 1024, 1025, 3000] {
-        Mapping::new(pages).free();
+        let mapping = Mapping::new(pages);
+        assert_eq!(vmalloc::pages() - mapped, pages, "neither a guard nor a table is counted");
+        mapping.free();
         assert_eq!(snapshot(), before, "{pages} pages");
     }
-    assert_eq!(vmalloc::totals().1, used);
+    assert_eq!((vmalloc::totals().1, vmalloc::pages()), (used, mapped));
 }
 
 #[test_case]

@@ -308,7 +308,7 @@ impl Round {
     /// Ends all isolation.
     pub(crate) fn unisolate_all(&mut self) {
         while let Some(range) = self.isolated.pop() {
-            self.machine.frames.unisolate(range);
+            self.machine.frames.unisolate(range).expect("it was isolated");
             self.oracle.set_isolated(range, false);
         }
     }

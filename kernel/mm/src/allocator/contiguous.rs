@@ -20,10 +20,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     /// Ends the isolation of every pageblock that the range lies in; each has the mobility that it had before. Of what is
     /// not isolated nothing changes.
-    pub fn unisolate(&self, range: PfnRange) {
-        if let Ok(kind) = zone_of(range) {
-            self.with(kind, |zone| zone.unisolate(range));
-        }
+    ///
+    /// # Errors
+    /// [`RangeError`] if the range is empty, or not in one zone's RAM; the isolation of none is ended then.
+    pub fn unisolate(&self, range: PfnRange) -> Result<(), RangeError> {
+        self.with(zone_of(range)?, |zone| zone.unisolate(range))
     }
 
     /// Allocates exactly these frames, as the [largest blocks](PfnRange::blocks) that make up the range: to be freed
@@ -50,7 +51,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             let may_help = matches!(error, RangeError::Busy(_)) && may_reclaim;
             if may_help && self.shrink(range.frames(), &self.slow.direct) > 0 { take() } else { Err(error) }
         });
-        self.with(kind, |zone| zone.unisolate(range));
+        self.with(kind, |zone| zone.unisolate(range)).expect("the range was isolated here");
         taken?;
         // SAFETY: `take_isolated` has allocated the range, as the largest blocks that there can be, to this call alone.
         let frames = unsafe { Blocks::from_raw(range) };
@@ -141,7 +142,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 let range = zone.free_run(frames, align)?;
                 zone.isolate(range).ok()?;
                 let taken = zone.take_isolated(range);
-                zone.unisolate(range);
+                zone.unisolate(range).ok()?;
                 taken.ok().map(|()| range)
             })
         })

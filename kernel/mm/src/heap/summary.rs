@@ -8,23 +8,33 @@ use crate::frame::FRAME_SIZE;
 use crate::slab::arena::Arena;
 use crate::slab::source::PageSource;
 
-/// Bytes as KiB with two decimals, as slabtop writes them.
+/// Bytes as KiB with two decimals, rounded, as slabtop writes them.
 struct Kib(u64);
+
+/// Bytes as hundredths of a KiB, rounded.
+fn hundredths(bytes: u64) -> u64 {
+    (bytes * 100 + 512) / 1024
+}
 
 impl fmt::Display for Kib {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:02}K", self.0 / 1024, self.0 % 1024 * 100 / 1024)
+        let hundredths = hundredths(self.0);
+        write!(f, "{}.{:02}K", hundredths / 100, hundredths % 100)
     }
 }
 
-/// Which part the first is of the second, in percent with one decimal; of nothing it is all.
+/// Which part the first is of the second, in percent with one decimal, rounded; of nothing it is all.
 struct Percent(u64, u64);
 
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = if self.1 == 0 { 1000 } else { u128::from(self.0) * 1000 / u128::from(self.1) };
+        let tenths = if self.1 == 0 { 1000 } else { rounded(u128::from(self.0) * 1000, self.1.into()) };
         write!(f, "{}.{}%", tenths / 10, tenths % 10)
     }
+}
+
+fn rounded(dividend: u128, divisor: u128) -> u128 {
+    (dividend + divisor / 2) / divisor
 }
 
 impl CacheStats {
@@ -105,14 +115,15 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         writeln!(out)?;
         writeln!(out, "  OBJS ACTIVE  USE OBJ SIZE  SLABS OBJ/SLAB CACHE SIZE      WASTE NAME")?;
         for stats in caches() {
+            let object_size = hundredths(stats.object_size as u64);
             writeln!(
                 out,
                 "{:6} {:6} {:3}% {:5}.{:02}K {:6} {:8} {:9}K {:9}K {}",
                 stats.objects,
                 stats.active_objects,
                 stats.active_objects * 100 / stats.objects,
-                stats.object_size / 1024,
-                stats.object_size % 1024 * 100 / 1024,
+                object_size / 100,
+                object_size % 100,
                 stats.slabs,
                 stats.objects_per_slab,
                 stats.slab_bytes() / 1024,

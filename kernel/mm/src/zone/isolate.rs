@@ -42,10 +42,12 @@ impl Zone<'_> {
     }
 
     /// Ends the isolation of every pageblock that the range lies in.
-    pub(crate) fn unisolate(&mut self, range: PfnRange) {
-        if let Ok(pageblocks) = self.pageblocks_of(range) {
-            pageblocks.for_each(|pageblock| self.set_isolated(pageblock, false));
-        }
+    ///
+    /// # Errors
+    /// [`RangeError`] if the zone does not have them all; the zone is unchanged.
+    pub(crate) fn unisolate(&mut self, range: PfnRange) -> Result<(), RangeError> {
+        self.pageblocks_of(range)?.for_each(|pageblock| self.set_isolated(pageblock, false));
+        Ok(())
     }
 
     fn set_isolated(&mut self, number: usize, isolated: bool) {

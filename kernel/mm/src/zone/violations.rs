@@ -39,7 +39,7 @@ fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     let take = |zone: &mut Zone<'_>, range| {
         zone.isolate(range).unwrap();
         zone.take_isolated(range).unwrap();
-        zone.unisolate(range);
+        zone.unisolate(range).unwrap();
     };
     let part = |pageblock: u64, from, to| {
         PfnRange::new(range(pageblock).start.offset(from), range(pageblock).start.offset(to))

@@ -78,11 +78,10 @@ fn ranges_that_are_nowhere() {
     unchanged(|frames| {
         for range in ranges() {
             let free = frames.give_range(range);
-            let taken = [frames.isolate(range), frames.take_range(range, Gfp::KERNEL)];
-            frames.unisolate(range);
+            let taken = [frames.isolate(range), frames.unisolate(range), frames.take_range(range, Gfp::KERNEL)];
             if range.is_empty() {
                 assert_eq!(free, Err(FreeError::NoFrames), "{range}");
-                assert_eq!(taken, [Err(RangeError::NoFrames); 2], "{range}");
+                assert_eq!(taken, [Err(RangeError::NoFrames); 3], "{range}");
             } else {
                 assert!(free.is_err(), "{range}");
                 assert!(taken.iter().all(Result::is_err), "{range}: {taken:?}");

@@ -55,8 +55,8 @@ fn isolated_frames_are_counted_apart_and_not_allocated() {
     );
     frames.validate().unwrap();
     all.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
-    frames.unisolate(range(512, 1536));
-    frames.unisolate(range(3584, 3585));
+    frames.unisolate(range(512, 1536)).unwrap();
+    frames.unisolate(range(3584, 3585)).unwrap();
     assert_eq!((zone().isolated, zone().free), (0, free));
     frames.validate().unwrap();
     let states =
@@ -74,7 +74,7 @@ fn a_pageblock_keeps_its_mobility_while_it_is_isolated() {
     }
     assert_eq!(pageblocks(&frames), [0, 1, 0, 0, 7]);
     for pageblock in [3, 0, 6, 1, 5, 2, 4] {
-        frames.unisolate(range(pageblock * 512, pageblock * 512 + 1));
+        frames.unisolate(range(pageblock * 512, pageblock * 512 + 1)).unwrap();
         frames.validate().unwrap();
     }
     assert_eq!(everything(&frames), before);
@@ -90,7 +90,7 @@ fn halves_of_an_allocated_block_of_order_10_are_counted_each_as_what_they_are() 
     frames.give(huge, order(10)).unwrap();
     assert_eq!(frames.zone(ZoneKind::Normal).isolated, 512);
     frames.validate().unwrap();
-    frames.unisolate(PfnRange::new(huge.offset(512), huge.offset(513)));
+    frames.unisolate(PfnRange::new(huge.offset(512), huge.offset(513))).unwrap();
     assert_eq!(everything(&frames), before);
 }
 
@@ -112,7 +112,13 @@ fn what_cannot_be_isolated_is_named_and_nothing_is() {
     let isolated = everything(&frames);
     assert_eq!(isolate(range(0, 2048)), Err(RangeError::Isolated(pfn(512))));
     assert_eq!(everything(&frames), isolated);
-    frames.unisolate(range(0, 4096));
+    // What a range cannot be isolated for, its isolation cannot be ended for: all of it stays isolated then.
+    let unisolate = |range| frames.unisolate(range);
+    assert_eq!(unisolate(range(9, 9)), Err(RangeError::NoFrames));
+    assert_eq!(unisolate(both), Err(RangeError::CrossesZones(both)));
+    assert_eq!(unisolate(range(0, 4097)), Err(RangeError::NotManaged(pfn(4096))));
+    assert_eq!(everything(&frames), isolated);
+    unisolate(range(0, 4096)).unwrap();
     assert_eq!(everything(&frames), before);
 }
 

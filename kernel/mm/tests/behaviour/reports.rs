@@ -193,7 +193,7 @@ fn vmstat_counts_what_there_is_and_what_happened() {
     assert_eq!(value("bifolio_steal_movable_to_reclaimable"), 0);
     frames.isolate(range(1024, 1025)).unwrap();
     assert_eq!((value("bifolio_isolated"), value("nr_free_pages")), (512, managed - 512));
-    frames.unisolate(range(1024, 1025));
+    frames.unisolate(range(1024, 1025)).unwrap();
     exhaust(&frames, Gfp::KERNEL);
     assert_eq!((value("allocstall_dma"), value("allocstall_normal") > 0, value("bifolio_refused")), (0, true, 1));
     assert_eq!((value("pgscan_direct"), value("pgsteal_direct")), (0, 0));

@@ -205,7 +205,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
                 if !isolated.is_empty() {
                     let frame = isolated.swap_remove(nth % isolated.len());
                     oracle.set_isolated(pageblock(frame), false);
-                    frames.unisolate(pageblock(frame));
+                    frames.unisolate(pageblock(frame)).unwrap();
                 }
             }
             Op::Drain => frames.drain(),
@@ -222,7 +222,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
     }
     for frame in isolated {
         oracle.set_isolated(pageblock(frame), false);
-        frames.unisolate(pageblock(frame));
+        frames.unisolate(pageblock(frame)).unwrap();
     }
     frames.drain();
     prop_assert_eq!(frames.stats().late_double_frees, 0);

@@ -12,6 +12,7 @@ mod deferred;
 mod pages;
 
 pub use deferred::is_deferred;
+pub use pages::count as pages;
 
 use super::frames::{Processor, frames};
 use super::paging;

@@ -5,6 +5,7 @@ use super::super::paging;
 use bifolio::frame::{Block, Gfp, Order, Pfn};
 use core::fmt::Debug;
 use core::iter;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use log::error;
 use x86_64::structures::paging::mapper::{CleanUp, MapToError, MappedFrame, TranslateResult};
 use x86_64::structures::paging::{
@@ -18,6 +19,14 @@ pub(super) const UNIT_PAGES: u64 = Size2MiB::SIZE / Size4KiB::SIZE;
 
 /// What the heap gives out is data.
 const FLAGS: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).union(PageTableFlags::NO_EXECUTE);
+
+/// Pages that are mapped (Linux: `nr_vmalloc_pages`).
+static MAPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How many pages are mapped, guards and page tables not counted.
+pub fn count() -> u64 {
+    MAPPED.load(Relaxed)
+}
 
 /// Runs `change` on the page tables.
 fn with_table<R>(change: impl FnOnce(&mut OffsetPageTable<'static>) -> R) -> R {
@@ -77,6 +86,7 @@ where
         if is_mapped {
             // The mapping has it from here on.
             let _ = block.into_raw();
+            MAPPED.fetch_add(order.frames(), Relaxed);
         } else {
             frames().free(block).expect("the frame was allocated just now");
             // What another CPU has just unmapped may have left them empty, and its flush may be still to come.
@@ -108,6 +118,7 @@ pub(super) unsafe fn unmap(first: Page, pages: u64) {
         done += count;
     }
     paging::flush(first, pages);
+    MAPPED.fetch_sub(pages, Relaxed);
     gathered.free();
 }
 
