@@ -7,7 +7,7 @@ use boot::options::{self, Debugging, Emulator};
 use boot::qemu::Setup;
 use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
-use boot::terminal::Keys;
+use boot::terminal::{self, Keys};
 use boot::{debugger, events, image, measure, qemu, suite};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use protocol::input;
@@ -223,9 +223,9 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
         None => default_kernel()?,
     };
     let is_interactive = arguments.cmd.is_none();
-    let inputs = arguments.cmd.iter().map(|commands| (input::COMMANDS, commands.clone())).collect();
+    let keys = is_interactive.then(Keys::take).transpose()?;
     let setup = Setup {
-        inputs,
+        inputs: inputs(arguments, keys.as_ref()),
         window: arguments.window,
         gdb: gdb.as_ref(),
         qemu_args: &arguments.emulator.qemu_args.0,
@@ -243,10 +243,17 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
     if let Some(gdb) = &gdb {
         eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate_small")?);
     }
-    let keys = is_interactive.then(Keys::take).transpose()?;
     let outcome = run::run(&setup, limits, keys.as_ref(), &mut OnTerminal(io::stdout()));
     drop(keys);
     outcome
+}
+
+/// What the guest is told of this run.
+fn inputs(arguments: &RunArguments, keys: Option<&Keys>) -> Vec<(&'static str, String)> {
+    let commands = arguments.cmd.iter().map(|commands| (input::COMMANDS, commands.clone()));
+    let terminal = terminal::on_stdout().map(|terminal| (input::TERMINAL, terminal.to_string()));
+    let script = keys.filter(|keys| !keys.is_terminal()).map(|_| (input::SCRIPT, "1".to_owned()));
+    commands.chain(terminal).chain(script).collect()
 }
 
 /// Ends with the first boot that fails.
@@ -347,6 +354,10 @@ fn default_kernel() -> Result<PathBuf> {
 /// Says how a run failed, if it did, and turns it into this program's exit status.
 fn conclude(outcome: &Outcome) -> ExitCode {
     if outcome.is_success() {
+        return ExitCode::SUCCESS;
+    }
+    if outcome.ending == Ending::Left {
+        eprintln!("\n{}", outcome.ending);
         return ExitCode::SUCCESS;
     }
     if let Ending::Interrupted(signal) = outcome.ending {

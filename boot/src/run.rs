@@ -11,7 +11,7 @@ use crate::patience::Stuck;
 use crate::qemu::{Qemu, Setup};
 use crate::qmp::{self, Stopped};
 use crate::symbols::Symbols;
-use crate::terminal::{self, Keys};
+use crate::terminal::{self, Keys, Leaving};
 use anyhow::{Context, Result};
 use protocol::ExitCode;
 use protocol::event::SYNC;
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use signal_hook::consts::SIGTERM;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 /// How long a machine may take. `None` is for ever.
@@ -77,7 +77,9 @@ pub enum Ending {
     PoweredOff,
     /// The user closed the window.
     Closed,
-    /// A signal to this program, such as Ctrl-C.
+    /// Ctrl-A x.
+    Left,
+    /// A signal to this program.
     Interrupted(i32),
     /// QEMU itself failed: its status, and what it wrote.
     QemuFailed(String),
@@ -171,6 +173,7 @@ impl fmt::Display for Ending {
             Ending::Reset => f.write_str("the kernel reset the machine"),
             Ending::PoweredOff => f.write_str("the kernel switched the machine off without saying how it went"),
             Ending::Closed => f.write_str("the machine's window was closed"),
+            Ending::Left => f.write_str("left by Ctrl-A x"),
             Ending::Interrupted(signal) => write!(f, "interrupted by {}", terminal::signal_name(*signal)),
             Ending::QemuFailed(message) => write!(f, "QEMU failed: {message}"),
         }
@@ -193,6 +196,8 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
         decoder: Decoder::default(),
         reports: VecDeque::new(),
         unsent: Vec::new(),
+        last_key: None,
+        leaving: Leaving::default(),
         started: None,
         watcher,
         outcome: Outcome {
@@ -226,6 +231,8 @@ struct Run<'a> {
     reports: VecDeque<Report>,
     /// Keys that the guest has not taken yet.
     unsent: Vec<u8>,
+    last_key: Option<u8>,
+    leaving: Leaving,
     started: Option<Instant>,
     watcher: &'a mut dyn Watcher,
     outcome: Outcome,
@@ -234,8 +241,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn until_it_ends(&mut self, signals: &terminal::Signals, mut keys: Option<&Keys>) -> Result<Ending> {
         loop {
-            // Keys wait until the guest is ready for them: firmware would take them for its own.
-            let wanted = keys.filter(|_| self.unsent.is_empty() && self.outcome.stage == Stage::Ready);
+            let wanted = keys.filter(|keys| self.unsent.is_empty() || keys.is_terminal() && self.unsent.len() < AHEAD);
             let ready = self.wait(signals, wanted)?;
 
             if let Some(signal) = signals.received() {
@@ -256,8 +262,12 @@ impl Run<'_> {
             if let Some(stopped) = self.qemu.qmp.stopped() {
                 return self.stopped(stopped);
             }
-            if ready.key && !self.read_keys(wanted.expect("only then it was waited for"))? {
-                keys = None;
+            if ready.key {
+                match self.read_keys(wanted.expect("only then it was waited for"))? {
+                    Read::Some => {}
+                    Read::All => keys = None,
+                    Read::Left => return Ok(Ending::Left),
+                }
             }
             self.send_keys()?;
             if let Err(ending) = self.look() {
@@ -275,7 +285,7 @@ impl Run<'_> {
             PollFd::new(&self.qemu.console, PollFlags::IN),
             PollFd::new(&self.qemu.events, PollFlags::IN),
         ];
-        if !self.unsent.is_empty() {
+        if self.can_send() {
             sources.push(PollFd::new(&self.qemu.keys, PollFlags::OUT));
         }
         sources.extend(keys.map(|keys| PollFd::new(keys.stdin(), PollFlags::IN)));
@@ -353,27 +363,39 @@ impl Run<'_> {
         self.watcher.report(&report);
     }
 
-    fn read_keys(&mut self, keys: &Keys) -> Result<bool> {
+    /// Keys wait until the guest is ready for them: firmware would take them for its own.
+    fn can_send(&self) -> bool {
+        !self.unsent.is_empty() && self.outcome.stage == Stage::Ready
+    }
+
+    fn read_keys(&mut self, keys: &Keys) -> Result<Read> {
         const END_OF_TRANSMISSION: u8 = 4;
         let mut buffer = [0; 256];
         let count = match rustix::io::read(keys.stdin(), &mut buffer) {
-            Err(Errno::INTR | Errno::AGAIN) => return Ok(true),
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(Read::Some),
             // A terminal that has gone; the hangup's signal follows.
             Err(Errno::IO) => 0,
             result => result.context("cannot read standard input")?,
         };
+        if keys.is_terminal() && self.leaving.is_among(&buffer[..count]) {
+            return Ok(Read::Left);
+        }
+        self.last_key = buffer[..count].last().copied().or(self.last_key);
         // The guest's echo of this one would pass for the place of an event.
         self.unsent.extend(buffer[..count].iter().filter(|&&byte| byte != SYNC));
         if count == 0 {
-            // The end of a file or a pipe, as a terminal would tell it.
+            // The end of a file or a pipe, as a terminal would tell it: on a line of its own.
+            if self.last_key.is_some_and(|key| key != b'\n' && key != b'\r') {
+                self.unsent.push(b'\r');
+            }
             self.unsent.push(END_OF_TRANSMISSION);
         }
-        Ok(count > 0)
+        Ok(if count > 0 { Read::Some } else { Read::All })
     }
 
     /// Sends as many keys as QEMU takes now.
     fn send_keys(&mut self) -> Result<()> {
-        if self.unsent.is_empty() {
+        if !self.can_send() {
             return Ok(());
         }
         match self.qemu.keys.write(&self.unsent) {
@@ -440,6 +462,18 @@ impl Run<'_> {
     }
 }
 
+/// Keys that are kept of those that were typed before the guest takes them.
+const AHEAD: usize = 4096;
+
+/// What reading keys came to.
+enum Read {
+    Some,
+    /// There are no more.
+    All,
+    /// Ctrl-A x was among them.
+    Left,
+}
+
 /// What [`Run::wait`] found, where that cannot be learnt by trying.
 struct Ready {
     qmp: bool,
@@ -447,7 +481,7 @@ struct Ready {
 }
 
 /// Reads all that is there without waiting; `false` at the end of the stream.
-fn drain(stream: &mut impl Read, bytes: &mut Vec<u8>) -> Result<bool> {
+fn drain(stream: &mut impl io::Read, bytes: &mut Vec<u8>) -> Result<bool> {
     match stream.read_to_end(bytes) {
         Ok(_) => Ok(false),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),

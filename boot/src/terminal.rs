@@ -1,10 +1,12 @@
-//! The user's side of a run: keys as they are pressed, and the signals that end it.
+//! The user's side of a run: keys as they are pressed, what the terminal can show, and the signals that end a run.
 //!
-//! The guest edits its own lines, so the terminal hands over each key and echoes none. It keeps making signals of
-//! Ctrl-C and Ctrl-\, because that is how people end a program; Ctrl-Z is the guest's, since nothing would restore the
-//! terminal for a program that stands still.
+//! The guest edits its own lines, so the terminal hands over each key and echoes none. Ctrl-C is the guest's too: it ends a
+//! command there, and never the machine. To leave the machine there is Ctrl-A x, as in QEMU, whatever state the guest is in.
+//! Ctrl-Z is the guest's, since nothing would restore the terminal for a program that stands still. Where no keys are taken,
+//! as with `CMD=`, Ctrl-C is the signal that it always is.
 
 use anyhow::{Context, Result};
+use protocol::Terminal;
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::pipe;
@@ -37,6 +39,7 @@ impl Keys {
         modes.special_codes[SpecialCodeIndex::VMIN] = 1;
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        modes.special_codes[SpecialCodeIndex::VINTR] = 0;
         termios::tcsetattr(&stdin, OptionalActions::Now, &modes).context("cannot set the terminal's modes")?;
         Ok(Keys { stdin, before: Some(before) })
     }
@@ -63,7 +66,39 @@ impl Drop for Keys {
     }
 }
 
-/// The signals that end this program's runs: Ctrl-C, Ctrl-\, a hangup and a polite kill.
+/// Finds Ctrl-A x among keys.
+#[derive(Debug, Default)]
+pub struct Leaving {
+    is_begun: bool,
+}
+
+impl Leaving {
+    const CTRL_A: u8 = 1;
+
+    /// Whether these keys, which follow those that were asked about before, leave the machine.
+    #[must_use]
+    pub fn is_among(&mut self, keys: &[u8]) -> bool {
+        keys.iter().any(|&key| {
+            let was_begun = std::mem::replace(&mut self.is_begun, key == Self::CTRL_A);
+            was_begun && matches!(key, b'x' | b'X')
+        })
+    }
+}
+
+/// What the terminal on standard output can show; `None` if there is none.
+#[must_use]
+pub fn on_stdout() -> Option<Terminal> {
+    let term = console::Term::stdout();
+    let (rows, columns) = term.size();
+    term.is_term().then(|| Terminal {
+        columns,
+        rows,
+        unicode: term.features().wants_emoji(),
+        colour: term.features().colors_supported() && console::colors_enabled(),
+    })
+}
+
+/// The signals that end this program's runs: Ctrl-C where it is one, Ctrl-\, a hangup and a polite kill.
 pub struct Signals {
     /// Becomes readable with the first signal and stays so, for all runs that wait.
     arrived: UnixStream,
@@ -112,4 +147,19 @@ pub fn signals() -> Result<&'static Signals> {
 #[must_use]
 pub fn signal_name(signal: i32) -> &'static str {
     low_level::signal_name(signal).unwrap_or("a signal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_a_x_leaves_and_nothing_else_does() {
+        let mut leaving = Leaving::default();
+        for keys in [b"x".as_slice(), b"\x01ax", b"ctrl-a x", b"\x01", b"", b"\x01", b"a", b"x\x01"] {
+            assert!(!leaving.is_among(keys), "{keys:?}");
+        }
+        assert!(leaving.is_among(b"x"), "in two pieces");
+        assert!(leaving.is_among(b"alloc\x01X"));
+    }
 }

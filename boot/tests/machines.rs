@@ -2,7 +2,7 @@
 
 use boot::machine::Firmware;
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -70,7 +70,7 @@ fn without_a_local_apic_the_kernel_works_on_one_cpu_and_says_so() {
 }
 
 #[test]
-fn control_x_ends_stress_and_what_else_is_typed_waits_for_the_prompt() {
+fn control_c_ends_stress_and_what_else_is_typed_waits_for_the_prompt() {
     build();
     let mut boot = Command::new(env!("CARGO_BIN_EXE_boot"))
         .args(["run", "--smp", "2"])
@@ -84,15 +84,39 @@ fn control_x_ends_stress_and_what_else_is_typed_waits_for_the_prompt() {
     keys.write_all(b"stress 100000\rallo").unwrap();
     until("memory is made short now and then");
     // An arrow key sends three bytes; this one repeats the command before.
-    keys.write_all(b"c 3\r\x1b[A\r\x18validate\r").unwrap();
-    until("ended early, by Ctrl-X");
+    keys.write_all(b"c 3\r\x1b[A\r\x03validate\r").unwrap();
+    until("ended early, by Ctrl-C");
     until("all is back and checked");
     until("order 3, 32 kB in zone");
     until("order 3, 32 kB in zone");
     until("every invariant holds");
     // One that comes too late ends nothing, and is no part of the next command.
-    keys.write_all(b"\x18poweroff\r").unwrap();
+    keys.write_all(b"\x03poweroff\r").unwrap();
     assert!(boot.wait().unwrap().success());
+}
+
+/// Runs a script as `make run < FILE` does; whether it succeeded, and what it printed.
+fn script(text: &str) -> (bool, String) {
+    build();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_boot")).arg("run").stdin(file).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_script_runs_to_its_end_and_fails_if_one_of_its_commands_does() {
+    // Far more than the serial port takes at once, and without an end to its last line.
+    let many = "alloc 0; free all\r\n".repeat(400);
+    let (is_success, text) = script(&format!("# nothing\n\n{many}alloc 3\nvalidate"));
+    assert!(is_success, "{text}");
+    assert_eq!(text.matches("freed 1 blocks, 1 frames").count(), 400, "{text}");
+    assert_says(&text, &["order 3, 32 kB in zone", "every invariant holds"]);
+    let too_long = "x".repeat(300);
+    let (is_success, text) = script(&format!("{too_long}; poweroff\nvalidate\n"));
+    assert!(!is_success, "{text}");
+    assert_says(&text, &["error: a line has at most 255 bytes; nothing of this one was run", "every invariant holds"]);
 }
 
 #[test]

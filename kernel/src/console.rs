@@ -26,9 +26,9 @@ static CONSOLE: Mutex<Uart16550Tty<PioBackend>> = Mutex::new("console", {
 /// Bytes that were typed, and looked through for [`CANCEL`], before somebody reads them.
 static TYPED: Mutex<Deque<u8, 1024>> = Mutex::new("typed ahead", Deque::new());
 
-/// Control-X, in ASCII the character `CAN`: what is going on is to end. A byte that is part of no command, and of no other
+/// Ctrl-C, in ASCII the character `ETX`: what is going on is to end. A byte that is part of no command, and of no other
 /// key, so that nothing else that is typed can be mistaken for it.
-pub const CANCEL: u8 = 0x18;
+pub const CANCEL: u8 = 0x03;
 
 static LOGGER: Logger = Logger;
 
@@ -178,29 +178,13 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// The console as a destination for formatted text, for code that takes a [`fmt::Write`] or an [`embedded_io::Write`].
+/// The console as a destination for formatted text, for code that takes a [`fmt::Write`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Console;
 
 impl fmt::Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         write(format_args!("{text}"));
-        Ok(())
-    }
-}
-
-impl embedded_io::ErrorType for Console {
-    type Error = core::convert::Infallible;
-}
-
-impl embedded_io::Write for Console {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        write_bytes(bytes);
-        screen::write_bytes(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 }

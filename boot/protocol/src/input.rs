@@ -37,3 +37,10 @@ pub const CLOCK_SHIFT: &str = "opt/bifolio/clock-shift";
 
 /// There, with any content, if somebody watches the machine's display: show the console on the framebuffer as well.
 pub const SCREEN: &str = "opt/bifolio/screen";
+
+/// What the terminal can show that a person sees the console on, as a [`Terminal`](crate::Terminal); missing if the console goes
+/// to a file or a pipe.
+pub const TERMINAL: &str = "opt/bifolio/terminal";
+
+/// There, with any content, if what is typed comes from a file or a pipe: a script, which fails if one of its commands does.
+pub const SCRIPT: &str = "opt/bifolio/script";

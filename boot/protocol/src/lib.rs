@@ -17,7 +17,9 @@ pub mod event;
 pub mod exit;
 pub mod input;
 pub mod selection;
+mod terminal;
 
 pub use event::{Event, TestResult, decode, encode};
 pub use exit::ExitCode;
 pub use selection::Selection;
+pub use terminal::Terminal;

@@ -71,16 +71,24 @@ fn the_beginning(text: &Text, shell: &mut Session) {
     for part in ["INFO  memory map: ", "sanitised in ", "zone DMA32 ", " instructions"] {
         assert!(log.contains(part), "{part} in {log}");
     }
-    text.says("with history and completion. `help` lists the commands");
+    text.says("`help` lists the commands, and `help alloc` says more of one, with an example");
+    assert!(shell.say("help alloc").contains("\nexample: alloc "));
     let help = shell.say("help");
     for name in names::shell_commands() {
         assert!(help.lines().any(|line| line.trim_start().starts_with(&name)), "{name} in {help}");
     }
     let done = shell.press("memm\t\r");
     assert!(done.contains("memmap \n[mem 0x"), "completed: {done}");
-    // The line is drawn anew, prompt and all, before it is entered.
-    let again = shell.press("\x1b[A\r") + &shell.press("");
-    assert!(again.contains("memmap \n[mem 0x"), "out of the history: {again}");
+    text.says("Tab completes commands, flags, and what of yours can be freed; a second one lists what there is");
+    // The line is drawn anew, prompt and all, behind the list, and before one out of the history is entered.
+    shell.press("alloc 0 MO\t\r");
+    let both = shell.press("free \t\t") + &shell.press("all\r");
+    assert!(both.contains("all     0x") && both.contains("freed 1 blocks"), "{both}");
+    let again = shell.press("\x1b[A\x1b[A\x1b[A\r") + &shell.press("");
+    assert!(again.contains("memmap \x1b[K\n[mem 0x"), "out of the history: {again}");
+    text.says("`alloc 3; buddyinfo` is two commands, and behind `#` comes a comment");
+    assert!(shell.say("alloc 3; buddyinfo # nonsense").contains("\nNode 0, zone "));
+    assert!(shell.say("free all").contains("8 frames"));
     let map = shell.say("memmap");
     assert!(map.lines().all(|line| shell.log.contains(line)), "the map that was printed first: {map}");
 }

@@ -117,9 +117,9 @@ fn packages() -> Vec<(String, Vec<String>)> {
 
 /// The commands of the kernel's shell, out of its table.
 pub fn shell_commands() -> Vec<String> {
-    let table = fs::read_to_string(root().join("kernel/src/shell/commands.rs")).unwrap();
+    let table = fs::read_to_string(root().join("kernel/src/shell/table.rs")).unwrap();
     let names: Vec<String> =
-        table.split("name: \"").skip(1).map(|rest| rest.split('"').next().unwrap_or_default().to_owned()).collect();
+        table.split("usage: \"").skip(1).filter_map(|rest| rest.split(['"', ' ']).next()).map(str::to_owned).collect();
     assert!(names.len() > 20, "{names:?}");
     names
 }

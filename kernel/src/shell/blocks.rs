@@ -5,8 +5,11 @@ use super::state::Shell;
 use super::words::{expect, number};
 use crate::memory::frames;
 use crate::println;
-use bifolio::error::Refused;
+use bifolio::error::{FreeError, Refused};
 use bifolio::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
+
+/// After how many blocks it is looked whether Ctrl-C was pressed.
+const LOOK: u64 = 256;
 
 pub(super) fn alloc<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the order"], 1)?;
@@ -39,7 +42,10 @@ pub(super) fn alloc_range<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<()
 pub(super) fn split<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the pfn", "the order"], 0)?;
     let (pfn, into) = (Pfn::new(number(words[0])?), order(words[1])?);
-    let order = frames().order_of(pfn)?;
+    let order = frames().order_of(pfn).map_err(|error| match error {
+        FreeError::AlreadyFree(pfn) => Error::SplitOfFree(pfn),
+        error => error.into(),
+    })?;
     let note = shell.note_of(pfn, order)?;
     let pieces = PfnRange::of(pfn, order);
     let count = order.frames() >> into.get();
@@ -57,6 +63,9 @@ pub(super) fn split<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
 
 pub(super) fn free<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the pfn"], 1)?;
+    if words == ["all"] {
+        return free_all(shell);
+    }
     let pfn = Pfn::new(number(words[0])?);
     let given = words.get(1).map(|word| order(word)).transpose()?;
     let note = shell.blocks.iter().position(|block| block.pfn() == pfn);
@@ -74,6 +83,20 @@ pub(super) fn free<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error
     unsafe { frames().free_raw(pfn, order) }?;
     let _ = note.map(|note| shell.blocks.swap_remove(note).into_raw());
     println!("freed order {order} at {pfn}");
+    Ok(())
+}
+
+/// Frees every block that the shell holds.
+fn free_all<'a>(shell: &mut Shell) -> Result<(), Error<'a>> {
+    let (mut blocks, mut count) = (0_u64, 0);
+    while let Some(block) = shell.blocks.pop() {
+        (blocks, count) = (blocks + 1, count + block.order().frames());
+        frames().free(block)?;
+        if blocks % LOOK == 0 {
+            shell.go_on()?;
+        }
+    }
+    println!("freed {blocks} blocks, {count} frames");
     Ok(())
 }
 
@@ -100,7 +123,7 @@ pub(super) fn isolate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<
 
 pub(super) fn unisolate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let range = range(expect(words, &["the pfn", "the number of frames"], 0)?)?;
-    frames().unisolate(range);
+    frames().unisolate(range)?;
     let zone = frames().zone(ZoneKind::of(range.start));
     println!("zone {} has {} isolated frames", zone.kind, zone.isolated);
     Ok(())
@@ -135,7 +158,7 @@ impl Shell {
 /// The range that begins at the first word, with as many frames as the second says.
 fn range<'a>(words: &[&'a str]) -> Result<PfnRange, Error<'a>> {
     let (start, frames) = (number(words[0])?, number(words[1])?);
-    let end = start.checked_add(frames).ok_or(Error::NotANumber(words[1]))?;
+    let end = start.checked_add(frames).ok_or(Error::TooLarge(words[1]))?;
     Ok(PfnRange::new(Pfn::new(start), Pfn::new(end)))
 }
 

@@ -7,11 +7,13 @@ use bifolio::heap::HeapError;
 use core::fmt;
 use stress::Failure;
 
-/// Why a command failed. Nothing has changed then.
+/// Why a command failed. Nothing has changed then, unless it says so.
 #[derive(Clone, Copy, Debug)]
 pub enum Error<'a> {
     /// No command has this name.
     UnknownCommand(&'a str),
+    /// Ctrl-C has ended it. What it had done by then stays done.
+    Cancelled,
     /// An argument is missing.
     Missing(&'static str),
     /// One argument more than the command takes.
@@ -22,6 +24,8 @@ pub enum Error<'a> {
     TooLarge(&'a str),
     /// The word is a number, but not of an order.
     NotAnOrder(&'a str),
+    /// A free block was to be split.
+    SplitOfFree(Pfn),
     /// No flag has this name.
     UnknownFlag(&'a str),
     /// The block was allocated, but not by the shell.
@@ -67,11 +71,13 @@ impl fmt::Display for Error<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownCommand(name) => write!(f, "unknown command '{name}'; 'help' lists the commands"),
+            Self::Cancelled => f.write_str("ended by Ctrl-C"),
             Self::Missing(what) => write!(f, "{what} is missing"),
             Self::Unexpected(word) => write!(f, "unexpected argument '{word}'"),
             Self::NotANumber(word) => write!(f, "'{word}' is not a number (decimal, or hexadecimal with 0x in front)"),
             Self::TooLarge(word) => write!(f, "'{word}' is too large"),
             Self::NotAnOrder(word) => write!(f, "'{word}' is not an order: orders are 0 to {}", Order::MAX),
+            Self::SplitOfFree(pfn) => write!(f, "frame {pfn} is free: only an allocated block can be split"),
             Self::UnknownFlag(word) => {
                 write!(f, "unknown flag '{word}'; flags are")?;
                 <Gfp as bitflags::Flags>::FLAGS.iter().try_for_each(|flag| write!(f, " {}", flag.name()))

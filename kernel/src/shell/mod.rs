@@ -1,50 +1,41 @@
-//! The shell: a few commands to look at the machine's memory and to move it, for a person or for `CMD=`.
+//! The shell: commands to look at the machine's memory and to move it, for a person, for a script or for `CMD=`.
 //!
-//! Line editing, history and completion are the crate `embedded-cli`'s; what the commands are stands in one table,
-//! [`COMMANDS`], that dispatch, `help` and completion share.
+//! Lines are edited by the crate [`line`]; what the commands are stands in one [table], that dispatch, `help` and completion
+//! share.
 
 mod blocks;
+mod candidates;
 mod commands;
 mod cpus;
 mod error;
 mod objects;
 mod state;
 mod stress;
+mod table;
 mod words;
 
-pub use commands::{COMMANDS, Command};
 pub use error::Error;
 pub use state::Shell;
+pub use table::{Argument, Command, GROUPS, commands};
 
 use crate::console::{self, Console};
 use crate::cpu::work;
 use crate::host::{self, Input};
 use crate::sync::lockdep;
 use crate::{print, println};
-use core::convert::Infallible;
-use embedded_cli::arguments::Arg;
-use embedded_cli::autocomplete::{Autocompletion, Request};
-use embedded_cli::cli::{CliBuilder, CliHandle};
-use embedded_cli::command::RawCommand;
-use embedded_cli::service::{Autocomplete, Help};
-use protocol::{ExitCode, input};
+use candidates::Candidates;
+use core::fmt::Write;
+use line::{CAPACITY, Editor, Event};
+use protocol::{ExitCode, Terminal, input};
 
 const PROMPT: &str = "bifolio> ";
-/// Bytes of a line.
-const LINE: usize = 128;
-/// Bytes of old lines that are kept.
-const HISTORY: usize = 2048;
 /// Words of a command that are looked at: no command takes as many.
-const WORDS: usize = 8;
-/// What terminals send for the backspace key, and what `embedded-cli` wants for it.
-const DELETE: u8 = 0x7f;
-const BACKSPACE: u8 = 0x08;
-/// Control-D, the end of all input.
-const END: u8 = 0x04;
+const WORDS: usize = 16;
 
 /// Runs what the host program asks for and switches the machine off; without a request, talks to the console for ever.
 pub fn run() -> ! {
-    let mut shell = Shell::default();
+    let terminal = Input::read(input::TERMINAL).as_str().and_then(Terminal::parse);
+    let mut shell = Shell { terminal, ..Shell::default() };
     let commands = Input::read(input::COMMANDS);
     if !commands.is_given() {
         shell.interact();
@@ -59,73 +50,89 @@ pub fn run() -> ! {
 }
 
 impl Shell {
-    /// Runs commands separated by `;`, each echoed as if it had been typed. A success only if all were.
-    pub fn run_all(&mut self, commands: &str) -> ExitCode {
+    /// Runs lines of commands, each echoed as if it had been typed. A success only if all were.
+    pub fn run_all(&mut self, lines: &str) -> ExitCode {
         let mut code = ExitCode::Success;
-        for command in commands.split(';').map(str::trim).filter(|command| !command.is_empty()) {
-            println!("{PROMPT}{command}");
-            if !self.run_words(command.split_whitespace()) {
+        for line in lines.lines() {
+            if !self.run_line(line, true) {
                 code = ExitCode::Failure;
             }
         }
         code
     }
 
+    /// Runs the commands of a line, which `;` separates and a `#` at the beginning of a word ends. Returns whether all
+    /// succeeded. Ctrl-C ends all of them.
+    fn run_line(&mut self, line: &str, is_echoed: bool) -> bool {
+        let mut all = true;
+        self.is_cancelled = false;
+        for command in without_comment(line).split(';').map(str::trim).filter(|command| !command.is_empty()) {
+            if is_echoed {
+                println!("{PROMPT}{command}");
+            }
+            all &= self.run_command(command);
+            if self.is_cancelled {
+                return false;
+            }
+        }
+        all
+    }
+
     /// Reads and runs lines from the console.
     fn interact(&mut self) -> ! {
-        println!("'help' lists the commands. Tab completes, the arrow keys edit and go back, Ctrl-D ends.");
-        let Ok(mut cli) = CliBuilder::default()
-            .writer(Console)
-            .command_buffer([0; LINE])
-            .history_buffer([0; HISTORY])
-            .prompt(PROMPT)
-            .build();
-        let mut process = RawCommand::processor(|_: &mut CliHandle<'_, _, Infallible>, command: RawCommand<'_>| {
-            let words = command.args();
-            // Options are a notion of the editor's, not of these commands: whatever it took for one is shown again.
-            let words = words.args().map(|word| match word {
-                Ok(Arg::Value(word) | Arg::LongOption(word)) => word,
-                Ok(Arg::DoubleDash) => "--",
-                Ok(Arg::ShortOption(_)) | Err(_) => "-",
-            });
-            self.run_words(core::iter::once(command.name()).chain(words));
-            Ok(())
-        });
-        let mut line_is_new = true;
+        println!("'help' lists the commands; Ctrl-C ends one, Ctrl-D on an empty line the machine.");
+        let is_script = Input::read(input::SCRIPT).is_given();
+        let columns = self.terminal.map_or(usize::MAX, |terminal| terminal.columns.into());
+        let mut editor = Editor::new(PROMPT, columns);
+        let mut all = true;
         loop {
-            let byte = match read_byte() {
-                END if line_is_new => {
-                    println!("poweroff");
-                    host::exit(ExitCode::Success);
+            // The console takes everything.
+            let _ = editor.prompt(&mut Console);
+            let event = loop {
+                let byte = read_byte();
+                if let Ok(Some(event)) = editor.push(byte, &Candidates(self), &mut Console) {
+                    break event;
                 }
-                // What it was to end has ended by itself.
-                console::CANCEL => continue,
-                DELETE => BACKSPACE,
-                byte => byte,
             };
-            line_is_new = matches!(byte, b'\r' | b'\n');
-            let Ok(()) = cli.process_byte::<Table, _>(byte, &mut process);
+            all &= match event {
+                Event::Entered => self.run_line(editor.line(), false),
+                Event::TooLong => {
+                    println!("error: a line has at most {CAPACITY} bytes; nothing of this one was run");
+                    false
+                }
+                Event::End => {
+                    println!("exit");
+                    host::exit(if is_script && !all { ExitCode::Failure } else { ExitCode::Success });
+                }
+            };
         }
     }
 
     /// Runs one command and says what was wrong with it; returns whether nothing was.
-    fn run_words<'a>(&mut self, mut words: impl Iterator<Item = &'a str>) -> bool {
+    pub(super) fn run_command(&mut self, command: &str) -> bool {
         let mut buffer = [""; WORDS];
         let mut count = 0;
-        for (slot, word) in buffer.iter_mut().zip(&mut words) {
+        for (slot, word) in buffer.iter_mut().zip(command.split_whitespace()) {
             *slot = word;
             count += 1;
         }
         let Some((name, arguments)) = buffer[..count].split_first() else {
             return true;
         };
-        let result = match COMMANDS.iter().find(|command| command.name == *name) {
+        let result = match table::find(name) {
             Some(command) => (command.run)(self, arguments).map_err(|error| (error, Some(command))),
             None => Err((Error::UnknownCommand(name), None)),
         };
         let Err((error, command)) = result else {
             return true;
         };
+        if matches!(error, Error::Cancelled) {
+            println!("^C");
+            return false;
+        }
+        self.complaint.clear();
+        // What is too long is cut here, and printed all the same.
+        let _ = write!(self.complaint, "{error}");
         print!("error: {error}");
         match command {
             Some(command) if error.is_about_usage() => println!("; usage: {}", command.usage),
@@ -133,6 +140,21 @@ impl Shell {
         }
         false
     }
+
+    /// Looks whether Ctrl-C was pressed, for a command that takes long.
+    ///
+    /// # Errors
+    /// It was: the command ends with this, and so do those behind it.
+    pub(super) fn go_on<'a>(&mut self) -> Result<(), Error<'a>> {
+        self.is_cancelled |= console::is_cancelled();
+        if self.is_cancelled { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// A line up to the `#` that begins a word.
+fn without_comment(line: &str) -> &str {
+    let is_comment = |(at, _): &(usize, &str)| line[..*at].ends_with([' ', '\t', ';']) || *at == 0;
+    line.match_indices('#').find(is_comment).map_or(line, |(at, _)| &line[..at])
 }
 
 /// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.
@@ -145,22 +167,6 @@ fn read_byte() -> u8 {
                 return byte;
             }
             None => work::wait_unless(console::is_key_waiting),
-        }
-    }
-}
-
-/// The table of commands, as the editor's completion asks for it.
-struct Table;
-
-impl Help for Table {}
-
-impl Autocomplete for Table {
-    fn autocomplete(request: Request<'_>, completion: &mut Autocompletion<'_>) {
-        // A request of any other kind would be a newer crate's.
-        if let Request::CommandName(beginning) = request {
-            for rest in COMMANDS.iter().filter_map(|command| command.name.strip_prefix(beginning)) {
-                completion.merge_autocompletion(rest);
-            }
         }
     }
 }

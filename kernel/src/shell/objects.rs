@@ -12,6 +12,8 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use x86_64::VirtAddr;
 
+/// After how many objects it is looked whether Ctrl-C was pressed.
+const LOOK: u64 = 256;
 /// So many addresses are shown of many objects.
 const SHOWN: u64 = 8;
 
@@ -34,7 +36,13 @@ pub(super) fn kmalloc<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Er
     let words = expect(words, &["the number of bytes"], 1)?;
     let layout = layout(words[0])?;
     let count = words.get(1).map_or(Ok(1), |word| number(word))?;
+    if count == 0 {
+        println!("no object was asked for");
+    }
     for nth in 0..count {
+        if nth % LOOK == LOOK - 1 {
+            shell.go_on()?;
+        }
         shell.objects.try_reserve(1).map_err(|_| Error::NoRoomToNote)?;
         let address = HEAP.allocate(layout).ok_or(Error::NoHeap(layout.size()))?;
         let object = Object { address, layout };
@@ -109,5 +117,5 @@ impl Shell {
 /// What the kernel would ask for, for so many bytes.
 fn layout(word: &str) -> Result<Layout, Error<'_>> {
     let bytes = number(word)?.try_into().ok();
-    bytes.and_then(|bytes| Layout::from_size_align(bytes, align_of::<u64>()).ok()).ok_or(Error::NotANumber(word))
+    bytes.and_then(|bytes| Layout::from_size_align(bytes, align_of::<u64>()).ok()).ok_or(Error::TooLarge(word))
 }

@@ -12,7 +12,7 @@ use core::time::Duration;
 /// The seed unless another is given: the same operations each time, as far as CPUs that work at once do the same.
 const SEED: u64 = 1;
 
-pub(super) fn stress<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
+pub(super) fn stress<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the number of seconds"], 2)?;
     let time = Duration::from_secs(number(words[0])?);
     let cpus = match words.get(1) {
@@ -25,11 +25,12 @@ pub(super) fn stress<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'
     if !plan.timers {
         println!("the CPUs have no timers that could interrupt them: it goes without");
     }
-    println!("Ctrl-X ends it early; what else is typed waits for the prompt");
+    println!("Ctrl-C ends it early; what else is typed waits for the prompt");
     println!("memory is made short now and then: some requests may be refused, and the allocator may say so");
     let summary = ::stress::run::<Machine>(plan)?;
     if summary.was_cancelled {
-        println!("ended early, by Ctrl-X");
+        println!("ended early, by Ctrl-C");
+        shell.is_cancelled = true;
     }
     println!("{summary}");
     println!(

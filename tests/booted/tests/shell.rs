@@ -16,7 +16,7 @@ use core::alloc::Layout;
 use framework::Snapshot;
 use kernel::memory::frames;
 use kernel::memory::heap::HEAP;
-use kernel::shell::{COMMANDS, Shell};
+use kernel::shell::{Shell, commands};
 use kit::Raw;
 use protocol::ExitCode;
 
@@ -47,10 +47,31 @@ fn the_commands_that_show_something_all_do() {
 
 #[test_case]
 fn no_command_hides_another() {
-    for (index, command) in COMMANDS.iter().enumerate() {
-        assert!(COMMANDS[..index].iter().all(|other| other.name != command.name), "{}", command.name);
-        assert!(command.usage.starts_with(command.name), "{}", command.usage);
+    for (index, command) in commands().enumerate() {
+        assert!(commands().take(index).all(|other| other.name() != command.name()), "{}", command.name());
+        // A line of `help` fits into 80 characters.
+        assert!(command.name().len() <= 13 && command.help.len() <= 64, "{}: {}", command.name(), command.help);
     }
+}
+
+#[test_case]
+fn every_command_can_be_tried_as_its_help_says() {
+    for command in commands() {
+        succeeds(&format!("help {}; ? {}", command.name(), command.name()));
+        let ends_the_machine = |line: &str| line.contains("exit") || line.contains("poweroff");
+        if !ends_the_machine(command.example) {
+            assert!(command.example.contains(command.name()), "{}", command.example);
+            // What it took is given back, for the next.
+            succeeds(&format!("{}\nfree all; kfree all", command.example));
+        }
+    }
+}
+
+#[test_case]
+fn comments_are_no_commands_and_a_sign_inside_of_a_word_is_none() {
+    succeeds("# nonsense; nonsense\n  # more\nmeminfo # ; nonsense\nmeminfo;# nonsense");
+    is_refused("meminfo#");
+    is_refused("# fine\nnonsense");
 }
 
 #[test_case]
@@ -124,6 +145,35 @@ fn a_block_is_split_and_its_pieces_are_freed_one_by_one() {
 }
 
 #[test_case]
+fn errors_say_what_is_wrong() {
+    let free = frames().take(Order::MAX, Gfp::KERNEL).unwrap();
+    frames().give(free, Order::MAX).unwrap();
+    for (command, words) in [
+        ("kmalloc 0xffffffffffffffff", "'0xffffffffffffffff' is too large"),
+        ("alloc_range 1 0xffffffffffffffff", "'0xffffffffffffffff' is too large"),
+        ("alloc 0x10000000000000000", "'0x10000000000000000' is too large"),
+        ("alloc x", "'x' is not a number (decimal, or hexadecimal with 0x in front)"),
+        (&format!("split {free} 3"), &format!("frame {free} is free: only an allocated block can be split")),
+        ("unisolate 0 0x1001", "frames 0x0..0x1001 are in more than one zone"),
+        ("kmalloc 8 x; nonsense", "unknown command 'nonsense'; 'help' lists the commands"),
+    ] {
+        let mut shell = Shell::default();
+        assert_eq!(shell.run_all(command), ExitCode::Failure, "{command}");
+        assert_eq!(shell.complaint(), words, "{command}");
+    }
+    succeeds("kmalloc 100 0");
+}
+
+#[test_case]
+fn what_the_shell_holds_is_freed_at_once() {
+    let mut shell = Shell::default();
+    let before = Snapshot::take();
+    assert_eq!(shell.run_all("alloc 9; alloc 10 MOVABLE; alloc_contig 600; free all"), ExitCode::Success);
+    assert_eq!(Snapshot::take(), before);
+    assert_eq!(shell.run_all("free all"), ExitCode::Success, "nothing is left to free, and that is no mistake");
+}
+
+#[test_case]
 fn isolated_frames_are_not_given_and_come_back() {
     let mut shell = Shell::default();
     let pfn = frames().take(Order::MAX, Gfp::KERNEL).unwrap();
@@ -172,6 +222,8 @@ fn wrong_commands_are_refused_one_by_one() {
         "nonsense",
         "HELP",
         "help me",
+        "? nonsense",
+        "help help help",
         "alloc",
         "alloc x",
         "alloc -1",
@@ -205,6 +257,10 @@ fn wrong_commands_are_refused_one_by_one() {
         "isolate 0 0",
         "isolate 0xfffffffffffff 1",
         "unisolate",
+        "unisolate 0 0",
+        "unisolate 0 0x1fff",
+        "unisolate 0xfffffffffffff 1",
+        "exit now",
         "validate all",
         "meminfo 1",
         "kmalloc",
@@ -248,7 +304,7 @@ fn alloc_until_memory_is_out_is_an_error_each_time() {
     let allocate = |shell: &mut Shell| shell.run_all("alloc 10 DMA") == ExitCode::Success;
     while allocate(&mut shell) {}
     assert!(!allocate(&mut shell));
-    assert_eq!(shell.run_all("validate; buddyinfo"), ExitCode::Success);
+    assert_eq!(shell.run_all("validate; buddyinfo; free all"), ExitCode::Success);
 }
 
 #[test_case]
