@@ -55,12 +55,12 @@ fn at_the_prompt(text: &Text) -> Vec<String> {
     reports(text, &mut shell);
     objects(text, &mut shell);
     ranges(text, &mut shell);
+    // Last, since memory is not what it was behind it.
+    questions(text, &mut shell);
     let locks = shell.say("lockdep");
     text.says("`lockdep` lists the classes of locks and which were taken while which were held");
     assert!(locks.contains("zone DMA32") && locks.contains("-> ") && locks.contains("0 reports"), "{locks}");
-    let typed = shell.typed.clone();
-    shell.end();
-    typed
+    shell.end_by("exit")
 }
 
 fn the_beginning(text: &Text, shell: &mut Session) {
@@ -84,7 +84,7 @@ fn the_beginning(text: &Text, shell: &mut Session) {
     shell.press("alloc 0 MO\t\r");
     let both = shell.press("free \t\t") + &shell.press("all\r");
     assert!(both.contains("all     0x") && both.contains("freed 1 blocks"), "{both}");
-    let again = shell.press("\x1b[A\x1b[A\x1b[A\r") + &shell.press("");
+    let again = shell.press("\x1b[A\x1b[A\x1b[A\r") + &[(); 3].map(|()| shell.press("")).concat();
     assert!(again.contains("memmap \x1b[K\n[mem 0x"), "out of the history: {again}");
     text.says("`alloc 3; buddyinfo` is two commands, and behind `#` comes a comment");
     assert!(shell.say("alloc 3; buddyinfo # nonsense").contains("\nNode 0, zone "));
@@ -128,6 +128,54 @@ fn bad_frees(text: &Text, shell: &mut Session) {
     assert!(shell.say("vmstat").contains("\nbifolio_late_double_free 0\n"));
     text.says("`validate` checks every invariant of allocator and heap");
     assert_eq!(shell.say("validate"), "page frames and heap: every invariant holds\n");
+}
+
+fn questions(text: &Text, shell: &mut Session) {
+    text.says("`map` draws all memory, `map DMA` a zone, and `map 0xc00` a pageblock frame by frame");
+    shell.say("free all; kfree all");
+    let block = shell.say("alloc 5");
+    let pfn = after_word(&block, "free ");
+    assert!(shell.say("map").contains("zone DMA32: ") && shell.say("map DMA").starts_with("zone DMA: "));
+    assert!(shell.say("map 0xc00").contains(", 512 of 512 frames free"));
+    let map = shell.say(&format!("map {pfn}"));
+    assert!(map.contains(&format!("5{}", "#".repeat(31))), "{map}");
+    text.says(
+        "`page 0xc00` says what a frame is: its block and that block's buddy, its pageblock, the CPU that holds it",
+    );
+    let free = shell.say("page 0xc00");
+    assert!(
+        free.contains("free: frame 0 of the order-10 block 0xc00..0x1000") && free.contains("pageblock 0xc00: "),
+        "{free}"
+    );
+    let page = shell.say(&format!("page {pfn}"));
+    let buddy = u64::from_str_radix(&pfn[2..], 16).unwrap() ^ 0x20;
+    assert!(page.contains("allocated, by this shell: frame 0 of the order-5 block"), "{page}");
+    assert!(page.contains(&format!("its buddy: {pfn} ^ 0x20 = {buddy:#x}, ")), "{page}");
+    let single = shell.say("alloc 0");
+    let page = shell.say(&format!("page {}", after_word(&single, "free ")));
+    assert!(page.contains("handed out of CPU 0's pages"), "{page}");
+    shell.say("kmalloc 100 5");
+    text.says("`blocks` lists what you hold, and `free all` gives it back");
+    assert!(shell.say("blocks").ends_with("2 blocks, 33 frames, 132 kB; 5 objects\n"));
+    assert!(shell.say("free all").starts_with("freed 2 blocks, 33 frames"));
+    text.says("`fragment 50`, then `buddyinfo`: half of the memory is free, and no two frames of it in a row");
+    shell.say("fragment 50");
+    let free = zone(&shell.say("buddyinfo"), "DMA32");
+    assert!(free[0] > 60_000 && free[1..].iter().sum::<u64>() < 10, "{free:?}");
+    text.says("`alloc 5` is refused, and `extfrag`");
+    assert!(shell.say("alloc 5").contains("error: page allocation failure: order:5"));
+    assert!(shell.say("extfrag").contains(" 0.999 1.000"), "for lack of memory it would be 0");
+    shell.say("free all");
+    text.says("`fill` takes nearly all there is, `churn` allocates and frees at random");
+    assert!(shell.say("fill").contains(" blocks of order 10\n") && shell.say("free all").starts_with("freed "));
+    assert!(shell.say("churn").starts_with("10000 operations: ") && shell.say("free all").starts_with("freed "));
+    text.says("`watch map` draws the map again every second, until Ctrl-C");
+    shell.typed.push("watch map".into());
+    let watched = shell.press("watch map\r\x03");
+    assert!(watched.contains("map, 1:") && watched.ends_with("^C\n"), "{watched}");
+    shell.say("drain");
+    shell.say("kfree all");
+    shell.say("shrink");
 }
 
 fn reports(text: &Text, shell: &mut Session) {
@@ -263,9 +311,7 @@ fn with_many_cpus(text: &Text, machine: &Machine) -> Vec<String> {
     let events = shell.say("vmstat");
     assert!(events.contains("\npageoutrun ") && events.contains("\npgsteal_kswapd "), "{events}");
     assert!(shell.say("validate").ends_with("every invariant holds\n"));
-    let typed = shell.typed.clone();
-    shell.end();
-    typed
+    shell.end_by("poweroff")
 }
 
 /// The table of a stress has the columns that the README explains, and so many CPUs.

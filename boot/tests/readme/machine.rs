@@ -148,11 +148,19 @@ impl Session {
     }
 
     /// Switches the machine off.
-    pub fn end(mut self) {
-        self.keys.write_all(b"poweroff\r").unwrap();
+    pub fn end(self) {
+        self.end_by("poweroff");
+    }
+
+    /// Switches the machine off with this command; returns all that were typed.
+    pub fn end_by(mut self, command: &str) -> Vec<String> {
+        self.keys.write_all(format!("{command}\r").as_bytes()).unwrap();
         let mut rest = String::new();
         self.console.read_to_string(&mut rest).unwrap();
         assert!(self.child.wait().unwrap().success(), "{rest}");
+        let mut typed = core::mem::take(&mut self.typed);
+        typed.push(command.into());
+        typed
     }
 
     fn until_the_prompt(&mut self) -> String {

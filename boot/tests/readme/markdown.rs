@@ -71,12 +71,13 @@ impl Document {
         unwrapped(section.split("\n## ").next().unwrap_or_default())
     }
 
-    /// The shell's lines, without their comments, and what the prose has of the kind.
+    /// The shell's lines, without their comments and what they read from, and what the prose has of the kind.
     pub fn commands(&self) -> Vec<String> {
         let lines = self.blocks("sh").into_iter().flat_map(|block| block.lines);
         let lines = lines.map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned());
         let inline = self.code().into_iter().filter(|code| code.starts_with("make ") || code.starts_with("cargo "));
-        lines.chain(inline).filter(|line| !line.is_empty()).collect()
+        let commands = lines.chain(inline).filter(|line| !line.is_empty());
+        commands.map(|line| line.split(" < ").next().unwrap_or_default().to_owned()).collect()
     }
 
     /// Writes the document with other lines in a block.

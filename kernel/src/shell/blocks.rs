@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::state::Shell;
-use super::words::{expect, number};
+use super::words::{expect, number, order};
 use crate::memory::frames;
 use crate::println;
 use bifolio::error::{FreeError, Refused};
@@ -160,10 +160,6 @@ fn range<'a>(words: &[&'a str]) -> Result<PfnRange, Error<'a>> {
     let (start, frames) = (number(words[0])?, number(words[1])?);
     let end = start.checked_add(frames).ok_or(Error::TooLarge(words[1]))?;
     Ok(PfnRange::new(Pfn::new(start), Pfn::new(end)))
-}
-
-fn order(word: &str) -> Result<Order, Error<'_>> {
-    u8::try_from(number(word)?).ok().and_then(Order::new).ok_or(Error::NotAnOrder(word))
 }
 
 /// Flags by their names, joined by `|` or `,`, in any case, with or without `GFP_` in front. Without a word, those of the

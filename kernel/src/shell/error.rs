@@ -26,6 +26,10 @@ pub enum Error<'a> {
     NotAnOrder(&'a str),
     /// A free block was to be split.
     SplitOfFree(Pfn),
+    /// The word is a number, but no part of a hundred.
+    NotAPercentage(&'a str),
+    /// The frame is none that the allocator knows of.
+    NotRam(Pfn),
     /// No flag has this name.
     UnknownFlag(&'a str),
     /// The block was allocated, but not by the shell.
@@ -62,6 +66,7 @@ impl Error<'_> {
                 | Self::NotANumber(_)
                 | Self::TooLarge(_)
                 | Self::NotAnOrder(_)
+                | Self::NotAPercentage(_)
                 | Self::Stress(Failure::NoTime | Failure::BadCpus { .. })
         )
     }
@@ -78,6 +83,10 @@ impl fmt::Display for Error<'_> {
             Self::TooLarge(word) => write!(f, "'{word}' is too large"),
             Self::NotAnOrder(word) => write!(f, "'{word}' is not an order: orders are 0 to {}", Order::MAX),
             Self::SplitOfFree(pfn) => write!(f, "frame {pfn} is free: only an allocated block can be split"),
+            Self::NotAPercentage(word) => write!(f, "'{word}' is not a percentage: those are 0 to 100"),
+            Self::NotRam(pfn) => {
+                write!(f, "frame {pfn} is not RAM that the allocator knows of; 'memmap' lists what there is")
+            }
             Self::UnknownFlag(word) => {
                 write!(f, "unknown flag '{word}'; flags are")?;
                 <Gfp as bitflags::Flags>::FLAGS.iter().try_for_each(|flag| write!(f, " {}", flag.name()))

@@ -4,10 +4,13 @@ use super::blocks::{alloc, alloc_contig, alloc_exact, alloc_range, free, free_ra
 use super::commands::{drain, help, meminfo, poweroff, show, validate};
 use super::cpus;
 use super::error::Error;
+use super::loads::{churn, fill, fragment, watch};
+use super::map::map;
 use super::objects::{kfree, kmalloc, krealloc, shrink};
+use super::questions::{blocks, page};
 use super::state::Shell;
 use super::stress::stress;
-use crate::memory::{frames, heap, map, vmalloc};
+use crate::memory::{self, frames, heap, vmalloc};
 use crate::sync::lockdep;
 use bifolio::report;
 
@@ -77,6 +80,27 @@ pub(super) fn takes_a_command(name: &str) -> bool {
 
 static REPORTS: &[Command] = &[
     Command {
+        usage: "map [pfn|zone]",
+        help: "a picture of all memory, of a zone, or of a pageblock's frames",
+        example: "alloc 5; map; map 0xc00",
+        arguments: &[Argument::Words(&["DMA", "DMA32", "Normal"])],
+        run: map,
+    },
+    Command {
+        usage: "page <pfn>",
+        help: "what a frame is: its block, buddy, pageblock, CPU and slab",
+        example: "page 0xc00",
+        arguments: &[Argument::Block],
+        run: page,
+    },
+    Command {
+        usage: "blocks",
+        help: "what this shell holds",
+        example: "alloc 3; alloc 0; blocks",
+        arguments: &[],
+        run: blocks,
+    },
+    Command {
         usage: "meminfo",
         help: "the machine's memory in kB",
         example: "meminfo",
@@ -130,7 +154,7 @@ static REPORTS: &[Command] = &[
         help: "the machine's memory map, sanitised",
         example: "memmap",
         arguments: &[],
-        run: |_, arguments| show(arguments, map::write),
+        run: |_, arguments| show(arguments, memory::map::write),
     },
     Command {
         usage: "slabinfo",
@@ -274,6 +298,34 @@ static HEAP: &[Command] = &[
 ];
 
 static MACHINE: &[Command] = &[
+    Command {
+        usage: "fill [order]",
+        help: "take nearly all memory, in the largest blocks or in one order",
+        example: "fill; buddyinfo; free all",
+        arguments: &[Argument::Order],
+        run: fill,
+    },
+    Command {
+        usage: "fragment <percent>",
+        help: "take nearly all memory and free so much of it, in pieces",
+        example: "fragment 50; buddyinfo; extfrag; free all",
+        arguments: &[],
+        run: fragment,
+    },
+    Command {
+        usage: "churn [operations] [seed]",
+        help: "allocate and free at random, up to 1024 blocks at once",
+        example: "churn 10000; pagetypeinfo; free all",
+        arguments: &[],
+        run: churn,
+    },
+    Command {
+        usage: "watch [times] <command>",
+        help: "run a command again every second, until Ctrl-C",
+        example: "watch 3 buddyinfo",
+        arguments: &[Argument::Command],
+        run: watch,
+    },
     Command {
         usage: "stress <seconds> [cpus] [seed]",
         help: "all CPUs allocate, free, hand over and check; Ctrl-C ends it",

@@ -1,6 +1,7 @@
 //! A command's words, and what they must be.
 
 use super::error::Error;
+use bifolio::frame::Order;
 use core::num::IntErrorKind;
 
 /// Takes the words that a command has: those in `names` are required, then up to `optional` more.
@@ -27,4 +28,9 @@ pub(super) fn number(word: &str) -> Result<u64, Error<'_>> {
         IntErrorKind::PosOverflow => Error::TooLarge(word),
         _ => Error::NotANumber(word),
     })
+}
+
+/// An order.
+pub(super) fn order(word: &str) -> Result<Order, Error<'_>> {
+    u8::try_from(number(word)?).ok().and_then(Order::new).ok_or(Error::NotAnOrder(word))
 }

@@ -9,6 +9,7 @@
 extern crate alloc;
 
 use alloc::format;
+use alloc::vec::Vec;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::heap::SizeClass;
 use booted::{first_word, frames_free};
@@ -16,9 +17,11 @@ use core::alloc::Layout;
 use framework::Snapshot;
 use kernel::memory::frames;
 use kernel::memory::heap::HEAP;
+use kernel::memory::paging::to_physical;
 use kernel::shell::{Shell, commands};
 use kit::Raw;
 use protocol::ExitCode;
+use x86_64::VirtAddr;
 
 framework::entry!(test_main);
 
@@ -171,6 +174,79 @@ fn what_the_shell_holds_is_freed_at_once() {
     assert_eq!(shell.run_all("alloc 9; alloc 10 MOVABLE; alloc_contig 600; free all"), ExitCode::Success);
     assert_eq!(Snapshot::take(), before);
     assert_eq!(shell.run_all("free all"), ExitCode::Success, "nothing is left to free, and that is no mistake");
+}
+
+/// Free blocks of this order, of the whole machine.
+fn free_blocks(order: Order) -> u64 {
+    ZoneKind::ALL.iter().map(|kind| frames().free_blocks(*kind).of(order)).sum()
+}
+
+#[test_case]
+fn memory_that_is_fragmented_has_no_block_of_two_frames() {
+    let mut shell = Shell::default();
+    let before = Snapshot::take();
+    assert_eq!(shell.run_all("fragment 50"), ExitCode::Success);
+    let single = free_blocks(Order::ZERO);
+    assert!(single > before.free() * 2 / 5, "{single} of {}", before.free());
+    // But for a few that the shell's own notes have moved.
+    assert!(Order::all().skip(1).map(free_blocks).sum::<u64>() < 20);
+    assert_eq!(shell.run_all("alloc 5; free all"), ExitCode::Failure, "nothing larger is left");
+    HEAP.shrink();
+    frames().validate().unwrap();
+    assert_eq!(shell.run_all("fragment 25; extfrag; unusable; map; free all"), ExitCode::Success);
+    is_refused("fragment 101");
+    is_refused("fragment all");
+}
+
+#[test_case]
+fn memory_is_filled_and_churned_and_comes_back() {
+    for command in ["fill", "fill 3", "churn", "churn 2000 7"] {
+        HEAP.shrink();
+        let before = frames_free();
+        let mut shell = Shell::default();
+        assert_eq!(shell.run_all(command), ExitCode::Success);
+        let taken = before - frames_free();
+        if command == "fill" {
+            assert!(taken > before * 9 / 10, "{taken} of {before}");
+        }
+        assert!(taken > 0, "{command}");
+        assert_eq!(shell.run_all("blocks; pagetypeinfo; map; free all; blocks; validate"), ExitCode::Success);
+        drop(shell);
+        HEAP.shrink();
+        assert_eq!(frames_free(), before, "{command}");
+    }
+}
+
+#[test_case]
+fn a_frame_is_looked_at_and_every_pageblock_can_be_drawn() {
+    let mut shell = Shell::default();
+    assert_eq!(shell.run_all("alloc 5; alloc 0; kmalloc 100; kmalloc 20000"), ExitCode::Success);
+    for kind in ZoneKind::ALL {
+        let zone = frames().zone(kind);
+        for pageblock in (0..zone.spanned / 512).step_by(37) {
+            let pfn = zone.start.offset(pageblock * 512 + 77);
+            if frames().look_at(pfn).is_some() {
+                assert_eq!(shell.run_all(&format!("page {pfn}; map {pfn}")), ExitCode::Success);
+            }
+        }
+    }
+    let objects: Vec<_> = shell.objects().map(|object| to_physical(VirtAddr::from_ptr(object.as_ptr()))).collect();
+    for object in objects {
+        assert_eq!(shell.run_all(&format!("page {:#x}", object.as_u64() >> 12)), ExitCode::Success);
+    }
+    is_refused("page 0xffffffffff");
+    is_refused("map 0xffffffffff");
+    is_refused("map nowhere");
+}
+
+#[test_case]
+fn a_command_is_watched_as_often_as_is_said() {
+    let before = kernel::arch::clock::uptime();
+    succeeds("watch 3 buddyinfo");
+    assert!(kernel::arch::clock::uptime() - before >= core::time::Duration::from_secs(2), "a second between two");
+    for command in ["watch", "watch 3", "watch nonsense", "watch 2 alloc x", "watch 2 watch"] {
+        is_refused(command);
+    }
 }
 
 #[test_case]

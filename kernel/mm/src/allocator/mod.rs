@@ -34,6 +34,8 @@ mod bulk;
 mod contiguous;
 mod exact;
 #[forbid(unsafe_code)]
+mod look;
+#[forbid(unsafe_code)]
 mod opaque;
 mod owned;
 #[forbid(unsafe_code)]
@@ -61,6 +63,7 @@ use core::marker::PhantomData;
 
 use crate::per_cpu::{BATCHED, Entered};
 pub use crate::per_cpu::{PerCpuEvents, PerCpuPages};
+pub use look::{FrameInfo, Holder, Holding};
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
 pub use plan::{Plan, SetupError};
@@ -76,7 +79,8 @@ use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::sync::Mutex;
 pub use crate::zone::{
-    BlockInfo, BlockState, Fallback, Fallbacks, FreeBlocks, Watermarks, ZoneStats, min_free_kib, protection,
+    BlockInfo, BlockState, Fallback, Fallbacks, FreeBlocks, PageblockInfo, Watermarks, ZoneStats, min_free_kib,
+    protection,
 };
 use crate::zone::{Pageblocks, Zone};
 

@@ -86,7 +86,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// # Safety
     /// The heap stands still, for as long as the slab is used.
-    unsafe fn slab_around(&self, records: &Records, address: usize) -> Option<(Meta<Slab>, &'static str)> {
+    pub(super) unsafe fn slab_around(&self, records: &Records, address: usize) -> Option<(Meta<Slab>, &'static str)> {
         // SAFETY: the heap stands still.
         let last = |address: usize| unsafe { self.registry.map.last_until(address) };
         let slab = match last(address)? {

@@ -21,6 +21,7 @@ mod highatomic;
 mod index;
 mod isolate;
 mod levels;
+mod look;
 mod mobility;
 mod pageblock;
 mod pageblocks;
@@ -36,6 +37,7 @@ mod watermark;
 mod wholes;
 
 pub use blocks::{BlockInfo, BlockState};
+pub use look::PageblockInfo;
 pub use mobility::{Fallback, Fallbacks};
 pub(crate) use pageblock::{Locked, Pageblock};
 pub(crate) use pageblocks::{Freed, Pageblocks};
