@@ -160,6 +160,7 @@ pub mod cpu;
 #[forbid(unsafe_code)]
 pub mod error;
 pub mod frame;
+#[cfg(feature = "heap")]
 pub mod heap;
 #[forbid(unsafe_code)]
 pub mod memory_map;
@@ -167,6 +168,7 @@ pub mod memory_map;
 mod per_cpu;
 #[forbid(unsafe_code)]
 pub mod report;
+#[cfg(feature = "heap")]
 pub mod slab;
 #[forbid(unsafe_code)]
 pub mod sync;

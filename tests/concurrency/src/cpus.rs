@@ -1,14 +1,14 @@
 //! CPUs, and the orders of events in which they meet: shuttle's schedules, or what real threads happen to do.
 
-#[cfg(not(shuttle))]
+#[cfg(not(bifolio_shuttle))]
 use {
     kit::Random,
     std::{cell::RefCell, thread},
 };
 
-#[cfg(not(shuttle))]
+#[cfg(not(bifolio_shuttle))]
 pub use kit::Thread;
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 use {
     bifolio::cpu::{Cpu, Hooks},
     bifolio::sync::{Acquire, Lock},
@@ -16,16 +16,16 @@ use {
     std::cell::Cell,
 };
 
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 shuttle::thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 /// A thread of shuttle's as a CPU: it has a number while [`on_cpus`] runs.
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 pub struct Thread;
 
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 impl Thread {
     fn become_cpu(number: usize) {
         NUMBER.with(|own| own.set(number));
@@ -34,7 +34,7 @@ impl Thread {
 
 // SAFETY: the threads of `on_cpus` have different numbers, and there is one of it at a time; nothing interrupts them. To
 // shuttle every step is a barrier.
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 unsafe impl Cpu for Thread {
     fn current() -> usize {
         NUMBER.with(Cell::get)
@@ -51,7 +51,7 @@ unsafe impl Cpu for Thread {
     fn restore_interrupts(_: bool) {}
 }
 
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 impl Hooks for Thread {
     fn relax() {
         thread::yield_now();
@@ -67,7 +67,7 @@ impl Hooks for Thread {
 }
 
 /// Lets shuttle have another CPU go on.
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 fn turn() {
     // To shuttle, to sleep is to give others a turn, and no more.
     thread::sleep(core::time::Duration::ZERO);
@@ -91,22 +91,22 @@ pub fn on_cpus(count: usize, work: impl Fn(usize) + Sync) {
 /// Lets up to so many steps pass before this CPU goes on, so that what it does meets another part of what others do.
 pub fn linger(steps: usize) {
     for _ in 0..random(steps) {
-        #[cfg(shuttle)]
+        #[cfg(bifolio_shuttle)]
         turn();
-        #[cfg(not(shuttle))]
+        #[cfg(not(bifolio_shuttle))]
         core::hint::spin_loop();
     }
 }
 
 /// A number below `limit`.
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 pub fn random(limit: usize) -> usize {
     use shuttle::rand::Rng;
     shuttle::rand::thread_rng().gen_range(0..limit)
 }
 
 /// A number below `limit`.
-#[cfg(not(shuttle))]
+#[cfg(not(bifolio_shuttle))]
 pub fn random(limit: usize) -> usize {
     thread_local! {
         static RANDOM: RefCell<Random> = RefCell::new(Random::new(Thread::number() as u64));
@@ -130,14 +130,14 @@ pub struct Effort {
 impl Effort {
     /// How many steps a CPU takes.
     pub fn steps(self) -> usize {
-        if cfg!(shuttle) { self.short } else { self.long }
+        if cfg!(bifolio_shuttle) { self.short } else { self.long }
     }
 
     /// Runs `round` in many orders of events.
     ///
     /// # Panics
     /// If one goes wrong. Shuttle then prints what `shuttle::replay` needs to see it again.
-    #[cfg(shuttle)]
+    #[cfg(bifolio_shuttle)]
     pub fn explore(self, round: impl Fn() + Send + Sync + 'static) {
         use shuttle::scheduler::{PctScheduler, RandomScheduler};
         use shuttle::{Config, Runner};
@@ -161,7 +161,7 @@ impl Effort {
     ///
     /// # Panics
     /// If one goes wrong.
-    #[cfg(not(shuttle))]
+    #[cfg(not(bifolio_shuttle))]
     pub fn explore(self, round: impl Fn() + Send + Sync + 'static) {
         (0..self.rounds).for_each(|_| round());
         println!("explored: {}: rounds of real threads: {}", name(), self.rounds);

@@ -190,7 +190,7 @@ impl Plant {
 }
 
 /// What a copy consists of: the crate, this one, and what says how they are built.
-const PARTS: [&str; 5] = ["Cargo.lock", "kernel/mm/Cargo.toml", "kernel/mm/src", "tests/concurrency", "tests/kit"];
+const PARTS: [&str; 4] = ["Cargo.lock", "kernel/mm/src", "tests/concurrency", "tests/kit"];
 const SOURCES: &str = "kernel/mm/src";
 
 /// A workspace with a copy of the crate and of its tests.
@@ -204,8 +204,10 @@ impl Copy {
         let path = target.join("planted");
         let manifest = fs::read_to_string(root.join("Cargo.toml")).context("Cargo.toml")?;
         let manifest = manifest.lines().map(|line| match line.split_once(" = ") {
-            Some(("members", _)) => "members = [\"kernel/mm\", \"tests/concurrency\", \"tests/kit\"]",
+            Some(("members", _)) => "members = [\"tests/concurrency\", \"tests/concurrency/modelled\", \"tests/kit\"]",
             Some(("default-members", _)) => "",
+            // The same sources, as the package that may depend on the tools.
+            Some(("bifolio", _)) => "bifolio = { path = \"tests/concurrency/modelled\", package = \"modelled\" }",
             _ => line,
         });
         write(&path.join("Cargo.toml"), &manifest.collect::<Vec<_>>().join("\n"))?;

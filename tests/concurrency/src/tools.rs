@@ -78,8 +78,8 @@ impl Tool {
     /// What the compiler must be told.
     fn flags(self) -> Result<String> {
         Ok(match self {
-            Self::Loom => "--cfg loom".into(),
-            Self::Shuttle => "--cfg shuttle".into(),
+            Self::Loom => "--cfg bifolio_loom".into(),
+            Self::Shuttle => "--cfg bifolio_shuttle".into(),
             Self::Threads => sanitizer_flags()?,
         })
     }

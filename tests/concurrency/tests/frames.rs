@@ -1,5 +1,5 @@
 //! Page allocators that several CPUs use: no frame has two owners, none is lost, and no bad free goes unnoticed.
-#![cfg(not(loom))]
+#![cfg(not(bifolio_loom))]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,5 +1,5 @@
 //! Heaps that several CPUs use: no object has two owners, none is lost, and no bad free goes unnoticed.
-#![cfg(not(loom))]
+#![cfg(not(bifolio_loom))]
 
 use std::alloc::Layout;
 use std::ptr::NonNull;

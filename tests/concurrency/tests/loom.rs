@@ -1,5 +1,5 @@
 //! Small models, in every order of events there is with few changes of turn, and with all that a processor may reorder.
-#![cfg(loom)]
+#![cfg(bifolio_loom)]
 
 use std::cell::Cell;
 use std::collections::HashMap;

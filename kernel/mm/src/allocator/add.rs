@@ -17,7 +17,7 @@ impl<'m> Later<'m> {
 
     /// Keeps the ranges, which are maximal and ascend, in this memory.
     pub(super) fn new(ranges: impl Iterator<Item = PfnRange>, memory: &'m mut [u64]) -> Self {
-        let (slots, _) = memory.as_chunks_mut();
+        let slots: &mut [[u64; Later::WORDS]] = bytemuck::cast_slice_mut(memory);
         for (slot, range) in slots.iter_mut().zip(ranges) {
             *slot = [range.start.number(), range.end.number()];
         }

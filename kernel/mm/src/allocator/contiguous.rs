@@ -81,10 +81,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if !matches!(found, Err(AllocError::NoFreeRun { .. })) {
             return found;
         }
-        if let Some(order) = Order::covering(align)
-            && let Ok(exact) = self.allocate_exact_aligned(frames, order, gfp | Gfp::NOWARN)
-        {
-            return Ok(exact);
+        if let Some(order) = Order::covering(align) {
+            if let Ok(exact) = self.allocate_exact_aligned(frames, order, gfp | Gfp::NOWARN) {
+                return Ok(exact);
+            }
         }
         let request = Request::new(Order::ZERO, gfp)?;
         if request.zonelist().all(|kind| self.zone(kind).managed < frames) {

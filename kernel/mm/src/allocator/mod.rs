@@ -145,7 +145,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Makes all atomics of the allocator known to loom: before it is shared in a model.
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub fn prime(&self) {
         use crate::sync::atomic::prime;
         self.pages.iter().for_each(PerCpuPages::prime);
@@ -194,15 +194,13 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Serves a request that is beyond that.
     #[inline(never)]
     fn allocate_at_length(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        if FAST.contains(gfp)
-            && let Some(mobility) = gfp.mobility()
-        {
-            let is_small = order < Order::PAGEBLOCK;
-            let pfn =
-                if is_small { self.allocate_small(order, mobility) } else { self.allocate_whole(order, mobility) };
-            if let Some(pfn) = pfn {
-                return Ok(pfn);
-            }
+        let mobility = if FAST.contains(gfp) { gfp.mobility() } else { None };
+        let is_small = order < Order::PAGEBLOCK;
+        let fast = mobility.and_then(|mobility| {
+            if is_small { self.allocate_small(order, mobility) } else { self.allocate_whole(order, mobility) }
+        });
+        if let Some(pfn) = fast {
+            return Ok(pfn);
         }
         if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
     }

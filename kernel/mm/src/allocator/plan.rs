@@ -107,7 +107,9 @@ impl<'a> Plan<'a> {
         let later = Later::new(self.map.ranges(RegionKind::AcpiReclaimable), take(self.later * Later::WORDS));
         let zones = ZoneKind::ALL.map(|kind| {
             let extent = self.extents[kind.index()];
-            let blocks = as_atomic(take(Pageblock::SIZE * extent.pageblocks).as_chunks_mut().0);
+            let blocks = as_atomic::<[u64; Pageblock::SIZE]>(bytemuck::cast_slice_mut(take(
+                Pageblock::SIZE * extent.pageblocks,
+            )));
             let dirty = &as_atomic(take(1))[0];
             let private = take(Zone::private_words(&extent));
             Zone::new(kind, extent, spans(kind, self.map.ram()), Memory { blocks, dirty, private }, per_cpu)
@@ -150,7 +152,7 @@ unsafe trait Words {
 unsafe impl Words for u64 {
     type Shared = AtomicU64;
 }
-#[cfg(not(loom))]
+#[cfg(not(bifolio_loom))]
 const _: () = assert!(align_of::<AtomicU64>() == align_of::<u64>());
 
 // SAFETY: a pageblock is atomics of 64 bits and nothing else, in the order in which they are declared; the assertion checks
@@ -158,11 +160,11 @@ const _: () = assert!(align_of::<AtomicU64>() == align_of::<u64>());
 unsafe impl Words for [u64; Pageblock::SIZE] {
     type Shared = Pageblock;
 }
-#[cfg(not(loom))]
+#[cfg(not(bifolio_loom))]
 const _: () = assert!(size_of::<Pageblock>() == size_of::<[u64; Pageblock::SIZE]>());
 
 /// The words as what several CPUs use.
-#[cfg(not(loom))]
+#[cfg(not(bifolio_loom))]
 fn as_atomic<T: Words>(words: &mut [T]) -> &[T::Shared] {
     // SAFETY: the layouts are the same, and any bits are valid, by what `Words` promises. The words are borrowed mutably for as
     // long as what they are now lives, so that they are accessed in no other way.
@@ -170,7 +172,7 @@ fn as_atomic<T: Words>(words: &mut [T]) -> &[T::Shared] {
 }
 
 /// loom's atomics are larger than words: they lie elsewhere, for good.
-#[cfg(loom)]
+#[cfg(bifolio_loom)]
 fn as_atomic<T: Words<Shared: Default>>(words: &mut [T]) -> &'static [T::Shared] {
     extern crate std;
     std::vec::Vec::leak(words.iter().map(|_| T::Shared::default()).collect())

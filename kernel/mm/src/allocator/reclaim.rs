@@ -94,7 +94,7 @@ impl<C: Cpu> SlowPath<'_, C> {
         }
     }
 
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub(super) fn prime(&self) {
         use crate::sync::atomic::prime;
         self.stalls.iter().for_each(|stalls| prime!(stalls));

@@ -74,9 +74,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             cursor = table + PageMap::table_span(0);
             // SAFETY: likewise.
             for (address, slab) in unsafe { self.registry.map.slabs(table) } {
-                if let Some((end, block)) = last
-                    && block == slab
-                {
+                if let Some((end, _)) = last.filter(|(_, block)| *block == slab) {
                     check(address, "a block's frames lead to its descriptor", address < end)?;
                     continue;
                 }

@@ -11,7 +11,8 @@ use crate::slab::source::PageSource;
 
 /// What an allocator gives for no bytes: an address that fits, and no memory.
 fn nothing(layout: Layout) -> NonNull<[u8]> {
-    NonNull::slice_from_raw_parts(layout.dangling_ptr(), 0)
+    let address = NonNull::new(core::ptr::without_provenance_mut(layout.align()));
+    NonNull::slice_from_raw_parts(address.expect("an alignment is not zero"), 0)
 }
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {

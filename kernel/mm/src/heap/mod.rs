@@ -77,6 +77,7 @@
 
 mod cache;
 mod check;
+#[cfg(feature = "allocator-api2")]
 mod collections;
 mod debug;
 mod diagnose;
@@ -100,7 +101,7 @@ use core::mem::MaybeUninit;
 use core::panic::Location;
 use core::ptr::{self, NonNull};
 
-pub use crate::slab::{HeapError, PageSource, Region, SizeClass, SlabDebug};
+pub use crate::slab::{HeapError, PageSource, SizeClass, SlabDebug, SlotPart};
 pub use cache::{Cache, CacheError, CacheOptions};
 pub use debug::{LiveObject, SlotHistory};
 pub use large::LargeStats;

@@ -210,7 +210,7 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
     /// # Errors
     /// As there.
     pub fn in_shared_region(region: &'r mut [u8]) -> Result<RegionHeap<'r, C, CPUS>, RegionError> {
-        let (bytes, base) = (region.len(), NonNull::from_mut(region).cast::<u8>());
+        let (bytes, base) = (region.len(), NonNull::from(region).cast::<u8>());
         let (start, address) = (base.as_ptr().addr(), |offset: usize| base.as_ptr().addr() + offset);
         let up = |offset: usize, align: usize| address(offset).next_multiple_of(align) - start;
         let heap = up(0, align_of::<Self>());

@@ -123,7 +123,7 @@ impl Batch {
         bits(free).map(move |bit| Pfn::new(base.wrapping_add(bit.into())))
     }
 
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub fn prime(&self) {
         crate::sync::atomic::prime!(self.base, self.free, self.lent);
     }

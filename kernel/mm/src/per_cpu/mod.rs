@@ -253,7 +253,7 @@ impl PerCpuPages {
     }
 
     /// Makes all atomics known to loom.
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub(crate) fn prime(&self) {
         crate::sync::atomic::prime!(self.used, self.least, self.refills);
         self.gate.prime();

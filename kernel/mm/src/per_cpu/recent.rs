@@ -5,7 +5,7 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::frame::Pfn;
 
 /// How many blocks of one order and mobility a CPU keeps. (loom has to make each anew in each run of a model.)
-pub(crate) const DEPTH: usize = if cfg!(loom) { 2 } else { 32 };
+pub(crate) const DEPTH: usize = if cfg!(bifolio_loom) { 2 } else { 32 };
 
 /// A stack of blocks of one order. In the planes each is neither free nor allocated. Changes under the lock of the pageblock
 /// that the block on its way in or out lies in, which a CPU that frees that block once more has when it looks here.
@@ -53,7 +53,7 @@ impl Recent {
         self.blocks[..count].iter().map(|block| Pfn::new(block.load(Relaxed)))
     }
 
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub fn prime(&self) {
         crate::sync::atomic::prime!(self.count);
         self.blocks.iter().for_each(|block| crate::sync::atomic::prime!(block));

@@ -169,7 +169,7 @@ impl Arena {
 static NOBODY: Arena = Arena::new(ArenaId::NOBODY);
 
 // loom's atomics are larger than any.
-#[cfg(not(loom))]
+#[cfg(not(bifolio_loom))]
 const _: () = assert!(size_of::<Arena>() as u64 <= Arena::ORDER.bytes());
 
 /// The slabs that others have freed slots of and that their owner is to look at: a stack that all push to, and that is

@@ -112,7 +112,7 @@ pub(crate) struct Slab {
 unsafe impl Sync for Slab {}
 
 // Three cache lines: what a free by the owner reads, what it writes, and what others write.
-#[cfg(not(loom))]
+#[cfg(not(bifolio_loom))]
 const _: () = assert!(size_of::<Slab>() == 192);
 
 /// A slot by the word and the bit of its place in the bitmaps.
@@ -147,7 +147,7 @@ impl Slab {
     }
 
     /// Makes all atomics of the descriptor known to loom.
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub(super) fn prime(&self) {
         use crate::sync::atomic::prime;
         prime!(self.tag, self.until, self.base, self.inverse, self.shift, self.summary, self.slots, self.size);

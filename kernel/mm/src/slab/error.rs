@@ -3,7 +3,7 @@
 use core::fmt;
 use core::panic::Location;
 
-use super::debug::Region;
+use super::debug::SlotPart;
 use crate::error::{FreeError, table::errors};
 
 errors! {
@@ -57,14 +57,14 @@ errors! {
             /// The slot's number in its slab.
             slot: u16,
             /// What the byte is part of.
-            region: Region,
+            part: SlotPart,
             /// Bytes from the start of the slot's object to the byte.
             offset: isize,
             /// The byte that is there.
             found: u8,
             /// The byte that should be there.
             expected: u8,
-        } => "{region} of slot {slot} of {cache} was overwritten: {found:#04x} instead of {expected:#04x} at {address:#x}, \
+        } => "{part} of slot {slot} of {cache} was overwritten: {found:#04x} instead of {expected:#04x} at {address:#x}, \
                     {offset:+} bytes from the object's start",
         /// The object's cache was [destroyed](crate::heap::Cache::destroy) while it lived. It stays allocated for ever.
         Destroyed {

@@ -42,7 +42,7 @@ pub(crate) mod debug;
 pub(crate) mod descriptor;
 pub(crate) mod error;
 pub(crate) mod list;
-#[cfg(loom)]
+#[cfg(bifolio_loom)]
 pub mod models;
 pub(crate) mod page_map;
 pub(crate) mod pool;
@@ -51,7 +51,7 @@ pub(crate) mod source;
 pub(crate) mod stock;
 
 pub use class::SizeClass;
-pub use debug::{Region, SlabDebug};
+pub use debug::{SlabDebug, SlotPart};
 pub use error::HeapError;
 pub use source::PageSource;
 

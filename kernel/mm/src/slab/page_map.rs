@@ -81,8 +81,9 @@ pub(crate) struct PageMap {
 
 impl PageMap {
     /// What addresses lead to that no slab is at.
-    // SAFETY: the descriptor is a static.
-    pub(crate) const NO_SLAB: Meta<Slab> = unsafe { Meta::new(NonNull::from_ref(&NO_SLAB)) };
+    // SAFETY: the descriptor is a static, of which nothing is changed, and whose address is not null.
+    pub(crate) const NO_SLAB: Meta<Slab> =
+        unsafe { Meta::new(NonNull::new_unchecked((&raw const NO_SLAB).cast_mut())) };
     /// How many tables can be missing for one address.
     pub(crate) const MAX_MISSING: usize = LEVELS as usize - 1;
 

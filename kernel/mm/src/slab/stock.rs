@@ -88,7 +88,7 @@ impl Stock {
     }
 
     /// Makes all atomics of the stock known to loom.
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub(super) fn prime(&self) {
         crate::sync::atomic::prime!(self.free, self.back, self.first);
     }

@@ -148,7 +148,7 @@ impl<S: Sign> Gate<S> {
     }
 
     /// Makes the atomics of the gate known to loom.
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub fn prime(&self) {
         crate::sync::atomic::prime!(self.busy);
         self.sign.read();

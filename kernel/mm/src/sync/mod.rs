@@ -11,6 +11,7 @@ pub(crate) mod atomic;
 mod gate;
 mod mutex;
 
+#[cfg(feature = "heap")]
 pub(crate) use gate::Sign;
 pub use gate::{Gate, Inside};
 pub use mutex::{Guard, Mutex};

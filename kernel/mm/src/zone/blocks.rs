@@ -44,7 +44,7 @@ impl Zone<'_> {
         let (header, states) = self.blocks.snapshot(number);
         let whole = if header.is_split() { None } else { self.whole(number) };
         let start = self.blocks.start_of(number);
-        let mut offset = if whole.is_some_and(|(order, _)| order == Order::MAX && !number.is_multiple_of(2)) {
+        let mut offset = if whole.is_some_and(|(order, _)| order == Order::MAX && number % 2 == 1) {
             // The first of the pair spoke for both.
             PAGEBLOCK_FRAMES as u32
         } else {
@@ -103,7 +103,7 @@ impl Snapshot {
         let is_bound = |offset: &u32| bounds(place(*offset).0) >> place(*offset).1 & 1 == 1;
         let end = (offset + 1..PAGEBLOCK_FRAMES as u32).find(is_bound).unwrap_or(PAGEBLOCK_FRAMES as u32);
         let mut frames = end - offset;
-        if !offset.is_multiple_of(WORD_FRAMES) {
+        if offset % WORD_FRAMES != 0 {
             frames = frames.min(WORD_FRAMES - offset % WORD_FRAMES);
         }
         Order::new(frames.ilog2() as u8)

@@ -167,7 +167,7 @@ const LOOKS: usize = 2;
 impl<'m> Zone<'m> {
     /// Words of metadata that only the zone reads.
     pub(crate) fn private_words(extent: &Extent) -> usize {
-        extent.spans * size_of::<Span>() / size_of::<u64>()
+        extent.spans * Span::WORDS
             + Index::words_for(extent.pageblocks, Order::PAGEBLOCK.index())
             + Wholes::words_for(extent.pageblocks)
     }
@@ -180,12 +180,12 @@ impl<'m> Zone<'m> {
         memory: Memory<'m>,
         per_cpu: &'m [crate::per_cpu::PerCpuPages],
     ) -> Self {
-        let (spans, rest) = memory.private.split_at_mut(extent.spans * size_of::<Span>() / size_of::<u64>());
+        let (spans, rest) = memory.private.split_at_mut(extent.spans * Span::WORDS);
         let orders = Order::PAGEBLOCK.index();
         let (index, wholes) = rest.split_at_mut(Index::words_for(extent.pageblocks, orders));
-        let spans: &mut [Span] = bytemuck::cast_slice_mut(spans);
+        let spans: &mut [span::Stored] = bytemuck::cast_slice_mut(spans);
         for (slot, span) in spans.iter_mut().zip(ram) {
-            *slot = span;
+            *slot = span.store();
         }
         Self {
             kind,
@@ -297,10 +297,10 @@ impl<'m> Zone<'m> {
     /// The lowest pageblock of this mobility whose largest free block is the smallest sufficient one.
     #[inline]
     fn find_own(&self, order: Order, mobility: Mobility) -> Option<usize> {
-        if order < Order::PAGEBLOCK
-            && let Some(level) = self.index.smallest_sufficient(mobility, order.get().into())
-        {
-            return Some(self.index.lowest(Bucket { mobility, level }));
+        if order < Order::PAGEBLOCK {
+            if let Some(level) = self.index.smallest_sufficient(mobility, order.get().into()) {
+                return Some(self.index.lowest(Bucket { mobility, level }));
+            }
         }
         self.wholes.find(order.max(Order::PAGEBLOCK), mobility)
     }
@@ -353,13 +353,13 @@ impl<'m> Zone<'m> {
                 if self.free_whole(pfn, order) {
                     return Ok(());
                 }
-            } else if let Some((block, offset)) = self.blocks.lock_at(pfn)
-                && let Some(freed) = self.blocks.free(block, offset, order, None)
-            {
-                if let Freed::Pageblock(number) = freed {
-                    self.settle(number);
+            } else if let Some((block, offset)) = self.blocks.lock_at(pfn) {
+                if let Some(freed) = self.blocks.free(block, offset, order, None) {
+                    if let Freed::Pageblock(number) = freed {
+                        self.settle(number);
+                    }
+                    return Ok(());
                 }
-                return Ok(());
             }
             let actual = self.order_of(pfn)?;
             if actual != order {

@@ -128,7 +128,7 @@ impl Pageblock {
         Word(&self.planes[word % WORDS])
     }
 
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub fn prime(&self) {
         crate::sync::atomic::prime!(self.header, self.levels, self.next);
         self.planes.as_flattened().iter().for_each(|plane| crate::sync::atomic::prime!(plane));

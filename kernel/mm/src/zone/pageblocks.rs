@@ -7,7 +7,7 @@ use crate::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
 use super::header::Header;
 use super::pageblock::{Locked, Pageblock, WORDS, place};
-use super::span::Span;
+use super::span::{Span, Stored};
 use crate::buddy::{self, WORD_FRAMES};
 use crate::error::FreeError;
 use crate::frame::{Block, Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
@@ -22,7 +22,7 @@ pub(crate) struct Pageblocks<'m> {
     /// The start of the first of the spans, which mostly is the only one or by far the largest, and its pageblocks.
     first: Pfn,
     first_blocks: &'m [Pageblock],
-    spans: &'m [Span],
+    spans: &'m [Stored],
     blocks: &'m [Pageblock],
     /// The pageblock that became dirty last.
     dirty: &'m AtomicU64,
@@ -53,7 +53,7 @@ pub(crate) struct Snapshot {
 impl<'m> Pageblocks<'m> {
     /// The pageblocks in `spans`, none of them split.
     pub(crate) fn new(
-        spans: &'m [Span],
+        spans: &'m [Stored],
         blocks: &'m [Pageblock],
         dirty: &'m AtomicU64,
         per_cpu: &'m [PerCpuPages],
@@ -61,7 +61,7 @@ impl<'m> Pageblocks<'m> {
     ) -> Self {
         blocks.iter().for_each(|block| block.reset(header));
         dirty.store(END, Relaxed);
-        let first = spans.first().copied().unwrap_or_default();
+        let first = spans.first().copied().map(Span::load).unwrap_or_default();
         Self { first: first.start(), first_blocks: &blocks[..first.pageblocks()], spans, blocks, dirty, per_cpu }
     }
 
@@ -84,8 +84,8 @@ impl<'m> Pageblocks<'m> {
     /// [`Pageblocks::locate`] behind the first span.
     #[inline(never)]
     fn locate_behind(&self, pfn: Pfn) -> Option<(usize, u32)> {
-        let behind = self.spans.partition_point(|span| span.start() <= pfn);
-        self.spans[behind.checked_sub(1)?].locate(pfn)
+        let behind = self.spans.partition_point(|span| Span::load(*span).start() <= pfn);
+        Span::load(self.spans[behind.checked_sub(1)?]).locate(pfn)
     }
 
     /// The first frame of a pageblock.
@@ -94,7 +94,7 @@ impl<'m> Pageblocks<'m> {
         if number < self.first_blocks.len() {
             return self.first.offset(number as u64 * PAGEBLOCK_FRAMES);
         }
-        let span = &self.spans[self.spans.partition_point(|span| span.first() <= number) - 1];
+        let span = Span::load(self.spans[self.spans.partition_point(|span| Span::load(*span).first() <= number) - 1]);
         span.start().offset((number - span.first()) as u64 * PAGEBLOCK_FRAMES)
     }
 
@@ -178,14 +178,14 @@ impl<'m> Pageblocks<'m> {
         }
         if !block.is_allocated(offset, order.get().into()) {
             self.take_off_loan(&block, offset, order)?;
-        } else if let Some(pages) = pages.filter(|_| block.header.is_nearly_full())
-            && let Some(recent) = pages.room_for(order, block.header.mobility())
-        {
-            let (word, bit) = place(offset);
-            block.word(word).lend(1 << bit, true);
-            recent.push(self.pfn_at(&block, offset));
-            pages.note_use();
-            return Some(Freed::Frames);
+        } else if let Some(pages) = pages.filter(|_| block.header.is_nearly_full()) {
+            if let Some(recent) = pages.room_for(order, block.header.mobility()) {
+                let (word, bit) = place(offset);
+                block.word(word).lend(1 << bit, true);
+                recent.push(self.pfn_at(&block, offset));
+                pages.note_use();
+                return Some(Freed::Frames);
+            }
         }
         Some(self.release(&mut block, offset, order))
     }
@@ -369,7 +369,7 @@ impl<'m> Pageblocks<'m> {
         all.fold((0, 0), |(lent, held), (more, also)| (lent | more, held | also))
     }
 
-    #[cfg(loom)]
+    #[cfg(bifolio_loom)]
     pub fn prime(&self) {
         self.blocks.iter().for_each(Pageblock::prime);
         crate::sync::atomic::prime!(self.dirty);

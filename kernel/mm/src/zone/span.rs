@@ -3,8 +3,6 @@
 //! Real maps have RAM below 2 GiB and again from 1 TiB up, with nothing between. A [`Span`] is a stretch of pageblocks
 //! without a large hole; a zone has a handful. Pageblocks are numbered through the spans of their zone.
 
-use bytemuck::{Pod, Zeroable};
-
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 
 /// Frames in the smallest hole that ends a span: 128 MiB, a section in Linux. The metadata of a smaller hole (a few
@@ -12,15 +10,29 @@ use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 const HOLE_FRAMES: u64 = 128 << 20 >> crate::frame::FRAME_SHIFT;
 
 /// A stretch of pageblocks, most of which have RAM. It starts and ends at the bounds of blocks of order 10.
-#[derive(Clone, Copy, Pod, Zeroable, Default, Debug)]
-#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Span {
     start: u64,
     first: u32,
     pageblocks: u32,
 }
 
+/// A [`Span`], as it lies in the metadata.
+pub(super) type Stored = [u64; 2];
+
 impl Span {
+    /// Words of metadata.
+    pub(super) const WORDS: usize = size_of::<Stored>() / size_of::<u64>();
+
+    /// What [`store`](Self::store) made words of.
+    pub(super) fn load([start, numbers]: Stored) -> Self {
+        Self { start, first: numbers as u32, pageblocks: (numbers >> 32) as u32 }
+    }
+
+    pub(super) fn store(self) -> Stored {
+        [self.start, u64::from(self.first) | u64::from(self.pageblocks) << 32]
+    }
+
     /// The first frame.
     pub(crate) fn start(&self) -> Pfn {
         Pfn::new(self.start)

@@ -12,17 +12,14 @@ const GROUP: usize = 64;
 /// Orders of the index: groups with a free pageblock, and those with a free pair of buddies.
 const ORDERS: usize = 2;
 
-/// 64 pageblocks.
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-struct Group {
-    /// The first pageblocks of allocated blocks.
-    head: u64,
-    /// The second pageblocks of allocated blocks of order 10.
-    inside: u64,
-    /// Free pageblocks, by mobility.
-    free: [u64; Mobility::COUNT],
-}
+/// 64 pageblocks: words with a bit for each.
+type Group = [u64; 2 + Mobility::COUNT];
+/// The word of the first pageblocks of allocated blocks.
+const HEAD: usize = 0;
+/// The word of the second pageblocks of allocated blocks of order 10.
+const INSIDE: usize = 1;
+/// The first of the words of free pageblocks, one for each mobility.
+const FREE: usize = 2;
 
 /// The pageblocks of a zone, as a whole.
 pub(crate) struct Wholes<'m> {
@@ -86,13 +83,13 @@ impl<'m> Wholes<'m> {
     pub(super) fn state(&self, number: usize) -> State {
         let (group, bit) = place(number);
         let group = &self.groups[group];
-        if group.inside & bit != 0 {
+        if group[INSIDE] & bit != 0 {
             State::Inside
-        } else if group.head & bit != 0 {
-            let pair = group.inside & bit << 1 != 0;
+        } else if group[HEAD] & bit != 0 {
+            let pair = group[INSIDE] & bit << 1 != 0;
             State::Allocated(if pair { Order::MAX } else { Order::PAGEBLOCK })
         } else {
-            let free = group.free.iter().find(|free| **free & bit != 0);
+            let free = group[FREE..].iter().find(|free| **free & bit != 0);
             free.map_or(State::Lower, |free| {
                 State::Free(if paired(*free) & bit != 0 { Order::MAX } else { Order::PAGEBLOCK })
             })
@@ -102,7 +99,7 @@ impl<'m> Wholes<'m> {
     /// Whether a pageblock is free as one of this mobility.
     pub(super) fn is_free(&self, number: usize, mobility: Mobility) -> bool {
         let (group, bit) = place(number);
-        self.groups[group].free[mobility.index()] & bit != 0
+        self.groups[group][FREE + mobility.index()] & bit != 0
     }
 
     /// Whether a block of `order`, from 9 up, is free in pageblocks of this mobility.
@@ -119,7 +116,7 @@ impl<'m> Wholes<'m> {
             return None;
         }
         let group = self.index.lowest(Bucket { mobility, level });
-        let first = tightest(self.groups[group].free[mobility.index()], level);
+        let first = tightest(self.groups[group][FREE + mobility.index()], level);
         Some(group * GROUP + first.trailing_zeros() as usize)
     }
 
@@ -144,13 +141,13 @@ impl<'m> Wholes<'m> {
         }
         let number = self.index.lowest(Bucket { mobility, level });
         let group = &mut self.groups[number];
-        let before = group.free[mobility.index()];
+        let before = group[FREE + mobility.index()];
         let first = tightest(before, level);
         let all = first | first << level;
         let after = before & !all;
-        group.free[mobility.index()] = after;
-        group.head |= first;
-        group.inside |= all & !first;
+        group[FREE + mobility.index()] = after;
+        group[HEAD] |= first;
+        group[INSIDE] |= all & !first;
         self.reindex(number, mobility, before, after);
         Some(number * GROUP + first.trailing_zeros() as usize)
     }
@@ -161,10 +158,10 @@ impl<'m> Wholes<'m> {
     pub(super) fn insert(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
         let (group, bit) = place(number);
         let buddy = number ^ 1;
-        let free = &mut self.groups[group].free;
-        let before = free[mobility.index()];
-        free[mobility.index()] = before | bit;
-        let others = Mobility::REQUESTED.into_iter().fold(0, |all, kind| all | free[kind.index()]) & !before;
+        let words = &mut self.groups[group];
+        let before = words[FREE + mobility.index()];
+        words[FREE + mobility.index()] = before | bit;
+        let others = Mobility::REQUESTED.into_iter().fold(0, |all, kind| all | words[FREE + kind.index()]) & !before;
         self.reindex(group, mobility, before, before | bit);
         if others & place(buddy).1 == 0 || !mobility.is_mergeable() { None } else { self.join(buddy, mobility) }
     }
@@ -181,14 +178,14 @@ impl<'m> Wholes<'m> {
     #[inline]
     pub(super) fn remove(&mut self, number: usize, mobility: Mobility) {
         let (group, bit) = place(number);
-        self.set_free(group, mobility, self.groups[group].free[mobility.index()] & !bit);
+        self.set_free(group, mobility, self.groups[group][FREE + mobility.index()] & !bit);
     }
 
     /// Changes the mobility of a free pageblock.
     pub(super) fn set_mobility(&mut self, number: usize, from: Mobility, to: Mobility) {
         let (group, bit) = place(number);
-        self.set_free(group, from, self.groups[group].free[from.index()] & !bit);
-        self.set_free(group, to, self.groups[group].free[to.index()] | bit);
+        self.set_free(group, from, self.groups[group][FREE + from.index()] & !bit);
+        self.set_free(group, to, self.groups[group][FREE + to.index()] | bit);
     }
 
     /// Allocates the free block of `order` that begins at a pageblock.
@@ -196,9 +193,9 @@ impl<'m> Wholes<'m> {
     pub(super) fn allocate(&mut self, number: usize, order: Order, mobility: Mobility) {
         let (group, bit) = place(number);
         let all = buddy::ones(level(order)) * bit;
-        self.set_free(group, mobility, self.groups[group].free[mobility.index()] & !all);
-        self.groups[group].head |= bit;
-        self.groups[group].inside |= all & !bit;
+        self.set_free(group, mobility, self.groups[group][FREE + mobility.index()] & !all);
+        self.groups[group][HEAD] |= bit;
+        self.groups[group][INSIDE] |= all & !bit;
     }
 
     /// Whether a block of exactly `order` is allocated that begins at a pageblock.
@@ -206,16 +203,16 @@ impl<'m> Wholes<'m> {
     pub(super) fn is_allocated(&self, number: usize, order: Order) -> bool {
         let (group, bit) = place(number);
         let group = &self.groups[group];
-        group.head & bit != 0 && (group.inside & bit << 1 != 0) == (order == Order::MAX)
+        group[HEAD] & bit != 0 && (group[INSIDE] & bit << 1 != 0) == (order == Order::MAX)
     }
 
     /// Takes out the allocated block of `order` that begins at a pageblock, whose pageblocks are nothing then.
     #[inline(always)]
     pub(super) fn release(&mut self, number: usize, order: Order) {
         let (group, bit) = place(number);
-        self.groups[group].head &= !bit;
+        self.groups[group][HEAD] &= !bit;
         if order == Order::MAX {
-            self.groups[group].inside &= !(bit << 1);
+            self.groups[group][INSIDE] &= !(bit << 1);
         }
     }
 
@@ -223,8 +220,8 @@ impl<'m> Wholes<'m> {
     pub(super) fn set_allocated(&mut self, number: usize, is_head: bool) {
         let (group, bit) = place(number);
         let group = &mut self.groups[group];
-        group.head = group.head & !bit | if is_head { bit } else { 0 };
-        group.inside = group.inside & !bit | if is_head { 0 } else { bit };
+        group[HEAD] = group[HEAD] & !bit | if is_head { bit } else { 0 };
+        group[INSIDE] = group[INSIDE] & !bit | if is_head { 0 } else { bit };
     }
 
     /// Makes pageblocks free that are nothing yet, an even number of them from an even one up.
@@ -233,7 +230,7 @@ impl<'m> Wholes<'m> {
             let first = group * GROUP;
             let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
             let added = (u64::MAX << low) & (u64::MAX >> (GROUP - high));
-            self.set_free(group, mobility, self.groups[group].free[mobility.index()] | added);
+            self.set_free(group, mobility, self.groups[group][FREE + mobility.index()] | added);
         }
     }
 
@@ -244,13 +241,13 @@ impl<'m> Wholes<'m> {
             let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
             let asked = (u64::MAX << low) & (u64::MAX >> (GROUP - high));
             let group = &self.groups[group];
-            group.free.iter().fold(group.head | group.inside, |all, free| all | free) & asked == 0
+            group[FREE..].iter().fold(group[HEAD] | group[INSIDE], |all, free| all | free) & asked == 0
         })
     }
 
     /// Sets the free pageblocks of a group and mobility.
     fn set_free(&mut self, group: usize, mobility: Mobility, free: u64) {
-        let before = core::mem::replace(&mut self.groups[group].free[mobility.index()], free);
+        let before = core::mem::replace(&mut self.groups[group][FREE + mobility.index()], free);
         self.reindex(group, mobility, before, free);
     }
 
@@ -273,14 +270,14 @@ impl<'m> Wholes<'m> {
     /// Whether the index says what the groups hold, and each pageblock is one thing.
     pub(super) fn is_consistent(&self) -> bool {
         let each_once = self.groups.iter().all(|group| {
-            let kinds = group.free.iter().chain([&group.head, &group.inside]);
+            let kinds = group[FREE..].iter().chain([&group[HEAD], &group[INSIDE]]);
             let (_, twice) = kinds.fold((0, 0), |(all, twice), bits| (all | bits, twice | all & bits));
-            let seconds = (group.head & 0x5555_5555_5555_5555) << 1;
-            twice == 0 && group.inside & !seconds == 0
+            let seconds = (group[HEAD] & 0x5555_5555_5555_5555) << 1;
+            twice == 0 && group[INSIDE] & !seconds == 0
         });
         let indexed = self.groups.iter().enumerate().all(|(number, group)| {
             Mobility::ALL.into_iter().all(|mobility| {
-                let levels = levels(group.free[mobility.index()]);
+                let levels = levels(group[FREE + mobility.index()]);
                 let is = |level| self.index.contains(Bucket { mobility, level }, number) == (levels >> level & 1 == 1);
                 (0..ORDERS as u32).all(is)
             })

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
-use bifolio::heap::{HeapError, Region, SizeClass, SlabDebug};
+use bifolio::heap::{HeapError, SizeClass, SlabDebug, SlotPart};
 
 use crate::objects::{Object, TestHeap, assert_empties, bad_free, layout};
 use crate::source::Blocks;
@@ -48,7 +48,7 @@ fn an_overflow_is_named_by_its_first_byte() {
             address: object.as_ptr().addr() + size + past,
             cache: history.cache,
             slot: history.slot,
-            region: Region::RightRedZone,
+            part: SlotPart::RightRedZone,
             offset: (size + past) as isize,
             found: 0x41,
             expected: 0xcc,
@@ -81,7 +81,7 @@ fn an_underflow_is_found_too() {
     let error = free(&heap, object, 24).unwrap_err();
     assert!(matches!(
         error,
-        HeapError::Overwritten { region: Region::LeftRedZone, offset: -3, found: 0, expected: 0xcc, slot: _, .. }
+        HeapError::Overwritten { part: SlotPart::LeftRedZone, offset: -3, found: 0, expected: 0xcc, slot: _, .. }
     ));
     let address = object.as_ptr().addr() - 3;
     let text = error.to_string();
@@ -107,9 +107,8 @@ fn a_write_to_what_was_freed_is_found_before_it_is_used_again() {
             object.add(offset).write(1);
         }
         let next = Object::new(&heap, layout(96, 8), 1);
-        let (address, cache, region) = (object.as_ptr().addr() + offset, "kmalloc-96", Region::Freed);
-        let error =
-            HeapError::Overwritten { address, cache, slot, region, offset: offset as isize, found: 1, expected };
+        let (address, cache, part) = (object.as_ptr().addr() + offset, "kmalloc-96", SlotPart::Freed);
+        let error = HeapError::Overwritten { address, cache, slot, part, offset: offset as isize, found: 1, expected };
         assert_eq!(std::mem::take(&mut *HEARD.lock().unwrap()), [error]);
         assert_eq!(heap.frozen_slabs(), 1);
         next.free(&heap);

@@ -26,8 +26,9 @@ fn leaving_nothing(test: impl FnOnce(&RunHeap)) {
 /// Takes every other single frame.
 fn in_pieces(heap: &RunHeap) -> Vec<Block> {
     let frames = &heap.source().frames;
-    let mut held: Vec<Block> = std::iter::from_fn(|| frames.allocate(Order::ZERO, Gfp::MEMALLOC).ok()).collect();
-    held.extract_if(.., |block| block.pfn().number() % 2 == 0).for_each(|block| frames.free(block).unwrap());
+    let all = std::iter::from_fn(|| frames.allocate(Order::ZERO, Gfp::MEMALLOC).ok());
+    let (given_back, held): (Vec<Block>, Vec<Block>) = all.partition(|block| block.pfn().number() % 2 == 0);
+    given_back.into_iter().for_each(|block| frames.free(block).unwrap());
     held
 }
 

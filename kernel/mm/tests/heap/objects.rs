@@ -28,7 +28,7 @@ impl Object {
     /// Allocates and fills; `None` if the heap refuses.
     pub fn try_new<S: PageSource>(heap: &Heap<S, Thread>, layout: Layout, seed: u8) -> Option<Self> {
         let object = Self { address: heap.allocate(layout)?, layout, seed };
-        assert!(object.start().is_multiple_of(layout.align()), "misaligned: {object:?}");
+        assert!(object.start() % layout.align() == 0, "misaligned: {object:?}");
         object.fill(0);
         Some(object)
     }
@@ -81,7 +81,7 @@ impl Object {
         let kept = self.layout.size().min(size);
         self.address = address;
         self.layout = layout(size, self.layout.align());
-        assert!(self.start().is_multiple_of(self.layout.align()), "misaligned: {self:?}");
+        assert!(self.start() % self.layout.align() == 0, "misaligned: {self:?}");
         self.check_first(kept);
         self.fill(kept);
         true

@@ -5,7 +5,7 @@ use std::alloc::Layout;
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
 
-use bifolio::heap::{HeapError, Region, SizeClass, SlabDebug};
+use bifolio::heap::{HeapError, SizeClass, SlabDebug, SlotPart};
 
 use super::bad_frees::HEARD;
 use super::{Object, Round, group};
@@ -84,10 +84,10 @@ impl Round<'_> {
         };
         let object = self.live[index];
         let distance = self.random.below(16) as isize;
-        let (kind, region, offset) = if behind {
-            ("overflow", Region::RightRedZone, object.layout.size() as isize + distance)
+        let (kind, part, offset) = if behind {
+            ("overflow", SlotPart::RightRedZone, object.layout.size() as isize + distance)
         } else {
-            ("underflow", Region::LeftRedZone, -1 - distance)
+            ("underflow", SlotPart::LeftRedZone, -1 - distance)
         };
         // SAFETY: there are 16 bytes of redzone at least on both sides of every object.
         let byte = unsafe { object.address.offset(offset) };
@@ -96,7 +96,7 @@ impl Round<'_> {
         unsafe { byte.write(found) };
         let (cache, slot) = self.blocks().place(object.start());
         let address = byte.as_ptr().addr();
-        let error = HeapError::Overwritten { address, cache, slot, region, offset, found, expected };
+        let error = HeapError::Overwritten { address, cache, slot, part, offset, found, expected };
         // SAFETY: the object is ours; what is refused stays so.
         let freed = unsafe { self.heap.free(object.address, object.layout) };
         assert_eq!(freed, Err(error), "{kind} of {:p}", object.address);
@@ -128,8 +128,8 @@ impl Round<'_> {
         // SAFETY: the byte lies in a free slot of a slab that has other objects.
         unsafe { object.address.add(offset).write(found) };
         let (cache, slot) = self.blocks().place(object.start());
-        let (address, region) = (object.start() + offset, Region::Freed);
-        let error = HeapError::Overwritten { address, cache, slot, region, offset: offset as isize, found, expected };
+        let (address, part) = (object.start() + offset, SlotPart::Freed);
+        let error = HeapError::Overwritten { address, cache, slot, part, offset: offset as isize, found, expected };
         let before = self.heap.frozen_slabs();
         let by_allocating = self.random.per_mille(500) && !quarantined(&object);
         let reported = if by_allocating { self.allocate_until_reported(object.layout) } else { None };

@@ -53,7 +53,7 @@ bitflags! {
 
 /// Which bytes of a slot hold what they should not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Region {
+pub enum SlotPart {
     /// The redzone before an object: who writes there mostly means the object behind it.
     LeftRedZone,
     /// The redzone behind an object: who writes there mostly means the object before it.
@@ -62,7 +62,7 @@ pub enum Region {
     Freed,
 }
 
-impl core::fmt::Display for Region {
+impl core::fmt::Display for SlotPart {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.pad(match self {
             Self::LeftRedZone => "left redzone",

@@ -220,9 +220,9 @@ impl Record {
 
     /// What is to be said of a byte that is wrong.
     pub(crate) fn overwritten(&self, slot: Slot, wrong: Wrong) -> HeapError {
-        let Wrong { region, offset, found, expected } = wrong;
+        let Wrong { part, offset, found, expected } = wrong;
         let address = slot.object(&self.shape).as_ptr().addr().wrapping_add_signed(offset);
-        HeapError::Overwritten { address, cache: self.name, slot: slot.number, region, offset, found, expected }
+        HeapError::Overwritten { address, cache: self.name, slot: slot.number, part, offset, found, expected }
     }
 
     /// All slabs.

@@ -60,13 +60,11 @@ mod tests {
             let size = class.size();
             for align in [8, 1 << size.trailing_zeros()] {
                 let shape = Shape::new(size, align);
-                assert!(
-                    shape.left >= LEAST_ZONE && shape.left.is_multiple_of(align) && shape.stride.is_multiple_of(align)
-                );
+                assert!(shape.left >= LEAST_ZONE && shape.left % align == 0 && shape.stride % align == 0);
                 assert!(shape.left + size + LEAST_ZONE <= shape.stride);
                 assert!(shape.slots() >= 2, "only slabs of several slots are found from all their frames");
                 let end = shape.tracks() + shape.slots() * size_of::<Track>();
-                assert!(end as u64 <= shape.order.bytes() && shape.tracks().is_multiple_of(align_of::<Track>()));
+                assert!(end as u64 <= shape.order.bytes() && shape.tracks() % align_of::<Track>() == 0);
             }
         }
     }

@@ -5,7 +5,7 @@ use core::ops::Range;
 use core::panic::Location;
 use core::ptr::NonNull;
 
-use super::{Region, Shape, SlabDebug};
+use super::{Shape, SlabDebug, SlotPart};
 use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
 
@@ -48,7 +48,7 @@ pub(crate) struct Track {
 /// A byte that is not what it should be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wrong {
-    pub(crate) region: Region,
+    pub(crate) part: SlotPart,
     /// Bytes from the object's first to this one.
     pub(crate) offset: isize,
     pub(crate) found: u8,
@@ -107,13 +107,13 @@ impl Slot {
         unsafe { self.start().add(range.start).write_bytes(byte, range.len()) };
     }
 
-    fn find_wrong(self, range: Range<usize>, byte: u8, region: Region, shape: &Shape) -> Result<(), Wrong> {
+    fn find_wrong(self, range: Range<usize>, byte: u8, part: SlotPart, shape: &Shape) -> Result<(), Wrong> {
         for at in range {
             // SAFETY: the byte lies in the slot, and was filled. A stray write may come at any time, hence volatile.
             let found = unsafe { self.start().add(at).read_volatile() };
             if found != byte {
                 let offset = at as isize - shape.left as isize;
-                return Err(Wrong { region, offset, found, expected: byte });
+                return Err(Wrong { part, offset, found, expected: byte });
             }
         }
         Ok(())
@@ -143,12 +143,12 @@ impl Slot {
         let written = self.track(shape).written.get();
         let (left, end) = (shape.left, shape.left + shape.size);
         if written.contains(SlabDebug::POISON) {
-            self.find_wrong(left..end - 1, FREE, Region::Freed, shape)?;
-            self.find_wrong(end - 1..end, END, Region::Freed, shape)?;
+            self.find_wrong(left..end - 1, FREE, SlotPart::Freed, shape)?;
+            self.find_wrong(end - 1..end, END, SlotPart::Freed, shape)?;
         }
         if written.contains(SlabDebug::RED_ZONE) {
-            self.find_wrong(0..left, INACTIVE, Region::LeftRedZone, shape)?;
-            self.find_wrong(end..shape.stride, INACTIVE, Region::RightRedZone, shape)?;
+            self.find_wrong(0..left, INACTIVE, SlotPart::LeftRedZone, shape)?;
+            self.find_wrong(end..shape.stride, INACTIVE, SlotPart::RightRedZone, shape)?;
         }
         Ok(())
     }
@@ -171,8 +171,8 @@ impl Slot {
     pub(crate) fn check_live(self, shape: &Shape) -> Result<(), Wrong> {
         if self.track(shape).written.get().contains(SlabDebug::RED_ZONE) {
             // From the object outwards on the right: the first byte there is the first that was written.
-            self.find_wrong(self.end(shape)..shape.stride, ACTIVE, Region::RightRedZone, shape)?;
-            self.find_wrong(0..shape.left, ACTIVE, Region::LeftRedZone, shape)?;
+            self.find_wrong(self.end(shape)..shape.stride, ACTIVE, SlotPart::RightRedZone, shape)?;
+            self.find_wrong(0..shape.left, ACTIVE, SlotPart::LeftRedZone, shape)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The atomics that CPUs meet at: core's, or those of a checker that looks for orders of events in which things go wrong.
 //!
-//! `--cfg loom` and `--cfg shuttle` are for `make concurrency`, which builds the crate under each and lets both at it. loom
-//! knows what a processor may reorder, and goes through every order that is possible: of little. shuttle lets CPUs take turns
+//! `--cfg bifolio_loom` and `--cfg bifolio_shuttle` are for `make concurrency`, which builds the crate under each and lets both
+//! at it, as a package that has those two to depend on (`tests/concurrency/modelled`); this one has not. loom knows what a processor may reorder, and goes through every order that is possible: of little. shuttle lets CPUs take turns
 //! before each step, at random, in a whole allocator or heap, and takes every step for sequentially consistent.
 //!
 //! What is cast from plain memory, or has to fit in a frame, is [`fixed`]: as large as core's in any case. loom does not
@@ -14,31 +14,33 @@
 //! synchronises, the owner looks as if it had passed one. To loom, which knows no barriers that are passed for others,
 //! `compiler_fence` is a fence, and `synchronize` is another.
 
-#[cfg(loom)]
+#[cfg(bifolio_loom)]
 mod modelled;
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 pub(crate) mod scheduled;
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(any(bifolio_loom, bifolio_shuttle)))]
 pub(crate) use core::hint::spin_loop as spin;
-#[cfg(loom)]
+#[cfg(bifolio_loom)]
 pub(crate) use loom::thread::yield_now as spin;
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 pub(crate) use shuttle::thread::yield_now as spin;
 
-#[cfg(not(any(loom, shuttle)))]
-pub(crate) use core::sync::atomic::{self as fixed, *};
+#[cfg(all(feature = "heap", not(any(bifolio_loom, bifolio_shuttle))))]
+pub(crate) use core::sync::atomic as fixed;
+#[cfg(not(any(bifolio_loom, bifolio_shuttle)))]
+pub(crate) use core::sync::atomic::*;
 
 /// Stores into a word that others swap meanwhile: what they swapped before comes before this.
-#[cfg(not(loom))]
+#[cfg(not(bifolio_loom))]
 #[inline(always)]
 pub(crate) fn store_last(word: &AtomicU64, value: u64, order: Ordering) {
     word.store(value, order);
 }
 
-#[cfg(loom)]
+#[cfg(bifolio_loom)]
 pub(crate) use modelled::*;
-#[cfg(shuttle)]
+#[cfg(bifolio_shuttle)]
 pub(crate) use scheduled::{self as fixed, *};
 
 #[cfg(doc)]
