@@ -9,6 +9,7 @@
 mod board;
 mod cargo;
 mod checks;
+mod compiler;
 mod times;
 
 pub use board::Count;
@@ -20,7 +21,7 @@ use crate::report::{Report, sum_results};
 use crate::terminal;
 use anyhow::{Result, bail, ensure};
 use board::{Board, Finished};
-use checks::{Check, DOCUMENTATION, FORMAT, GUEST, LINTS, TESTS, TESTS_OF_BIFOLIO};
+use checks::{Check, DOCUMENTATION, ELSEWHERE, FORMAT, GUEST, LINTS, TESTS, TESTS_OF_BIFOLIO};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -63,7 +64,7 @@ pub fn run(quick: bool, qemu_args: &[String]) -> Result<Count> {
     let (machines, checks): (&[Machine], Vec<&Check>) = if quick {
         (&QUICK_MACHINE, [TESTS_OF_BIFOLIO, FORMAT, LINTS].into_iter().flatten().collect())
     } else {
-        (&MACHINES, [TESTS, FORMAT, LINTS, DOCUMENTATION].into_iter().flatten().collect())
+        (&MACHINES, [TESTS, FORMAT, LINTS, DOCUMENTATION, ELSEWHERE].into_iter().flatten().collect())
     };
     let board = Board::new();
     let kernels = build(&board)?;
@@ -144,7 +145,10 @@ fn boot(kernel: &Path, machine: Machine, qemu_args: &[String]) -> Result<Finishe
 /// Has cargo check something. What prints no test results counts as one test.
 fn perform(check: &Check) -> Result<Finished> {
     let start = Instant::now();
-    let (succeeded, output) = cargo::run(check.arguments)?;
+    let Some((succeeded, output)) = cargo::run_with(check.compiler, check.arguments)? else {
+        let output = format!("skipped: {}: Rust {} is not here\n", check.title, compiler::oldest());
+        return Ok(Finished { count: Count::default(), output, times: Vec::new() });
+    };
     let (passed, failed) = sum_results(&output);
     let count = match (succeeded, passed + failed) {
         (true, 0) => Count { passed: 1, failed: 0 },
@@ -159,6 +163,7 @@ fn perform(check: &Check) -> Result<Finished> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use compiler::Compiler;
 
     #[test]
     fn a_program_is_named_without_its_hash() {
@@ -167,7 +172,9 @@ mod tests {
 
     #[test]
     fn a_command_that_fails_without_a_failed_test_counts_as_one() {
-        let perform = |arguments| perform(&Check { title: "", part: Part::Lints, arguments }).unwrap();
+        let perform = |arguments| {
+            perform(&Check { title: "", part: Part::Lints, compiler: Compiler::Project, arguments }).unwrap()
+        };
         let failing = perform(&["no-such-subcommand-of-cargo"]);
         assert_eq!(failing.count, Count { passed: 0, failed: 1 });
         assert!(failing.output.contains("no-such-subcommand-of-cargo"));

@@ -1,9 +1,10 @@
 //! Cargo as a child: what it wrote, and what it built.
 
+use super::compiler::{self, Compiler};
 use crate::harness::Interrupted;
 use crate::{options, terminal};
 use anyhow::{Context, Result};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::PathBuf;
@@ -13,8 +14,29 @@ use std::{env, io, thread};
 
 /// Runs cargo to its end, or to a signal; whether it succeeded, and all it wrote.
 pub(super) fn run(arguments: &[&str]) -> Result<(bool, String)> {
+    run_to_end(command(arguments))
+}
+
+/// Runs cargo with this compiler, as [`run`]; `None` if there is no such compiler.
+pub(super) fn run_with(compiler: Compiler, arguments: &[&str]) -> Result<Option<(bool, String)>> {
+    let mut command = match compiler {
+        Compiler::Project | Compiler::Stable => command(arguments),
+        Compiler::Oldest => {
+            let Some(bin) = compiler::find(compiler::oldest()) else { return Ok(None) };
+            let mut command = command_of(bin.join("cargo").as_os_str(), arguments);
+            command.env("RUSTC", bin.join("rustc"));
+            command
+        }
+    };
+    if compiler != Compiler::Project {
+        // Whatever `.cargo/config.toml` says.
+        command.env("RUSTC_BOOTSTRAP", "-1");
+    }
+    run_to_end(command).map(Some)
+}
+
+fn run_to_end(mut command: Command) -> Result<(bool, String)> {
     let mut output = tempfile::tempfile().context("cannot keep cargo's output")?;
-    let mut command = command(arguments);
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let status = wait(&mut command)?;
     Ok((status.success(), read_all(&mut output)?))
@@ -26,7 +48,11 @@ pub(super) fn show(arguments: &[&str]) -> Result<bool> {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command_of(&env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")), arguments)
+}
+
+fn command_of(cargo: &OsStr, arguments: &[&str]) -> Command {
+    let mut command = Command::new(cargo);
     command.args(arguments).env("RUSTDOCFLAGS", "-D warnings");
     // The machine that make was asked for is no test's.
     let variables = env::vars_os().map(|(name, _)| name);

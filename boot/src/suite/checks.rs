@@ -1,5 +1,6 @@
 //! What cargo checks: one list, of which the whole suite, its quick part and `lints` take what is theirs.
 
+use super::compiler::Compiler;
 use super::times::Part;
 
 /// The target of what boots.
@@ -9,11 +10,17 @@ pub(super) const GUEST: &str = "x86_64-unknown-none";
 pub(super) struct Check {
     pub(super) title: &'static str,
     pub(super) part: Part,
+    pub(super) compiler: Compiler,
     pub(super) arguments: &'static [&'static str],
 }
 
 const fn check(title: &'static str, part: Part, arguments: &'static [&'static str]) -> Check {
-    Check { title, part, arguments }
+    Check { title, part, compiler: Compiler::Project, arguments }
+}
+
+/// A check of the crate as somebody else builds it.
+const fn elsewhere(title: &'static str, compiler: Compiler, arguments: &'static [&'static str]) -> Check {
+    Check { title, part: Part::Elsewhere, compiler, arguments }
 }
 
 pub(super) const FORMAT: &[Check] = &[check("format", Part::Format, &["fmt", "--all", "--check"])];
@@ -55,4 +62,24 @@ pub(super) const DOCUMENTATION: &[Check] = &[
         Part::Documentation,
         &["doc", "--no-deps", "-p", "kernel", "-p", "stress", "-p", "framework", "--target", GUEST],
     ),
+];
+
+/// The crate as others build it: with fewer features and with more, and by compilers that are not ours. Those have a directory
+/// of their own to build in, since they would build everything anew in turn.
+#[rustfmt::skip]
+pub(super) const ELSEWHERE: &[Check] = &[
+    elsewhere("page frames alone", Compiler::Project, &[
+        "clippy", "-p", "bifolio", "--no-default-features", "--", "-D", "warnings",
+    ]),
+    elsewhere("page frames and heap", Compiler::Project, &["clippy", "-p", "bifolio", "--", "-D", "warnings"]),
+    elsewhere("all features", Compiler::Project, &["clippy", "-p", "bifolio", "--all-features", "--", "-D", "warnings"]),
+    elsewhere("the crate and its examples without unstable features", Compiler::Stable, &[
+        "test", "-p", "bifolio", "--doc", "--target-dir", "target/stable",
+    ]),
+    elsewhere("the oldest compiler", Compiler::Oldest, &[
+        "check", "-p", "bifolio", "--all-features", "--target-dir", "target/oldest",
+    ]),
+    elsewhere("the oldest compiler, page frames alone", Compiler::Oldest, &[
+        "check", "-p", "bifolio", "--no-default-features", "--target-dir", "target/oldest",
+    ]),
 ];

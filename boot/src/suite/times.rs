@@ -17,6 +17,8 @@ pub enum Part {
     Lints,
     /// The documentation of all crates.
     Documentation,
+    /// The crate as others build it.
+    Elsewhere,
     /// Booted tests on this machine.
     Booted(Machine),
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Part {
             Part::Format => f.write_str("format"),
             Part::Lints => f.write_str("lints"),
             Part::Documentation => f.write_str("documentation"),
+            Part::Elsewhere => f.write_str("the crate elsewhere"),
             Part::Booted(machine) => write!(f, "booted: {machine}"),
         }
     }

@@ -5,6 +5,7 @@
 
 mod claims;
 mod compare;
+mod dependencies;
 mod machine;
 mod markdown;
 mod names;
