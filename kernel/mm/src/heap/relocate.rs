@@ -100,7 +100,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Whether a live object, which holds so many bytes, is one of layout `wanted` where it is, or has become one.
     fn can_stay(&self, object: NonNull<u8>, layout: Option<Layout>, held: usize, wanted: Layout) -> bool {
-        if self.is_debugged(object) || !object.as_ptr().addr().is_multiple_of(wanted.align()) {
+        if self.is_debugged(object) || object.as_ptr().addr() % wanted.align() != 0 {
             return false;
         }
         let Some(class) = SizeClass::of(wanted) else {
