@@ -17,22 +17,21 @@ pub(super) fn run(arguments: &[&str]) -> Result<(bool, String)> {
     run_to_end(command(arguments))
 }
 
-/// Runs cargo with this compiler, as [`run`]; `None` if there is no such compiler.
-pub(super) fn run_with(compiler: Compiler, arguments: &[&str]) -> Result<Option<(bool, String)>> {
-    let mut command = match compiler {
-        Compiler::Project | Compiler::Stable => command(arguments),
-        Compiler::Oldest => {
-            let Some(bin) = compiler::find(compiler::oldest()) else { return Ok(None) };
-            let mut command = command_of(bin.join("cargo").as_os_str(), arguments);
-            command.env("RUSTC", bin.join("rustc"));
-            command
-        }
+/// Runs cargo with this compiler, which is there, as [`run`].
+pub(super) fn run_with(compiler: Compiler, arguments: &[&str]) -> Result<(bool, String)> {
+    let mut command = if compiler == Compiler::Oldest {
+        let bin = compiler::find(compiler::oldest()).context("the oldest compiler has gone")?;
+        let mut command = command_of(bin.join("cargo").as_os_str(), arguments);
+        command.env("RUSTC", bin.join("rustc"));
+        command
+    } else {
+        command(arguments)
     };
-    if compiler != Compiler::Project {
+    if matches!(compiler, Compiler::Stable | Compiler::Oldest) {
         // Whatever `.cargo/config.toml` says.
         command.env("RUSTC_BOOTSTRAP", "-1");
     }
-    run_to_end(command).map(Some)
+    run_to_end(command)
 }
 
 fn run_to_end(mut command: Command) -> Result<(bool, String)> {

@@ -1,6 +1,6 @@
 //! What cargo checks: one list, of which the whole suite, its quick part and `lints` take what is theirs.
 
-use super::compiler::Compiler;
+use super::compiler::{Compiler, THIRTY_TWO_BITS};
 use super::times::Part;
 
 /// The target of what boots.
@@ -81,5 +81,21 @@ pub(super) const ELSEWHERE: &[Check] = &[
     ]),
     elsewhere("the oldest compiler, page frames alone", Compiler::Oldest, &[
         "check", "-p", "bifolio", "--no-default-features", "--target-dir", "target/oldest",
+    ]),
+    elsewhere("the package", Compiler::Project, &["package", "-p", "bifolio", "--allow-dirty"]),
+    elsewhere("tests with pointers of 32 bits", Compiler::ThirtyTwoBits, &[
+        "test", "-p", "bifolio", "--tests", "--target", THIRTY_TWO_BITS,
+    ]),
+    // With 64 bits and with 32, with atomics of 64 bits and without them.
+    elsewhere("other processors", Compiler::WithCore, &[
+        "check", "-p", "bifolio", "-Zbuild-std=core", "--target-dir", "target/elsewhere",
+        "--target", "riscv64gc-unknown-none-elf", "--target", "aarch64-unknown-none",
+        "--target", "wasm32-unknown-unknown", "--target", "i686-unknown-linux-gnu", "--target", "armv7a-none-eabi",
+        "--target", "thumbv7m-none-eabi", "--target", "riscv32imac-unknown-none-elf",
+    ]),
+    // One that cannot compare and swap: whoever has it says that it is the only one.
+    elsewhere("a processor without compare and swap", Compiler::WithCore, &[
+        "check", "-p", "bifolio", "-Zbuild-std=core", "--target-dir", "target/elsewhere", "--target", "thumbv6m-none-eabi",
+        "--config", "target.thumbv6m-none-eabi.rustflags=['--cfg=portable_atomic_unsafe_assume_single_core']",
     ]),
 ];

@@ -1,8 +1,10 @@
-//! Compilers beside the project's own: what the crate owes to those who have an older one.
+//! What the crate is built by and for, beside what the project itself is: older compilers, other processors. Not each machine has
+//! them.
 
 use std::env;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What a check is built by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +15,43 @@ pub(super) enum Compiler {
     Stable,
     /// The oldest that the crate is for, where there is one.
     Oldest,
+    /// The project's, which builds core for processors that it did not come with, where it has all of its sources.
+    WithCore,
+    /// The project's, for programs of this machine with pointers of 32 bits, where those can be linked.
+    ThirtyTwoBits,
+}
+
+/// The target of those programs.
+pub(super) const THIRTY_TWO_BITS: &str = "i686-unknown-linux-gnu";
+
+impl Compiler {
+    /// What there is to be for this one, where it is not.
+    pub(super) fn lacks(self) -> Option<String> {
+        let has = |path: &str| sysroot().is_some_and(|sysroot| sysroot.join("lib/rustlib").join(path).exists());
+        match self {
+            Self::Project | Self::Stable => None,
+            Self::Oldest => find(oldest()).is_none().then(|| format!("Rust {}", oldest())),
+            Self::WithCore => (!has("src/rust/library/Cargo.lock")).then(|| "all of Rust's sources".into()),
+            Self::ThirtyTwoBits if !has(THIRTY_TWO_BITS) => Some(format!("Rust's library for {THIRTY_TWO_BITS}")),
+            Self::ThirtyTwoBits => (!links_32_bits()).then(|| "a C library of 32 bits (Debian: gcc-multilib)".into()),
+        }
+    }
+}
+
+/// Where the compiler has its libraries.
+fn sysroot() -> Option<PathBuf> {
+    let output = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
+    Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
+}
+
+fn links_32_bits() -> bool {
+    let mut cc = Command::new("cc");
+    cc.args(["-m32", "-x", "c", "-", "-o", "/dev/null"]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let linked = cc.spawn().and_then(|mut cc| {
+        cc.stdin.take().map_or(Ok(()), |mut source| source.write_all(b"int main(void) { return 0; }"))?;
+        cc.wait()
+    });
+    linked.is_ok_and(|status| status.success())
 }
 
 /// The manifest of the crate, which names that one.

@@ -177,5 +177,5 @@ mod zone;
 
 /// The README's code, which must compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -25,6 +25,8 @@ errors! {
             /// Words that were given.
             given: usize,
         } => "the metadata has {given} words instead of the planned {planned}",
+        /// The metadata does not begin at a multiple of 8 bytes, which words are aligned to on most machines, and not on all.
+        MisalignedMetadata => "the metadata does not begin at a multiple of 8 bytes",
         /// A zone spans more than `2^32` pageblocks (8 EiB), which their numbers cannot express.
         TooManyPageblocks(zone: ZoneKind) => "zone {zone} has more than 2^32 pageblocks",
     }
@@ -98,6 +100,9 @@ impl<'a> Plan<'a> {
         if planned != given {
             return Err(SetupError::WrongMetadataSize { planned, given });
         }
+        if !metadata.as_ptr().cast::<AtomicU64>().is_aligned() {
+            return Err(SetupError::MisalignedMetadata);
+        }
         let mut rest = metadata;
         let mut take = |words: usize| {
             let (taken, remaining) = core::mem::take(&mut rest).split_at_mut(words);
@@ -143,17 +148,17 @@ fn words_for(extent: &Extent) -> usize {
 /// Words of memory, and what they are when several CPUs may use them.
 ///
 /// # Safety
-/// `Shared` has the layout of `Self`, alignment included, and any bits are one.
+/// `Shared` has the layout of `Self`, but may be aligned to 8 bytes where that is not, and any bits are one.
 unsafe trait Words {
     type Shared;
 }
 
-// SAFETY: `AtomicU64` has the layout of `u64` by its documentation, where 64 bits are aligned to 64: the assertion checks that.
+// SAFETY: `AtomicU64` has the layout of `u64` by its documentation, but is aligned to its size: the assertion checks that.
 unsafe impl Words for u64 {
     type Shared = AtomicU64;
 }
 #[cfg(not(bifolio_loom))]
-const _: () = assert!(align_of::<AtomicU64>() == align_of::<u64>());
+const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
 
 // SAFETY: a pageblock is atomics of 64 bits and nothing else, in the order in which they are declared; the assertion checks
 // their number.
@@ -166,7 +171,9 @@ const _: () = assert!(size_of::<Pageblock>() == size_of::<[u64; Pageblock::SIZE]
 /// The words as what several CPUs use.
 #[cfg(not(bifolio_loom))]
 fn as_atomic<T: Words>(words: &mut [T]) -> &[T::Shared] {
-    // SAFETY: the layouts are the same, and any bits are valid, by what `Words` promises. The words are borrowed mutably for as
+    assert!(words.as_ptr().cast::<T::Shared>().is_aligned(), "whole words behind a place that was looked at");
+    // SAFETY: the layouts are the same, and any bits are valid, by what `Words` promises, and the words were found to be aligned as
+    // what they become is. They are borrowed mutably for as
     // long as what they are now lives, so that they are accessed in no other way.
     unsafe { core::slice::from_raw_parts(words.as_mut_ptr().cast(), words.len()) }
 }

@@ -66,12 +66,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Walks the page map, checking each block as it is met.
     fn count(&self, all: &Stopped<'_, C>) -> Result<Truth, Violation> {
         let mut truth = Truth { slabs: 0, large: LargeStats::default(), debugged: 0, blocks: 0 };
-        let mut cursor = 0;
+        let mut cursor = Some(0);
         // The first address behind the block that was met last, and its descriptor.
         let mut last: Option<(usize, Meta<Slab>)> = None;
         // SAFETY: all locks are held.
         while let Some(table) = unsafe { self.registry.map.next_table(0, cursor) } {
-            cursor = table + PageMap::table_span(0);
+            cursor = PageMap::behind(0, table);
             // SAFETY: likewise.
             for (address, slab) in unsafe { self.registry.map.slabs(table) } {
                 if let Some((end, _)) = last.filter(|(_, block)| *block == slab) {
@@ -96,7 +96,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let check = |rule, holds| check(base, rule, holds);
         check(
             "a block is aligned to its size, a run as it was asked for",
-            base.is_multiple_of(if slab.is_run() { slab.run().align() } else { slab.bytes() }),
+            base % (if slab.is_run() { slab.run().align() } else { slab.bytes() }) == 0,
         )?;
         check("the descriptor of a block is in use", all.books.pool.has_open(slab))?;
         truth.blocks += 1;

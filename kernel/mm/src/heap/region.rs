@@ -220,7 +220,7 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
         let granule = granule_for(bytes);
         let all = up(0, granule);
         let words = words_for(numbers(address(all), bytes.saturating_sub(all).max(granule), granule))?;
-        let metadata = up(behind, align_of::<u64>());
+        let metadata = up(behind, size_of::<u64>());
         let first = up(metadata + words * size_of::<u64>(), granule);
         let needed = up(first, FRAME) + Self::LEAST_FRAMES * FRAME;
         if bytes < needed {

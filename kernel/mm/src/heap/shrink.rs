@@ -77,9 +77,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
         // From the lowest level up: a table that lost its last table below goes with it.
         for level in 0..PageMap::MAX_MISSING as u32 {
-            let mut cursor = 0;
+            let mut cursor = Some(0);
             while let Some(address) = self.registry.next_idle_table(level, cursor) {
-                cursor = address + PageMap::table_span(level);
+                cursor = PageMap::behind(level, address);
                 // SAFETY: the heap stands still, so nobody is on the way through a table, and `stopped` has the registry's books.
                 let page =
                     self.stopped(|all| unsafe { self.registry.remove_idle_table(&mut all.books, level, address) });

@@ -61,8 +61,8 @@ impl Geometry {
 
 /// Exact division by a constant, and the proof that it was exact, in a multiplication and a rotation.
 ///
-/// For `size = odd * 2^shift`, multiplying by the inverse of `odd` modulo 2^64 and rotating right by `shift` is a
-/// bijection on 64-bit numbers that takes `n * size` to `n`. So an offset maps to some `n < slots` exactly when it *is*
+/// For `size = odd * 2^shift`, multiplying by the inverse of `odd` modulo 2^64 (or 2^32, where pointers have so many bits) and rotating right by `shift` is a
+/// bijection on numbers of that size that takes `n * size` to `n`. So an offset maps to some `n < slots` exactly when it *is*
 /// `n * size`: one comparison tells slot starts from interior pointers, from the rest behind the last slot, and from
 /// addresses before or far beyond the slab, whose offset wraps around.
 #[derive(Clone, Copy, Debug)]
@@ -261,7 +261,13 @@ mod tests {
                 }
             }
             // Before the slab, and at the same place under other upper address bits.
-            for far in [1usize.wrapping_neg(), size.wrapping_neg(), 1 << 48, 0xffff << 48, usize::MAX / 2] {
+            for far in [
+                1usize.wrapping_neg(),
+                size.wrapping_neg(),
+                1 << (usize::BITS - 16),
+                0xffff << (usize::BITS - 16),
+                usize::MAX / 2,
+            ] {
                 assert!(geometry.divider.divide(far) > Slab::MAX_SLOTS);
             }
         }

@@ -112,7 +112,7 @@ pub(crate) struct Slab {
 unsafe impl Sync for Slab {}
 
 // Three cache lines: what a free by the owner reads, what it writes, and what others write.
-#[cfg(not(bifolio_loom))]
+#[cfg(all(target_pointer_width = "64", not(bifolio_loom)))]
 const _: () = assert!(size_of::<Slab>() == 192);
 
 /// A slot by the word and the bit of its place in the bitmaps.

@@ -54,6 +54,3 @@ pub use class::SizeClass;
 pub use debug::{SlabDebug, SlotPart};
 pub use error::HeapError;
 pub use source::PageSource;
-
-// The page map decodes 48-bit addresses and bitmaps are indexed by `usize`.
-const _: () = assert!(usize::BITS == 64, "slabs are for 64-bit machines");

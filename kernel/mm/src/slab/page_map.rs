@@ -1,6 +1,7 @@
 //! From an address to the slab that holds it.
 //!
-//! A radix tree over 48-bit addresses: four levels of 512 entries, one entry of the lowest level for each frame. Tables
+//! A radix tree over addresses, one entry of the lowest level for each frame: four levels of 512 entries over 48 bits, or, where
+//! pointers are of 32 bits, two levels of 1024 over all of them. A table is a frame. Tables
 //! exist only where blocks are, so the map's cost follows the memory in use, never its span.
 //!
 //! A walk takes the same four loads whatever the address: where there is no table, the entry leads to a table that is
@@ -20,11 +21,12 @@ use super::descriptor::Slab;
 use super::list::Meta;
 use crate::frame::{FRAME_SHIFT, Order};
 
-const LEVELS: u32 = 4;
-const INDEX_BITS: u32 = 9;
+/// Entries of a table: as many pointers as fill a frame.
 const ENTRIES: usize = 1 << INDEX_BITS;
-/// One past the last address that the map tells apart.
-const SPAN: usize = 1 << (FRAME_SHIFT + LEVELS * INDEX_BITS);
+const INDEX_BITS: u32 = FRAME_SHIFT - size_of::<usize>().trailing_zeros();
+const LEVELS: u32 = if usize::BITS == 64 { 4 } else { (usize::BITS - FRAME_SHIFT).div_ceil(INDEX_BITS) };
+/// The last address that the map tells apart.
+const LAST: usize = usize::MAX >> (usize::BITS - (FRAME_SHIFT + LEVELS * INDEX_BITS));
 
 /// A table that fills a frame. Its entries lead to tables of the level below, those of level 0 to descriptors.
 #[repr(C)]
@@ -49,11 +51,15 @@ impl Table {
 static NO_SLAB: Slab = Slab::vacant();
 
 /// For each level but the highest, the table that leads to nothing. Nothing is ever stored in them.
-static NO_TABLE: [Table; LEVELS as usize - 1] = [
-    Table::leading_to((&raw const NO_SLAB).cast()),
-    Table::leading_to(&raw const NO_TABLE[0]),
-    Table::leading_to(&raw const NO_TABLE[1]),
-];
+static NO_TABLE: [Table; LEVELS as usize - 1] = {
+    let mut tables = [const { Table::leading_to((&raw const NO_SLAB).cast()) }; LEVELS as usize - 1];
+    let mut level = 1;
+    while level < tables.len() {
+        tables[level] = Table::leading_to(&raw const NO_TABLE[level - 1]);
+        level += 1;
+    }
+    tables
+};
 
 /// What an entry of a table at `level` holds while it leads to nothing.
 fn nothing(level: u32) -> *mut Table {
@@ -69,7 +75,7 @@ const fn index(address: usize, level: u32) -> usize {
     address >> (FRAME_SHIFT + level * INDEX_BITS) & (ENTRIES - 1)
 }
 
-/// Bytes of address space that one entry of a table at `level` stands for.
+/// Bytes of address space that one entry of a table at `level`, below the highest, stands for.
 const fn entry_span(level: u32) -> usize {
     1 << (FRAME_SHIFT + level * INDEX_BITS)
 }
@@ -181,7 +187,7 @@ impl PageMap {
     }
 
     /// Lets `frames` frames from `address` on lead to `slab`, or to nothing. Their tables exist, and are one table: the
-    /// frames are those of an aligned block of at most 2 MiB.
+    /// frames are those of an aligned block of no more than a table stands for.
     ///
     /// # Safety
     /// The caller holds the registry's lock; `slab` stays initialised until its entries lead elsewhere.
@@ -197,25 +203,30 @@ impl PageMap {
 
     /// The part of an address that the map goes by.
     pub(crate) const fn masked(address: usize) -> usize {
-        address & (SPAN - 1)
+        address & LAST
     }
 
-    /// Bytes of address space that a table at `level` stands for.
-    pub(crate) const fn table_span(level: u32) -> usize {
+    /// Bytes of address space that a table at `level`, below the highest, stands for.
+    const fn table_span(level: u32) -> usize {
         entry_span(level + 1)
+    }
+
+    /// The first address behind the table at `level` that begins at one; `None` at the end of all addresses.
+    pub(crate) const fn behind(level: u32, table: usize) -> Option<usize> {
+        table.checked_add(Self::table_span(level))
     }
 
     /// The start of the first stretch at or behind `from` that has a table at `level` of its own.
     ///
     /// # Safety
     /// The caller holds the registry's lock.
-    pub(crate) unsafe fn next_table(&self, level: u32, from: usize) -> Option<usize> {
-        let mut address = from;
-        'again: while address < SPAN {
+    pub(crate) unsafe fn next_table(&self, level: u32, from: Option<usize>) -> Option<usize> {
+        let mut next = from;
+        'again: while let Some(address) = next.filter(|address| *address <= LAST) {
             for above in (level + 1..LEVELS).rev() {
                 // SAFETY: the caller holds a lock.
                 if unsafe { self.entry(address, above) }.load(Ordering::Relaxed) == nothing(above) {
-                    address = (address & !(entry_span(above) - 1)) + entry_span(above);
+                    next = (address & !(entry_span(above) - 1)).checked_add(entry_span(above));
                     continue 'again;
                 }
             }

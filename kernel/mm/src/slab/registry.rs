@@ -198,7 +198,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     }
 
     /// The next table of the map at `level`, at or behind `from`, that leads nowhere; its first address.
-    pub(crate) fn next_idle_table(&self, level: u32, mut from: usize) -> Option<usize> {
+    pub(crate) fn next_idle_table(&self, level: u32, mut from: Option<usize>) -> Option<usize> {
         // The lock is taken for each table anew: interrupts are not masked for long.
         loop {
             // SAFETY: we hold the lock.
@@ -209,7 +209,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
             if idle {
                 return Some(address);
             }
-            from = address + PageMap::table_span(level);
+            from = PageMap::behind(level, address);
         }
     }
 
@@ -220,7 +220,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     pub(crate) unsafe fn remove_idle_table(&self, books: &mut Books, level: u32, at: usize) -> Option<NonNull<u8>> {
         // SAFETY: every lock is held; what is unlinked is there and idle.
         unsafe {
-            if self.map.next_table(level, at) != Some(at) || !self.map.is_idle(level, at) {
+            if self.map.next_table(level, Some(at)) != Some(at) || !self.map.is_idle(level, at) {
                 return None;
             }
             books.tables -= 1;

@@ -27,9 +27,22 @@ pub(crate) use loom::thread::yield_now as spin;
 pub(crate) use shuttle::thread::yield_now as spin;
 
 #[cfg(all(feature = "heap", not(any(bifolio_loom, bifolio_shuttle))))]
-pub(crate) use core::sync::atomic as fixed;
+pub(crate) use own as fixed;
 #[cfg(not(any(bifolio_loom, bifolio_shuttle)))]
-pub(crate) use core::sync::atomic::*;
+pub(crate) use own::*;
+
+/// The machine's own.
+#[cfg(all(target_has_atomic = "8", not(any(bifolio_loom, bifolio_shuttle))))]
+pub(crate) mod own {
+    pub(crate) use core::sync::atomic::*;
+    // Where a processor has none of 64 bits: under a lock.
+    #[cfg(not(target_has_atomic = "64"))]
+    pub(crate) use portable_atomic::AtomicU64;
+}
+
+/// Those of a processor that can load and store, and no more at once.
+#[cfg(all(not(target_has_atomic = "8"), not(any(bifolio_loom, bifolio_shuttle))))]
+pub(crate) use portable_atomic as own;
 
 /// Stores into a word that others swap meanwhile: what they swapped before comes before this.
 #[cfg(not(bifolio_loom))]
