@@ -31,7 +31,9 @@ pub enum Acquire {
 /// # On several CPUs
 ///
 /// With inter-processor interrupts, what is not trivial looks like this. Two CPUs may ask each other at once, each with
-/// interrupts masked, so a CPU that waits answers meanwhile.
+/// interrupts masked, so a CPU that waits answers meanwhile. And a CPU may not answer at all: it spins, with interrupts masked,
+/// for a lock of the kernel's own that the asking CPU holds. So the asking CPU waits a while and no longer, and says which CPUs
+/// it did not hear of: it does without what those have.
 ///
 /// ```
 /// use bifolio::cpu::{Cpu, Hooks};
@@ -55,14 +57,19 @@ pub enum Acquire {
 /// }
 ///
 /// struct Processor;
-/// // SAFETY: each CPU has a number of its own; `synchronize` waits until all others have passed a barrier, and passes one;
-/// // interrupts are masked where that is asked for.
+/// // SAFETY: each CPU has a number of its own; `try_synchronize` passes a barrier, and names each other CPU that was not seen to
+/// // pass one since; interrupts are masked where that is asked for.
 /// unsafe impl Cpu for Processor {
 ///     fn current() -> usize {
 ///         per_cpu_number() // such as a word at the GS base
 ///     }
 ///
 ///     fn synchronize() {
+///         Self::synchronize_by_trying();
+///     }
+///
+///     fn try_synchronize(missed: &mut dyn FnMut(usize)) {
+///         const PATIENCE: u32 = 1 << 20; // some milliseconds
 ///         fence(Ordering::SeqCst);
 ///         let own = per_cpu_number();
 ///         let mut tickets = [0; CPUS];
@@ -71,8 +78,12 @@ pub enum Acquire {
 ///             interrupt(cpu);
 ///         }
 ///         for cpu in online().filter(|&cpu| cpu != own) {
-///             while PASSED[cpu].load(Ordering::Acquire) < tickets[cpu] {
+///             let has_passed = |_| {
 ///                 Self::relax();
+///                 PASSED[cpu].load(Ordering::Acquire) >= tickets[cpu]
+///             };
+///             if !(0..PATIENCE).any(has_passed) {
+///                 missed(cpu);
 ///             }
 ///         }
 ///     }
@@ -107,7 +118,8 @@ pub enum Acquire {
 ///
 /// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it has no pages or
 /// arena of that number; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize),
-/// [`mask_interrupts`](Self::mask_interrupts) and [`restore_interrupts`](Self::restore_interrupts) do what they say, and [`zero`](Self::zero) leaves zeros where it says
+/// [`try_synchronize`](Self::try_synchronize), [`mask_interrupts`](Self::mask_interrupts) and
+/// [`restore_interrupts`](Self::restore_interrupts) do what they say, and [`zero`](Self::zero) leaves zeros where it says
 /// `true`. Memory is handed out by that: two CPUs of one number would be given the same. And of the type's [`Hooks`], those that
 /// may be called in the middle of an allocation neither allocate nor free: [`relax`](Hooks::relax),
 /// [`acquire`](Hooks::acquire) and [`release`](Hooks::release).
@@ -121,13 +133,37 @@ pub unsafe trait Cpu: Hooks {
     /// Makes every CPU that runs this program pass a full memory barrier before this returns: this one before it asks, each
     /// other behind that.
     ///
-    /// An interrupt to all others does that, and on Linux the system call `membarrier`. With one CPU there is nothing to do.
-    /// Called when memory is short, and by what looks at a heap as a whole: its reports, `validate`, `shrink`.
-    ///
-    /// Maybe with interrupts masked, and on several CPUs at once. No other CPU waits without end for a lock that is held here, but
-    /// one may wait for this CPU's barrier: so where CPUs answer by interrupts, a CPU that waits in here answers as
-    /// [`relax`](Hooks::relax) does.
+    /// On Linux the system call `membarrier` does that. With one CPU there is nothing to do. Where it takes an answer of the other
+    /// CPUs, [`synchronize_by_trying`](Self::synchronize_by_trying) is this function, and what there is to write is
+    /// [`try_synchronize`](Self::try_synchronize). The crate calls that one alone.
     fn synchronize();
+
+    /// [`synchronize`](Self::synchronize), as far as the other CPUs let it: `missed` is told the number of each that was not seen
+    /// to pass a barrier within some milliseconds. What those have is left alone.
+    ///
+    /// An interrupt to all others does that. Called when memory is short, and by what looks at a heap as a whole: its reports,
+    /// `validate`, `shrink`. Maybe with interrupts masked, with any lock of the kernel's own held, and on several CPUs at once:
+    /// so a CPU that waits in here answers as [`relax`](Hooks::relax) does, and not for ever.
+    ///
+    /// By default this is `synchronize`, and nobody is missed: not where another CPU could wait for a lock that is held here, with
+    /// interrupts masked, and so never answer.
+    fn try_synchronize(missed: &mut dyn FnMut(usize)) {
+        let _ = missed;
+        Self::synchronize();
+    }
+
+    /// [`synchronize`](Self::synchronize) for a CPU that has written [`try_synchronize`](Self::try_synchronize): tries until nobody
+    /// is missed.
+    fn synchronize_by_trying() {
+        loop {
+            let mut all = true;
+            Self::try_synchronize(&mut |_| all = false);
+            if all {
+                return;
+            }
+            Self::relax();
+        }
+    }
 
     /// Masks interrupts on this CPU, and says whether they were enabled (Linux: `local_irq_save`).
     ///

@@ -33,8 +33,8 @@ pub fn relax() {
     hint::spin_loop();
 }
 
-/// Asks all other CPUs that run, and returns once each has answered.
-fn ask_all(request: impl Fn(&Local) -> &Request) {
+/// Asks all other CPUs that run, and returns once each has answered, or was given up.
+fn ask_all(request: impl Fn(&Local) -> &Request, mut give_up: impl FnMut(usize) -> bool) {
     let own = local::current();
     let mut tickets = [0; local::MAX_CPUS];
     for cpu in online::online().filter(|&cpu| cpu != own) {
@@ -43,17 +43,30 @@ fn ask_all(request: impl Fn(&Local) -> &Request) {
     }
     for (cpu, ticket) in tickets.into_iter().enumerate().filter(|&(_, ticket)| ticket != 0) {
         // A CPU that is stopped meanwhile has passed all barriers and remembers nothing.
-        while !request(local::of(cpu)).is_answered(ticket) && online::is_online(cpu) {
+        while !request(local::of(cpu)).is_answered(ticket) && online::is_online(cpu) && !give_up(cpu) {
             relax();
         }
     }
 }
 
-/// Makes every other CPU that runs pass a full memory barrier before this returns (Linux: `membarrier`).
-pub fn synchronize() {
+/// How long another CPU is waited for that does not answer: this kernel's all do, in microseconds, unless a hypervisor has other
+/// things run.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Makes every other CPU that runs pass a full memory barrier before this returns (Linux: `membarrier`); each that was not seen to
+/// is `missed`.
+pub fn try_synchronize(missed: &mut dyn FnMut(usize)) {
     // What came before must be seen by whoever is not running yet, and so is not asked.
     fence(Ordering::SeqCst);
-    ask_all(|cpu| &cpu.barrier);
+    let deadline = clock::uptime() + PATIENCE;
+    let is_missed = |cpu| {
+        let is_late = clock::uptime() > deadline;
+        if is_late {
+            missed(cpu);
+        }
+        is_late
+    };
+    ask_all(|cpu| &cpu.barrier, is_missed);
 }
 
 /// Pages that are not mapped any more as they were.
@@ -100,7 +113,7 @@ pub fn flush(first: Page, pages: u64) {
         }
         FIRST.store(forgotten.first, Ordering::Relaxed);
         PAGES.store(forgotten.pages, Ordering::Relaxed);
-        ask_all(|cpu| &cpu.flush);
+        ask_all(|cpu| &cpu.flush, |_| false);
         FLUSHING.store(false, Ordering::Release);
     });
 }
@@ -110,12 +123,8 @@ static DYING: AtomicUsize = AtomicUsize::new(NOBODY);
 const NOBODY: usize = usize::MAX;
 /// The CPUs that have stopped for it, a bit each.
 static STOPPED: AtomicU64 = AtomicU64::new(0);
-/// How long the dying CPU waits for them (Linux: `nmi_shootdown_cpus`). It takes some microseconds, unless a hypervisor has
-/// other things run.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Stops all other CPUs for good, whatever they are at: for a CPU that has a last report to make. Returns only on the first
-/// CPU that calls it, when they have stopped, or cannot be stopped.
+/// CPU that calls it, when they have stopped, or cannot be stopped (Linux: `nmi_shootdown_cpus`).
 pub(crate) fn stop_others() {
     let own = local::current();
     match DYING.compare_exchange(NOBODY, own, Ordering::SeqCst, Ordering::SeqCst) {

@@ -32,7 +32,11 @@ unsafe impl Cpu for Processor {
     }
 
     fn synchronize() {
-        ipi::synchronize();
+        Self::synchronize_by_trying();
+    }
+
+    fn try_synchronize(missed: &mut dyn FnMut(usize)) {
+        ipi::try_synchronize(missed);
     }
 
     #[inline]

@@ -38,6 +38,14 @@ pub const PLANTS: &[Plant] = &[
         new: "self.sign.write(value, Relaxed);",
     },
     Plant {
+        what: "a stranger that goes in although it has not heard of the owner",
+        tool: Tool::Loom,
+        test: "loom::what_an_owner_has_that_is_not_heard_of_is_left_alone",
+        file: "sync/gate.rs",
+        old: "                all = false;\n",
+        new: "",
+    },
+    Plant {
         what: "pages that are opened before they are empty",
         tool: Tool::Loom,
         test: "loom::pages_are_not_emptied_while_their_owner_is_inside",

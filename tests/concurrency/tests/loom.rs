@@ -67,6 +67,36 @@ impl Hooks for Thread {
     }
 }
 
+/// A CPU that is not heard of when it is asked for a barrier.
+struct Unheard;
+
+// SAFETY: threads that share a gate have different numbers; nothing interrupts them; a barrier is never claimed.
+unsafe impl Cpu for Unheard {
+    fn current() -> usize {
+        NUMBER.with(Cell::get)
+    }
+
+    fn synchronize() {
+        unreachable!("nothing waits for what never comes");
+    }
+
+    fn try_synchronize(missed: &mut dyn FnMut(usize)) {
+        missed(0);
+    }
+
+    fn mask_interrupts() -> bool {
+        false
+    }
+
+    fn restore_interrupts(_: bool) {}
+}
+
+impl Hooks for Unheard {
+    fn relax() {
+        thread::yield_now();
+    }
+}
+
 /// Runs `model` in all orders of events; of a large one, in those that have no more than so many changes of turn that nobody
 /// waits for.
 fn explore(name: &str, changes: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
@@ -162,32 +192,58 @@ fn half_a_word() -> Order {
     Order::new(5).unwrap()
 }
 
+/// A gate, and what is behind it.
+struct Guarded {
+    gate: Gate,
+    value: UnsafeCell<u32>,
+}
+
+impl Guarded {
+    fn new() -> Arc<Self> {
+        let guarded = Self { gate: Gate::new(), value: UnsafeCell::new(0) };
+        guarded.gate.prime();
+        Arc::new(guarded)
+    }
+
+    fn change(&self) {
+        // SAFETY: a thread that is here is here alone: loom sees whether that is so.
+        self.value.with_mut(|value| unsafe { *value += 1 });
+    }
+
+    /// Has the owner go in twice meanwhile.
+    fn enter_twice(self: &Arc<Self>) -> JoinHandle<()> {
+        let guarded = self.clone();
+        thread::spawn(move || {
+            for _ in 0..2 {
+                if let Some(_inside) = guarded.gate.enter() {
+                    guarded.change();
+                }
+            }
+        })
+    }
+}
+
+/// The owner of a gate goes in while a stranger, which does not hear of it when it asks for a barrier, leaves it alone.
+#[test]
+fn what_an_owner_has_that_is_not_heard_of_is_left_alone() {
+    explore("a gate whose owner is not heard of", None, || {
+        let guarded = Guarded::new();
+        let owner = guarded.enter_twice();
+        if Gate::try_close_all::<Unheard>(std::iter::once((0, &guarded.gate))) {
+            guarded.gate.await_owner::<Unheard>();
+            guarded.change();
+        }
+        owner.join().unwrap();
+        assert!(!guarded.gate.is_closed());
+    });
+}
+
 /// The owner of a gate goes in twice while a stranger closes it, waits, and does as it likes.
 #[test]
 fn nobody_is_inside_once_the_owner_was_waited_for() {
-    struct Guarded {
-        gate: Gate,
-        value: UnsafeCell<u32>,
-    }
-    impl Guarded {
-        fn change(&self) {
-            // SAFETY: who is here is here alone: loom sees whether that is so.
-            self.value.with_mut(|value| unsafe { *value += 1 });
-        }
-    }
     explore("a gate that is closed", None, || {
-        let guarded = Arc::new(Guarded { gate: Gate::new(), value: UnsafeCell::new(0) });
-        guarded.gate.prime();
-        let owner = {
-            let guarded = guarded.clone();
-            thread::spawn(move || {
-                for _ in 0..2 {
-                    if let Some(_inside) = guarded.gate.enter() {
-                        guarded.change();
-                    }
-                }
-            })
-        };
+        let guarded = Guarded::new();
+        let owner = guarded.enter_twice();
         Gate::close_all::<Thread>([&guarded.gate]);
         guarded.gate.await_owner::<Thread>();
         guarded.change();

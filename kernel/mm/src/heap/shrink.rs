@@ -53,25 +53,32 @@ impl<C: Cpu> Stopped<'_, C> {
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Gives every empty slab back to the page source, and every arena, page of descriptors and table of the page map that
-    /// is not needed any more. Returns the number of frames. With no live object, the heap has no frame afterwards.
+    /// is not needed any more. Returns the number of frames. With no live object, the heap has no frame afterwards; unless a CPU
+    /// that has an arena does not pass a barrier now (see [`Cpu::try_synchronize`]), of which nothing is demanded.
     ///
     /// The heap stands still for a table or a slab at a time, never for all of it.
     pub fn shrink(&self) -> u64 {
         let mut frames = 0;
-        self.stopped(|all| all.collect());
+        if self.try_stopped(|all| all.collect()).is_none() {
+            // A CPU does not answer now, and may be waiting for a lock that the caller holds.
+            return 0;
+        }
         frames += self.shrink_debugged();
-        while let Some(slab) = self.stopped(|all| all.pop_empty()) {
+        while let Some(slab) = self.try_stopped(|all| all.pop_empty()).flatten() {
             frames += self.registry.close(slab);
         }
-        while let Some(arena) = self.stopped(|all| all.pop_arena()) {
+        while let Some(arena) = self.try_stopped(|all| all.pop_arena()).flatten() {
             // SAFETY: the block was an arena's, from the source, and is nobody's now.
             frames += unsafe { self.registry.give_back(arena, Arena::ORDER) };
         }
-        while let Some(page) = self.stopped(|all| {
-            all.arenas().for_each(Arena::forget);
-            // SAFETY: the heap stands still, and nobody remembers a slab.
-            unsafe { all.books.pool.remove_idle() }
-        }) {
+        while let Some(page) = self
+            .try_stopped(|all| {
+                all.arenas().for_each(Arena::forget);
+                // SAFETY: the heap stands still, and nobody remembers a slab.
+                unsafe { all.books.pool.remove_idle() }
+            })
+            .flatten()
+        {
             // SAFETY: the page was the pool's, from the source, and is nobody's now.
             frames += unsafe { self.registry.give_back(page, Order::ZERO) };
         }
@@ -82,8 +89,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 cursor = PageMap::behind(level, address);
                 // SAFETY: the heap stands still, so nobody is on the way through a table, and `stopped` has the registry's books.
                 let page =
-                    self.stopped(|all| unsafe { self.registry.remove_idle_table(&mut all.books, level, address) });
-                if let Some(page) = page {
+                    self.try_stopped(|all| unsafe { self.registry.remove_idle_table(&mut all.books, level, address) });
+                if let Some(page) = page.flatten() {
                     // SAFETY: the page was the map's, from the source, and is nobody's now.
                     frames += unsafe { self.registry.give_back(page, Order::ZERO) };
                 }

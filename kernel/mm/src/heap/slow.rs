@@ -123,14 +123,15 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             // Empty slabs of other caches and CPUs may make room; or else others have a free slot.
             self.shrink();
             self.grow(kind).or_else(|| {
-                self.stopped(|all| {
+                self.try_stopped(|all| {
                     let slab = all.arenas().find_map(|arena| {
                         arena.bin(kind.number).set_aside();
                         arena.bin(kind.number).pop()
                     })?;
                     all.shared.adopt(slab, kind.number);
                     Some(())
-                })?;
+                })
+                .flatten()?;
                 self.take_any(kind)
             })
         })

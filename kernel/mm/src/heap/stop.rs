@@ -38,38 +38,76 @@ impl<C: Cpu> Stopped<'_, C> {
 }
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
-    /// Runs `f` while nobody is in any arena and every lock of the heap is held. They are taken in one order, and who is
-    /// inside an arena takes no lock but the shared arena's.
+    /// Runs `f` while nobody is in any arena and every lock of the heap is held. They are taken in one order, and a CPU that is
+    /// inside an arena takes no lock but the shared arena's. Waits until each CPU that has an arena passes a barrier.
     pub(super) fn stopped<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
         let mut f = Some(f);
+        loop {
+            if let Some(result) = self.stop_once(&mut f) {
+                return result;
+            }
+            C::relax();
+        }
+    }
+
+    /// [`stopped`](Self::stopped), unless a CPU that has an arena does not pass a barrier now: `None`, and `f` was not run.
+    pub(super) fn try_stopped<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> Option<R> {
+        self.stop_once(&mut Some(f))
+    }
+
+    /// Runs what is in `f`, unless a CPU is missed.
+    fn stop_once<R, F: FnOnce(&mut Stopped<'_, C>) -> R>(&self, f: &mut Option<F>) -> Option<R> {
         loop {
             // Interrupts are masked throughout: a handler that wants a standstill too must not come upon this one.
             let result = C::without_interrupts(|| {
                 let is_mine = !self.stopped.swap(true, Ordering::Acquire);
-                f.take_if(|_| is_mine).map(|f| self.stop(f))
+                is_mine.then(|| self.stop(f))
             });
             match result {
-                Some((result, twice)) => {
+                Some(result) => {
+                    let (result, twice) = result?;
                     self.report_twice(twice);
-                    return result;
+                    return Some(result);
                 }
                 None => C::relax(),
             }
         }
     }
 
-    fn stop<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> (R, Option<Twice>) {
-        let shared_lock = loop {
-            // The last door is for any number of CPUs, and leads nowhere.
-            let gates = || self.doors.iter().map(|door| &door.gate);
-            Gate::close_all::<C>(gates());
+    /// Closes all doors, waits until nobody is behind one, and takes the shared arena's lock. `None`, and all doors are as they
+    /// were, if a CPU that has an arena is missed.
+    fn close_doors(&self) -> Option<Guard<'_, (), C>> {
+        // The last door is for any number of CPUs, and leads nowhere.
+        let gates = || self.doors.iter().map(|door| &door.gate);
+        loop {
+            let mut all = true;
+            // A CPU without an arena has nothing that could be changed behind its back.
+            Gate::close_each::<C>(gates().enumerate(), |missed| all &= !self.door(missed).has_arena());
+            if !all {
+                self.doors.iter().for_each(Door::open);
+                return None;
+            }
             gates().for_each(Gate::await_owner::<C>);
             let shared_lock = self.shared_lock.lock();
             // A CPU that was about to get its arena had the lock, and is behind an open door. From now on, nobody gets one.
             if gates().all(Gate::is_closed) {
-                break shared_lock;
+                return Some(shared_lock);
             }
-        };
+        }
+    }
+
+    /// Runs what is in `f`, at a standstill that is the caller's, which ends with that.
+    fn stop<R, F: FnOnce(&mut Stopped<'_, C>) -> R>(&self, f: &mut Option<F>) -> Option<(R, Option<Twice>)> {
+        let result = self.close_doors().and_then(|shared_lock| Some(self.stand_still(shared_lock, f.take()?)));
+        self.stopped.store(false, Ordering::Release);
+        result
+    }
+
+    fn stand_still<'a, R>(
+        &'a self,
+        shared_lock: Guard<'a, (), C>,
+        f: impl FnOnce(&mut Stopped<'_, C>) -> R,
+    ) -> (R, Option<Twice>) {
         let mut all = Stopped {
             doors: &self.doors,
             last_door: &self.last_door,
@@ -84,7 +122,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let twice = all.twice.take();
         drop(all);
         self.doors.iter().for_each(Door::open);
-        self.stopped.store(false, Ordering::Release);
         (result, twice)
     }
 }

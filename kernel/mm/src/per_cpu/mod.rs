@@ -112,12 +112,13 @@ impl PerCpuPages {
         Some(Entered { pages, _inside: pages.gate.enter()?, _masked: masked })
     }
 
-    /// Runs `inside` on each of these that holds something, and keeps its owner outside meanwhile. Only for one stranger at a
-    /// time, which must not be inside its own.
+    /// Runs `inside` on each of these that holds something, and keeps its owner outside meanwhile; not on those of a CPU that does
+    /// not pass a barrier now. Only for one stranger at a time, which must not be inside its own.
     ///
     /// All gates are closed with one barrier, and each opens as soon as it has been visited.
     pub(crate) fn seize_each<C: Cpu>(all: &[Self], inside: impl Fn(&Self)) {
-        Gate::close_all::<C>(all.iter().filter(|pages| !pages.is_vacant()).map(|pages| &pages.gate));
+        let holding = all.iter().enumerate().filter(|(_, pages)| !pages.is_vacant());
+        Gate::try_close_all::<C>(holding.map(|(cpu, pages)| (cpu, &pages.gate)));
         for pages in all.iter().filter(|pages| pages.gate.is_closed()) {
             pages.gate.await_owner::<C>();
             inside(pages);
@@ -125,10 +126,13 @@ impl PerCpuPages {
         }
     }
 
-    /// Runs `outside` while no CPU is inside any of these. For one stranger at a time, as [`seize_each`](Self::seize_each).
+    /// Runs `outside` while no CPU is inside any of these: once each has passed a barrier, however long that takes. For one
+    /// stranger at a time, as [`seize_each`](Self::seize_each).
     pub(crate) fn stopping<C: Cpu, R>(all: &[Self], outside: impl FnOnce() -> R) -> R {
         let gates = || all.iter().map(|pages| &pages.gate);
-        Gate::close_all::<C>(gates());
+        while !Gate::try_close_all::<C>(gates().enumerate()) {
+            C::relax();
+        }
         gates().for_each(Gate::await_owner::<C>);
         let result = outside();
         gates().for_each(Gate::open);

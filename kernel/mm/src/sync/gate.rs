@@ -133,6 +133,20 @@ impl Gate {
     pub fn open(&self) {
         self.open_to(false);
     }
+
+    /// Closes these gates, each given with the number of its owner, all with one barrier, and opens those again whose owner was
+    /// [not seen](Cpu::try_synchronize) to pass it: such an owner may be inside, or go there, without a sign of it. True if there
+    /// are none.
+    pub fn try_close_all<'a, C: Cpu>(gates: impl Iterator<Item = (usize, &'a Self)> + Clone) -> bool {
+        let mut all = true;
+        Self::close_each::<C>(gates.clone(), |missed| {
+            if let Some((_, gate)) = gates.clone().find(|(owner, _)| *owner == missed) {
+                gate.open();
+                all = false;
+            }
+        });
+        all
+    }
 }
 
 impl Default for Gate {
@@ -176,6 +190,17 @@ impl<S: Sign> Gate<S> {
         let closed = gates.into_iter().map(Self::close);
         if closed.count() > 0 {
             C::synchronize();
+        }
+    }
+
+    /// [`close_all`](Self::close_all), as far as the owners pass the barrier: the numbers of those that were not seen to go to
+    /// `missed`, and their gates are for the caller to open.
+    pub(crate) fn close_each<'a, C: Cpu>(gates: impl Iterator<Item = (usize, &'a Self)>, mut missed: impl FnMut(usize))
+    where
+        Self: 'a,
+    {
+        if gates.map(|(_, gate)| gate.close()).count() > 0 {
+            C::try_synchronize(&mut missed);
         }
     }
 
