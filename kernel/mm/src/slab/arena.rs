@@ -320,7 +320,7 @@ mod tests {
             let class = SizeClass::all().nth(number % 3).unwrap();
             let geometry = class.geometry();
             // Nothing lives there, and nothing of it is dereferenced.
-            let base = NonNull::new(ptr::without_provenance_mut((number + 1) << 30)).unwrap();
+            let base = NonNull::new(ptr::without_provenance_mut((number + 1) << 20)).unwrap();
             slab.open(base, geometry.order, geometry.size, geometry.slots(geometry.order), geometry.divider);
             // SAFETY: the descriptors stay where they are for as long as the arenas are used.
             from.adopt(unsafe { Meta::new(NonNull::from(slab)) }, class.number());

@@ -261,13 +261,8 @@ mod tests {
                 }
             }
             // Before the slab, and at the same place under other upper address bits.
-            for far in [
-                1usize.wrapping_neg(),
-                size.wrapping_neg(),
-                1 << (usize::BITS - 16),
-                0xffff << (usize::BITS - 16),
-                usize::MAX / 2,
-            ] {
+            const UPPER: usize = 1 << (usize::BITS / 4 * 3);
+            for far in [1usize.wrapping_neg(), size.wrapping_neg(), UPPER, UPPER.wrapping_neg(), usize::MAX / 2] {
                 assert!(geometry.divider.divide(far) > Slab::MAX_SLOTS);
             }
         }

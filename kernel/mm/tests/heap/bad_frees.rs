@@ -55,7 +55,7 @@ fn an_address_without_an_object_is_foreign() {
     // The slab's last bytes hold no slot: 341 of 24 bytes leave 8.
     let tail = (object.start() & !8191) + 8184;
     // Where the map knows 48 bits of an address, the other 16 must matter too.
-    let alias = object.start() | 1 << (usize::BITS - 1);
+    let alias = object.start() ^ 1 << (usize::BITS - 1);
     for address in
         [1, 4096, usize::MAX, tail, alias, object.start() ^ 1 << (3 * usize::BITS / 4 - 1), (&raw const local).addr()]
     {
