@@ -10,7 +10,7 @@ use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::heap::{Heap, PageSource};
 use bifolio::memory_map::MemoryMap;
-use kit::plain::usable;
+use kit::machine::usable;
 use kit::{Raw, over_numbers};
 
 const CPUS: usize = 2;
@@ -58,13 +58,12 @@ unsafe impl<const KERNEL: usize> Cpu for Machine<KERNEL> {
         fence(Ordering::SeqCst);
         let other = 1 - NUMBER.get();
         let ticket = ASKED[KERNEL][other].fetch_add(1, Ordering::SeqCst) + 1;
-        let has_passed = |_| {
+        while PASSED[KERNEL][other].load(Ordering::Acquire) < ticket {
+            // A kernel cannot know, and waits some milliseconds.
+            if DEAF[KERNEL].load(Ordering::SeqCst) {
+                return missed(other);
+            }
             Self::relax();
-            PASSED[KERNEL][other].load(Ordering::Acquire) >= ticket
-        };
-        // Enough for a CPU that answers, which `DEAF` says of it.
-        if !(0..).take_while(|turn| *turn < 100 || !DEAF[KERNEL].load(Ordering::SeqCst)).any(has_passed) {
-            missed(other);
         }
     }
 
@@ -113,6 +112,19 @@ fn all_there_is<C: Cpu>(frames: &PageAllocator<'_, C>) -> Vec<Pfn> {
     std::iter::from_fn(|| frames.take(Order::ZERO, Gfp::MEMALLOC | Gfp::NOWARN).ok()).collect()
 }
 
+/// What ends with CPU 0, however that ends.
+struct Held<'a> {
+    lock: &'a KernelLock,
+    is_over: &'a AtomicBool,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.lock.unlock();
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+}
+
 /// CPU 1 is `busy` while it is ready to be interrupted; then it spins for a lock that CPU 0 holds, which does something meanwhile.
 /// Then CPU 0 does something more, and CPU 1 answers.
 fn while_another_spins<const KERNEL: usize>(busy: impl FnOnce() + Send, held: impl FnOnce(), behind: impl FnOnce()) {
@@ -134,6 +146,7 @@ fn while_another_spins<const KERNEL: usize>(busy: impl FnOnce() + Send, held: im
         });
         Machine::<KERNEL>::as_cpu(0, || {
             lock.lock();
+            let _held = Held { lock: &lock, is_over: &is_over };
             while !is_ready.load(Ordering::SeqCst) {
                 Machine::<KERNEL>::relax();
             }
@@ -143,7 +156,6 @@ fn while_another_spins<const KERNEL: usize>(busy: impl FnOnce() + Send, held: im
                 Machine::<KERNEL>::relax();
             }
             behind();
-            is_over.store(true, Ordering::SeqCst);
         });
     });
 }

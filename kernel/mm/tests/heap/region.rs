@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use bifolio::frame::Order;
-use bifolio::heap::{Heap, HeapError, MallocError, Region, RegionError, RegionHeap, SizeClass, SlabDebug};
+use bifolio::heap::{Heap, HeapError, MallocError, RegionError, RegionHeap, SizeClass, SlabDebug, SlotPart};
 
 const KIB: usize = 1024;
 
@@ -282,7 +282,7 @@ fn what_is_debugged_moves_whichever_way_it_is_resized() {
         assert_eq!((moved.read(), heap.object_size(moved)), (9, Ok(60)));
         moved.add(60).write(1);
         let error = heap.free(moved.as_ptr()).unwrap_err();
-        assert!(matches!(error, HeapError::Overwritten { region: Region::RightRedZone, offset: 60, .. }), "{error}");
+        assert!(matches!(error, HeapError::Overwritten { part: SlotPart::RightRedZone, offset: 60, .. }), "{error}");
     }
 }
 
