@@ -255,8 +255,8 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
 
 /// The numbers of the granules from an address on: aligned as the addresses are, up to 64 TiB, and all in one zone.
 fn numbers(address: usize, bytes: usize, granule: usize) -> PfnRange {
-    const ALIKE: usize = 1 << 46;
-    let first = Pfn::new(((ALIKE + address % ALIKE) / granule) as u64);
+    const ALIKE: u64 = 1 << 46;
+    let first = Pfn::new((ALIKE + address as u64 % ALIKE) / granule as u64);
     PfnRange::new(first, first.offset((bytes / granule) as u64))
 }
 

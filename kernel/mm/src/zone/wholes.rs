@@ -123,7 +123,7 @@ impl<'m> Wholes<'m> {
     /// The first free pageblock of this mobility from `from` on.
     pub(super) fn next_free(&self, mobility: Mobility, from: usize) -> Option<usize> {
         let rest = |group: usize, from: usize| {
-            let free = self.groups.get(group)?.free[mobility.index()] >> (from % GROUP) << (from % GROUP);
+            let free = self.groups.get(group)?[FREE + mobility.index()] >> (from % GROUP) << (from % GROUP);
             (free != 0).then(|| group * GROUP + free.trailing_zeros() as usize)
         };
         rest(from / GROUP, from).or_else(|| {
