@@ -162,6 +162,8 @@ pub mod error;
 pub mod frame;
 #[cfg(feature = "heap")]
 pub mod heap;
+#[cfg(feature = "heap")]
+pub mod kernel;
 #[forbid(unsafe_code)]
 pub mod memory_map;
 #[forbid(unsafe_code)]

@@ -5,8 +5,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, each below those that follow it.
-const LAYERS: [&str; 12] =
-    ["frame", "error", "cpu", "sync", "memory_map", "buddy", "per_cpu", "zone", "allocator", "report", "slab", "heap"];
+const LAYERS: [&str; 13] = [
+    "frame",
+    "error",
+    "cpu",
+    "sync",
+    "memory_map",
+    "buddy",
+    "per_cpu",
+    "zone",
+    "allocator",
+    "report",
+    "slab",
+    "heap",
+    "kernel",
+];
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -71,7 +71,7 @@ use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
 pub(crate) use report::Failure;
 pub use stats::Stats;
-pub use view::View;
+pub use view::{Usage, View};
 
 pub use crate::cpu::{Cpu, Hooks};
 pub use crate::error::AllocError;

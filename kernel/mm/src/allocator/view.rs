@@ -45,6 +45,17 @@ pub struct View<'m, C> {
     pub(super) cpu: PhantomData<C>,
 }
 
+/// How much memory there is, in frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// What the allocator manages: all that the map called usable, but for its own metadata.
+    pub total: u64,
+    /// What of that is allocated.
+    pub used: u64,
+    /// What of that is free, in zones and in CPUs' pages.
+    pub free: u64,
+}
+
 impl<'m, C> Deref for PageAllocator<'m, C> {
     type Target = View<'m, C>;
 
@@ -65,6 +76,16 @@ impl<'m, C: Cpu> View<'m, C> {
     /// A snapshot: other CPUs go on meanwhile.
     pub fn cached(&self) -> u64 {
         self.pages.iter().flat_map(PerCpuPages::held).map(|(order, _)| order.frames()).sum()
+    }
+
+    /// How much memory there is, in use and free.
+    ///
+    /// A snapshot: other CPUs go on meanwhile.
+    pub fn usage(&self) -> Usage {
+        let zones = ZoneKind::ALL.map(|kind| self.zone(kind));
+        let total: u64 = zones.iter().map(|zone| zone.managed).sum();
+        let free = (zones.iter().map(|zone| zone.free).sum::<u64>() + self.cached()).min(total);
+        Usage { total, used: total - free, free }
     }
 
     /// How many double frees were noticed only when their block's loan ended: those by the CPU that handed the block out and by

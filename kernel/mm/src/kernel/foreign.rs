@@ -1,0 +1,92 @@
+//! The types of other crates: boot protocols, and page tables. Each with a feature that is off by default.
+
+#[cfg(feature = "bootloader_api")]
+mod bootloader {
+    use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+
+    use crate::memory_map::{Region, RegionKind};
+
+    /// UEFI's number for memory that holds ACPI tables.
+    const UEFI_ACPI_RECLAIM: u32 = 9;
+    /// The BIOS's number for memory that holds ACPI tables.
+    const BIOS_ACPI_RECLAIM: u32 = 3;
+
+    impl From<&MemoryRegion> for Region {
+        /// Kinds that are not known, also those that the boot loader may invent, are reserved.
+        fn from(raw: &MemoryRegion) -> Self {
+            let kind = match raw.kind {
+                MemoryRegionKind::Usable => RegionKind::Usable,
+                MemoryRegionKind::UnknownUefi(UEFI_ACPI_RECLAIM) | MemoryRegionKind::UnknownBios(BIOS_ACPI_RECLAIM) => {
+                    RegionKind::AcpiReclaimable
+                }
+                _ => RegionKind::Reserved,
+            };
+            Self { start: raw.start, end: raw.end, kind }
+        }
+    }
+}
+
+#[cfg(feature = "x86_64")]
+mod page_tables {
+    use x86_64::PhysAddr;
+    use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, PhysFrame, Size2MiB, Size4KiB};
+
+    use crate::cpu::Cpu;
+    use crate::frame::{Gfp, Order, Pfn};
+    use crate::kernel::Frames;
+
+    /// The allocator's order for a frame of this size.
+    fn order_of<S: PageSize>() -> Order {
+        Order::covering(S::SIZE / Size4KiB::SIZE).expect("4 KiB and 2 MiB are orders 0 and 9")
+    }
+
+    fn allocate<S: PageSize, C: Cpu>(frames: &Frames<'_, C>) -> Option<PhysFrame<S>> {
+        let (pfn, _) = frames.allocate(order_of::<S>(), Gfp::ATOMIC | Gfp::NOWARN).ok()?.into_raw();
+        let frame = PhysFrame::from_start_address(PhysAddr::new(pfn.address()));
+        Some(frame.expect("blocks are aligned to their size"))
+    }
+
+    /// # Safety
+    /// Nobody uses the frame, or is to free it.
+    ///
+    /// # Panics
+    /// If there is no such frame to be freed.
+    unsafe fn deallocate<S: PageSize, C: Cpu>(frames: &Frames<'_, C>, frame: PhysFrame<S>) {
+        let pfn = Pfn::containing(frame.start_address().as_u64());
+        // SAFETY: by this function's contract.
+        if let Err(error) = unsafe { frames.free_raw(pfn, order_of::<S>()) } {
+            panic!("bad free of a {} frame: {error}", S::DEBUG_STR);
+        }
+    }
+
+    // SAFETY: the allocator gives a frame to one owner at a time, and only frames that the memory map calls usable.
+    unsafe impl<C: Cpu> FrameAllocator<Size4KiB> for Frames<'_, C> {
+        fn allocate_frame(&mut self) -> Option<PhysFrame<Size4KiB>> {
+            allocate(self)
+        }
+    }
+
+    // SAFETY: the allocator gives a frame to one owner at a time, and only frames that the memory map calls usable.
+    unsafe impl<C: Cpu> FrameAllocator<Size2MiB> for Frames<'_, C> {
+        fn allocate_frame(&mut self) -> Option<PhysFrame<Size2MiB>> {
+            allocate(self)
+        }
+    }
+
+    /// A frame that cannot be freed is a defect of the code that frees it, and ends in a panic that names it: the trait has no way
+    /// to return that. The allocator is unchanged.
+    impl<C: Cpu> FrameDeallocator<Size4KiB> for Frames<'_, C> {
+        unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size4KiB>) {
+            // SAFETY: by the trait's contract the frame is unused.
+            unsafe { deallocate(self, frame) };
+        }
+    }
+
+    /// As for 4 KiB.
+    impl<C: Cpu> FrameDeallocator<Size2MiB> for Frames<'_, C> {
+        unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size2MiB>) {
+            // SAFETY: by the trait's contract the frame is unused.
+            unsafe { deallocate(self, frame) };
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! All memory of a kernel as one static, over memory of the host's that stands for a machine's.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::ops::Range;
+
+use bifolio::allocator::Usage;
+use bifolio::error::FreeError;
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
+use bifolio::kernel::{InitError, Kernel, NoInterrupts, Regions, Shared, Uniprocessor};
+use bifolio::memory_map::{MapError, Region, RegionKind};
+
+const MIB: u64 = 1 << 20;
+/// What the machine has, behind its first MiB, which is nobody's.
+const RAM: Range<u64> = MIB..9 * MIB;
+
+fn ram() -> Region {
+    Region { start: 0, end: RAM.end, kind: RegionKind::Usable }
+}
+
+/// The difference between where the host has so much memory and [`RAM`].
+fn window() -> u64 {
+    let layout = Layout::from_size_align((RAM.end - RAM.start) as usize, 4 << 20).unwrap();
+    // SAFETY: the layout is not empty.
+    let memory = unsafe { std::alloc::alloc(layout) };
+    assert!(!memory.is_null());
+    (memory.expose_provenance() as u64).wrapping_sub(RAM.start)
+}
+
+#[test]
+fn a_kernel_has_frames_and_a_heap() {
+    static MEMORY: Kernel<Uniprocessor<NoInterrupts>> = Kernel::new();
+    const IMAGE: Range<u64> = 3 * MIB + 1..4 * MIB - 1;
+    let layout = Layout::new::<[u64; 100]>();
+    // SAFETY: the layout is not empty.
+    assert!(unsafe { MEMORY.alloc(layout) }.is_null(), "there is no memory yet");
+
+    let mut regions = Regions::<4>::new();
+    regions.extend([ram()]);
+    regions.reserve(IMAGE);
+    // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
+    unsafe { MEMORY.init(regions.clone(), window()) }.unwrap();
+    // SAFETY: as before; nothing is set up.
+    assert_eq!(unsafe { MEMORY.init(regions, 0) }, Err(InitError::Twice));
+
+    let frames = MEMORY.frames();
+    let before = frames.usage();
+    let metadata = frames.metadata().frames();
+    let reserved = MIB / FRAME_SIZE;
+    assert_eq!(before, Usage { total: 8 * MIB / FRAME_SIZE - metadata - reserved, used: 0, free: before.total });
+
+    // SAFETY: as above; the object is used as what it was allocated for, and freed once.
+    unsafe {
+        let object = MEMORY.alloc_zeroed(layout);
+        assert!((0..layout.size()).all(|at| object.add(at).read() == 0));
+        object.write_bytes(7, layout.size());
+        let object = MEMORY.realloc(object, layout, 100_000);
+        assert!((0..layout.size()).all(|at| object.add(at).read() == 7));
+        assert!(frames.usage().used > 100_000 / FRAME_SIZE);
+        MEMORY.dealloc(object, Layout::from_size_align(100_000, layout.align()).unwrap());
+    }
+    MEMORY.heap().validate().unwrap();
+    assert!(MEMORY.heap().shrink() > 0);
+
+    // All there is, none of it reserved.
+    let gfp = Gfp::KERNEL | Gfp::MEMALLOC | Gfp::NOWARN;
+    let all: Vec<_> = std::iter::from_fn(|| frames.allocate(Order::ZERO, gfp).ok()).collect();
+    assert_eq!((all.len() as u64, frames.usage().free), (before.total, 0));
+    let image = Pfn::containing(IMAGE.start)..Pfn::containing(IMAGE.end + FRAME_SIZE - 1);
+    assert!(all.iter().all(|block| !image.contains(&block.pfn()) && block.pfn().address() >= RAM.start));
+    all.into_iter().for_each(|block| frames.free(block).unwrap());
+    frames.drain();
+    assert_eq!(frames.usage(), before);
+    frames.validate().unwrap();
+    // SAFETY: there is no such block.
+    let wrong = unsafe { frames.free_raw(image.start, Order::ZERO) };
+    assert_eq!(wrong, Err(FreeError::Reserved(image.start)));
+}
+
+#[test]
+fn a_map_that_is_no_good_is_refused_and_can_be_mended() {
+    static MEMORY: Kernel<Shared<NoInterrupts>> = Kernel::new();
+    let window = window();
+    // SAFETY: the memory was allocated for this, and stays.
+    let init = |regions: Regions<2>| unsafe { MEMORY.init(regions, window) };
+    assert_eq!(init(Regions::new()), Err(InitError::Map(MapError::NothingUsable)));
+    let mut regions = Regions::new();
+    regions.extend([ram(); 3]);
+    assert_eq!(init(regions), Err(InitError::TooManyRegions { given: 3, room: 2 }));
+    let mut regions = Regions::new();
+    regions.extend([ram()]);
+    regions.reserve(5..5);
+    init(regions).unwrap();
+    let block = MEMORY.frames().allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    assert_eq!(MEMORY.frames().cached(), 0, "no CPU has pages of its own");
+    MEMORY.frames().free(block).unwrap();
+}
