@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test stress soak concurrency programs bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run test stress soak concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -76,6 +76,9 @@ concurrency: ## loom, shuttle and ThreadSanitizer on what CPUs do to each other,
 programs: ## real programs with the heap preloaded as their malloc: compared with what they do without, and measured
 	$(with-toolchain) cargo run -q --release -p programs -- $(if $(filter 1,$(BIFOLIO_QUICK)),--quick) \
 		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $${BIFOLIO_WORKLOAD:+"--only=$$BIFOLIO_WORKLOAD"}
+
+adopters: ## kernels of somebody else's, each by another boot loader, with their memory from the crate: booted and checked
+	$(with-toolchain) cargo test -p boot --test adopters
 
 bench: ## the allocator and its peers on the same operations, as tables and in target/bench
 	$(with-toolchain) boot/build.sh

@@ -1,0 +1,87 @@
+//! A kernel for x86_64 that the crate `bootloader` boots, with BIOS or UEFI. What it has of bifolio is `MEMORY`.
+#![no_std]
+#![no_main]
+
+use core::panic::PanicInfo;
+
+use bifolio::kernel::{Kernel, Regions, Uniprocessor, X86};
+use bootloader_api::config::{BootloaderConfig, Mapping};
+use bootloader_api::{BootInfo, entry_point};
+use x86_64::VirtAddr;
+use x86_64::instructions::port::Port;
+use x86_64::registers::control::Cr3;
+use x86_64::structures::paging::{
+    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, Size4KiB,
+};
+
+#[global_allocator]
+static MEMORY: Kernel<Uniprocessor<X86>> = Kernel::new();
+
+static CONFIG: BootloaderConfig = {
+    let mut config = BootloaderConfig::new_default();
+    config.mappings.physical_memory = Some(Mapping::Dynamic);
+    config
+};
+entry_point!(main, config = &CONFIG);
+
+fn main(boot_info: &'static mut BootInfo) -> ! {
+    let window = boot_info.physical_memory_offset.into_option().expect("the boot loader maps physical memory");
+    let mut regions = Regions::<128>::new();
+    regions.extend(boot_info.memory_regions.iter());
+    // SAFETY: nobody uses what the boot loader calls usable, which it maps there; the other CPUs do not run.
+    unsafe { MEMORY.init(regions, window) }.expect("the machine has memory");
+    adopter_checks::run(&MEMORY);
+    a_page_is_mapped(VirtAddr::new(window));
+    exit(SUCCESS)
+}
+
+/// Page tables are made of the allocator's frames, and a page of what they map.
+fn a_page_is_mapped(window: VirtAddr) {
+    let before = MEMORY.frames().usage();
+    let page = Page::<Size4KiB>::containing_address(VirtAddr::new(0x5555_5555_0000));
+    let root = window + Cr3::read().0.start_address().as_u64();
+    // SAFETY: the table is the one in use, which the window shows, and nobody else has a reference to it.
+    let mut mapper = unsafe { OffsetPageTable::new(&mut *root.as_mut_ptr::<PageTable>(), window) };
+    let mut frames = MEMORY.frames();
+    let frame = FrameAllocator::<Size4KiB>::allocate_frame(&mut frames).expect("there is a frame");
+    let flags = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
+    // SAFETY: the page is nobody's, and the frame was allocated for it.
+    unsafe { mapper.map_to(page, frame, flags, &mut frames) }.expect("nothing is mapped there").flush();
+    // SAFETY: the page was mapped just now, for this alone.
+    unsafe { page.start_address().as_mut_ptr::<u64>().write_volatile(7) };
+    let (frame, flush) = mapper.unmap(page).expect("it is mapped");
+    flush.flush();
+    // SAFETY: nothing maps the frame any more.
+    unsafe { frames.deallocate_frame(frame) };
+    assert_eq!(frames.usage().used, before.used + 3, "three tables are left");
+}
+
+/// What the device `isa-debug-exit` is told if all is well.
+const SUCCESS: u32 = 0x10;
+/// What it is told after a panic.
+const PANIC: u32 = 0x12;
+
+fn exit(code: u32) -> ! {
+    // SAFETY: that ends the machine.
+    unsafe { Port::new(0xf4).write(code) };
+    loop {
+        x86_64::instructions::hlt();
+    }
+}
+
+/// Writes to the first serial port, as it stands.
+struct Serial;
+
+impl core::fmt::Write for Serial {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        // SAFETY: to write there prints a character, and does nothing else.
+        text.bytes().for_each(|byte| unsafe { Port::new(0x3f8).write(byte) });
+        Ok(())
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let _ = core::fmt::Write::write_fmt(&mut Serial, format_args!("{info}\n"));
+    exit(PANIC)
+}
