@@ -7,11 +7,13 @@
 use super::index::Bucket;
 use super::pageblock::WORDS;
 use super::{State, Zone};
-use crate::buddy::WORD_FRAMES;
+use crate::buddy::{self, WORD_FRAMES};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
 /// Pageblocks that a search looks at, besides those that a run goes on in.
 const LOOKS: usize = 16;
+/// Of those that are wholly free: what begins or ends in one is long, and others are hardly shorter.
+const LOOKS_AT_WHOLES: usize = 4;
 
 /// What is looked for: so many frames, aligned to so many, and the shortest run that was found to hold them.
 struct Search {
@@ -19,6 +21,7 @@ struct Search {
     align: u64,
     mobility: Mobility,
     best: Option<(u64, Pfn)>,
+    /// How many more pageblocks are looked at.
     looks: usize,
 }
 
@@ -33,10 +36,16 @@ impl Search {
         }
     }
 
-    /// Whether to go on: no run was found that it fills, and there were not too many looks.
+    /// Whether a run was found that the request fills.
+    fn is_over(&self) -> bool {
+        self.best.is_some_and(|(frames, _)| frames == self.frames)
+    }
+
+    /// Whether to look once more: there may be a better run, and there are looks left.
     fn goes_on(&mut self) -> bool {
-        self.looks += 1;
-        self.looks <= LOOKS && self.best.is_none_or(|(frames, _)| frames > self.frames)
+        let goes_on = self.looks > 0 && !self.is_over();
+        self.looks = self.looks.saturating_sub(1);
+        goes_on
     }
 
     /// The order of a block that every run which will do has in it, aligned as blocks are.
@@ -77,8 +86,9 @@ impl Zone<'_> {
     }
 
     fn find_run(&self, frames: u64, align: u64, mobility: Mobility) -> Option<Pfn> {
-        let mut search = Search { frames, align, mobility, best: None, looks: 0 };
-        for level in search.order_inside()..Order::PAGEBLOCK.get().into() {
+        let mut search = Search { frames, align, mobility, best: None, looks: LOOKS };
+        let least = search.order_inside().min(Order::PAGEBLOCK.get().into());
+        for level in buddy::bits(u64::from(self.index.filled(mobility)) >> least << least) {
             let bucket = Bucket { mobility, level };
             let mut from = 0;
             while let Some(number) = self.index.next(bucket, from).filter(|_| search.goes_on()) {
@@ -87,7 +97,7 @@ impl Zone<'_> {
             }
         }
         if search.best.is_none() {
-            search.looks = 0;
+            search.looks = LOOKS_AT_WHOLES;
             self.look_at_wholes(&mut search);
         }
         search.best.map(|(_, start)| start)
@@ -107,7 +117,7 @@ impl Zone<'_> {
         let words = self.free_words(number, search.mobility);
         let start = self.blocks.start_of(number);
         let (mut begin, mut last) = (next(&words, true, 0), number + 1);
-        while u64::from(begin) < PAGEBLOCK_FRAMES {
+        while u64::from(begin) < PAGEBLOCK_FRAMES && !search.is_over() {
             let end = next(&words, false, begin);
             let mut run = PfnRange::new(start.offset(begin.into()), start.offset(end.into()));
             if begin == 0 {
