@@ -7,7 +7,7 @@ use bifolio::heap::{Heap, HeapError, SizeClass};
 
 use crate::region::{self, Regions};
 use crate::thread::{CPUS, Thread};
-use crate::{report, system};
+use crate::{mapped, report, system};
 
 /// The process's heap.
 pub static HEAP: Heap<Regions, Thread, CPUS> = Heap::new(Regions);
@@ -84,5 +84,6 @@ pub fn retire_cpu() {
 
 /// Gives back what nobody uses; whether there was any.
 pub fn trim() -> bool {
-    HEAP.shrink() > 0
+    let frames = HEAP.shrink();
+    mapped::give_back_kept() > 0 || frames > 0
 }

@@ -29,13 +29,13 @@ const BLOCK: usize = Order::MAX.bytes() as usize;
 /// Bytes in the first region, if the process may have as many.
 const FIRST_REGION: usize = 16 << 30;
 /// A region that is not even this large is not worth it.
-const LEAST_REGION: usize = 4 * BLOCK;
+const LEAST_REGION: usize = 2 * BLOCK;
 /// Bytes that a region is made usable by at least.
 const STEP: usize = 32 << 20;
-/// Free frames below which the memory behind them is kept, whatever is in use: 16 MiB.
-const IDLE: u64 = (16 << 20) / FRAME_SIZE;
-/// At most one in so many frames in use is kept idle.
-const IDLE_SHARE: u64 = 8;
+/// Bytes of memory that is kept although nobody uses it, whatever is in use: 16 MiB.
+pub const IDLE: usize = 16 << 20;
+/// At most one in so many bytes in use is kept idle.
+pub const IDLE_SHARE: usize = 8;
 /// For fewer frames it takes no system call to give their memory back.
 const LEAST_FORGOTTEN: u64 = 8;
 /// The most regions there can be. Each is four times as large as the one before, unless the process may have no more.
@@ -76,12 +76,11 @@ impl Region {
             if bytes < LEAST_REGION {
                 return None;
             }
-            if let Some(start) = system::reserve(bytes + BLOCK) {
+            if let Some(start) = reserve_aligned(bytes) {
                 break start;
             }
             bytes = bytes / 2 / BLOCK * BLOCK;
         };
-        let start = start.as_ptr().map_addr(|address| address.next_multiple_of(BLOCK));
         let (from, end) = (start.addr() as u64, (start.addr() + bytes) as u64);
         // The metadata goes to the end of what is usable at first: so there must be room for it.
         let mut usable = BLOCK.max(bytes / 1024).next_multiple_of(BLOCK) + BLOCK;
@@ -135,6 +134,19 @@ impl Region {
         self.usable.store(usable + step, Relaxed);
         true
     }
+}
+
+/// Reserves address space, aligned to a block.
+fn reserve_aligned(bytes: usize) -> Option<*mut u8> {
+    let outer = system::reserve(bytes + BLOCK)?.as_ptr();
+    let start = outer.map_addr(|address| address.next_multiple_of(BLOCK));
+    let before = start.addr() - outer.addr();
+    // SAFETY: these are the ends of what was reserved just now. They would count where address space is limited.
+    unsafe {
+        system::unreserve(outer, before);
+        system::unreserve(start.wrapping_add(bytes), BLOCK - before);
+    }
+    Some(start)
 }
 
 /// The regions that there are, the newest first.
@@ -213,7 +225,8 @@ fn take(frames: u64, take: impl Fn(&Region) -> Option<NonNull<u8>>) -> Option<No
         if let Some(taken) = regions().find_map(&take) {
             break taken;
         }
-        if !grow(seen) {
+        // Memory that is kept for mappings may be what the system has no more of.
+        if !grow(seen) && mapped::give_back_kept() == 0 {
             return None;
         }
     };
@@ -233,7 +246,8 @@ fn count_taken(frames: u64) {
 /// Nobody uses them any more, and nobody else can have them yet.
 unsafe fn leave(start: *mut u8, frames: u64) {
     let taken = TAKEN.fetch_sub(frames, Relaxed);
-    let is_kept = frames < LEAST_FORGOTTEN || FREE_WITH_MEMORY.load(Relaxed) < IDLE.max(taken / IDLE_SHARE);
+    let is_kept = frames < LEAST_FORGOTTEN
+        || FREE_WITH_MEMORY.load(Relaxed) < (IDLE as u64 / FRAME_SIZE).max(taken / IDLE_SHARE as u64);
     // SAFETY: nobody uses the frames any more, nor has them yet: this function's own condition.
     if is_kept || !unsafe { system::forget(start, (frames * FRAME_SIZE) as usize) } {
         FREE_WITH_MEMORY.fetch_add(frames, Relaxed);
@@ -261,6 +275,10 @@ unsafe impl PageSource for Regions {
         }
     }
 
+    fn kept(&self) -> u64 {
+        FREE_WITH_MEMORY.load(Relaxed) * FRAME_SIZE + mapped::kept() as u64
+    }
+
     fn run_for(object: Layout) -> Option<Layout> {
         Layout::from_size_align(object.size().max(1).checked_next_multiple_of(PAGE)?, object.align()).ok()
     }
@@ -272,16 +290,17 @@ unsafe impl PageSource for Regions {
             // If there is no address space left, the regions may have some.
             return mapped::allocate(run.size(), run.align()).or_else(|| take_long(frames, align));
         }
-        take(frames, |region| {
+        let found = take(frames, |region| {
             let found = region.frames.allocate_run(frames, align, Gfp::NOWAIT).ok()?;
             region.at(found.into_raw().start)
-        })
+        });
+        found.or_else(|| take_long(frames, align))
     }
 
     unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
         let Some(region) = region_of(start) else {
             // SAFETY: the run came from `allocate_run`, and nobody uses it any more, as `release_run` demands.
-            return unsafe { mapped::release(start) };
+            return unsafe { mapped::release(start, run.size()) };
         };
         let frames = frames_of(run);
         // SAFETY: as for a block.
@@ -319,7 +338,7 @@ fn frames_of(run: Layout) -> u64 {
     (run.size() / PAGE) as u64
 }
 
-/// Takes more frames in a row than any block has, if that is possible without making more memory usable.
+/// Takes frames in a row wherever they are free, if that is possible without making more memory usable.
 fn take_long(frames: u64, align: u64) -> Option<NonNull<u8>> {
     let run = regions().find_map(|region| {
         let long = region.frames.allocate_contiguous_aligned(frames, align, Gfp::NOWAIT).ok()?;

@@ -89,6 +89,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             ),
         )?;
         line("metadata", bytes(frames.metadata), format_args!("arenas, descriptors, page map"))?;
+        let kept = self.source().kept();
+        if kept > 0 {
+            line("kept", kept, format_args!("by the page source, for what comes next; not among the rest"))?;
+        }
         let used = live + bytes(frames.large);
         line("in all", all, format_args!("{} of it in use", Percent(used, all)))
     }

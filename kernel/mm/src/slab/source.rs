@@ -40,6 +40,11 @@ pub unsafe trait PageSource {
         false
     }
 
+    /// Bytes of memory that the source has ready and nobody uses, if it keeps what is given back to it: for reports.
+    fn kept(&self) -> u64 {
+        0
+    }
+
     /// The run for an object of this layout: the shortest that there is with as many bytes, and its alignment. All runs are such.
     /// `None` if none is as long, or as aligned.
     fn run_for(object: Layout) -> Option<Layout> {
@@ -98,6 +103,10 @@ unsafe impl<S: PageSource> PageSource for &S {
 
     fn is_scarce(&self) -> bool {
         (**self).is_scarce()
+    }
+
+    fn kept(&self) -> u64 {
+        (**self).kept()
     }
 
     fn run_for(object: Layout) -> Option<Layout> {

@@ -286,3 +286,17 @@ fn random_lengths_keep_to_themselves() {
         objects.into_iter().for_each(|object| object.free(heap));
     });
 }
+
+#[test]
+fn what_the_page_source_keeps_is_in_the_summary() {
+    leaving_nothing(|heap| {
+        let summary = || {
+            let mut text = String::new();
+            heap.write_summary(&mut text).unwrap();
+            text
+        };
+        assert!(!summary().contains("kept"));
+        heap.source().kept.set(5 << 20);
+        assert!(summary().contains("\nkept          5120 kB  by the page source"), "{}", summary());
+    });
+}

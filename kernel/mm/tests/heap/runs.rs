@@ -35,6 +35,8 @@ pub struct Runs {
     pub requests: Cell<usize>,
     /// Mappings cannot grow further than this.
     pub room: Cell<usize>,
+    /// What it says that it keeps.
+    pub kept: Cell<u64>,
 }
 
 struct Mapping {
@@ -61,7 +63,14 @@ impl Runs {
         let memory = NonNull::new(unsafe { alloc(layout(BYTES)) }).unwrap();
         // SAFETY: the frames are this machine's alone, and `memory` shows them.
         let frames = unsafe { PageAllocator::new(&plan, metadata, &[]) }.unwrap();
-        Self { memory, frames, mappings: Mutex::default(), requests: Cell::new(0), room: Cell::new(ROOM) }
+        Self {
+            memory,
+            frames,
+            mappings: Mutex::default(),
+            requests: Cell::new(0),
+            room: Cell::new(ROOM),
+            kept: Cell::new(0),
+        }
     }
 
     fn offset(&self, address: NonNull<u8>) -> usize {
@@ -123,6 +132,10 @@ unsafe impl PageSource for Runs {
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
         self.frames.give(self.frame_at(block), order)
+    }
+
+    fn kept(&self) -> u64 {
+        self.kept.get()
     }
 
     fn run_for(object: Layout) -> Option<Layout> {

@@ -54,6 +54,28 @@ fn a_process_that_may_not_have_much_gets_what_there_is() {
     succeeds("limit", "a process with a limit gets what there is");
 }
 
+/// Runs a part of the program in a process that never had more address space than so many KiB.
+fn succeeds_within(kib: u32, part: &str, says: &str) {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -v {kib}; LD_PRELOAD=\"$2\" exec \"$1\" {part}");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_subject")]).arg(library());
+    let output = command.output().expect("there is a shell");
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{part}: {}\n{text}{errors}", output.status);
+    assert_eq!(text, format!("{says}\n"), "{errors}");
+}
+
+#[test]
+fn a_process_that_begins_with_little_gets_what_there_is() {
+    succeeds_within(60_000, "little", "a small process gets what there is");
+    succeeds_within(1_000_000, "some", "large objects get what there is");
+}
+
+#[test]
+fn memory_of_large_objects_is_used_again_and_goes_back() {
+    succeeds("large", "large objects use memory again");
+}
+
 /// Makes a mistake, which must end the program as `abort` does, with a line that contains this.
 fn is_noticed(mistake: &str, line: &str) {
     let output = subject(&["mistake", mistake]);

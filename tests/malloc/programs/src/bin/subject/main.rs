@@ -26,9 +26,12 @@ fn main() -> ExitCode {
         ["threads"] => threads::run(),
         ["memory"] => memory::run(),
         ["limit"] => memory::run_with_limit(),
+        ["little"] => memory::run_in_little(),
+        ["some"] => memory::run_in_some(),
+        ["large"] => memory::run_large(),
         ["mistake", mistake] => return mistakes::run(mistake),
         _ => {
-            eprintln!("usage: subject family|forks|threads|memory|limit|mistake NAME");
+            eprintln!("usage: subject family|forks|threads|memory|limit|little|some|large|mistake NAME");
             return ExitCode::FAILURE;
         }
     }

@@ -106,3 +106,57 @@ pub fn run_with_limit() {
     }
     println!("a process with a limit gets what there is");
 }
+
+/// As many of these sizes, by turns, as there is memory for; how many bytes that is. They are not freed.
+fn fill(sizes: impl Iterator<Item = usize>) -> usize {
+    // SAFETY: any size may be asked for.
+    sizes.take_while(|size| !unsafe { libc::malloc(*size) }.is_null()).sum()
+}
+
+/// A process that was started with an address space of 60 MB.
+pub fn run_in_little() {
+    let had = fill(iter::repeat(1000));
+    assert!(had >= 20 * MIB, "only {} MiB of 58", had / MIB);
+    println!("a small process gets what there is");
+}
+
+/// A process that was started with an address space of 1 GB.
+pub fn run_in_some() {
+    let mut random = Random::new(1);
+    let had = fill(iter::repeat_with(|| 20_000 + random.below(280_000)));
+    assert!(had >= 900 * MIB, "only {} MiB of 976", had / MIB);
+    println!("large objects get what there is");
+}
+
+/// Large objects by turns, of which each is freed soon: their memory is used again, and what is kept of it goes back.
+pub fn run_large() {
+    let faults = || {
+        // SAFETY: all zeros are a usage, and the pointer is that of one.
+        unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
+            usage.ru_minflt as usize
+        }
+    };
+    let (mut random, mut pages) = (Random::new(2), 0);
+    let mut held: Vec<Option<Filled>> = (0..20).map(|_| None).collect();
+    let mut before = 0;
+    for turn in 0..220 {
+        if turn == 20 {
+            before = faults();
+        }
+        let place = random.below(held.len());
+        held[place] = None;
+        let size = 5 * MIB + random.below(MIB);
+        pages += if turn < 20 { 0 } else { size / 4096 };
+        held[place] = Some(Filled::new(size, turn as u8));
+    }
+    let after = faults() - before;
+    assert!(after < pages / 4, "{after} page faults for {pages} pages that were used before");
+    drop(held);
+    let kept = resident();
+    // SAFETY: the call takes no pointer.
+    assert_eq!(unsafe { libc::malloc_trim(0) }, 1);
+    assert!(resident() + 4 < kept, "{} MiB after a trim, {kept} before", resident());
+    println!("large objects use memory again");
+}
