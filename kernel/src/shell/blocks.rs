@@ -13,8 +13,9 @@ const LOOK: u64 = 256;
 
 pub(super) fn alloc<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let words = expect(words, &["the order"], 1)?;
-    let order = order(words[0])?;
-    let block = frames().allocate(order, flags(words.get(1))?)?;
+    let (order, gfp) = (order(words[0])?, flags(words.get(1))?);
+    shell.narrate_alloc(order, gfp)?;
+    let block = frames().allocate(order, gfp)?;
     let (pfn, zone) = (block.pfn(), block.zone());
     shell.note(block.into())?;
     println!("order {order}, {} kB in zone {zone}: free {pfn} {order}", order.bytes() / 1024);
@@ -79,6 +80,9 @@ pub(super) fn free<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error
         Some(order) => order,
         None => frames().order_of(pfn)?,
     };
+    if note.is_some() {
+        shell.narrate_free(pfn)?;
+    }
     // SAFETY: the block is the shell's, which forgets it then, or there is none.
     unsafe { frames().free_raw(pfn, order) }?;
     let _ = note.map(|note| shell.blocks.swap_remove(note).into_raw());
@@ -164,7 +168,7 @@ fn range<'a>(words: &[&'a str]) -> Result<PfnRange, Error<'a>> {
 
 /// Flags by their names, joined by `|` or `,`, in any case, with or without `GFP_` in front. Without a word, those of the
 /// kernel's own data.
-fn flags<'a>(word: Option<&&'a str>) -> Result<Gfp, Error<'a>> {
+pub(super) fn flags<'a>(word: Option<&&'a str>) -> Result<Gfp, Error<'a>> {
     let Some(word) = word else {
         return Ok(Gfp::KERNEL);
     };

@@ -8,6 +8,7 @@ mod candidates;
 mod commands;
 mod cpus;
 mod error;
+mod explain;
 mod loads;
 mod map;
 mod objects;

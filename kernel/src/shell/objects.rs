@@ -44,6 +44,9 @@ pub(super) fn kmalloc<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Er
             shell.go_on()?;
         }
         shell.objects.try_reserve(1).map_err(|_| Error::NoRoomToNote)?;
+        if nth == 0 {
+            shell.narrate_kmalloc(layout)?;
+        }
         let address = HEAP.allocate(layout).ok_or(Error::NoHeap(layout.size()))?;
         let object = Object { address, layout };
         shell.objects.push(object);
@@ -115,7 +118,7 @@ impl Shell {
 }
 
 /// What the kernel would ask for, for so many bytes.
-fn layout(word: &str) -> Result<Layout, Error<'_>> {
+pub(super) fn layout(word: &str) -> Result<Layout, Error<'_>> {
     let bytes = number(word)?.try_into().ok();
     bytes.and_then(|bytes| Layout::from_size_align(bytes, align_of::<u64>()).ok()).ok_or(Error::TooLarge(word))
 }

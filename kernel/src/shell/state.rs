@@ -16,6 +16,8 @@ pub struct Shell {
     pub(super) terminal: Option<Terminal>,
     /// Ctrl-C has ended a command of this line.
     pub(super) is_cancelled: bool,
+    /// What commands do is told before they do it.
+    pub(super) narrates: bool,
     /// What was wrong with the last command that failed, as far as it fits.
     pub(super) complaint: String<COMPLAINT>,
 }
@@ -39,6 +41,7 @@ impl Default for Shell {
             objects: Vec::new(),
             terminal: None,
             is_cancelled: false,
+            narrates: false,
             complaint: String::new(),
         };
         let _ = shell.blocks.try_reserve(64).and(shell.objects.try_reserve(64));

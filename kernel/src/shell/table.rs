@@ -4,6 +4,7 @@ use super::blocks::{alloc, alloc_contig, alloc_exact, alloc_range, free, free_ra
 use super::commands::{drain, help, meminfo, poweroff, show, validate};
 use super::cpus;
 use super::error::Error;
+use super::explain::{SUBJECTS, explain, narrate};
 use super::loads::{churn, fill, fragment, watch};
 use super::map::map;
 use super::objects::{kfree, kmalloc, krealloc, shrink};
@@ -92,6 +93,20 @@ static REPORTS: &[Command] = &[
         example: "page 0xc00",
         arguments: &[Argument::Block],
         run: page,
+    },
+    Command {
+        usage: "explain alloc|free|kmalloc ...",
+        help: "what a command would do and why, step by step; nothing is done",
+        example: "explain alloc 5; explain alloc 10 DMA; explain kmalloc 100",
+        arguments: &[Argument::Words(SUBJECTS)],
+        run: explain,
+    },
+    Command {
+        usage: "narrate on|off",
+        help: "have alloc, free and kmalloc tell the same as they do it",
+        example: "narrate on; alloc 5; free all; narrate off",
+        arguments: &[Argument::Words(&["on", "off"])],
+        run: narrate,
     },
     Command {
         usage: "blocks",

@@ -240,6 +240,28 @@ fn a_frame_is_looked_at_and_every_pageblock_can_be_drawn() {
 }
 
 #[test_case]
+fn explaining_changes_nothing_and_says_what_is_wrong_with_what_cannot_be() {
+    let mut shell = Shell::default();
+    assert_eq!(shell.run_all("alloc 3; alloc 0 MOVABLE; alloc 9"), ExitCode::Success);
+    let before = Snapshot::take();
+    for command in
+        ["alloc 0", "alloc 3 RECLAIMABLE", "alloc 7 DMA", "alloc 10 ATOMIC|NOFRAGMENT", "kmalloc 100", "kmalloc 9000"]
+    {
+        assert_eq!(shell.run_all(&format!("explain {command}")), ExitCode::Success, "{command}");
+    }
+    for block in ["0", "0xfffffff"] {
+        is_refused(&format!("explain free {block}"));
+    }
+    assert_eq!(Snapshot::take(), before);
+    for command in
+        ["explain", "explain 5", "explain alloc", "explain alloc 11", "explain free", "narrate", "narrate maybe"]
+    {
+        is_refused(command);
+    }
+    assert_eq!(shell.run_all("narrate on; kmalloc 128; alloc 4; free all; narrate off"), ExitCode::Success);
+}
+
+#[test_case]
 fn a_command_is_watched_as_often_as_is_said() {
     let before = kernel::arch::clock::uptime();
     succeeds("watch 3 buddyinfo");

@@ -34,6 +34,8 @@ mod bulk;
 mod contiguous;
 mod exact;
 #[forbid(unsafe_code)]
+mod explain;
+#[forbid(unsafe_code)]
 mod look;
 #[forbid(unsafe_code)]
 mod opaque;
@@ -63,6 +65,7 @@ use core::marker::PhantomData;
 
 use crate::per_cpu::{BATCHED, Entered};
 pub use crate::per_cpu::{PerCpuEvents, PerCpuPages};
+pub use explain::{Allocation, Freeing, Step};
 pub use look::{FrameInfo, Holder, Holding};
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
@@ -79,8 +82,8 @@ use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::sync::Mutex;
 pub use crate::zone::{
-    BlockInfo, BlockState, Fallback, Fallbacks, FreeBlocks, PageblockInfo, Watermarks, ZoneStats, min_free_kib,
-    protection,
+    BlockInfo, BlockState, Choice, Fallback, Fallbacks, FreeBlocks, MarkTest, PageblockInfo, Source, Watermarks,
+    ZoneStats, min_free_kib, protection,
 };
 use crate::zone::{Pageblocks, Zone};
 

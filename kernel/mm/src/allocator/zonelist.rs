@@ -41,12 +41,12 @@ impl Request {
     }
 
     /// Whether the request is one that HighAtomic pageblocks are kept for.
-    fn is_highatomic(&self) -> bool {
+    pub(super) fn is_highatomic(&self) -> bool {
         self.gfp.contains(Gfp::HIGH) && !self.gfp.contains(Gfp::WAIT) && self.order > Order::ZERO
     }
 
     /// Whether the request would rather have frames from HighAtomic pageblocks than be refused, and may.
-    fn may_use_reserves(&self) -> bool {
+    pub(super) fn may_use_reserves(&self) -> bool {
         self.gfp.contains(Gfp::HIGH) || !self.gfp.contains(Gfp::WAIT)
     }
 

@@ -1,6 +1,8 @@
 //! A look at the slab around an address.
 
-use super::Heap;
+use core::alloc::Layout;
+
+use super::{Heap, SizeClass};
 use crate::cpu::Cpu;
 use crate::frame::Order;
 use crate::slab::source::PageSource;
@@ -23,6 +25,13 @@ pub struct SlabInfo {
 }
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
+    /// The address of the object that this CPU is given next for a layout, if it has a word of such slots at hand. It is nobody's
+    /// as yet.
+    pub fn next_object(&self, layout: Layout) -> Option<usize> {
+        let class = SizeClass::of(layout)?;
+        self.in_arena(|arena| arena.bin(class.number()).stock.peek())
+    }
+
     /// The slab or large object around an address, and to `visit` each of its slots, with whether it is in use. `None` if there
     /// is none, or its cache is debugged.
     ///

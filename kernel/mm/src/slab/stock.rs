@@ -107,6 +107,13 @@ impl Stock {
         Some(unsafe { NonNull::new_unchecked(self.first.load(Relaxed).add(offset)) })
     }
 
+    /// The address of the slot that [`take`](Self::take) takes.
+    pub(crate) fn peek(&self) -> Option<usize> {
+        let free = self.free.load(Relaxed);
+        let offset = free.trailing_zeros() as usize * self.size.get() as usize;
+        (free != 0).then(|| self.first.load(Relaxed).addr() + offset)
+    }
+
     /// Frees the slot that starts at this address.
     #[inline]
     pub(crate) fn put(&self, address: usize) -> Put {

@@ -68,6 +68,9 @@ impl core::ops::AddAssign for Fallbacks {
     }
 }
 
+/// A pageblock of another mobility than a request's: how it would serve it, its mobility, and its number.
+type Foreign = (Fallback, Mobility, usize);
+
 impl Zone<'_> {
     /// Finds a pageblock of another mobility to serve the request, and takes it over where that pays.
     ///
@@ -75,10 +78,8 @@ impl Zone<'_> {
     /// nothing is worth claiming, the smallest sufficient foreign block serves this request alone.
     #[cold]
     pub(super) fn fall_back(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        if !self.has_foreign(order, mobility) {
-            return None;
-        }
-        self.claim(order, mobility).or_else(|| self.steal(order, mobility))
+        let choice = self.choose_foreign(order, mobility, true)?;
+        Some(self.take_over(order, mobility, choice))
     }
 
     /// Finds a pageblock that serves a request without mixing mobilities in one: a pageblock of the own mobility, or one that is
@@ -91,8 +92,10 @@ impl Zone<'_> {
     #[cold]
     fn find_unmixed_at_need(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
         let own = self.find_settling(order, mobility);
-        let whole = order.max(Order::PAGEBLOCK);
-        own.or_else(|| if self.has_foreign(whole, mobility) { self.claim(whole, mobility) } else { None })
+        own.or_else(|| {
+            let choice = self.choose_foreign(order.max(Order::PAGEBLOCK), mobility, false)?;
+            Some(self.take_over(order, mobility, choice))
+        })
     }
 
     /// [`Zone::allocate`], if that does not mix mobilities in a pageblock.
@@ -101,9 +104,27 @@ impl Zone<'_> {
         Some(self.take(number, order))
     }
 
-    /// Takes over the pageblock of the largest foreign block of at least `order` that is worth it.
-    #[cold]
-    fn claim(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+    /// Which pageblock of another mobility would serve the request, in which way, and what its mobility is.
+    pub(super) fn choose_foreign(&self, order: Order, mobility: Mobility, mixing: bool) -> Option<Foreign> {
+        if !self.has_foreign(order, mobility) {
+            return None;
+        }
+        let stolen = || mixing.then(|| self.stealable(order, mobility)).flatten();
+        self.claimable(order, mobility).or_else(stolen)
+    }
+
+    /// Has the pageblock that was chosen serve a request: takes it over, or takes note of what it does not suit.
+    fn take_over(&mut self, order: Order, mobility: Mobility, (way, foreign, number): Foreign) -> usize {
+        self.special.fallbacks.note(way, foreign, mobility);
+        match way {
+            Fallback::Stolen => self.note_foreign(number, mobility, order.frames()),
+            Fallback::ClaimedWhole | Fallback::ClaimedPageblock => self.retype(number, mobility),
+        }
+        number
+    }
+
+    /// The pageblock of the largest foreign block of at least `order` that is worth taking over.
+    fn claimable(&self, order: Order, mobility: Mobility) -> Option<Foreign> {
         let sticky = mobility != Mobility::Movable;
         for order in Order::all().rev().take_while(|candidate| *candidate >= order) {
             if order.get() < WORTH_CLAIMING && !sticky {
@@ -116,9 +137,7 @@ impl Zone<'_> {
             let header = self.blocks.peek(number);
             if whole || header.free() + compatible(header, mobility) >= HALF {
                 let way = if whole { Fallback::ClaimedWhole } else { Fallback::ClaimedPageblock };
-                self.special.fallbacks.note(way, foreign, mobility);
-                self.retype(number, mobility);
-                return Some(number);
+                return Some((way, foreign, number));
             }
         }
         None
@@ -143,13 +162,10 @@ impl Zone<'_> {
         mobility.fallbacks().iter().find_map(|kind| Some((*kind, lowest(*kind)?)))
     }
 
-    /// Finds the smallest sufficient foreign block, for this request alone.
-    #[cold]
-    fn steal(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
+    /// The pageblock of the smallest sufficient foreign block.
+    fn stealable(&self, order: Order, mobility: Mobility) -> Option<Foreign> {
         let (foreign, number) = Order::all().skip(order.index()).find_map(|order| self.foreign(order, mobility))?;
-        self.special.fallbacks.note(Fallback::Stolen, foreign, mobility);
-        self.note_foreign(number, mobility, order.frames());
-        Some(number)
+        Some((Fallback::Stolen, foreign, number))
     }
 
     /// Takes note that frames of a pageblock are allocated for contents of this mobility.

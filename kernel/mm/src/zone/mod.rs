@@ -15,6 +15,7 @@
 
 mod add;
 mod blocks;
+mod explain;
 mod fragmentation;
 mod header;
 mod highatomic;
@@ -37,6 +38,7 @@ mod watermark;
 mod wholes;
 
 pub use blocks::{BlockInfo, BlockState};
+pub use explain::{Choice, MarkTest, Source};
 pub use look::PageblockInfo;
 pub use mobility::{Fallback, Fallbacks};
 pub(crate) use pageblock::{Locked, Pageblock};

@@ -332,18 +332,24 @@ impl Locked<'_> {
     /// each split.
     #[inline]
     pub(crate) fn allocate(&mut self, order: Order) -> u32 {
+        let offset = self.choose(order);
+        self.allocate_at(offset, order.get().into());
+        offset
+    }
+
+    /// The offset of the block that [`allocate`](Self::allocate) takes.
+    #[inline]
+    pub(crate) fn choose(&self, order: Order) -> u32 {
         let order = u32::from(order.get());
         let levels = self.levels();
-        let offset = if order < WORD_ORDER {
+        if order < WORD_ORDER {
             let word = levels.tightest(order).expect("the pageblock has room for the order");
             let bit = buddy::tightest(self.word(word).free(), order).expect("the word has room for the order");
             word as u32 * WORD_FRAMES + bit
         } else {
             let first = buddy::tightest(levels.full(), order - WORD_ORDER);
             first.expect("the pageblock has room for the order") * WORD_FRAMES
-        };
-        self.allocate_at(offset, order);
-        offset
+        }
     }
 
     /// Takes the block of `order`, below that of a pageblock, at `offset`, all of which must be free, and all levels up to date.

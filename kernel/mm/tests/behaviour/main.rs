@@ -2,6 +2,7 @@
 
 mod blocks;
 mod exact;
+mod explain;
 mod extremes;
 mod frames;
 mod highatomic;

@@ -1,0 +1,372 @@
+//! What would become of a request, told by the decisions that serve it, and nothing done.
+//!
+//! Each zone first looks at all that became free in it, as before a report. Then what a search would find is known, so the same
+//! functions are asked as when memory is allocated or freed: they decide, and here nobody acts on it.
+
+use core::fmt;
+
+use super::zonelist::Request;
+use super::{AllocError, Cpu, FAST, Holding, PageAllocator};
+use crate::buddy::WORD_FRAMES;
+use crate::error::FreeError;
+use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
+use crate::per_cpu::BATCHED;
+use crate::zone::{Choice, Fallback, MarkTest, Source};
+
+/// A step on the way of a request, in the order in which they are taken. It says itself, in a sentence, what happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names of fields are those of the vocabulary: what each is, the variant says")]
+pub enum Step {
+    /// The CPU's pages have a block at hand, on loan or freed last.
+    AtHand { cpu: usize, pfn: Pfn, is_recent: bool },
+    /// The CPU's pages have none, and ask the zones for a word of blocks, or for one.
+    Empty { cpu: usize, has_batch: bool },
+    /// The CPU has no pages, or the flags are for the zones alone.
+    PastPages,
+    /// A zone's watermark is tested.
+    Test { zone: ZoneKind, mark: &'static str, test: MarkTest },
+    /// The zone has no block that may serve the request.
+    NoBlock { zone: ZoneKind, order: Order, largest: Option<Order>, mixing: bool },
+    /// A zone serves the request.
+    Chosen { zone: ZoneKind, mobility: Mobility, choice: Choice },
+    /// A free block is split in two, of which the part that is not kept stays free.
+    Split { order: Order, kept: Pfn, free: Pfn },
+    /// No zone is left with more than its low mark, or none has such a block: the flags decide how far down it goes.
+    Slowly,
+    /// The allocated block that is to be freed.
+    Frees { pfn: Pfn, order: Order, zone: ZoneKind },
+    /// The block goes back to the loan that it was handed out of.
+    ToBatch { cpu: usize },
+    /// The block is taken off another CPU's loan.
+    OffLoan { cpu: usize },
+    /// Little is free in the pageblock: the CPU keeps the block, for its next request.
+    Kept { cpu: usize },
+    /// Two free blocks are one.
+    Merge { order: Order, pfn: Pfn, buddy: Pfn },
+    /// The buddy is not free as a whole, so the block stays as large as it is.
+    NoMerge { order: Order, pfn: Pfn, buddy: Pfn },
+}
+
+/// What would become of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allocation {
+    /// It would be given this block.
+    Served(Pfn),
+    /// It would be refused, unless emptying so many frames out of CPUs' pages, or shrinkers, or what is kept for pressing
+    /// requests, helped.
+    Short {
+        /// Frames that CPUs' pages hold.
+        cached: u64,
+        /// Shrinkers may be asked, and kept pageblocks given up.
+        may_reclaim: bool,
+    },
+}
+
+/// What would become of a block that is freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freeing {
+    /// It would be part of this free block.
+    Free(Pfn, Order),
+    /// The pages of this CPU would have it.
+    Held(usize),
+}
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// Tells step by step what would become of a request, and does nothing of it. What it says holds until somebody allocates or
+    /// frees.
+    ///
+    /// # Errors
+    /// Those of the flags, as [`allocate`](Self::allocate) has them.
+    pub fn explain_allocate(
+        &self,
+        order: Order,
+        gfp: Gfp,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<Allocation, AllocError> {
+        let request = Request::new(order, gfp - Gfp::ZERO)?;
+        ZoneKind::ALL.iter().for_each(|kind| self.with(*kind, |zone| zone.settle_all()));
+        let pfn = self.explain_pages(&request, tell).or_else(|| self.explain_zones(&request, tell));
+        Ok(pfn.map_or_else(
+            || Allocation::Short { cached: self.cached(), may_reclaim: request.may_reclaim() },
+            Allocation::Served,
+        ))
+    }
+
+    /// What the CPU's own pages would do, and the zones for them.
+    fn explain_pages(&self, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
+        let &Request { order, mobility, .. } = request;
+        let cpu = C::current();
+        if !FAST.contains(request.gfp) {
+            tell(Step::PastPages);
+            return None;
+        }
+        if order >= Order::PAGEBLOCK {
+            return self.explain_whole(request, tell);
+        }
+        let Some(pages) = self.pages.get(cpu) else {
+            tell(Step::PastPages);
+            return None;
+        };
+        let has_batch = order.index() < BATCHED;
+        let next = has_batch.then(|| pages.batch(order, mobility).held().next()).flatten();
+        let last = || pages.recent_of(order, mobility)?.last();
+        if let Some((pfn, is_recent)) = next.map(|pfn| (pfn, false)).or_else(|| Some((last()?, true))) {
+            tell(Step::AtHand { cpu, pfn, is_recent });
+            return Some(pfn);
+        }
+        tell(Step::Empty { cpu, has_batch });
+        let wanted = if has_batch { WORD_FRAMES.into() } else { order.frames() };
+        for kind in ZoneKind::ALL.into_iter().rev() {
+            let (test, choice) = self.with(kind, |zone| {
+                let test = zone.test(wanted, zone.watermarks.low, zone.protection[ZoneKind::Normal.index()], false);
+                (test, zone.choose(order, mobility, false, has_batch))
+            });
+            if self.explain_test(kind, "low", test, tell) {
+                match self.explain_choice(kind, request, choice, false, tell) {
+                    None if self.slow.unmixed_first => {}
+                    chosen => return chosen,
+                }
+            }
+        }
+        None
+    }
+
+    fn explain_whole(&self, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
+        let &Request { order, mobility, .. } = request;
+        let kind = ZoneKind::Normal;
+        let (test, choice) = self.with(kind, |zone| {
+            let test = zone.test(order.frames(), zone.watermarks.low, zone.protection[kind.index()], false);
+            (test, zone.choose(order, mobility, false, false).filter(|choice| choice.source == Source::Own))
+        });
+        let is_passed = self.explain_test(kind, "low", test, tell);
+        is_passed.then(|| self.explain_choice(kind, request, choice, false, tell)).flatten()
+    }
+
+    /// What the walk down the zones would do: quickly, then as far down as the flags allow.
+    fn explain_zones(&self, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
+        let unmixed_first = self.slow.unmixed_first && request.highest == ZoneKind::Normal;
+        let passes = [(unmixed_first, false), (true, true)];
+        for (_, mixing) in passes.into_iter().filter(|(is_made, _)| *is_made) {
+            let mixing = mixing && !request.gfp.contains(Gfp::NOFRAGMENT);
+            for kind in request.zonelist() {
+                let (test, choice) = self.with(kind, |zone| {
+                    let (low, reserve) = (zone.watermarks.low, zone.protection[request.highest.index()]);
+                    let test = zone.test(request.order.frames(), low, reserve, false);
+                    (test, zone.choose(request.order, request.mobility, mixing, false))
+                });
+                if self.explain_test(kind, "low", test, tell)
+                    && let Some(pfn) = self.explain_choice(kind, request, choice, mixing, tell)
+                {
+                    return Some(pfn);
+                }
+            }
+        }
+        tell(Step::Slowly);
+        if request.gfp.contains(Gfp::READILY) {
+            return None;
+        }
+        request.zonelist().find_map(|kind| self.explain_at_need(kind, request, tell))
+    }
+
+    fn explain_at_need(&self, kind: ZoneKind, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
+        let mixing = !request.gfp.contains(Gfp::NOFRAGMENT);
+        let (test, choice) = self.with(kind, |zone| {
+            let (mark, reserve) = request.marks(zone);
+            let test = zone.test(request.order.frames(), mark, reserve, request.may_use_reserves());
+            let kept = request.is_highatomic().then(|| zone.choose_highatomic(request.order)).flatten();
+            let any = kept.or_else(|| zone.choose(request.order, request.mobility, mixing, false));
+            let cannot_wait = !request.gfp.contains(Gfp::WAIT);
+            (test, any.or_else(|| cannot_wait.then(|| zone.choose_highatomic(request.order)).flatten()))
+        });
+        let is_free = request.gfp.contains(Gfp::MEMALLOC);
+        (is_free || self.explain_test(kind, "min", test, tell))
+            .then(|| self.explain_choice(kind, request, choice, mixing, tell))
+            .flatten()
+    }
+
+    fn explain_test(&self, zone: ZoneKind, mark: &'static str, test: MarkTest, tell: &mut dyn FnMut(Step)) -> bool {
+        if self.zone(zone).managed > 0 {
+            tell(Step::Test { zone, mark, test });
+        }
+        test.is_passed()
+    }
+
+    /// The block that a zone has chosen, and the splits on the way to it.
+    fn explain_choice(
+        &self,
+        zone: ZoneKind,
+        request: &Request,
+        choice: Option<Choice>,
+        mixing: bool,
+        tell: &mut dyn FnMut(Step),
+    ) -> Option<Pfn> {
+        let Some(choice) = choice else {
+            let largest = self.with(zone, |zone| zone.largest());
+            tell(Step::NoBlock { zone, order: request.order, largest, mixing });
+            return None;
+        };
+        tell(Step::Chosen { zone, mobility: request.mobility, choice });
+        let (mut pfn, from) = choice.from;
+        for order in Order::all().rev().filter(|order| *order >= request.order && *order < from) {
+            let upper = Pfn::new(pfn.number() ^ order.frames());
+            let (kept, free) = if choice.pfn >= upper { (upper, pfn) } else { (pfn, upper) };
+            tell(Step::Split { order, kept, free });
+            pfn = kept;
+        }
+        Some(choice.pfn)
+    }
+
+    /// Tells step by step what would become of the allocated block that starts at `pfn` if it were freed, and does not free it.
+    ///
+    /// # Errors
+    /// [`FreeError`], as [`free_raw`](Self::free_raw) would say it.
+    pub fn explain_free(&self, pfn: Pfn, tell: &mut dyn FnMut(Step)) -> Result<Freeing, FreeError> {
+        let (kind, order) = (ZoneKind::of(pfn), self.order_of(pfn)?);
+        self.with(kind, |zone| zone.settle_all());
+        tell(Step::Frees { pfn, order, zone: kind });
+        let (own, loan) = (C::current(), self.look_at(pfn).and_then(|info| info.holder));
+        let by_other = loan.filter(|loan| matches!(loan.by, Holding::HandedOut(_)));
+        let (nearly_full, mobility) =
+            self.with(kind, |zone| zone.is_nearly_full(pfn)).unwrap_or((false, Mobility::Movable));
+        if let Some(loan) = by_other {
+            if loan.cpu == own {
+                tell(Step::ToBatch { cpu: own });
+                return Ok(Freeing::Held(own));
+            }
+            tell(Step::OffLoan { cpu: loan.cpu });
+        } else if nearly_full
+            && order < Order::PAGEBLOCK
+            && let Some(pages) = self.pages.get(own)
+            && pages.recent_of(order, mobility).is_some_and(|recent| !recent.is_full())
+        {
+            tell(Step::Kept { cpu: own });
+            return Ok(Freeing::Held(own));
+        }
+        Ok(self.explain_merges(kind, (pfn, order), mobility, tell))
+    }
+
+    fn explain_merges(
+        &self,
+        kind: ZoneKind,
+        (mut pfn, order): (Pfn, Order),
+        mobility: Mobility,
+        tell: &mut dyn FnMut(Step),
+    ) -> Freeing {
+        for order in Order::all().skip(order.index()).take_while(|order| *order < Order::MAX) {
+            let buddy = Pfn::new(pfn.number() ^ order.frames());
+            if !self.with(kind, |zone| zone.merges(buddy, order, mobility)) {
+                tell(Step::NoMerge { order, pfn, buddy });
+                return Freeing::Free(pfn, order);
+            }
+            tell(Step::Merge { order, pfn, buddy });
+            pfn = pfn.min(buddy);
+        }
+        Freeing::Free(pfn, Order::MAX)
+    }
+}
+
+impl fmt::Display for MarkTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { free, frames, mark, reserve } = self;
+        if self.is_passed() {
+            write!(f, "{free} free - {frames} >= {mark} + {reserve} kept for others: may be taken")
+        } else {
+            write!(
+                f,
+                "{free} free - {frames} < {mark} + {reserve} kept for others: {} more would have to be free",
+                self.lacks()
+            )
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtHand { cpu, pfn, is_recent: false } => {
+                write!(f, "CPU {cpu}'s pages have a loan of that kind: {pfn} is its lowest free block")
+            }
+            Self::AtHand { cpu, pfn, is_recent: true } => {
+                write!(f, "CPU {cpu}'s pages kept {pfn}, which it freed last")
+            }
+            Self::Empty { cpu, has_batch: true } => {
+                write!(f, "CPU {cpu}'s pages have none: they ask for the blocks of a word of 64 frames")
+            }
+            Self::Empty { cpu, has_batch: false } => write!(f, "CPU {cpu}'s pages have none of that order"),
+            Self::PastPages => f.write_str("the CPU's own pages do not serve that: the zones are asked"),
+            Self::Test { zone, mark, test } => write!(f, "zone {zone}, mark '{mark}': {test}"),
+            Self::NoBlock { zone, order, largest, mixing } => {
+                write!(f, "zone {zone}: no free block of order {order}")?;
+                match largest {
+                    Some(largest) if largest >= order && !mixing => {
+                        f.write_str(" without mixing mobilities in a pageblock")
+                    }
+                    Some(largest) => write!(
+                        f,
+                        ": the largest is of order {largest}, and {} frames would have to be free in one piece",
+                        order.frames()
+                    ),
+                    None => f.write_str(", nor any other"),
+                }
+            }
+            Self::Chosen { zone, mobility, choice } => chosen(f, *zone, *mobility, choice),
+            Self::Split { order, kept, free } => write!(
+                f,
+                "split into {kept}+{order} and {free}+{order} ({kept} ^ {:#x} = {free}): {free}+{order} stays free",
+                order.frames()
+            ),
+            Self::Slowly => {
+                f.write_str("no zone serves that above 'low': the slow path goes down to what the flags allow")
+            }
+            Self::Frees { pfn, order, zone } => {
+                write!(f, "an allocated block of order {order}, {}, in zone {zone}", PfnRange::of(*pfn, *order))
+            }
+            Self::ToBatch { cpu } => {
+                write!(f, "it was handed out of CPU {cpu}'s pages, and goes back there: a bit, and no lock")
+            }
+            Self::OffLoan { cpu } => write!(f, "it was handed out of CPU {cpu}'s pages: it is taken off that loan"),
+            Self::Kept { cpu } => {
+                write!(f, "its pageblock is nearly full: CPU {cpu}'s pages keep it for the next request")
+            }
+            Self::Merge { order, pfn, buddy } => {
+                write!(
+                    f,
+                    "merges: {pfn} ^ {:#x} = {buddy}, which is free: order {} at {}",
+                    order.frames(),
+                    order.get() + 1,
+                    pfn.min(buddy)
+                )
+            }
+            Self::NoMerge { order, pfn, buddy } => {
+                write!(f, "ends: {pfn} ^ {:#x} = {buddy}, which is not a free block of order {order}", order.frames())
+            }
+        }
+    }
+}
+
+fn chosen(f: &mut fmt::Formatter<'_>, zone: ZoneKind, mobility: Mobility, choice: &Choice) -> fmt::Result {
+    let Choice { pageblock, source, from: (first, order), lent, .. } = choice;
+    write!(f, "zone {zone}: pageblock {pageblock}, ")?;
+    match source {
+        Source::Own => {
+            write!(f, "of the {} ones with a block that is large enough the one with the smallest", mobility.name())?
+        }
+        Source::Other(way, kind) => {
+            let name = kind.name();
+            match way {
+                Fallback::ClaimedWhole => {
+                    write!(f, "no {} one has room: a free one changes from {name}", mobility.name())?
+                }
+                Fallback::ClaimedPageblock => {
+                    write!(f, "no {} one has room: mostly free, it changes from {name}", mobility.name())?
+                }
+                Fallback::Stolen => {
+                    write!(f, "no {} one has room, and none is worth changing: from a {name} one", mobility.name())?
+                }
+            }
+        }
+    }
+    write!(f, "; free block {first}+{order}")?;
+    if *lent > 1 { write!(f, "; {lent} blocks are lent to the CPU at once") } else { Ok(()) }
+}
