@@ -2,7 +2,6 @@
 
 use super::error::Error;
 use super::state::Shell;
-use super::table::{self, Argument, GROUPS};
 use super::words::expect;
 use crate::console::Console;
 use crate::memory::{frames, heap, vmalloc};
@@ -38,18 +37,18 @@ pub(super) fn meminfo(out: &mut Console) -> fmt::Result {
 
 pub(super) fn help<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let Some(name) = expect(words, &[], 1)?.first() else {
-        for (about, commands) in GROUPS {
+        for (about, commands) in Shell::groups() {
             println!("{about}:");
             commands.iter().for_each(|command| println!("  {:<13} {}", command.name(), command.help));
         }
         println!("'help <command>' says how one is used, with an example. `a; b` runs two, and # begins a comment.");
         return Ok(());
     };
-    let command = table::find(name).ok_or(Error::UnknownCommand(name))?;
+    let command = Shell::command(name).ok_or(Error::UnknownCommand(name))?;
     println!("{}: {}", command.name(), command.help);
     println!("usage:   {}", command.usage);
     println!("example: {}", command.example);
-    if command.arguments.iter().any(|argument| matches!(argument, Argument::Flags)) {
+    if command.takes_flags() {
         let names = <Gfp as bitflags::Flags>::FLAGS.iter().map(bitflags::Flag::name);
         print_wrapped("flags, joined by '|' or ',':", names);
     }

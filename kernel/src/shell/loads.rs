@@ -2,7 +2,6 @@
 
 use super::error::Error;
 use super::state::Shell;
-use super::table;
 use super::words::{expect, number, order};
 use crate::arch::clock;
 use crate::cpu::{timer, work};
@@ -161,7 +160,7 @@ pub(super) fn watch<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
     let (Some(name), times) = (command.first(), times.map_or(Ok(u64::MAX), |word| number(word))?) else {
         return Err(Error::Missing("the command"));
     };
-    let known = table::find(name).ok_or(Error::UnknownCommand(name))?;
+    let known = Shell::command(name).ok_or(Error::UnknownCommand(name))?;
     for nth in 0..times {
         if nth > 0 {
             pause(shell, Duration::from_secs(1))?;

@@ -8,7 +8,7 @@ use crate::memory::frames;
 use crate::{print, println};
 use alloc::vec::Vec;
 use bifolio::allocator::{BlockInfo, BlockState};
-use bifolio::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Mobility, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 
 /// Frames in a word, which is a row of a pageblock's map.
 const WORD: u64 = 64;
@@ -144,9 +144,4 @@ fn pageblock<'a>(paint: Paint, pfn: Pfn) -> Result<(), Error<'a>> {
     }
     paint.legend_of_frames();
     Ok(())
-}
-
-/// How an order is written where a block begins: in one character.
-pub(super) fn letter(order: Order) -> char {
-    char::from_digit(order.get().into(), 16).unwrap_or('?').to_ascii_uppercase()
 }

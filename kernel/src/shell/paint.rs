@@ -3,7 +3,6 @@
 //! The colours are those that people who see colours differently can tell apart (Okabe and Ito), as near as the palette of 256
 //! comes. What they say, mobility, is of pageblocks; the height of a cell says how much is in use.
 
-use super::map::letter;
 use crate::{print, println};
 use bifolio::allocator::{BlockInfo, BlockState};
 use bifolio::frame::{Mobility, Order};
@@ -124,4 +123,9 @@ fn colour(kind: Mobility) -> u8 {
         Mobility::HighAtomic => 175,
         Mobility::Isolate => 36,
     }
+}
+
+/// How an order is written where a block begins: in one character.
+fn letter(order: Order) -> char {
+    char::from_digit(order.get().into(), 16).unwrap_or('?').to_ascii_uppercase()
 }

@@ -37,6 +37,26 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Whether one of its arguments is flags.
+    pub(super) fn takes_flags(&self) -> bool {
+        self.arguments.iter().any(|argument| matches!(argument, Argument::Flags))
+    }
+}
+
+// What commands about commands ask, of which the table has the functions: so they need not know it.
+impl Shell {
+    /// The command of this name.
+    pub(super) fn command(name: &str) -> Option<&'static Command> {
+        find(name)
+    }
+
+    /// Every command there is, by what it is about.
+    pub(super) fn groups() -> &'static [(&'static str, &'static [Command])] {
+        GROUPS
+    }
+}
+
 /// What an argument of a command is, as far as there are candidates for it.
 #[derive(Debug)]
 pub enum Argument {
