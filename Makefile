@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test stress soak concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run test stress matrix mutants soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -11,7 +11,7 @@ unexport MAKEFLAGS MFLAGS
 # command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
 # The host program checks them, and says what is wrong; what is empty is not set.
 variables := MEM SMP FIRMWARE APIC PARALLEL CMD DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
-variables += WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
+variables += MINUTES WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
 define hand-over
 export BIFOLIO_$(1) := $$(value $(1))
 unexport $(1)
@@ -21,6 +21,8 @@ $(foreach variable,$(variables),$(if $(value $(variable)),$(eval $(call hand-ove
 OPERATIONS ?= 100000000
 SEED ?= 1
 export OPERATIONS SEED
+# What `make mutants` does: so many of all mutants, and of which files.
+export SAMPLE FILES
 
 with-toolchain := @boot/setup.sh
 host-program := $(with-toolchain) cargo run -q -p boot --
@@ -48,6 +50,11 @@ help: ## this list
 	@echo 'What `make soak` does is changed by'
 	@echo '  OPERATIONS=1000000  that many operations'
 	@echo '  SEED=2              other ones'
+	@echo 'What `make soak-kernel` does is changed by'
+	@echo '  MINUTES=60          for so long, and to the end of the boot that is under way then'
+	@echo 'What `make mutants` does is changed by'
+	@echo '  SAMPLE=60           so many mutants, chosen at random'
+	@echo '  FILES="buddy.rs"    those of these files of kernel/mm/src alone'
 	@echo 'What `make bench` and `make programs` measure is changed by'
 	@echo '  QUICK=1             a fast look: fewer operations, one round'
 	@echo '  ROUNDS=9            how often each time is taken'
@@ -67,8 +74,19 @@ stress: ## ten boots, in each of which 16 CPUs work allocator and heap at once w
 	$(with-toolchain) boot/build.sh
 	$(host-program) stress
 
+matrix: ## machines of every kind, so few that any two choices meet on one: each boots, works under stress and is validated
+	$(with-toolchain) boot/build.sh
+	$(host-program) matrix
+
+mutants: ## the crate with one mistake at a time, which its tests must find (cargo-mutants); SAMPLE=60 for a look
+	$(with-toolchain) sh boot/mutants.sh
+
 soak: ## random operations on page frames and on the heap, each checked: a hundred million each, in some minutes
 	$(with-toolchain) cargo run --release -p model
+
+soak-kernel: ## four CPUs at everything at once in a kernel, for MINUTES=60: nothing is lost, nothing grows
+	$(with-toolchain) boot/build.sh
+	$(host-program) soak
 
 concurrency: ## loom, shuttle and ThreadSanitizer on what CPUs do to each other, each with mistakes planted for it to find
 	$(with-toolchain) cargo run -q -p concurrency

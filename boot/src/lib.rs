@@ -7,7 +7,8 @@
 //! | module | its part |
 //! |---|---|
 //! | [`options`] | what the user asks for, and why it cannot be |
-//! | [`machine`], [`firmware`] | what machine is wanted, and whether it can be had here |
+//! | [`machine`], [`hardware`], [`firmware`] | what machine is wanted, and whether it can be had here |
+//! | [`matrix`] | machines of every kind, for `make matrix` |
 //! | [`image`] | the kernel's ELF file becomes a disk that BIOS or UEFI boots |
 //! | [`qemu`], [`qmp`] | the emulator: its command line, its process, its control socket |
 //! | [`run`] | one machine from power-on to its end, and the [`run::Ending`] it came to |
@@ -18,23 +19,28 @@
 //! | [`terminal`] | the user's keys and signals while a machine runs |
 //! | [`harness`], [`report`] | a test kernel's tests, one machine after another, shown as `cargo test` shows them |
 //! | [`measure`] | what a booted benchmark measures, as lines for whoever shows it |
+//! | [`soak`] | one machine after another at work for as long as is wanted, for `make soak-kernel` |
 //! | [`suite`] | everything that `make test` runs |
 
 pub mod console;
 pub mod debugger;
 pub mod events;
 pub mod firmware;
+pub mod hardware;
 pub mod harness;
 pub mod image;
 pub mod look;
 pub mod machine;
+pub mod matrix;
 pub mod measure;
 pub mod options;
 pub mod patience;
+mod processor;
 pub mod qemu;
 pub mod qmp;
 pub mod report;
 pub mod run;
+pub mod soak;
 pub mod suite;
 pub mod symbols;
 pub mod terminal;

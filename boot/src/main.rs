@@ -8,7 +8,7 @@ use boot::qemu::Setup;
 use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
 use boot::terminal::{self, Keys};
-use boot::{debugger, events, image, measure, qemu, suite};
+use boot::{debugger, events, image, matrix, measure, qemu, soak, suite};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use protocol::input;
 use std::io::{self, IsTerminal, Write};
@@ -37,6 +37,10 @@ enum Command {
     Runner(RunnerArguments),
     /// Boot a benchmark and write what it measures as lines of JSON
     Measure(MeasureArguments),
+    /// Have four CPUs work allocator and heap for so many minutes, and see that nothing is lost and nothing grows
+    Soak(SoakArguments),
+    /// Boot the kernel on machines of every kind, with a line for each
+    Matrix(MatrixArguments),
     /// Run everything that `make test` runs
     Suite(SuiteArguments),
     /// Lint everything as the suite does; warnings are errors
@@ -92,6 +96,22 @@ struct StressArguments {
     /// How many boots
     #[arg(long, value_name = "N", default_value = "10")]
     boots: u32,
+}
+
+#[derive(Args)]
+struct SoakArguments {
+    /// By this host's clock; the boot that is under way then is the last
+    #[arg(long, env = "BIFOLIO_MINUTES", value_name = "N", default_value = "60",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    minutes: u64,
+    #[command(flatten)]
+    emulator: Emulator,
+}
+
+#[derive(Args)]
+struct MatrixArguments {
+    #[command(flatten)]
+    emulator: Emulator,
 }
 
 #[derive(Args)]
@@ -179,6 +199,10 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Stress(arguments) => stress(&arguments),
         Command::Runner(arguments) => runner(arguments),
         Command::Measure(arguments) => measure(&arguments),
+        Command::Soak(arguments) => {
+            soak::run(&default_kernel()?, arguments.minutes, &arguments.emulator.qemu_args.0).map(success_if)
+        }
+        Command::Matrix(arguments) => matrix::run(&default_kernel()?, &arguments.emulator.qemu_args.0).map(success_if),
         Command::Suite(arguments) => {
             let count = suite::run(arguments.quick, &arguments.emulator.qemu_args.0)?;
             Ok(success_if(count.failed == 0))

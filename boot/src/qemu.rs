@@ -1,7 +1,7 @@
 //! One QEMU: its command line, its process, the ends of its sockets.
 //!
-//! The machine is `q35` without QEMU's default devices: it boots a fifth to a third faster than `pc` with either
-//! firmware, and it is the one whose memory can lie where big machines have it. Unless its CPUs are to run in parallel,
+//! The machine is `q35`, unless somebody wants [other hardware](Hardware), without QEMU's default devices: it boots a fifth to a
+//! third faster than `pc` with either firmware, and it is the one whose memory can lie where big machines have it. Unless its CPUs are to run in parallel,
 //! instructions are its clock (`-icount`): the time-stamp counter advances by the same amount with each, so a count repeats
 //! exactly, for about a tenth more host time. The clock runs at 128 ns an instruction because firmware waits by polling timers; at 1 ns UEFI
 //! takes minutes to boot. While all CPUs sleep it jumps to what they wait for (`sleep=off`), so that this host has no say in
@@ -11,10 +11,11 @@
 //! all of them understand.
 
 use crate::firmware::Ovmf;
-use crate::image;
-use crate::machine::{Apic, Firmware, Machine, Memory};
+use crate::hardware::Hardware;
+use crate::machine::{Apic, Firmware, Machine};
 use crate::qmp::Qmp;
 use crate::threads::Threads;
+use crate::{image, processor};
 use anyhow::{Context, Result, bail, ensure};
 use command_fds::{CommandFdExt, FdMapping};
 use protocol::{exit, input};
@@ -44,6 +45,8 @@ pub struct Setup<'a> {
     pub kernel: &'a Path,
     /// The machine it runs on.
     pub machine: Machine,
+    /// What that is made of.
+    pub hardware: Hardware,
     /// What the guest finds in `fw_cfg`: names of [`protocol::input`] and contents.
     pub inputs: Vec<(&'static str, String)>,
     /// Show the machine's display in a window.
@@ -60,7 +63,16 @@ impl<'a> Setup<'a> {
     /// A kernel on a machine, and nothing else.
     #[must_use]
     pub fn new(kernel: &'a Path, machine: Machine) -> Setup<'a> {
-        Setup { kernel, machine, inputs: Vec::new(), window: false, gdb: None, qemu_args: &[], interactive: false }
+        Setup {
+            kernel,
+            machine,
+            hardware: Hardware::USUAL,
+            inputs: Vec::new(),
+            window: false,
+            gdb: None,
+            qemu_args: &[],
+            interactive: false,
+        }
     }
 }
 
@@ -90,6 +102,9 @@ impl Qemu {
         setup.machine.check()?;
         let program = program();
         abilities()?.check(setup.machine)?;
+        if let Some(model) = processor::chosen(setup.qemu_args) {
+            processor::check(model, &ask(&program, &processor::question(model))?)?;
+        }
         let image = image::cached(setup.kernel, setup.machine.firmware)?;
         let ovmf = match setup.machine.firmware {
             Firmware::Bios => None,
@@ -183,7 +198,7 @@ pub struct Abilities {
 }
 
 impl Abilities {
-    /// Reads QEMU's answers to [`QUESTIONS`].
+    /// Reads QEMU's answers, of which one is what its fullest processor has.
     fn parse(answers: &str) -> Option<Abilities> {
         let messages: Vec<Value> = answers.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let version = messages.iter().map(|message| &message["QMP"]["version"]["qemu"]).find(|it| it.is_object())?;
@@ -207,11 +222,10 @@ impl Abilities {
     }
 }
 
-/// What a QEMU is asked about itself, on a machine that never runs.
-const QUESTIONS: &str = r#"{"execute": "qmp_capabilities"}
-{"execute": "query-cpu-model-expansion", "arguments": {"type": "full", "model": {"name": "max"}}}
-{"execute": "quit"}
-"#;
+/// What a QEMU is told, on a machine that never runs, to answer a question about itself.
+fn questions(question: &str) -> String {
+    format!("{{\"execute\": \"qmp_capabilities\"}}\n{question}\n{{\"execute\": \"quit\"}}\n")
+}
 
 /// What this host's QEMU can do. It is asked once.
 ///
@@ -222,11 +236,18 @@ pub fn abilities() -> Result<&'static Abilities> {
     if let Some(abilities) = ABILITIES.get() {
         return Ok(abilities);
     }
-    let abilities = ask(&program())?;
+    let abilities = abilities_of(&program())?;
     Ok(ABILITIES.get_or_init(|| abilities))
 }
 
-fn ask(program: &OsStr) -> Result<Abilities> {
+fn abilities_of(program: &OsStr) -> Result<Abilities> {
+    let answers = ask(program, &processor::question("max"))?;
+    Abilities::parse(&answers)
+        .with_context(|| format!("{} does not answer as QEMU 7.2 and later do:\n{answers}", program.display()))
+}
+
+/// All that a QEMU says to a question. What it complains of is said too.
+fn ask(program: &OsStr, question: &str) -> Result<String> {
     let mut child = Command::new(program)
         .args([
             "-machine",
@@ -245,17 +266,10 @@ fn ask(program: &OsStr) -> Result<Abilities> {
         .spawn()
         .map_err(|error| not_started(program, error))?;
     // One that ends before it has read all of it has something to say about that.
-    let _ = child.stdin.take().expect("piped").write_all(QUESTIONS.as_bytes());
+    let _ = child.stdin.take().expect("piped").write_all(questions(question).as_bytes());
     let output = child.wait_with_output().context("cannot read what QEMU answers")?;
-    let answers = String::from_utf8_lossy(&output.stdout);
-    Abilities::parse(&answers).with_context(|| {
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        format!(
-            "{} does not answer as QEMU 7.2 and later do ({}):\n{answers}{complaints}",
-            program.display(),
-            output.status
-        )
-    })
+    let [answers, complaints] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    Ok(format!("{answers}{complaints}"))
 }
 
 /// The emulator: `QEMU` in the environment, or the usual name on the path.
@@ -293,21 +307,9 @@ fn value(text: impl AsRef<OsStr>) -> String {
 }
 
 fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String> {
-    let Machine { memory, processors, parallel, apic, .. } = setup.machine;
-    let mut arguments: Vec<String> = Vec::new();
+    let mut arguments: Vec<String> = setup.hardware.arguments(setup.machine);
     let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-    // Without a reservation a machine may have more memory than the host: what the guest never touches costs nothing.
-    add("-machine", "q35,memory-backend=ram".into());
-    add("-object", format!("memory-backend-ram,id=ram,size={},reserve=off", memory.bytes()));
-    add("-m", format!("{}M", memory.bytes() >> 20));
-    add("-smp", processors.to_string());
-    let x2apic = match apic {
-        Apic::Auto => "",
-        Apic::XApic => ",-x2apic",
-        Apic::X2Apic => ",+x2apic",
-    };
-    add("-cpu", format!("max,phys-bits={}{x2apic}", address_bits(memory)));
-    if parallel {
+    if setup.machine.parallel {
         add("-accel", "tcg,thread=multi".into());
     } else {
         let sleep = if setup.interactive { "on" } else { "off" };
@@ -338,7 +340,7 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     // such an end, others end at once: with the same status, once they are told to quit.
     add("-action", "reboot=shutdown,shutdown=pause".into());
     add("-d", "cpu_reset".into());
-    let clock = (!parallel).then(|| (input::CLOCK_SHIFT, CLOCK_SHIFT.to_string()));
+    let clock = (!setup.machine.parallel).then(|| (input::CLOCK_SHIFT, CLOCK_SHIFT.to_string()));
     for (name, content) in setup.inputs.iter().chain(&clock) {
         add("-fw_cfg", format!("name={name},string={}", value(content)));
     }
@@ -357,14 +359,6 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     arguments
 }
 
-/// How many bits the machine's physical addresses have. UEFI firmware maps all that they can name, page by page, before
-/// it does anything else: with 46 bits that takes it minutes, so there are no more than the memory needs.
-fn address_bits(memory: Memory) -> u32 {
-    // With 40 bits, memory ends below the 12 GiB at the top of the first TiB that AMD reserves; beyond, it is moved up
-    // by a TiB.
-    if memory.bytes() <= 1000 << 30 { 40 } else { 43 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,7 +375,7 @@ mod tests {
     #[test]
     fn the_machine_is_the_one_that_was_asked_for() {
         let text = line(&setup(), None);
-        for part in ["size=6442450944,reserve=off", "-m 6144M", "-smp 2", "-display none", "iobase=0xf4"] {
+        for part in ["size=6144M,reserve=off", "-m 6144M", "-smp 2", "-display none", "iobase=0xf4"] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("pflash") && !text.contains("-S"));
@@ -446,7 +440,7 @@ mod tests {
         assert!(Abilities { x2apic: true, ..old }.check(machine).is_ok());
         assert_eq!(Abilities::parse(&answers("")), None);
         assert_eq!(Abilities::parse("GNU nano"), None);
-        let error = ask(OsStr::new("true")).unwrap_err().to_string();
+        let error = abilities_of(OsStr::new("true")).unwrap_err().to_string();
         assert!(error.contains("true does not answer as QEMU"), "{error}");
     }
 

@@ -120,6 +120,21 @@ fn a_script_runs_to_its_end_and_fails_if_one_of_its_commands_does() {
 }
 
 #[test]
+fn a_processor_that_cannot_boot_is_refused_in_one_line() {
+    const NX: &str = "the NX bit, which keeps data from being executed";
+    for (model, lacks) in [("max,-nx", NX), ("qemu64,nx=off", NX), ("pentium3", "long mode (64 bits)")] {
+        build();
+        let output = Command::new(env!("CARGO_BIN_EXE_boot"))
+            .args(["run", "--cmd", "validate", "--qemu-args", &format!("-cpu {model}")])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let refusal = format!("error: the processor {model} cannot boot: it lacks {lacks}\n");
+        assert!(!output.status.success() && said.ends_with(&refusal), "{said}");
+    }
+}
+
+#[test]
 fn the_least_memory_that_is_not_refused_boots() {
     let directory = tempfile::tempdir().unwrap();
     for firmware in [Firmware::Bios, Firmware::Uefi] {

@@ -9,6 +9,7 @@ use crate::console;
 use crate::sync::Mutex;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use protocol::event::{self, MAX_FRAME, MAX_TEXT};
 use protocol::{Event, ExitCode, exit, input};
 use qemu_fw_cfg::FwCfg;
@@ -112,6 +113,16 @@ impl fmt::Display for Ticks {
             _ => "instructions",
         };
         write!(f, "{} {unit}", self.0)
+    }
+}
+
+impl Ticks {
+    /// How many instructions the machine counts in so long a time; `None` where it does not count them.
+    pub fn in_time(time: Duration) -> Option<Self> {
+        match CLOCK_SHIFT.load(Ordering::Relaxed) {
+            UNKNOWN => None,
+            shift => Some(Self(time.as_nanos() as u64 >> shift)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::error::Error;
 use super::state::Shell;
 use super::words::{expect, number};
 use crate::cpu::{self, timer};
+use crate::host::Ticks;
 use crate::machine::Machine;
 use crate::println;
 use ::stress::Plan;
@@ -33,6 +34,12 @@ pub(super) fn stress<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Err
         shell.is_cancelled = true;
     }
     println!("{summary}");
+    match Ticks::in_time(summary.longest) {
+        Some(instructions) => {
+            println!("longest call: {instructions}, of this CPU and of those whose turn it was meanwhile")
+        }
+        None => println!("longest call: {:?}", summary.longest),
+    }
     println!(
         "{} MiB at most; all is back and checked: every block is free or in use as before (mobilities of pageblocks may \
          differ)",

@@ -129,7 +129,7 @@ impl<M: Machine> Tick for Duty<M> {
         let mut handler = seat.handler.lock();
         let handler = &mut *handler;
         handler.tally.ticks += 1;
-        handler.tally.re_entries += u64::from(seat.is_inside());
+        handler.tally.re_entries += u64::from(seat.interrupts());
         if let Err(failure) = handler.act(run, cpu) {
             run.fail(failure);
         }

@@ -26,6 +26,10 @@ const MAIL: usize = 64;
 pub(super) struct Seat<M: Machine> {
     /// The CPU is inside a call of an allocator. Its own business, and its handlers'.
     inside: AtomicBool,
+    /// A handler has interrupted the call that it is in, or was in last.
+    interrupted: AtomicBool,
+    /// The longest call that no handler has interrupted, in nanoseconds.
+    longest: AtomicU64,
     /// How many pieces it has allocated, by whatever code.
     pieces: AtomicU64,
     /// Pieces that others have handed to it.
@@ -38,15 +42,23 @@ pub(super) struct Seat<M: Machine> {
 impl<M: Machine> Seat<M> {
     /// Calls an allocator, and notes so for handlers that interrupt it.
     pub fn inside<R>(&self, call: impl FnOnce() -> R) -> R {
+        self.interrupted.store(false, Ordering::Relaxed);
         self.inside.store(true, Ordering::Relaxed);
+        let start = M::Cpu::uptime();
         compiler_fence(Ordering::SeqCst);
         let result = call();
         compiler_fence(Ordering::SeqCst);
+        let time = M::Cpu::uptime().saturating_sub(start);
         self.inside.store(false, Ordering::Relaxed);
+        if !self.interrupted.load(Ordering::Relaxed) {
+            self.longest.fetch_max(time.as_nanos() as u64, Ordering::Relaxed);
+        }
         result
     }
 
-    pub fn is_inside(&self) -> bool {
+    /// Whether a handler that runs now has interrupted such a call.
+    pub fn interrupts(&self) -> bool {
+        self.interrupted.store(true, Ordering::Relaxed);
         self.inside.load(Ordering::Relaxed)
     }
 
@@ -83,6 +95,8 @@ impl<M: Machine> Run<M> {
             mail.try_reserve_exact(MAIL).map_err(|_| Failure::NoMemory)?;
             seats.push(Seat {
                 inside: AtomicBool::new(false),
+                interrupted: AtomicBool::new(false),
+                longest: AtomicU64::new(0),
                 pieces: AtomicU64::new(0),
                 mail: Mutex::new("stress mail", mail),
                 handler: Mutex::new("stress handler", Handler::new(plan.seed ^ number as u64)),
@@ -227,6 +241,8 @@ fn go<M: Machine>(plan: Plan, summary: &mut Summary) -> Result<(), Failure> {
         return Err(failure);
     }
     summary.was_cancelled = run.cancelled.load(Ordering::Relaxed);
+    let longest = run.seats.iter().map(|seat| seat.longest.load(Ordering::Relaxed)).max();
+    summary.longest = Duration::from_nanos(longest.unwrap_or(0));
     summary.end::<M>(|cpu| {
         let mut tally = run.seats[cpu].tally.with(|tally| *tally);
         tally.add(run.seats[cpu].handler.with(|handler| handler.tally()));

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bifolio::allocator::{Fallback, Fallbacks};
 use bifolio::frame::Mobility;
 use core::fmt;
+use core::time::Duration;
 
 /// What one CPU has done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,6 +57,9 @@ pub struct Summary {
     pub mixed: u64,
     /// Bytes that all together might have.
     pub bytes: usize,
+    /// The longest call of the allocator or the heap among those that no timer interrupted; what other CPUs did meanwhile is in it
+    /// where they take turns.
+    pub longest: Duration,
     /// Somebody wanted it to end before the time was up.
     pub was_cancelled: bool,
 }
@@ -91,7 +95,7 @@ impl Summary {
         let mut cpus = Vec::new();
         cpus.try_reserve_exact(numbers.clone().count()).map_err(|_| Failure::NoMemory)?;
         cpus.extend(numbers.map(|cpu| (cpu, Tally::default())));
-        Ok(Self { cpus, drains: 0, mixed: 0, bytes: 0, was_cancelled: false })
+        Ok(Self { cpus, drains: 0, mixed: 0, bytes: 0, longest: Duration::ZERO, was_cancelled: false })
     }
 
     /// Takes note of what the allocators have counted so far.
