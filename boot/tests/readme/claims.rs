@@ -158,6 +158,7 @@ fn questions(text: &Text, shell: &mut Session) {
     text.says("`blocks` lists what you hold, and `free all` gives it back");
     assert!(shell.say("blocks").ends_with("2 blocks, 33 frames, 132 kB; 5 objects\n"));
     assert!(shell.say("free all").starts_with("freed 2 blocks, 33 frames"));
+    explanations(text, shell);
     text.says("`fragment 50`, then `buddyinfo`: half of the memory is free, and no two frames of it in a row");
     shell.say("fragment 50");
     let free = zone(&shell.say("buddyinfo"), "DMA32");
@@ -176,6 +177,28 @@ fn questions(text: &Text, shell: &mut Session) {
     shell.say("drain");
     shell.say("kfree all");
     shell.say("shrink");
+}
+
+fn explanations(text: &Text, shell: &mut Session) {
+    text.says("`explain alloc 8` says what `alloc 8` would do, and does not");
+    let before = shell.say("buddyinfo");
+    let told = shell.say("explain alloc 8");
+    let pfn = after_word(&told, "so order 8 is served: ").to_owned();
+    assert!(told.contains("zone DMA32, mark 'low': ") && told.contains("zone DMA32: pageblock "), "{told}");
+    assert_eq!(shell.say("buddyinfo"), before);
+    assert!(shell.say("alloc 8").ends_with(&format!("free {pfn} 8\n")));
+    text.says("each merge with the buddy's address by exclusive or");
+    assert!(shell.say(&format!("explain free {pfn}")).contains(&format!(": {pfn} ^ 0x100 = ")));
+    assert!(shell.say("explain alloc 10 DMA32").contains("so order 10 is served"));
+    text.says("`explain kmalloc 100` names the slab, word and slot");
+    shell.say("kmalloc 100");
+    let told = shell.say("explain kmalloc 100");
+    let object = told.trim_end().rsplit(' ').next().unwrap();
+    assert!(shell.say("kmalloc 100").ends_with(&format!("kfree {object}\n")), "{told}");
+    text.says("With `narrate on`, the commands");
+    shell.say("narrate on");
+    assert!(shell.say(&format!("free {pfn}")).contains(&format!("so {pfn} becomes free")));
+    shell.say("narrate off");
 }
 
 fn reports(text: &Text, shell: &mut Session) {
