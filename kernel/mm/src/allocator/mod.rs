@@ -176,7 +176,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
         Self::announce(gfp);
-        let pfn = match self.allocate_from_batch(order, gfp) {
+        let pfn = match self.allocate_at_once(order, gfp) {
             Some(pfn) => pfn,
             None => self.allocate_at_length(order, gfp)?,
         };
@@ -184,26 +184,28 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         Ok(unsafe { Block::from_raw(pfn, order) })
     }
 
-    /// Serves a request that this CPU has a batch for which is not empty.
+    /// Serves a request without a look at the zones' index.
     #[inline(always)]
-    fn allocate_from_batch(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
-        if !FAST.contains(gfp) || order.index() >= BATCHED {
-            return None;
+    fn allocate_at_once(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
+        let mobility = gfp.mobility().filter(|_| FAST.contains(gfp))?;
+        if order.index() < BATCHED {
+            return self.enter()?.batch(order, mobility).allocate();
         }
-        let mobility = gfp.mobility()?;
-        self.enter()?.batch(order, mobility).allocate()
+        if order == Order::PAGEBLOCK { self.allocate_whole(mobility) } else { None }
     }
 
     /// Serves a request that is beyond that.
     #[inline(never)]
     fn allocate_at_length(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        let mobility = if FAST.contains(gfp) { gfp.mobility() } else { None };
-        let is_small = order < Order::PAGEBLOCK;
-        let fast = mobility.and_then(|mobility| {
-            if is_small { self.allocate_small(order, mobility) } else { self.allocate_whole(order, mobility) }
-        });
-        if let Some(pfn) = fast {
-            return Ok(pfn);
+        if let Some(mobility) = gfp.mobility().filter(|_| FAST.contains(gfp)) {
+            let pfn = match order {
+                Order::PAGEBLOCK => None,
+                Order::MAX => self.allocate_pair(mobility),
+                _ => self.allocate_recent(order, mobility).or_else(|| self.allocate_small(order, mobility)),
+            };
+            if let Some(pfn) = pfn {
+                return Ok(pfn);
+            }
         }
         if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
     }
@@ -274,10 +276,20 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// If there is such a block, it is the caller's to free: nobody else has it as a [`Block`], or uses its memory.
     #[inline(always)]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order != Order::ZERO || !self.free_frame(pfn) {
+        if !self.free_quickly(pfn, order) {
             self.free_at_length(pfn, order)?;
         }
         Ok(())
+    }
+
+    /// Frees a frame or a pageblock; false if there is no such block, or this CPU's pages may not be used now.
+    #[inline(always)]
+    fn free_quickly(&self, pfn: Pfn, order: Order) -> bool {
+        match order {
+            Order::ZERO => self.free_frame(pfn),
+            Order::PAGEBLOCK => self.free_whole(pfn),
+            _ => false,
+        }
     }
 
     /// Frees a single frame; false if there is none, or this CPU's pages may not be used now.
@@ -290,7 +302,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         match self.main.free_quickly(pfn, pages.least()) {
             Some(Ok(())) => true,
             Some(Err(found)) => self.free_frame_slowly(&pages, pfn, found),
-            None => self.free_small(&pages, pfn, Order::ZERO),
+            None => false,
         }
     }
 }
@@ -312,7 +324,6 @@ fn set_marks(zones: &mut [&mut Zone<'_>; ZoneKind::COUNT]) {
     let min_free = frames_per_kib(min_free_kib(total * (crate::frame::FRAME_SIZE / 1024)));
     let reserves = protection(managed);
     for ((zone, managed), reserve) in zones.iter_mut().zip(managed).zip(reserves) {
-        zone.watermarks = Watermarks::new(managed, total, min_free);
-        zone.protection = reserve;
+        zone.set_marks(Watermarks::new(managed, total, min_free), reserve);
     }
 }

@@ -19,32 +19,41 @@ enum Refused {
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
-    /// Serves a request for less than a pageblock from what this CPU freed last, or from what a zone lends it or gives it: as
-    /// long as that zone is left with more than its `low` mark and mobilities are not mixed.
+    /// Allocates a pageblock, as long as zone Normal is left with more than its `low` mark.
+    #[inline(never)]
+    pub(super) fn allocate_whole(&self, mobility: Mobility) -> Option<Pfn> {
+        self.lock_zone(ZoneKind::Normal).allocate_whole(Order::PAGEBLOCK, mobility)
+    }
+
+    /// The same for a block of order 10.
+    #[inline(never)]
+    pub(super) fn allocate_pair(&self, mobility: Mobility) -> Option<Pfn> {
+        self.lock_zone(ZoneKind::Normal).allocate_whole(Order::MAX, mobility)
+    }
+
+    /// Allocates the block of `order` again that this CPU freed last in pageblocks of this mobility.
+    #[inline(always)]
+    pub(super) fn allocate_recent(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let pages = self.enter()?;
+        let recent = pages.recent_of(order, mobility)?;
+        let pfn = recent.last()?;
+        let (block, offset) = self.blocks_of(pfn).lock_at(pfn)?;
+        pages.pop(recent);
+        block.take_back(offset);
+        Some(pfn)
+    }
+
+    /// Serves a request for less than a pageblock from what a zone lends this CPU or gives it: as long as that zone is left with
+    /// more than its `low` mark and mobilities are not mixed.
     #[inline(never)]
     pub(super) fn allocate_small(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
         let pages = self.enter()?;
-        if let Some(pfn) = self.allocate_recent(&pages, order, mobility) {
-            return Some(pfn);
-        }
         let served = self.refill(&pages, order, mobility);
         drop(pages);
         if served == Err(Refused::BelowLow) {
             C::low_memory();
         }
         served.ok()
-    }
-
-    /// Serves a request for whole pageblocks from those of the highest zone, as [`allocate_small`](Self::allocate_small) does.
-    #[inline(never)]
-    pub(super) fn allocate_whole(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        self.with(ZoneKind::Normal, |zone| zone.allocate_whole(order, mobility))
-    }
-
-    #[inline(always)]
-    fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let last = pages.recent_of(order, mobility)?.last()?;
-        self.blocks_of(last).allocate_recent(pages, order, mobility)
     }
 
     /// Gets a batch new blocks and hands out the first. Where no word would give it many, and for orders that have no batches,
@@ -54,7 +63,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         pages.note_use();
         pages.count_refill();
         let batch = (order.index() < BATCHED).then(|| pages.batch(order, mobility));
-        if let Some(batch) = batch {
+        if let Some(batch) = batch.filter(|batch| batch.base().is_some()) {
             self.end_loan(order, batch);
         }
         // What has no batch is told of by the walk down the zones that follows.
@@ -62,10 +71,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             Some(_) => (WORD_FRAMES.into(), Refused::BelowLow),
             None => (order.frames(), Refused::NoWord),
         };
-        for kind in ZoneKind::ALL.into_iter().rev() {
+        for kind in ZoneKind::ALL.into_iter().rev().filter(|kind| self.has_ram(*kind)) {
             let mut zone = self.zones[kind.index()].lock();
-            let (low, reserve) = (zone.watermarks.low, zone.protection[ZoneKind::Normal.index()]);
-            if !zone.admits(wanted, low, reserve, false) {
+            if !zone.is_above_low(wanted) {
                 continue;
             }
             refused = Refused::NoWord;
@@ -117,8 +125,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Frees a block of less than a pageblock that is of no batch of this CPU's; false if there is none.
-    #[inline(never)]
-    pub(super) fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
+    #[inline(always)]
+    fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
         let blocks = self.blocks_of(pfn);
         let freed = blocks.lock_at(pfn).and_then(|(block, offset)| blocks.free(block, offset, order, Some(pages)));
         freed.map(|freed| self.note(blocks, freed)).is_some()
@@ -134,16 +142,22 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         freed.map(|freed| self.note(blocks, freed)).is_some()
     }
 
+    /// Frees a block of order 9; false if there is none, or more has to be done than as a rule.
+    #[inline(never)]
+    pub(super) fn free_whole(&self, pfn: Pfn) -> bool {
+        let [low @ .., normal] = &self.zones;
+        let kind = ZoneKind::of(pfn);
+        let zone = if kind == ZoneKind::Normal { normal } else { &low[kind.index() % low.len()] };
+        zone.lock_masked().free_whole(pfn)
+    }
+
     /// Frees a block by any way there is.
     #[inline(never)]
     pub(super) fn free_at_length(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let is_freed = if order >= Order::PAGEBLOCK {
-            self.with(ZoneKind::of(pfn), |zone| zone.free_whole(pfn, order))
-        } else {
-            self.enter().is_some_and(|pages| {
+        let is_freed = order < Order::PAGEBLOCK
+            && self.enter().is_some_and(|pages| {
                 order.index() < BATCHED && pages.free(pfn, order) || self.free_small(&pages, pfn, order)
-            })
-        };
+            });
         if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
     }
 

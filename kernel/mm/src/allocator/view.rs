@@ -12,7 +12,7 @@ use super::reclaim::SlowPath;
 use super::{Cpu, PageAllocator, PerCpuPages};
 use crate::error::FreeError;
 use crate::frame::{Order, Pfn, PfnRange, ZoneKind};
-use crate::sync::Mutex;
+use crate::sync::{MaskedGuard, Mutex};
 use crate::zone::{BlockInfo, FreeBlocks, Pageblocks, Zone, ZoneStats};
 
 /// A [`PageAllocator`] for code that may ask it anything, and neither allocate nor free: what is shown of an allocator that
@@ -66,6 +66,12 @@ impl<'m, C> Deref for PageAllocator<'m, C> {
 }
 
 impl<'m, C: Cpu> View<'m, C> {
+    /// Locks a zone, with interrupts masked.
+    #[inline(always)]
+    pub(super) fn lock_zone(&self, kind: ZoneKind) -> MaskedGuard<'_, Zone<'m>, C> {
+        self.zones[kind.index()].lock_masked()
+    }
+
     /// Runs `critical` on a zone that nobody else can see meanwhile.
     pub(super) fn with<R>(&self, kind: ZoneKind, critical: impl FnOnce(&mut Zone<'m>) -> R) -> R {
         self.zones[kind.index()].with(critical)

@@ -81,6 +81,12 @@ enum Mixing {
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
+    /// Whether a zone has RAM, and so can have anything to give.
+    #[inline]
+    pub(super) fn has_ram(&self, kind: ZoneKind) -> bool {
+        self.blocks[kind.index()].count() > 0
+    }
+
     #[inline(never)]
     pub(super) fn allocate_from_zones(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         let request = Request::new(order, gfp)?;
@@ -96,7 +102,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// The fast path: any zone that is left with more than its `low` mark.
     fn allocate_quickly(&self, request: &Request) -> Option<Pfn> {
         let above_low = |mixing| {
-            request.zonelist().find_map(|kind| {
+            request.zonelist().filter(|kind| self.has_ram(*kind)).find_map(|kind| {
                 self.with(kind, |zone| {
                     let (low, reserve) = (zone.watermarks.low, zone.protection[request.highest.index()]);
                     let admitted = zone.admits(request.order.frames(), low, reserve, false);
@@ -130,7 +136,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Goes down to what the flags of the request allow.
     fn allocate_at_need(&self, request: &Request) -> Option<Pfn> {
-        request.zonelist().find_map(|kind| self.with(kind, |zone| request.take_at_need(zone)))
+        request
+            .zonelist()
+            .filter(|kind| self.has_ram(*kind))
+            .find_map(|kind| self.with(kind, |zone| request.take_at_need(zone)))
     }
 
     /// Asks shrinkers for memory as long as they have any to give and it is not enough.
@@ -151,7 +160,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives up pageblocks that are kept for requests that cannot wait, one by one, until there is enough.
     fn allocate_unreserving(&self, request: &Request) -> Option<Pfn> {
-        request.zonelist().find_map(|kind| {
+        request.zonelist().filter(|kind| self.has_ram(*kind)).find_map(|kind| {
             while self.with(kind, |zone| zone.unreserve_highatomic(request.mobility)) {
                 if let Some(pfn) = self.allocate_at_need(request) {
                     return Some(pfn);

@@ -42,7 +42,9 @@ pub(crate) const COUNT_SHIFT: u32 = 54;
 const KINDS: usize = Mobility::REQUESTED.len();
 
 /// One CPU's pages. A kernel keeps a static array of them, one for each CPU that it can have.
-#[repr(align(128))]
+///
+/// What every operation touches comes first.
+#[repr(C, align(128))]
 pub struct PerCpuPages {
     /// The owner goes through it; a CPU that empties these pages closes it.
     gate: Gate,
@@ -149,7 +151,9 @@ impl PerCpuPages {
     /// The batch of an order, which must be below [`BATCHED`], and mobility.
     #[inline(always)]
     pub(crate) fn batch(&self, order: Order, mobility: Mobility) -> &Batch {
-        &self.batches[order.index() % BATCHED][mobility.index() % KINDS]
+        // One number, which a loop need not compute again.
+        let nth = order.index() * KINDS + mobility.index();
+        &self.batches.as_flattened()[nth.min(BATCHED * KINDS - 1)]
     }
 
     /// What was freed last of an order below [`KEPT`] and a mobility that requests have.

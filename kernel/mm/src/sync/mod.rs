@@ -14,6 +14,7 @@ mod mutex;
 #[cfg(feature = "heap")]
 pub(crate) use gate::Sign;
 pub use gate::{Gate, Inside};
+pub(crate) use mutex::MaskedGuard;
 pub use mutex::{Guard, Mutex};
 
 pub use crate::cpu::{Acquire, Lock};

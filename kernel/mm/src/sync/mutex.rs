@@ -70,10 +70,15 @@ impl<T: ?Sized, C: Cpu> Mutex<T, C> {
 
     /// Waits until nobody has the lock, and takes it. If an interrupt handler takes it too, interrupts must be masked for as
     /// long as it is held: [`with`](Self::with) does that.
-    #[inline]
+    #[inline(always)]
     pub fn lock(&self) -> Guard<'_, T, C> {
         C::acquire(&self.id(), Acquire::Wait);
-        self.guard(self.inner.lock())
+        self.guard(self.inner.try_lock().unwrap_or_else(|| self.wait()))
+    }
+
+    #[cold]
+    fn wait(&self) -> SpinMutexGuard<'_, T, Relax<C>> {
+        self.inner.lock()
     }
 
     /// Takes the lock if nobody has it.
@@ -84,11 +89,17 @@ impl<T: ?Sized, C: Cpu> Mutex<T, C> {
         Some(self.guard(inner))
     }
 
+    /// [`lock`](Self::lock) with interrupts masked, for as long as the lock is held.
+    #[inline(always)]
+    pub(crate) fn lock_masked(&self) -> MaskedGuard<'_, T, C> {
+        let masked = Masked::new();
+        MaskedGuard { guard: self.lock(), _masked: masked }
+    }
+
     /// Runs `critical` on the value, with interrupts masked.
     #[inline]
     pub fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
-        let _masked = Masked::<C>::new();
-        critical(&mut self.lock())
+        critical(&mut self.lock_masked())
     }
 
     /// The value, of a lock that nobody shares.
@@ -118,6 +129,29 @@ pub struct Guard<'a, T: ?Sized, C: Cpu> {
 impl<T: ?Sized + fmt::Debug, C: Cpu> fmt::Debug for Guard<'_, T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+/// A lock that is held, with interrupts masked.
+pub(crate) struct MaskedGuard<'a, T: ?Sized, C: Cpu> {
+    /// Comes first: fields are dropped in their order.
+    guard: Guard<'a, T, C>,
+    _masked: Masked<C>,
+}
+
+impl<T: ?Sized, C: Cpu> Deref for MaskedGuard<'_, T, C> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T: ?Sized, C: Cpu> DerefMut for MaskedGuard<'_, T, C> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
     }
 }
 

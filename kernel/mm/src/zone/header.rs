@@ -30,7 +30,8 @@ const SPLIT: Field = Field(36, 1);
 const DIRTY: Field = Field(37, 1);
 /// Free frames but for all 512, which is the next bit: only a pageblock that is dirty has so many and is split.
 const FREE: Field = Field(COUNT_SHIFT, 9);
-/// A free has to do more than to set bits: the pageblock is not split, or not dirty yet, or all of it is free.
+/// A free has to do more than to set bits: the pageblock is not split, or not dirty yet, or all of it is free, which makes this
+/// the count's tenth bit.
 const SLOW: Field = Field(63, 1);
 
 /// The header of a pageblock that is not locked.
@@ -86,9 +87,26 @@ impl Header {
     }
 
     /// Free frames, while the pageblock is split.
+    #[inline]
     pub(crate) fn free(self) -> u32 {
-        let all = self.is_split() && self.is_dirty() && self.get(SLOW) == 1;
-        if all { PAGEBLOCK_FRAMES as u32 } else { self.get(FREE) }
+        match self.get(FREE) {
+            0 if self.is_split() && self.is_dirty() && self.get(SLOW) == 1 => PAGEBLOCK_FRAMES as u32,
+            frames => frames,
+        }
+    }
+
+    /// Counts frames that became free, of a pageblock that is split and dirty: all of them is the bit that says *slow*.
+    #[inline(always)]
+    pub(crate) fn add_free(&mut self, frames: u32) {
+        debug_assert!(self.is_split() && self.is_dirty() && self.free() + frames <= PAGEBLOCK_FRAMES as u32);
+        self.0 = self.0.wrapping_add(u64::from(frames) << FREE.0);
+    }
+
+    /// Counts frames that are free no more, at least one, of a pageblock that is split.
+    #[inline(always)]
+    pub(crate) fn take_free(&mut self, frames: u32) {
+        debug_assert!(self.is_split() && frames > 0 && self.free() >= frames);
+        self.0 = self.0.wrapping_sub(u64::from(frames) << FREE.0);
     }
 
     pub(crate) fn set_free(&mut self, frames: u32) {
@@ -97,8 +115,10 @@ impl Header {
         self.set_slow(u64::from(frames) == PAGEBLOCK_FRAMES);
     }
 
+    /// Whether little is free, of a pageblock that is split and of which something is allocated.
+    #[inline]
     pub(crate) fn is_nearly_full(self) -> bool {
-        u64::from(self.free()) < NEARLY_FULL
+        u64::from(self.get(FREE)) < NEARLY_FULL
     }
 
     /// Whether all frames are free, of a pageblock that is split.
@@ -148,7 +168,24 @@ impl Header {
 
     /// The mobility that the pageblock has when it is not isolated.
     pub(crate) fn own_mobility(self) -> Mobility {
-        Mobility::ALL[self.get(MOBILITY) as usize % Mobility::COUNT]
+        match self.get(MOBILITY) {
+            0 => Mobility::Unmovable,
+            1 => Mobility::Movable,
+            2 => Mobility::Reclaimable,
+            3 => Mobility::HighAtomic,
+            _ => Mobility::Isolate,
+        }
+    }
+
+    /// What the pageblock is for, if requests have that mobility; not if it is locked or isolated.
+    #[inline(always)]
+    pub(crate) fn requested(self) -> Option<Mobility> {
+        match self.get(Field(MOBILITY.0, MOBILITY.1 + ISOLATED.1)) {
+            0 => Some(Mobility::Unmovable),
+            1 => Some(Mobility::Movable),
+            2 => Some(Mobility::Reclaimable),
+            _ => None,
+        }
     }
 
     pub(crate) fn set_mobility(&mut self, mobility: Mobility) {

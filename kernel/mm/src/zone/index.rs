@@ -14,11 +14,10 @@ pub(crate) struct Index<'m> {
     words: &'m mut [u64],
     /// Where each level starts inside a bucket.
     levels: [u32; MAX_LEVELS],
-    /// Words in a bucket.
+    /// Words in a bucket, and in all buckets of a mobility.
     stride: u32,
+    of_mobility: u32,
     depth: u8,
-    /// Buckets for each mobility.
-    buckets: u8,
     /// For each mobility a bit for each level whose bucket is not empty.
     filled: [u16; Mobility::COUNT],
 }
@@ -60,15 +59,15 @@ impl<'m> Index<'m> {
             words,
             levels,
             stride: stride as u32,
+            of_mobility: (stride * buckets) as u32,
             depth: depth as u8,
-            buckets: buckets as u8,
             filled: [0; Mobility::COUNT],
         }
     }
 
     #[inline]
     fn base(&self, bucket: Bucket) -> usize {
-        (bucket.mobility.index() * usize::from(self.buckets) + bucket.level as usize) * self.stride as usize
+        bucket.mobility.index() * self.of_mobility as usize + bucket.level as usize * self.stride as usize
     }
 
     /// Puts a member into the bucket.
@@ -179,8 +178,10 @@ impl<'m> Index<'m> {
 
     /// Whether each level, and the summary, says exactly what the level below it holds.
     pub(super) fn is_consistent(&self) -> bool {
+        // Of a zone without RAM there are none.
+        let buckets = self.of_mobility.checked_div(self.stride).unwrap_or(0);
         Mobility::ALL.into_iter().all(|mobility| {
-            (0..u32::from(self.buckets)).all(|number| {
+            (0..buckets).all(|number| {
                 let bucket = &self.words[self.base(Bucket { mobility, level: number })..][..self.stride as usize];
                 let level = |n: usize| {
                     let end =

@@ -70,8 +70,8 @@ impl Zone<'_> {
         self.count_free(mobility, free);
         if !whole {
             self.insert(number, block.header);
-        } else if let Some(buddy) = self.wholes.insert(number, mobility) {
-            self.blocks.lock(buddy).header.set_mobility(mobility);
+        } else {
+            self.file_as_whole(number, mobility);
         }
     }
 

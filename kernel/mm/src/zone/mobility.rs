@@ -200,9 +200,7 @@ impl Zone<'_> {
         } else {
             if matches!(self.wholes.state(number), State::Free(_)) {
                 self.wholes.remove(number, before);
-                if let Some(buddy) = self.wholes.insert(number, mobility) {
-                    self.blocks.lock(buddy).header.set_mobility(mobility);
-                }
+                self.file_as_whole(number, mobility);
             }
             block.header.set_mobility(mobility);
         }

@@ -123,11 +123,13 @@ pub(crate) struct Zone<'m> {
     /// The next of the dirty pageblocks to look at.
     dirty: Option<usize>,
     managed: u64,
-    /// Frames that are counted as free: at most those that are.
+    /// Frames that are counted as free, for any request to take: at most those that are.
     free: u64,
     special: Special,
     pub watermarks: Watermarks,
     pub protection: [u64; ZoneKind::COUNT],
+    /// What the fast path leaves to others, of a request that may use every zone: the `low` mark, and what is kept from it.
+    low_for_normal: u64,
 }
 
 /// What a zone counts beside its free frames.
@@ -135,7 +137,7 @@ pub(crate) struct Zone<'m> {
 struct Special {
     /// Free frames in isolated pageblocks, which are not among the zone's free frames.
     isolated: u64,
-    /// Free frames in pageblocks that are kept for pressing requests, which are.
+    /// Free frames in pageblocks that are kept for pressing requests, which are not either.
     free_highatomic: u64,
     /// Frames of those pageblocks.
     reserved_highatomic: u64,
@@ -201,7 +203,16 @@ impl<'m> Zone<'m> {
             special: Special::default(),
             watermarks: Watermarks::default(),
             protection: [0; ZoneKind::COUNT],
+            low_for_normal: 0,
         }
+    }
+
+    /// Sets what the zone keeps back.
+    pub(crate) fn set_marks(&mut self, watermarks: Watermarks, protection: [u64; ZoneKind::COUNT]) {
+        (self.watermarks, self.protection) = (watermarks, protection);
+        let low = watermarks.low.saturating_add(protection[ZoneKind::Normal.index()]);
+        // No zone has more.
+        self.low_for_normal = low.min(u64::MAX - Order::MAX.frames());
     }
 
     /// The zone's pageblocks, to be used without its lock.
@@ -315,9 +326,9 @@ impl<'m> Zone<'m> {
 
     /// Allocates a block of `order`, from 9 up, of whole pageblocks of this mobility that the zone knows to be free, if that
     /// leaves it with more than its `low` mark.
+    #[inline(always)]
     pub(crate) fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let (low, reserve) = (self.watermarks.low, self.protection[ZoneKind::Normal.index()]);
-        if !Watermarks::admit(self.free_frames(), order, low, reserve) {
+        if self.free < self.low_for_normal + order.frames() {
             return None;
         }
         let number = self.wholes.take(order, mobility)?;
@@ -352,7 +363,7 @@ impl<'m> Zone<'m> {
     pub(crate) fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         loop {
             if order >= Order::PAGEBLOCK {
-                if self.free_whole(pfn, order) {
+                if self.free_wholes(pfn, order) {
                     return Ok(());
                 }
             } else if let Some((block, offset)) = self.blocks.lock_at(pfn) {
@@ -380,14 +391,24 @@ impl<'m> Zone<'m> {
         }
     }
 
-    /// Frees the block of `order`, from 9 up, that starts at `pfn`, if there is one.
+    /// Frees the block of order 9 that starts at `pfn`; false if there is none, or more has to be done than as a rule.
     #[inline(always)]
-    pub(crate) fn free_whole(&mut self, pfn: Pfn, order: Order) -> bool {
+    pub(crate) fn free_whole(&mut self, pfn: Pfn) -> bool {
+        let Some((number, mobility)) = self.blocks.requested_at(pfn) else { return false };
+        let Some(joined) = self.wholes.give(number, mobility) else { return false };
+        self.free += PAGEBLOCK_FRAMES;
+        if let Some(buddy) = joined {
+            self.blocks.set_mobility(buddy, mobility);
+        }
+        true
+    }
+
+    /// Frees the block of `order`, from 9 up, that starts at `pfn`; false if there is none.
+    fn free_wholes(&mut self, pfn: Pfn, order: Order) -> bool {
         let Some((number, 0)) = self.blocks.locate(pfn) else { return false };
-        if !self.wholes.is_allocated(number, order) {
+        if !self.wholes.release(number, order) {
             return false;
         }
-        self.wholes.release(number, order);
         self.insert_whole(number);
         if order == Order::MAX {
             self.insert_whole(number | 1);
@@ -400,8 +421,14 @@ impl<'m> Zone<'m> {
     fn insert_whole(&mut self, number: usize) {
         let mobility = self.blocks.peek(number).mobility();
         self.count_free(mobility, PAGEBLOCK_FRAMES);
+        self.file_as_whole(number, mobility);
+    }
+
+    /// Files a pageblock that is free as a whole, and that is counted.
+    #[inline(always)]
+    fn file_as_whole(&mut self, number: usize, mobility: Mobility) {
         if let Some(buddy) = self.wholes.insert(number, mobility) {
-            self.blocks.lock(buddy).header.set_mobility(mobility);
+            self.blocks.set_mobility(buddy, mobility);
         }
     }
 
@@ -433,7 +460,7 @@ impl<'m> Zone<'m> {
             spanned: self.extent.spanned,
             present: self.extent.present,
             managed: self.managed,
-            free: self.free,
+            free: self.free + self.special.free_highatomic,
             watermarks: self.watermarks,
             protection: self.protection,
             isolated: self.special.isolated,
@@ -441,7 +468,8 @@ impl<'m> Zone<'m> {
             reserved_highatomic: self.special.reserved_highatomic,
             allocated: self.special.allocated,
             // What was allocated and is not any more.
-            freed: self.special.allocated + self.free + self.special.isolated - self.managed,
+            freed: self.special.allocated + self.free + self.special.free_highatomic + self.special.isolated
+                - self.managed,
             fallbacks: self.special.fallbacks,
         }
     }

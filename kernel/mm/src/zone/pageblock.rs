@@ -74,7 +74,7 @@ impl Pageblock {
     #[cold]
     fn lock_slowly(&self) -> Header {
         loop {
-            while self.header.load(Relaxed) == Header::LOCKED.bits() {
+            while self.glimpse() == Header::LOCKED {
                 spin();
             }
             let found = self.swap();
@@ -89,12 +89,18 @@ impl Pageblock {
     #[inline(always)]
     pub(crate) fn peek(&self) -> Header {
         loop {
-            let header = self.header.load(Relaxed);
-            if header != Header::LOCKED.bits() {
-                return Header::from_bits(header);
+            let header = self.glimpse();
+            if header != Header::LOCKED {
+                return header;
             }
             spin();
         }
+    }
+
+    /// The same, or that the pageblock is locked.
+    #[inline(always)]
+    pub(crate) fn glimpse(&self) -> Header {
+        Header::from_bits(self.header.load(Relaxed))
     }
 
     /// Frees the frame at `offset`, if it is allocated and that takes no more than to set bits; `least` is what
@@ -233,8 +239,8 @@ impl Word<'_> {
     /// Makes allocated blocks lent ones, or with `lent` false the reverse.
     #[inline]
     pub(crate) fn lend(self, heads: u64, lent: bool) {
-        let (free, head) = self.bits();
-        self.set_bits(if lent { free | heads } else { free & !heads }, head);
+        let free = self.bits().0;
+        self.0[0].store(if lent { free | heads } else { free & !heads }, Relaxed);
     }
 }
 
@@ -357,7 +363,7 @@ impl Locked<'_> {
     pub(crate) fn allocate_at(&mut self, offset: u32, order: u32) {
         let (first, bit) = place(offset);
         let mut levels = self.levels();
-        self.header.set_free(self.header.free() - (1 << order));
+        self.header.take_free(1 << order);
         if order < WORD_ORDER {
             self.word(first).allocate(buddy::ones(order) << bit, 1 << bit);
             levels.set(first, buddy::level(self.word(first).free()));
@@ -384,7 +390,7 @@ impl Locked<'_> {
         states.lend(heads, true);
         levels.set(word, if free == frames { 0 } else { buddy::level(free & !frames) });
         self.set_levels(levels);
-        self.header.set_free(self.header.free() - (heads.count_ones() << order));
+        self.header.take_free(heads.count_ones() << order);
         (word, heads)
     }
 
@@ -393,19 +399,19 @@ impl Locked<'_> {
     pub(crate) fn release(&mut self, offset: u32, order: u32) {
         let (first, bit) = place(offset);
         if order < WORD_ORDER {
-            return self.release_in_word(first, buddy::ones(order) << bit);
+            return self.release_in_word(first, buddy::ones(order) << bit, 1 << order);
         }
         for word in first..first + (1 << (order - WORD_ORDER)) {
-            self.release_in_word(word, u64::MAX);
+            self.release_in_word(word, u64::MAX, WORD_FRAMES);
         }
     }
 
-    /// Makes frames of a word free, all of which must be of blocks that are allocated or lent.
+    /// Makes frames of a word free, so many, all of which must be of blocks that are allocated or lent.
     #[inline]
-    pub(crate) fn release_in_word(&mut self, word: usize, frames: u64) {
+    pub(crate) fn release_in_word(&mut self, word: usize, frames: u64, count: u32) {
         self.word(word).set(frames, true, false);
         self.header.set_stale(word);
-        self.header.set_free(self.header.free() + frames.count_ones());
+        self.header.add_free(count);
     }
 
     /// Makes frames free that are reserved: those from `from` up to `to`.
@@ -414,7 +420,7 @@ impl Locked<'_> {
             self.word(word).set(frames, true, false);
             self.header.set_stale(word);
         }
-        self.header.set_free(self.header.free() + (to - from));
+        self.header.add_free(to - from);
     }
 
     /// Whether an allocated block of exactly `order`, below that of a pageblock, begins at `offset`.
@@ -455,6 +461,13 @@ impl Locked<'_> {
         let heads = core::iter::once((word, below));
         let heads = heads.chain((0..word).rev().map(|word| (word, self.word(word).heads())));
         heads.filter(|(_, heads)| *heads != 0).map(|(word, heads)| word as u32 * WORD_FRAMES + heads.ilog2()).next()
+    }
+
+    /// Makes the lent block at `offset` an allocated one.
+    #[inline]
+    pub(crate) fn take_back(&self, offset: u32) {
+        let (word, bit) = place(offset);
+        self.word(word).lend(1 << bit, false);
     }
 
     /// Marks the starts of blocks of order `into` in the allocated block of `order`, below that of a pageblock, at `offset`.

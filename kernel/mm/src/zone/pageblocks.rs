@@ -82,18 +82,24 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// [`Pageblocks::locate`] behind the first span.
-    #[inline(never)]
+    #[cold]
     fn locate_behind(&self, pfn: Pfn) -> Option<(usize, u32)> {
         let behind = self.spans.partition_point(|span| Span::load(*span).start() <= pfn);
         Span::load(self.spans[behind.checked_sub(1)?]).locate(pfn)
     }
 
     /// The first frame of a pageblock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start_of(&self, number: usize) -> Pfn {
         if number < self.first_blocks.len() {
             return self.first.offset(number as u64 * PAGEBLOCK_FRAMES);
         }
+        self.start_behind(number)
+    }
+
+    /// [`Pageblocks::start_of`] behind the first span.
+    #[cold]
+    fn start_behind(&self, number: usize) -> Pfn {
         let span = Span::load(self.spans[self.spans.partition_point(|span| Span::load(*span).first() <= number) - 1]);
         span.start().offset((number - span.first()) as u64 * PAGEBLOCK_FRAMES)
     }
@@ -104,10 +110,26 @@ impl<'m> Pageblocks<'m> {
         self.blocks[number].lock(number)
     }
 
+    /// The pageblock of the first span that begins at a frame, and its mobility, to a CPU that has the zone's lock; `None` for all
+    /// others, and if it is locked, or of a mobility that requests do not have.
+    #[inline(always)]
+    pub(crate) fn requested_at(&self, pfn: Pfn) -> Option<(usize, Mobility)> {
+        let distance = pfn.number().wrapping_sub(self.first.number());
+        let number = (distance / PAGEBLOCK_FRAMES) as usize;
+        let mobility = self.first_blocks.get(number)?.glimpse().requested()?;
+        distance.is_multiple_of(PAGEBLOCK_FRAMES).then_some((number, mobility))
+    }
+
     /// The header of a pageblock, to a CPU that has the zone's lock: see [`Pageblock::peek`].
     #[inline(always)]
     pub(crate) fn peek(&self, number: usize) -> Header {
         self.blocks[number].peek()
+    }
+
+    /// Changes the mobility of a pageblock that is free as a whole.
+    #[cold]
+    pub(crate) fn set_mobility(&self, number: usize, mobility: Mobility) {
+        self.lock(number).header.set_mobility(mobility);
     }
 
     /// Frees the allocated frame at `pfn`, if that takes no more than to set bits; `None` if the frame is not in the first span.
@@ -150,14 +172,14 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// Locks the pageblock that a frame is in, and says where there the frame is; `None` where there is no RAM.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock_at(&self, pfn: Pfn) -> Option<(Locked<'m>, u32)> {
         let (number, offset) = self.locate(pfn)?;
         Some((self.lock(number), offset))
     }
 
     /// The same after [`free_quickly`](Self::free_quickly) has failed, for the reason that it has given.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn locked_at(&self, pfn: Pfn, found: Header) -> Option<(Locked<'m>, u32)> {
         let (number, offset) = self.locate(pfn)?;
         Some((self.blocks[number].locked(number, found.with_one_less()), offset))
@@ -165,7 +187,7 @@ impl<'m> Pageblocks<'m> {
 
     /// Frees the block of `order`, below that of a pageblock, that starts at `offset`; `None` if there is none. In a pageblock
     /// that is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free(
         &self,
         mut block: Locked<'_>,
@@ -314,23 +336,13 @@ impl<'m> Pageblocks<'m> {
         let mut freed = Freed::Frames;
         if ended.free != 0 {
             self.note_dirty(&mut block);
-            block.release_in_word(word, buddy::spread(ended.free, order.get().into()));
+            let frames = buddy::spread(ended.free, order.get().into());
+            block.release_in_word(word, frames, frames.count_ones());
             if block.header.is_free() {
                 freed = Freed::Pageblock(block.number);
             }
         }
         Some((freed, (ended.twice != 0).then_some((ended.base, ended.twice))))
-    }
-
-    /// The block of `order` that this CPU freed last in pageblocks of this mobility: allocated again.
-    pub(crate) fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let recent = pages.recent_of(order, mobility)?;
-        let pfn = recent.last()?;
-        let (block, offset) = self.lock_at(pfn)?;
-        pages.pop(recent);
-        let (word, bit) = place(offset);
-        block.word(word).lend(1 << bit, false);
-        Some(pfn)
     }
 
     /// Frees a block of `order` that a CPU's pages held last, and that it takes out with `pop` under the lock.

@@ -72,9 +72,7 @@ impl Zone<'_> {
         self.remove(block.number, block.header);
         block.unite();
         block.header.set_counted(0);
-        if let Some(buddy) = self.wholes.insert(block.number, mobility) {
-            self.blocks.lock(buddy).header.set_mobility(mobility);
-        }
+        self.file_as_whole(block.number, mobility);
     }
 
     /// Takes a split pageblock out of its bucket.
@@ -94,16 +92,14 @@ impl Zone<'_> {
     }
 
     /// Counts frames that became free in a pageblock of this mobility; the negative of a number, those that are so no more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count_free(&mut self, mobility: Mobility, frames: u64) {
-        match mobility {
-            Mobility::Isolate => self.special.isolated = self.special.isolated.wrapping_add(frames),
-            Mobility::HighAtomic => {
-                self.free = self.free.wrapping_add(frames);
-                self.special.free_highatomic = self.special.free_highatomic.wrapping_add(frames);
-            }
-            _ => self.free = self.free.wrapping_add(frames),
-        }
+        let count = match mobility {
+            Mobility::Isolate => &mut self.special.isolated,
+            Mobility::HighAtomic => &mut self.special.free_highatomic,
+            _ => &mut self.free,
+        };
+        *count = count.wrapping_add(frames);
     }
 
     #[inline]
@@ -122,14 +118,20 @@ impl Zone<'_> {
 
     /// Frames that are free, for any request to take, as far as the zone knows.
     pub(crate) fn free_frames(&self) -> u64 {
-        self.free - self.special.free_highatomic
+        self.free
+    }
+
+    /// Whether a request that may use every zone may take so many frames and leave what the fast path leaves.
+    #[inline]
+    pub(crate) fn is_above_low(&mut self, frames: u64) -> bool {
+        self.free >= self.low_for_normal.saturating_add(frames) || self.admits(frames, self.low_for_normal, 0, false)
     }
 
     /// Whether a request may take so many frames and leave `mark` and `reserve` of them: of those for any request or, if it may
     /// use those as well, also of those that are kept for pressing ones. Looks at dirty pageblocks until there are enough.
     pub(crate) fn admits(&mut self, frames: u64, mark: u64, reserve: u64, reserves_too: bool) -> bool {
         loop {
-            let free = if reserves_too { self.free } else { self.free_frames() };
+            let free = self.free + if reserves_too { self.special.free_highatomic } else { 0 };
             if Watermarks::admit_frames(free, frames, mark, reserve) {
                 return true;
             }

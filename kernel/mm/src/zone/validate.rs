@@ -138,9 +138,7 @@ impl Zone<'_> {
         sums.managed += counted.free + counted.in_use;
         match header.mobility() {
             Mobility::Isolate => sums.isolated += known,
-            Mobility::HighAtomic => {
-                (sums.free, sums.free_highatomic) = (sums.free + known, sums.free_highatomic + known)
-            }
+            Mobility::HighAtomic => sums.free_highatomic += known,
             _ => sums.free += known,
         }
         if header.own_mobility() == Mobility::HighAtomic {

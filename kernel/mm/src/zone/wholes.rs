@@ -21,11 +21,25 @@ const INSIDE: usize = 1;
 /// The first of the words of free pageblocks, one for each mobility.
 const FREE: usize = 2;
 
+/// Puts a pageblock that became free, of this mobility, into its group. True if that is all: the group had a free pair, and so is of
+/// both levels, and the pageblock's buddy is not free with another mobility.
+#[inline(always)]
+fn put(group: &mut Group, number: usize, mobility: Mobility) -> bool {
+    let before = group[FREE + mobility.index()];
+    group[FREE + mobility.index()] = before | place(number).1;
+    buddy::starts(before, 1) != 0 && (before | group[HEAD] | group[INSIDE]) & place(number ^ 1).1 != 0
+}
+
 /// The pageblocks of a zone, as a whole.
 pub(crate) struct Wholes<'m> {
     groups: &'m mut [Group],
     index: Index<'m>,
+    /// The lowest group of each level, by mobility; [`NONE`] if there is none.
+    lowest: [[u32; ORDERS]; Mobility::COUNT],
 }
+
+/// No group.
+const NONE: u32 = u32::MAX;
 
 /// What a pageblock is as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +58,9 @@ fn place(number: usize) -> (usize, u64) {
     (number / GROUP, 1 << (number % GROUP))
 }
 
+/// The pageblocks that can be the first of a block of order 10.
+const EVEN: u64 = 0x5555_5555_5555_5555;
+
 /// The free pageblocks that are half of a free block of order 10.
 #[inline]
 fn paired(free: u64) -> u64 {
@@ -60,7 +77,11 @@ fn levels(free: u64) -> u32 {
 #[inline(always)]
 fn tightest(free: u64, level: u32) -> u64 {
     let singles = free & !paired(free);
-    let blocks = if level == 0 && singles != 0 { singles } else { buddy::starts(free, 1) };
+    let blocks = match (level, singles) {
+        (0, 0) => free,
+        (0, _) => singles,
+        _ => buddy::starts(free, 1),
+    };
     blocks & blocks.wrapping_neg()
 }
 
@@ -76,7 +97,11 @@ impl<'m> Wholes<'m> {
         let groups = pageblocks.div_ceil(GROUP);
         let (words, index) = memory.split_at_mut(groups * size_of::<Group>() / size_of::<u64>());
         words.fill(0);
-        Self { groups: bytemuck::cast_slice_mut(words), index: Index::new(groups, ORDERS, index) }
+        Self {
+            groups: bytemuck::cast_slice_mut(words),
+            index: Index::new(groups, ORDERS, index),
+            lowest: [[NONE; ORDERS]; Mobility::COUNT],
+        }
     }
 
     /// What a pageblock is as a whole.
@@ -111,12 +136,9 @@ impl<'m> Wholes<'m> {
     /// The first pageblock of the smallest free block of this mobility of at least `order`, in the lowest group that has one.
     #[inline]
     pub(super) fn find(&self, order: Order, mobility: Mobility) -> Option<usize> {
-        let level = level(order);
-        if self.index.filled(mobility) >> level & 1 == 0 {
-            return None;
-        }
-        let group = self.index.lowest(Bucket { mobility, level });
-        let first = tightest(self.groups[group][FREE + mobility.index()], level);
+        let (level, mobility) = (level(order), mobility.index());
+        let group = self.lowest[mobility][level as usize % ORDERS] as usize;
+        let first = tightest(self.groups.get(group)?[FREE + mobility], level);
         Some(group * GROUP + first.trailing_zeros() as usize)
     }
 
@@ -136,40 +158,57 @@ impl<'m> Wholes<'m> {
     #[inline(always)]
     pub(super) fn take(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
         let level = level(order);
-        if self.index.filled(mobility) >> level & 1 == 0 {
-            return None;
-        }
-        let number = self.index.lowest(Bucket { mobility, level });
-        let group = &mut self.groups[number];
+        let number = self.lowest[mobility.index()][level as usize % ORDERS] as usize;
+        let group = self.groups.get_mut(number)?;
         let before = group[FREE + mobility.index()];
         let first = tightest(before, level);
-        let all = first | first << level;
-        let after = before & !all;
+        let second = first << level & !first;
+        let after = before ^ first ^ second;
         group[FREE + mobility.index()] = after;
         group[HEAD] |= first;
-        group[INSIDE] |= all & !first;
-        self.reindex(number, mobility, before, after);
-        Some(number * GROUP + first.trailing_zeros() as usize)
+        group[INSIDE] |= second;
+        let taken = number * GROUP + first.trailing_zeros() as usize;
+        // As long as there is a free pair, the group is of both levels.
+        if buddy::starts(after, 1) == 0 {
+            self.reindex(number, mobility, before, after);
+        }
+        Some(taken)
+    }
+
+    /// Frees the block of order 9 at a pageblock, of this mobility; `None` if there is none. If the buddy's mobility has changed
+    /// by that, as with [`insert`](Self::insert), it is returned.
+    #[inline(always)]
+    pub(super) fn give(&mut self, number: usize, mobility: Mobility) -> Option<Option<usize>> {
+        let (index, bit) = place(number);
+        let group = self.groups.get_mut(index)?;
+        if group[HEAD] & !(group[INSIDE] >> 1) & bit == 0 {
+            return None;
+        }
+        group[HEAD] ^= bit;
+        Some(if put(group, number, mobility) { None } else { self.follow(number, mobility) })
     }
 
     /// Puts in a pageblock that became free. If its buddy is free too and of a mobility that merges with this one, both are of
     /// this one then, as in Linux; the buddy is returned if its mobility has changed.
-    #[inline(always)]
+    #[inline]
     pub(super) fn insert(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
-        let (group, bit) = place(number);
-        let buddy = number ^ 1;
-        let words = &mut self.groups[group];
-        let before = words[FREE + mobility.index()];
-        words[FREE + mobility.index()] = before | bit;
-        let others = Mobility::REQUESTED.into_iter().fold(0, |all, kind| all | words[FREE + kind.index()]) & !before;
-        self.reindex(group, mobility, before, before | bit);
-        if others & place(buddy).1 == 0 || !mobility.is_mergeable() { None } else { self.join(buddy, mobility) }
+        if put(&mut self.groups[number / GROUP], number, mobility) { None } else { self.follow(number, mobility) }
     }
 
-    /// Changes the mobility of a free pageblock to that of its buddy.
+    /// What comes of a pageblock that was put in, beyond the group's own words.
+    #[cold]
+    fn follow(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
+        let (index, bit) = place(number);
+        let after = self.groups[index][FREE + mobility.index()];
+        self.reindex(index, mobility, after ^ bit, after);
+        self.join(number ^ 1, mobility)
+    }
+
+    /// Changes the mobility of a pageblock to that of its buddy, if it is free and may be so.
     #[cold]
     fn join(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
-        let other = Mobility::REQUESTED.into_iter().find(|other| *other != mobility && self.is_free(number, *other))?;
+        let mut others = Mobility::REQUESTED.into_iter().filter(|other| *other != mobility);
+        let other = others.find(|other| mobility.is_mergeable() && self.is_free(number, *other))?;
         self.set_mobility(number, other, mobility);
         Some(number)
     }
@@ -198,22 +237,21 @@ impl<'m> Wholes<'m> {
         self.groups[group][INSIDE] |= all & !bit;
     }
 
-    /// Whether a block of exactly `order` is allocated that begins at a pageblock.
+    /// Takes out the allocated block of exactly `order` that begins at a pageblock, whose pageblocks are nothing then; false if
+    /// there is none.
     #[inline(always)]
-    pub(super) fn is_allocated(&self, number: usize, order: Order) -> bool {
+    pub(super) fn release(&mut self, number: usize, order: Order) -> bool {
         let (group, bit) = place(number);
-        let group = &self.groups[group];
-        group[HEAD] & bit != 0 && (group[INSIDE] & bit << 1 != 0) == (order == Order::MAX)
-    }
-
-    /// Takes out the allocated block of `order` that begins at a pageblock, whose pageblocks are nothing then.
-    #[inline(always)]
-    pub(super) fn release(&mut self, number: usize, order: Order) {
-        let (group, bit) = place(number);
-        self.groups[group][HEAD] &= !bit;
-        if order == Order::MAX {
-            self.groups[group][INSIDE] &= !(bit << 1);
+        let group = &mut self.groups[group];
+        let second = group[INSIDE] & bit << 1;
+        if group[HEAD] & bit == 0 || (second != 0) != (order == Order::MAX) {
+            return false;
         }
+        group[HEAD] ^= bit;
+        if order == Order::MAX {
+            group[INSIDE] ^= second;
+        }
+        true
     }
 
     /// Makes a pageblock, which was nothing or part of an allocated block, the first or the second of one.
@@ -252,18 +290,19 @@ impl<'m> Wholes<'m> {
     }
 
     /// Brings the index up to date with what is free of a group.
-    #[inline(always)]
-    fn reindex(&mut self, group: usize, mobility: Mobility, before: u64, after: u64) {
-        if levels(before) != levels(after) {
-            self.reindex_levels(group, mobility, levels(before), levels(after));
-        }
-    }
-
     #[cold]
-    fn reindex_levels(&mut self, group: usize, mobility: Mobility, before: u32, after: u32) {
+    fn reindex(&mut self, group: usize, mobility: Mobility, before: u64, after: u64) {
+        let (before, after) = (levels(before), levels(after));
         for level in buddy::bits((before ^ after).into()) {
             let bucket = Bucket { mobility, level };
-            if after >> level & 1 == 1 { self.index.insert(bucket, group) } else { self.index.remove(bucket, group) }
+            if after >> level & 1 == 1 {
+                self.index.insert(bucket, group)
+            } else {
+                self.index.remove(bucket, group)
+            }
+            let is_filled = self.index.filled(mobility) >> level & 1 == 1;
+            let lowest = if is_filled { self.index.lowest(bucket) as u32 } else { NONE };
+            self.lowest[mobility.index()][level as usize % ORDERS] = lowest;
         }
     }
 
@@ -272,8 +311,15 @@ impl<'m> Wholes<'m> {
         let each_once = self.groups.iter().all(|group| {
             let kinds = group[FREE..].iter().chain([&group[HEAD], &group[INSIDE]]);
             let (_, twice) = kinds.fold((0, 0), |(all, twice), bits| (all | bits, twice | all & bits));
-            let seconds = (group[HEAD] & 0x5555_5555_5555_5555) << 1;
+            let seconds = (group[HEAD] & EVEN) << 1;
             twice == 0 && group[INSIDE] & !seconds == 0
+        });
+        let lowest = Mobility::ALL.into_iter().all(|mobility| {
+            (0..ORDERS as u32).all(|level| {
+                let is_filled = self.index.filled(mobility) >> level & 1 == 1;
+                let lowest = is_filled.then(|| self.index.lowest(Bucket { mobility, level }) as u32);
+                self.lowest[mobility.index()][level as usize] == lowest.unwrap_or(NONE)
+            })
         });
         let indexed = self.groups.iter().enumerate().all(|(number, group)| {
             Mobility::ALL.into_iter().all(|mobility| {
@@ -282,7 +328,7 @@ impl<'m> Wholes<'m> {
                 (0..ORDERS as u32).all(is)
             })
         });
-        each_once && indexed && self.index.is_consistent()
+        each_once && indexed && lowest && self.index.is_consistent()
     }
 }
 
