@@ -117,7 +117,7 @@ impl<'m> Pageblocks<'m> {
         let distance = pfn.number().wrapping_sub(self.first.number());
         let number = (distance / PAGEBLOCK_FRAMES) as usize;
         let mobility = self.first_blocks.get(number)?.glimpse().requested()?;
-        distance.is_multiple_of(PAGEBLOCK_FRAMES).then_some((number, mobility))
+        (distance % PAGEBLOCK_FRAMES == 0).then_some((number, mobility))
     }
 
     /// The header of a pageblock, to a CPU that has the zone's lock: see [`Pageblock::peek`].
