@@ -224,7 +224,7 @@ fn objects(text: &Text, shell: &mut Session) {
     let objects = shell.say("kmalloc 100 40");
     let address = after_word(&objects, "kfree ").to_owned();
     let top = shell.say("slabtop");
-    let cache = top.lines().find(|line| line.ends_with("kmalloc-112")).unwrap_or_else(|| panic!("{top}"));
+    let cache = top.lines().find(|line| line.ends_with("kmalloc-104")).unwrap_or_else(|| panic!("{top}"));
     assert_eq!(cache.split_whitespace().nth(1), Some("40"), "{cache}");
     text.says("`kmalloc 5000000`, then `vmallocinfo`: too large for a block, so it is mapped");
     assert!(shell.say("kmalloc 5000000").contains("mapped"));

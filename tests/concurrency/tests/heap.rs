@@ -132,6 +132,19 @@ fn what_others_free_comes_back() {
     });
 }
 
+/// Each CPU allocates some objects of each size: nothing is handed out twice.
+fn assert_one_owner_each(heap: &TestHeap) {
+    let held = Mutex::<Vec<Object>, Thread>::new("held", Vec::new());
+    on_cpus(CPUS, |_| {
+        for words in Object::SIZES.into_iter().flat_map(|words| [words; 3]) {
+            let object = Object::of(heap, words);
+            held.lock().push(object);
+        }
+    });
+    // Each looks whether it still has what was written to it.
+    core::mem::take(&mut *held.lock()).into_iter().for_each(|object| object.free(heap));
+}
+
 /// Double frees that had no caller to be told to.
 static LATE: AtomicU64 = AtomicU64::new(0);
 
@@ -162,6 +175,7 @@ fn of_two_frees_of_one_object_one_is_noticed() {
             linger(40);
             freed.fetch_add(object.try_free(&heap).is_ok().into(), Relaxed);
         });
+        assert_one_owner_each(&heap);
         given.into_iter().for_each(|object| object.free(&heap));
         assert_empties(&heap);
         assert_eq!(freed.load(Relaxed) - LATE.load(Relaxed), 1);

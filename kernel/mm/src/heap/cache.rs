@@ -34,17 +34,15 @@ use core::ptr::NonNull;
 
 use super::debug::{live, object_of, settle};
 use super::diagnose::Wanted;
-use super::slow::{Freed, Kind};
+use super::slow::Kind;
 use super::{CacheStats, Heap, HeapError, LiveObject, MAX_CPUS, SizeClass, SlabDebug};
 use crate::cpu::Cpu;
 use crate::error::table::errors;
 use crate::frame::Order;
-use crate::slab::arena::{Arena, ArenaId};
+use crate::slab::arena::{Arena, ArenaId, Emptied};
 use crate::slab::class::Geometry;
 use crate::slab::debug::{Record, Shape};
-use crate::slab::descriptor::Owner;
 use crate::slab::source::PageSource;
-use crate::slab::stock;
 
 /// How a cache of `T` is to be.
 pub struct CacheOptions<T> {
@@ -166,7 +164,8 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
     #[track_caller]
     pub fn allocate(&self) -> Option<NonNull<T>> {
         let site = Location::caller();
-        let taken = self.heap.inside(|arena| arena.bin(self.number).stock.take());
+        let taken = self.heap.inside(|own| own.arena().hand(self.number).take());
+        let taken = taken.or_else(|| self.heap.refill(self.number));
         let slowly = || self.with_kind(|kind| self.heap.allocate_slowly(kind, size_of::<T>(), site));
         taken.or_else(slowly).map(NonNull::cast)
     }
@@ -184,16 +183,12 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
         let site = Location::caller();
         let object = object.cast::<u8>();
         let address = object.as_ptr().addr();
-        match self.heap.inside(|arena| self.heap.put_quickly(arena, self.number, address)) {
-            Freed::Kept => return Ok(()),
-            Freed::Surplus => {
-                self.heap.trim();
-                return Ok(());
-            }
-            Freed::Refused => {}
+        let is_right = |cache| cache == self.number;
+        if self.heap.inside(|own| own.free(address, is_right)) || self.heap.free_by_map(address, is_right) {
+            return Ok(());
         }
         let wanted = Wanted::Cache(self.number, size_of::<T>());
-        self.heap.free_any(object, Some(wanted), |owner| owner.cache() == self.number, site)
+        self.heap.free_any(object, Some(wanted), |cache| cache == self.number, site)
     }
 
     /// Chooses how objects are debugged that are allocated from now on, as [`Heap::set_debug`] does for a class.
@@ -224,8 +219,8 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
         while let Some(object) = self.heap.debugging.records.with(|records| {
             let record = records.get(self.number)?;
             let plain = record.leaked.iter().flat_map(|slab| {
-                (0..slab.slots()).filter(move |slot| !slab.is_free(*slot, &stock::EMPTY)).map(move |slot| LiveObject {
-                    address: slab.base().addr() + usize::from(slot) * slab.size(),
+                (0..slab.slots().into()).filter(move |slot| !slab.is_free(*slot)).map(move |slot| LiveObject {
+                    address: slab.slot(slot).addr(),
                     size: size_of::<T>(),
                     cpu: None,
                     allocated: None,
@@ -252,22 +247,19 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
                 heap.debugging.set_on(record);
             }
         });
-        heap.stopped(|all| all.collect());
-        while let Some(slab) = heap.stopped(|all| {
+        heap.settled(|_| ());
+        while let Some(emptied) = heap.stopped(|all| {
             loop {
-                let slab = all.arenas().find_map(|arena| {
-                    arena.bin(self.number).set_aside();
-                    arena.bin(self.number).pop_any()
-                })?;
-                if slab.is_empty() && !slab.is_announced() {
-                    slab.set_owner(Owner::TRANSIT);
-                    return Some(slab);
+                let slab = all.arenas().find_map(|arena| arena.pop_any(self.number))?;
+                let emptied = if slab.is_empty() { Emptied::new(slab) } else { None };
+                if emptied.is_some() {
+                    return emptied;
                 }
-                slab.set_owner(Owner::new(ArenaId::NONE, self.number));
+                slab.set_arena(ArenaId::NONE);
                 all.records.get(self.number)?.leaked.push_back(slab);
             }
         }) {
-            heap.registry.close(slab);
+            heap.close(emptied);
         }
         while let Some(freed) = heap.debugging.records.with(|records| {
             let record = records.get(self.number)?;

@@ -7,11 +7,10 @@ use crate::frame::{FRAME_SHIFT, FRAME_SIZE};
 use crate::slab::arena::ArenaId;
 use crate::slab::class::SizeClass;
 use crate::slab::debug::Shape;
-use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
-use crate::slab::stock;
 
 /// What the page map says, counted slab by slab.
 struct Truth {
@@ -34,21 +33,23 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
-        self.stopped(|all| {
-            all.collect();
+        self.settled(|all| {
             let truth = self.count(all)?;
             check(0, "the descriptors in use are those the page map leads to", truth.blocks == all.books.pool.open())?;
             check(0, "the count of large objects is their number", truth.large.counts_as(&all.large.stats()))?;
             let mut slabs = 0;
             for arena in all.arenas() {
+                check(0, "an arena remembers slabs of its own", arena.remembers_its_own())?;
                 for (cache, bin) in arena.bins() {
+                    check(0, "what a bin has in hand is free", bin.is_in_hand())?;
                     for slab in bin.slabs() {
                         let check = |rule, holds| check(slab.base().addr(), rule, holds);
                         slabs += 1;
                         check("a slab is in one place", slabs <= truth.slabs)?;
-                        check("the slabs of a bin are its own", slab.owner() == arena.owner(cache))?;
+                        check("the slabs of a bin are its own", (slab.arena(), slab.cache()) == (arena.id(), cache))?;
                         check("a slab is on the list that its fill demands", bin.is_in_place(slab))?;
-                        check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(&bin.stock))?;
+                        check("a slab counts down to its next list", bin.counts_down(slab))?;
+                        check("no slot is free twice, or behind the last", slab.is_consistent())?;
                     }
                 }
             }
@@ -106,15 +107,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 S::run_for(slab.run()) == Some(slab.run()) && slab.bytes() >= FRAME_SIZE as usize,
             )?;
         }
-        match slab.owner() {
-            Owner::TRANSIT => return check("a slab without an arena has no objects", slab.is_empty()),
-            Owner::LARGE if slab.is_run() => {
-                truth.large.count(slab.bytes());
-                return Ok(());
-            }
-            _ => {}
+        if slab.arena() == ArenaId::TRANSIT {
+            return check("a slab on its way has no objects", slab.is_run() || slab.is_empty());
         }
-        if let Some(number) = slab.owner().debugged_cache() {
+        if slab.is_large() {
+            truth.large.count(slab.bytes());
+            return Ok(());
+        }
+        if let Some(number) = slab.debugged_cache() {
             truth.debugged += 1;
             let record = all.records.iter().find(|record| record.number == number);
             let is_shaped = |shape: &Shape| slab.size() == shape.stride && usize::from(slab.slots()) == shape.slots();
@@ -122,9 +122,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 "a slab that is debugged has its record's shape",
                 record.is_some_and(|record| is_shaped(&record.shape)),
             )?;
-            return check("a slab's summary and padding agree with its bitmaps", slab.is_consistent(&stock::EMPTY));
+            return check("no slot is free twice, or behind the last", slab.is_consistent());
         }
-        let (owner, cache) = (slab.owner(), slab.owner().cache());
+        let (owner, cache) = (slab.arena(), slab.cache());
         let record = all.records.iter().find(|record| record.number == cache);
         let class = SizeClass::all().nth(cache.into()).map(|class| *class.geometry());
         let Some(geometry) = class.or_else(|| record?.geometry) else {
@@ -132,9 +132,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         };
         let size = geometry.size as usize;
         check("a slab's slots have its cache's size", slab.size() == size)?;
-        check("a slab has the slots of its order", slab.slots() == geometry.slots(slab.order()))?;
-        let is_leaked = owner.arena() == ArenaId::NONE && record.is_some_and(|record| record.is_destroyed);
-        check("a slab's arena is there", is_leaked || all.arena(owner.arena()).is_some())?;
+        check("a slab has the slots of its order", slab.slots() == geometry.count(slab.order()))?;
+        let is_leaked = owner == ArenaId::NONE && record.is_some_and(|record| record.is_destroyed);
+        check("a slab's arena is there", is_leaked || all.arena(owner).is_some())?;
         if slab.slots() > 1 {
             for frame in 0..slab.order().frames() as usize {
                 // SAFETY: all locks are held.
@@ -142,8 +142,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 check("a slab's frames lead to its descriptor", leads_back)?;
             }
         }
-        for slot in 0..slab.slots() {
-            let start = base + usize::from(slot) * size;
+        for slot in 0..slab.slots().into() {
+            let start = base + slot * size;
             let exact = slab.slot_at(start) == Some(slot) && slab.slot_at(start + 1).is_none();
             check("the start of a slot, and it alone, can be freed", exact)?;
         }
@@ -218,49 +218,58 @@ mod tests {
 
     #[test]
     fn each_kind_of_corruption_breaks_its_rule() {
-        let owner = |cache| Owner::new(ArenaId::of(0).unwrap(), cache);
+        let slots = |slab: Meta<Slab>, cache| {
+            let geometry = SizeClass::all().nth(CLASS.into()).unwrap().geometry();
+            slab.open(NonNull::new(slab.base()).unwrap(), slab.order(), geometry.slots(cache, slab.order()));
+            slab.set_arena(ArenaId::of(0).unwrap());
+        };
+        assert_eq!(rule_broken_by(|_, _, slab| slots(slab, CLASS + 1)), "a slab's slots have its cache's size");
         assert_eq!(
-            rule_broken_by(|_, _, slab| slab.set_owner(owner(CLASS + 1))),
-            "a slab's slots have its cache's size"
-        );
-        assert_eq!(
-            rule_broken_by(|_, _, slab| slab.set_owner(Owner::TRANSIT)),
-            "a slab without an arena has no objects"
-        );
-        assert_eq!(
-            rule_broken_by(|_, _, slab| slab.set_owner(Owner::VACANT)),
+            rule_broken_by(|_, _, slab| slots(slab, SizeClass::COUNT as u16)),
             "a block that the page map leads to has an owner"
         );
-        assert_eq!(
-            rule_broken_by(|_, _, slab| slab.set_owner(Owner::new(ArenaId::of(5).unwrap(), CLASS))),
-            "a slab's arena is there"
-        );
-        assert_eq!(
-            rule_broken_by(|_, _, slab| slab.set_owner(Owner::new(ArenaId::SHARED, CLASS))),
-            "the slabs of a bin are its own"
-        );
+        assert_eq!(rule_broken_by(|_, _, slab| slab.set_arena(ArenaId::TRANSIT)), "a slab on its way has no objects");
+        assert_eq!(rule_broken_by(|_, _, slab| slab.set_arena(ArenaId::of(5).unwrap())), "a slab's arena is there");
+        assert_eq!(rule_broken_by(|_, _, slab| slab.set_arena(ArenaId::SHARED)), "the slabs of a bin are its own");
         assert_eq!(
             rule_broken_by(|all, _, _| {
                 let bin = all.arenas().next().unwrap().bin(CLASS);
                 bin.set_aside();
                 let slab = bin.slabs().next().unwrap();
-                while slab.take().is_some() {}
+                while slab.take_nth(0).is_some() {}
             }),
             "a slab is on the list that its fill demands"
         );
         assert_eq!(
             rule_broken_by(|all, _, _| {
-                let bin = all.arenas().next().unwrap().bin(CLASS);
-                bin.set_aside();
-                bin.pop_any().unwrap();
+                all.arenas().next().unwrap().pop_any(CLASS).unwrap();
             }),
             "every slab is in an arena"
         );
+        assert_eq!(rule_broken_by(|_, _, slab| assert!(slab.take_nth(0).is_some())), "what a bin has in hand is free");
         assert_eq!(
-            rule_broken_by(|_, _, slab| slab.spoil_summary()),
-            "a slab's summary and padding agree with its bitmaps"
+            rule_broken_by(|all, _, slab| {
+                let arena = all.arenas().next().unwrap();
+                arena.remember(slab.base().addr(), slab);
+                slab.set_arena(ArenaId::SHARED);
+            }),
+            "an arena remembers slabs of its own"
         );
-        assert_eq!(rule_broken_by(|all, _, slab| all.books.pool.put(slab)), "the descriptor of a block is in use");
+        assert_eq!(
+            rule_broken_by(|all, _, slab| {
+                all.arenas().next().unwrap().bin(CLASS).set_aside();
+                slab.until.set(1);
+            }),
+            "a slab counts down to its next list"
+        );
+        assert_eq!(rule_broken_by(|_, _, slab| _ = slab.free_twice(100)), "no slot is free twice, or behind the last");
+        assert_eq!(
+            rule_broken_by(|all, _, slab| {
+                all.books.pool.put(slab);
+                all.books.pool.end_rest();
+            }),
+            "the descriptor of a block is in use"
+        );
         assert_eq!(
             rule_broken_by(|all, _, _| assert!(all.books.pool.take().is_some())),
             "the descriptors in use are those the page map leads to"

@@ -10,9 +10,9 @@ use super::slow::Kind;
 use super::{CacheStats, Heap, HeapError, SizeClass};
 use crate::cpu::Cpu;
 use crate::frame::Order;
-use crate::slab::arena::Arena;
+use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::debug::{Freed, Record, Records, Shape, Site, SlabDebug, Slot, State};
-use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::descriptor::{Slab, Slots};
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
 use crate::sync::Mutex;
@@ -204,13 +204,18 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Fetches a slab for a cache that is debugged.
     fn open_debugged(&self, number: u16, shape: &Shape) -> bool {
-        let (size, slots) = (shape.stride as u32, shape.slots() as u16);
-        let Some(slab) = self.registry.open(shape.order, size, slots, shape.divider) else { return false };
+        let slots = Slots {
+            cache: Slab::debugged(number),
+            count: shape.slots() as u16,
+            size: shape.stride as u32,
+            divider: shape.divider,
+        };
+        let Some(slab) = self.opened(|| self.registry.open(shape.order, slots)) else { return false };
         let adopted = self.debugging.records.with(|records| {
-            slab.set_owner(Owner::debugged(number));
+            slab.set_arena(ArenaId::NONE);
             let adopted = records.get(number).map(|record| record.adopt(slab));
             if adopted.is_none() {
-                slab.set_owner(Owner::TRANSIT);
+                slab.set_arena(ArenaId::TRANSIT);
             }
             adopted
         });
@@ -260,7 +265,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.debugging.records.with(|records| {
             // SAFETY: we hold the records' lock, which is one of the heap's.
             let slab = unsafe { self.registry.map.find(address) };
-            let record = records.get(slab.owner().debugged_cache()?)?;
+            let record = records.get(slab.debugged_cache()?)?;
             Some(judge(record, record.slot_around(slab, address), address, wanted).and_then(|slot| f(record, slot)))
         })
     }
@@ -381,7 +386,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.debugging.records.with(|records| {
             // SAFETY: we hold the records' lock, which is one of the heap's.
             let slab = unsafe { self.registry.map.find(address) };
-            let record = records.get(slab.owner().debugged_cache()?)?;
+            let record = records.get(slab.debugged_cache()?)?;
             let (slot, _) = record.slot_around(slab, address)?;
             let track = slot.track(&record.shape);
             Some(SlotHistory {
@@ -403,7 +408,7 @@ pub(super) fn settle(record: &Record, freed: Freed) -> Settled {
     match freed {
         Freed::Kept => Ok(None),
         Freed::Emptied(slab) => {
-            slab.set_owner(Owner::TRANSIT);
+            slab.set_arena(ArenaId::TRANSIT);
             Ok(Some(slab))
         }
         Freed::Corrupt(slot, wrong) => Err(record.overwritten(slot, wrong)),
@@ -420,7 +425,7 @@ fn take(record: &mut Record, size: usize, cpu: usize, site: Site) -> Attempt {
     let Some(slot) = record.take() else { return Attempt::Exhausted(record.shape) };
     if let Err(wrong) = slot.check_free(&record.shape) {
         // Free, but in a slab that nothing is allocated from.
-        slot.slab.put_any(slot.number);
+        slot.slab.put_any(slot.number.into());
         record.freeze(slot.slab);
         return Attempt::Corrupt(record.overwritten(slot, wrong));
     }

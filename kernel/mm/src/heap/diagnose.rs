@@ -6,8 +6,9 @@ use core::ptr::NonNull;
 use super::{Heap, HeapError, Large, SizeClass};
 use crate::cpu::Cpu;
 use crate::frame::FRAME_SIZE;
+use crate::slab::arena::ArenaId;
 use crate::slab::debug::Records;
-use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
 
@@ -62,8 +63,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             if offset != 0 {
                 return HeapError::Interior { address, cache, slot, offset };
             }
-            let owner = slab.owner().cache();
-            let is_live = slab.is_run() || !self.is_free(slab, slot);
+            let owner = slab.cache();
+            let is_live = slab.is_run() || !slab.is_free(slot.into());
             let is_wanted = |wanted: Wanted| match wanted {
                 Wanted::Layout(layout) if slab.is_run() => Self::usable_size(layout) == Some(actual),
                 _ => wanted.is_of(owner),
@@ -94,18 +95,16 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             behind if behind.base().addr() > address => last((address & !(FRAME_SIZE as usize - 1)).checked_sub(1)?)?,
             slab => slab,
         };
-        let is_inside = address.wrapping_sub(slab.base().addr()) < slab.bytes();
-        Some((slab, name(records, slab.owner()).filter(|_| is_inside)?))
+        let is_inside = slab.arena() != ArenaId::TRANSIT && address.wrapping_sub(slab.base().addr()) < slab.bytes();
+        Some((slab, name(records, slab.cache()).filter(|_| is_inside)?))
     }
 }
 
-/// The name of the cache that owns a slab that is not debugged; `None` if none does.
-pub(super) fn name(records: &Records, owner: Owner) -> Option<&'static str> {
-    match owner {
-        Owner::LARGE => Some(Large::NAME),
-        _ => {
-            let class = SizeClass::all().nth(owner.cache().into()).map(|class| class.geometry().name);
-            class.or_else(|| records.iter().find(|record| record.number == owner.cache()).map(|record| record.name))
-        }
+/// The name of the cache with this number; `None` if there is none.
+pub(super) fn name(records: &Records, cache: u16) -> Option<&'static str> {
+    if cache == Slab::LARGE {
+        return Some(Large::NAME);
     }
+    let class = SizeClass::all().nth(cache.into()).map(|class| class.geometry().name);
+    class.or_else(|| records.iter().find(|record| record.number == cache).map(|record| record.name))
 }

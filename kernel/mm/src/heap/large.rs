@@ -11,7 +11,8 @@ use super::diagnose::Wanted;
 use super::{Heap, HeapError};
 use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
-use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::arena::ArenaId;
+use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
 
@@ -79,11 +80,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn allocate_large(&self, layout: Layout) -> Option<NonNull<u8>> {
         let run = S::run_for(layout)?;
-        let open = || self.registry.open_run(run);
+        let open = || self.opened(|| self.registry.open_run(run));
         let slab = open().or_else(|| if self.shrink() > 0 { open() } else { None })?;
         self.large.with(|large| {
             large.0.count(run.size());
-            slab.set_owner(Owner::LARGE);
+            slab.set_arena(ArenaId::NONE);
         });
         NonNull::new(slab.base())
     }
@@ -95,7 +96,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     unsafe fn find_large(&self, object: NonNull<u8>) -> Option<Meta<Slab>> {
         // SAFETY: the caller holds a lock.
         let slab = unsafe { self.registry.map.find(object.as_ptr().addr()) };
-        (slab.owner() == Owner::LARGE && slab.base() == object.as_ptr()).then_some(slab)
+        (slab.is_large() && slab.base() == object.as_ptr()).then_some(slab)
     }
 
     /// Takes the large object that starts at `object`, if its run has so many bytes or their number is not known, away from
@@ -107,7 +108,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             if bytes.is_some_and(|bytes| slab.bytes() != bytes) {
                 return None;
             }
-            slab.set_owner(Owner::TRANSIT);
+            slab.set_arena(ArenaId::TRANSIT);
             large.0.discount(slab.bytes());
             Some(slab)
         })
@@ -140,7 +141,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 large.0.moved += 1;
             }
             large.0.count(slab.bytes());
-            slab.set_owner(Owner::LARGE);
+            slab.set_arena(ArenaId::NONE);
         });
         fits
     }

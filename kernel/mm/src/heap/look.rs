@@ -29,7 +29,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// as yet.
     pub fn next_object(&self, layout: Layout) -> Option<usize> {
         let class = SizeClass::of(layout)?;
-        self.in_arena(|arena| arena.bin(class.number()).stock.peek())
+        self.in_arena(|arena| arena.bin(class.number()).hand.peek())
     }
 
     /// The slab or large object around an address, and to `visit` each of its slots, with whether it is in use. `None` if there
@@ -37,14 +37,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// The heap stands still meanwhile: `visit` must not use it.
     pub fn slab_at(&self, address: usize, mut visit: impl FnMut(usize, bool)) -> Option<SlabInfo> {
-        self.stopped(|all| {
-            // What others have freed is free.
-            all.collect();
+        self.settled(|all| {
             // SAFETY: the heap stands still, and the slab is not used beyond that.
             let (slab, cache) = unsafe { self.slab_around(&all.records, address) }?;
             let is_run = slab.is_run();
             let slots = usize::from(slab.slots()).max(1);
-            (0..slots).for_each(|slot| visit(slot, is_run || !self.is_free(slab, slot as u16)));
+            (0..slots).for_each(|slot| visit(slot, is_run || !slab.is_free(slot)));
             Some(SlabInfo {
                 cache,
                 start: slab.base().addr(),

@@ -68,9 +68,13 @@
 //! Each of up to 127 CPUs ([`MAX_CPUS`]) has an arena: slabs that it alone allocates from. While it has a slab with a free
 //! slot, it takes no lock and no locked instruction, to allocate or to free. An object of another CPU's slab is freed with
 //! one locked instruction, and up to two more if it is the first of its word, into a bitmap that the owner takes over when it
-//! next runs out. More CPUs than that share one arena behind
-//! a lock, which also has the slabs of CPUs that have [retired](Heap::retire_cpu): they go to who needs a slab next,
-//! before any frame is fetched. Nothing is refused as long as a slab of any CPU has a slot for it.
+//! next runs out. More CPUs than that share one arena behind a lock, which also has the slabs of CPUs that have
+//! [retired](Heap::retire_cpu): they go to the next CPU that needs one, before any frame is fetched. An arena comes into being
+//! when its CPU first allocates, or when it is [prepared](Heap::prepare_cpu).
+//!
+//! Two CPUs that free one object at the same moment never give its memory two owners: one of them is refused, or else the
+//! second free is reported by the error hook, when the slab's owner comes upon it.
+//! Nothing is refused as long as a slab of any CPU has a slot for it.
 //!
 //! Interrupts are masked while an arena or a lock is held, so the heap may be used in interrupt handlers. Neither is held
 //! while frames are fetched or given back, so the page allocator may call [`Heap::shrink`] when it runs short.
@@ -111,13 +115,12 @@ pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
 
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId, Door};
+use crate::slab::arena::{Arena, ArenaId, CpuArena, PerCpu};
 use crate::slab::registry::Registry;
 use crate::sync::Mutex;
 use debug::Debugging;
 use diagnose::Wanted;
 use large::Large;
-use slow::{Freed, Kind};
 use stop::Stopped;
 
 /// The most CPUs that can have an arena of their own.
@@ -126,10 +129,10 @@ pub const MAX_CPUS: usize = ArenaId::CPUS;
 /// A heap over blocks of page frames from `S`, on CPUs of kind `C`, of which the first `CPUS`, at most as many as by default,
 /// can have an arena of their own. A machine that has fewer need not have 128 bytes for each that it might have had.
 pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
-    /// One for each CPU that can have an arena.
-    doors: [Door; CPUS],
-    /// Leads nowhere: for all others.
-    last_door: Door,
+    /// A place for each CPU that can have an arena.
+    per_cpu: [PerCpu; CPUS],
+    /// For all others: there never is an arena.
+    without: PerCpu,
     shared: Arena,
     /// Who holds it has the shared arena to itself.
     shared_lock: Mutex<(), C>,
@@ -145,11 +148,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// A heap that has nothing yet: it takes its first frames from `source` with its first allocation.
     pub const fn new(source: S) -> Self {
         Self {
-            doors: const {
+            per_cpu: const {
                 assert!(CPUS <= ArenaId::CPUS, "there are no numbers for so many arenas");
-                [const { Door::new() }; CPUS]
+                [const { PerCpu::new() }; CPUS]
             },
-            last_door: Door::new(),
+            without: PerCpu::new(),
             shared: Arena::new(ArenaId::SHARED),
             shared_lock: Mutex::new("heap: shared arena", ()),
             stopped: AtomicBool::new(false),
@@ -176,14 +179,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Runs `f` in the arena of the CPU that this runs on. If it has none, or if all stand still, that is an arena without a
     /// slab, [`ArenaId::NOBODY`]: then nothing else of the heap may be touched.
     #[inline(always)]
-    fn inside<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
-        C::without_interrupts(|| self.door(C::current()).enter(f))
+    fn inside<R>(&self, f: impl FnOnce(&CpuArena) -> R) -> R {
+        C::without_interrupts(|| self.per_cpu(C::current()).enter(f))
     }
 
-    /// The door of a CPU, or of the arena with that number.
+    /// The place of a CPU, or of the arena with that number.
     #[inline(always)]
-    fn door(&self, number: usize) -> &Door {
-        self.doors.get(number).unwrap_or(&self.last_door)
+    fn per_cpu(&self, number: usize) -> &PerCpu {
+        self.per_cpu.get(number).unwrap_or(&self.without)
     }
 
     /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, or if the size or
@@ -194,9 +197,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let Some(class) = SizeClass::of(layout) else {
             return self.allocate_large(layout);
         };
-        let site = Location::caller();
-        self.inside(|arena| arena.bin(class.number()).stock.take())
-            .or_else(|| self.allocate_slowly(Kind::of(class), layout.size(), site))
+        let object = self.inside(|own| own.arena().hand(class.number()).take());
+        if object.is_some() { object } else { self.allocate_of(class, layout.size(), Location::caller()) }
     }
 
     /// Allocates memory for `layout` that is filled with zeros; `None` as for [`allocate`](Self::allocate).
@@ -218,9 +220,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         while count < objects.len() {
             if let Some(class) = SizeClass::of(layout) {
                 let places = objects[count..].iter_mut().take(AT_A_TIME);
-                count += self.inside(|arena| {
-                    let stock = &arena.bin(class.number()).stock;
-                    places.map_while(|place| stock.take().map(|object| place.write(object))).count()
+                count += self.inside(|own| {
+                    let hand = own.arena().hand(class.number());
+                    places.map_while(|place| hand.take().map(|object| place.write(object))).count()
                 });
             }
             let Some(place) = objects.get_mut(count) else { break };
@@ -242,10 +244,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[inline]
     #[track_caller]
     pub unsafe fn free(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        match self.free_quickly(object.as_ptr().addr(), layout) {
-            Freed::Kept => Ok(()),
-            done => self.free_slowly(object, layout, done, Location::caller()),
+        if self.free_quickly(object.as_ptr().addr(), layout) {
+            return Ok(());
         }
+        self.free_slowly(object, layout, Location::caller())
     }
 
     /// Frees an object whose layout is not known, as C's `free` does.
@@ -259,16 +261,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[track_caller]
     pub unsafe fn free_unsized(&self, object: NonNull<u8>) -> Result<(), HeapError> {
         let address = object.as_ptr().addr();
-        let freed = self.inside(|arena| {
-            let Some(slab) = self.own_slab(arena, address) else {
-                return Freed::Refused;
-            };
-            self.put_quickly(arena, slab.owner().cache(), address)
-        });
-        match freed {
-            Freed::Kept => Ok(()),
-            done => self.free_unsized_slowly(object, done, Location::caller()),
+        if self.inside(|own| own.free(address, |_| true)) {
+            return Ok(());
         }
+        self.free_unsized_slowly(object, Location::caller())
     }
 
     /// Frees objects of one layout.
@@ -288,21 +284,27 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         result
     }
 
-    /// Frees an object of a size class if nothing is wrong, and its slab is this CPU's and is not announced; else does
-    /// nothing.
+    /// Frees an object of a size class if nothing is wrong with that, and nothing else is to be done, in a slab that this CPU
+    /// remembers. Whether that was done.
     #[inline(always)]
-    fn free_quickly(&self, address: usize, layout: Layout) -> Freed {
-        let Some(class) = SizeClass::of(layout) else {
-            return Freed::Refused;
-        };
-        self.inside(|arena| self.put_quickly(arena, class.number(), address))
+    fn free_quickly(&self, address: usize, layout: Layout) -> bool {
+        SizeClass::of(layout).is_some_and(|class| self.inside(|own| own.free(address, |cache| cache == class.number())))
     }
 
-    /// What is left to do of a `dealloc` that was not quick.
+    /// A `dealloc` that was not quick.
+    #[inline(never)]
+    fn deallocate_slowly(&self, object: *mut u8, layout: Layout) {
+        let freed =
+            SizeClass::of(layout).is_some_and(|class| self.free_by_map(object.addr(), |cache| cache == class.number()));
+        if !freed {
+            self.deallocate_any(object, layout);
+        }
+    }
+
     #[cold]
-    fn deallocate_slowly(&self, object: *mut u8, layout: Layout, done: Freed) {
+    fn deallocate_any(&self, object: *mut u8, layout: Layout) {
         let freed = match NonNull::new(object) {
-            Some(object) => self.free_slowly(object, layout, done, Location::caller()),
+            Some(object) => self.free_otherwise(object, layout, Location::caller()),
             None => Err(HeapError::Foreign { address: 0 }),
         };
         if let Err(error) = freed {
@@ -327,8 +329,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let size = self.in_arena(|_| {
             // SAFETY: we are inside an arena.
             let slab = unsafe { self.registry.map.find(address) };
-            let slot = slab.slot_at(address).filter(|_| slab.owner().arena() != ArenaId::NONE)?;
-            (!self.is_free(slab, slot)).then(|| slab.size())
+            let slot = slab.slot_at(address).filter(|_| slab.arena().is_there())?;
+            (!slab.is_free(slot)).then(|| slab.size())
         });
         size.or_else(|| Some(self.object_layout(object)?.size()))
             .or_else(|| self.debugged_size(object))
@@ -344,8 +346,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.in_arena(|_| {
             // SAFETY: we are inside an arena.
             let slab = unsafe { self.registry.map.find(address) };
-            slab.owner().cache() == class.number()
-                && slab.slot_at(address).is_some_and(|slot| !self.is_free(slab, slot))
+            slab.cache() == class.number()
+                && slab.arena().is_there()
+                && slab.slot_at(address).is_some_and(|slot| !slab.is_free(slot))
         }) || matches!(self.judge_debugged(object, Some(Wanted::Layout(layout))), Some(Ok(_)))
     }
 }
@@ -362,9 +365,8 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> GlobalAlloc for Heap<S, C,
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        let done = self.free_quickly(object.addr(), layout);
-        if done != Freed::Kept {
-            self.deallocate_slowly(object, layout, done);
+        if !self.free_quickly(object.addr(), layout) {
+            self.deallocate_slowly(object, layout);
         }
     }
 

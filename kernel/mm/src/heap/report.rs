@@ -5,7 +5,7 @@ use core::fmt;
 use super::{Heap, LargeStats, debug};
 use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
-use crate::slab::arena::{Arena, ArenaId};
+use crate::slab::arena::{Arena, ArenaId, CpuArena};
 use crate::slab::class::{Geometry, SizeClass};
 use crate::slab::source::PageSource;
 
@@ -68,8 +68,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// What the CPU with this number has done. A snapshot: it goes on meanwhile. CPUs that have no arena of their own are
     /// not told apart.
     pub fn arena_events(&self, cpu: usize) -> ArenaEvents {
-        let door = self.door(cpu);
-        ArenaEvents { refills: door.refills.get(), remote_frees: door.remote_frees.get() }
+        let place = self.per_cpu(cpu);
+        ArenaEvents { refills: place.refills.get(), remote_frees: place.remote_frees.get() }
     }
 
     /// The figures of every cache: of the classes, smallest first, then of those [with names of their own](super::Cache). Each
@@ -94,12 +94,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     pub(super) fn stats_of(&self, number: u16, geometry: &Geometry) -> CacheStats {
-        self.stopped(|all| {
-            all.collect();
+        self.settled(|all| {
             let mut stats = CacheStats {
                 name: geometry.name,
                 object_size: geometry.size as usize,
-                objects_per_slab: geometry.slots(geometry.order).into(),
+                objects_per_slab: geometry.count(geometry.order).into(),
                 frames_per_slab: geometry.order.frames(),
                 active_objects: 0,
                 objects: 0,
@@ -107,9 +106,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 slabs: 0,
                 frames: 0,
             };
-            let bins = all.arenas().map(|arena| arena.bin(number));
-            for (bin, slab) in bins.flat_map(|bin| bin.slabs().map(move |slab| (bin, slab))) {
-                let used = usize::from(slab.slots() - bin.free(slab));
+            for slab in all.arenas().flat_map(|arena| arena.bin(number).slabs()) {
+                let used = usize::from(slab.slots() - slab.free());
                 stats.active_objects += used;
                 stats.objects += usize::from(slab.slots());
                 stats.active_slabs += usize::from(used > 0);
@@ -126,14 +124,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// The figures of a CPU's arena, or, without a number, of the arena that all share. `None` if the CPU has none.
     pub fn arena_stats(&self, cpu: Option<usize>) -> Option<ArenaStats> {
         let id = cpu.map_or(Some(ArenaId::SHARED), ArenaId::of)?;
-        self.stopped(|all| {
-            all.collect();
+        self.settled(|all| {
             let bins = all.arena(id)?.bins();
-            let slabs = bins.flat_map(|(_, bin)| bin.slabs().map(move |slab| (bin, slab)));
-            Some(slabs.fold(ArenaStats::default(), |sum, (bin, slab)| ArenaStats {
+            Some(bins.flat_map(|(_, bin)| bin.slabs()).fold(ArenaStats::default(), |sum, slab| ArenaStats {
                 slabs: sum.slabs + 1,
                 frames: sum.frames + slab.order().frames(),
-                active_objects: sum.active_objects + usize::from(slab.slots() - bin.free(slab)),
+                active_objects: sum.active_objects + usize::from(slab.slots() - slab.free()),
             }))
         })
     }
@@ -161,7 +157,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 slabs: slabs.map(|slab| slab.order().frames()).chain(debugged).sum(),
                 large: all.large.stats().bytes.div_ceil(FRAME_SIZE),
                 metadata: all.books.frames() as u64
-                    + arenas * Arena::ORDER.frames()
+                    + arenas * CpuArena::ORDER.frames()
                     + all.records.iter().count() as u64,
             }
         })

@@ -2,49 +2,28 @@
 
 use core::ptr::NonNull;
 
-use super::slow::take_over;
 use super::{Heap, Stopped};
 use crate::allocator::Shrinker;
 use crate::cpu::Cpu;
 use crate::frame::Order;
-use crate::slab::arena::Arena;
-use crate::slab::descriptor::{Owner, Slab};
-use crate::slab::list::Meta;
+use crate::slab::arena::{Arena, CpuArena, Emptied};
 use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
 
 impl<C: Cpu> Stopped<'_, C> {
-    /// Takes over in all arenas what others have freed. If a slot was freed twice in one instant, that is reported when the
-    /// heap goes on.
-    pub(super) fn collect(&mut self) {
-        let doors = self.doors.iter().chain([self.last_door]);
-        for slab in doors.flat_map(|door| door.incoming.0.take()) {
-            let found = self.arena(slab.owner().arena()).and_then(|arena| take_over(arena, slab));
-            self.twice = self.twice.take().or(found);
-        }
-    }
-
     /// Takes an empty slab out of its arena.
-    fn pop_empty(&self) -> Option<Meta<Slab>> {
-        let mut bins = self.arenas().flat_map(Arena::bins);
-        let slab = bins.find_map(|(_, bin)| {
-            if bin.current().is_some_and(|slab| bin.free(slab) == slab.slots()) {
-                bin.set_aside();
-            }
-            bin.pop_empty()
-        })?;
-        slab.set_owner(Owner::TRANSIT);
-        Some(slab)
+    fn pop_empty(&self) -> Option<Emptied> {
+        self.arenas().find_map(Arena::pop_any_empty)
     }
 
     /// Takes an arena without a slab from its CPU, and returns its block.
     fn pop_arena(&self) -> Option<NonNull<u8>> {
-        self.doors.iter().find_map(|door| {
-            // SAFETY: all arenas stand still; a door is only given another one under the shared arena's lock, which is
+        self.per_cpu.iter().find_map(|place| {
+            // SAFETY: all arenas stand still; a CPU is only given another one under the shared arena's lock, which is
             // held, and what is taken is vacant.
             let arena = unsafe {
-                door.arena().filter(|arena| arena.is_vacant())?;
-                door.set_arena(core::ptr::null_mut())
+                place.arena().filter(|arena| arena.is_vacant())?;
+                place.set_arena(core::ptr::null_mut())
             };
             NonNull::new(arena.cast())
         })
@@ -58,23 +37,20 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// The heap stands still for a table or a slab at a time, never for all of it.
     pub fn shrink(&self) -> u64 {
-        let mut frames = 0;
-        if self.try_stopped(|all| all.collect()).is_none() {
-            // A CPU does not answer now, and may be waiting for a lock that the caller holds.
-            return 0;
-        }
+        // A CPU that does not answer now may be waiting for a lock that the caller holds.
+        let Some(mut frames) = self.settle_all() else { return 0 };
         frames += self.shrink_debugged();
-        while let Some(slab) = self.try_stopped(|all| all.pop_empty()).flatten() {
-            frames += self.registry.close(slab);
+        while let Some(emptied) = self.try_stopped(|all| all.pop_empty()).flatten() {
+            frames += self.close(emptied);
         }
         while let Some(arena) = self.try_stopped(|all| all.pop_arena()).flatten() {
             // SAFETY: the block was an arena's, from the source, and is nobody's now.
-            frames += unsafe { self.registry.give_back(arena, Arena::ORDER) };
+            frames += unsafe { self.registry.give_back(arena, CpuArena::ORDER) };
         }
+        while self.end_rest() {}
         while let Some(page) = self
             .try_stopped(|all| {
-                all.arenas().for_each(Arena::forget);
-                // SAFETY: the heap stands still, and nobody remembers a slab.
+                // SAFETY: the heap stands still, and no arena remembers a slab that is not its own (invariant *Remembered*).
                 unsafe { all.books.pool.remove_idle() }
             })
             .flatten()

@@ -7,13 +7,12 @@ use core::ptr::NonNull;
 use super::diagnose::{Wanted, name};
 use super::{Heap, HeapError, SizeClass};
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId, Door};
+use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied, PerCpu};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
-use crate::slab::descriptor::{Owner, Slab};
+use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
-use crate::slab::stock::{self, Put, Stock};
 
 /// A cache: its number, and the shape of its slabs.
 #[derive(Clone, Copy)]
@@ -31,104 +30,97 @@ impl Kind<'static> {
 }
 
 /// What a free did.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Freed {
+enum Freed {
     /// The slot is free.
-    Kept,
-    /// Likewise, and the cache has more empty slabs than it keeps.
-    Surplus,
-    /// Nothing was changed: no live object starts there, or none of that cache, or, where the free was to be quick, it takes
-    /// longer to find out.
+    Done,
+    /// Likewise, and this slab is one more than the cache keeps.
+    Surplus(Emptied),
+    /// Nothing was changed: the slot is free already.
+    Twice(SlotId),
+    /// Nothing was changed: no object of a right cache starts there that an arena has.
     Refused,
 }
 
-impl Freed {
-    fn and(has_surplus: bool) -> Self {
-        if has_surplus { Self::Surplus } else { Self::Kept }
-    }
-}
-
-/// Two frees of one slot in the same instant, found when the second was taken over.
-pub(super) struct Twice {
-    address: usize,
-    owner: Owner,
+/// A slot, by what its slab was when it was looked at.
+#[derive(Clone, Copy)]
+pub(super) struct SlotId {
+    pub(super) address: usize,
+    cache: u16,
     slot: u16,
 }
 
-/// Takes over what others have freed in a slab of this arena, and puts it where it belongs.
-pub(super) fn take_over(arena: &Arena, slab: Meta<Slab>) -> Option<Twice> {
-    let owner = slab.owner();
-    let twice = slab.collect(&arena.bin(owner.cache()).stock);
-    // Once nobody is in the arena any more, the slab may be gone.
-    let twice = twice.map(|slot| Twice { address: slab.base().addr() + usize::from(slot) * slab.size(), owner, slot });
-    arena.refile(slab, slab.free());
-    twice
+impl SlotId {
+    fn of(slab: Meta<Slab>, slot: usize) -> Self {
+        Self { address: slab.slot(slot).addr(), cache: slab.cache(), slot: slot as u16 }
+    }
+}
+
+/// What an owner found when it took over what others have freed.
+pub(super) enum Found {
+    /// Nothing but that.
+    Nothing,
+    /// A slab that is one more than its cache keeps.
+    Surplus(Emptied),
+    /// A slot that was freed twice at the same moment. There may be more.
+    Twice(SlotId),
 }
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Runs `f` in this CPU's own arena. `None` if it has none, or if all stand still.
     fn in_own<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
-        self.inside(|arena| (arena.id() != ArenaId::NOBODY).then(|| f(arena)))
+        self.inside(|own| (own.arena().id() != ArenaId::NOBODY).then(|| f(own.arena())))
     }
 
     /// Runs `f` in the arena that this CPU is to use: its own, or the shared one.
-    pub(super) fn in_arena<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
-        let mut f = Some(f);
-        let own = self.in_own(|arena| f.take().map(|f| f(arena)));
-        match (own.flatten(), f) {
-            (None, Some(f)) => self.in_shared(f),
-            (Some(result), _) => result,
-            (None, None) => unreachable!("`f` was run, or it is there"),
-        }
+    pub(super) fn in_arena<R>(&self, mut f: impl FnMut(&Arena) -> R) -> R {
+        self.in_own(&mut f).unwrap_or_else(|| self.in_shared(f))
     }
 
     fn in_shared<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
         self.shared_lock.with(|()| f(&self.shared))
     }
 
-    /// What an arena's bin hands out next, for anybody to look into; nothing if the arena is not there.
-    ///
-    /// The caller is in an arena, or has made the heap stand still.
-    fn stock_of(&self, owner: Owner) -> &Stock {
-        let arena = match owner.arena() {
-            ArenaId::SHARED => Some(&self.shared),
-            // SAFETY: the arena stays there as long as the caller is where it is.
-            id => self.doors.get(id.index()).and_then(|door| unsafe { door.arena() }),
-        };
-        arena.and_then(|arena| arena.get_bin(owner.cache())).map_or(&stock::EMPTY, |bin| &bin.stock)
+    /// Allocates an object of a class of which nothing is in hand.
+    #[inline(never)]
+    pub(super) fn allocate_of(&self, class: SizeClass, size: usize, site: Site) -> Option<NonNull<u8>> {
+        let object = self.refill(class.number());
+        if object.is_some() { object } else { self.allocate_slowly(Kind::of(class), size, site) }
     }
 
-    /// Whether a slot is free, no matter where. The caller is in an arena, or has made the heap stand still.
-    pub(super) fn is_free(&self, slab: Meta<Slab>, slot: u16) -> bool {
-        slab.is_free(slot, self.stock_of(slab.owner()))
+    /// Allocates an object of a cache of which nothing is in hand: mostly other slots of this CPU's slabs are free. `None` if
+    /// none is known to be, or if the cache is debugged.
+    #[inline(always)]
+    pub(super) fn refill(&self, cache: u16) -> Option<NonNull<u8>> {
+        if self.debugging.is_on(cache) {
+            return None;
+        }
+        self.inside(|own| own.arena().bin(cache).take_any())
     }
 
-    /// Allocates an object of `size` bytes, at most those of a slot. `site` is who asks for it.
+    /// Allocates an object of `size` bytes, at most those of a slot. `site` is where in the program it is asked for.
     #[cold]
     pub(super) fn allocate_slowly(&self, kind: Kind<'_>, size: usize, site: Site) -> Option<NonNull<u8>> {
-        if self.debugging.is_on(kind.number) {
-            if let Some(debugged) = self.allocate_debugged(kind, size, site) {
-                // What its last user left of it has been poisoned.
-                debugged
-                    .into_iter()
-                    .for_each(|object| kind.construct.into_iter().for_each(|construct| construct(object)));
-                return debugged;
-            }
-        } else if let Some(object) = self.inside(|arena| arena.bin(kind.number).take_any()) {
-            // Mostly other slots of this CPU's slabs are free.
-            return Some(object);
+        if !self.debugging.is_on(kind.number) {
+            return self.allocate_more(kind);
         }
-        self.settle_in();
+        if let Some(debugged) = self.allocate_debugged(kind, size, site) {
+            // What its last user left of it has been poisoned.
+            debugged.into_iter().for_each(|object| kind.construct.into_iter().for_each(|construct| construct(object)));
+            return debugged;
+        }
+        self.allocate_more(kind)
+    }
+
+    /// Allocates an object of a cache that has no free slot at hand.
+    fn allocate_more(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+        self.prepare_cpu();
         self.take_any(kind).or_else(|| self.grow(kind)).or_else(|| {
             // Empty slabs of other caches and CPUs may make room; or else others have a free slot.
             self.shrink();
             self.grow(kind).or_else(|| {
                 self.try_stopped(|all| {
-                    let slab = all.arenas().find_map(|arena| {
-                        arena.bin(kind.number).set_aside();
-                        arena.bin(kind.number).pop()
-                    })?;
-                    all.shared.adopt(slab, kind.number);
+                    let slab = all.arenas().find_map(|arena| arena.pop_with_room(kind.number))?;
+                    all.shared.adopt(slab);
                     Some(())
                 })
                 .flatten()?;
@@ -137,94 +129,157 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         })
     }
 
-    fn take_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
-        let (object, twice) = self.in_arena(|arena| self.take_slowly(arena, kind.number));
-        self.report_twice(twice);
-        object
-    }
-
     /// Takes a slot of the arena, which becomes free where others freed it if need be, or of a slab that the shared arena
     /// has to spare.
-    fn take_slowly(&self, arena: &Arena, number: u16) -> (Option<NonNull<u8>>, Option<Twice>) {
-        let bin = arena.bin(number);
-        if let Some(object) = bin.take_any() {
-            return (Some(object), None);
-        }
-        self.door(arena.id().index()).refills.increment();
-        let mut twice = self.collect(arena);
-        let object = bin.take_any().or_else(|| {
-            if arena.id() == ArenaId::SHARED {
-                return None;
+    fn take_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+        if let Some(object) = self.in_arena(|arena| {
+            let object = arena.bin(kind.number).take_any();
+            if object.is_none() {
+                self.per_cpu(arena.id().index()).refills.increment();
             }
-            let _guard = self.shared_lock.lock();
-            twice = twice.take().or(self.collect(&self.shared));
-            self.shared.bin(number).set_aside();
-            let slab = self.shared.bin(number).pop()?;
-            arena.adopt(slab, number);
-            bin.take_any()
-        });
-        (object, twice)
+            object
+        }) {
+            return Some(object);
+        }
+        self.collect_own();
+        self.in_arena(|arena| {
+            let bin = arena.bin(kind.number);
+            bin.take_any().or_else(|| {
+                if arena.id() == ArenaId::SHARED {
+                    return None;
+                }
+                let _guard = self.shared_lock.lock();
+                arena.adopt(self.shared.pop_partial(kind.number)?);
+                bin.take_any()
+            })
+        })
     }
 
-    /// Takes over what others have freed in the arena's slabs, and passes on what is not the arena's any more.
-    pub(super) fn collect(&self, arena: &Arena) -> Option<Twice> {
-        let mut twice = None;
-        for slab in self.door(arena.id().index()).incoming.0.take() {
-            let owner = slab.owner();
-            if owner.arena() == arena.id() {
-                let found = take_over(arena, slab);
-                twice = twice.or(found);
+    /// Takes over what others have freed in this CPU's arena, and in the shared one.
+    fn collect_own(&self) {
+        loop {
+            match self.in_arena(|arena| self.collect(arena)) {
+                Found::Nothing => break,
+                found => _ = self.settle(found),
+            }
+        }
+        loop {
+            match self.in_shared(|shared| self.collect(shared)) {
+                Found::Nothing => break,
+                found => _ = self.settle(found),
+            }
+        }
+    }
+
+    /// Takes over what others have freed in the arena's slabs, as long as nothing else is to be done, and passes on what is
+    /// not the arena's any more.
+    pub(super) fn collect(&self, arena: &Arena) -> Found {
+        let incoming = &self.per_cpu(arena.id().index()).incoming.0;
+        let mut slabs = incoming.take();
+        while let Some(slab) = slabs.next() {
+            let found = if slab.arena() == arena.id() {
+                self.take_over(arena, slab)
             } else {
-                self.door(owner.arena().index()).incoming.0.push(slab);
+                self.hand_over(slab, slab.arena());
+                Found::Nothing
+            };
+            if !matches!(found, Found::Nothing) {
+                slabs.for_each(|slab| incoming.push(slab));
+                return found;
             }
         }
-        twice
+        Found::Nothing
     }
 
-    pub(super) fn report_twice(&self, twice: Option<Twice>) {
-        if let Some(Twice { address, owner, slot }) = twice {
-            let cache = self.debugging.records.with(|records| name(records, owner)).unwrap_or("?");
-            self.registry.report(&HeapError::DoubleFree { address, cache, slot });
+    /// Takes over what others have freed in a slab of the arena, and puts it where it belongs.
+    pub(super) fn take_over(&self, arena: &Arena, slab: Meta<Slab>) -> Found {
+        let twice = slab.collect();
+        let surplus = arena.refile(slab, false);
+        match (twice, surplus) {
+            (Some((slot, to)), _) => {
+                // It is announced once more, so it stays in the arena.
+                let twice = SlotId::of(slab, slot);
+                self.hand_over(slab, to);
+                Found::Twice(twice)
+            }
+            (None, Some(surplus)) => Found::Surplus(surplus),
+            (None, None) => Found::Nothing,
         }
     }
 
-    /// Gives this CPU an arena, if it has none and can have one.
-    fn settle_in(&self) {
+    /// Hands a slab that was announced to an arena.
+    #[inline]
+    fn hand_over(&self, slab: Meta<Slab>, to: ArenaId) {
+        if to.is_there() {
+            self.per_cpu(to.index()).incoming.0.push(slab);
+        }
+    }
+
+    /// Does what is left to do once no arena is used any more. Returns how many frames were given back.
+    pub(super) fn settle(&self, found: Found) -> u64 {
+        match found {
+            Found::Nothing => 0,
+            Found::Surplus(slab) => self.close(slab),
+            Found::Twice(slot) => {
+                self.registry.report(&self.double_free(slot));
+                0
+            }
+        }
+    }
+
+    /// What is to be said of a slot that was freed twice.
+    #[cold]
+    fn double_free(&self, SlotId { address, cache, slot }: SlotId) -> HeapError {
+        let cache = self.debugging.records.with(|records| name(records, cache)).unwrap_or("?");
+        HeapError::DoubleFree { address, cache, slot }
+    }
+
+    /// Closes a slab, and reports what of it was freed for a second time. Returns how many frames it had.
+    pub(super) fn close(&self, emptied: Emptied) -> u64 {
+        let slab = emptied.slab();
+        slab.seal(|slot| self.registry.report(&self.double_free(SlotId::of(slab, slot))));
+        self.registry.close(slab)
+    }
+
+    /// Gives this CPU an arena of its own now, instead of when it first finds no free slot: for kernels, before a CPU that comes
+    /// up is to be quick. Whether it has one: not if there is no memory for it, or if memory is [scarce](PageSource::is_scarce),
+    /// or if the CPU has no place among those of the heap.
+    pub fn prepare_cpu(&self) -> bool {
         let cpu = C::without_interrupts(C::current);
-        if self.doors.get(cpu).is_none_or(Door::has_arena) || self.registry.source.is_scarce() {
-            return;
+        match self.per_cpu.get(cpu) {
+            None => return false,
+            Some(place) if place.has_arena() => return true,
+            _ if self.registry.source.is_scarce() => return false,
+            _ => {}
         }
-        let Some(block) = self.registry.source.allocate(Arena::ORDER) else {
-            return;
+        let Some(block) = self.registry.source.allocate(CpuArena::ORDER) else {
+            return false;
         };
-        let settled = self.in_shared(|_| {
+        let taken = self.in_shared(|_| {
             let cpu = C::current();
-            let (id, door) = (ArenaId::of(cpu)?, self.doors.get(cpu)?);
-            // Who stops all arenas says so before it takes the lock that we hold; an arena that came into being now would
+            let (id, place) = (ArenaId::of(cpu)?, self.per_cpu.get(cpu)?);
+            // A CPU that stops all arenas says so before it takes the lock that we hold; an arena that came into being now would
             // not be stopped.
-            if self.stopped.load(Ordering::Relaxed) || door.has_arena() {
+            if self.stopped.load(Ordering::Relaxed) || place.has_arena() {
                 return None;
             }
-            let arena = block.cast::<Arena>();
-            // SAFETY: the block is ours, aligned to its size, and has room for an arena; the lock is held.
-            unsafe {
-                arena.write(Arena::new(id));
-                door.set_arena(arena.as_ptr());
-            }
-            door.open();
+            // SAFETY: the block is ours, of the right order, and becomes the arena's; the lock is held.
+            unsafe { place.set_arena(CpuArena::new_in(block, id).as_ptr()) };
+            place.open();
             Some(())
         });
-        if settled.is_none() {
+        if taken.is_none() {
             // SAFETY: the block came from the source a moment ago, and nothing was made of it.
-            unsafe { self.registry.give_back(block, Arena::ORDER) };
+            unsafe { self.registry.give_back(block, CpuArena::ORDER) };
         }
+        taken.is_some()
     }
 
     /// Fetches a slab for a cache that has no free slot, and takes one. Tries a smaller slab where there is no block of the
     /// usual order.
     fn grow(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         let geometry = kind.geometry;
-        let open = |order| self.registry.open(order, geometry.size, geometry.slots(order), geometry.divider);
+        let open = |order| self.opened(|| self.registry.open(order, geometry.slots(kind.number, order)));
         let usual = if self.registry.source.is_scarce() { geometry.least_order } else { geometry.order };
         let slab = open(usual).or_else(|| if geometry.least_order < usual { open(geometry.least_order) } else { None });
         if let (Some(slab), Some(construct)) = (slab, kind.construct) {
@@ -233,179 +288,172 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 NonNull::new(start).into_iter().for_each(construct);
             }
         }
+        let mut slab = slab;
         self.in_arena(|arena| {
-            if let Some(slab) = slab {
-                arena.adopt(slab, kind.number);
+            if let Some(slab) = slab.take() {
+                arena.adopt(slab);
             }
             // Without a new slab there may still be a slot that was freed meanwhile.
             arena.bin(kind.number).take_any()
         })
     }
 
-    /// What is left to do of a free of which the quick part said what it has `done`.
+    /// Opens a block, once descriptors that were closed may be opened again.
+    pub(super) fn opened(&self, open: impl Fn() -> Option<Meta<Slab>>) -> Option<Meta<Slab>> {
+        if self.registry.is_tired.load(Ordering::Relaxed) {
+            self.end_rest();
+        }
+        open().or_else(|| {
+            let has_resting = self.registry.books.with(|books| books.pool.has_resting());
+            has_resting.then(|| self.end_rest()).and_then(|_| open())
+        })
+    }
+
+    /// Lets descriptors be opened again that were closed, as many as at a time. Whether there are more.
     #[cold]
-    pub(super) fn free_slowly(
+    pub(super) fn end_rest(&self) -> bool {
+        let has_more = self.try_stopped(|all| {
+            all.books.pool.end_rest();
+            self.registry.is_tired.store(all.books.pool.is_tired(), Ordering::Relaxed);
+            all.books.pool.has_resting()
+        });
+        has_more.unwrap_or(false)
+    }
+
+    /// Frees the slot that starts at `address`, if it is of a right cache: where the slab is not remembered, belongs elsewhere
+    /// then, or is another's. Whether that was done: if not, but for a count, nothing was.
+    #[inline(always)]
+    pub(super) fn free_by_map(&self, address: usize, is_right: impl Fn(u16) -> bool) -> bool {
+        let mut surplus = None;
+        let freed = self.inside(|own| {
+            let arena = own.arena();
+            // SAFETY: we are inside an arena; if it is nobody's, nothing else is touched.
+            let slab = unsafe { self.registry.map.find(address) };
+            let owner = slab.arena();
+            if !owner.is_there() || arena.id() == ArenaId::NOBODY {
+                return false;
+            }
+            let Some(slot) = slab.slot_at(address).filter(|_| is_right(slab.cache())) else {
+                return false;
+            };
+            if owner == arena.id() {
+                return self.put_own(arena, address, slab, slot, &mut surplus);
+            }
+            self.put_remotely(arena, owner, slab, slot).is_ok()
+        });
+        surplus.into_iter().for_each(|emptied| _ = self.close(emptied));
+        freed
+    }
+
+    /// Frees a slot in a slab of this arena, which is remembered from now on. `false` if it is free already.
+    #[inline(always)]
+    fn put_own(
         &self,
-        object: NonNull<u8>,
-        layout: Layout,
-        done: Freed,
-        site: Site,
-    ) -> Result<(), HeapError> {
-        if done == Freed::Surplus {
-            self.trim();
+        arena: &Arena,
+        address: usize,
+        slab: Meta<Slab>,
+        slot: usize,
+        surplus: &mut Option<Emptied>,
+    ) -> bool {
+        arena.remember(address, slab);
+        // The quick way may have counted this free already.
+        if slab.until.get() > 0 && slab.put(slot) {
+            return true;
+        }
+        let is_due = slab.until.get() == 0;
+        let is_freed = slab.put_any(slot);
+        if is_freed {
+            *surplus = arena.refile(slab, is_due);
+        }
+        is_freed
+    }
+
+    /// Frees a slot in a slab of another arena. `Err` if it is free already.
+    #[inline(always)]
+    fn put_remotely(&self, arena: &Arena, owner: ArenaId, slab: Meta<Slab>, slot: usize) -> Result<(), ()> {
+        let to = slab.put_remotely(slot)?;
+        self.hand_over(slab, to);
+        // Of the shared arena they are nobody's.
+        if owner != ArenaId::SHARED {
+            self.per_cpu(arena.id().index()).remote_frees.increment();
+        }
+        Ok(())
+    }
+
+    /// Frees an object of a size class or of frames, where the quick way did not.
+    #[inline(never)]
+    pub(super) fn free_slowly(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
+        let address = object.as_ptr().addr();
+        if SizeClass::of(layout).is_some_and(|class| self.free_by_map(address, |cache| cache == class.number())) {
             return Ok(());
         }
+        self.free_otherwise(object, layout, site)
+    }
+
+    /// As [`free_slowly`](Self::free_slowly), whatever there is to be done.
+    #[cold]
+    pub(super) fn free_otherwise(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
         match SizeClass::of(layout) {
             None => self.free_large(object, layout),
-            Some(class) => {
-                self.free_any(object, Some(Wanted::Layout(layout)), |owner| owner.cache() == class.number(), site)
-            }
+            Some(class) => self.free_any(object, Some(Wanted::Layout(layout)), |cache| cache == class.number(), site),
         }
     }
 
     /// As [`free_slowly`](Self::free_slowly), where no layout was said.
-    #[cold]
-    pub(super) fn free_unsized_slowly(&self, object: NonNull<u8>, done: Freed, site: Site) -> Result<(), HeapError> {
-        if done == Freed::Surplus {
-            self.trim();
+    #[inline(never)]
+    pub(super) fn free_unsized_slowly(&self, object: NonNull<u8>, site: Site) -> Result<(), HeapError> {
+        if self.free_by_map(object.as_ptr().addr(), |_| true) {
             return Ok(());
         }
+        self.free_unsized_otherwise(object, site)
+    }
+
+    #[cold]
+    fn free_unsized_otherwise(&self, object: NonNull<u8>, site: Site) -> Result<(), HeapError> {
         match self.object_layout(object) {
             Some(layout) => self.free_large(object, layout),
             None => self.free_any(object, None, |_| true, site),
         }
     }
 
-    /// Frees the slot that starts at `object`, if its slab has an owner that will do.
+    /// Frees the slot that starts at `object`, if it is of a cache that will do.
     pub(super) fn free_any(
         &self,
         object: NonNull<u8>,
         wanted: Option<Wanted>,
-        is_right: impl Fn(Owner) -> bool,
+        is_right: impl Fn(u16) -> bool,
         site: Site,
     ) -> Result<(), HeapError> {
-        let (freed, twice) = self.in_arena(|arena| self.put_slowly(arena, object.as_ptr().addr(), is_right));
-        self.report_twice(twice);
-        match freed {
-            Freed::Kept => Ok(()),
-            Freed::Surplus => {
-                self.trim();
+        match self.in_arena(|arena| self.put_slowly(arena, object.as_ptr().addr(), &is_right)) {
+            Freed::Done => Ok(()),
+            Freed::Surplus(slab) => {
+                self.close(slab);
                 Ok(())
             }
+            Freed::Twice(slot) => Err(self.double_free(slot)),
             Freed::Refused => {
                 self.free_debugged(object, wanted, site).unwrap_or_else(|| Err(self.diagnose(object, wanted)))
             }
         }
     }
 
-    fn put_slowly(&self, arena: &Arena, address: usize, is_right: impl Fn(Owner) -> bool) -> (Freed, Option<Twice>) {
+    fn put_slowly(&self, arena: &Arena, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
         // SAFETY: we are inside an arena.
         let slab = unsafe { self.registry.map.find(address) };
-        let owner = slab.owner();
-        let slot = slab.slot_at(address).filter(|_| owner.arena() != ArenaId::NONE && is_right(owner));
+        let owner = slab.arena();
+        let slot = slab.slot_at(address).filter(|_| owner.is_there() && is_right(slab.cache()));
         let Some(slot) = slot else {
-            return (Freed::Refused, None);
-        };
-        if owner.arena() != arena.id() {
-            return match slab.put_remotely(slot, self.stock_of(owner)) {
-                Err(()) => (Freed::Refused, None),
-                Ok(to) => {
-                    // Of the shared arena they are nobody's.
-                    if owner.arena() != ArenaId::SHARED {
-                        self.door(arena.id().index()).remote_frees.increment();
-                    }
-                    if to != ArenaId::NONE {
-                        self.door(to.index()).incoming.0.push(slab);
-                    }
-                    (Freed::Kept, None)
-                }
-            };
-        }
-        let twice = if slab.is_announced() { self.collect(arena) } else { None };
-        let freed = match arena.bin(owner.cache()).stock.put(address) {
-            Put::Done | Put::Look => Freed::Kept,
-            Put::Twice => Freed::Refused,
-            Put::Elsewhere if slab.put_any(slot) => Freed::and(arena.refile(slab, slab.free())),
-            Put::Elsewhere => Freed::Refused,
-        };
-        (freed, twice)
-    }
-
-    /// Frees the slot that starts at `address`, if it is one of the cache with this number in this arena, and others do not
-    /// free slots of its slab just now; else does nothing.
-    #[inline(always)]
-    pub(super) fn put_quickly(&self, arena: &Arena, cache: u16, address: usize) -> Freed {
-        match arena.bin(cache).stock.put(address) {
-            Put::Done => Freed::Kept,
-            Put::Elsewhere => self.put_in_slab(arena, cache, address),
-            _ => Freed::Refused,
-        }
-    }
-
-    // Apart, so that what frees into the stock is small enough to become a part of its callers.
-    #[inline(never)]
-    fn put_in_slab(&self, arena: &Arena, cache: u16, address: usize) -> Freed {
-        let recent = arena.recent(address);
-        match recent.slot_at(address) {
-            Some(slot) if recent.is_settled(arena.owner(cache)) => Self::put_slot(arena, recent, slot),
-            _ => self.put_after_search(arena, cache, address),
-        }
-    }
-
-    #[inline(always)]
-    fn put_slot(arena: &Arena, slab: Meta<Slab>, slot: u16) -> Freed {
-        match slab.put(slot) {
-            Put::Done => Freed::Kept,
-            Put::Look => Freed::and(arena.refile(slab, slab.due())),
-            _ => Freed::Refused,
-        }
-    }
-
-    fn put_after_search(&self, arena: &Arena, cache: u16, address: usize) -> Freed {
-        let Some(slab) = self.search(arena, address) else {
             return Freed::Refused;
         };
-        match slab.slot_at(address) {
-            Some(slot) if slab.is_settled(arena.owner(cache)) => Self::put_slot(arena, slab, slot),
-            _ => Freed::Refused,
+        if owner != arena.id() {
+            let freed = self.put_remotely(arena, owner, slab, slot);
+            return freed.map_or_else(|()| Freed::Twice(SlotId::of(slab, slot)), |()| Freed::Done);
         }
-    }
-
-    /// The slab of this arena that has a slot which starts at `address`.
-    #[inline]
-    pub(super) fn own_slab(&self, arena: &Arena, address: usize) -> Option<Meta<Slab>> {
-        let recent = arena.recent(address);
-        if recent.owner().arena() == arena.id() && recent.slot_at(address).is_some() {
-            Some(recent)
-        } else {
-            self.search(arena, address)
-        }
-    }
-
-    /// As [`own_slab`](Self::own_slab), for slabs that are not remembered; and remembers what it finds.
-    #[inline(never)]
-    fn search(&self, arena: &Arena, address: usize) -> Option<Meta<Slab>> {
-        if arena.id() == ArenaId::NOBODY {
-            return None;
-        }
-        // SAFETY: we are inside an arena.
-        let slab = unsafe { self.registry.map.find(address) };
-        if slab.owner().arena() != arena.id() || slab.slot_at(address).is_none() {
-            return None;
-        }
-        arena.remember(address, slab);
-        Some(slab)
-    }
-
-    /// Gives back the empty slabs that this CPU's arena has more than it keeps.
-    pub(super) fn trim(&self) {
-        while let Some(slab) = self.in_arena(|arena| {
-            let (_, bin) = arena.bins().find(|(_, bin)| bin.has_surplus())?;
-            let slab = bin.pop_empty()?;
-            slab.set_owner(Owner::TRANSIT);
-            Some(slab)
-        }) {
-            self.registry.close(slab);
+        let mut surplus = None;
+        match (self.put_own(arena, address, slab, slot, &mut surplus), surplus) {
+            (false, _) => Freed::Twice(SlotId::of(slab, slot)),
+            (true, None) => Freed::Done,
+            (true, Some(emptied)) => Freed::Surplus(emptied),
         }
     }
 
@@ -414,20 +462,15 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub fn retire_cpu(&self) {
         loop {
             let retired = self.in_own(|arena| {
-                let twice = self.collect(arena);
                 let _guard = self.shared_lock.lock();
                 let is_done = arena.move_to(&self.shared);
-                // What came meanwhile is passed on.
-                (twice.or(self.collect(arena)), is_done)
+                // What has come is passed on.
+                (self.collect(arena), is_done)
             });
             match retired {
-                Some((twice, is_done)) => {
-                    self.report_twice(twice);
-                    if is_done {
-                        return;
-                    }
-                }
-                // Somebody has stopped it for a moment. Who does not come back must not leave it so.
+                Some((Found::Nothing, true)) => return,
+                Some((found, _)) => _ = self.settle(found),
+                // Another CPU has stopped it for a moment. One that does not come back must not leave it so.
                 None if self.has_arena() => C::relax(),
                 None => return,
             }
@@ -437,6 +480,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Whether this CPU has an arena, stopped or not.
     fn has_arena(&self) -> bool {
         let cpu = C::without_interrupts(C::current);
-        self.doors.get(cpu).is_some_and(Door::has_arena)
+        self.per_cpu.get(cpu).is_some_and(PerCpu::has_arena)
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::sync::atomic::Ordering;
 
-use super::slow::Twice;
+use super::slow::Found;
 use super::{Heap, Large};
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId, Door};
+use crate::slab::arena::{Arena, ArenaId, PerCpu};
 use crate::slab::debug::Records;
 use crate::slab::registry::Books;
 use crate::slab::source::PageSource;
@@ -13,22 +13,19 @@ use crate::sync::{Gate, Guard};
 
 /// The whole heap, standing still.
 pub(super) struct Stopped<'a, C: Cpu> {
-    pub(super) doors: &'a [Door],
-    pub(super) last_door: &'a Door,
+    pub(super) per_cpu: &'a [PerCpu],
     pub(super) shared: &'a Arena,
     _shared_lock: Guard<'a, (), C>,
     pub(super) large: Guard<'a, Large, C>,
     pub(super) books: Guard<'a, Books, C>,
     pub(super) records: Guard<'a, Records, C>,
-    /// A slot that turned out to be freed twice.
-    pub(super) twice: Option<Twice>,
 }
 
 impl<C: Cpu> Stopped<'_, C> {
     /// All arenas; the shared one comes last.
     pub(super) fn arenas(&self) -> impl Iterator<Item = &Arena> {
         // SAFETY: all arenas stand still as long as `self` is there.
-        self.doors.iter().filter_map(|door| unsafe { door.arena() }).chain([self.shared])
+        self.per_cpu.iter().filter_map(|place| unsafe { place.arena() }).chain([self.shared])
     }
 
     /// The arena of that number, if there is one.
@@ -64,32 +61,71 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 is_mine.then(|| self.stop(f))
             });
             match result {
-                Some(result) => {
-                    let (result, twice) = result?;
-                    self.report_twice(twice);
-                    return Some(result);
-                }
+                Some(result) => return result,
                 None => C::relax(),
             }
         }
     }
 
-    /// Closes all doors, waits until nobody is behind one, and takes the shared arena's lock. `None`, and all doors are as they
+    /// As [`stopped`](Self::stopped), once all arenas have taken over what others have freed in their slabs.
+    pub(super) fn settled<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
+        let mut f = Some(f);
+        loop {
+            let found = self.stopped(|all| match self.collect_all(all) {
+                Found::Nothing => Ok(f.take().map(|f| f(all))),
+                found => Err(found),
+            });
+            match found {
+                Ok(Some(result)) => return result,
+                Ok(None) => unreachable!("`f` is run once"),
+                Err(found) => _ = self.settle(found),
+            }
+        }
+    }
+
+    /// Takes over in all arenas what others have freed, and closes the slabs that are too many then. Returns how many frames
+    /// they had; `None` if a CPU does not answer.
+    pub(super) fn settle_all(&self) -> Option<u64> {
+        let mut frames = 0;
+        loop {
+            match self.try_stopped(|all| self.collect_all(all))? {
+                Found::Nothing => return Some(frames),
+                found => frames += self.settle(found),
+            }
+        }
+    }
+
+    /// Takes over in all arenas what others have freed, as long as nothing else is to be done.
+    fn collect_all(&self, all: &Stopped<'_, C>) -> Found {
+        for incoming in self.per_cpu.iter().chain([&self.without]).map(|place| &place.incoming.0) {
+            let mut slabs = incoming.take();
+            while let Some(slab) = slabs.next() {
+                let found = all.arena(slab.arena()).map(|arena| self.take_over(arena, slab));
+                if let Some(found @ (Found::Surplus(_) | Found::Twice(_))) = found {
+                    slabs.for_each(|slab| incoming.push(slab));
+                    return found;
+                }
+            }
+        }
+        Found::Nothing
+    }
+
+    /// Closes all gates, waits until nobody is behind one, and takes the shared arena's lock. `None`, and all gates are as they
     /// were, if a CPU that has an arena is missed.
-    fn close_doors(&self) -> Option<Guard<'_, (), C>> {
-        // The last door is for any number of CPUs, and leads nowhere.
-        let gates = || self.doors.iter().map(|door| &door.gate);
+    fn close_gates(&self) -> Option<Guard<'_, (), C>> {
+        // Behind the gate of all others there never is an arena.
+        let gates = || self.per_cpu.iter().map(|place| &place.gate);
         loop {
             let mut all = true;
             // A CPU without an arena has nothing that could be changed behind its back.
-            Gate::close_each::<C>(gates().enumerate(), |missed| all &= !self.door(missed).has_arena());
+            Gate::close_each::<C>(gates().enumerate(), |missed| all &= !self.per_cpu(missed).has_arena());
             if !all {
-                self.doors.iter().for_each(Door::open);
+                self.per_cpu.iter().for_each(PerCpu::open);
                 return None;
             }
             gates().for_each(Gate::await_owner::<C>);
             let shared_lock = self.shared_lock.lock();
-            // A CPU that was about to get its arena had the lock, and is behind an open door. From now on, nobody gets one.
+            // A CPU that was about to get its arena had the lock, and its gate is open. From now on, nobody gets one.
             if gates().all(Gate::is_closed) {
                 return Some(shared_lock);
             }
@@ -97,31 +133,24 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Runs what is in `f`, at a standstill that is the caller's, which ends with that.
-    fn stop<R, F: FnOnce(&mut Stopped<'_, C>) -> R>(&self, f: &mut Option<F>) -> Option<(R, Option<Twice>)> {
-        let result = self.close_doors().and_then(|shared_lock| Some(self.stand_still(shared_lock, f.take()?)));
+    fn stop<R, F: FnOnce(&mut Stopped<'_, C>) -> R>(&self, f: &mut Option<F>) -> Option<R> {
+        let result = self.close_gates().and_then(|shared_lock| Some(self.stand_still(shared_lock, f.take()?)));
         self.stopped.store(false, Ordering::Release);
         result
     }
 
-    fn stand_still<'a, R>(
-        &'a self,
-        shared_lock: Guard<'a, (), C>,
-        f: impl FnOnce(&mut Stopped<'_, C>) -> R,
-    ) -> (R, Option<Twice>) {
+    fn stand_still<'a, R>(&'a self, shared_lock: Guard<'a, (), C>, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
         let mut all = Stopped {
-            doors: &self.doors,
-            last_door: &self.last_door,
+            per_cpu: &self.per_cpu,
             shared: &self.shared,
             _shared_lock: shared_lock,
             large: self.large.lock(),
             books: self.registry.books.lock(),
             records: self.debugging.records.lock(),
-            twice: None,
         };
         let result = f(&mut all);
-        let twice = all.twice.take();
         drop(all);
-        self.doors.iter().for_each(Door::open);
-        (result, twice)
+        self.per_cpu.iter().for_each(PerCpu::open);
+        result
     }
 }

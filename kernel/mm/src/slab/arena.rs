@@ -1,22 +1,22 @@
-//! Per-CPU arenas: the slabs that one CPU allocates from, and the door to them.
+//! Per-CPU arenas: the slabs that one CPU allocates from, and the gate to them.
 //!
-//! A CPU goes through its own door for every allocation and free, and touches no lock and no locked instruction: the door is
-//! a [`Gate`], and what the CPU finds there is its arena. Somebody else may want all arenas to stand still: it closes all doors,
-//! waits until nobody is inside, and opens them when it is done. A CPU that comes meanwhile finds an arena without a slab, and
-//! uses the arena that all CPUs share, behind its lock.
+//! A CPU goes through its own gate for every allocation and free, and touches no lock and no locked instruction: what it finds
+//! behind the [`Gate`] is its arena. Another CPU may want all arenas to stand still: it closes all gates, waits until nobody is
+//! inside, and opens them when it is done. A CPU that comes meanwhile finds an arena without a slab, and uses the arena that all
+//! CPUs share, behind its lock.
 //!
-//! The shared arena also has the slabs of CPUs that have stopped allocating, and gives them to who needs one.
+//! The shared arena also has the slabs of CPUs that have stopped allocating, and gives them to any that needs one.
 
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{Gate, Sign};
 use core::cell::Cell;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
-use super::bin::Bin;
-use super::descriptor::{Owner, Slab};
+use super::bin::{Bin, Hand, Slabs};
+use super::descriptor::Slab;
 use super::list::Meta;
 use super::page_map::PageMap;
-use crate::frame::Order;
+use crate::frame::{FRAME_SHIFT, Order};
 
 /// Which arena.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,35 +28,58 @@ impl ArenaId {
     /// The arena that all CPUs share.
     pub(crate) const SHARED: Self = Self(Self::CPUS as u8);
     /// What a CPU finds that has no arena.
-    pub(crate) const NOBODY: Self = Self(u8::MAX - 1);
-    /// No arena.
-    pub(crate) const NONE: Self = Self(u8::MAX);
+    pub(crate) const NOBODY: Self = Self(u8::MAX - 2);
+    /// Of slabs that are in no arena, and of large objects: a lock guards them.
+    pub(crate) const NONE: Self = Self(u8::MAX - 1);
+    /// Of what is on its way from or to the registry, and of descriptors that describe nothing.
+    pub(crate) const TRANSIT: Self = Self(u8::MAX);
 
     /// The arena of a CPU, if it can have one.
     pub(crate) fn of(cpu: usize) -> Option<Self> {
         (cpu < Self::CPUS).then_some(Self(cpu as u8))
     }
 
-    /// The arena's place among the doors.
+    /// Whether it is an arena at all.
+    #[inline]
+    pub(crate) const fn is_there(self) -> bool {
+        self.0 <= Self::SHARED.0
+    }
+
+    /// The arena's place among those of all CPUs.
     #[inline]
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
+/// An empty slab that no arena has any more, to be closed.
+#[must_use = "its frames are lost unless it is closed"]
+pub(crate) struct Emptied(Meta<Slab>);
+
+impl Emptied {
+    /// Takes an empty slab that is on no list out of its arena. `None` if a slot of it is being freed for the second time: that
+    /// will be found.
+    pub(crate) fn new(slab: Meta<Slab>) -> Option<Self> {
+        slab.leave_arena().then_some(Self(slab))
+    }
+
+    pub(crate) fn slab(&self) -> Meta<Slab> {
+        self.0
+    }
+}
+
 /// The slabs that one CPU, or whoever holds the lock of the shared arena, allocates from.
 #[repr(C, align(64))]
 pub(crate) struct Arena {
-    /// The tag of a slab of cache 0 of this arena.
-    tag: Owner,
     id: ArenaId,
-    /// Slabs that objects were freed in lately, each in the place of [those objects' addresses](Self::recent).
-    recent: [Cell<Meta<Slab>>; Self::RECENT],
-    bins: [Bin; Self::BINS],
+    /// What its CPU remembers; the shared arena has no such CPU.
+    remembered: Option<Meta<Remembered>>,
+    hands: [Hand; Self::BINS],
+    slabs: [Slabs; Self::BINS],
 }
 
-// SAFETY: who is behind its door, or holds its lock, has an arena to itself (invariant *Ownership*). Others look into the
-// stocks of its bins, at what is atomic there. All are behind closed doors at once, but nothing there ever changes.
+// SAFETY: a CPU that is behind its gate, or holds the arena's lock, has it to itself (invariant *Ownership*). All CPUs are
+// behind closed gates at once, but nothing there ever changes.
 unsafe impl Sync for Arena {}
 
 // SAFETY: arenas are bound to no thread.
@@ -64,40 +87,18 @@ unsafe impl Send for Arena {}
 
 impl Arena {
     /// The most caches that there can be.
-    pub(crate) const BINS: usize = 73;
-    /// Places for slabs that objects were freed in lately.
-    const RECENT: usize = 128;
-    /// Bytes that share a place among them: a usual slab.
-    const RECENT_SHIFT: u32 = 15;
+    pub(crate) const BINS: usize = 96;
     /// Interrupts are not masked for longer than it takes to move this many slabs.
     const MOVED_AT_A_TIME: usize = 64;
-    /// The block that an arena takes.
-    pub(crate) const ORDER: Order = Order::new(1).unwrap();
 
     /// An arena without a slab.
     pub(crate) const fn new(id: ArenaId) -> Self {
         Self {
-            tag: Owner::new(id, 0),
             id,
-            recent: [const { Cell::new(PageMap::NO_SLAB) }; Self::RECENT],
-            bins: [const { Bin::new() }; Self::BINS],
+            remembered: None,
+            hands: [const { Hand::empty() }; Self::BINS],
+            slabs: [const { Slabs::none() }; Self::BINS],
         }
-    }
-
-    /// The slab that an object near this address was freed in last: maybe the one that the address lies in.
-    #[inline]
-    pub(crate) fn recent(&self, address: usize) -> Meta<Slab> {
-        self.recent[(address >> Self::RECENT_SHIFT) % Self::RECENT].get()
-    }
-
-    /// Remembers the slab that the address lies in.
-    pub(crate) fn remember(&self, address: usize, slab: Meta<Slab>) {
-        self.recent[(address >> Self::RECENT_SHIFT) % Self::RECENT].set(slab);
-    }
-
-    /// Forgets all slabs that objects were freed in.
-    pub(crate) fn forget(&self) {
-        self.recent.iter().for_each(|recent| recent.set(PageMap::NO_SLAB));
     }
 
     #[inline]
@@ -105,51 +106,94 @@ impl Arena {
         self.id
     }
 
-    /// The owner that a cache's slabs in this arena have.
-    #[inline]
-    pub(crate) fn owner(&self, cache: u16) -> Owner {
-        self.tag.of_cache(cache)
+    /// What is in hand of the cache with this number.
+    #[inline(always)]
+    pub(crate) fn hand(&self, cache: u16) -> &Hand {
+        &self.hands[usize::from(cache)]
     }
 
-    /// The slabs of the cache with this number.
-    #[inline]
-    pub(crate) fn bin(&self, cache: u16) -> &Bin {
-        &self.bins[usize::from(cache)]
-    }
-
-    /// The slabs of the cache with this number, if a cache can have it.
-    pub(crate) fn get_bin(&self, cache: u16) -> Option<&Bin> {
-        self.bins.get(usize::from(cache))
+    /// What the cache with this number has here.
+    pub(crate) fn bin(&self, cache: u16) -> Bin<'_> {
+        Bin { hand: self.hand(cache), slabs: &self.slabs[usize::from(cache)] }
     }
 
     /// All bins, by the number of their cache.
-    pub(crate) fn bins(&self) -> impl Iterator<Item = (u16, &Bin)> {
-        (0..).zip(&self.bins)
+    pub(crate) fn bins(&self) -> impl Iterator<Item = (u16, Bin<'_>)> {
+        (0..Self::BINS as u16).map(|cache| (cache, self.bin(cache)))
     }
 
     /// Takes in a slab that no arena has, or that the caller has taken out of one that it has to itself.
-    pub(crate) fn adopt(&self, slab: Meta<Slab>, cache: u16) {
-        slab.set_owner(self.owner(cache));
-        self.bin(cache).adopt(slab);
+    pub(crate) fn adopt(&self, slab: Meta<Slab>) {
+        slab.set_arena(self.id);
+        self.bin(slab.cache()).adopt(slab);
     }
 
-    /// Puts a slab of the arena where it belongs, now that `free` of its slots are. Whether its cache has more empty slabs
-    /// than it keeps.
-    #[cold]
-    pub(crate) fn refile(&self, slab: Meta<Slab>, free: u16) -> bool {
-        let bin = self.bin(slab.owner().cache());
-        bin.refile(slab, free);
-        bin.has_surplus()
+    /// Puts a slab of the arena where it belongs, after slots of it were freed; if it `is_due`, by the free down to which it
+    /// counted. If that makes one empty slab more than its bin
+    /// keeps, it is taken out, and returned to be closed.
+    pub(crate) fn refile(&self, slab: Meta<Slab>, is_due: bool) -> Option<Emptied> {
+        let bin = self.bin(slab.cache());
+        if bin.refile(slab, is_due) { self.pop_empty(bin) } else { None }
+    }
+
+    /// Takes an empty slab out, to be closed.
+    fn pop_empty(&self, bin: Bin<'_>) -> Option<Emptied> {
+        let slab = bin.pop_empty()?;
+        let emptied = Emptied::new(slab);
+        if emptied.is_some() {
+            self.forget(slab)
+        } else {
+            bin.file(slab)
+        }
+        emptied
+    }
+
+    /// Takes an empty slab of any cache out, to be closed.
+    pub(crate) fn pop_any_empty(&self) -> Option<Emptied> {
+        self.bins().find_map(|(_, bin)| {
+            bin.set_empty_aside();
+            self.pop_empty(bin)
+        })
+    }
+
+    /// Takes a slab of a cache out that is known to have a free slot, the fullest first.
+    pub(crate) fn pop_partial(&self, cache: u16) -> Option<Meta<Slab>> {
+        self.bin(cache).set_aside();
+        self.take_out(self.bin(cache).pop_partial())
+    }
+
+    /// Takes any slab of a cache out that has a free slot, whatever it takes to find it.
+    pub(crate) fn pop_with_room(&self, cache: u16) -> Option<Meta<Slab>> {
+        self.take_out(self.bin(cache).pop_with_room())
+    }
+
+    /// Takes any slab of a cache out.
+    pub(crate) fn pop_any(&self, cache: u16) -> Option<Meta<Slab>> {
+        self.take_out(self.bin(cache).pop_any())
+    }
+
+    /// Every slab that leaves the arena comes by here, or by [`pop_empty`](Self::pop_empty) (invariant *Remembered*).
+    fn take_out(&self, slab: Option<Meta<Slab>>) -> Option<Meta<Slab>> {
+        slab.inspect(|&slab| self.forget(slab))
+    }
+
+    fn forget(&self, slab: Meta<Slab>) {
+        self.remembered.iter().for_each(|remembered| remembered.forget(slab));
+    }
+
+    /// Remembers that a slab of the arena has a slot at this address.
+    #[inline(always)]
+    pub(crate) fn remember(&self, address: usize, slab: Meta<Slab>) {
+        self.remembered.iter().for_each(|remembered| remembered.place(address).set(slab));
     }
 
     /// Gives slabs to another arena: all, or as many as are moved at a time. Whether it has no slab any more.
     pub(crate) fn move_to(&self, other: &Self) -> bool {
         let mut left = Self::MOVED_AT_A_TIME;
-        for (cache, bin) in self.bins() {
-            bin.set_aside();
-            while let Some(slab) = bin.pop_any() {
-                slab.set_owner(other.owner(cache));
-                other.bin(cache).file(slab, slab.free());
+        for cache in 0..Self::BINS as u16 {
+            while let Some(slab) = self.pop_any(cache) {
+                slab.set_arena(other.id);
+                other.bin(cache).file(slab);
                 left -= 1;
                 if left == 0 {
                     return self.is_vacant();
@@ -161,23 +205,108 @@ impl Arena {
 
     /// Whether it has no slab.
     pub(crate) fn is_vacant(&self) -> bool {
-        self.bins.iter().all(Bin::is_vacant)
+        self.bins().all(|(_, bin)| bin.is_vacant())
+    }
+
+    /// Whether all slabs that are remembered are the arena's own, and open (invariant *Remembered*).
+    pub(crate) fn remembers_its_own(&self) -> bool {
+        let mut slabs = self.remembered.iter().flat_map(|remembered| &remembered.0).map(Cell::get);
+        slabs.all(|slab| slab == PageMap::NO_SLAB || slab.arena() == self.id)
     }
 }
 
-/// What is behind a door that leads nowhere: no slot to take, and no slab to free into.
-static NOBODY: Arena = Arena::new(ArenaId::NOBODY);
+/// The slabs that objects were freed in lately, each in the place of the page that its object lay in.
+pub(crate) struct Remembered([Cell<Meta<Slab>>; Self::PLACES]);
+
+impl Remembered {
+    const PLACES: usize = 1024;
+
+    #[inline(always)]
+    fn place(&self, address: usize) -> &Cell<Meta<Slab>> {
+        &self.0[(address >> FRAME_SHIFT) % Self::PLACES]
+    }
+
+    /// The slab that an object in this page was freed in last: maybe the one that the address lies in.
+    #[inline(always)]
+    fn slab(&self, address: usize) -> Meta<Slab> {
+        self.place(address).get()
+    }
+
+    fn forget(&self, slab: Meta<Slab>) {
+        let frames = slab.order().frames() as usize;
+        let places = (0..frames).map(|frame| self.place(slab.base().addr() + (frame << FRAME_SHIFT)));
+        places.filter(|place| place.get() == slab).for_each(|place| place.set(PageMap::NO_SLAB));
+    }
+}
+
+/// The arena of a CPU, and what that remembers of it.
+#[repr(C)]
+pub(crate) struct CpuArena {
+    arena: Arena,
+    remembered: Remembered,
+}
+
+// SAFETY: as for what it consists of.
+unsafe impl Sync for CpuArena {}
+
+impl CpuArena {
+    /// The block that it takes.
+    pub(crate) const ORDER: Order = Order::new(2).unwrap();
+
+    const fn new(id: ArenaId) -> Self {
+        let remembered = Remembered([const { Cell::new(PageMap::NO_SLAB) }; Remembered::PLACES]);
+        Self { arena: Arena::new(id), remembered }
+    }
+
+    /// Makes one, without a slab, where it is to be: it is too large for a kernel's stack.
+    ///
+    /// # Safety
+    /// The block is the arena's from now on, and of [`ORDER`](Self::ORDER).
+    pub(crate) unsafe fn new_in(block: NonNull<u8>, id: ArenaId) -> NonNull<Self> {
+        let place = block.cast::<Self>();
+        let own = place.as_ptr();
+        // SAFETY: the block is ours, aligned, and as large; what is written here is all of it.
+        unsafe {
+            let hands = (&raw mut (*own).arena.hands).cast::<Hand>();
+            (0..Arena::BINS).for_each(|nth| hands.add(nth).write(Hand::empty()));
+            let slabs = (&raw mut (*own).arena.slabs).cast::<Slabs>();
+            (0..Arena::BINS).for_each(|nth| slabs.add(nth).write(Slabs::none()));
+            let places = (&raw mut (*own).remembered.0).cast::<Cell<Meta<Slab>>>();
+            (0..Remembered::PLACES).for_each(|nth| places.add(nth).write(Cell::new(PageMap::NO_SLAB)));
+            (&raw mut (*own).arena.id).write(id);
+            let remembered = Meta::new(NonNull::new_unchecked(&raw mut (*own).remembered));
+            (&raw mut (*own).arena.remembered).write(Some(remembered));
+        }
+        place
+    }
+
+    #[inline(always)]
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// Frees the slot that starts at `address`, if a slab is remembered that has it, and if the cache is the right one. Whether
+    /// that was done: else nothing was.
+    #[inline(always)]
+    pub(crate) fn free(&self, address: usize, is_right: impl FnOnce(u16) -> bool) -> bool {
+        let slab = self.remembered.slab(address);
+        slab.slot_at(address).is_some_and(|slot| is_right(slab.cache()) && slab.put(slot))
+    }
+}
+
+/// What is behind a gate that is closed: no slot to take, and no slab to free into.
+static NOBODY: CpuArena = CpuArena::new(ArenaId::NOBODY);
 
 // loom's atomics are larger than any.
 #[cfg(not(bifolio_loom))]
-const _: () = assert!(size_of::<Arena>() as u64 <= Arena::ORDER.bytes());
+const _: () = assert!(size_of::<CpuArena>() as u64 <= CpuArena::ORDER.bytes());
 
 /// The slabs that others have freed slots of and that their owner is to look at: a stack that all push to, and that is
 /// taken off as a whole.
 pub(crate) struct Incoming(pub(super) AtomicPtr<Slab>);
 
 impl Incoming {
-    /// Hands a slab to the arena. Only for who announced its first word ([`Slab::put_remotely`]), or took it off a queue.
+    /// Hands a slab to the arena. Only for a CPU that announced its first word ([`Slab::put_remotely`]), or took it off a queue.
     pub(crate) fn push(&self, slab: Meta<Slab>) {
         let mut next = self.0.load(Ordering::Relaxed);
         loop {
@@ -205,29 +334,29 @@ impl Incoming {
     }
 }
 
-/// What is behind a door.
-impl Sign for AtomicPtr<Arena> {
-    type Value = *mut Arena;
+/// What is behind a gate.
+impl Sign for AtomicPtr<CpuArena> {
+    type Value = *mut CpuArena;
 
-    const CLOSED: *mut Arena = (&raw const NOBODY).cast_mut();
+    const CLOSED: *mut CpuArena = (&raw const NOBODY).cast_mut();
 
     #[inline(always)]
-    fn read(&self) -> *mut Arena {
+    fn read(&self) -> *mut CpuArena {
         self.load(Ordering::Acquire)
     }
 
-    fn write(&self, arena: *mut Arena, order: Ordering) {
+    fn write(&self, arena: *mut CpuArena, order: Ordering) {
         self.store(arena, order);
     }
 }
 
-/// The door to an arena. Doors are always there; what is behind them comes and goes.
+/// A CPU's place in a heap. It is always there; the arena behind its gate comes and goes.
 #[repr(C, align(64))]
-pub(crate) struct Door {
+pub(crate) struct PerCpu {
     /// What its CPU goes through, and finds behind it: the arena, or [`NOBODY`].
-    pub(crate) gate: Gate<AtomicPtr<Arena>>,
-    /// The arena, even while the door is closed; null if there is none.
-    arena: AtomicPtr<Arena>,
+    pub(crate) gate: Gate<AtomicPtr<CpuArena>>,
+    /// The arena, even while the gate is closed; null if there is none.
+    arena: AtomicPtr<CpuArena>,
     /// Times that its CPU found no slot in its slabs and looked for more.
     pub(crate) refills: Count,
     /// Objects that its CPU has freed in slabs of others.
@@ -240,7 +369,7 @@ pub(crate) struct Door {
 pub(crate) struct Count(AtomicU64);
 
 impl Count {
-    /// One more. Only for who counts.
+    /// One more. Only for the CPU that counts.
     pub(crate) fn increment(&self) {
         self.0.store(self.get() + 1, Ordering::Relaxed);
     }
@@ -254,11 +383,11 @@ impl Count {
 #[repr(align(64))]
 pub(crate) struct Apart<T>(pub(crate) T);
 
-impl Door {
-    /// A door that leads nowhere.
+impl PerCpu {
+    /// The place of a CPU without an arena.
     pub(crate) const fn new() -> Self {
         Self {
-            gate: Gate::with(AtomicPtr::new(<AtomicPtr<Arena> as Sign>::CLOSED)),
+            gate: Gate::with(AtomicPtr::new(<AtomicPtr<CpuArena> as Sign>::CLOSED)),
             arena: AtomicPtr::new(ptr::null_mut()),
             refills: Count(AtomicU64::new(0)),
             remote_frees: Count(AtomicU64::new(0)),
@@ -266,20 +395,20 @@ impl Door {
         }
     }
 
-    /// Goes in and runs `f` on what is there. Only for the door's CPU, with interrupts masked.
+    /// Goes in and runs `f` on what is there. Only for the place's CPU, with interrupts masked.
     #[inline(always)]
-    pub(crate) fn enter<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
+    pub(crate) fn enter<R>(&self, f: impl FnOnce(&CpuArena) -> R) -> R {
         let (_inside, arena) = self.gate.enter_anyway();
-        // SAFETY: what is behind a door stays there until nobody is inside (invariant *Metadata*).
+        // SAFETY: what is behind a gate stays there until nobody is inside (invariant *Metadata*).
         f(unsafe { &*arena })
     }
 
-    /// Whether there is an arena, behind the door or not.
+    /// Whether there is an arena, whether or not the gate to it is open.
     pub(crate) fn has_arena(&self) -> bool {
         !self.arena.load(Ordering::Relaxed).is_null()
     }
 
-    /// Opens the door, if there is an arena.
+    /// Opens the gate, if there is an arena.
     pub(crate) fn open(&self) {
         let arena = self.arena.load(Ordering::Relaxed);
         if !arena.is_null() {
@@ -293,15 +422,15 @@ impl Door {
     /// All arenas stand still, for as long as it is used.
     pub(crate) unsafe fn arena(&self) -> Option<&Arena> {
         // SAFETY: arenas come and go only while they stand still, and then by the caller's doing.
-        unsafe { self.arena.load(Ordering::Relaxed).as_ref() }
+        unsafe { self.arena.load(Ordering::Relaxed).as_ref() }.map(CpuArena::arena)
     }
 
-    /// Gives the door an arena, or takes it away: the block that it lived in is returned, if there was one.
+    /// Gives the CPU an arena, or takes it away: the block that it lived in is returned, if there was one.
     ///
     /// # Safety
-    /// The shared arena's lock is held. What is given is initialised and the door's from now on; what is taken is behind a
-    /// closed door, and vacant.
-    pub(crate) unsafe fn set_arena(&self, arena: *mut Arena) -> *mut Arena {
+    /// The shared arena's lock is held. What is given is initialised and the CPU's from now on; what is taken is behind a
+    /// closed gate, and vacant.
+    pub(crate) unsafe fn set_arena(&self, arena: *mut CpuArena) -> *mut CpuArena {
         self.arena.swap(arena, Ordering::Relaxed)
     }
 }
@@ -321,9 +450,9 @@ mod tests {
             let geometry = class.geometry();
             // Nothing lives there, and nothing of it is dereferenced.
             let base = NonNull::new(ptr::without_provenance_mut((number + 1) << 20)).unwrap();
-            slab.open(base, geometry.order, geometry.size, geometry.slots(geometry.order), geometry.divider);
+            slab.open(base, geometry.order, geometry.slots(class.number(), geometry.order));
             // SAFETY: the descriptors stay where they are for as long as the arenas are used.
-            from.adopt(unsafe { Meta::new(NonNull::from(slab)) }, class.number());
+            from.adopt(unsafe { Meta::new(NonNull::from(slab)) });
         }
         let count = |arena: &Arena| arena.bins().map(|(_, bin)| bin.slabs().count()).sum::<usize>();
         for moved in [Arena::MOVED_AT_A_TIME, 2 * Arena::MOVED_AT_A_TIME] {
@@ -332,6 +461,6 @@ mod tests {
         }
         assert!(from.move_to(&to) && from.is_vacant());
         assert_eq!(count(&to), slabs.len());
-        assert!(to.bins().all(|(cache, bin)| bin.slabs().all(|slab| slab.owner() == to.owner(cache))));
+        assert!(to.bins().all(|(cache, bin)| bin.slabs().all(|slab| (slab.arena(), slab.cache()) == (to.id, cache))));
     }
 }

@@ -1,121 +1,235 @@
 //! The slabs of one cache in one arena.
 //!
-//! Allocation takes slots from one slab at a time, the current one, word by word: each in turn is the [`Stock`]. When nothing is free in it, the fullest
-//! of the others follows: so those that are emptier get the time to empty, and their frames go back. For that they are
-//! kept on lists by the third of their slots that is free. A slab moves from list to list as slots are freed, and knows
-//! after how many frees that will next be so; no other free has to think of it.
+//! Allocation takes slots from one slab at a time, the current one, and from one word of its bitmap: the slots *in hand*, a
+//! mask of those of the word that were free when it was last looked at. Handing one out clears its bit there and in the
+//! word; a free sets it in the word alone. So neither waits for what the other has just written, and an object that is freed
+//! and one that is allocated right behind it are not the same memory: a program that uses an object after its end harms
+//! itself a little later, and a little less surely.
+//!
+//! When nothing is free in the current slab, the fullest of the others follows: so those that are emptier get the time to
+//! empty, and their frames go back. For that they are kept on lists by the third of their slots that is free (Linux:
+//! partial slabs). A slab moves from list to list as slots are freed, and knows after how many frees that will next be so
+//! (invariant *Until*); no other free has to think of it. One that is full is moved only when a 64th of it is free again.
 //!
 //! A slab that is empty is kept, so that a program that allocates and frees around the edge of a slab does not fetch and
 //! return frames by turns; one for each bin, and what is above that goes back.
 
 use core::cell::Cell;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
-use super::descriptor::Slab;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::{Relaxed, Release};
+
+use super::descriptor::{Slab, WORDS};
 use super::list::{Linked, List, Meta};
-use super::stock::Stock;
 
 /// Parts that the fill of a slab is told apart by.
 const PARTS: usize = 3;
-/// The list of slabs without a free slot.
+/// The list of slabs that had no free slot when they were put there.
 const FULL: usize = PARTS;
 /// The list of slabs without a live object.
 const EMPTY: usize = PARTS + 1;
 const LISTS: usize = PARTS + 2;
 
-/// One cache's slabs in one arena. Only who has the arena to itself touches it.
-pub(crate) struct Bin {
-    /// The slots that are handed out next: a word of the current slab.
-    pub(crate) stock: Stock,
+/// The slots of a cache in hand in one arena: what is in the way of every allocation.
+pub(crate) struct Hand {
+    /// Of the current word those that are to be handed out: a subset of it (invariant *Mask*).
+    mask: Cell<u64>,
+    /// The current word: one of the current slab's `free`, in its bitmaps.
+    word: Cell<*const AtomicU64>,
+    /// The word's first slot.
+    first: Cell<*mut u8>,
+    /// Bytes in a slot.
+    size: Cell<usize>,
+}
+
+/// Bitmaps without a slot, for bins without a slab.
+static NOTHING: [AtomicU64; 2 * WORDS] = [const { AtomicU64::new(0) }; 2 * WORDS];
+
+impl Hand {
+    /// No slot.
+    pub(super) const fn empty() -> Self {
+        Self {
+            mask: Cell::new(0),
+            word: Cell::new((&raw const NOTHING).cast()),
+            first: Cell::new(ptr::null_mut()),
+            size: Cell::new(0),
+        }
+    }
+
+    /// The current word of `free`, and its fellow of `remote`.
+    #[inline(always)]
+    fn words(&self) -> [&AtomicU64; 2] {
+        let word = self.word.get();
+        // SAFETY: the word is one of `free` in the bitmaps of a slab that the bin has (invariant *Ownership*), or in those
+        // that are always there; so many words behind it is its fellow.
+        unsafe { [&*word, &*word.add(WORDS)] }
+    }
+
+    /// Takes the lowest slot in hand. What another CPU has freed too stays where it is (invariant *One owner*).
+    #[inline(always)]
+    pub(crate) fn take(&self) -> Option<NonNull<u8>> {
+        let (mask, [free, remote]) = (self.mask.get(), self.words());
+        let ready = mask & !remote.load(Relaxed);
+        if ready == 0 {
+            return None;
+        }
+        let bit = ready & ready.wrapping_neg();
+        self.mask.set(mask ^ bit);
+        free.store(free.load(Relaxed) ^ bit, Release);
+        let offset = ready.trailing_zeros() as usize * self.size.get();
+        // SAFETY: a set bit is a slot of an open slab (invariant *Block*), so the address lies in its block, which is not
+        // at address zero.
+        Some(unsafe { NonNull::new_unchecked(self.first.get().add(offset)) })
+    }
+
+    /// The address of the slot that [`take`](Self::take) takes.
+    pub(crate) fn peek(&self) -> Option<usize> {
+        let [_, remote] = self.words();
+        let ready = self.mask.get() & !remote.load(Relaxed);
+        (ready != 0).then(|| self.first.get().addr() + ready.trailing_zeros() as usize * self.size.get())
+    }
+
+    /// Takes slots of a slab in hand: these of a word. What was in hand is free still.
+    fn take_up(&self, slab: Meta<Slab>, word: usize, slots: u64) {
+        self.mask.set(slots);
+        self.word.set(slab.bits[word..].as_ptr());
+        self.first.set(slab.slot(word * u64::BITS as usize));
+        self.size.set(slab.size());
+    }
+
+    /// Lets go of what is in hand, which is free still.
+    fn let_go(&self) {
+        self.mask.set(0);
+        self.word.set((&raw const NOTHING).cast());
+    }
+
+    /// The number of the current word in the current slab.
+    fn word_of(&self, slab: Meta<Slab>) -> usize {
+        self.word.get().addr().wrapping_sub(slab.bits.as_ptr().addr()) / size_of::<AtomicU64>()
+    }
+}
+
+/// The slabs of one cache in one arena.
+pub(crate) struct Slabs {
     current: Cell<Option<Meta<Slab>>>,
     /// Of the slabs that are not current: by the third of the slots that is free, then the full ones, then the empty ones.
     lists: [List<Slab>; LISTS],
 }
 
-impl Bin {
-    /// How many empty slabs a bin keeps.
-    const KEPT: usize = 1;
-
-    /// A bin without a slab.
-    pub(crate) const fn new() -> Self {
-        Self { stock: Stock::new(), current: Cell::new(None), lists: [const { List::new() }; LISTS] }
+impl Slabs {
+    /// No slab.
+    pub(super) const fn none() -> Self {
+        Self { current: Cell::new(None), lists: [const { List::new() }; LISTS] }
     }
+}
 
-    /// Takes a slot of the current slab, or else of the fullest of the others. `None` if no slab of the bin has any.
-    pub(crate) fn take_any(&self) -> Option<NonNull<u8>> {
-        self.stock.take().or_else(|| {
-            if !self.stock.turn() && !self.next_word() {
-                // Not `take`: a bin that all CPUs have behind closed doors must not even be written to.
-                if let Some(full) = self.current.get() {
-                    self.current.set(None);
-                    self.stock.close();
-                    self.file(full, 0);
+/// What one cache has in one arena. Only a CPU that has the arena to itself touches it.
+#[derive(Clone, Copy)]
+pub(crate) struct Bin<'a> {
+    pub(crate) hand: &'a Hand,
+    pub(super) slabs: &'a Slabs,
+}
+
+impl<'a> Bin<'a> {
+    /// How many slabs that were full are looked at before a cache grows.
+    const LOOKED_AT: usize = 8;
+
+    /// Takes a slot of the current slab, or else of the fullest of the others. `None` if no slab of the bin is known to
+    /// have any.
+    pub(crate) fn take_any(self) -> Option<NonNull<u8>> {
+        self.hand.take().or_else(|| {
+            if !self.take_in_hand() {
+                let next = self.pop_partial()?;
+                if let Some(full) = self.slabs.current.take() {
+                    self.file_with(full, 0);
                 }
-                self.make_current(self.pop()?);
+                self.make_current(next);
             }
-            self.stock.take()
+            self.hand.take()
         })
     }
 
-    /// Lets the stock be the lowest word of the current slab that has a free slot. `false` if none has.
-    fn next_word(&self) -> bool {
-        let word = self.current.get().and_then(|slab| Some((slab, slab.lowest_word()?)));
-        if let Some((slab, word)) = word {
-            self.close_stock(slab);
-            // In this order: who looks for a slot in both finds it.
-            self.stock.open(slab.word(word));
-            slab.take_word(word);
-        }
+    /// Takes in hand the next word of the current slab that has a slot to be handed out. `false` if none has.
+    fn take_in_hand(self) -> bool {
+        let Some(slab) = self.slabs.current.get() else { return false };
+        self.take_word(slab, self.hand.word_of(slab))
+    }
+
+    fn take_word(self, slab: Meta<Slab>, behind: usize) -> bool {
+        let word = slab.word_behind(behind);
+        word.into_iter().for_each(|(word, ready)| self.hand.take_up(slab, word, ready));
         word.is_some()
     }
 
-    fn close_stock(&self, slab: Meta<Slab>) {
-        slab.put_word(self.stock.number(), self.stock.slots());
-        self.stock.close();
-    }
-
     /// Makes a slab that is on no list the current one, in place of none.
-    fn make_current(&self, slab: Meta<Slab>) {
-        debug_assert!(self.current.get().is_none());
-        self.current.set(Some(slab));
-        // The current slab stays where it is whatever is freed in it.
-        slab.never_look();
-        self.next_word();
+    fn make_current(self, slab: Meta<Slab>) {
+        debug_assert!(self.slabs.current.get().is_none());
+        self.slabs.current.set(Some(slab));
+        slab.until.set(Slab::NEVER);
+        // The first word first.
+        self.take_word(slab, WORDS);
     }
 
     /// Has no current slab any more: what was current goes to the list that it belongs on.
-    pub(crate) fn set_aside(&self) {
-        if let Some(slab) = self.current.take() {
-            self.close_stock(slab);
-            self.file(slab, slab.free());
+    pub(crate) fn set_aside(self) {
+        if let Some(slab) = self.slabs.current.take() {
+            self.hand.let_go();
+            self.file(slab);
         }
     }
 
-    /// Takes the fullest slab with a free slot off its list.
-    pub(crate) fn pop(&self) -> Option<Meta<Slab>> {
-        let slab = [0, 1, 2, EMPTY].iter().find_map(|&list| self.lists[list].front())?;
-        self.lists[slab.list()].remove(slab);
+    /// Takes the fullest slab off its list that has a free slot.
+    pub(super) fn pop_partial(self) -> Option<Meta<Slab>> {
+        let slab = [0, 1, 2, EMPTY].iter().find_map(|&list| self.slabs.lists[list].front());
+        let slab = slab.or_else(|| self.find_freed(Self::LOOKED_AT))?;
+        self.remove(slab);
         Some(slab)
     }
 
-    /// Puts a slab that is on no list on the one where it belongs. `free` of its slots are.
-    pub(crate) fn file(&self, slab: Meta<Slab>, free: u16) {
-        let slots = slab.slots();
-        let (list, next) = match Self::part(free, slots) {
-            _ if free == 0 => (FULL, 1),
-            _ if free == slots && !slab.is_announced() => (EMPTY, 0),
-            part if part == PARTS - 1 => (part, slots),
-            // The least number of free slots that the next list is for.
-            part => (part, ((part as u16 + 1) * slots).div_ceil(PARTS as u16)),
-        };
+    /// Whether slots were freed of a slab on the list of full ones.
+    fn has_freed(slab: &Meta<Slab>) -> bool {
+        slab.until.get() < Self::until(FULL, 0, slab.slots())
+    }
+
+    /// A slab on the list of full ones in which slots were freed since, of so many that were not looked at for longest.
+    fn find_freed(self, most: usize) -> Option<Meta<Slab>> {
+        (0..most).find_map(|_| self.slabs.lists[FULL].rotate().filter(Self::has_freed))
+    }
+
+    /// Takes any slab that has a free slot: for when there is no more memory.
+    pub(super) fn pop_with_room(self) -> Option<Meta<Slab>> {
+        self.set_aside();
+        self.pop_partial().or_else(|| {
+            let freed = self.slabs.lists[FULL].iter().find(Self::has_freed)?;
+            self.remove(freed);
+            Some(freed)
+        })
+    }
+
+    fn remove(self, slab: Meta<Slab>) {
+        self.slabs.lists[slab.list()].remove(slab);
+    }
+
+    /// Puts a slab that is on no list on the one where it belongs.
+    pub(super) fn file(self, slab: Meta<Slab>) {
+        self.file_with(slab, slab.free());
+    }
+
+    /// [`file`](Self::file), where it is known how many slots are free.
+    fn file_with(self, slab: Meta<Slab>, free: u16) {
+        let list = Self::list_for(slab, free);
         slab.set_list(list);
-        if next > free {
-            slab.look_after(free, next - free);
-        } else {
-            slab.never_look();
+        slab.until.set(Self::until(list, free, slab.slots()));
+        self.slabs.lists[list].push_front(slab);
+    }
+
+    fn list_for(slab: Meta<Slab>, free: u16) -> usize {
+        match slab.slots() {
+            _ if free == 0 => FULL,
+            slots if free == slots && !slab.is_announced() => EMPTY,
+            slots => Self::part(free, slots),
         }
-        // What was touched last is used next.
-        self.lists[list].push_front(slab);
     }
 
     /// The part that so many free slots of a slab make up.
@@ -124,82 +238,103 @@ impl Bin {
         usize::from(free >= slots) + usize::from(free >= 2 * slots)
     }
 
-    /// Puts a slab of the bin where it belongs, now that `free` of its slots are; the slots of the stock aside.
-    pub(crate) fn refile(&self, slab: Meta<Slab>, free: u16) {
-        if self.current.get() == Some(slab) {
-            slab.never_look();
-            // What others freed in the word that the stock has is the stock's.
-            let word = self.stock.number();
-            self.stock.put_back(slab.word(word).free);
-            slab.take_word(word);
-        } else {
-            self.lists[slab.list()].remove(slab);
-            self.file(slab, free);
+    /// How many free slots a slab on this list must have to belong on another; more than it can have if there is no other.
+    fn limit(list: usize, slots: u16) -> u16 {
+        match list {
+            FULL => (slots / u64::BITS as u16).max(1),
+            EMPTY => u16::MAX,
+            part => ((part as u16 + 1) * slots).div_ceil(PARTS as u16),
         }
     }
 
-    /// Takes in a slab that nobody else has; it becomes the current one if none has a free slot.
-    pub(crate) fn adopt(&self, slab: Meta<Slab>) {
-        let is_exhausted = self.current.get().is_none_or(|current| current.free() == 0 && self.stock.slots() == 0);
-        if is_exhausted {
+    /// After how many more frees a slab on this list, of whose slots so many are free, belongs on another.
+    fn until(list: usize, free: u16, slots: u16) -> i32 {
+        // In an empty slab that is announced, there is nothing left to be freed.
+        let left = Self::limit(list, slots).saturating_sub(free);
+        if left == 0 || list == EMPTY { Slab::NEVER } else { left.into() }
+    }
+
+    /// Puts a slab of the bin where it belongs, after slots of it were freed; if it `is_due`, by the very free down to which it
+    /// counted. Whether the bin has more empty slabs than it keeps: this one is one of them.
+    pub(super) fn refile(self, slab: Meta<Slab>, is_due: bool) -> bool {
+        if self.slabs.current.get() == Some(slab) {
+            slab.until.set(Slab::NEVER);
+            return false;
+        }
+        let free = if is_due { Self::limit(slab.list(), slab.slots()) } else { slab.free() };
+        self.remove(slab);
+        self.file_with(slab, free);
+        slab.list() == EMPTY && self.slabs.lists[EMPTY].back() != Some(slab)
+    }
+
+    /// Takes in a slab that nobody else has; it becomes the current one if nothing is in hand.
+    pub(super) fn adopt(self, slab: Meta<Slab>) {
+        if self.hand.mask.get() == 0 && !self.take_in_hand() {
             self.set_aside();
             self.make_current(slab);
         } else {
-            self.file(slab, slab.free());
+            self.file(slab);
         }
     }
 
-    /// Whether there are more empty slabs than the bin keeps.
-    pub(crate) fn has_surplus(&self) -> bool {
-        self.lists[EMPTY].iter().nth(Self::KEPT).is_some()
+    /// Has no current slab any more if that is empty.
+    pub(super) fn set_empty_aside(self) {
+        if self.slabs.current.get().is_some_and(|slab| slab.is_empty()) {
+            self.set_aside();
+        }
     }
 
     /// Takes out an empty slab, of those that are not current.
-    pub(crate) fn pop_empty(&self) -> Option<Meta<Slab>> {
-        let slab = self.lists[EMPTY].back()?;
-        self.lists[EMPTY].remove(slab);
+    pub(super) fn pop_empty(self) -> Option<Meta<Slab>> {
+        let slab = self.slabs.lists[EMPTY].back()?;
+        self.remove(slab);
         Some(slab)
     }
 
-    /// Takes out any slab that is not current.
-    pub(crate) fn pop_any(&self) -> Option<Meta<Slab>> {
-        let slab = self.lists.iter().find_map(List::front)?;
-        self.lists[slab.list()].remove(slab);
+    /// Takes out any slab.
+    pub(super) fn pop_any(self) -> Option<Meta<Slab>> {
+        self.set_aside();
+        let slab = self.slabs.lists.iter().find_map(List::front)?;
+        self.remove(slab);
         Some(slab)
     }
 
     /// Whether the bin has no slab.
-    pub(crate) fn is_vacant(&self) -> bool {
-        self.current.get().is_none() && self.lists.iter().all(|list| list.front().is_none())
-    }
-
-    /// The slab that slots are taken from.
-    pub(crate) fn current(&self) -> Option<Meta<Slab>> {
-        self.current.get()
-    }
-
-    /// How many slots of a slab of the bin are free.
-    pub(crate) fn free(&self, slab: Meta<Slab>) -> u16 {
-        let in_stock = if self.current.get() == Some(slab) { self.stock.slots().count_ones() } else { 0 };
-        slab.free() + in_stock as u16
+    pub(crate) fn is_vacant(self) -> bool {
+        self.slabs.current.get().is_none() && self.slabs.lists.iter().all(|list| list.front().is_none())
     }
 
     /// All slabs of the bin, each once.
-    pub(crate) fn slabs(&self) -> impl Iterator<Item = Meta<Slab>> {
-        self.current.get().into_iter().chain(self.lists.iter().flat_map(List::iter))
+    pub(crate) fn slabs(self) -> impl Iterator<Item = Meta<Slab>> + use<'a> {
+        self.slabs.current.get().into_iter().chain(self.slabs.lists.iter().flat_map(List::iter))
     }
 
-    /// Whether a slab is where it belongs.
-    pub(crate) fn is_in_place(&self, slab: Meta<Slab>) -> bool {
-        if self.current.get() == Some(slab) {
+    /// Whether what is in hand is free, in a word of the current slab (invariant *Mask*).
+    pub(crate) fn is_in_hand(self) -> bool {
+        let (mask, [free, _]) = (self.hand.mask.get(), self.hand.words());
+        let is_word = |slab| self.hand.word_of(slab) < WORDS;
+        mask & !free.load(Relaxed) == 0 && self.slabs.current.get().map_or(mask == 0, is_word)
+    }
+
+    /// Whether a slab is where its fill demands (invariant *Filed*).
+    pub(crate) fn is_in_place(self, slab: Meta<Slab>) -> bool {
+        if self.slabs.current.get() == Some(slab) {
             return !slab.links().is_linked();
         }
         let (free, slots) = (slab.free(), slab.slots());
         slab.links().is_linked()
             && match slab.list() {
-                FULL => free == 0,
-                EMPTY => free == slots,
-                part => free > 0 && Self::part(free, slots) == part,
+                FULL => free < Self::limit(FULL, slots),
+                list => free > 0 && Self::list_for(slab, free) == list,
             }
+    }
+
+    /// Whether a slab counts the frees down to where it is next filed (invariant *Until*).
+    pub(crate) fn counts_down(self, slab: Meta<Slab>) -> bool {
+        let until = slab.until.get();
+        if self.slabs.current.get() == Some(slab) || slab.list() == EMPTY {
+            return until > slab.slots().into();
+        }
+        until == Self::until(slab.list(), slab.free(), slab.slots())
     }
 }

@@ -1,12 +1,12 @@
 //! Size classes: the object sizes that slabs are cut into.
 //!
-//! Steps of 8 bytes up to 64, then four steps to each doubling, so that above 32 bytes no object wastes more than a
-//! quarter of what it asked for, up to 8 KiB.
+//! Steps of 8 bytes up to 128, then eight steps to each doubling, so that above 64 bytes no object wastes more than an
+//! eighth of what it asked for, up to 8 KiB.
 
 use core::alloc::Layout;
 use core::hint;
 
-use super::descriptor::Slab;
+use super::descriptor::{Slab, Slots};
 use crate::frame::{FRAME_SIZE, Order};
 
 /// The shape of a cache's slabs: everything that follows from the object size once and for all.
@@ -28,8 +28,8 @@ impl Geometry {
     /// The order of a slab, unless it would waste much of it: larger ones would be fetched less often, and leave more
     /// memory idle.
     const USUAL_ORDER: Order = Order::new(3).unwrap();
-    /// The order of a slab for objects that no smaller order holds without much waste.
-    const MAX_ORDER: Order = Order::new(4).unwrap();
+    /// The largest order of a slab, for objects that no smaller order holds without much waste.
+    const MAX_ORDER: Order = Order::new(5).unwrap();
     /// At most this part of a slab lies behind its last slot.
     const MAX_WASTE: u64 = 16;
 
@@ -37,23 +37,36 @@ impl Geometry {
     pub(crate) const fn new(name: &'static str, size: u32) -> Self {
         let least_order = Order::covering((size as u64).div_ceil(FRAME_SIZE)).unwrap();
         let mut geometry = Self { name, size, order: Self::USUAL_ORDER, least_order, divider: Divider::new(size) };
-        while geometry.waste() * Self::MAX_WASTE > geometry.order.bytes() {
-            if geometry.order.get() == least_order.get() {
-                geometry.order = Self::MAX_ORDER;
-                break;
-            }
+        // Rather smaller than usual, and if that does not help, larger.
+        while geometry.wastes() && geometry.order.get() > least_order.get() {
             geometry.order = Order::new(geometry.order.get() - 1).unwrap();
+        }
+        if geometry.wastes() {
+            geometry.order = Self::USUAL_ORDER;
+        }
+        while geometry.wastes() && geometry.order.get() < Self::MAX_ORDER.get() {
+            geometry.order = Order::new(geometry.order.get() + 1).unwrap();
         }
         geometry
     }
 
+    /// Whether much of a slab of the usual order lies behind its last slot.
+    const fn wastes(&self) -> bool {
+        self.waste() * Self::MAX_WASTE > self.order.bytes()
+    }
+
     /// Bytes behind the last slot of a slab of the usual order.
     const fn waste(&self) -> u64 {
-        self.order.bytes() - self.slots(self.order) as u64 * self.size as u64
+        self.order.bytes() - self.count(self.order) as u64 * self.size as u64
+    }
+
+    /// How a block of `order` is cut into slots for the cache with this number.
+    pub(crate) fn slots(&self, cache: u16, order: Order) -> Slots {
+        Slots { cache, count: self.count(order), size: self.size, divider: self.divider }
     }
 
     /// How many slots a slab of `order` has.
-    pub(crate) const fn slots(&self, order: Order) -> u16 {
+    pub(crate) const fn count(&self, order: Order) -> u16 {
         let slots = order.bytes() / self.size as u64;
         if slots > Slab::MAX_SLOTS as u64 { Slab::MAX_SLOTS as u16 } else { slots as u16 }
     }
@@ -85,7 +98,7 @@ impl Divider {
         Self { inverse, shift: shift as u8 }
     }
 
-    /// What the divider consists of, for who keeps the parts where others read them: an inverse and a shift.
+    /// What the divider consists of, for code that keeps the parts where others read them: an inverse and a shift.
     pub(crate) const fn parts(self) -> (usize, u8) {
         (self.inverse, self.shift)
     }
@@ -109,8 +122,13 @@ macro_rules! geometries {
 
 const ALL: [Geometry; SizeClass::COUNT] = geometries![
     8 16 24 32 40 48 56 64
-    80 96 112 128 160 192 224 256 320 384 448 512 640 768 896 1024
-    1280 1536 1792 2048 2560 3072 3584 4096 5120 6144 7168 8192
+    72 80 88 96 104 112 120 128
+    144 160 176 192 208 224 240 256
+    288 320 352 384 416 448 480 512
+    576 640 704 768 832 896 960 1024
+    1152 1280 1408 1536 1664 1792 1920 2048
+    2304 2560 2816 3072 3328 3584 3840 4096
+    4608 5120 5632 6144 6656 7168 7680 8192
 ];
 
 static GEOMETRIES: [Geometry; SizeClass::COUNT] = ALL;
@@ -139,7 +157,7 @@ pub struct SizeClass(u8);
 
 impl SizeClass {
     /// How many classes there are.
-    pub const COUNT: usize = 36;
+    pub const COUNT: usize = 64;
     /// The largest class, in bytes.
     pub const MAX_SIZE: usize = 8192;
 
@@ -151,10 +169,16 @@ impl SizeClass {
     /// A slab is aligned to its own size, so its slots are aligned as their size is.
     #[inline]
     pub const fn of(layout: Layout) -> Option<Self> {
-        // The padded size less one.
-        let last = layout.size().saturating_sub(1) | (layout.align() - 1);
+        // The padded size less one; beyond all classes for a size of zero.
+        let last = layout.size().wrapping_sub(1) | (layout.align() - 1);
         let index = last >> GRAIN_SHIFT;
-        if index < CLASS_OF.len() { Some(Self(CLASS_OF[index])) } else { None }
+        if index < CLASS_OF.len() {
+            Some(Self(CLASS_OF[index]))
+        } else if layout.size() == 0 && layout.align() <= Self::MAX_SIZE {
+            Some(Self(CLASS_OF[(layout.align() - 1) >> GRAIN_SHIFT]))
+        } else {
+            None
+        }
     }
 
     /// All classes, smallest first.
@@ -224,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn classes_grow_by_a_quarter_at_most() {
+    fn classes_grow_by_an_eighth_at_most() {
         let mut previous = None;
         for class in SizeClass::all() {
             if let Some(previous) = previous {
                 let step = class.size() - previous;
-                assert!(step == 8 || step * 4 <= previous, "{previous} to {}", class.size());
+                assert!(step == 8 || step * 8 <= previous, "{previous} to {}", class.size());
             }
             previous = Some(class.size());
         }
@@ -240,7 +264,7 @@ mod tests {
     fn slabs_waste_little_and_their_slots_fit() {
         for geometry in &GEOMETRIES {
             for order in [geometry.least_order, geometry.order] {
-                let slots = u64::from(geometry.slots(order));
+                let slots = u64::from(geometry.count(order));
                 assert!((1..=Slab::MAX_SLOTS as u64).contains(&slots));
                 assert!(slots * u64::from(geometry.size) <= order.bytes());
             }

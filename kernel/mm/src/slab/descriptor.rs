@@ -1,208 +1,182 @@
-//! One slab: the slots of a block of frames, and the bitmaps that say which are free.
-//!
-//! A set bit is a free slot. There are two bitmaps: `free`, which the slab's owner alone changes, with plain stores, and
-//! `remote`, into which all others free with one locked instruction. The owner takes the second over into the first, word
-//! by word. A slot that is free in either cannot be freed once more, whoever tries.
-//!
-//! A summary has a bit for each word of `free` that is not zero, so that a free slot is found with two `trailing_zeros`,
-//! always the lowest: live objects gather at low addresses. Bits behind the last slot are never set.
-//!
-//! # Freeing from elsewhere
-//!
-//! Who sets the first bit in a word of `remote` announces the word in the slab's tag, and who announces the first word
-//! of a slab hands the slab to its owner, through the [queue](super::arena::Incoming) of the arena that the tag named at
-//! that moment. The owner takes only announced words of slabs from its queue. So as long as somebody is on the way
-//! between these steps, a slot of the slab is neither live nor free, the slab cannot become empty, and nobody takes its
-//! descriptor away under the feet of who is still at it.
+//! One slab: a block of frames cut into slots, and all that is known of it. Which slots are free is told in
+//! [`bitmap`](super::bitmap).
 
-use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::alloc::Layout;
+use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
+use crate::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::arena::ArenaId;
+use super::arena::{Arena, ArenaId};
 use super::class::Divider;
 use super::list::{Linked, Links};
-use super::stock::{Put, Stock, Word};
 use crate::frame::Order;
 
-const WORDS: usize = 8;
+/// Words of each bitmap.
+pub(super) const WORDS: usize = 8;
 
-/// Whose a slab is: the arena that allocates from it, and the number of the cache that it holds objects of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Owner(u32);
-
-impl Owner {
-    /// The descriptor describes nothing.
-    pub(crate) const VACANT: Self = Self::new(ArenaId::NONE, u16::MAX);
-    /// The slab is open, but on its way from or to the registry: no arena has it.
-    pub(crate) const TRANSIT: Self = Self::new(ArenaId::NONE, u16::MAX - 1);
-    /// The block is one large object.
-    pub(crate) const LARGE: Self = Self::new(ArenaId::NONE, u16::MAX - 2);
-
-    /// A slab of the cache with this number, in an arena.
-    #[inline]
-    pub(crate) const fn new(arena: ArenaId, cache: u16) -> Self {
-        Self((cache as u32) << 16 | (arena.0 as u32) << 8)
-    }
-
-    /// A slab of the cache with this number that is debugged, and of no arena.
-    pub(crate) fn debugged(cache: u16) -> Self {
-        Self::new(ArenaId::NONE, Self::DEBUGGED | cache)
-    }
-
-    /// What is set in the numbers of caches whose slabs are debugged.
-    const DEBUGGED: u16 = 1 << 15;
-
-    /// The number of the cache, if the slab is one that is debugged.
-    pub(crate) fn debugged_cache(self) -> Option<u16> {
-        let number = self.cache() & !Self::DEBUGGED;
-        (self.cache() & Self::DEBUGGED != 0 && usize::from(number) < super::arena::Arena::BINS).then_some(number)
-    }
-
-    /// The owner of a cache's slabs, where `self` owns those of cache 0.
-    #[inline]
-    pub(crate) const fn of_cache(self, cache: u16) -> Self {
-        Self(self.0 | (cache as u32) << 16)
-    }
-
-    /// The arena that allocates from the slab; [`ArenaId::NONE`] if it is no arena's.
-    #[inline]
-    pub(crate) const fn arena(self) -> ArenaId {
-        ArenaId((self.0 >> 8) as u8)
-    }
-
-    /// The cache's number; above all numbers of caches for owners that are none.
-    #[inline]
-    pub(crate) const fn cache(self) -> u16 {
-        (self.0 >> 16) as u16
-    }
+/// How a block is cut into slots, and of which cache they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Slots {
+    /// The number of the cache.
+    pub(crate) cache: u16,
+    /// How many they are.
+    pub(crate) count: u16,
+    /// Bytes in a slot.
+    pub(crate) size: u32,
+    pub(crate) divider: Divider,
 }
 
-/// The words of `remote` that have been announced: the lowest byte of a tag.
-const ANNOUNCED: u32 = 0xff;
-
-/// A slab's descriptor. See [`crate::slab`] for who may touch which field when.
+/// A slab's descriptor. See [`crate::slab`] for who may touch which field when: what is no atomic and not the owner's stays
+/// as it is while the slab is open.
+///
+/// Three cache lines: what a free by the owner reads, what it writes, and what others write.
 #[repr(C, align(64))]
 pub(crate) struct Slab {
-    /// An [`Owner`], plus a bit for each word of `remote` that has been announced.
-    tag: AtomicU32,
-    /// After so many more frees by the owner it must [look](Put::Look) where the slab belongs.
-    until: AtomicU32,
-    base: AtomicPtr<u8>,
-    inverse: AtomicUsize,
-    shift: AtomicU8,
-    summary: AtomicU8,
-    slots: AtomicU16,
-    size: AtomicU32,
+    base: Cell<*mut u8>,
+    inverse: Cell<usize>,
+    slots: Cell<usize>,
+    /// After so many more frees by the owner the slab belongs elsewhere. The owner's.
+    pub(crate) until: Cell<i32>,
+    cache: Cell<u16>,
+    shift: Cell<u8>,
+    /// The block's order; of a run, that of its alignment in bytes.
+    order: Cell<u8>,
+    /// The number of the list that the slab is on. What the number means is its bin's business. The owner's.
+    list: Cell<u8>,
+    /// The arena, and a bit for each word of `remote` that has been announced.
+    tag: AtomicU16,
+    /// Bytes in a slot.
+    size: Cell<u32>,
     links: Links<Slab>,
     /// The next slab in the queue of an arena.
     pub(super) next_incoming: AtomicPtr<Slab>,
-    order: AtomicU8,
-    /// The number of the list that the slab is on. What the number means is its bin's business.
-    list: AtomicU8,
-    /// How many slots are free once `until` has come down to zero.
-    due: AtomicU16,
-    free: [AtomicU64; WORDS],
-    remote: [AtomicU64; WORDS],
+    /// Which slots are free: the words of the bitmap `free`, and behind them those of `remote`. A run has no slots, and its
+    /// bytes in the first.
+    pub(super) bits: [AtomicU64; 2 * WORDS],
 }
 
-// SAFETY: all fields are atomic but `links`, which one CPU at a time touches, by the invariant *Ownership*.
+// SAFETY: one CPU at a time touches what is the owner's (invariant *Ownership*); others only look at what is no atomic, which
+// is written before anything leads to the descriptor (invariant *Metadata*).
 unsafe impl Sync for Slab {}
 
-// Three cache lines: what a free by the owner reads, what it writes, and what others write.
+// loom's atomics are larger.
 #[cfg(all(target_pointer_width = "64", not(bifolio_loom)))]
 const _: () = assert!(size_of::<Slab>() == 192);
 
-/// A slot by the word and the bit of its place in the bitmaps.
-#[inline]
-fn place(slot: u16) -> (usize, u64) {
-    (usize::from(slot) / u64::BITS as usize % WORDS, 1 << (u32::from(slot) % u64::BITS))
+/// The words of `remote` that have been announced: the lowest byte of a tag, below the arena.
+const ANNOUNCED: u16 = 0xff;
+const ARENA_SHIFT: u32 = 8;
+
+/// The tag of an arena's slab of which nothing is announced.
+const fn tag_of(arena: ArenaId) -> u16 {
+    (arena.0 as u16) << ARENA_SHIFT
+}
+
+/// The arena that a tag names.
+const fn arena_in(tag: u16) -> ArenaId {
+    ArenaId((tag >> ARENA_SHIFT) as u8)
 }
 
 impl Slab {
     /// The most slots that a slab can have.
     pub(crate) const MAX_SLOTS: usize = WORDS * u64::BITS as usize;
+    /// In [`until`](Self::until): the slab stays where it is, at least for so many frees.
+    pub(crate) const NEVER: i32 = i32::MAX;
+    /// What is the number of a large object's cache.
+    pub(crate) const LARGE: u16 = u16::MAX;
+    /// What is set in the numbers of caches whose slabs are debugged.
+    const DEBUGGED: u16 = 1 << 15;
 
     /// A descriptor that describes nothing.
     pub(crate) const fn vacant() -> Self {
         Self {
-            tag: AtomicU32::new(Owner::VACANT.0),
-            until: AtomicU32::new(0),
-            base: AtomicPtr::new(ptr::null_mut()),
-            inverse: AtomicUsize::new(0),
-            shift: AtomicU8::new(0),
-            summary: AtomicU8::new(0),
-            slots: AtomicU16::new(0),
-            size: AtomicU32::new(0),
+            base: Cell::new(ptr::null_mut()),
+            inverse: Cell::new(0),
+            slots: Cell::new(0),
+            until: Cell::new(Self::NEVER),
+            cache: Cell::new(Self::LARGE),
+            shift: Cell::new(0),
+            order: Cell::new(0),
+            list: Cell::new(0),
+            tag: AtomicU16::new(tag_of(ArenaId::TRANSIT)),
+            size: Cell::new(0),
             links: Links::new(),
             next_incoming: AtomicPtr::new(ptr::null_mut()),
-            order: AtomicU8::new(0),
-            list: AtomicU8::new(0),
-            due: AtomicU16::new(0),
-            free: [const { AtomicU64::new(0) }; WORDS],
-            remote: [const { AtomicU64::new(0) }; WORDS],
+            bits: [const { AtomicU64::new(0) }; 2 * WORDS],
         }
     }
 
     /// Makes all atomics of the descriptor known to loom.
     #[cfg(bifolio_loom)]
     pub(super) fn prime(&self) {
-        use crate::sync::atomic::prime;
-        prime!(self.tag, self.until, self.base, self.inverse, self.shift, self.summary, self.slots, self.size);
-        prime!(self.next_incoming, self.order, self.list, self.due);
-        self.free.iter().chain(&self.remote).for_each(|word| prime!(word));
+        crate::sync::atomic::prime!(self.tag, self.next_incoming);
+        self.bits.iter().for_each(|word| crate::sync::atomic::prime!(word));
     }
 
-    /// Makes this the descriptor of `block`: all `slots` slots of `size` bytes are free. No arena owns it yet.
-    pub(crate) fn open(&self, block: NonNull<u8>, order: Order, size: u32, slots: u16, divider: Divider) {
-        debug_assert!((1..=Self::MAX_SLOTS).contains(&usize::from(slots)));
-        debug_assert!(u64::from(slots) * u64::from(size) <= order.bytes());
-        self.slots.store(slots, Relaxed);
-        self.order.store(order.get(), Relaxed);
-        self.size.store(size, Relaxed);
-        self.base.store(block.as_ptr(), Relaxed);
-        let (inverse, shift) = divider.parts();
-        self.inverse.store(inverse, Relaxed);
-        self.shift.store(shift, Relaxed);
-        let mut rest = u32::from(slots);
-        let mut summary = 0;
-        for (index, word) in self.free.iter().enumerate() {
+    /// Makes this the descriptor of `block`: all slots are free. No arena owns it yet.
+    pub(crate) fn open(&self, block: NonNull<u8>, order: Order, slots: Slots) {
+        debug_assert!((1..=Self::MAX_SLOTS).contains(&usize::from(slots.count)));
+        debug_assert!(u64::from(slots.count) * u64::from(slots.size) <= order.bytes());
+        let (inverse, shift) = slots.divider.parts();
+        self.inverse.set(inverse);
+        self.shift.set(shift);
+        let mut rest = u32::from(slots.count);
+        for [free, remote] in self.words() {
             let bits = rest.min(u64::BITS);
             rest -= bits;
-            word.store(u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0), Relaxed);
-            summary |= u8::from(bits > 0) << index;
+            free.store(u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0), Relaxed);
+            remote.store(0, Relaxed);
         }
-        self.summary.store(summary, Relaxed);
-        self.tag.store(Owner::TRANSIT.0, Relaxed);
+        self.cache.set(slots.cache);
+        self.describe(block, slots.size, order.get(), slots.count);
     }
 
     /// Makes this the descriptor of a run, which is to be one object. No address is a slot of it.
     pub(crate) fn open_run(&self, start: NonNull<u8>, run: Layout) {
-        self.slots.store(0, Relaxed);
-        self.order.store(run.align().trailing_zeros() as u8, Relaxed);
-        self.inverse.store(run.size(), Relaxed);
-        self.base.store(start.as_ptr(), Relaxed);
-        self.summary.store(0, Relaxed);
-        self.tag.store(Owner::TRANSIT.0, Relaxed);
+        self.cache.set(Self::LARGE);
+        self.describe(start, 0, run.align().trailing_zeros() as u8, 0);
+        self.set_run_bytes(run.size());
     }
 
-    /// Makes the descriptor vacant.
-    pub(crate) fn close(&self) {
-        debug_assert!(!self.links.is_linked());
-        self.tag.store(Owner::VACANT.0, Relaxed);
+    fn describe(&self, start: NonNull<u8>, size: u32, order: u8, slots: u16) {
+        self.base.set(start.as_ptr());
+        self.size.set(size);
+        self.order.set(order);
+        self.slots.set(slots.into());
+        self.until.set(Self::NEVER);
+        // Whatever was announced of what this described before.
+        self.tag.store(tag_of(ArenaId::TRANSIT), Release);
     }
 
+    /// The arena that the slab is in.
     #[inline]
-    pub(crate) fn owner(&self) -> Owner {
-        Owner(self.tag.load(Relaxed) & !ANNOUNCED)
+    pub(crate) fn arena(&self) -> ArenaId {
+        arena_in(self.tag.load(Acquire))
     }
 
-    /// Whether the slab is `owner`'s, and no word of it is announced that the owner has not taken over.
-    #[inline]
-    pub(crate) fn is_settled(&self, owner: Owner) -> bool {
-        self.tag.load(Relaxed) == owner.0
+    /// The number of the cache that the slab is of.
+    #[inline(always)]
+    pub(crate) fn cache(&self) -> u16 {
+        self.cache.get()
+    }
+
+    /// What is the number of a cache for its slabs that are debugged.
+    pub(crate) const fn debugged(cache: u16) -> u16 {
+        Self::DEBUGGED | cache
+    }
+
+    /// The number of the cache, if the slab is one that is debugged, and open.
+    pub(crate) fn debugged_cache(&self) -> Option<u16> {
+        let number = self.cache() & !Self::DEBUGGED;
+        let is_debugged = self.cache() & Self::DEBUGGED != 0 && usize::from(number) < Arena::BINS;
+        (is_debugged && self.arena() == ArenaId::NONE).then_some(number)
+    }
+
+    /// Whether this is a large object that lives.
+    pub(crate) fn is_large(&self) -> bool {
+        self.is_run() && self.arena() == ArenaId::NONE
     }
 
     /// Whether a word is announced that the owner has not taken over.
@@ -210,232 +184,66 @@ impl Slab {
         self.tag.load(Relaxed) & ANNOUNCED != 0
     }
 
-    /// Gives the slab to another owner. What is announced stays so.
-    pub(crate) fn set_owner(&self, owner: Owner) {
+    /// Announces words. The arena that the slab is to be handed to, if it is in no queue; else [`ArenaId::NONE`].
+    pub(super) fn announce(&self, words: u16) -> ArenaId {
+        let tag = self.tag.fetch_or(words, AcqRel);
+        if tag & ANNOUNCED == 0 { arena_in(tag) } else { ArenaId::NONE }
+    }
+
+    /// Takes back what is announced: a bit for each word.
+    pub(super) fn take_announced(&self) -> u16 {
+        self.tag.fetch_and(!ANNOUNCED, AcqRel) & ANNOUNCED
+    }
+
+    /// Gives the slab to another arena. What is announced stays so.
+    pub(crate) fn set_arena(&self, arena: ArenaId) {
         // Only owners change owners, and a slab has one; but others announce words meanwhile.
-        self.tag.fetch_xor(self.owner().0 ^ owner.0, AcqRel);
+        let before = self.tag.load(Relaxed) & !ANNOUNCED;
+        self.tag.fetch_xor(before ^ tag_of(arena), AcqRel);
     }
 
-    /// The lowest word with a free slot.
-    pub(crate) fn lowest_word(&self) -> Option<usize> {
-        let summary = self.summary.load(Relaxed);
-        (summary != 0).then(|| summary.trailing_zeros() as usize % WORDS)
-    }
-
-    /// What there is to know of a word.
-    pub(crate) fn word(&self, word: usize) -> Word {
-        let before = word * u64::BITS as usize;
-        Word {
-            number: word,
-            free: self.free[word].load(Relaxed),
-            first: self.first_of(word),
-            size: self.size(),
-            divider: self.divider(),
-            slots: usize::from(self.slots()).saturating_sub(before).min(u64::BITS as usize),
-            remote: &raw const self.remote[word],
-        }
-    }
-
-    /// The first slot of a word.
-    fn first_of(&self, word: usize) -> *mut u8 {
-        self.base().wrapping_add(word * u64::BITS as usize * self.size())
-    }
-
-    /// Takes all free slots of a word out of the bitmap.
-    pub(crate) fn take_word(&self, word: usize) {
-        self.free[word].store(0, Release);
-        self.summary.store(self.summary.load(Relaxed) & !(1 << word), Relaxed);
-    }
-
-    /// Puts slots of a word back that were taken out and are free.
-    pub(crate) fn put_word(&self, word: usize, free: u64) {
-        if free != 0 {
-            self.set_free(word, self.free[word].load(Relaxed), free);
-        }
-    }
-
-    /// Takes the lowest free slot. `None` if there is none.
-    #[cfg(test)]
-    pub(crate) fn take(&self) -> Option<NonNull<u8>> {
-        let word = self.lowest_word()?;
-        let free = self.free[word].load(Relaxed);
-        self.take_word(word);
-        self.put_word(word, free & (free - 1));
-        NonNull::new(self.first_of(word).wrapping_add(free.trailing_zeros() as usize * self.size()))
-    }
-
-    /// Takes the free slot that has so many free ones before it. `None` if there are fewer.
-    pub(crate) fn take_nth(&self, mut nth: u16) -> Option<u16> {
-        for (index, word) in self.free.iter().enumerate() {
-            let mut bits = word.load(Relaxed);
-            let count = bits.count_ones() as u16;
-            if nth < count {
-                (0..nth).for_each(|_| bits &= bits - 1);
-                let bit = bits.trailing_zeros();
-                let rest = word.load(Relaxed) & !(1 << bit);
-                self.take_word(index);
-                self.put_word(index, rest);
-                return Some((index as u32 * u64::BITS + bit) as u16);
-            }
-            nth -= count;
-        }
-        None
+    /// Takes an empty slab from its arena, to be closed. `false`, and nothing changed, if a word of it is announced: then
+    /// it is in a queue, or about to be (invariant *Announced*).
+    pub(crate) fn leave_arena(&self) -> bool {
+        debug_assert!(self.is_empty());
+        let quiet = self.tag.load(Relaxed) & !ANNOUNCED;
+        self.tag.compare_exchange(quiet, tag_of(ArenaId::TRANSIT), AcqRel, Relaxed).is_ok()
     }
 
     /// The slot that starts at `address`, or `None` if none does.
-    #[inline]
-    pub(crate) fn slot_at(&self, address: usize) -> Option<u16> {
-        let slot = self.divider().divide(address.wrapping_sub(self.base().addr()));
-        (slot < usize::from(self.slots())).then_some(slot as u16)
+    #[inline(always)]
+    pub(crate) fn slot_at(&self, address: usize) -> Option<usize> {
+        let divider = Divider::from_parts(self.inverse.get(), self.shift.get());
+        let slot = divider.divide(address.wrapping_sub(self.base().addr()));
+        (slot < self.slots.get()).then_some(slot)
     }
 
-    #[inline]
-    fn divider(&self) -> Divider {
-        Divider::from_parts(self.inverse.load(Relaxed), self.shift.load(Relaxed))
-    }
-
-    /// Frees a slot that is not in the owner's stock; only for the owner of a [settled](Self::is_settled) slab.
-    #[inline]
-    pub(crate) fn put(&self, slot: u16) -> Put {
-        let (word, bit) = place(slot);
-        let before = self.free[word].load(Relaxed);
-        // Settled or not: somebody may have freed it whose word another is about to announce.
-        if (before | self.remote[word].load(Relaxed)) & bit != 0 {
-            return Put::Twice;
-        }
-        self.set_free(word, before, bit);
-        let until = self.until.load(Relaxed).wrapping_sub(1);
-        self.until.store(until, Relaxed);
-        if until == 0 { Put::Look } else { Put::Done }
-    }
-
-    /// Frees a slot that is not in the owner's stock; only for the owner. `false`, and nothing changed, if it is free already.
-    pub(crate) fn put_any(&self, slot: u16) -> bool {
-        let (word, bit) = place(slot);
-        let before = self.free[word].load(Relaxed);
-        if (before | self.remote[word].load(Relaxed)) & bit != 0 {
-            return false;
-        }
-        self.set_free(word, before, bit);
-        true
-    }
-
-    #[inline]
-    fn set_free(&self, word: usize, before: u64, bits: u64) {
-        self.free[word].store(before | bits, Release);
-        if before == 0 {
-            self.summary.store(self.summary.load(Relaxed) | 1 << word, Relaxed);
-        }
-    }
-
-    /// Says that `free` slots are free, and after how many more frees the owner must look where the slab belongs.
-    pub(crate) fn look_after(&self, free: u16, frees: u16) {
-        debug_assert!(frees > 0 && free == self.free());
-        self.until.store(frees.into(), Relaxed);
-        self.due.store(free + frees, Relaxed);
-    }
-
-    /// The owner need not look where the slab belongs.
-    pub(crate) fn never_look(&self) {
-        self.until.store(0, Relaxed);
-    }
-
-    /// How many slots are free now that the owner must look.
-    pub(crate) fn due(&self) -> u16 {
-        self.due.load(Relaxed)
-    }
-
-    /// Frees a slot for who is not the owner. `Err` if it is free already. `Ok` with an arena that the slab is to be handed
-    /// to, or else with [`ArenaId::NONE`]. `stock` is what the slab's owner hands out next.
-    pub(crate) fn put_remotely(&self, slot: u16, stock: &Stock) -> Result<ArenaId, ()> {
-        let (word, bit) = place(slot);
-        if self.is_free(slot, stock) {
-            return Err(());
-        }
-        let before = self.remote[word].fetch_or(bit, AcqRel);
-        if before & bit != 0 {
-            return Err(());
-        }
-        if before == 0 {
-            let tag = self.tag.fetch_or(1 << word, AcqRel);
-            if tag & ANNOUNCED == 0 {
-                return Ok(Owner(tag).arena());
-            }
-        }
-        Ok(ArenaId::NONE)
-    }
-
-    /// Takes over what others have freed; only for the owner, of a slab from its queue, with the `stock` of the slab's bin.
-    /// Returns the lowest slot that was free already, in the bitmap or there, if one was: its two frees came in the same
-    /// instant.
-    pub(crate) fn collect(&self, stock: &Stock) -> Option<u16> {
-        let mut announced = self.tag.fetch_and(!ANNOUNCED, AcqRel) & ANNOUNCED;
-        let mut twice = None;
-        while announced != 0 {
-            let word = announced.trailing_zeros() as usize % WORDS;
-            announced &= announced - 1;
-            loop {
-                let bits = self.remote[word].load(Acquire);
-                let before = self.free[word].load(Relaxed);
-                let in_stock = stock.slots_of(self.first_of(word));
-                let again = (before | in_stock) & bits;
-                if again != 0 {
-                    twice = twice.or(Some((word as u32 * u64::BITS + again.trailing_zeros()) as u16));
-                }
-                // In this order: who looks for a slot in both finds it.
-                self.put_word(word, bits & !in_stock);
-                let left = self.remote[word].fetch_and(!bits, AcqRel) & !bits;
-                // Who freed meanwhile found a word that was not empty, and announced nothing. There are only so many slots.
-                if left == 0 {
-                    break;
-                }
-            }
-        }
-        twice
-    }
-
-    /// Whether the slot is free, no matter who freed it and where the owner has it: in the bitmap, or in its `stock`. For
-    /// anybody.
-    pub(crate) fn is_free(&self, slot: u16, stock: &Stock) -> bool {
-        let (word, bit) = place(slot);
-        // Slots move from `remote` to `free`, and words from there to the stock and back; who does that writes to where they
-        // come before it takes them away from where they were. So this looks in the same direction.
-        let is_known = || (self.remote[word].load(Acquire) | self.free[word].load(Acquire)) & bit != 0;
-        is_known() || stock.holds(self.first_of(word), bit) || is_known()
-    }
-
-    /// How many slots are free in the bitmap: the owner knows of them, and they are not in its stock.
-    pub(crate) fn free(&self) -> u16 {
-        let words = usize::from(self.slots()).div_ceil(u64::BITS as usize);
-        self.free.iter().take(words).map(|word| word.load(Relaxed).count_ones() as u16).sum()
-    }
-
-    /// Whether all slots are free, and the owner knows.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.free() == self.slots()
+    /// The first byte of a slot.
+    pub(crate) fn slot(&self, slot: usize) -> *mut u8 {
+        self.base().wrapping_add(slot * self.size())
     }
 
     /// Slots, free or not.
     #[inline]
     pub(crate) fn slots(&self) -> u16 {
-        self.slots.load(Relaxed)
+        self.slots.get() as u16
     }
 
     /// Bytes in a slot.
     #[inline]
     pub(crate) fn size(&self) -> usize {
-        self.size.load(Relaxed) as usize
+        self.size.get() as usize
     }
 
     /// The block's first byte.
     #[inline]
     pub(crate) fn base(&self) -> *mut u8 {
-        self.base.load(Relaxed)
+        self.base.get()
     }
 
     /// The block's order; of a run, the order of the blocks that it is aligned to.
     pub(crate) fn order(&self) -> Order {
-        Order::new(self.order.load(Relaxed)).unwrap_or(Order::ZERO)
+        Order::new(self.order.get()).unwrap_or(Order::ZERO)
     }
 
     /// Whether this is the descriptor of a run, and of no slots.
@@ -446,7 +254,7 @@ impl Slab {
     /// The run's length and alignment.
     pub(crate) fn run(&self) -> Layout {
         debug_assert!(self.is_run());
-        let (bytes, shift) = (self.inverse.load(Relaxed), self.order.load(Relaxed));
+        let (bytes, shift) = (self.bits[0].load(Relaxed) as usize, self.order.get());
         // SAFETY: `open_run` and `set_run_bytes` had them from layouts, and a run keeps its alignment.
         unsafe { Layout::from_size_align_unchecked(bytes, 1 << shift) }
     }
@@ -454,7 +262,7 @@ impl Slab {
     /// The run has another length now, that of a layout of its alignment.
     pub(crate) fn set_run_bytes(&self, bytes: usize) {
         debug_assert!(self.is_run());
-        self.inverse.store(bytes, Relaxed);
+        self.bits[0].store(bytes as u64, Relaxed);
     }
 
     /// Bytes of the block or run.
@@ -469,26 +277,11 @@ impl Slab {
 
     /// The number of the list that the slab is on.
     pub(crate) fn list(&self) -> usize {
-        self.list.load(Relaxed).into()
+        self.list.get().into()
     }
 
     pub(crate) fn set_list(&self, list: usize) {
-        self.list.store(list as u8, Relaxed);
-    }
-
-    /// Whether the unused bits are clear, no slot is free twice, and the summary agrees with the words.
-    pub(crate) fn is_consistent(&self, stock: &Stock) -> bool {
-        let slots = u32::from(self.slots());
-        self.free.iter().zip(&self.remote).enumerate().all(|(index, (free, remote))| {
-            let within = slots.saturating_sub(index as u32 * u64::BITS).min(u64::BITS);
-            let padding = u64::MAX.checked_shl(within).unwrap_or(0);
-            let (free, remote) = (free.load(Relaxed), remote.load(Relaxed));
-            let summarised = self.summary.load(Relaxed) >> index & 1 != 0;
-            (free | remote) & padding == 0
-                && free & remote == 0
-                && (within == 0 || !stock.holds(self.first_of(index), free | remote | padding))
-                && summarised == (free != 0)
-        })
+        self.list.set(list as u8);
     }
 }
 
@@ -499,26 +292,15 @@ impl Linked for Slab {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::slab::class::SizeClass;
-    use crate::slab::stock::EMPTY;
-    use std::collections::BTreeSet;
 
-    impl Slab {
-        /// Lets the summary miss a word, or have one too many.
-        pub(crate) fn spoil_summary(&self) {
-            self.summary.store(self.summary.load(Relaxed) ^ 0b10, Relaxed);
-        }
-    }
-
-    /// A slab over addresses that nothing lives at: its slots are never dereferenced.
-    fn open(slab: &Slab, class: SizeClass) -> usize {
+    /// Opens a slab over addresses that nothing lives at, and which are never dereferenced. Returns where it begins.
+    pub(crate) fn open(slab: &Slab, class: SizeClass) -> usize {
         let geometry = class.geometry();
         let base = ptr::without_provenance_mut(1 << 30);
-        let slots = geometry.slots(geometry.order);
-        slab.open(NonNull::new(base).unwrap(), geometry.order, geometry.size, slots, geometry.divider);
-        slab.never_look();
+        slab.open(NonNull::new(base).unwrap(), geometry.order, geometry.slots(class.number(), geometry.order));
         base.addr()
     }
 
@@ -527,12 +309,13 @@ mod tests {
         for class in SizeClass::all() {
             let slab = Slab::vacant();
             let base = open(&slab, class);
-            assert!(slab.is_empty() && slab.is_consistent(&EMPTY));
-            for slot in 0..slab.slots() {
-                let address = base + usize::from(slot) * class.size();
+            assert!(slab.is_empty() && slab.is_consistent());
+            for slot in 0..slab.slots().into() {
+                let address = base + slot * class.size();
+                assert_eq!(slab.slot(slot).addr(), address);
                 assert_eq!(slab.slot_at(address), Some(slot));
                 assert_eq!(slab.slot_at(address + 1), None);
-                assert!(slab.is_free(slot, &EMPTY));
+                assert!(slab.is_free(slot));
             }
             assert_eq!(slab.slot_at(base + usize::from(slab.slots()) * class.size()), None);
             assert_eq!(slab.slot_at(base - class.size()), None);
@@ -540,88 +323,16 @@ mod tests {
     }
 
     #[test]
-    fn take_and_put_agree_with_a_set_whoever_frees() {
-        let class = SizeClass::of(core::alloc::Layout::new::<[u64; 9]>()).unwrap();
-        let slab = Slab::vacant();
-        let base = open(&slab, class);
-        let mut live = BTreeSet::new();
-        while let Some(object) = slab.take() {
-            let address = object.as_ptr().addr();
-            assert!(live.last().is_none_or(|&last| last < address), "lowest first");
-            assert!(live.insert(address) && slab.is_consistent(&EMPTY));
-        }
-        assert_eq!((slab.free(), live.len()), (0, usize::from(slab.slots())));
-        for (nth, &address) in live.iter().enumerate() {
-            let slot = slab.slot_at(address).unwrap();
-            if nth % 3 == 0 {
-                assert!(slab.put_remotely(slot, &EMPTY).is_ok());
-            } else {
-                assert!(slab.put(slot) == Put::Done);
-            }
-            assert!(slab.is_free(slot, &EMPTY) && slab.is_consistent(&EMPTY));
-            assert!(!slab.put_any(slot), "a double free by the owner was taken");
-            assert!(slab.put_remotely(slot, &EMPTY).is_err(), "a double free by another was taken");
-        }
-        assert!(slab.is_announced() && !slab.is_empty());
-        assert_eq!(slab.collect(&Stock::new()), None);
-        assert!(!slab.is_announced() && slab.is_empty() && slab.is_consistent(&EMPTY));
-        assert_eq!(slab.take().map(|object| object.as_ptr().addr()), Some(base));
-    }
-
-    #[test]
-    fn the_first_free_from_elsewhere_alone_hands_the_slab_over() {
+    fn a_slab_of_which_a_word_is_announced_stays_in_its_arena() {
         let slab = Slab::vacant();
         open(&slab, SizeClass::all().nth(7).unwrap());
-        let owner = Owner::new(ArenaId::of(3).unwrap(), 7);
-        slab.set_owner(owner);
-        (0..slab.slots()).for_each(|_| assert!(slab.take().is_some()));
-        assert!(slab.is_settled(owner));
-        assert_eq!(slab.put_remotely(200, &EMPTY), Ok(owner.arena()));
-        assert_eq!(slab.put_remotely(201, &EMPTY), Ok(ArenaId::NONE), "the same word");
-        assert_eq!(slab.put_remotely(0, &EMPTY), Ok(ArenaId::NONE), "another word of a slab that is in a queue");
-        assert!(!slab.is_settled(owner) && slab.owner() == owner);
-        assert_eq!((slab.collect(&Stock::new()), slab.free()), (None, 3));
-        assert_eq!(slab.put_remotely(1, &EMPTY), Ok(owner.arena()), "it is in no queue any more");
-    }
-
-    #[test]
-    fn the_owner_frees_nothing_again_of_a_word_that_is_about_to_be_announced() {
-        let slab = Slab::vacant();
-        open(&slab, SizeClass::all().nth(7).unwrap());
-        let owner = Owner::new(ArenaId::of(3).unwrap(), 7);
-        slab.set_owner(owner);
-        (0..slab.slots()).for_each(|_| assert!(slab.take().is_some()));
-        // So far is somebody who frees slot 0 when another frees slot 1.
-        slab.remote[0].fetch_or(1, AcqRel);
-        assert_eq!(slab.put_remotely(1, &EMPTY), Ok(ArenaId::NONE));
-        assert!(slab.is_settled(owner));
-        assert!(slab.put(1) == Put::Twice && slab.put(2) == Put::Done);
-    }
-
-    #[test]
-    fn the_owner_is_told_to_look_after_as_many_frees_as_it_said() {
-        let slab = Slab::vacant();
-        open(&slab, SizeClass::all().nth(7).unwrap());
-        (0..3).for_each(|_| assert!(slab.take().is_some()));
-        slab.look_after(slab.free(), 2);
-        assert!(slab.put(0) == Put::Done);
-        assert!(slab.put(0) == Put::Twice);
-        assert!(slab.put(1) == Put::Look);
-        assert_eq!(slab.due(), slab.free());
-        assert!(slab.put(2) == Put::Done, "no more looks until it says when");
-    }
-
-    #[test]
-    fn what_does_not_agree_is_noticed() {
-        let slab = Slab::vacant();
-        open(&slab, SizeClass::all().last().unwrap());
-        slab.free[0].store(slab.free[0].load(Relaxed) | 1 << slab.slots(), Relaxed);
-        assert!(!slab.is_consistent(&EMPTY), "a bit behind the last slot");
-        open(&slab, SizeClass::all().last().unwrap());
-        slab.spoil_summary();
-        assert!(!slab.is_consistent(&EMPTY), "a summary with a word too many");
-        open(&slab, SizeClass::all().last().unwrap());
-        slab.remote[0].store(1, Relaxed);
-        assert!(!slab.is_consistent(&EMPTY), "a slot that is free twice");
+        let arena = ArenaId::of(3).unwrap();
+        slab.set_arena(arena);
+        slab.free_twice(5);
+        slab.set_arena(ArenaId::SHARED);
+        assert!(slab.is_announced() && !slab.leave_arena() && slab.arena() == ArenaId::SHARED);
+        assert_eq!(slab.collect(), Some((5, ArenaId::SHARED)));
+        assert_eq!(slab.collect(), None);
+        assert!(slab.leave_arena() && slab.arena() == ArenaId::TRANSIT);
     }
 }

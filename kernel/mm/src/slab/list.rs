@@ -133,6 +133,14 @@ impl<T: Linked> List<T> {
         }
     }
 
+    /// Makes the last element the first, and returns it.
+    pub(crate) fn rotate(&self) -> Option<Meta<T>> {
+        // A list that all CPUs have behind closed gates must not even be written to.
+        let last = self.back()?;
+        self.front.set(Some(last));
+        Some(last)
+    }
+
     /// The elements from front to back.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Meta<T>> {
         let front = self.front();
@@ -162,13 +170,16 @@ mod tests {
         // SAFETY: the vector outlives the list and does not move.
         let at = |i: usize| unsafe { Meta::new(NonNull::from(&elements[i])) };
         let list = List::new();
-        assert_eq!(list.back(), None);
+        assert_eq!((list.back(), list.rotate()), (None, None));
         list.push_back(at(1));
         list.push_back(at(2));
         list.push_front(at(0));
         list.push_back(at(3));
         assert_eq!(order(&list), [0, 1, 2, 3]);
         assert_eq!((list.front(), list.back()), (Some(at(0)), Some(at(3))));
+        assert_eq!(list.rotate(), Some(at(3)));
+        assert_eq!(order(&list), [3, 0, 1, 2]);
+        (0..3).for_each(|_| assert!(list.rotate().is_some()));
         list.remove(at(0));
         assert_eq!(order(&list), [1, 2, 3]);
         list.remove(at(2));

@@ -1,6 +1,10 @@
 //! The pages that descriptors live in.
 //!
 //! The same idea one level up: a page is cut into descriptors, and a bitmap at its head says which are vacant.
+//!
+//! A descriptor that was closed *rests* at first. A CPU that frees a slot for a second time may have found it before it was
+//! closed, and still be at it; so it is opened again only after the heap has stood still (invariant *Metadata*), which ends
+//! the rest of many at once.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -45,13 +49,19 @@ fn place_of(slab: Meta<Slab>) -> (Meta<Header>, usize) {
 pub(crate) struct Pool {
     /// Pages with a vacant descriptor; those without any other at the back.
     partial: List<Header>,
+    /// Descriptors that were closed since the heap stood still, each to be vacant after the next time.
+    resting: List<Slab>,
+    rests: usize,
     pages: usize,
     open: usize,
 }
 
 impl Pool {
+    /// The rest of so many descriptors ends together.
+    const RESTED_AT_A_TIME: usize = 64;
+
     pub(crate) const fn new() -> Self {
-        Self { partial: List::new(), pages: 0, open: 0 }
+        Self { partial: List::new(), resting: List::new(), rests: 0, pages: 0, open: 0 }
     }
 
     /// Whether [`take`](Self::take) would find nothing.
@@ -92,13 +102,38 @@ impl Pool {
         Some(page.descriptor(vacant.trailing_zeros() as usize))
     }
 
-    /// Takes back a descriptor that describes nothing any more.
+    /// Takes back a descriptor that describes nothing any more. It rests.
     pub(crate) fn put(&mut self, slab: Meta<Slab>) {
+        debug_assert!(place_of(slab).0.vacant.get() & 1 << place_of(slab).1 == 0);
+        self.open -= 1;
+        self.resting.push_back(slab);
+        self.rests += 1;
+    }
+
+    /// Whether descriptors rest, and so many that it is time to end that.
+    pub(crate) fn is_tired(&self) -> bool {
+        self.rests >= Self::RESTED_AT_A_TIME.min(self.pages * DESCRIPTORS / 2).max(1)
+    }
+
+    /// Whether descriptors rest.
+    pub(crate) fn has_resting(&self) -> bool {
+        self.rests > 0
+    }
+
+    /// Ends the rest of descriptors, of so many at a time. Only while the heap stands still.
+    pub(crate) fn end_rest(&mut self) {
+        for _ in 0..Self::RESTED_AT_A_TIME {
+            let Some(slab) = self.resting.front() else { return };
+            self.resting.remove(slab);
+            self.rests -= 1;
+            self.vacate(slab);
+        }
+    }
+
+    fn vacate(&self, slab: Meta<Slab>) {
         let (page, index) = place_of(slab);
         let vacant = page.vacant.get();
-        debug_assert!(vacant & 1 << index == 0);
         page.vacant.set(vacant | 1 << index);
-        self.open -= 1;
         if vacant == 0 {
             self.partial.push_front(page);
         }

@@ -1,10 +1,11 @@
 //! Opens and closes blocks: frames, descriptor and map entries, together or not at all.
 
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::class::Divider;
-use super::descriptor::{Owner, Slab};
+use super::arena::ArenaId;
+use super::descriptor::{Slab, Slots};
 use super::error::HeapError;
 use super::list::Meta;
 use super::page_map::PageMap;
@@ -20,6 +21,8 @@ pub(crate) struct Registry<S, C> {
     pub(crate) map: PageMap,
     pub(crate) books: Mutex<Books, C>,
     pub(crate) hook: Mutex<fn(&HeapError), C>,
+    /// So many descriptors rest that the heap is to stand still before it opens the next.
+    pub(crate) is_tired: AtomicBool,
 }
 
 /// What the registry's lock guards besides the changes of the map.
@@ -69,17 +72,23 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     pub(crate) const fn new(source: S) -> Self {
         let books = Books { pool: Pool::new(), tables: 0 };
         let hook = Mutex::new("heap: error hook", HeapError::panic as fn(&HeapError));
-        Self { source, map: PageMap::new(), books: Mutex::new("heap: descriptors", books), hook }
+        Self {
+            source,
+            map: PageMap::new(),
+            books: Mutex::new("heap: descriptors", books),
+            hook,
+            is_tired: AtomicBool::new(false),
+        }
     }
 
-    /// Fetches a block of frames and opens it as `slots` slots of `size` bytes that no cache owns yet.
+    /// Fetches a block of frames and opens it as these slots, which no arena has yet.
     /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
-    pub(crate) fn open(&self, order: Order, size: u32, slots: u16, divider: Divider) -> Option<Meta<Slab>> {
+    pub(crate) fn open(&self, order: Order, slots: Slots) -> Option<Meta<Slab>> {
         let block = self.source.allocate(order)?;
-        let frames = mapped_frames(slots, order);
+        let frames = mapped_frames(slots.count, order);
         let mut spare = Spare::new();
         let slab = loop {
-            match self.enter(block, frames, &mut spare, |slab| slab.open(block, order, size, slots, divider)) {
+            match self.enter(block, frames, &mut spare, |slab| slab.open(block, order, slots)) {
                 Ok(slab) => break Some(slab),
                 Err(needed) if self.fetch(&mut spare, needed) => {}
                 Err(_) => break None,
@@ -168,19 +177,19 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
 
     /// Lets the frames that lead to a descriptor lead nowhere, and vacates it. Returns where they begin.
     fn leave(&self, slab: Meta<Slab>, frames: u64) -> NonNull<u8> {
-        debug_assert!(slab.owner() == Owner::TRANSIT);
+        debug_assert!(slab.arena() == ArenaId::TRANSIT);
         let base = slab.base();
         self.books.with(|books| {
             // SAFETY: we hold the lock; nothing leads to the descriptor afterwards.
             unsafe { self.map.set(base.addr(), frames, None) };
-            slab.close();
             books.pool.put(slab);
+            self.is_tired.store(books.pool.is_tired(), Relaxed);
         });
         // SAFETY: what a descriptor describes came from the source, which gives no null pointers.
         unsafe { NonNull::new_unchecked(base) }
     }
 
-    /// Closes a block that no cache owns and that nobody uses, and gives its frames back. Returns how many.
+    /// Closes a block that no cache owns, of which no slot can be freed any more, and gives its frames back. Returns how many.
     /// No lock of the heap may be held.
     pub(crate) fn close(&self, slab: Meta<Slab>) -> u64 {
         let order = slab.order();

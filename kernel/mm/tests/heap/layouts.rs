@@ -32,7 +32,7 @@ fn every_layout_is_served_and_everything_comes_back() {
 }
 
 #[test]
-fn a_full_slab_is_filled_again_from_its_lowest_free_slot_but_for_the_word_that_was_last() {
+fn a_full_slab_is_filled_again_word_by_word_from_the_one_behind_the_last() {
     let heap = TestHeap::new(Blocks::new(1 << 10));
     let layout = layout(64, 8);
     let mut objects: Vec<_> = (0..512).map(|seed| Object::new(&heap, layout, seed as u8)).collect();
@@ -43,8 +43,8 @@ fn a_full_slab_is_filled_again_from_its_lowest_free_slot_but_for_the_word_that_w
         object.free(&heap);
         start
     });
-    // 500 is in the word that the last slots were taken from.
-    for expected in [freed[0], freed[2], freed[1]] {
+    // 500 is in the word that the last slots were taken from: the others have their turn before it.
+    for expected in [freed[2], freed[1], freed[0]] {
         let object = Object::new(&heap, layout, 1);
         assert_eq!(object.start(), expected);
         objects.push(object);

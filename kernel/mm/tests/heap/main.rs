@@ -10,6 +10,7 @@ mod layouts;
 mod mapped;
 mod model;
 mod objects;
+mod races;
 mod region;
 mod reports;
 mod runs;

@@ -11,7 +11,7 @@ const FRAME: usize = FRAME_SIZE as usize;
 const MOST_SLOTS: usize = 512;
 
 /// Names for errors: they are static, so there is a list of them.
-const NAMES: [(usize, &str); 36] = [
+const NAMES: [(usize, &str); 64] = [
     (8, "kmalloc-8"),
     (16, "kmalloc-16"),
     (24, "kmalloc-24"),
@@ -20,33 +20,61 @@ const NAMES: [(usize, &str); 36] = [
     (48, "kmalloc-48"),
     (56, "kmalloc-56"),
     (64, "kmalloc-64"),
+    (72, "kmalloc-72"),
     (80, "kmalloc-80"),
+    (88, "kmalloc-88"),
     (96, "kmalloc-96"),
+    (104, "kmalloc-104"),
     (112, "kmalloc-112"),
+    (120, "kmalloc-120"),
     (128, "kmalloc-128"),
+    (144, "kmalloc-144"),
     (160, "kmalloc-160"),
+    (176, "kmalloc-176"),
     (192, "kmalloc-192"),
+    (208, "kmalloc-208"),
     (224, "kmalloc-224"),
+    (240, "kmalloc-240"),
     (256, "kmalloc-256"),
+    (288, "kmalloc-288"),
     (320, "kmalloc-320"),
+    (352, "kmalloc-352"),
     (384, "kmalloc-384"),
+    (416, "kmalloc-416"),
     (448, "kmalloc-448"),
+    (480, "kmalloc-480"),
     (512, "kmalloc-512"),
+    (576, "kmalloc-576"),
     (640, "kmalloc-640"),
+    (704, "kmalloc-704"),
     (768, "kmalloc-768"),
+    (832, "kmalloc-832"),
     (896, "kmalloc-896"),
+    (960, "kmalloc-960"),
     (1024, "kmalloc-1024"),
+    (1152, "kmalloc-1152"),
     (1280, "kmalloc-1280"),
+    (1408, "kmalloc-1408"),
     (1536, "kmalloc-1536"),
+    (1664, "kmalloc-1664"),
     (1792, "kmalloc-1792"),
+    (1920, "kmalloc-1920"),
     (2048, "kmalloc-2048"),
+    (2304, "kmalloc-2304"),
     (2560, "kmalloc-2560"),
+    (2816, "kmalloc-2816"),
     (3072, "kmalloc-3072"),
+    (3328, "kmalloc-3328"),
     (3584, "kmalloc-3584"),
+    (3840, "kmalloc-3840"),
     (4096, "kmalloc-4096"),
+    (4608, "kmalloc-4608"),
     (5120, "kmalloc-5120"),
+    (5632, "kmalloc-5632"),
     (6144, "kmalloc-6144"),
+    (6656, "kmalloc-6656"),
     (7168, "kmalloc-7168"),
+    (7680, "kmalloc-7680"),
     (8192, "kmalloc-8192"),
 ];
 
@@ -63,7 +91,7 @@ pub enum Kind {
 
 impl Kind {
     /// What becomes of `layout`: the smallest class that has room for it at its alignment, which is a step of eight bytes up
-    /// to 64, and a quarter of a power of two above.
+    /// to 128, and an eighth of a power of two above.
     pub fn of(layout: Layout) -> Self {
         let wanted = layout.size().max(1).next_multiple_of(layout.align());
         if let Some((size, _)) = NAMES.iter().find(|(size, _)| *size >= wanted) {

@@ -139,7 +139,7 @@ impl Record {
         if slab.free() == 0 {
             self.move_to(slab, FULL);
         }
-        Some(Slot { slab, number: number? })
+        Some(Slot { slab, number: number? as u16 })
     }
 
     /// Takes the slot that has rested longest out of quarantine, even if it should rest longer.
@@ -178,7 +178,7 @@ impl Record {
     pub(crate) fn release(&mut self, slot: Slot) -> Freed {
         let slab = slot.slab;
         slot.track(&self.shape).state.set(State::Free);
-        slab.put_any(slot.number);
+        slab.put_any(slot.number.into());
         match slab.list() {
             FROZEN => return Freed::Kept,
             FULL => self.move_to(slab, PARTIAL),
