@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 release=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml) # 1.96.0
 series=${release%.*}                                                  # 1.96
-target=x86_64-unknown-none
+targets=$(sed -n 's/^targets *= *\[\(.*\)\]/\1/p' rust-toolchain.toml | tr -d '",') # of the kernel, and of the crate in a browser
 rustup_home=${RUSTUP_HOME:-${HOME:-/root}/.rustup}
 tools=$PWD/target/tools # what was unpacked here, a directory for each part
 
@@ -134,12 +134,14 @@ inspect() {
     for tool in rust-lld llvm-objcopy llvm-objdump; do
         [ -x "$llvm/$tool" ] || lacking="$lacking $tool"
     done
-    core_is_built || lacking="$lacking $target"
+    for target in $targets; do
+        core_is_built || lacking="$lacking $target"
+    done
 }
 
 host_of() { echo "$1" | sed -n 's/^host: //p'; }
 
-# core for the kernel's target is either rustup's, or was built here by exactly this compiler.
+# core for $target is either rustup's, or was built here by exactly this compiler.
 core_is_built() {
     [ -e "$sysroot/lib/rustlib/manifest-rust-std-$target" ] ||
         [ "$version" = "$(cat "$sysroot/lib/rustlib/$target/built-by" 2>/dev/null)" ]
@@ -194,7 +196,7 @@ install_with_rustup() {
     components=$(sed -n 's/^components *= *\[\(.*\)\]/\1/p' rust-toolchain.toml | tr -d '" ')
     # Explicit, so that it neither depends on RUSTUP_AUTO_INSTALL nor on what a given rustup reads from the file.
     set -- env RUST_BACKTRACE=0 rustup toolchain install "$release" --profile minimal --no-self-update \
-        --component "$components" --target "$target"
+        --component "$components" --target "$(echo $targets | tr ' ' ,)"
     # A network that swallows packets must not hold anybody for ever; one that refuses them fails within seconds.
     if command -v timeout >/dev/null; then set -- timeout 300 "$@"; fi
     step "letting rustup install Rust $release" "about 30 s; gives up after 5 min" "$@" && return 0

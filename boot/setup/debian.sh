@@ -293,7 +293,7 @@ finish_rust() {
     case $lacking in
     rustc*) "$new/bin/rustc" -vV && return 1 ;; # why it does not run, or that it is another
     esac
-    link_llvm_tools && build_core && inspect "$new/bin" && [ -z "$lacking" ]
+    link_llvm_tools && build_cores && inspect "$new/bin" && [ -z "$lacking" ]
 }
 
 # Debian's compiler looks for LLVM's tools where Rust's own distribution has them.
@@ -306,7 +306,13 @@ link_llvm_tools() {
     mv "$llvm/lld" "$llvm/rust-lld"
 }
 
-# What `rustup target add` would have fetched: core, alloc and compiler_builtins for the kernel's target, in the sysroot.
+# What `rustup target add` would have fetched: core, alloc and compiler_builtins for each target, in the sysroot.
+build_cores() {
+    for target in $targets; do
+        build_core || return
+    done
+}
+
 build_core() {
     crate=$new/core home=$sysroot/lib/rustlib/$target
     mkdir -p "$crate/src" "$home/lib" || return

@@ -6,6 +6,9 @@ use super::times::Part;
 /// The target of what boots.
 pub(super) const GUEST: &str = "x86_64-unknown-none";
 
+/// The target of what runs in a browser.
+const BROWSER: &str = "wasm32-unknown-unknown";
+
 /// Something that cargo checks.
 pub(super) struct Check {
     pub(super) title: &'static str,
@@ -32,6 +35,10 @@ pub(super) const LINTS: &[Check] = &[
     check("lints of what boots", Part::Lints, &[
         "clippy", "-p", "kernel", "-p", "stress", "-p", "framework", "-p", "booted", "-p", "specimens", "-p", "bench-kernel",
         "--target", GUEST, "--bins", "--lib", "--tests", "--", "-D", "warnings",
+    ]),
+    // The crate as it runs in a browser: with pointers of 32 bits.
+    check("lints of bifolio for a browser", Part::Lints, &[
+        "clippy", "-p", "bifolio", "--target", BROWSER, "--", "-D", "warnings",
     ]),
     // By itself and without unwinding, as it is built.
     check("lints of C's malloc", Part::Lints, &[
