@@ -36,9 +36,9 @@ pub(super) const LINTS: &[Check] = &[
         "clippy", "-p", "kernel", "-p", "stress", "-p", "framework", "-p", "booted", "-p", "specimens", "-p", "bench-kernel",
         "--target", GUEST, "--bins", "--lib", "--tests", "--", "-D", "warnings",
     ]),
-    // The crate as it runs in a browser: with pointers of 32 bits.
-    check("lints of bifolio for a browser", Part::Lints, &[
-        "clippy", "-p", "bifolio", "--target", BROWSER, "--", "-D", "warnings",
+    // As it runs in a browser: with pointers of 32 bits.
+    check("lints of what runs in a browser", Part::Lints, &[
+        "clippy", "-p", "bifolio", "-p", "trace", "-p", "replay", "--target", BROWSER, "--", "-D", "warnings",
     ]),
     // By itself and without unwinding, as it is built.
     check("lints of C's malloc", Part::Lints, &[

@@ -3,7 +3,8 @@
 //! A frame that was not usable at set-up looks like any other that is not for the allocator to give out: firmware's, a
 //! hole's, a device's. So which may be added is kept beside the zones, two words a range; a machine has one range or two.
 
-use super::{Cpu, PageAllocator, set_marks};
+use super::record::done;
+use super::{Call, Cpu, PageAllocator, set_marks};
 use crate::error::AddError;
 use crate::frame::{Pfn, PfnRange, ZoneKind};
 
@@ -46,6 +47,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Safety
     /// Nobody uses these frames any more.
     pub unsafe fn add(&self, range: PfnRange) -> Result<(), AddError> {
+        // SAFETY: the caller promises that nobody uses these frames any more.
+        if let Some(added) = self.recorded(Call::Add(range), done, || unsafe { self.add(range) }) {
+            return added;
+        }
         if range.is_empty() {
             return Err(AddError::NoFrames);
         }

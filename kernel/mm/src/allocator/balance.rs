@@ -8,7 +8,7 @@
 use crate::sync::atomic::Ordering::Relaxed;
 
 use super::reclaim::ROUNDS;
-use super::{Cpu, PageAllocator};
+use super::{Call, Cpu, PageAllocator};
 use crate::frame::{Gfp, ZoneKind};
 
 impl<C: Cpu> PageAllocator<'_, C> {
@@ -24,10 +24,13 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// For a task, or a CPU that idles, after [`low_memory`](crate::cpu::Hooks::low_memory); not for interrupt handlers, nor with a
     /// lock held.
     pub fn balance(&self) -> u64 {
+        if let Some(given) = self.recorded(Call::Balance, |&given| Some(given), || self.balance()) {
+            return given;
+        }
         if self.is_balanced() {
             return 0;
         }
-        Self::announce(Gfp::WAIT);
+        self.announce(Gfp::WAIT);
         self.slow.balances.fetch_add(1, Relaxed);
         self.drain();
         let (mut given, mut in_vain) = (0_u64, 0);
@@ -48,13 +51,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// The frames that zones lack of being above their `high` marks.
     fn shortage(&self) -> u64 {
         let of_zone = |kind| {
-            self.with(kind, |zone| match zone.managed() {
-                0 => 0,
-                _ => {
-                    zone.settle_all();
-                    (zone.watermarks.high + 1).saturating_sub(zone.free_frames())
-                }
-            })
+            let zone = self.zone(kind);
+            if zone.managed == 0 { 0 } else { (zone.watermarks.high + 1).saturating_sub(zone.free) }
         };
         ZoneKind::ALL.into_iter().map(of_zone).sum()
     }

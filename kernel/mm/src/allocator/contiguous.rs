@@ -2,8 +2,9 @@
 //!
 //! These walk over pageblocks. They are for set-up and for the few callers that need megabytes in a row, not for hot paths.
 
+use super::record::{done, first_of};
 use super::zonelist::Request;
-use super::{AllocError, Cpu, PageAllocator};
+use super::{AllocError, Call, Cpu, PageAllocator};
 use crate::error::RangeError;
 use crate::frame::{Blocks, Gfp, Order, PfnRange, ZoneKind};
 
@@ -15,6 +16,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`RangeError`] if the range is empty, or not in one zone's RAM, or a pageblock is isolated already.
     pub fn isolate(&self, range: PfnRange) -> Result<(), RangeError> {
+        if let Some(isolated) = self.recorded(Call::Isolate(range), done, || self.isolate(range)) {
+            return isolated;
+        }
         self.with(zone_of(range)?, |zone| zone.isolate(range))
     }
 
@@ -24,6 +28,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`RangeError`] if the range is empty, or not in one zone's RAM; the isolation of none is ended then.
     pub fn unisolate(&self, range: PfnRange) -> Result<(), RangeError> {
+        if let Some(ended) = self.recorded(Call::Unisolate(range), done, || self.unisolate(range)) {
+            return ended;
+        }
         self.with(zone_of(range)?, |zone| zone.unisolate(range))
     }
 
@@ -36,7 +43,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`RangeError`], saying which frame is in the way; nothing is allocated then, and every pageblock is as it was.
     pub fn allocate_range(&self, range: PfnRange, gfp: Gfp) -> Result<Blocks, RangeError> {
-        Self::announce(gfp);
+        self.announce(gfp);
+        let call = Call::AllocateRange { range, gfp };
+        if let Some(taken) = self.recorded(call, first_of, || self.allocate_range(range, gfp)) {
+            return taken;
+        }
         let kind = zone_of(range)?;
         if gfp.mobility().is_none() || gfp.highest_zone().is_none_or(|highest| highest < kind) {
             return Err(RangeError::ContradictoryFlags(gfp));
@@ -76,7 +87,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// As for [`allocate_contiguous`](Self::allocate_contiguous).
     pub fn allocate_contiguous_aligned(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
-        Self::announce(gfp);
+        self.announce(gfp);
+        let call = Call::AllocateContiguous { frames, align, gfp };
+        if let Some(taken) = self.recorded(call, first_of, || self.allocate_contiguous_aligned(frames, align, gfp)) {
+            return taken;
+        }
         let found = self.allocate_run(frames, align, gfp | Gfp::NOWARN);
         if !matches!(found, Err(AllocError::NoFreeRun { .. })) {
             return found;
@@ -113,7 +128,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AllocError`] if no frames are asked for, the flags contradict each other, or no run was found.
     pub fn allocate_run(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
-        Self::announce(gfp);
+        self.announce(gfp);
+        let call = Call::AllocateRun { frames, align, gfp };
+        if let Some(run) = self.recorded(call, first_of, || self.allocate_run(frames, align, gfp)) {
+            return run;
+        }
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }

@@ -1,7 +1,8 @@
 //! Blocks in pieces: an allocated block split into smaller ones, and counts of frames that are no power of two (Linux:
 //! `split_page`, `alloc_pages_exact`).
 
-use super::{AllocError, Cpu, PageAllocator};
+use super::record::{done, first_of};
+use super::{AllocError, Call, Cpu, PageAllocator};
 use crate::error::{FreeError, Refused, SplitError};
 use crate::frame::{Block, Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 
@@ -35,6 +36,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Safety
     /// As for [`free_raw`](Self::free_raw), but that its memory may be in use.
     pub unsafe fn split_raw(&self, pfn: Pfn, order: Order, into: Order) -> Result<(), SplitError> {
+        let call = Call::Split { pfn, order, into };
+        // SAFETY: the block is the caller's to split, by what the caller promises of it.
+        if let Some(split) = self.recorded(call, done, || unsafe { self.split_raw(pfn, order, into) }) {
+            return split;
+        }
         if into > order {
             return Err(SplitError::Larger { order, into });
         }
@@ -59,7 +65,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// As for [`allocate_exact`](Self::allocate_exact).
     pub fn allocate_exact_aligned(&self, frames: u64, align: Order, gfp: Gfp) -> Result<Blocks, AllocError> {
-        Self::announce(gfp);
+        self.announce(gfp);
+        let call = Call::AllocateExact { frames, align, gfp };
+        if let Some(exact) = self.recorded(call, first_of, || self.allocate_exact_aligned(frames, align, gfp)) {
+            return exact;
+        }
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }

@@ -46,6 +46,8 @@ mod plan;
 #[forbid(unsafe_code)]
 mod reclaim;
 #[forbid(unsafe_code)]
+mod record;
+#[forbid(unsafe_code)]
 mod refill;
 #[forbid(unsafe_code)]
 mod report;
@@ -72,6 +74,7 @@ pub use pageset::Pageset;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
+pub use record::{Call, Recorder, Recording};
 pub(crate) use report::Failure;
 pub use stats::Stats;
 pub use view::{Usage, View};
@@ -143,6 +146,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             metadata: plan.metadata(),
             later,
             slow: SlowPath::new(has_normal),
+            recording: None,
             cpu: PhantomData,
         }))
     }
@@ -175,13 +179,19 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline(always)]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
-        Self::announce(gfp);
-        let pfn = match self.allocate_at_once(order, gfp) {
-            Some(pfn) => pfn,
-            None => self.allocate_at_length(order, gfp)?,
-        };
+        self.announce(gfp);
+        let pfn = self.allocate_pfn(order, gfp)?;
         // SAFETY: the block was allocated just now, as one of `order`, to this call alone.
         Ok(unsafe { Block::from_raw(pfn, order) })
+    }
+
+    /// [`allocate`](Self::allocate), the block as its number.
+    #[inline(always)]
+    fn allocate_pfn(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        match self.allocate_at_once(order, gfp) {
+            Some(pfn) => Ok(pfn),
+            None => self.allocate_at_length(order, gfp),
+        }
     }
 
     /// Serves a request without a look at the zones' index.
@@ -207,13 +217,25 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 return Ok(pfn);
             }
         }
+        self.allocate_beyond(order, gfp)
+    }
+
+    /// Serves a request that no fast path does: by the zones; or from the beginning, if it has waited for its turn to be recorded.
+    #[inline(never)]
+    fn allocate_beyond(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        let call = Call::Allocate { order, gfp };
+        if let Some(result) = self.recorded(call, record::first_frame, || self.allocate_pfn(order, gfp)) {
+            return result;
+        }
         if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
     }
 
     /// Says that a request with these flags begins, where such things are checked.
     #[inline(always)]
-    fn announce(gfp: Gfp) {
-        if cfg!(debug_assertions) && gfp.contains(Gfp::WAIT) {
+    fn announce(&self, gfp: Gfp) {
+        // One that is being recorded has been told of before, and has interrupts masked now.
+        let is_told = || self.recording.is_some() && self.recording_due().is_none();
+        if cfg!(debug_assertions) && gfp.contains(Gfp::WAIT) && !is_told() {
             C::might_wait();
         }
     }
@@ -221,6 +243,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Gives the frames in all CPUs' pages back to the zones: what the calling CPU holds, and, as far as nobody else
     /// is at it, what the others hold.
     pub fn drain(&self) {
+        if self.recorded(Call::Drain, |(): &()| Some(0), || self.drain()).is_some() {
+            return;
+        }
         self.slow.drains.fetch_add(1, Relaxed);
         // A CPU that drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a
         // barrier, which it does not with interrupts masked: so waiting has an end.
@@ -249,6 +274,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     ///
     /// For a CPU's idle loop, or a timer: what an idle CPU holds can make no larger block.
     pub fn decay(&self) -> bool {
+        if let Some(idle) = self.recorded(Call::Decay, |&idle: &bool| Some(idle.into()), || self.decay()) {
+            return idle;
+        }
         let Some(pages) = self.enter().filter(|pages| !pages.was_used()) else { return false };
         self.empty(&pages);
         true
@@ -276,6 +304,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// If there is such a block, it is the caller's to free: nobody else has it as a [`Block`], or uses its memory.
     #[inline(always)]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.free_pfn(pfn, order)
+    }
+
+    /// [`free_raw`](Self::free_raw), whose promise it needs no less, to be recorded.
+    #[inline(always)]
+    fn free_pfn(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         if !self.free_quickly(pfn, order) {
             self.free_at_length(pfn, order)?;
         }

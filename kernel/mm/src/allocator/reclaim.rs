@@ -7,7 +7,8 @@ use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::error::Error;
 use core::fmt;
 
-use super::{Cpu, PageAllocator};
+use super::record::done;
+use super::{Call, Cpu, PageAllocator};
 use crate::frame::ZoneKind;
 use crate::sync::Mutex;
 
@@ -116,6 +117,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`TooManyShrinkers`] if there is no room for one more.
     pub fn add_shrinker(&self, shrinker: &'m dyn Shrinker) -> Result<(), TooManyShrinkers> {
+        if let Some(added) = self.recorded(Call::AddShrinker, done, || self.add_shrinker(shrinker)) {
+            return added;
+        }
         self.slow.shrinkers.with(|shrinkers| {
             let free = shrinkers.iter_mut().find(|slot| slot.is_none()).ok_or(TooManyShrinkers)?;
             *free = Some(shrinker);
@@ -125,6 +129,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Takes a shrinker out again, and says whether it was there. A call that another CPU has begun may still go on.
     pub fn remove_shrinker(&self, shrinker: &dyn Shrinker) -> bool {
+        let found = |&found: &bool| Some(found.into());
+        if let Some(found) = self.recorded(Call::RemoveShrinker, found, || self.remove_shrinker(shrinker)) {
+            return found;
+        }
         let same = |other: &mut &'m dyn Shrinker| core::ptr::addr_eq(*other, shrinker);
         self.slow.shrinkers.with(|shrinkers| shrinkers.iter_mut().any(|slot| slot.take_if(same).is_some()))
     }
@@ -143,7 +151,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             let shrinker = slow.shrinkers.with(|shrinkers| shrinkers[slot]);
             if let Some(shrinker) = shrinker.filter(|_| given < wanted) {
                 counts.scanned.fetch_add(wanted - given, Relaxed);
-                given = given.saturating_add(shrinker.shrink(wanted - given));
+                given = given.saturating_add(self.ask_shrinker(wanted - given, || shrinker.shrink(wanted - given)));
             }
         }
         slow.shrinking.fetch_and(!own, Relaxed);

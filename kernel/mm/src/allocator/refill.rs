@@ -2,7 +2,8 @@
 
 use crate::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::{Cpu, PageAllocator};
+use super::record::done;
+use super::{Call, Cpu, PageAllocator};
 use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
@@ -163,7 +164,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Frees a block under its zone's lock, or names what is there instead.
     #[cold]
+    #[inline(never)]
     fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order))
+        let freed = self.recorded(Call::Free { pfn, order }, done, || self.free_pfn(pfn, order));
+        freed.unwrap_or_else(|| self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order)))
     }
 }

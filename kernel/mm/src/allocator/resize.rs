@@ -1,7 +1,8 @@
 //! Ranges that grow and shrink where they are.
 
+use super::record::done;
 use super::zonelist::Request;
-use super::{Cpu, PageAllocator};
+use super::{Call, Cpu, PageAllocator};
 use crate::error::{FreeError, RangeError, Refused, ResizeError};
 use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 
@@ -34,7 +35,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// As for [`free_raw`](Self::free_raw), for each of the blocks; but that the memory of the first `frames` frames may be
     /// in use.
     pub unsafe fn resize_raw(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
-        Self::announce(gfp);
+        self.announce(gfp);
+        let call = Call::Resize { range, frames, gfp };
+        // SAFETY: the frames are the caller's to resize, by what the caller promises of them.
+        if let Some(resized) = self.recorded(call, done, || unsafe { self.resize_raw(range, frames, gfp) }) {
+            return resized;
+        }
         if range.is_empty() || frames == 0 {
             return Err(FreeError::NoFrames.into());
         }

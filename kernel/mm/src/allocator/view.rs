@@ -9,6 +9,7 @@ use core::ops::Deref;
 
 use super::add::Later;
 use super::reclaim::SlowPath;
+use super::record::{Call, Recording};
 use super::{Cpu, PageAllocator, PerCpuPages};
 use crate::error::FreeError;
 use crate::frame::{Order, Pfn, PfnRange, ZoneKind};
@@ -41,6 +42,7 @@ pub struct View<'m, C> {
     pub(super) metadata: PfnRange,
     pub(super) later: Later<'m>,
     pub(super) slow: SlowPath<'m, C>,
+    pub(super) recording: Option<&'m Recording<'m, C>>,
     /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
     pub(super) cpu: PhantomData<C>,
 }
@@ -121,7 +123,8 @@ impl<'m, C: Cpu> View<'m, C> {
 
     /// How a zone stands.
     pub fn zone(&self, kind: ZoneKind) -> ZoneStats {
-        self.with(kind, |zone| zone.stats())
+        let stats = self.recorded(Call::Settle(kind), |_| Some(0), || self.zone(kind));
+        stats.unwrap_or_else(|| self.with(kind, |zone| zone.stats()))
     }
 
     /// What a zone's free memory is in pieces of: a walk over its pageblocks, for reports and not for hot paths.

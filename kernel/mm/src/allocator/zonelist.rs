@@ -14,7 +14,7 @@
 use crate::sync::atomic::Ordering::Relaxed;
 
 use super::reclaim::ROUNDS;
-use super::{AllocError, Cpu, PageAllocator};
+use super::{AllocError, Call, Cpu, PageAllocator};
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use crate::zone::Zone;
 
@@ -153,6 +153,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Gives up all pageblocks that are kept for requests that can neither wait nor do with single frames, and that have a
     /// free frame: they are [`Mobility::Movable`] then. Until such a request goes below the watermarks, none are kept.
     pub fn unreserve_highatomic(&self) {
+        if self.recorded(Call::UnreserveHighAtomic, |(): &()| Some(0), || self.unreserve_highatomic()).is_some() {
+            return;
+        }
         for kind in ZoneKind::ALL {
             while self.with(kind, |zone| zone.unreserve_highatomic(Mobility::Movable)) {}
         }

@@ -55,6 +55,11 @@ impl Batch {
         Some(Pfn::new(self.base.load(Relaxed) + u64::from(bit)))
     }
 
+    /// What it consists of.
+    pub(super) fn words(&self) -> [u64; 3] {
+        [&self.base, &self.free, &self.lent].map(|word| word.load(Relaxed))
+    }
+
     /// Whether the loan is of the word at `base`.
     #[inline(always)]
     pub(crate) fn is_of(&self, base: u64) -> bool {

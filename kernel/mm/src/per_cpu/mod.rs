@@ -48,6 +48,8 @@ const KINDS: usize = Mobility::REQUESTED.len();
 pub struct PerCpuPages {
     /// The owner goes through it; a CPU that empties these pages closes it.
     gate: Gate,
+    /// Closed to the owner as well, but for the turns that it takes.
+    withheld: AtomicBool,
     /// Something went in or out since it was last asked.
     used: AtomicBool,
     /// What [`PerCpuPages::least`] says.
@@ -98,6 +100,7 @@ impl PerCpuPages {
     pub const fn new() -> Self {
         Self {
             gate: Gate::new(),
+            withheld: AtomicBool::new(false),
             used: AtomicBool::new(false),
             least: AtomicU64::new(NEARLY_FULL << COUNT_SHIFT),
             batches: [const { [const { Batch::new() }; KINDS] }; BATCHED],
@@ -119,25 +122,65 @@ impl PerCpuPages {
     ///
     /// All gates are closed with one barrier, and each opens as soon as it has been visited.
     pub(crate) fn seize_each<C: Cpu>(all: &[Self], inside: impl Fn(&Self)) {
-        let holding = all.iter().enumerate().filter(|(_, pages)| !pages.is_vacant());
+        // What is withheld is closed already.
+        let holding = all.iter().enumerate().filter(|(_, pages)| !pages.is_vacant() && !pages.withheld.load(Relaxed));
         Gate::try_close_all::<C>(holding.map(|(cpu, pages)| (cpu, &pages.gate)));
         for pages in all.iter().filter(|pages| pages.gate.is_closed()) {
             pages.gate.await_owner::<C>();
             inside(pages);
-            pages.gate.open();
+            pages.reopen();
         }
+    }
+
+    /// Closes all of these to their owners, until each is [admitted](Self::admit).
+    pub(crate) fn withhold_all<C: Cpu>(all: &[Self]) {
+        all.iter().for_each(|pages| pages.withheld.store(true, Relaxed));
+        Gate::close_all::<C>(all.iter().map(|pages| &pages.gate));
+        all.iter().for_each(|pages| pages.gate.await_owner::<C>());
+    }
+
+    /// Closes these to their owner. Only for the owner, which must be outside.
+    pub(crate) fn withhold(&self) {
+        self.withheld.store(true, Relaxed);
+        self.gate.close();
+    }
+
+    /// Lets the owner in again. Only for the owner.
+    pub(crate) fn admit(&self) {
+        self.withheld.store(false, Relaxed);
+        self.gate.open();
+    }
+
+    /// Ends what a stranger closed them for.
+    fn reopen(&self) {
+        if !self.withheld.load(Relaxed) {
+            self.gate.open();
+        }
+    }
+
+    /// Shows every word that what the owner does next may depend on, in a fixed order, for a hash.
+    pub(crate) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
+        for (_, batch) in self.batches() {
+            batch.words().into_iter().for_each(&mut *visit);
+        }
+        for (_, recent) in self.recent() {
+            recent.held().for_each(|pfn| visit(pfn.number()));
+            visit(u64::MAX);
+        }
+        [self.used.load(Relaxed).into(), self.least(), self.refills.load(Relaxed)].into_iter().for_each(visit);
     }
 
     /// Runs `outside` while no CPU is inside any of these: once each has passed a barrier, however long that takes. For one
     /// stranger at a time, as [`seize_each`](Self::seize_each).
     pub(crate) fn stopping<C: Cpu, R>(all: &[Self], outside: impl FnOnce() -> R) -> R {
         let gates = || all.iter().map(|pages| &pages.gate);
-        while !Gate::try_close_all::<C>(gates().enumerate()) {
+        let open = || all.iter().enumerate().filter(|(_, pages)| !pages.withheld.load(Relaxed));
+        while !Gate::try_close_all::<C>(open().map(|(cpu, pages)| (cpu, &pages.gate))) {
             C::relax();
         }
         gates().for_each(Gate::await_owner::<C>);
         let result = outside();
-        gates().for_each(Gate::open);
+        all.iter().for_each(Self::reopen);
         result
     }
 
@@ -263,7 +306,7 @@ impl PerCpuPages {
     /// Makes all atomics known to loom.
     #[cfg(bifolio_loom)]
     pub(crate) fn prime(&self) {
-        crate::sync::atomic::prime!(self.used, self.least, self.refills);
+        crate::sync::atomic::prime!(self.withheld, self.used, self.least, self.refills);
         self.gate.prime();
         self.batches().for_each(|(_, batch)| batch.prime());
         self.recent().for_each(|(_, recent)| recent.prime());

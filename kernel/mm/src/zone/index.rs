@@ -65,6 +65,11 @@ impl<'m> Index<'m> {
         }
     }
 
+    /// Shows every word, for a hash.
+    pub(super) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
+        self.words.iter().copied().chain(self.filled.map(u64::from)).for_each(visit);
+    }
+
     #[inline]
     fn base(&self, bucket: Bucket) -> usize {
         bucket.mobility.index() * self.of_mobility as usize + bucket.level as usize * self.stride as usize

@@ -215,6 +215,17 @@ impl<'m> Zone<'m> {
         self.low_for_normal = low.min(u64::MAX - Order::MAX.frames());
     }
 
+    /// Shows every word that what the zone does next may depend on, in a fixed order, for a hash.
+    pub(crate) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
+        self.blocks.for_each_word(visit);
+        self.index.for_each_word(visit);
+        self.wholes.for_each_word(visit);
+        let special = &self.special;
+        let counts = [special.isolated, special.free_highatomic, special.reserved_highatomic, special.allocated];
+        let dirty = self.dirty.map_or(u64::MAX, |number| number as u64);
+        [dirty, self.managed, self.free].into_iter().chain(counts).for_each(visit);
+    }
+
     /// The zone's pageblocks, to be used without its lock.
     pub(crate) fn blocks(&self) -> Pageblocks<'m> {
         self.blocks
@@ -335,6 +346,16 @@ impl<'m> Zone<'m> {
         self.special.allocated += order.frames();
         self.free -= order.frames();
         Some(self.blocks.start_of(number))
+    }
+
+    /// Has [`allocate_whole`](Self::allocate_whole) give nothing and [`free_whole`](Self::free_whole) take nothing, or again what
+    /// there is.
+    pub(crate) fn withhold_wholes(&mut self, withheld: bool) {
+        self.blocks.withhold_first(withheld);
+        self.set_marks(self.watermarks, self.protection);
+        if withheld {
+            self.low_for_normal = u64::MAX - Order::MAX.frames();
+        }
     }
 
     /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free, or

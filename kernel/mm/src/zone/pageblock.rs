@@ -124,6 +124,12 @@ impl Pageblock {
         Ok(())
     }
 
+    /// Shows every word.
+    pub(super) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
+        let words = [&self.header, &self.levels, &self.next].into_iter().chain(self.planes.as_flattened());
+        words.for_each(|word| visit(word.load(Relaxed)));
+    }
+
     #[inline(always)]
     fn unlock(&self, header: Header) {
         store_last(&self.header, header.bits(), Release);

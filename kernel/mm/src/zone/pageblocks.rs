@@ -61,13 +61,27 @@ impl<'m> Pageblocks<'m> {
     ) -> Self {
         blocks.iter().for_each(|block| block.reset(header));
         dirty.store(END, Relaxed);
-        let first = spans.first().copied().map(Span::load).unwrap_or_default();
-        Self { first: first.start(), first_blocks: &blocks[..first.pageblocks()], spans, blocks, dirty, per_cpu }
+        let first = spans.first().copied().map(Span::load).unwrap_or_default().start();
+        let mut all = Self { first, first_blocks: &[], spans, blocks, dirty, per_cpu };
+        all.withhold_first(false);
+        all
+    }
+
+    /// Has the pageblocks of the first span be found as those of all others are, or again more quickly.
+    pub(super) fn withhold_first(&mut self, withheld: bool) {
+        let first = self.spans.first().copied().map(Span::load).unwrap_or_default();
+        self.first_blocks = if withheld { &[] } else { &self.blocks[..first.pageblocks()] };
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.blocks.len()
+    }
+
+    /// Shows every word of them, for a hash.
+    pub(super) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
+        self.blocks.iter().for_each(|block| block.for_each_word(visit));
+        visit(self.dirty.load(Relaxed));
     }
 
     /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.

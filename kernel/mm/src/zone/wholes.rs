@@ -86,6 +86,12 @@ fn tightest(free: u64, level: u32) -> u64 {
 }
 
 impl<'m> Wholes<'m> {
+    /// Shows every word, for a hash.
+    pub(super) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
+        bytemuck::cast_slice::<_, u64>(self.groups).iter().copied().for_each(&mut *visit);
+        self.index.for_each_word(visit);
+    }
+
     /// Words of metadata for so many pageblocks.
     pub(super) fn words_for(pageblocks: usize) -> usize {
         let groups = pageblocks.div_ceil(GROUP);

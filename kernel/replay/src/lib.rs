@@ -1,0 +1,25 @@
+//! Replay: a [`World`] does again what a [trace](trace) says, with the very allocator that did it before, and must come to the same
+//! state, bit for bit.
+//!
+//! A world is frames that are numbers, CPUs that take turns, and a place in a trace. Its whole state lies in one block of memory, and what
+//! points into that stays there: so a copy of the block is a [checkpoint](World::seek), and any moment of a long trace is a copy and
+//! a few steps away. A world can also go on where its trace ends: what is [done](World::perform) then is written into it.
+//!
+//! The same crate runs on the host (`boot replay`) and, as wasm, in the browser.
+#![no_std]
+#![warn(unreachable_pub, missing_debug_implementations)]
+
+extern crate alloc;
+#[cfg(not(target_arch = "wasm32"))]
+extern crate std;
+
+mod checkpoints;
+mod cpu;
+mod memory;
+mod perform;
+mod script;
+mod world;
+
+pub use cpu::Replayed;
+pub use script::{Difference, Found};
+pub use world::{Last, OpenError, Stop, World};

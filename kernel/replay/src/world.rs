@@ -1,0 +1,354 @@
+//! A world: a machine's page frames at one moment of a trace.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
+
+use bifolio::allocator::{Call, Plan, SetupError, View, ZoneStats};
+use bifolio::frame::ZoneKind;
+use bifolio::memory_map::{MapError, MemoryMap, Region};
+use trace::{Broken, Encoder, Header, Place, Record, Sink};
+
+use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::cpu::{self, Replayed};
+use crate::memory::Memory;
+use crate::perform::perform;
+use crate::script::{Difference, Found, Script};
+
+/// Why there is no world for a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// The trace cannot be read.
+    Broken(Broken),
+    /// Its memory map leaves nothing to manage.
+    Map(MapError),
+    /// There is no allocator for its memory map.
+    Setup(SetupError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(error) => error.fmt(f),
+            Self::Map(error) => error.fmt(f),
+            Self::Setup(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for OpenError {}
+
+/// Why a world goes no further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// The trace is at its end.
+    End,
+    /// So many records are missing.
+    Lost(u64),
+    /// What is read next is no record.
+    Broken(Broken),
+    /// Something is not as the trace says.
+    Differs(Difference),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::End => f.write_str("the end of the trace"),
+            Self::Lost(records) => write!(f, "{records} records were lost"),
+            Self::Broken(error) => error.fmt(f),
+            Self::Differs(difference) => difference.fmt(f),
+        }
+    }
+}
+
+/// The operation that was done last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Last {
+    /// The CPU that did it.
+    pub cpu: usize,
+    /// The operation.
+    pub call: Call,
+    /// What it returned, as a number; `None` if it was refused.
+    pub returned: Option<u64>,
+}
+
+/// A machine's page frames at one moment of a trace.
+#[derive(Debug)]
+pub struct World {
+    memory: Memory,
+    /// The allocator in `memory` refers to it: it does not move.
+    script: Box<Script>,
+    map: Vec<Region>,
+    cpus: usize,
+    first: Place,
+    operation: u64,
+    /// How many operations the trace has.
+    total: u64,
+    last: Option<Last>,
+    checkpoints: Checkpoints,
+}
+
+struct Bytes<'a>(&'a mut Vec<u8>);
+
+impl Sink for Bytes<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+impl World {
+    /// A world at the beginning of a trace, all of which is read once. Its checkpoints may take so many bytes, or a few more.
+    ///
+    /// # Errors
+    /// [`OpenError`] if it is no trace or a broken one, or its machine cannot be.
+    pub fn open(trace: Vec<u8>, budget: usize) -> Result<Self, OpenError> {
+        let (header, first) = Header::read(&trace).map_err(OpenError::Broken)?;
+        let total = count(&trace, first).map_err(OpenError::Broken)?;
+        let mut regions: Vec<Region> = header.map().collect();
+        let cpus = header.cpus;
+        let map = MemoryMap::sanitise(&mut regions).map_err(OpenError::Map)?;
+        let plan = Plan::new(map).map_err(OpenError::Setup)?;
+        let memory = Memory::new(&plan, cpus).map_err(OpenError::Setup)?;
+        let script = Box::new(Script::default());
+        script.begin(trace, first, memory.frames());
+        let checkpoints = Checkpoints::new(budget);
+        let mut world =
+            Self { memory, script, map: regions, cpus, first, operation: 0, total, last: None, checkpoints };
+        world.keep();
+        Ok(world)
+    }
+
+    /// A world of this machine, with nothing done yet.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there can be no such machine.
+    pub fn new(map: &[Region], cpus: usize, budget: usize) -> Result<Self, OpenError> {
+        let mut trace = Vec::new();
+        trace::write_header(&mut Bytes(&mut trace), cpus, map.iter().copied());
+        Self::open(trace, budget)
+    }
+
+    /// The page frames, to be looked at. What is asked of a [zone](View::zone) or of all may change what comes: [`zones`](Self::zones)
+    /// says it without.
+    pub fn frames(&self) -> &View<'static, Replayed> {
+        self.memory.frames()
+    }
+
+    /// How the zones stand.
+    pub fn zones(&mut self) -> [ZoneStats; ZoneKind::COUNT] {
+        self.look(|frames| ZoneKind::ALL.map(|kind| frames.zone(kind)))
+    }
+
+    /// Looks at the page frames in a way that may change what comes, and undoes that change.
+    pub fn look<R>(&mut self, look: impl FnOnce(&View<'static, Replayed>) -> R) -> R {
+        let before = self.memory.copy(self.checkpoints.last().map(|last| &last.pieces[..]));
+        let seen = look(self.memory.frames());
+        self.memory.restore(&before);
+        seen
+    }
+
+    /// The entries of the memory map, sorted.
+    pub fn map(&self) -> &[Region] {
+        &self.map
+    }
+
+    /// How many CPUs have pages of their own.
+    pub fn cpus(&self) -> usize {
+        self.cpus
+    }
+
+    /// How many operations were done.
+    pub fn operation(&self) -> u64 {
+        self.operation
+    }
+
+    /// How many operations the trace has. (A trace that has lost records has no more than those before.)
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The operation that was done last, unless this moment was reached without doing one.
+    pub fn last(&self) -> Option<Last> {
+        self.last
+    }
+
+    /// Bytes of the state and its checkpoints.
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes() + self.checkpoints.bytes()
+    }
+
+    /// The trace, up to its end.
+    pub fn with_trace<R>(&self, show: impl FnOnce(&[u8]) -> R) -> R {
+        self.script.with_trace(show)
+    }
+
+    /// Shows every operation up to this moment, with its number, beginning with the first.
+    pub fn for_each_operation(&self, mut visit: impl FnMut(u64, usize, Call, Option<u64>)) {
+        self.with_trace(|trace| {
+            let (mut place, mut number, mut opened) = (self.first, 0, None);
+            while number < self.operation
+                && let Ok(Some(record)) = place.next(trace)
+            {
+                match record {
+                    Record::Operation { cpu, call, returned } => {
+                        visit(number, cpu, call, returned);
+                        number += u64::from(opened.is_none());
+                    }
+                    Record::Opened { cpu, call } => opened = Some((cpu, call)),
+                    Record::Closed(returned) => {
+                        let (cpu, call) = opened.take().expect("the reader has matched them");
+                        visit(number, cpu, call, returned);
+                        number += 1;
+                    }
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    /// Does the next operation of the trace.
+    ///
+    /// # Errors
+    /// [`Stop`] if there is none, or it does not come to what the trace says.
+    pub fn step(&mut self) -> Result<(), Stop> {
+        loop {
+            let offset = self.script.place().offset();
+            match self.script.next().map_err(Stop::Broken)? {
+                None => return Err(Stop::End),
+                Some(Record::Lost(records)) => return Err(Stop::Lost(records)),
+                Some(Record::Hash(expected)) => {
+                    let actual = self.frames().hash();
+                    if actual != expected {
+                        return Err(self.differs(offset, Found::State { expected, actual }));
+                    }
+                }
+                Some(Record::Operation { cpu, call, returned }) => {
+                    return self.follow(offset, cpu, call, Some(returned));
+                }
+                Some(Record::Opened { cpu, call }) => return self.follow(offset, cpu, call, None),
+                // The reader knows that these stand inside of an operation; one that has ended did not get to them.
+                Some(Record::Shrinker(_) | Record::Shrunk(_) | Record::Closed(_)) => {
+                    return Err(self.differs(offset, Found::NotAsked));
+                }
+            }
+        }
+    }
+
+    /// Does an operation; without `returned`, that is read behind it.
+    fn follow(&mut self, offset: usize, cpu: usize, call: Call, returned: Option<Option<u64>>) -> Result<(), Stop> {
+        let actual = self.act(cpu, call);
+        if let Some((offset, found)) = self.script.take_met() {
+            return Err(self.differs(offset, found));
+        }
+        let expected = match returned {
+            Some(expected) => expected,
+            None => match self.script.next().map_err(Stop::Broken)? {
+                Some(Record::Closed(expected)) => expected,
+                _ => return Err(self.differs(offset, Found::NotAsked)),
+            },
+        };
+        if actual != expected {
+            return Err(self.differs(offset, Found::Returned { cpu, call, expected, actual }));
+        }
+        self.count(cpu, call, actual);
+        Ok(())
+    }
+
+    fn act(&mut self, cpu: usize, call: Call) -> Option<u64> {
+        cpu::take_turn_of(cpu);
+        // SAFETY: the script is in a box that is dropped with the world, and the allocator that may keep this is the world's.
+        let script: &'static Script = unsafe { &*core::ptr::from_ref(&*self.script) };
+        perform(self.memory.frames(), script, call)
+    }
+
+    fn count(&mut self, cpu: usize, call: Call, returned: Option<u64>) {
+        self.operation += 1;
+        self.last = Some(Last { cpu, call, returned });
+        if self.checkpoints.is_due(self.operation) {
+            self.keep();
+        }
+    }
+
+    fn keep(&mut self) {
+        let pieces = self.memory.copy(self.checkpoints.last().map(|last| &last.pieces[..]));
+        let (operation, place) = (self.operation, self.script.place());
+        self.checkpoints.add(Checkpoint { operation, place, pieces });
+    }
+
+    fn differs(&self, offset: usize, found: Found) -> Stop {
+        Stop::Differs(Difference { operation: self.operation, offset, found })
+    }
+
+    /// Goes to the moment at which so many operations were done, from the checkpoint before it or from here.
+    ///
+    /// # Errors
+    /// [`Stop`] if the trace cannot be followed as far; the world is where it can be followed to.
+    pub fn seek(&mut self, operation: u64) -> Result<(), Stop> {
+        let checkpoint = self.checkpoints.before(operation).expect("there is one of the beginning");
+        if !(checkpoint.operation..=operation).contains(&self.operation) {
+            self.memory.restore(&checkpoint.pieces);
+            self.script.go_to(checkpoint.place);
+            self.operation = checkpoint.operation;
+            self.last = None;
+        }
+        while self.operation < operation {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Follows the trace to its end, and checks every hash in it.
+    ///
+    /// # Errors
+    /// [`Stop`], which is not the end.
+    pub fn run(&mut self) -> Result<(), Stop> {
+        loop {
+            match self.step() {
+                Ok(()) => {}
+                Err(Stop::End) => return Ok(()),
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+
+    /// Does something of one's own, and writes it into the trace in place of all that would have come: what it returned, as a
+    /// number; `None` if it was refused.
+    pub fn perform(&mut self, cpu: usize, call: Call) -> Option<u64> {
+        let place = self.script.place();
+        let mut encoder = Encoder::resume(&place, self.operation);
+        self.checkpoints.forget_behind(self.operation);
+        let returned = self.act(cpu, call);
+        let frames = self.memory.frames();
+        self.script.write(|trace| {
+            let mut sink = Bytes(trace);
+            encoder.begin(&mut sink, cpu, call);
+            if encoder.end(&mut sink, returned) {
+                encoder.hash(&mut sink, frames.hash());
+            }
+        });
+        while self.script.next().is_ok_and(|record| record.is_some()) {}
+        self.count(cpu, call, returned);
+        self.total = self.operation;
+        returned
+    }
+}
+
+/// How many operations there are from `place` on, not counting those of shrinkers, until the end or where records were lost.
+fn count(trace: &[u8], mut place: Place) -> Result<u64, Broken> {
+    let (mut total, mut inside) = (0, false);
+    while let Some(record) = place.next(trace)? {
+        match record {
+            Record::Operation { .. } => total += u64::from(!inside),
+            Record::Opened { .. } => inside = true,
+            Record::Closed(_) => {
+                inside = false;
+                total += 1;
+            }
+            Record::Lost(_) => break,
+            Record::Shrinker(_) | Record::Shrunk(_) | Record::Hash(_) => {}
+        }
+    }
+    Ok(total)
+}

@@ -1,0 +1,294 @@
+//! What an allocator does with several CPUs and with shrinkers is recorded, and a world does it again.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Mutex;
+
+use bifolio::allocator::{Call, PageAllocator, PerCpuPages, Plan, Recorder, Recording, Shrinker};
+use bifolio::cpu::{Cpu, Hooks};
+use bifolio::frame::{Block, Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use proptest::prelude::*;
+use replay::{Found, Stop, World};
+use trace::{Encoder, Sink};
+
+const CPUS: usize = 3;
+const MIB: u64 = 1 << 20;
+
+fn machine() -> [Region; 4] {
+    let usable = |start, end| Region { start: start * MIB, end: end * MIB, kind: RegionKind::Usable };
+    [
+        usable(0, 48),
+        Region { start: 48 * MIB, end: 52 * MIB, kind: RegionKind::AcpiReclaimable },
+        usable(4096, 4128),
+        Region { start: 4128 * MIB, end: 4129 * MIB, kind: RegionKind::Reserved },
+    ]
+}
+
+thread_local! {
+    static CURRENT: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Thread;
+// SAFETY: each thread has an allocator of its own here, and is one of its CPUs at a time.
+unsafe impl Cpu for Thread {
+    fn current() -> usize {
+        CURRENT.get()
+    }
+
+    fn synchronize() {}
+
+    fn mask_interrupts() -> bool {
+        false
+    }
+
+    fn restore_interrupts(_: bool) {}
+
+    unsafe fn zero(_: PfnRange) -> bool {
+        true
+    }
+}
+impl Hooks for Thread {}
+
+#[derive(Default)]
+struct Bytes(Vec<u8>);
+impl Sink for Bytes {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+/// Writes a trace with a hash behind every operation that no shrinker is in.
+struct Scribe(Mutex<(Bytes, Encoder)>);
+impl Recorder for Scribe {
+    fn begin(&self, cpu: usize, call: Call) {
+        let (bytes, encoder) = &mut *self.0.lock().unwrap();
+        encoder.begin(bytes, cpu, call);
+    }
+
+    fn end(&self, returned: Option<u64>, hash: &dyn Fn() -> u64) {
+        let (bytes, encoder) = &mut *self.0.lock().unwrap();
+        encoder.end(bytes, returned);
+        if !encoder.is_open() {
+            encoder.hash(bytes, hash());
+        }
+    }
+}
+
+/// Holds blocks that it could do without.
+struct Cache<'a> {
+    frames: RefCell<Option<&'a PageAllocator<'a, Thread>>>,
+    blocks: RefCell<Vec<Block>>,
+}
+// SAFETY: it is used by the thread that made it.
+unsafe impl Sync for Cache<'_> {}
+impl Shrinker for Cache<'_> {
+    fn shrink(&self, frames: u64) -> u64 {
+        let allocator = self.frames.borrow().expect("set before there are requests");
+        let mut given = 0;
+        while given < frames {
+            let Some(block) = self.blocks.borrow_mut().pop() else { break };
+            given += block.order().frames();
+            allocator.free(block).unwrap();
+            // A cache may need memory to give memory back.
+            if given.is_multiple_of(3)
+                && let Ok(block) = allocator.allocate(Order::ZERO, Gfp::KERNEL | Gfp::MEMALLOC)
+            {
+                allocator.free(block).unwrap();
+            }
+        }
+        given
+    }
+}
+
+/// What a test does next, out of numbers.
+fn act(frames: &PageAllocator<'_, Thread>, held: &mut Vec<Block>, cache: &Cache<'_>, (what, a, b): (u8, u64, u64)) {
+    let order = Order::new((a % 11) as u8).unwrap();
+    let small = Order::new((a % 4) as u8).unwrap();
+    let gfp = [
+        Gfp::KERNEL,
+        Gfp::KERNEL | Gfp::MOVABLE,
+        Gfp::KERNEL | Gfp::RECLAIMABLE,
+        Gfp::ATOMIC,
+        Gfp::NOWAIT,
+        Gfp::KERNEL | Gfp::DMA32,
+        Gfp::DMA,
+        Gfp::KERNEL | Gfp::ZERO,
+        Gfp::KERNEL | Gfp::NOFRAGMENT,
+    ][(b % 9) as usize];
+    let start = Pfn::new([0x1000, 0x10_0000][(a % 2) as usize] + b % 0x1800);
+    let range = PfnRange::new(start, start.offset(a % 600));
+    match what {
+        0..90 => held.extend(frames.allocate(small, gfp)),
+        90..110 => held.extend(frames.allocate(order, gfp)),
+        110..120 => {
+            let block = frames.allocate(order, gfp);
+            cache.blocks.borrow_mut().extend(block);
+        }
+        120..200 if !held.is_empty() => frames.free(held.swap_remove(b as usize % held.len())).unwrap(),
+        // SAFETY: the frames are numbers, and a block that was there is forgotten.
+        200..206 => drop(unsafe { frames.free_raw(start, order) }.is_ok_and(|()| {
+            held.retain(|block| block.pfn() != start);
+            cache.blocks.borrow_mut().retain(|block| block.pfn() != start);
+            true
+        })),
+        206..210 if !held.is_empty() => {
+            let block = held.swap_remove(b as usize % held.len());
+            match frames.split(block, small) {
+                Ok(pieces) => held.extend(pieces),
+                Err(refused) => held.push(refused.given),
+            };
+        }
+        210..214 => {
+            if let Ok(blocks) = frames.allocate_exact(a % 700, gfp) {
+                match frames.resize(blocks, 1 + b % 900, gfp) {
+                    Ok(blocks) => held.extend(blocks.into_blocks()),
+                    Err(refused) => frames.free_range(refused.given).unwrap(),
+                }
+            }
+        }
+        214..216 => {
+            held.extend(frames.allocate_contiguous(b % 5000, gfp).into_iter().flat_map(|blocks| blocks.into_blocks()))
+        }
+        216..217 => held.extend(
+            frames.allocate_run(b % 900, 1 << (a % 5), gfp).into_iter().flat_map(|blocks| blocks.into_blocks()),
+        ),
+        217..220 => held.extend(frames.allocate_range(range, gfp).into_iter().flat_map(|blocks| blocks.into_blocks())),
+        220..223 => drop(frames.isolate(range)),
+        223..228 => drop(frames.unisolate(range)),
+        228..231 => frames.drain(),
+        231..235 => drop(frames.decay()),
+        235..237 => drop(frames.balance()),
+        237..239 => frames.unreserve_highatomic(),
+        239..246 => drop(frames.zone(ZoneKind::ALL[(a % 3) as usize])),
+        246..250 => frames.validate().unwrap(),
+        // SAFETY: the frames are numbers.
+        250..252 => drop(unsafe { frames.add(PfnRange::new(Pfn::new(0x3000), Pfn::new(0x3100 + a % 0x300))) }),
+        _ => {
+            let mut slots: Vec<Option<Block>> = (0..a % 100).map(|_| None).collect();
+            let _ = frames.allocate_bulk(&mut slots, gfp);
+            let mut other = slots.split_off(slots.len() / 2);
+            frames.free_bulk(&mut other).unwrap();
+            held.extend(slots.into_iter().flatten());
+        }
+    }
+}
+
+/// Does all that, recorded. The trace, and the hash of the state at its end.
+fn record(acts: &[(u8, (u8, u64, u64))]) -> (Vec<u8>, u64) {
+    let mut map = machine();
+    let plan = Plan::new(MemoryMap::sanitise(&mut map).unwrap()).unwrap();
+    let mut metadata = vec![0; plan.metadata_words()];
+    let pages = [const { PerCpuPages::new() }; CPUS];
+    let cache = Cache { frames: RefCell::new(None), blocks: RefCell::new(Vec::new()) };
+    let scribe = Scribe(Mutex::new((Bytes::default(), Encoder::new())));
+    // SAFETY: the frames are numbers.
+    let mut frames = unsafe { PageAllocator::<Thread>::new(&plan, &mut metadata, &pages) }.unwrap();
+    trace::write_header(&mut scribe.0.lock().unwrap().0, CPUS, machine().into_iter());
+    let recording = Recording::new(&scribe);
+    frames.record(&recording);
+    // SAFETY: both outlive the allocator's use.
+    let (frames, cache_ref) = unsafe {
+        (
+            &*std::ptr::from_ref(&frames).cast::<PageAllocator<'_, Thread>>(),
+            &*std::ptr::from_ref(&cache).cast::<Cache<'_>>(),
+        )
+    };
+    *cache.frames.borrow_mut() = Some(frames);
+    frames.add_shrinker(cache_ref).unwrap();
+    let mut held = Vec::new();
+    for &(cpu, numbers) in acts {
+        CURRENT.set(usize::from(cpu) % (CPUS + 1));
+        act(frames, &mut held, &cache, numbers);
+    }
+    let hash = frames.hash();
+    let (bytes, encoder) = &mut *scribe.0.lock().unwrap();
+    encoder.hash(bytes, hash);
+    (bytes.0.clone(), hash)
+}
+
+fn acts(count: usize) -> impl Strategy<Value = Vec<(u8, (u8, u64, u64))>> {
+    prop::collection::vec(any::<(u8, (u8, u64, u64))>(), 0..count)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn what_was_recorded_is_done_again_to_the_same_state(acts in acts(1500)) {
+        let (trace, hash) = record(&acts);
+        let mut world = World::open(trace, 1 << 20).unwrap();
+        if let Err(stop) = world.run() { return Err(TestCaseError::fail(format!("{stop}; {:?}", world.last()))); }
+        prop_assert_eq!(world.frames().hash(), hash);
+        prop_assert_eq!(world.operation(), world.total());
+        world.frames().validate().unwrap();
+    }
+
+    #[test]
+    fn any_moment_is_the_same_however_it_is_reached(acts in acts(3000), moments in prop::collection::vec(any::<u64>(), 20)) {
+        let (trace, _) = record(&acts);
+        // A budget that has checkpoints thinned out.
+        let mut world = World::open(trace.clone(), 200_000).unwrap();
+        let mut forward = World::open(trace, 0).unwrap();
+        let mut hashes = vec![forward.frames().hash()];
+        while forward.step().is_ok() {
+            hashes.push(forward.frames().hash());
+        }
+        prop_assert_eq!(hashes.len() as u64, world.total() + 1);
+        for moment in moments {
+            let moment = moment % (world.total() + 1);
+            world.seek(moment).map_err(|stop| TestCaseError::fail(stop.to_string()))?;
+            let zones = world.zones();
+            prop_assert_eq!(zones, world.zones());
+            prop_assert_eq!(world.frames().hash(), hashes[moment as usize], "after {} operations", moment);
+        }
+    }
+}
+
+#[test]
+fn the_first_difference_is_named() {
+    let acts = [(0, (0, 0, 0)); 400];
+    let (trace, _) = record(&acts);
+    // An allocation says that it gave another frame: its result is the byte behind.
+    let at = (0..trace.len()).rev().find(|&at| trace[at] == 0 && trace[at + 1] == 3).unwrap();
+    let mut changed = trace.clone();
+    changed[at + 1] = 5;
+    let mut world = World::open(changed, 1 << 20).unwrap();
+    let Err(Stop::Differs(difference)) = world.run() else { panic!("nothing was noticed") };
+    assert_eq!(difference.offset, at);
+    assert!(matches!(difference.found, Found::Returned { call: Call::Allocate { .. }, .. }), "{difference}");
+    assert_eq!(difference.operation, world.operation());
+}
+
+#[test]
+fn a_state_with_another_hash_is_named() {
+    let (mut trace, _) = record(&[(0, (0, 0, 0))]);
+    *trace.last_mut().unwrap() ^= 1;
+    let mut world = World::open(trace, 1 << 20).unwrap();
+    let Err(Stop::Differs(difference)) = world.run() else { panic!("nothing was noticed") };
+    assert!(matches!(difference.found, Found::State { .. }), "{difference}");
+}
+
+#[test]
+fn a_world_goes_on_where_it_is_and_what_would_have_come_is_gone() {
+    let mut world = World::new(&machine(), 2, 1 << 20).unwrap();
+    let call = |order| Call::Allocate { order: Order::new(order).unwrap(), gfp: Gfp::KERNEL };
+    let first = world.perform(0, call(3)).unwrap();
+    let start = world.frames().hash();
+    world.perform(1, call(0)).unwrap();
+    world.perform(1, Call::Free { pfn: Pfn::new(first), order: Order::new(3).unwrap() }).unwrap();
+    let end = world.frames().hash();
+    assert_eq!((world.operation(), world.total()), (3, 3));
+    world.seek(1).unwrap();
+    assert_eq!(world.frames().hash(), start);
+    world.seek(3).unwrap();
+    assert_eq!(world.frames().hash(), end);
+    world.seek(1).unwrap();
+    world.perform(0, Call::Free { pfn: Pfn::new(first), order: Order::new(3).unwrap() }).unwrap();
+    assert_eq!((world.operation(), world.total()), (2, 2));
+    assert_eq!(world.step(), Err(Stop::End));
+    let copy = world.with_trace(<[u8]>::to_vec);
+    let mut again = World::open(copy, 1 << 20).unwrap();
+    again.run().unwrap();
+    assert_eq!(again.frames().hash(), world.frames().hash());
+    assert!(world.frames().free_blocks(ZoneKind::Normal).pageblocks[Mobility::Movable.index()] > 0);
+}

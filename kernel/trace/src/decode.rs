@@ -1,0 +1,350 @@
+//! From bytes to operations. A file may hold anything at all.
+
+use core::error::Error;
+use core::fmt;
+
+use bifolio::allocator::Call;
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::{Region, RegionKind};
+
+use crate::form::{
+    ALLOCATIONS, CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, PLACES, REFUSED_FREE, SHRINKER, SHRUNK,
+    other, returns_frame, unzigzag,
+};
+
+/// What is wrong with a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Defect {
+    /// It does not begin as a trace does.
+    NotATrace,
+    /// It is of another version of the format.
+    OtherVersion(u8),
+    /// It ends in the middle of something.
+    Cut,
+    /// No record begins with this byte.
+    UnknownRecord(u8),
+    /// This number cannot be what it stands for.
+    OutOfRange(u64),
+    /// What a shrinker does stands outside of an operation, or an operation within one that cannot have it.
+    Misplaced,
+}
+
+/// A trace that cannot be read, and where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// What is wrong.
+    pub defect: Defect,
+    /// The place of the byte in the file at which it is.
+    pub offset: usize,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.defect {
+            Defect::NotATrace => f.write_str("this is no trace of Bifolio")?,
+            Defect::OtherVersion(version) => {
+                write!(f, "a trace of version {version}, and not {}", MAGIC[MAGIC.len() - 1])?;
+            }
+            Defect::Cut => f.write_str("the trace ends in the middle of a record")?,
+            Defect::UnknownRecord(byte) => write!(f, "no record begins with {byte:#04x}")?,
+            Defect::OutOfRange(number) => write!(f, "{number:#x} cannot be")?,
+            Defect::Misplaced => f.write_str("a record that does not belong here")?,
+        }
+        write!(f, ", at byte {:#x}", self.offset)
+    }
+}
+
+impl Error for Broken {}
+
+/// A record of a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// An operation, and what it returned; `None` if it was refused.
+    Operation {
+        /// The CPU that did it.
+        cpu: usize,
+        /// What it was.
+        call: Call,
+        /// What it returned.
+        returned: Option<u64>,
+    },
+    /// An operation that asks shrinkers: what they do comes next, and then that it is [closed](Self::Closed).
+    Opened {
+        /// The CPU that did it.
+        cpu: usize,
+        /// What it was.
+        call: Call,
+    },
+    /// The operation that was opened has returned this.
+    Closed(Option<u64>),
+    /// It asks a shrinker for so many frames.
+    Shrinker(u64),
+    /// The shrinker says that it gave so many.
+    Shrunk(u64),
+    /// The hash of the state at this moment.
+    Hash(u64),
+    /// So many records are missing.
+    Lost(u64),
+}
+
+/// The place in a trace's bytes.
+#[derive(Clone, Copy, Debug)]
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn broken(&self, defect: Defect) -> Broken {
+        Broken { defect, offset: self.offset }
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Broken> {
+        let bytes = self.bytes.get(self.offset..).and_then(|rest| rest.first_chunk());
+        let bytes = bytes.ok_or(Broken { defect: Defect::Cut, offset: self.bytes.len() })?;
+        self.offset += N;
+        Ok(*bytes)
+    }
+
+    fn byte(&mut self) -> Result<u8, Broken> {
+        self.take().map(|[byte]| byte)
+    }
+
+    fn number(&mut self) -> Result<u64, Broken> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let at = *self;
+            let byte = self.byte()?;
+            let part = u64::from(byte & 0x7f);
+            if part << shift >> shift != part {
+                return Err(at.broken(Defect::OutOfRange(part)));
+            }
+            number |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(self.broken(Defect::OutOfRange(number)))
+    }
+
+    /// Reads something that `make` makes of a number.
+    fn of<T>(&mut self, make: impl FnOnce(u64) -> Option<T>) -> Result<T, Broken> {
+        let at = *self;
+        let number = self.number()?;
+        make(number).ok_or(at.broken(Defect::OutOfRange(number)))
+    }
+
+    fn order(&mut self) -> Result<Order, Broken> {
+        self.of(|order| Order::new(order.try_into().ok()?))
+    }
+
+    fn gfp(&mut self) -> Result<Gfp, Broken> {
+        self.of(|bits| Some(Gfp::from_bits_retain(bits.try_into().ok()?)))
+    }
+}
+
+/// What a trace begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    /// CPUs that have pages of their own.
+    pub cpus: usize,
+    regions: usize,
+    map: Cursor<'a>,
+}
+
+impl<'a> Header<'a> {
+    /// CPUs that a trace may have.
+    const MAX_CPUS: u64 = 4096;
+
+    /// Reads the beginning of a trace; with it comes the place of the first record.
+    ///
+    /// # Errors
+    /// [`Broken`], if this is no trace, or one of another version, or it is cut.
+    pub fn read(bytes: &'a [u8]) -> Result<(Self, Place), Broken> {
+        let mut cursor = Cursor { bytes, offset: 0 };
+        let magic: [u8; MAGIC.len()] = cursor.take().map_err(|_| Broken { defect: Defect::NotATrace, offset: 0 })?;
+        let ([magic @ .., version], [expected @ .., own]) = (magic, MAGIC);
+        if magic != expected {
+            return Err(Broken { defect: Defect::NotATrace, offset: 0 });
+        }
+        if version != own {
+            return Err(Broken { defect: Defect::OtherVersion(version), offset: MAGIC.len() - 1 });
+        }
+        let cpus = cursor.of(|cpus| usize::try_from(cpus).ok().filter(|_| cpus <= Self::MAX_CPUS))?;
+        // A region takes three bytes at least.
+        let regions =
+            cursor.of(|regions| usize::try_from(regions).ok().filter(|&regions| regions <= bytes.len() / 3))?;
+        let header = Self { cpus, regions, map: cursor };
+        for _ in 0..regions {
+            region(&mut cursor)?;
+        }
+        Ok((header, Place { offset: cursor.offset, cpu: 0, frame: 0, opened: None }))
+    }
+
+    /// The entries of the memory map, as firmware gave them or in another order.
+    pub fn map(&self) -> impl ExactSizeIterator<Item = Region> + use<'a> {
+        let mut cursor = self.map;
+        (0..self.regions).map(move |_| region(&mut cursor).expect("they were read once"))
+    }
+}
+
+fn region(cursor: &mut Cursor<'_>) -> Result<Region, Broken> {
+    let kind = cursor.of(|kind| RegionKind::ALL.get(usize::try_from(kind).ok()?).copied())?;
+    Ok(Region { start: cursor.number()?, end: cursor.number()?, kind })
+}
+
+/// A place between two records of a trace, and what has to be known of those before it to read on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    pub(crate) offset: usize,
+    pub(crate) cpu: usize,
+    /// The number of the frame that was spoken of last.
+    pub(crate) frame: u64,
+    /// The operation that was opened.
+    pub(crate) opened: Option<Call>,
+}
+
+impl Place {
+    /// The place of the next record in the file.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Reads the next record of the trace, which this is a place of; `None` at its end.
+    ///
+    /// # Errors
+    /// [`Broken`], naming the byte. The place stays where it was.
+    pub fn next(&mut self, trace: &[u8]) -> Result<Option<Record>, Broken> {
+        let cursor = Cursor { bytes: trace, offset: self.offset };
+        let mut reader = Reader { cursor, cpu: self.cpu, frame: self.frame, opened: self.opened };
+        if self.offset == trace.len() {
+            return if self.opened.is_some() { Err(reader.cursor.broken(Defect::Cut)) } else { Ok(None) };
+        }
+        let record = reader.record()?;
+        *self = Self { offset: reader.cursor.offset, cpu: reader.cpu, frame: reader.frame, opened: reader.opened };
+        Ok(Some(record))
+    }
+}
+
+/// Reads a record.
+struct Reader<'a> {
+    cursor: Cursor<'a>,
+    cpu: usize,
+    frame: u64,
+    opened: Option<Call>,
+}
+
+impl Reader<'_> {
+    fn record(&mut self) -> Result<Record, Broken> {
+        loop {
+            let at = self.cursor;
+            let byte = self.cursor.byte()?;
+            let record = match byte {
+                FAR_CPU => {
+                    self.cpu = self.cursor.of(|cpu| cpu.try_into().ok())?;
+                    continue;
+                }
+                CPU.. => {
+                    self.cpu = (byte - CPU).into();
+                    continue;
+                }
+                OPENED if self.opened.is_none() => {
+                    let byte = self.cursor.byte()?;
+                    let call = self.call(byte, at)?;
+                    self.opened = Some(call);
+                    Record::Opened { cpu: self.cpu, call }
+                }
+                SHRINKER if self.opened.is_some() => Record::Shrinker(self.cursor.number()?),
+                SHRUNK if self.opened.is_some() => Record::Shrunk(self.cursor.number()?),
+                CLOSED => {
+                    let call = self.opened.take().ok_or(at.broken(Defect::Misplaced))?;
+                    Record::Closed(self.result(&call)?)
+                }
+                OPENED | SHRINKER | SHRUNK => return Err(at.broken(Defect::Misplaced)),
+                HASH => Record::Hash(u64::from_le_bytes(self.cursor.take()?)),
+                LOST => Record::Lost(self.cursor.number()?),
+                REFUSED_FREE => {
+                    let order = self.cursor.order()?;
+                    Record::Operation { cpu: self.cpu, call: Call::Free { pfn: self.pfn()?, order }, returned: None }
+                }
+                _ => {
+                    let call = self.call(byte, at)?;
+                    let is_free = matches!(call, Call::Free { .. });
+                    let returned = if is_free { Some(0) } else { self.result(&call)? };
+                    Record::Operation { cpu: self.cpu, call, returned }
+                }
+            };
+            return Ok(record);
+        }
+    }
+
+    /// Reads the operation that begins with `byte`; `at` is where.
+    fn call(&mut self, byte: u8, at: Cursor<'_>) -> Result<Call, Broken> {
+        let cursor = &mut self.cursor;
+        Ok(match byte {
+            0..ALLOCATIONS => {
+                let order = Order::new(byte / PLACES).ok_or(at.broken(Defect::UnknownRecord(byte)))?;
+                let gfp = match COMMON.get(usize::from(byte % PLACES)) {
+                    Some(common) => *common,
+                    None => cursor.gfp()?,
+                };
+                Call::Allocate { order, gfp }
+            }
+            FREE..REFUSED_FREE => {
+                let order = Order::new(byte - FREE).ok_or(at.broken(Defect::UnknownRecord(byte)))?;
+                Call::Free { pfn: self.pfn()?, order }
+            }
+            other::SPLIT => {
+                let (order, into) = (cursor.order()?, cursor.order()?);
+                Call::Split { pfn: self.pfn()?, order, into }
+            }
+            other::EXACT => {
+                Call::AllocateExact { align: cursor.order()?, frames: cursor.number()?, gfp: cursor.gfp()? }
+            }
+            other::CONTIGUOUS => {
+                let align = cursor.of(|align| align.is_power_of_two().then_some(align))?;
+                Call::AllocateContiguous { align, frames: cursor.number()?, gfp: cursor.gfp()? }
+            }
+            other::RUN => {
+                let align = cursor.of(|align| align.is_power_of_two().then_some(align))?;
+                Call::AllocateRun { align, frames: cursor.number()?, gfp: cursor.gfp()? }
+            }
+            other::RANGE => Call::AllocateRange { range: self.range()?, gfp: self.cursor.gfp()? },
+            other::RESIZE => {
+                Call::Resize { range: self.range()?, frames: self.cursor.number()?, gfp: self.cursor.gfp()? }
+            }
+            other::ISOLATE => Call::Isolate(self.range()?),
+            other::UNISOLATE => Call::Unisolate(self.range()?),
+            other::ADD => Call::Add(self.range()?),
+            other::DRAIN => Call::Drain,
+            other::DECAY => Call::Decay,
+            other::BALANCE => Call::Balance,
+            other::UNRESERVE => Call::UnreserveHighAtomic,
+            other::SETTLE => Call::Settle(cursor.of(|zone| ZoneKind::ALL.get(usize::try_from(zone).ok()?).copied())?),
+            other::ADD_SHRINKER => Call::AddShrinker,
+            other::REMOVE_SHRINKER => Call::RemoveShrinker,
+            _ => return Err(at.broken(Defect::UnknownRecord(byte))),
+        })
+    }
+
+    fn result(&mut self, call: &Call) -> Result<Option<u64>, Broken> {
+        let Some(value) = self.cursor.number()?.checked_sub(1) else { return Ok(None) };
+        if returns_frame(call) {
+            self.frame = self.frame.wrapping_add_signed(unzigzag(value));
+            return Ok(Some(self.frame));
+        }
+        Ok(Some(value))
+    }
+
+    fn pfn(&mut self) -> Result<Pfn, Broken> {
+        let distance = unzigzag(self.cursor.number()?);
+        self.frame = self.frame.wrapping_add_signed(distance);
+        Ok(Pfn::new(self.frame))
+    }
+
+    fn range(&mut self) -> Result<PfnRange, Broken> {
+        let start = self.pfn()?;
+        let end = self.cursor.of(|frames| start.number().checked_add(frames))?;
+        Ok(PfnRange::new(start, Pfn::new(end)))
+    }
+}

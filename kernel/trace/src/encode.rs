@@ -1,0 +1,259 @@
+//! From operations to bytes, as they happen.
+
+use bifolio::allocator::Call;
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
+use bifolio::memory_map::{Region, RegionKind};
+
+use crate::decode::Place;
+use crate::form::{
+    CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, OTHER, PLACES, REFUSED_FREE, SHRINKER, SHRUNK,
+    other, returns_frame, zigzag,
+};
+
+/// Where the bytes of a trace go.
+pub trait Sink {
+    /// Takes more of them.
+    fn put(&mut self, bytes: &[u8]);
+}
+
+/// Writes what a trace begins with.
+pub fn write_header(sink: &mut impl Sink, cpus: usize, map: impl Iterator<Item = Region> + Clone) {
+    sink.put(&MAGIC);
+    number(sink, cpus as u64);
+    number(sink, map.clone().count() as u64);
+    for region in map {
+        sink.put(&[match region.kind {
+            RegionKind::Usable => 0,
+            RegionKind::AcpiReclaimable => 1,
+            RegionKind::Reserved => 2,
+        }]);
+        number(sink, region.start);
+        number(sink, region.end);
+    }
+}
+
+/// What has to be known of the records before to write the next.
+///
+/// An operation is written when it has ended; if it asks a shrinker before, it is opened then.
+#[derive(Debug)]
+pub struct Encoder {
+    cpu: usize,
+    /// The frame that was spoken of last.
+    frame: Pfn,
+    /// The operation that has begun and is not written: of an outer one, what shrinkers do has been.
+    begun: Option<Call>,
+    /// The operation that has been opened.
+    opened: Option<Call>,
+    /// It is asking a shrinker.
+    is_shrinking: bool,
+    operations: u64,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Encoder {
+    /// Operations from one hash to the next.
+    pub const INTERVAL: u64 = 4096;
+
+    /// The encoder of a trace that has no records yet.
+    pub const fn new() -> Self {
+        Self { cpu: 0, frame: Pfn::new(0), begun: None, opened: None, is_shrinking: false, operations: 0 }
+    }
+
+    /// The encoder of what comes behind the records up to `place`, which follow so many operations.
+    pub fn resume(place: &Place, operations: u64) -> Self {
+        Self { cpu: place.cpu, frame: Pfn::new(place.frame), opened: place.opened, operations, ..Self::new() }
+    }
+
+    /// How many operations there were.
+    pub fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    /// Whether an operation asks shrinkers, which is not over.
+    pub fn is_open(&self) -> bool {
+        self.opened.is_some()
+    }
+
+    /// An operation begins.
+    pub fn begin(&mut self, sink: &mut impl Sink, cpu: usize, call: Call) {
+        if self.cpu != cpu {
+            self.cpu = cpu;
+            match u8::try_from(cpu).ok().filter(|&cpu| cpu < FAR_CPU - CPU) {
+                Some(near) => sink.put(&[CPU + near]),
+                None => {
+                    sink.put(&[FAR_CPU]);
+                    number(sink, cpu as u64);
+                }
+            }
+        }
+        if let Call::Shrink { frames } = call {
+            if let Some(outer) = self.begun.take() {
+                sink.put(&[OPENED]);
+                self.call(sink, &outer);
+                self.opened = Some(outer);
+            }
+            sink.put(&[SHRINKER]);
+            number(sink, frames);
+            self.is_shrinking = true;
+        } else {
+            self.begun = Some(call);
+        }
+    }
+
+    /// The operation that began last and has not ended, ends. True if a [hash](Self::hash) is due.
+    pub fn end(&mut self, sink: &mut impl Sink, returned: Option<u64>) -> bool {
+        match self.begun.take() {
+            Some(call) => {
+                if let (Call::Free { pfn, order }, None) = (call, returned) {
+                    sink.put(&[REFUSED_FREE, order.get()]);
+                    self.distance(sink, pfn);
+                } else {
+                    self.call(sink, &call);
+                    if !matches!(call, Call::Free { .. }) {
+                        self.result(sink, &call, returned);
+                    }
+                }
+            }
+            None if self.is_shrinking => {
+                self.is_shrinking = false;
+                sink.put(&[SHRUNK]);
+                number(sink, returned.unwrap_or(0));
+                return false;
+            }
+            None => return self.end_around_shrinkers(sink, returned),
+        }
+        self.count()
+    }
+
+    fn end_around_shrinkers(&mut self, sink: &mut impl Sink, returned: Option<u64>) -> bool {
+        let Some(call) = self.opened.take() else { return false };
+        sink.put(&[CLOSED]);
+        self.result(sink, &call, returned);
+        self.count()
+    }
+
+    fn count(&mut self) -> bool {
+        self.operations += 1;
+        self.operations.is_multiple_of(Self::INTERVAL) && self.opened.is_none()
+    }
+
+    /// Writes the hash of the state that the operations so far have led to.
+    pub fn hash(&mut self, sink: &mut impl Sink, hash: u64) {
+        sink.put(&[HASH]);
+        sink.put(&hash.to_le_bytes());
+    }
+
+    /// Writes that records are missing from here on.
+    pub fn lost(&mut self, sink: &mut impl Sink, records: u64) {
+        sink.put(&[LOST]);
+        number(sink, records);
+    }
+
+    fn call(&mut self, sink: &mut impl Sink, call: &Call) {
+        match *call {
+            Call::Allocate { order, gfp } => {
+                let place = COMMON.iter().position(|common| *common == gfp).map_or(OTHER, |place| place as u8);
+                sink.put(&[order.get() * PLACES + place]);
+                if place == OTHER {
+                    number(sink, gfp.bits().into());
+                }
+            }
+            Call::Free { pfn, order } => {
+                sink.put(&[FREE + order.get()]);
+                self.distance(sink, pfn);
+            }
+            Call::Split { pfn, order, into } => {
+                sink.put(&[other::SPLIT, order.get(), into.get()]);
+                self.distance(sink, pfn);
+            }
+            Call::AllocateExact { frames, align, gfp } => {
+                sink.put(&[other::EXACT, align.get()]);
+                sized(sink, frames, gfp);
+            }
+            Call::AllocateContiguous { frames, align, gfp } | Call::AllocateRun { frames, align, gfp } => {
+                let is_run = matches!(call, Call::AllocateRun { .. });
+                sink.put(&[if is_run { other::RUN } else { other::CONTIGUOUS }]);
+                number(sink, align);
+                sized(sink, frames, gfp);
+            }
+            Call::AllocateRange { range, gfp } => {
+                self.range(sink, other::RANGE, range);
+                number(sink, gfp.bits().into());
+            }
+            Call::Resize { range, frames, gfp } => {
+                self.range(sink, other::RESIZE, range);
+                sized(sink, frames, gfp);
+            }
+            Call::Isolate(range) => self.range(sink, other::ISOLATE, range),
+            Call::Unisolate(range) => self.range(sink, other::UNISOLATE, range),
+            Call::Add(range) => self.range(sink, other::ADD, range),
+            Call::Drain => sink.put(&[other::DRAIN]),
+            Call::Decay => sink.put(&[other::DECAY]),
+            Call::Balance => sink.put(&[other::BALANCE]),
+            Call::UnreserveHighAtomic => sink.put(&[other::UNRESERVE]),
+            Call::Settle(kind) => sink.put(&[other::SETTLE, kind.index() as u8]),
+            Call::AddShrinker => sink.put(&[other::ADD_SHRINKER]),
+            Call::RemoveShrinker => sink.put(&[other::REMOVE_SHRINKER]),
+            Call::Shrink { frames } => {
+                sink.put(&[SHRINKER]);
+                number(sink, frames);
+            }
+        }
+    }
+
+    fn result(&mut self, sink: &mut impl Sink, call: &Call, returned: Option<u64>) {
+        match returned {
+            None => sink.put(&[0]),
+            Some(frame) if returns_frame(call) => {
+                let distance = self.step(Pfn::new(frame));
+                // The distance of no two frames is the least of all numbers.
+                number(sink, distance.wrapping_add(1));
+            }
+            Some(value) => number(sink, value.wrapping_add(1)),
+        }
+    }
+
+    fn step(&mut self, pfn: Pfn) -> u64 {
+        let from = core::mem::replace(&mut self.frame, pfn);
+        zigzag(pfn.number().wrapping_sub(from.number()).cast_signed())
+    }
+
+    fn distance(&mut self, sink: &mut impl Sink, pfn: Pfn) {
+        let distance = self.step(pfn);
+        number(sink, distance);
+    }
+
+    fn range(&mut self, sink: &mut impl Sink, first: u8, range: PfnRange) {
+        sink.put(&[first]);
+        self.distance(sink, range.start);
+        // A range that ends before it starts is as empty as any.
+        number(sink, range.end.number().saturating_sub(range.start.number()));
+    }
+}
+
+fn sized(sink: &mut impl Sink, frames: u64, gfp: Gfp) {
+    number(sink, frames);
+    number(sink, gfp.bits().into());
+}
+
+/// Writes a varint.
+fn number(sink: &mut impl Sink, mut number: u64) {
+    let mut bytes = [0; 10];
+    let mut length = 0;
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        bytes[length] = if number == 0 { low } else { low | 0x80 };
+        length += 1;
+        if number == 0 {
+            return sink.put(&bytes[..length]);
+        }
+    }
+}
+
+const _: () = assert!(Order::MAX.get() == 10, "eleven orders have their place in the first byte");

@@ -1,0 +1,81 @@
+//! What both directions share: the bytes that records begin with, and numbers.
+
+use bifolio::allocator::Call;
+use bifolio::frame::Gfp;
+
+/// What a trace begins with; the last byte is the format's version.
+pub const MAGIC: [u8; 8] = *b"BIFOLIO\x01";
+
+/// The flags that an allocation's first byte has room for.
+pub(crate) const COMMON: [Gfp; 10] = [
+    Gfp::KERNEL,
+    Gfp::KERNEL.union(Gfp::MOVABLE),
+    Gfp::KERNEL.union(Gfp::RECLAIMABLE),
+    Gfp::ATOMIC,
+    Gfp::NOWAIT,
+    Gfp::KERNEL.union(Gfp::ZERO),
+    Gfp::KERNEL.union(Gfp::NOWARN),
+    Gfp::NOWAIT.union(Gfp::MOVABLE),
+    Gfp::KERNEL.union(Gfp::DMA32),
+    Gfp::KERNEL.union(Gfp::DMA),
+];
+/// Place of flags that are not common.
+pub(crate) const OTHER: u8 = COMMON.len() as u8;
+/// Places for flags.
+pub(crate) const PLACES: u8 = OTHER + 1;
+/// Behind the last byte that begins an allocation.
+pub(crate) const ALLOCATIONS: u8 = PLACES * 11;
+
+pub(crate) const FREE: u8 = 0x80;
+pub(crate) const REFUSED_FREE: u8 = 0x8b;
+pub(crate) const OPENED: u8 = 0xa0;
+pub(crate) const SHRINKER: u8 = 0xa1;
+pub(crate) const SHRUNK: u8 = 0xa2;
+pub(crate) const CLOSED: u8 = 0xa3;
+pub(crate) const HASH: u8 = 0xb0;
+pub(crate) const LOST: u8 = 0xb1;
+pub(crate) const CPU: u8 = 0xc0;
+/// A CPU whose number follows.
+pub(crate) const FAR_CPU: u8 = 0xff;
+
+/// The bytes of operations that are neither allocations nor frees.
+pub(crate) mod other {
+    pub(crate) const SPLIT: u8 = 0x90;
+    pub(crate) const EXACT: u8 = 0x91;
+    pub(crate) const CONTIGUOUS: u8 = 0x92;
+    pub(crate) const RANGE: u8 = 0x93;
+    pub(crate) const RESIZE: u8 = 0x94;
+    pub(crate) const ISOLATE: u8 = 0x95;
+    pub(crate) const UNISOLATE: u8 = 0x96;
+    pub(crate) const ADD: u8 = 0x97;
+    pub(crate) const DRAIN: u8 = 0x98;
+    pub(crate) const DECAY: u8 = 0x99;
+    pub(crate) const BALANCE: u8 = 0x9a;
+    pub(crate) const UNRESERVE: u8 = 0x9b;
+    pub(crate) const SETTLE: u8 = 0x9c;
+    pub(crate) const ADD_SHRINKER: u8 = 0x9d;
+    pub(crate) const REMOVE_SHRINKER: u8 = 0x9e;
+    pub(crate) const RUN: u8 = 0x9f;
+}
+
+/// Whether an operation returns the number of a frame.
+pub(crate) fn returns_frame(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::Allocate { .. }
+            | Call::AllocateExact { .. }
+            | Call::AllocateContiguous { .. }
+            | Call::AllocateRun { .. }
+            | Call::AllocateRange { .. }
+    )
+}
+
+/// A signed number as one that is small if the other is near 0.
+pub(crate) fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63) as u64
+}
+
+/// The signed number of a [`zigzag`].
+pub(crate) fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}

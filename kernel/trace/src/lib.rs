@@ -1,0 +1,39 @@
+//! A trace: what was done with page frames, operation by operation, as bytes.
+//!
+//! The kernel writes one while it runs, by an [`Encoder`] that is the allocator's [`Recorder`](bifolio::allocator::Recorder). Whoever
+//! has the file reads it from [`Place`] to place, and can do all of it again: the crate `replay` does.
+//!
+//! # The format
+//!
+//! A trace begins with [`MAGIC`], whose last byte is the version, and a header: the number of CPUs that have pages of their own, the number
+//! of entries of the memory map, and for each entry its kind (a byte: 0 usable, 1 ACPI reclaimable, 2 reserved), its start and its
+//! end in bytes. Numbers are varints: seven bits a byte, lowest first, the highest bit set in all but the last. Then come records
+//! until the end of the file, each of which begins with a byte that says what it is:
+//!
+//! | byte | record | what follows |
+//! |---|---|---|
+//! | `00`-`78` | an allocation: `order * 11 + flags`, by their place in a table of common ones, 10 for others | others' bits; result |
+//! | `80`-`8a` | a block of order 0 to 10 is freed | distance |
+//! | `8b` | a free that was refused | order; distance |
+//! | `90`-`9f` | another operation | its arguments; result |
+//! | `a0` | an operation that asks shrinkers: its own record comes behind what they do, and has no result | the operation |
+//! | `a1` | a shrinker is asked | frames |
+//! | `a2` | the shrinker has given | frames |
+//! | `a3` | the operation behind `a0` ends | result |
+//! | `c0`-`ff` | what follows is of CPU 0 to 62; `ff`, of another | its number |
+//! | `b0` | the hash of the whole state | 8 bytes, lowest first |
+//! | `b1` | records were lost, and the trace can be followed no further | how many |
+//!
+//! A *distance* is from the frame that was spoken of last, as a number that counts 0, -1, 1, -2, 2. A *result* is 0 if the operation was
+//! refused, and else one more than a distance, or than the number that was returned.
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(unreachable_pub, missing_debug_implementations)]
+
+mod decode;
+mod encode;
+mod form;
+
+pub use decode::{Broken, Defect, Header, Place, Record};
+pub use encode::{Encoder, Sink, write_header};
+pub use form::MAGIC;
