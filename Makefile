@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test stress matrix mutants soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots test stress matrix mutants soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -27,11 +27,12 @@ export SAMPLE FILES
 with-toolchain := @boot/setup.sh
 host-program := $(with-toolchain) cargo run -q -p boot --
 kernel-target := --target x86_64-unknown-none
+explorers-code := rustc -q -p explorer --lib --crate-type cdylib --target wasm32-unknown-unknown --profile page
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %s %-15s", $$1, $$2; $$1 = $$2 = ""; print }'
 	@echo
-	@echo 'The machine of `make run` is changed by'
+	@echo 'The machine of `make run` and `make trace` is changed by'
 	@echo '  MEM=512M            memory, 18M (UEFI: 42M) to 4T'
 	@echo '  SMP=1               CPUs, 1 to 64'
 	@echo '  FIRMWARE=bios       or uefi'
@@ -65,6 +66,20 @@ help: ## this list
 run: ## everything from a bare machine to the kernel's shell on this terminal
 	$(with-toolchain) boot/build.sh
 	$(host-program) run
+
+trace: ## what `run` does, and a trace of it: target/kernel.trace, and target/trace.html, a page that shows it
+	$(with-toolchain) boot/build.sh
+	$(with-toolchain) cargo $(explorers-code)
+	$(host-program) run --trace target/kernel.trace
+	$(host-program) explorer --trace target/kernel.trace --out target/trace.html
+
+explorer: ## the allocator in a browser: target/explorer.html, one file that is opened from disk
+	$(with-toolchain) cargo $(explorers-code)
+	$(host-program) explorer --out target/explorer.html
+
+screenshots: ## the pictures of the explorer in README and docs, taken anew in Chromium
+	$(with-toolchain) cargo $(explorers-code)
+	$(host-program) pictures docs/explorer
 
 test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`; QUICK=1 for a part
 	$(with-toolchain) boot/build.sh

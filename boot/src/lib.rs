@@ -20,11 +20,15 @@
 //! | [`harness`], [`report`] | a test kernel's tests, one machine after another, shown as `cargo test` shows them |
 //! | [`measure`] | what a booted benchmark measures, as lines for whoever shows it |
 //! | [`soak`] | one machine after another at work for as long as is wanted, for `make soak-kernel` |
+//! | [`replay`], [`minimise`] | what a trace says, done again and compared; and made short if it fails |
+//! | [`explorer`], [`browser`], [`pictures`] | the page that shows it, what shows that page, and pictures of it |
 //! | [`suite`] | everything that `make test` runs |
 
+pub mod browser;
 pub mod console;
 pub mod debugger;
 pub mod events;
+pub mod explorer;
 pub mod firmware;
 pub mod hardware;
 pub mod harness;
@@ -33,11 +37,14 @@ pub mod look;
 pub mod machine;
 pub mod matrix;
 pub mod measure;
+pub mod minimise;
 pub mod options;
 pub mod patience;
+pub mod pictures;
 mod processor;
 pub mod qemu;
 pub mod qmp;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod soak;

@@ -8,9 +8,10 @@ use boot::qemu::Setup;
 use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
 use boot::terminal::{self, Keys};
-use boot::{debugger, events, image, matrix, measure, qemu, soak, suite};
+use boot::{debugger, events, explorer, image, matrix, measure, minimise, pictures, qemu, replay, soak, suite};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use protocol::input;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +31,12 @@ enum Command {
     Image(ImageArguments),
     /// Run a kernel in QEMU, with its console on this terminal
     Run(RunArguments),
+    /// Do again what a trace says, and name the first thing that is not as it was
+    Replay(ReplayArguments),
+    /// Make the page that shows the allocator in a browser
+    Explorer(ExplorerArguments),
+    /// Take the documentation's pictures of that page
+    Pictures(PicturesArguments),
     /// Boot again and again, each time to have all CPUs work allocator and heap at once
     Stress(StressArguments),
     /// Run what cargo built for the kernel's target: a test kernel as tests, another one as `run` does
@@ -85,6 +92,34 @@ struct RunArguments {
     /// End a run that has not ended by itself after so many seconds [default: none]
     #[arg(long, env = "BIFOLIO_TIMEOUT", value_name = "SECONDS", value_parser = options::seconds)]
     timeout: Option<Duration>,
+    /// Write a trace of all operations on page frames to this file
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct ReplayArguments {
+    /// The trace, from `run --trace`
+    trace: PathBuf,
+    /// Leave out what can be left out of a trace that panics or violates an invariant, and print the rest as a Rust test
+    #[arg(long)]
+    minimise: bool,
+}
+
+#[derive(Args)]
+struct ExplorerArguments {
+    /// Where the page goes
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// A trace to be in it
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct PicturesArguments {
+    /// Where they go
+    directory: PathBuf,
 }
 
 #[derive(Args)]
@@ -196,6 +231,18 @@ fn execute(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(arguments) => run(&arguments),
+        Command::Replay(arguments) => {
+            let run = if arguments.minimise { minimise::run } else { replay::run };
+            print!("{}", run(&arguments.trace)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Explorer(arguments) => {
+            let page = explorer::page(arguments.trace.as_deref())?;
+            fs::write(&arguments.out, page).with_context(|| format!("cannot write {}", arguments.out.display()))?;
+            println!("Open {} in a browser.", arguments.out.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Pictures(arguments) => pictures::take(&arguments.directory).map(|()| ExitCode::SUCCESS),
         Command::Stress(arguments) => stress(&arguments),
         Command::Runner(arguments) => runner(arguments),
         Command::Measure(arguments) => measure(&arguments),
@@ -254,6 +301,7 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
         gdb: gdb.as_ref(),
         qemu_args: &arguments.emulator.qemu_args.0,
         interactive: is_interactive,
+        trace: arguments.trace.as_deref(),
         ..Setup::new(&kernel, arguments.machine)
     };
     let limits = if gdb.is_some() {
@@ -291,6 +339,7 @@ fn stress(arguments: &StressArguments) -> Result<ExitCode> {
             debugging: Debugging::default(),
             emulator: arguments.emulator.clone(),
             timeout: None,
+            trace: None,
         })?;
         if !outcome.is_success() {
             return Ok(conclude(&outcome));
@@ -311,6 +360,7 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
             debugging: arguments.debugging,
             emulator: arguments.emulator,
             timeout: None,
+            trace: None,
         });
     }
     arguments.machine.check()?;

@@ -18,7 +18,7 @@ use crate::threads::Threads;
 use crate::{image, processor};
 use anyhow::{Context, Result, bail, ensure};
 use command_fds::{CommandFdExt, FdMapping};
-use protocol::{exit, input};
+use protocol::{TRACE_PORT, exit, input};
 use rustix::io::ioctl_fionbio;
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -55,6 +55,8 @@ pub struct Setup<'a> {
     pub gdb: Option<&'a TcpListener>,
     /// Somebody may type: while all CPUs sleep, a second takes a second.
     pub interactive: bool,
+    /// Where a trace of all operations on page frames goes.
+    pub trace: Option<&'a Path>,
     /// Further arguments for QEMU.
     pub qemu_args: &'a [String],
 }
@@ -70,6 +72,7 @@ impl<'a> Setup<'a> {
             inputs: Vec::new(),
             window: false,
             gdb: None,
+            trace: None,
             qemu_args: &[],
             interactive: false,
         }
@@ -347,6 +350,11 @@ fn arguments(setup: &Setup<'_>, image: &Path, ovmf: Option<&Ovmf>) -> Vec<String
     if setup.window {
         add("-fw_cfg", format!("name={},string=1", input::SCREEN));
     }
+    if let Some(trace) = setup.trace {
+        add("-fw_cfg", format!("name={},string=1", input::TRACE));
+        add("-chardev", format!("file,id=trace,path={}", value(trace)));
+        add("-device", format!("isa-debugcon,iobase={TRACE_PORT:#x},chardev=trace"));
+    }
     if setup.gdb.is_some() {
         // The listening socket itself, so that the port is free whenever the machine is started.
         add("-chardev", format!("socket,id=gdb,fd={GDB_FD},server=on,wait=off"));
@@ -398,6 +406,13 @@ mod tests {
         let text = line(&Setup { gdb: Some(&listener), ..setup() }, None);
         assert!(text.contains("fd=5,server=on,wait=off -gdb chardev:gdb -S "), "{text}");
         assert!(!line(&setup(), None).contains("gdb"));
+    }
+
+    #[test]
+    fn a_trace_goes_where_it_is_wanted_and_nowhere_else() {
+        let text = line(&Setup { trace: Some(Path::new("/tmp/a,b.trace")), ..setup() }, None);
+        assert!(text.contains("path=/tmp/a,,b.trace -device isa-debugcon,iobase=0xe9,chardev=trace"), "{text}");
+        assert!(text.contains(input::TRACE) && !line(&setup(), None).contains("debugcon"));
     }
 
     #[test]

@@ -54,6 +54,13 @@ pub fn send(event: &Event<'_>) {
     }
 }
 
+/// Hands the host program more of a trace.
+pub fn write_trace(bytes: &[u8]) {
+    let mut port = Port::<u8>::new(protocol::TRACE_PORT);
+    // SAFETY: the port is that of QEMU's `isa-debugcon`, which a host program that wants a trace has put there.
+    bytes.iter().for_each(|&byte| unsafe { port.write(byte) });
+}
+
 /// Breaks the lock on the events' port, for a kernel that stops here and must still say why.
 ///
 /// # Safety

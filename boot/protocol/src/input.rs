@@ -35,6 +35,9 @@ pub const LIST: &str = "opt/bifolio/list";
 /// polling them: on a clock of one nanosecond an instruction UEFI takes minutes to boot, on 128 it takes seconds.)
 pub const CLOCK_SHIFT: &str = "opt/bifolio/clock-shift";
 
+/// There, with any content, if every operation on page frames is to be written to [`TRACE_PORT`](crate::TRACE_PORT), as a trace.
+pub const TRACE: &str = "opt/bifolio/trace";
+
 /// There, with any content, if somebody watches the machine's display: show the console on the framebuffer as well.
 pub const SCREEN: &str = "opt/bifolio/screen";
 

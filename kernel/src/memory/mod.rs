@@ -9,6 +9,7 @@ pub mod heap;
 pub mod map;
 pub mod paging;
 pub mod reclaim;
+pub mod record;
 pub mod space;
 pub mod vmalloc;
 
@@ -55,10 +56,18 @@ pub fn init(boot_info: &'static mut BootInfo) {
     let cpus = start::discover(boot_info.rsdp_addr.into_option());
 
     let stopwatch = Stopwatch::start();
+    let is_recorded = record::is_wanted();
+    if is_recorded {
+        // Whatever it is, it is part of the state, and whoever repeats what is recorded begins with zeros.
+        metadata.frames.fill(0);
+    }
     // SAFETY: what the map calls usable nobody uses but for page tables, which are told of before anything is given out; and the
     // only other allocator, that of address space, keeps its blocks.
-    let allocator = unsafe { PageAllocator::new(&plan, metadata.frames, &frames::PAGES[..cpus]) }
+    let mut allocator = unsafe { PageAllocator::new(&plan, metadata.frames, &frames::PAGES[..cpus]) }
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
+    if is_recorded {
+        record::begin(cpus, &mut allocator);
+    }
     early::hand_over(&allocator);
     frames::init(allocator);
     sync::when_memory_is_low(reclaim::wake);

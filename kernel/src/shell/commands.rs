@@ -5,7 +5,7 @@ use super::state::Shell;
 use super::words::expect;
 use crate::console::Console;
 use crate::memory::{frames, heap, vmalloc};
-use crate::{host, println};
+use crate::println;
 use bifolio::frame::{FRAME_SIZE, Gfp};
 use bifolio::report;
 use core::fmt::{self, Write};
@@ -88,5 +88,5 @@ pub(super) fn validate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error
 
 pub(super) fn poweroff<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     expect(words, &[], 0)?;
-    host::exit(ExitCode::Success)
+    super::leave(ExitCode::Success)
 }

@@ -26,6 +26,7 @@ pub use table::{Argument, Command, GROUPS, commands};
 use crate::console::{self, Console};
 use crate::cpu::work;
 use crate::host::{self, Input};
+use crate::memory::record;
 use crate::sync::lockdep;
 use crate::{print, println};
 use candidates::Candidates;
@@ -45,13 +46,20 @@ pub fn run() -> ! {
     if !commands.is_given() {
         shell.interact();
     }
-    host::exit(match commands.as_str() {
+    let code = match commands.as_str() {
         Some(commands) => shell.run_all(commands),
         None => {
             println!("error: the commands are longer than {} bytes, or not UTF-8", Input::CAPACITY);
             ExitCode::Failure
         }
-    })
+    };
+    leave(code)
+}
+
+/// Ends the machine, and the trace of it.
+fn leave(code: ExitCode) -> ! {
+    record::finish();
+    host::exit(code)
 }
 
 impl Shell {
@@ -107,7 +115,7 @@ impl Shell {
                 }
                 Event::End => {
                     println!("exit");
-                    host::exit(if is_script && !all { ExitCode::Failure } else { ExitCode::Success });
+                    leave(if is_script && !all { ExitCode::Failure } else { ExitCode::Success });
                 }
             };
         }

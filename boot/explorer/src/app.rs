@@ -1,0 +1,201 @@
+//! A machine, what is done with it, and what of that is undone.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use bifolio::allocator::{Call, ZoneStats};
+use bifolio::frame::{Order, Pfn, ZoneKind};
+use bifolio::memory_map::{Region, RegionKind};
+use replay::{OpenError, World};
+
+use crate::cells::Cells;
+use crate::describe;
+use crate::map::Map;
+
+/// What checkpoints may take.
+const BUDGET: usize = 96 << 20;
+/// The most memory that a machine of the page has, in MiB: a byte for each frame is kept to draw it.
+pub const MOST_MIB: u64 = 64 << 10;
+/// CPUs that a machine of the page can have.
+pub const MOST_CPUS: usize = 64;
+
+/// A machine in the page.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) world: World,
+    pub(crate) cells: Cells,
+    /// What is drawn of it.
+    pub map: Map,
+    /// The CPU that does what is asked for.
+    pub(crate) cpu: usize,
+    /// The moments between which a command was done: how many operations there were.
+    marks: Vec<u64>,
+    /// What happened last, in words.
+    pub(crate) told: String,
+}
+
+/// The memory map of a machine with so much memory, as a PC's firmware has it: what does not fit below 3 GiB is above 4.
+pub fn machine(mib: u64) -> Vec<Region> {
+    const MIB: u64 = 1 << 20;
+    const HOLE: u64 = 3 << 30;
+    let bytes = mib * MIB;
+    let region = |start, end, kind| Region { start, end, kind };
+    let mut map = alloc::vec![
+        region(0, 0x9_f000, RegionKind::Usable),
+        region(0x9_f000, MIB, RegionKind::Reserved),
+        region(MIB, bytes.min(HOLE), RegionKind::Usable),
+    ];
+    if bytes > HOLE {
+        map.push(region(4 << 30, (4 << 30) + bytes - HOLE, RegionKind::Usable));
+    }
+    map
+}
+
+impl App {
+    fn with(world: World) -> Self {
+        let cells = Cells::new(&world);
+        Self { world, cells, map: Map::new(), cpu: 0, marks: alloc::vec![0], told: String::new() }
+    }
+
+    /// A machine with so much memory and so many CPUs, with nothing done yet.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn new(mib: u64, cpus: usize) -> Result<Self, String> {
+        if !(4..=MOST_MIB).contains(&mib) {
+            return Err(alloc::format!("a machine here has 4 MiB to {} GiB", MOST_MIB >> 10));
+        }
+        if !(1..=MOST_CPUS).contains(&cpus) {
+            return Err(alloc::format!("a machine here has 1 to {MOST_CPUS} CPUs"));
+        }
+        World::new(&machine(mib), cpus, BUDGET).map(Self::with).map_err(|error| error.to_string())
+    }
+
+    /// The machine of a trace, at its beginning.
+    ///
+    /// # Errors
+    /// What is wrong with the trace, and where.
+    pub fn open(trace: Vec<u8>) -> Result<Self, String> {
+        let world = World::open(trace, BUDGET).map_err(|error: OpenError| error.to_string())?;
+        let frames: u64 = ZoneKind::ALL
+            .map(|kind| world.frames().free_blocks(kind))
+            .iter()
+            .map(|free| Order::all().map(|order| free.of(order) * order.frames()).sum::<u64>())
+            .sum();
+        if frames >> 8 > MOST_MIB {
+            return Err(alloc::format!("a machine of {} GiB: more than this page draws", frames >> 18));
+        }
+        Ok(Self::with(world))
+    }
+
+    /// The world behind it.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What each frame is.
+    pub fn cells(&self) -> &Cells {
+        &self.cells
+    }
+
+    /// What happened last, in words.
+    pub fn told(&self) -> &str {
+        &self.told
+    }
+
+    /// The map and the cells, to be drawn.
+    pub fn picture(&mut self) -> (&mut Map, &mut Cells) {
+        (&mut self.map, &mut self.cells)
+    }
+
+    /// How the zones stand.
+    pub fn zones(&mut self) -> [ZoneStats; ZoneKind::COUNT] {
+        self.world.zones()
+    }
+
+    /// Goes to a moment: after so many operations.
+    pub fn seek(&mut self, operation: u64) {
+        let before = self.world.operation();
+        let result = self.world.seek(operation.min(self.world.total()));
+        self.cells.refresh(&self.world);
+        self.told = match result {
+            Ok(()) if self.world.operation() == before + 1 => describe::last(&self.world, &self.cells),
+            Ok(()) => describe::moment(&self.world),
+            Err(stop) => stop.to_string(),
+        };
+    }
+
+    /// Follows a trace for so many operations, and checks it on the way; false at its end, or at what is not as it says.
+    pub fn follow(&mut self, operations: u64) -> bool {
+        for _ in 0..operations {
+            if let Err(stop) = self.world.step() {
+                if stop != replay::Stop::End {
+                    self.told = stop.to_string();
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Goes back to before the last command, or by one operation of a trace.
+    pub fn undo(&mut self) {
+        let now = self.world.operation();
+        let mark = self.marks.iter().rev().find(|mark| **mark < now).copied();
+        self.seek(mark.unwrap_or(0).max(if self.is_recorded() { now.saturating_sub(1) } else { 0 }));
+    }
+
+    /// Does again what was undone last.
+    pub fn redo(&mut self) {
+        let now = self.world.operation();
+        let mark = self.marks.iter().find(|mark| **mark > now).copied();
+        self.seek(mark.unwrap_or(now + 1));
+    }
+
+    /// Whether nothing of it was done here.
+    fn is_recorded(&self) -> bool {
+        self.marks.len() <= 1
+    }
+
+    /// Does one operation.
+    pub(crate) fn perform(&mut self, call: Call) -> Option<u64> {
+        self.world.perform(self.cpu, call)
+    }
+
+    /// Looks at what a command has come to.
+    pub(crate) fn conclude(&mut self, before: u64) {
+        self.cells.refresh(&self.world);
+        let now = self.world.operation();
+        if now != before {
+            self.marks.retain(|mark| *mark < before);
+            self.marks.extend([before, now]);
+        }
+        if now == before + 1 {
+            self.told = describe::last(&self.world, &self.cells);
+        }
+    }
+
+    /// The frame that the last operation was about.
+    pub fn touched(&self) -> Option<u64> {
+        let last = self.world.last()?;
+        match last.call {
+            Call::Free { pfn, .. } | Call::Split { pfn, .. } => Some(pfn.number()),
+            Call::Allocate { .. }
+            | Call::AllocateExact { .. }
+            | Call::AllocateContiguous { .. }
+            | Call::AllocateRun { .. } => last.returned,
+            Call::AllocateRange { range, .. } | Call::Resize { range, .. } | Call::Add(range) => {
+                Some(range.start.number())
+            }
+            _ => None,
+        }
+    }
+
+    /// The allocated block that holds a frame.
+    pub fn allocated(&self, pfn: u64) -> Option<(Pfn, Order)> {
+        match crate::palette::meaning(self.cells.code(pfn))? {
+            (bifolio::allocator::BlockState::Allocated, _, order) => Some((Cells::head(pfn, order), order)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What the page calls. Text and pixels lie where [`text`] and [`pixels`] say until the next call; what the page hands over it
+//! writes to what [`room`] gives.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+
+use bifolio::frame::Order;
+
+use crate::app::App;
+use crate::{describe, tree};
+
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
+}
+
+struct Page {
+    app: Option<App>,
+    room: Vec<u8>,
+    text: String,
+    tree: Vec<u32>,
+    is_dark: bool,
+}
+
+struct Only(UnsafeCell<Page>);
+// SAFETY: a page has one thread.
+unsafe impl Sync for Only {}
+
+static PAGE: Only =
+    Only(UnsafeCell::new(Page { app: None, room: Vec::new(), text: String::new(), tree: Vec::new(), is_dark: false }));
+
+/// The page's state, for the length of one call.
+fn with<R>(inside: impl FnOnce(&mut Page) -> R) -> R {
+    // SAFETY: a page has one thread, and none of the exports calls another: so this is the only reference.
+    inside(unsafe { &mut *PAGE.0.get() })
+}
+
+/// The same, with the machine; `otherwise` if there is none.
+fn with_app<R>(otherwise: R, inside: impl FnOnce(&mut App, &mut String) -> R) -> R {
+    with(|page| match &mut page.app {
+        Some(app) => inside(app, &mut page.text),
+        None => otherwise,
+    })
+}
+
+/// Room for so many bytes, which the page writes before it hands them over.
+#[unsafe(no_mangle)]
+extern "C" fn room(bytes: usize) -> *mut u8 {
+    with(|page| {
+        page.room = alloc::vec![0; bytes];
+        page.room.as_mut_ptr()
+    })
+}
+
+/// Where the text of the last call is.
+#[unsafe(no_mangle)]
+extern "C" fn text() -> *const u8 {
+    with(|page| page.text.as_ptr())
+}
+
+/// How many bytes it has.
+#[unsafe(no_mangle)]
+extern "C" fn text_length() -> usize {
+    with(|page| page.text.len())
+}
+
+fn take(page: &mut Page, app: Result<App, String>) -> bool {
+    match app {
+        Ok(mut app) => {
+            app.map.set_colours(page.is_dark);
+            page.text.clear();
+            page.app = Some(app);
+            true
+        }
+        Err(error) => {
+            page.text = error;
+            false
+        }
+    }
+}
+
+/// Opens the trace in the room.
+#[unsafe(no_mangle)]
+extern "C" fn open() -> bool {
+    with(|page| {
+        let trace = core::mem::take(&mut page.room);
+        take(page, App::open(trace))
+    })
+}
+
+/// Makes a machine.
+#[unsafe(no_mangle)]
+extern "C" fn machine(mib: f64, cpus: usize) -> bool {
+    with(|page| take(page, App::new(mib as u64, cpus)))
+}
+
+/// Follows the trace further, and checks it.
+#[unsafe(no_mangle)]
+extern "C" fn follow(operations: f64) -> bool {
+    with_app(false, |app, text| {
+        let goes_on = app.follow(operations as u64);
+        *text = app.told().to_string();
+        goes_on
+    })
+}
+
+/// Goes to a moment.
+#[unsafe(no_mangle)]
+extern "C" fn seek(operation: f64) {
+    with_app((), |app, text| {
+        app.seek(operation as u64);
+        *text = app.told().to_string();
+    });
+}
+
+/// How many operations were done.
+#[unsafe(no_mangle)]
+extern "C" fn operation() -> f64 {
+    with_app(0.0, |app, _| app.world().operation() as f64)
+}
+
+/// How many there are.
+#[unsafe(no_mangle)]
+extern "C" fn total() -> f64 {
+    with_app(0.0, |app, _| app.world().total() as f64)
+}
+
+/// Runs the commands in the room; false if one was refused.
+#[unsafe(no_mangle)]
+extern "C" fn run() -> bool {
+    with(|page| {
+        let line = String::from_utf8_lossy(&page.room).into_owned();
+        let Some(app) = &mut page.app else { return false };
+        let (said, is_good) = match app.run(&line) {
+            Ok(said) => (said, true),
+            Err(error) => (error, false),
+        };
+        page.text = said;
+        is_good
+    })
+}
+
+/// Takes the colours of a dark page, or of a light one.
+#[unsafe(no_mangle)]
+extern "C" fn dark(is_dark: bool) {
+    with(|page| {
+        page.is_dark = is_dark;
+        if let Some(app) = &mut page.app {
+            app.map.set_colours(is_dark);
+        }
+    });
+}
+
+/// Makes the map so many pixels large, and shows all of it.
+#[unsafe(no_mangle)]
+extern "C" fn fit(width: usize, height: usize) {
+    with_app((), |app, _| {
+        let (map, cells) = app.picture();
+        map.fit(cells, width, height);
+    });
+}
+
+/// Moves the picture over the map.
+#[unsafe(no_mangle)]
+extern "C" fn pan(x: i32, y: i32) {
+    with_app((), |app, _| {
+        let (map, cells) = app.picture();
+        map.pan(cells, x.into(), y.into());
+    });
+}
+
+/// Zooms in or out at a pixel.
+#[unsafe(no_mangle)]
+extern "C" fn zoom(steps: i32, x: i32, y: i32) {
+    with_app((), |app, _| {
+        let (map, cells) = app.picture();
+        map.zoom(cells, steps, x.into(), y.into());
+    });
+}
+
+/// Draws the map; where its pixels are.
+#[unsafe(no_mangle)]
+extern "C" fn draw() -> *const u32 {
+    with_app(core::ptr::null(), |app, _| {
+        let (map, cells) = app.picture();
+        map.draw(cells).as_ptr()
+    })
+}
+
+/// Draws the tree around a frame; where its pixels are.
+#[unsafe(no_mangle)]
+extern "C" fn draw_tree(pfn: f64, width: usize, height: usize) -> *const u32 {
+    with(|page| {
+        let Some(app) = &page.app else { return core::ptr::null() };
+        page.tree = tree::draw(app.cells(), pfn as u64, width, height, app.map.is_dark());
+        page.tree.as_ptr()
+    })
+}
+
+/// The frame at a pixel; -1 where there is none.
+#[unsafe(no_mangle)]
+extern "C" fn hit(x: i32, y: i32) -> f64 {
+    with_app(-1.0, |app, _| app.map.hit(app.cells(), x.into(), y.into()).map_or(-1.0, |pfn| pfn as f64))
+}
+
+/// Moves the picture to a frame.
+#[unsafe(no_mangle)]
+extern "C" fn reveal(pfn: f64) {
+    with_app((), |app, _| {
+        let order = app.block_at(pfn as u64).map_or(Order::ZERO, |(_, order)| order);
+        let (map, cells) = app.picture();
+        map.reveal(cells, pfn as u64, order);
+    });
+}
+
+fn rectangle(app: &App, pfn: u64, order: Order) -> String {
+    match app.map.rectangle(app.cells(), pfn, order) {
+        Some(shown) => format!("[{},{},{},{}]", shown.x, shown.y, shown.width, shown.height),
+        None => "null".into(),
+    }
+}
+
+/// What is known of a frame, as JSON: its block, where that is in the picture, its buddy, and all in words.
+#[unsafe(no_mangle)]
+extern "C" fn look(pfn: f64) {
+    with_app((), |app, text| {
+        let pfn = pfn as u64;
+        let words = describe::escaped(&describe::frame(app, pfn));
+        *text = match app.block_at(pfn) {
+            Some((head, order)) => {
+                let buddy = head ^ order.frames();
+                format!(
+                    "{{\"pfn\":{pfn},\"head\":{head},\"order\":{order},\"allocated\":{},\"buddy\":{buddy},\"at\":{},\"buddyAt\":{},\"words\":\"{words}\"}}",
+                    app.allocated(pfn).is_some(),
+                    rectangle(app, head, order),
+                    if order == Order::MAX { "null".into() } else { rectangle(app, buddy, order) }
+                )
+            }
+            None => format!("{{\"pfn\":{pfn},\"words\":\"{words}\"}}"),
+        };
+    });
+}
+
+/// What happened to a frame, as JSON.
+#[unsafe(no_mangle)]
+extern "C" fn history(pfn: f64) {
+    with_app((), |app, text| {
+        let lines = describe::history(app, pfn as u64);
+        let lines: Vec<String> =
+            lines.iter().map(|(number, line)| format!("[{number},\"{}\"]", describe::escaped(line))).collect();
+        *text = format!("[{}]", lines.join(","));
+    });
+}
+
+/// The zones, as JSON.
+#[unsafe(no_mangle)]
+extern "C" fn gauges() {
+    with_app((), |app, text| *text = describe::gauges(app));
+}
+
+/// The frame that the last operation was about; -1 if there is none.
+#[unsafe(no_mangle)]
+extern "C" fn touched() -> f64 {
+    with_app(-1.0, |app, _| app.touched().map_or(-1.0, |pfn| pfn as f64))
+}
+
+/// The hash of the state, as text.
+#[unsafe(no_mangle)]
+extern "C" fn hash() {
+    with_app((), |app, text| *text = format!("{:#018x}", app.world().frames().hash()));
+}
+
+/// The trace so far goes where text does, as bytes.
+#[unsafe(no_mangle)]
+extern "C" fn trace_length() -> usize {
+    with(|page| {
+        let Some(app) = &page.app else { return 0 };
+        page.room = app.world().with_trace(<[u8]>::to_vec);
+        page.room.len()
+    })
+}
+
+/// Where [`trace_length`] has put it.
+#[unsafe(no_mangle)]
+extern "C" fn trace_bytes() -> *const u8 {
+    with(|page| page.room.as_ptr())
+}
+
+/// The names of sections and the labels of blocks, as JSON, each with where it goes.
+#[unsafe(no_mangle)]
+extern "C" fn labels() {
+    with_app((), |app, text| {
+        let sections: Vec<String> = app
+            .map
+            .headings(app.cells())
+            .map(|(number, y)| format!("[{y},\"{}\"]", describe::section(&app.cells().sections()[number])))
+            .collect();
+        let mut blocks = Vec::new();
+        app.map.labels(app.cells(), |pfn, order, at| {
+            blocks.push(format!("[{},{},{},{},\"{pfn:#x}\",{order}]", at.x, at.y, at.width, at.height));
+        });
+        *text = format!(
+            "{{\"left\":{},\"scale\":{},\"sections\":[{}],\"blocks\":[{}]}}",
+            app.map.start(),
+            app.map.scale(),
+            sections.join(","),
+            blocks.join(",")
+        );
+    });
+}

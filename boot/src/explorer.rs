@@ -1,0 +1,73 @@
+//! The explorer's page: one file with all that it needs, to be opened from disk.
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const PAGE: &str = include_str!("../explorer/page/index.html");
+const STYLE: &str = include_str!("../explorer/page/style.css");
+const SCRIPT: &str = include_str!("../explorer/page/page.js");
+/// How the page's code is built, for whoever has not.
+const BUILD: &str = "cargo rustc -p explorer --lib --crate-type cdylib --target wasm32-unknown-unknown --profile page";
+
+/// Where cargo puts the page's code, given the directory of one profile of this program's.
+fn built(profile: &Path) -> Option<PathBuf> {
+    Some(profile.parent()?.join("wasm32-unknown-unknown/page/explorer.wasm"))
+}
+
+/// The page, with a trace in it or none.
+///
+/// # Errors
+/// Its code was not built, or a file cannot be read.
+pub fn page(trace: Option<&Path>) -> Result<String> {
+    let program = std::env::current_exe()?;
+    let code = program.parent().and_then(built).context("this program lies in no target directory")?;
+    ensure!(code.is_file(), "there is no {}.\nBuild it with `{BUILD}`", code.display());
+    let read = |file: &Path| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
+    let trace = trace.map(|trace| {
+        // Whoever opens the page is not to find that out.
+        crate::replay::open(trace)?;
+        read(trace)
+    });
+    Ok(put_together(&read(&code)?, &trace.transpose()?.unwrap_or_default()))
+}
+
+/// The page with its parts where their names stand.
+#[must_use]
+pub fn put_together(code: &[u8], trace: &[u8]) -> String {
+    PAGE.replace("/*STYLE*/", STYLE)
+        .replace("/*SCRIPT*/", SCRIPT)
+        .replace("/*WASM*/", &STANDARD.encode(code))
+        .replace("/*TRACE*/", &STANDARD.encode(trace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_all_that_it_needs_and_asks_nobody_for_more() {
+        let page = put_together(b"code", b"trace");
+        assert!(page.contains(">Y29kZQ==<") && page.contains(">dHJhY2U=<"));
+        for placeholder in ["/*STYLE*/", "/*SCRIPT*/", "/*WASM*/", "/*TRACE*/"] {
+            assert!(!page.contains(placeholder), "{placeholder}");
+        }
+        let names = page.replace("http://www.w3.org/2000/svg", "");
+        for far in
+            ["http:", "https:", "//cdn", "@import", "src=", "fetch(", "XMLHttpRequest", "WebSocket", "importScripts"]
+        {
+            assert!(!names.contains(far), "{far}");
+        }
+        assert!(page.contains("default-src 'none'"));
+    }
+
+    #[test]
+    fn the_page_decides_nothing_about_memory() {
+        // Words of the allocator's own business; what is shown of it comes as text and pixels.
+        for word in ["watermark", "coalesce", "merge(", "allocate(", "freelist", "bitmap", "pageblock", "lowmem"] {
+            assert!(!SCRIPT.to_lowercase().contains(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A trace that fails, made short: operations are left out as long as what is left fails too, and become a Rust test.
+//!
+//! What is left gives out other frames than before, so frames are spoken of by the allocation that gave them out.
+
+use anyhow::{Result, ensure};
+use bifolio::allocator::Call;
+use bifolio::frame::{Order, Pfn};
+use replay::World;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// What checkpoints may take: there is no way back here.
+const BUDGET: usize = 0;
+
+/// An operation of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    cpu: usize,
+    call: Call,
+    returned: Option<u64>,
+}
+
+/// The shortest part of `all`, in its order, that fails and does not without any one of its parts. All of it must fail.
+pub fn shortest<T: Clone>(all: &[T], mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
+    let mut left = all.to_vec();
+    let mut size = left.len().div_ceil(2);
+    while size > 0 {
+        let (mut start, before) = (0, left.len());
+        while start < left.len() {
+            let end = (start + size).min(left.len());
+            let rest = [&left[..start], &left[end..]].concat();
+            if fails(&rest) {
+                left = rest;
+            } else {
+                start = end;
+            }
+        }
+        // A part that was needed may not be any more.
+        size = if size == 1 && left.len() < before { 1 } else { size / 2 };
+    }
+    left
+}
+
+/// The operations that a world has done.
+fn operations(world: &World) -> Vec<Operation> {
+    let mut all = Vec::new();
+    world.for_each_operation(|_, cpu, call, returned| all.push(Operation { cpu, call, returned }));
+    all
+}
+
+/// Which allocation a frame is of: its number among the operations, and how many frames lie before.
+#[derive(Default)]
+struct Owners(BTreeMap<u64, (u64, usize)>);
+
+impl Owners {
+    fn note(&mut self, number: usize, operation: &Operation) {
+        let frames = match operation.call {
+            Call::Allocate { order, .. } => order.frames(),
+            Call::AllocateExact { frames, .. }
+            | Call::AllocateContiguous { frames, .. }
+            | Call::AllocateRun { frames, .. } => frames,
+            _ => return,
+        };
+        if let Some(start) = operation.returned {
+            self.0.insert(start, (frames, number));
+        }
+    }
+
+    fn of(&self, pfn: Pfn) -> Option<(usize, u64)> {
+        let (start, (frames, number)) = self.0.range(..=pfn.number()).next_back()?;
+        let offset = pfn.number() - start;
+        (offset < *frames).then_some((*number, offset))
+    }
+}
+
+/// Does the operations in a world of their own; what went wrong, if anything did.
+fn failure(world: &World, operations: &[Operation]) -> Option<String> {
+    let run = || -> Result<()> {
+        let mut again = World::new(world.map(), world.cpus(), BUDGET)?;
+        let (mut owners, mut given): (_, Vec<Option<u64>>) = (Owners::default(), Vec::new());
+        for (number, operation) in operations.iter().enumerate() {
+            let call = with_frame(operation.call, |pfn| match owners.of(pfn) {
+                Some((number, offset)) => given[number].map(|start| Pfn::new(start + offset)),
+                None => Some(pfn),
+            });
+            given.push(call.and_then(|call| again.perform(operation.cpu, call)));
+            owners.note(number, operation);
+        }
+        again.frames().validate()?;
+        Ok(())
+    };
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.err().map(|error| error.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Some(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+        }
+    }
+}
+
+/// The call with another frame in place of its own, where it has one; `None` if there is none to put there.
+fn with_frame(call: Call, other: impl Fn(Pfn) -> Option<Pfn>) -> Option<Call> {
+    Some(match call {
+        Call::Free { pfn, order } => Call::Free { pfn: other(pfn)?, order },
+        Call::Split { pfn, order, into } => Call::Split { pfn: other(pfn)?, order, into },
+        call => call,
+    })
+}
+
+/// Follows a trace as far as it goes, makes what fails short, and says so as a Rust test.
+///
+/// # Errors
+/// Nothing fails: neither panics anything, nor is an invariant violated.
+pub fn run(file: &Path) -> Result<String> {
+    let mut world = crate::replay::open(file)?;
+    let stop = world.run().err();
+    let all = operations(&world);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let failed = failure(&world, &all);
+    let short = failed.as_ref().map(|_| shortest(&all, |part| failure(&world, part).is_some()));
+    std::panic::set_hook(hook);
+    let what = stop.map_or("it is as the trace says".to_owned(), |stop| stop.to_string());
+    ensure!(
+        short.is_some(),
+        "nothing to make short: no invariant is violated by these {} operations ({what})",
+        all.len()
+    );
+    let (failed, short) = (failed.unwrap_or_default(), short.unwrap_or_default());
+    Ok(format!("// {} of {} operations: {failed}\n{}", short.len(), all.len(), test(&world, &short)))
+}
+
+/// The operations as a Rust test.
+fn test(world: &World, operations: &[Operation]) -> String {
+    let mut text = String::from("#[test]\nfn minimised() {\n    let map = [\n");
+    for region in world.map() {
+        let _ = writeln!(
+            text,
+            "        Region {{ start: {:#x}, end: {:#x}, kind: RegionKind::{:?} }},",
+            region.start, region.end, region.kind
+        );
+    }
+    let _ = writeln!(text, "    ];\n    let order = |order| Order::new(order).unwrap();");
+    let _ = writeln!(text, "    let mut world = World::new(&map, {}, 0).unwrap();", world.cpus());
+    let mut owners = Owners::default();
+    for (number, operation) in operations.iter().enumerate() {
+        let frame = |pfn: Pfn| match owners.of(pfn) {
+            Some((owner, 0)) => format!("Pfn::new(given{owner})"),
+            Some((owner, offset)) => format!("Pfn::new(given{owner} + {offset})"),
+            None => format!("Pfn::new({:#x})", pfn.number()),
+        };
+        let call = spelled(operation.call, frame);
+        let cpu = operation.cpu;
+        owners.note(number, operation);
+        let _ = match owners.0.values().any(|(_, owner)| *owner == number) {
+            true => writeln!(text, "    let given{number} = world.perform({cpu}, {call}).unwrap();"),
+            false => writeln!(text, "    world.perform({cpu}, {call});"),
+        };
+    }
+    text + "    world.frames().validate().unwrap();\n}\n"
+}
+
+/// A call as Rust writes it.
+fn spelled(call: Call, frame: impl Fn(Pfn) -> String) -> String {
+    let order = |order: Order| format!("order({order})");
+    match call {
+        Call::Allocate { order: of, gfp } => {
+            format!("Call::Allocate {{ order: {}, gfp: Gfp::from_bits_retain({:#x}) }}", order(of), gfp.bits())
+        }
+        Call::Free { pfn, order: of } => format!("Call::Free {{ pfn: {}, order: {} }}", frame(pfn), order(of)),
+        Call::Split { pfn, order: of, into } => {
+            format!("Call::Split {{ pfn: {}, order: {}, into: {} }}", frame(pfn), order(of), order(into))
+        }
+        call => format!("Call::{call:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bifolio::frame::Gfp;
+
+    fn worked() -> World {
+        let map = explorer::app::machine(64);
+        let mut world = World::new(&map, 2, 1 << 20).unwrap();
+        let mut held = Vec::new();
+        for n in 0..300_u64 {
+            let order = Order::new((n % 7) as u8).unwrap();
+            held.push((world.perform((n % 2) as usize, Call::Allocate { order, gfp: Gfp::KERNEL }).unwrap(), order));
+            if n % 3 == 0 {
+                let (pfn, order) = held.swap_remove((n * 31) as usize % held.len());
+                world.perform(0, Call::Free { pfn: Pfn::new(pfn), order }).unwrap();
+            }
+        }
+        world
+    }
+
+    #[test]
+    fn what_is_left_fails_and_nothing_can_be_left_out() {
+        let fails = |part: &[u32]| part.contains(&17) && part.contains(&900) && part.iter().any(|n| n % 100 == 5);
+        let all: Vec<u32> = (0..1000).collect();
+        let short = shortest(&all, fails);
+        assert_eq!(short.len(), 3);
+        assert!(fails(&short));
+        assert_eq!(shortest(&all, |part| part.len() > 1), [998, 999]);
+        assert_eq!(shortest(&all, |_| true), [0_u32; 0]);
+    }
+
+    #[test]
+    fn operations_do_the_same_with_others_left_out() {
+        let world = worked();
+        let all = operations(&world);
+        assert_eq!(failure(&world, &all), None);
+        // A block of order 5 that is freed: the shortest way there is to have one, and to free it.
+        let frees = |part: &[Operation]| {
+            let mut owners = Owners::default();
+            part.iter().enumerate().any(|(number, operation)| {
+                owners.note(number, operation);
+                matches!(operation.call, Call::Free { pfn, order } if order.get() == 5 && owners.of(pfn).is_some())
+            })
+        };
+        let short = shortest(&all, frees);
+        assert_eq!(short.len(), 2);
+        assert_eq!(failure(&world, &short), None);
+        let text = test(&world, &short);
+        assert!(text.contains("let given0 = world.perform("), "{text}");
+        assert!(text.contains("Call::Free { pfn: Pfn::new(given0), order: order(5) });"), "{text}");
+    }
+}

@@ -1,0 +1,53 @@
+//! `boot replay`: does again what a trace says, and names the first thing that is not as it was.
+
+use anyhow::{Context, Result, bail};
+use bifolio::frame::{FRAME_SIZE, Order, ZoneKind};
+use replay::{Stop, World};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+/// What checkpoints may take: a replay that goes on to the end needs few.
+const BUDGET: usize = 16 << 20;
+
+/// Reads a trace.
+///
+/// # Errors
+/// There is no such file, or it is no trace; then it says at which byte.
+pub fn open(file: &Path) -> Result<World> {
+    let trace = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    World::open(trace, BUDGET).with_context(|| format!("{} cannot be replayed", file.display()))
+}
+
+/// Replays a trace to its end, and says what it came to.
+///
+/// # Errors
+/// The first difference, or that records were lost.
+pub fn run(file: &Path) -> Result<String> {
+    let mut world = open(file)?;
+    match world.run() {
+        Ok(()) => {}
+        Err(stop @ Stop::Lost(_)) => bail!("replayed {} operations as they were; then {stop}", world.operation()),
+        Err(stop) => bail!("{stop}"),
+    }
+    world.frames().validate().context("an invariant does not hold at the end")?;
+    let mut text = format!(
+        "{} operations on {} CPUs replayed: every result and every hash is the same (at the end {:#018x})\n",
+        world.operation(),
+        world.cpus(),
+        world.frames().hash()
+    );
+    for kind in ZoneKind::ALL {
+        let free = world.frames().free_blocks(kind);
+        let counts: Vec<u64> = Order::all().map(|order| free.of(order)).collect();
+        if counts.iter().any(|count| *count > 0) {
+            write!(text, "  {kind:<6} free blocks of order 0, 1, ... 10:")?;
+            counts.iter().try_for_each(|count| write!(text, " {count}"))?;
+            writeln!(text)?;
+        }
+    }
+    let zones = world.zones();
+    let free: u64 = zones.iter().map(|zone| zone.free).sum();
+    writeln!(text, "  {} kB free in the zones", free * FRAME_SIZE / 1024)?;
+    Ok(text)
+}

@@ -1,0 +1,71 @@
+//! What a kernel records, the host does again: to the kernel's own hash.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn build() {
+    let build = ["build", "-q", "-p", "kernel", "--target", "x86_64-unknown-none"];
+    assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
+}
+
+/// Runs commands on a machine with this many CPUs, and records them.
+fn record(trace: &Path, options: &[&str], commands: &str) {
+    let run = Command::new(env!("CARGO_BIN_EXE_boot"))
+        .args(["run", "--cmd", commands, "--trace"])
+        .arg(trace)
+        .args(options)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}{}", text(&run.stdout), text(&run.stderr));
+}
+
+fn replay(trace: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_boot")).arg("replay").arg(trace).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_kernels_trace_is_replayed_to_its_own_hash() {
+    build();
+    let directory = tempfile::tempdir().unwrap();
+    let commands = "alloc 3; alloc 10; alloc_exact 300; kmalloc 5000 20; buddyinfo; drain; alloc 4 DMA; shrink; stress 1; validate; lockdep";
+    for options in [&["--smp", "1"][..], &["--smp", "4"], &["--smp", "4", "--parallel", "--firmware", "uefi"]] {
+        let trace = directory.path().join("trace");
+        record(&trace, options, commands);
+        let replayed = replay(&trace);
+        let (out, error) = (text(&replayed.stdout), text(&replayed.stderr));
+        assert!(replayed.status.success(), "{options:?}: {error}");
+        let operations: u64 = out.split(' ').next().unwrap().parse().unwrap();
+        assert!(operations > 1000, "{options:?}: {out}");
+        assert!(out.contains("every result and every hash is the same"), "{options:?}: {out}");
+    }
+}
+
+#[test]
+fn a_trace_that_was_changed_is_refused_where_it_was() {
+    build();
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    record(&trace, &["--mem", "64M"], "alloc 3; alloc 0; buddyinfo");
+    let whole = fs::read(&trace).unwrap();
+    for (changed, complaint) in [
+        (
+            &whole[..whole.len() - 3],
+            format!("the trace ends in the middle of a record, at byte {:#x}", whole.len() - 3),
+        ),
+        (&b"\x7fELF, and not a trace"[..], "this is no trace of Bifolio, at byte 0x0".to_owned()),
+        (
+            &[&whole[..whole.len() - 1], &[whole[whole.len() - 1] ^ 1]].concat()[..],
+            "the state before it has the hash".to_owned(),
+        ),
+    ] {
+        fs::write(&trace, changed).unwrap();
+        let replayed = replay(&trace);
+        assert!(!replayed.status.success());
+        assert!(text(&replayed.stderr).contains(&complaint), "{}", text(&replayed.stderr));
+    }
+}

@@ -1,0 +1,60 @@
+//! Recording: every operation on page frames, told to the host program as a trace.
+//!
+//! It goes out of a port whose bytes QEMU writes into a file one by one, so nothing is lost, whatever the kernel does next, and
+//! nothing waits to be sent when it ends.
+
+use super::frames::{Frames, Processor, frames};
+use super::map;
+use crate::host;
+use crate::sync::Mutex;
+use bifolio::allocator::{Call, Recorder, Recording};
+use bifolio::frame::{PfnRange, ZoneKind};
+use bifolio::memory_map::Region;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use protocol::input;
+use trace::{Encoder, Sink};
+
+static ENCODER: Mutex<Encoder> = Mutex::new("trace", Encoder::new());
+static RECORDING: Recording<'static, Processor> = Recording::new(&ToHost);
+/// The trace ends with the hash of the state that the next operation leads to.
+static IS_LAST: AtomicBool = AtomicBool::new(false);
+
+struct ToHost;
+
+impl Sink for ToHost {
+    fn put(&mut self, bytes: &[u8]) {
+        host::write_trace(bytes);
+    }
+}
+
+impl Recorder for ToHost {
+    fn begin(&self, cpu: usize, call: Call) {
+        ENCODER.lock().begin(&mut Self, cpu, call);
+    }
+
+    fn end(&self, returned: Option<u64>, hash: &dyn Fn() -> u64) {
+        let mut encoder = ENCODER.lock();
+        let is_due = encoder.end(&mut Self, returned);
+        if is_due || IS_LAST.load(Relaxed) && !encoder.is_open() {
+            encoder.hash(&mut Self, hash());
+        }
+    }
+}
+
+/// Whether the host program wants a trace.
+pub(super) fn is_wanted() -> bool {
+    host::Input::read(input::TRACE).is_given()
+}
+
+/// Begins the trace of a machine with so many CPUs, whose page frames have just been set up.
+pub(super) fn begin(cpus: usize, frames: &mut Frames) {
+    let region = |(range, kind): (PfnRange, _)| Region { start: range.start.address(), end: range.end.address(), kind };
+    trace::write_header(&mut ToHost, cpus, map::map().iter().map(region));
+    frames.record(&RECORDING);
+}
+
+/// Ends the trace, if there is one, with the hash of the state.
+pub fn finish() {
+    IS_LAST.store(true, Relaxed);
+    frames().zone(ZoneKind::Normal);
+}
