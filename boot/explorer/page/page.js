@@ -109,7 +109,7 @@
     const words = `buddy: ${hex(seen.head)} ^ (1 << ${seen.order}) = ${hex(seen.buddy)}`;
     context.font = `${11.5 * ratio}px ${colour("--mono")}`;
     const wide = context.measureText(words).width + 12 * ratio, high = 20 * ratio;
-    const x = Math.min(Math.max(4, seen.at[0]), overlay.width - wide - 4);
+    const x = Math.min(Math.max(4, seen.at[0]), overlay.width - wide - 52 * ratio);
     const y = seen.at[1] > high + 6 ? seen.at[1] - high - 5 : Math.min(overlay.height - high - 4, seen.at[1] + seen.at[3] + 5);
     context.fillStyle = colour("--ink");
     context.beginPath();

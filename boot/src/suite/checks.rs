@@ -38,7 +38,7 @@ pub(super) const LINTS: &[Check] = &[
     ]),
     // As it runs in a browser: with pointers of 32 bits.
     check("lints of what runs in a browser", Part::Lints, &[
-        "clippy", "-p", "bifolio", "-p", "trace", "-p", "replay", "--target", BROWSER, "--", "-D", "warnings",
+        "clippy", "-p", "bifolio", "-p", "trace", "-p", "replay", "-p", "explorer", "--target", BROWSER, "--", "-D", "warnings",
     ]),
     // By itself and without unwinding, as it is built.
     check("lints of C's malloc", Part::Lints, &[
