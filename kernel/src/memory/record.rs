@@ -3,7 +3,7 @@
 //! It goes out of a port whose bytes QEMU writes into a file one by one, so nothing is lost, whatever the kernel does next, and
 //! nothing waits to be sent when it ends.
 
-use super::frames::{Frames, Processor, frames};
+use super::frames::{Frames, frames};
 use super::map;
 use crate::host;
 use crate::sync::Mutex;
@@ -15,7 +15,7 @@ use protocol::input;
 use trace::{Encoder, Sink};
 
 static ENCODER: Mutex<Encoder> = Mutex::new("trace", Encoder::new());
-static RECORDING: Recording<'static, Processor> = Recording::new(&ToHost);
+static RECORDING: Recording<'static> = Recording::new(&ToHost);
 /// The trace ends with the hash of the state that the next operation leads to.
 static IS_LAST: AtomicBool = AtomicBool::new(false);
 

@@ -11,8 +11,11 @@ use core::fmt;
 use super::{Cpu, PageAllocator, View};
 use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::per_cpu::PerCpuPages;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use crate::sync::{self, Lock};
 
 /// An operation on page frames, as a [`Recorder`] is told of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,33 +128,51 @@ pub trait Recorder: Sync {
 }
 
 /// What it takes to record an allocator's operations, which has a reference to this.
-pub struct Recording<'m, C> {
+pub struct Recording<'m> {
     recorder: &'m dyn Recorder,
     /// The CPU whose operation is at work, by its number plus one; else 0.
     inside: AtomicUsize,
     /// That operation is in a shrinker.
     in_shrinker: AtomicBool,
     /// Held for as long as an operation and its record take.
-    turn: Mutex<(), C>,
+    turn: AtomicBool,
 }
 
-impl<'m, C: Cpu> Recording<'m, C> {
+impl<'m> Recording<'m> {
     /// One that tells `recorder`.
     pub const fn new(recorder: &'m dyn Recorder) -> Self {
         let (inside, in_shrinker) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { recorder, inside, in_shrinker, turn: Mutex::new("recording", ()) }
+        Self { recorder, inside, in_shrinker, turn: AtomicBool::new(false) }
+    }
+
+    /// What the turn is to hooks that look on: a lock, though not a [`Mutex`](crate::sync::Mutex), which would be of one kind of CPU.
+    fn lock(&self) -> Lock {
+        Lock { name: "recording", address: core::ptr::from_ref(&self.turn).addr() }
+    }
+
+    /// Waits until no operation is at work.
+    fn begin_turn<C: Cpu>(&self) {
+        C::acquire(&self.lock(), sync::Acquire::Wait);
+        while self.turn.swap(true, Acquire) {
+            C::relax();
+        }
+    }
+
+    fn end_turn<C: Cpu>(&self) {
+        self.turn.store(false, Release);
+        C::release(&self.lock());
     }
 
     /// Whether an operation that is now here is part of one that is at work on this CPU. (Not in a shrinker, whose own operations
     /// are recorded.)
     #[cold]
-    fn is_inside(&self) -> bool {
+    fn is_inside<C: Cpu>(&self) -> bool {
         let own = C::without_interrupts(C::current);
         self.inside.load(Relaxed) == own.wrapping_add(1) && !self.in_shrinker.load(Relaxed)
     }
 }
 
-impl<C> fmt::Debug for Recording<'_, C> {
+impl fmt::Debug for Recording<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recording").field("inside", &self.inside).finish_non_exhaustive()
     }
@@ -161,7 +182,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Has every operation recorded from now on, for good.
     ///
     /// It costs nothing where it is off. Where it is on, one operation is at work at a time, with interrupts masked.
-    pub fn record(&mut self, recording: &'m Recording<'m, C>) {
+    pub fn record(&mut self, recording: &'m Recording<'m>) {
         self.0.recording = Some(recording);
         PerCpuPages::withhold_all::<C>(self.pages);
         self.zones.iter().for_each(|zone| zone.with(|zone| zone.withhold_wholes(true)));
@@ -171,8 +192,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 impl<C: Cpu> View<'_, C> {
     /// The recording that an operation which is now here waits for before it begins.
     #[inline(always)]
-    pub(super) fn recording_due(&self) -> Option<&Recording<'_, C>> {
-        self.recording.filter(|recording| !recording.is_inside())
+    pub(super) fn recording_due(&self) -> Option<&Recording<'_>> {
+        self.recording.filter(|recording| !recording.is_inside::<C>())
     }
 
     /// Does and records an operation; `None` if recording is off, or the operation is part of one that is recorded.
@@ -196,12 +217,14 @@ impl<C: Cpu> View<'_, C> {
     /// recursion to the compiler, which would inline less.)
     #[cold]
     #[inline(never)]
-    fn take_turn(&self, recording: &Recording<'_, C>, call: Call, operation: &mut dyn FnMut() -> Option<u64>) {
+    fn take_turn(&self, recording: &Recording<'_>, call: Call, operation: &mut dyn FnMut() -> Option<u64>) {
         C::without_interrupts(|| {
             let own = C::current();
             // A shrinker's operation is in the turn of the one that asked it.
             let is_nested = recording.inside.load(Relaxed) == own.wrapping_add(1);
-            let turn = (!is_nested).then(|| recording.turn.lock());
+            if !is_nested {
+                recording.begin_turn::<C>();
+            }
             recording.recorder.begin(own, call);
             recording.inside.store(own.wrapping_add(1), Relaxed);
             recording.in_shrinker.store(false, Relaxed);
@@ -213,7 +236,9 @@ impl<C: Cpu> View<'_, C> {
                 recording.inside.store(0, Relaxed);
             }
             recording.recorder.end(returned, &|| self.hash());
-            drop(turn);
+            if !is_nested {
+                recording.end_turn::<C>();
+            }
         });
     }
 
