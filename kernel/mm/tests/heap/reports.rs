@@ -152,7 +152,7 @@ fn a_cache_with_a_name_is_in_every_report() {
         (TestHeap::write_slabtop, format!(" : 500 / {} (", stats.objects)),
         (TestHeap::write_slabtop, format!("{:9}K inode", stats.waste() / 1024)),
         (TestHeap::write_waste, "inode                    500       300000".to_owned()),
-        (TestHeap::write_summary, format!("slabs: {}; objects: 500, in slots of 292.96K\n", stats.slabs)),
+        (TestHeap::write_summary, format!("slabs: {}; objects: 500, in slots of 292.97K\n", stats.slabs)),
     ];
     for (write, expected) in reports {
         let mut text = String::new();
