@@ -123,6 +123,13 @@ pub(crate) fn blocks(free: u64) -> impl Iterator<Item = (u32, u32)> + Clone {
     })
 }
 
+/// The order of the word's block that starts at a bit; `None` if none does.
+pub(crate) fn block_at(free: u64, bit: u32) -> Option<u32> {
+    let is_free = |order: &u32| free >> (bit >> order << order) & ones(*order) == ones(*order);
+    let order = (0..=WORD_ORDER).rev().find(is_free)?;
+    (bit % (1 << order) == 0).then_some(order)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +171,8 @@ mod tests {
     fn the_decomposition_is_the_defined_one() {
         for word in words() {
             assert_eq!(blocks(word).collect::<Vec<_>>(), by_definition(word), "{word:#x}");
+            let at = |bit| block_at(word, bit).map(|order| (bit, order));
+            assert_eq!((0..WORD_FRAMES).filter_map(at).collect::<Vec<_>>(), by_definition(word), "{word:#x}");
         }
     }
 

@@ -49,8 +49,8 @@ impl Cell {
         self.frames[block.mobility.index()] += frames;
     }
 
-    /// How it is drawn; `None` where there is no RAM.
-    fn shade(&self) -> Option<(Shade, Mobility)> {
+    /// How it is drawn.
+    fn shade(&self) -> Drawn {
         let all: u32 = self.frames.iter().sum();
         let most = Mobility::ALL.into_iter().max_by_key(|kind| self.frames[kind.index()])?;
         let used = all - self.free - self.reserved;
@@ -79,30 +79,53 @@ fn zones<'a>(shell: &mut Shell, paint: Paint, kinds: &[ZoneKind]) -> Result<(), 
     Ok(())
 }
 
+/// A cell as it is drawn; `None` where there is no RAM.
+type Drawn = Option<(Shade, Mobility)>;
+
+/// Empty rows, none of which takes more than a frame: the map is for memory that has nothing larger, too.
+fn rows<'a>(count: usize, columns: usize) -> Result<Vec<Vec<Drawn>>, Error<'a>> {
+    let no_heap = |_| Error::NoHeap(count * columns * size_of::<Drawn>());
+    let mut rows = Vec::new();
+    rows.try_reserve_exact(count).map_err(no_heap)?;
+    for _ in 0..count {
+        let mut row = Vec::new();
+        row.try_reserve_exact(columns).map_err(no_heap)?;
+        row.resize(columns, None);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
 fn zone<'a>(kind: ZoneKind, scale: u64, columns: u64, paint: Paint) -> Result<(), Error<'a>> {
     let zone = frames().zone(kind);
     let start = zone.start.number() / (scale * columns) * (scale * columns);
     let end = zone.start.number() + zone.spanned;
-    let count = (end - start).div_ceil(scale) as usize;
-    let mut cells = Vec::new();
-    // With the zone locked, nothing can be asked of the heap.
-    cells.try_reserve_exact(count).map_err(|_| Error::NoHeap(count * size_of::<Cell>()))?;
-    cells.resize(count, Cell::default());
+    let mut rows = rows((end - start).div_ceil(scale * columns) as usize, columns as usize)?;
+    // With the zone locked, nothing can be asked of the heap. Blocks come in ascending order, so one cell at a time is counted.
+    let mut draw = |nth: usize, cell: &Cell| {
+        if let Some(drawn) = rows.get_mut(nth / columns as usize).and_then(|row| row.get_mut(nth % columns as usize)) {
+            *drawn = cell.shade();
+        }
+    };
+    let (mut nth, mut cell) = (0, Cell::default());
     frames().for_each_block(kind, |block| {
         let (mut at, end) = (block.pfn.number(), block.pfn.number() + block.order.frames());
         while at < end {
             let next = ((at / scale + 1) * scale).min(end);
-            if let Some(cell) = cells.get_mut((at.saturating_sub(start) / scale) as usize) {
-                cell.add(&block, (next - at) as u32);
+            let here = (at.saturating_sub(start) / scale) as usize;
+            if here != nth {
+                draw(nth, &cell);
+                (nth, cell) = (here, Cell::default());
             }
+            cell.add(&block, (next - at) as u32);
             at = next;
         }
     });
+    draw(nth, &cell);
     println!("zone {kind}: {} of {} frames free", zone.free, zone.managed);
-    let is_empty = |row: &&[Cell]| row.iter().all(|cell| cell.shade().is_none());
     let mut was_empty = false;
-    for (nth, row) in cells.chunks(columns as usize).enumerate() {
-        if is_empty(&row) {
+    for (nth, row) in rows.iter().enumerate() {
+        if row.iter().all(Option::is_none) {
             if !was_empty {
                 println!("{:>1$}  (no RAM)", "...", MARGIN as usize - 2);
             }
@@ -111,7 +134,7 @@ fn zone<'a>(kind: ZoneKind, scale: u64, columns: u64, paint: Paint) -> Result<()
         }
         was_empty = false;
         print!("{:>#1$x}  ", start + nth as u64 * columns * scale, MARGIN as usize - 2);
-        row.iter().for_each(|cell| paint.cell(cell.shade()));
+        row.iter().for_each(|drawn| paint.cell(*drawn));
         paint.end();
     }
     Ok(())

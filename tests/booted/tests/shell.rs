@@ -176,9 +176,11 @@ fn what_the_shell_holds_is_freed_at_once() {
     assert_eq!(shell.run_all("free all"), ExitCode::Success, "nothing is left to free, and that is no mistake");
 }
 
-/// Free blocks of this order, of the whole machine.
-fn free_blocks(order: Order) -> u64 {
-    ZoneKind::ALL.iter().map(|kind| frames().free_blocks(*kind).of(order)).sum()
+/// How many free blocks the whole machine has: single frames, and larger ones.
+fn free_blocks() -> (u64, u64) {
+    let zones = ZoneKind::ALL.map(|kind| frames().free_blocks(kind));
+    let of = |order| zones.iter().map(|blocks| blocks.of(order)).sum::<u64>();
+    (of(Order::ZERO), Order::all().skip(1).map(of).sum())
 }
 
 #[test_case]
@@ -186,10 +188,10 @@ fn memory_that_is_fragmented_has_no_block_of_two_frames() {
     let mut shell = Shell::default();
     let before = Snapshot::take();
     assert_eq!(shell.run_all("fragment 50"), ExitCode::Success);
-    let single = free_blocks(Order::ZERO);
+    let (single, larger) = free_blocks();
     assert!(single > before.free() * 2 / 5, "{single} of {}", before.free());
     // But for a few that the shell's own notes have moved.
-    assert!(Order::all().skip(1).map(free_blocks).sum::<u64>() < 20);
+    assert!(larger < 20, "{larger}");
     assert_eq!(shell.run_all("alloc 5; free all"), ExitCode::Failure, "nothing larger is left");
     HEAP.shrink();
     frames().validate().unwrap();

@@ -79,10 +79,10 @@ impl Snapshot {
         let order = |order: u32| Order::new(order as u8);
         if self.free[word] == u64::MAX {
             let full = (0..WORDS).fold(0, |full, word| full | u64::from(self.free[word] == u64::MAX) << word);
-            let (_, words) = buddy::blocks(full).find(|(first, _)| *first as usize == word)?;
+            let words = buddy::block_at(full, word as u32)?;
             return Some((order(WORD_ORDER + words)?, BlockState::Free));
         }
-        let starting = |frames: u64| buddy::blocks(frames).find(|(first, _)| *first == bit).and_then(|(_, k)| order(k));
+        let starting = |frames: u64| buddy::block_at(frames, bit).and_then(order);
         let has = |bits: &[u64; WORDS]| bits[word] >> bit & 1 == 1;
         if has(&self.free) {
             Some((starting(self.free[word])?, BlockState::Free))
