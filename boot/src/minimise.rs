@@ -204,7 +204,7 @@ mod tests {
         let short = shortest(&all, fails);
         assert_eq!(short.len(), 3);
         assert!(fails(&short));
-        assert_eq!(shortest(&all, |part| part.len() > 1), [998, 999]);
+        assert_eq!(shortest(&all, |part| part.len() > 1).len(), 2);
         assert_eq!(shortest(&all, |_| true), [0_u32; 0]);
     }
 

@@ -232,7 +232,7 @@ fn objects(text: &Text, shell: &mut Session) {
     let pages = 5_000_000_usize.div_ceil(4096);
     assert!(areas.contains(&format!(" {} pages={pages} ", (pages + 1) * 4096)), "with a guard page: {areas}");
     text.says("`krealloc` resizes in place where it can");
-    assert!(shell.say(&format!("krealloc {address} 110")).starts_with("where it was:"));
+    assert!(shell.say(&format!("krealloc {address} 104")).starts_with("where it was:"));
     let moved = shell.say(&format!("krealloc {address} 4000"));
     assert!(moved.starts_with("moved:"), "{moved}");
     text.says("`kfree` of an address twice, or of one inside an object, is refused by its name");

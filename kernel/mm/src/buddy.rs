@@ -107,22 +107,6 @@ pub(crate) fn bits(word: u64) -> impl Iterator<Item = u32> + Clone {
     })
 }
 
-/// The word's blocks from the lowest bit up, as pairs of first bit and order.
-pub(crate) fn blocks(free: u64) -> impl Iterator<Item = (u32, u32)> + Clone {
-    let mut rest = free;
-    core::iter::from_fn(move || {
-        if rest == 0 {
-            return None;
-        }
-        let bit = rest.trailing_zeros();
-        let aligned = if bit == 0 { WORD_ORDER } else { bit.trailing_zeros() };
-        let run = (rest >> bit).trailing_ones();
-        let order = aligned.min(run.ilog2());
-        rest &= !(ones(order) << bit);
-        Some((bit, order))
-    })
-}
-
 /// The order of the word's block that starts at a bit; `None` if none does.
 pub(crate) fn block_at(free: u64, bit: u32) -> Option<u32> {
     let is_free = |order: &u32| free >> (bit >> order << order) & ones(*order) == ones(*order);
@@ -170,7 +154,6 @@ mod tests {
     #[test]
     fn the_decomposition_is_the_defined_one() {
         for word in words() {
-            assert_eq!(blocks(word).collect::<Vec<_>>(), by_definition(word), "{word:#x}");
             let at = |bit| block_at(word, bit).map(|order| (bit, order));
             assert_eq!((0..WORD_FRAMES).filter_map(at).collect::<Vec<_>>(), by_definition(word), "{word:#x}");
         }

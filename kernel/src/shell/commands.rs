@@ -1,7 +1,7 @@
 //! The commands that need nothing but a few lines each.
 
 use super::error::Error;
-use super::state::Shell;
+use super::state::{Shell, leave};
 use super::words::expect;
 use crate::console::Console;
 use crate::memory::{frames, heap, vmalloc};
@@ -88,5 +88,5 @@ pub(super) fn validate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error
 
 pub(super) fn poweroff<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     expect(words, &[], 0)?;
-    super::leave(ExitCode::Success)
+    leave(ExitCode::Success)
 }

@@ -21,12 +21,12 @@ mod words;
 
 pub use error::Error;
 pub use state::Shell;
+use state::leave;
 pub use table::{Argument, Command, GROUPS, commands};
 
 use crate::console::{self, Console};
 use crate::cpu::work;
 use crate::host::{self, Input};
-use crate::memory::record;
 use crate::sync::lockdep;
 use crate::{print, println};
 use candidates::Candidates;
@@ -54,12 +54,6 @@ pub fn run() -> ! {
         }
     };
     leave(code)
-}
-
-/// Ends the machine, and the trace of it.
-fn leave(code: ExitCode) -> ! {
-    record::finish();
-    host::exit(code)
 }
 
 impl Shell {

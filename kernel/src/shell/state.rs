@@ -1,11 +1,13 @@
 //! What the shell has.
 
+use crate::host;
+use crate::memory::record;
 use alloc::vec::Vec;
 use bifolio::frame::Block;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use heapless::String;
-use protocol::Terminal;
+use protocol::{ExitCode, Terminal};
 
 /// The shell's state: the blocks and objects it holds, so that it frees nothing that the kernel uses.
 #[derive(Debug)]
@@ -54,4 +56,10 @@ impl Shell {
     pub fn complaint(&self) -> &str {
         &self.complaint
     }
+}
+
+/// Ends the machine, and the trace of it.
+pub(super) fn leave(code: ExitCode) -> ! {
+    record::finish();
+    host::exit(code)
 }

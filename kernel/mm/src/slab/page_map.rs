@@ -222,7 +222,7 @@ impl PageMap {
     /// The caller holds the registry's lock.
     pub(crate) unsafe fn next_table(&self, level: u32, from: Option<usize>) -> Option<usize> {
         let mut next = from;
-        'again: while let Some(address) = next.filter(|address| *address <= LAST) {
+        'again: while let Some(address) = next.filter(|address| (0..=LAST).contains(address)) {
             for above in (level + 1..LEVELS).rev() {
                 // SAFETY: the caller holds a lock.
                 if unsafe { self.entry(address, above) }.load(Ordering::Relaxed) == nothing(above) {

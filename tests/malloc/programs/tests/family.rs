@@ -97,7 +97,7 @@ fn double_frees_are_named_with_cache_and_slot() {
 
 #[test]
 fn pointers_into_objects_are_named_with_the_offset() {
-    is_noticed("inside", ": 16 bytes inside slot 0 of kmalloc-224");
+    is_noticed("inside", ": 16 bytes inside slot 0 of kmalloc-208");
     is_noticed("inside-large", ": 4096 bytes inside slot 0 of kmalloc-large");
     is_noticed("inside-mapped", ": 8192 bytes inside slot 0 of kmalloc-large");
 }

@@ -334,9 +334,9 @@ mod tests {
 
     #[test]
     fn the_list_follows_the_rule() {
-        let steps = (8..=64).step_by(8);
-        let quarters = (6..13).flat_map(|shift| (5..=8).map(move |quarter| quarter << (shift - 2)));
-        let sizes: Vec<usize> = steps.chain(quarters).collect();
+        let steps = (8..=128).step_by(8);
+        let eighths = (4..=9).flat_map(|shift| (9..=16).map(move |eighth| eighth << shift));
+        let sizes: Vec<usize> = steps.chain(eighths).collect();
         assert_eq!(sizes, NAMES.map(|(size, _)| size));
         assert!(NAMES.iter().all(|(size, name)| *name == format!("kmalloc-{size}")));
     }
