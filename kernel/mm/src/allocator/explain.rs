@@ -10,7 +10,7 @@ use super::{AllocError, Cpu, FAST, Holding, PageAllocator};
 use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use crate::per_cpu::BATCHED;
+use crate::per_cpu::{BATCHED, PerCpuPages};
 use crate::zone::{Choice, Fallback, MarkTest, Source};
 
 /// A step on the way of a request, in the order in which they are taken. It says itself, in a sentence, what happens.
@@ -155,9 +155,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
                     let test = zone.test(request.order.frames(), low, reserve, false);
                     (test, zone.choose(request.order, request.mobility, mixing, false))
                 });
-                if self.explain_test(kind, "low", test, tell)
-                    && let Some(pfn) = self.explain_choice(kind, request, choice, mixing, tell)
-                {
+                if !self.explain_test(kind, "low", test, tell) {
+                    continue;
+                }
+                if let Some(pfn) = self.explain_choice(kind, request, choice, mixing, tell) {
                     return Some(pfn);
                 }
             }
@@ -229,17 +230,15 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let by_other = loan.filter(|loan| matches!(loan.by, Holding::HandedOut(_)));
         let (nearly_full, mobility) =
             self.with(kind, |zone| zone.is_nearly_full(pfn)).unwrap_or((false, Mobility::Movable));
+        let has_room = |pages: &PerCpuPages| pages.recent_of(order, mobility).is_some_and(|recent| !recent.is_full());
+        let is_kept = nearly_full && order < Order::PAGEBLOCK && self.pages.get(own).is_some_and(has_room);
         if let Some(loan) = by_other {
             if loan.cpu == own {
                 tell(Step::ToBatch { cpu: own });
                 return Ok(Freeing::Held(own));
             }
             tell(Step::OffLoan { cpu: loan.cpu });
-        } else if nearly_full
-            && order < Order::PAGEBLOCK
-            && let Some(pages) = self.pages.get(own)
-            && pages.recent_of(order, mobility).is_some_and(|recent| !recent.is_full())
-        {
+        } else if is_kept {
             tell(Step::Kept { cpu: own });
             return Ok(Freeing::Held(own));
         }
