@@ -39,7 +39,7 @@ fn a_kernel_has_frames_and_a_heap() {
     regions.reserve(IMAGE);
     // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
     unsafe { MEMORY.init(regions.clone(), window()) }.unwrap();
-    // SAFETY: as before; nothing is set up.
+    // SAFETY: it is refused before anything is set up, so no memory changes hands.
     assert_eq!(unsafe { MEMORY.init(regions, 0) }, Err(InitError::Twice));
 
     let frames = MEMORY.frames();
@@ -48,7 +48,7 @@ fn a_kernel_has_frames_and_a_heap() {
     let reserved = MIB / FRAME_SIZE;
     assert_eq!(before, Usage { total: 8 * MIB / FRAME_SIZE - metadata - reserved, used: 0, free: before.total });
 
-    // SAFETY: as above; the object is used as what it was allocated for, and freed once.
+    // SAFETY: the layout is not empty; the object is used within the layout it has, and freed once, with the last of them.
     unsafe {
         let object = MEMORY.alloc_zeroed(layout);
         assert!((0..layout.size()).all(|at| object.add(at).read() == 0));

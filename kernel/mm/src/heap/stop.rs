@@ -1,4 +1,4 @@
-//! Bringing the heap to a standstill: for who must see all of it at once.
+//! Bringing the heap to a standstill, so that one CPU can look at all of it at once.
 
 use crate::sync::atomic::Ordering;
 

@@ -28,7 +28,7 @@ pub(crate) struct Slots {
     pub(crate) divider: Divider,
 }
 
-/// A slab's descriptor. See [`crate::slab`] for who may touch which field when: what is no atomic and not the owner's stays
+/// A slab's descriptor. [`crate::slab`] says which CPU may touch which field when: what is no atomic and not the owner's stays
 /// as it is while the slab is open.
 ///
 /// Three cache lines: what a free by the owner reads, what it writes, and what others write.

@@ -127,8 +127,8 @@ impl PageMap {
     }
 
     /// The slab that the frame of `address` leads to, or else the last frame before it that leads to one: whatever begins at
-    /// or before the address and reaches furthest, if anything does. A walk from table to table, for who has an error to
-    /// explain.
+    /// or before the address and reaches furthest, if anything does. A walk from table to table, to
+    /// explain an error.
     ///
     /// # Safety
     /// Some lock of the heap is held.
