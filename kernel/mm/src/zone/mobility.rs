@@ -49,7 +49,7 @@ impl Fallbacks {
         place(from, to).map_or(0, |place| self.0[way as usize][to.index()][place])
     }
 
-    fn note(&mut self, way: Fallback, from: Mobility, to: Mobility) {
+    pub(super) fn note(&mut self, way: Fallback, from: Mobility, to: Mobility) {
         if let Some(place) = place(from, to) {
             self.0[way as usize][to.index()][place] += 1;
         }

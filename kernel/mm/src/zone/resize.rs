@@ -3,6 +3,7 @@
 //! What is allocated as the largest blocks that make a range up is so afterwards too: growing joins blocks to what is
 //! free behind them, shrinking splits the one that the new end lies in. Nothing moves; bits at block starts change.
 
+use super::mobility::Fallback;
 use super::{State, Zone};
 use crate::error::{FreeError, RangeError};
 use crate::frame::{Mobility, Order, Pfn, PfnRange};
@@ -55,8 +56,10 @@ impl Zone<'_> {
             }
         }
         for number in numbers {
-            if self.blocks.peek(number).mobility() != mobility {
+            let own = self.blocks.peek(number).mobility();
+            if own != mobility {
                 // It is free as a whole.
+                self.special.fallbacks.note(Fallback::ClaimedWhole, own, mobility);
                 self.retype_one(number, mobility);
             }
         }

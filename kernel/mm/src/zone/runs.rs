@@ -96,19 +96,28 @@ impl Zone<'_> {
                 from = number + 1;
             }
         }
-        if search.best.is_none() {
-            search.looks = LOOKS_AT_WHOLES;
-            self.look_at_wholes(&mut search);
+        // A free pageblock of another mobility becomes one of the request's, as for a block.
+        for kind in core::iter::once(&mobility).chain(mobility.fallbacks()) {
+            if search.best.is_none() {
+                search.looks = LOOKS_AT_WHOLES;
+                self.look_at_wholes(&mut search, *kind);
+            }
         }
         search.best.map(|(_, start)| start)
     }
 
-    /// Looks at free pageblocks.
-    fn look_at_wholes(&self, search: &mut Search) {
+    /// Looks at free pageblocks of this mobility.
+    fn look_at_wholes(&self, search: &mut Search, kind: Mobility) {
         let mut from = 0;
-        while let Some(number) = self.wholes.next_free(search.mobility, from).filter(|_| search.goes_on()) {
+        while let Some(number) = self.wholes.next_free(kind, from).filter(|_| search.goes_on()) {
             // What it is part of is known then, as far as that matters.
             from = self.look_around(search, number);
+        }
+        if search.best.is_none() {
+            // The first ones may all stand alone. A block that is as large and as aligned will do wherever it is.
+            let order = Order::covering(search.frames.max(search.align));
+            let block = order.and_then(|order| self.wholes.find(order.max(Order::PAGEBLOCK), kind));
+            block.into_iter().for_each(|number| _ = self.look_around(search, number));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Free frames in a row, of any length: the shortest run that holds the request, wherever it begins and whatever it crosses.
 
-use bifolio::allocator::{AllocError, PageAllocator};
-use bifolio::frame::{Blocks, Gfp, Order, PfnRange};
+use bifolio::allocator::{AllocError, Fallback, PageAllocator};
+use bifolio::frame::{Blocks, Gfp, Mobility, Order, PfnRange, ZoneKind};
 use kit::Raw;
 use kit::machine::{SingleCpu, allocator, usable};
 
@@ -64,14 +64,27 @@ fn a_run_is_aligned_to_whatever_is_asked_for() {
 fn a_run_of_another_mobility_is_left_alone_unless_it_is_whole_pageblocks() {
     let frames = free_but(&[(10, 400), (1024 - 100, 1024 + 600)]);
     let unmovable = Gfp::MEMALLOC;
-    assert!(frames.allocate_run(50, 1, unmovable).is_err(), "every pageblock is for what can move");
-    // A free pageblock becomes one of the kind that asks, as everywhere.
-    let first = frames.take(Order::PAGEBLOCK, unmovable).unwrap();
-    assert_eq!(first, pfn(1024));
-    frames.give(first, Order::PAGEBLOCK).unwrap();
+    // Every pageblock is for what can move. One that is free becomes one of the kind that asks, as everywhere.
     let run = frames.allocate_run(50, 1, unmovable).map(Blocks::into_raw);
     assert_eq!(run, Ok(range(1024, 1074)));
+    let fallbacks = frames.zone(ZoneKind::Normal).fallbacks;
+    assert_eq!(fallbacks.count(Fallback::ClaimedWhole, Mobility::Movable, Mobility::Unmovable), 1);
+    let refused = frames.allocate_run(463, 1, unmovable);
+    assert!(refused.is_err(), "what is left is of pageblocks that hold what can move");
     frames.validate().unwrap();
+}
+
+#[test]
+fn more_memory_is_always_enough_for_a_request_up_to_the_largest_block() {
+    // Free pageblocks that stand alone, more than a search looks at, and behind them a block.
+    let mut runs: Vec<(u64, u64)> = (0..6).map(|nth| (nth * 1024, nth * 1024 + 512)).collect();
+    runs.push((6144, 7168));
+    for gfp in [GFP, Gfp::MEMALLOC] {
+        let frames = free_but(&runs);
+        let run = frames.allocate_run(513, 1, gfp).map(Blocks::into_raw);
+        assert_eq!(run, Ok(range(6144, 6144 + 513)), "{gfp:?}");
+        frames.validate().unwrap();
+    }
 }
 
 #[test]
