@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run trace explorer screenshots test stress matrix mutants soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots test busy stress matrix mutants soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -11,7 +11,7 @@ unexport MAKEFLAGS MFLAGS
 # command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
 # The host program checks them, and says what is wrong; what is empty is not set.
 variables := MEM SMP FIRMWARE APIC PARALLEL CMD DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
-variables += MINUTES WORKLOAD ALLOCATOR QUICK ROUNDS UPDATE
+variables += MINUTES WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE
 define hand-over
 export BIFOLIO_$(1) := $$(value $(1))
 unexport $(1)
@@ -48,6 +48,7 @@ help: ## this list
 	@echo ' `cargo test -p booted --target x86_64-unknown-none -- --smp 3 --gdb`, and `-- --help` for what else there is.)'
 	@echo 'What `make test` does is changed by'
 	@echo '  QUICK=1             what is worth its time after each change: format, lints, tests of bifolio, one machine'
+	@echo '  BUSY=4              beside so many processes that keep the host busy'
 	@echo 'What `make soak` does is changed by'
 	@echo '  OPERATIONS=1000000  that many operations'
 	@echo '  SEED=2              other ones'
@@ -84,6 +85,10 @@ screenshots: ## the pictures of the explorer in README and docs, taken anew in C
 test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`; QUICK=1 for a part
 	$(with-toolchain) boot/build.sh
 	$(host-program) suite
+
+busy: ## all that boots machines three times, at once and beside 16 busy processes, of which no test may take notice
+	$(with-toolchain) boot/build.sh
+	$(host-program) suite --booted 3 --busy 16
 
 stress: ## ten boots, in each of which 16 CPUs work allocator and heap at once while timers interrupt them
 	$(with-toolchain) boot/build.sh

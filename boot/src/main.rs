@@ -7,6 +7,7 @@ use boot::options::{self, Debugging, Emulator};
 use boot::qemu::Setup;
 use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
+use boot::suite::Scope;
 use boot::terminal::{self, Keys};
 use boot::{debugger, events, explorer, image, matrix, measure, minimise, pictures, qemu, replay, soak, suite};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -203,6 +204,12 @@ struct SuiteArguments {
     /// Only what is to be looked at after each change: format, lints, the allocator's tests, one booted machine
     #[arg(long, env = "BIFOLIO_QUICK", value_parser = options::switch, action = ArgAction::SetTrue)]
     quick: bool,
+    /// Only what boots machines, so many times, as often at once
+    #[arg(long, value_name = "TIMES", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=9))]
+    booted: Option<u8>,
+    /// Beside so many processes that keep the host busy
+    #[arg(long, env = "BIFOLIO_BUSY", value_name = "N", default_value = "0", value_parser = clap::value_parser!(u8).range(..=99))]
+    busy: u8,
     #[command(flatten)]
     emulator: Emulator,
 }
@@ -251,7 +258,12 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Matrix(arguments) => matrix::run(&default_kernel()?, &arguments.emulator.qemu_args.0).map(success_if),
         Command::Suite(arguments) => {
-            let count = suite::run(arguments.quick, &arguments.emulator.qemu_args.0)?;
+            let scope = match arguments.booted {
+                Some(times) => Scope::Booted(times.into()),
+                None if arguments.quick => Scope::Quick,
+                None => Scope::Whole,
+            };
+            let count = suite::run(scope, arguments.busy.into(), &arguments.emulator.qemu_args.0)?;
             Ok(success_if(count.failed == 0))
         }
         Command::Lints => suite::lint().map(success_if),

@@ -1,12 +1,13 @@
 //! Everything that has to hold before anybody else gets to see a change: `make test`.
 //!
 //! Format, lints and documentation, the host's tests, and each booted subject on every machine that matters. What cargo
-//! does goes one after another, since cargo would wait for itself anyway; machines run meanwhile, two jobs at a time
-//! altogether, so that a small host is busy and not overrun.
+//! does goes one after another, since cargo would wait for itself anyway; machines run meanwhile.
 //!
-//! The quick suite, `make test QUICK=1`, is what of that is worth its time after each change.
+//! The quick suite, `make test QUICK=1`, is what of that is worth its time after each change. `make busy` shows that no test's
+//! verdict depends on how busy the host is.
 
 mod board;
+mod busy;
 mod cargo;
 mod checks;
 mod compiler;
@@ -21,7 +22,8 @@ use crate::report::{Report, sum_results};
 use crate::terminal;
 use anyhow::{Result, bail, ensure};
 use board::{Board, Finished};
-use checks::{Check, DOCUMENTATION, ELSEWHERE, FORMAT, GUEST, LINTS, TESTS, TESTS_OF_BIFOLIO};
+use busy::Busy;
+use checks::{Check, DOCUMENTATION, ELSEWHERE, FORMAT, GUEST, LINTS, TESTS, TESTS_OF_BIFOLIO, TESTS_OF_BOOT};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -53,23 +55,54 @@ fn is_for(machine: Machine, kernel: &Path) -> bool {
 /// The machine of the quick suite: one that boots fast, and whose CPUs meet.
 const QUICK_MACHINE: [Machine; 1] = [Machine::new(Firmware::Bios, MEDIUM, 4)];
 
-/// Runs everything, or what is `quick`; prints each part as it is done, where the time went and in the end
+/// What the suite runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope {
+    /// Everything.
+    Whole,
+    /// What is worth its time after each change.
+    Quick,
+    /// What boots machines, as often as this.
+    Booted(usize),
+}
+
+impl Scope {
+    fn machines(self) -> &'static [Machine] {
+        if matches!(self, Scope::Quick) { &QUICK_MACHINE } else { &MACHINES }
+    }
+
+    /// What cargo does, the tests first, since they take longest.
+    fn checks(self) -> Vec<&'static Check> {
+        match self {
+            Scope::Whole => [TESTS, FORMAT, LINTS, DOCUMENTATION, ELSEWHERE].into_iter().flatten().collect(),
+            Scope::Quick => [TESTS_OF_BIFOLIO, FORMAT, LINTS].into_iter().flatten().collect(),
+            Scope::Booted(times) => (0..times).flat_map(|_| TESTS_OF_BOOT).collect(),
+        }
+    }
+
+    fn times(self) -> usize {
+        if let Scope::Booted(times) = self { times } else { 1 }
+    }
+
+    /// Jobs at a time: two, so that a small host is busy and not overrun, unless that is what is wanted.
+    fn jobs(self) -> usize {
+        if let Scope::Booted(times) = self { 4 * times } else { 2 }
+    }
+}
+
+/// Runs what is in the scope, beside so many busy processes; prints each part as it is done, where the time went and in the end
 /// `N passed, N failed`. `qemu_args` are further arguments for QEMU.
 ///
 /// # Errors
 /// The suite itself could not run, or was [`harness::Interrupted`]. Failing tests are counted.
-pub fn run(quick: bool, qemu_args: &[String]) -> Result<Count> {
+pub fn run(scope: Scope, busy: usize, qemu_args: &[String]) -> Result<Count> {
     terminal::signals()?;
-    // The tests come first, since they take longest.
-    let (machines, checks): (&[Machine], Vec<&Check>) = if quick {
-        (&QUICK_MACHINE, [TESTS_OF_BIFOLIO, FORMAT, LINTS].into_iter().flatten().collect())
-    } else {
-        (&MACHINES, [TESTS, FORMAT, LINTS, DOCUMENTATION, ELSEWHERE].into_iter().flatten().collect())
-    };
-    let board = Board::new();
+    let checks = scope.checks();
+    let board = Board::new(scope.jobs());
     let kernels = build(&board)?;
-    let all = machines.iter().flat_map(|&machine| kernels.iter().map(move |kernel| (machine, kernel)));
-    let boots: Vec<(Machine, &PathBuf)> = all.filter(|(machine, kernel)| is_for(*machine, kernel)).collect();
+    let once = scope.machines().iter().flat_map(|&machine| kernels.iter().map(move |kernel| (machine, kernel)));
+    let once = once.filter(|(machine, kernel)| is_for(*machine, kernel));
+    let boots: Vec<(Machine, &PathBuf)> = (0..scope.times()).flat_map(|_| once.clone()).collect();
     board.expect(checks.len() + boots.len());
     let next = AtomicUsize::new(0);
     let boot_the_rest = || -> Result<()> {
@@ -79,14 +112,17 @@ pub fn run(quick: bool, qemu_args: &[String]) -> Result<Count> {
         }
         Ok(())
     };
+    let busy = Busy::start(busy)?;
     thread::scope(|scope| {
-        let machines = scope.spawn(boot_the_rest);
+        let others: Vec<_> = (1..board.jobs()).map(|_| scope.spawn(boot_the_rest)).collect();
         let perform_all = || checks.iter().try_for_each(|check| board.job(check.part, check.title, || perform(check)));
-        build_tests(&board, checks[0])
-            .and_then(|()| perform_all())
-            .and_then(|()| boot_the_rest())
-            .and(machines.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let own = build_tests(&board, checks[0]).and_then(|()| perform_all()).and_then(|()| boot_the_rest());
+        let join = |other: thread::ScopedJoinHandle<'_, Result<()>>| {
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        others.into_iter().map(join).fold(own, Result::and)
     })?;
+    busy.end()?;
     Ok(board.conclude())
 }
 

@@ -31,6 +31,7 @@ pub(super) struct Finished {
 pub(super) struct Board {
     bars: MultiProgress,
     is_terminal: bool,
+    jobs: usize,
     start: Instant,
     sum: Mutex<Sum>,
 }
@@ -44,9 +45,14 @@ struct Sum {
 }
 
 impl Board {
-    pub(super) fn new() -> Board {
+    /// Of a suite that does so many jobs at a time.
+    pub(super) fn new(jobs: usize) -> Board {
         let bars = MultiProgress::new();
-        Board { bars, is_terminal: io::stderr().is_terminal(), start: Instant::now(), sum: Mutex::default() }
+        Board { bars, is_terminal: io::stderr().is_terminal(), jobs, start: Instant::now(), sum: Mutex::default() }
+    }
+
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs
     }
 
     pub(super) fn expect(&self, jobs: usize) {
@@ -110,7 +116,7 @@ impl Board {
     pub(super) fn conclude(&self) -> Count {
         let sum = self.lock();
         let wall = self.start.elapsed().as_secs_f32();
-        self.say(&format!("\nfinished in {wall:.0} s, two jobs at a time, of which\n{}", table(&sum.times)));
+        self.say(&format!("\nfinished in {wall:.0} s, {} jobs at a time, of which\n{}", self.jobs, table(&sum.times)));
         println!("{} passed, {} failed", sum.count.passed, sum.count.failed);
         sum.count
     }

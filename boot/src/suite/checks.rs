@@ -62,6 +62,10 @@ pub(super) const TESTS: &[Check] = &[
 pub(super) const TESTS_OF_BIFOLIO: &[Check] =
     &[check("tests of bifolio", Part::Tests, &["test", "-p", "bifolio", "--no-fail-fast"])];
 
+/// The tests of the host program, most of which boot machines.
+pub(super) const TESTS_OF_BOOT: &[Check] =
+    &[check("tests of the host program", Part::Tests, &["test", "-p", "boot", "--no-fail-fast"])];
+
 pub(super) const DOCUMENTATION: &[Check] = &[
     check("documentation", Part::Documentation, &["doc", "--no-deps"]),
     check(
