@@ -26,7 +26,7 @@ pub use table::{Argument, Command, GROUPS, commands};
 
 use crate::console::{self, Console};
 use crate::cpu::work;
-use crate::host::{self, Input};
+use crate::host::Input;
 use crate::sync::lockdep;
 use crate::{print, println};
 use candidates::Candidates;
