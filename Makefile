@@ -86,7 +86,7 @@ test: ## everything from a bare machine to all tests green; ends with `N passed,
 	$(with-toolchain) boot/build.sh
 	$(host-program) suite
 
-busy: ## all that boots machines three times, at once and beside 16 busy processes, of which no test may take notice
+busy: ## all that boots machines three times, at once and beside 16 busy processes, of which no test may take notice: hours
 	$(with-toolchain) boot/build.sh
 	$(host-program) suite --booted 3 --busy 16
 

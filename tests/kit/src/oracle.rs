@@ -2,14 +2,19 @@
 //!
 //! A byte a frame says what it is, a table says where its block begins, and for each aligned piece of each order a
 //! counter says how many of its frames are free. From these follow the answer to every free, the blocks that there must
-//! be, and whether a refusal was justified. The marks and reserves of zones are worked out once more from their formulas.
+//! be, and whether a refusal was justified.
+
+mod compare;
+mod marks;
 
 use std::ops::Range;
 
-use bifolio::allocator::{BlockInfo, BlockState, Cpu, PageAllocator};
+use bifolio::allocator::BlockState;
 use bifolio::error::FreeError;
-use bifolio::frame::{Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
+
+pub use compare::blocks;
 
 /// Frames in the largest block. Memory is looked up in pieces of this size.
 const PIECE: u64 = 1024;
@@ -417,32 +422,6 @@ impl Oracle {
         }
         blocks
     }
-
-    /// The marks of a zone (min, low, high), and what it keeps from requests by the highest zone that they may use.
-    pub fn marks(&self, zone: ZoneKind) -> ([u64; 3], [u64; ZoneKind::COUNT]) {
-        let total: u64 = self.managed.iter().sum();
-        let own = self.managed[zone.index()];
-        let kept = (64 * total).isqrt().clamp(128, 262_144) / 4;
-        let min = kept * own / total;
-        let step = (min / 4).max(own / 1000);
-        let higher = |highest| self.managed.iter().take(highest + 1).skip(zone.index() + 1).sum::<u64>();
-        let reserve = std::array::from_fn(|highest| higher(highest) / 256);
-        ([min, min + step, min + 2 * step], reserve)
-    }
-
-    /// Whether a zone may give so many frames to a request, pressing as its flags say, as far as marks and reserves go.
-    pub fn admits(&self, zone: ZoneKind, highest: ZoneKind, frames: u64, gfp: Gfp) -> bool {
-        if gfp.contains(Gfp::MEMALLOC) {
-            return true;
-        }
-        let ([min, ..], reserve) = self.marks(zone);
-        let mark = match (gfp.contains(Gfp::HIGH), gfp.contains(Gfp::WAIT)) {
-            (false, _) => min,
-            (true, true) => min.div_ceil(2),
-            (true, false) => min.div_ceil(2) - min.div_ceil(2) / 4,
-        };
-        self.free_frames(zone) >= mark + reserve[highest.index()] + frames
-    }
 }
 
 /// The stretches of memory that there is metadata for: whole pieces of the largest block's size, with the holes between
@@ -465,33 +444,6 @@ fn covered(ram: &[PfnRange]) -> Vec<Range<u64>> {
 
 fn order_of(order: u8) -> Order {
     Order::new(order).expect("the oracle only has orders that there are")
-}
-
-/// Every block of every zone but the reserved ones, in ascending order. Two free pageblocks that would be one block, were
-/// they of one mobility, are shown as that block.
-pub fn blocks<C: Cpu>(frames: &PageAllocator<'_, C>) -> Vec<Seen> {
-    let mut blocks: Vec<BlockInfo> = Vec::new();
-    for kind in ZoneKind::ALL {
-        frames.for_each_block(kind, |block| {
-            if block.state == BlockState::Reserved {
-                return;
-            }
-            match blocks.last_mut() {
-                Some(last) if are_kept_apart(last, &block) => last.order = Order::MAX,
-                _ => blocks.push(block),
-            }
-        });
-    }
-    blocks.into_iter().map(|block| (block.pfn.number(), block.order.get(), block.state)).collect()
-}
-
-/// Whether two blocks are free buddies of order 9 that their mobilities keep from being one of order 10.
-fn are_kept_apart(lower: &BlockInfo, upper: &BlockInfo) -> bool {
-    let halves = [lower, upper].iter().all(|half| half.order == Order::PAGEBLOCK && half.state == BlockState::Free);
-    let buddies = lower.pfn.is_aligned(Order::MAX) && upper.pfn == lower.pfn.offset(Order::PAGEBLOCK.frames());
-    let mixes = |mobility| matches!(mobility, Mobility::Unmovable | Mobility::Movable | Mobility::Reclaimable);
-    let merge = lower.mobility == upper.mobility || mixes(lower.mobility) && mixes(upper.mobility);
-    halves && buddies && !merge
 }
 
 /// A range as the largest aligned blocks that make it up, found by trying the largest first.
