@@ -1,6 +1,6 @@
 //! The line editor of the kernel's shell.
 //!
-//! It knows no device: bytes of a terminal's keys go in, text for the terminal comes out. [Keys](keys) are read by the parser
+//! It knows no device: bytes of a terminal's keys go in, text for the terminal comes out. Keys are read by the parser
 //! that the terminal emulator Alacritty has, so a sequence that is not known types nothing. A line stays in one row: one that is
 //! longer than the terminal is wide is shown in part, around the cursor.
 //!

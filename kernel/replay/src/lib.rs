@@ -1,4 +1,4 @@
-//! Replay: a [`World`] does again what a [trace](trace) says, with the very allocator that did it before, and must come to the same
+//! Replay: a [`World`] does again what a [trace] says, with the very allocator that did it before, and must come to the same
 //! state, bit for bit.
 //!
 //! A world is frames that are numbers, CPUs that take turns, and a place in a trace. Its whole state lies in one block of memory, and what

@@ -1,6 +1,6 @@
 //! The shell: commands to look at the machine's memory and to move it, for a person, for a script or for `CMD=`.
 //!
-//! Lines are edited by the crate [`line`]; what the commands are stands in one [table], that dispatch, `help` and completion
+//! Lines are edited by the crate [`line`](mod@line); what the commands are stands in one table, that dispatch, `help` and completion
 //! share.
 
 mod blocks;
