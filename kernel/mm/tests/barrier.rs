@@ -129,6 +129,8 @@ impl Drop for Held<'_> {
 /// Then CPU 0 does something more, and CPU 1 answers.
 fn while_another_spins<const KERNEL: usize>(busy: impl FnOnce() + Send, held: impl FnOnce(), behind: impl FnOnce()) {
     let lock = KernelLock(AtomicBool::new(false));
+    // Before CPU 1 begins, which is not to get it first, however slow this thread is.
+    lock.lock();
     let (is_ready, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -145,7 +147,6 @@ fn while_another_spins<const KERNEL: usize>(busy: impl FnOnce() + Send, held: im
             });
         });
         Machine::<KERNEL>::as_cpu(0, || {
-            lock.lock();
             let _held = Held { lock: &lock, is_over: &is_over };
             while !is_ready.load(Ordering::SeqCst) {
                 Machine::<KERNEL>::relax();
