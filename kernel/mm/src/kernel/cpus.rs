@@ -32,119 +32,68 @@ unsafe impl Interrupts for NoInterrupts {
     fn restore(_: bool) {}
 }
 
-/// The interrupts of an x86_64 processor, in the kernel's ring.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy, Debug)]
-pub struct X86;
+/// The interrupts of a processor: the instructions that save its state in a register and mask them, the bit of that state that speaks
+/// of them, its value where they are enabled, and the instruction that enables them. None of those may touch any other state.
+macro_rules! interrupts {
+    ($(#[$about:meta])* $name:ident of $architecture:literal:
+     $($mask:literal)+, $bit:literal is $enabled:literal, $enable:literal) => {
+        $(#[$about])*
+        #[cfg(target_arch = $architecture)]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
 
-// SAFETY: what can be masked is masked; handlers of what cannot must neither allocate nor free, as `Cpu` says.
-#[cfg(target_arch = "x86_64")]
-unsafe impl Interrupts for X86 {
-    #[inline(always)]
-    fn mask() -> bool {
-        const ENABLED: u64 = 1 << 9;
-        let flags: u64;
-        // SAFETY: the flags are read by way of the stack; to mask interrupts does no harm.
-        unsafe { core::arch::asm!("pushfq", "pop {}", "cli", out(reg) flags) };
-        flags & ENABLED != 0
-    }
+        // SAFETY: what the processor can mask of its kernel's interrupts is masked; handlers of what it cannot must neither allocate
+        // nor free, as `Cpu` says.
+        #[cfg(target_arch = $architecture)]
+        unsafe impl Interrupts for $name {
+            #[inline(always)]
+            fn mask() -> bool {
+                let state: usize;
+                // SAFETY: interrupts are masked, which does no harm; the state goes through the stack, or not near it.
+                unsafe { core::arch::asm!($($mask),+, out(reg) state) };
+                state >> $bit & 1 == $enabled
+            }
 
-    #[inline(always)]
-    fn restore(were_enabled: bool) {
-        if were_enabled {
-            // SAFETY: they were not masked before `mask`.
-            unsafe { core::arch::asm!("sti", options(nostack)) };
+            #[inline(always)]
+            fn restore(were_enabled: bool) {
+                if were_enabled {
+                    // SAFETY: they were enabled before `mask`.
+                    unsafe { core::arch::asm!($enable, options(nostack)) };
+                }
+            }
         }
-    }
+    };
 }
 
-/// The interrupts of a riscv64 processor, in supervisor mode.
-#[cfg(target_arch = "riscv64")]
-#[derive(Clone, Copy, Debug)]
-pub struct Riscv64;
-
-// SAFETY: the supervisor's interrupts are masked; those of machine mode do not come to the kernel.
-#[cfg(target_arch = "riscv64")]
-unsafe impl Interrupts for Riscv64 {
-    #[inline(always)]
-    fn mask() -> bool {
-        const ENABLED: usize = 1 << 1;
-        let status: usize;
-        // SAFETY: the bit for the supervisor's interrupts is cleared, and no other changes.
-        unsafe { core::arch::asm!("csrrci {}, sstatus, 2", out(reg) status, options(nostack)) };
-        status & ENABLED != 0
-    }
-
-    #[inline(always)]
-    fn restore(were_enabled: bool) {
-        if were_enabled {
-            // SAFETY: they were not masked before `mask`.
-            unsafe { core::arch::asm!("csrsi sstatus, 2", options(nostack)) };
-        }
-    }
+interrupts! {
+    /// The interrupts of an x86_64 processor, in the kernel's ring.
+    X86 of "x86_64": "pushfq" "pop {}" "cli", 9 is 1, "sti"
+}
+interrupts! {
+    /// The interrupts of a riscv64 processor, in supervisor mode. Those of machine mode do not come to the kernel.
+    Riscv64 of "riscv64": "csrrci {}, sstatus, 2", 1 is 1, "csrsi sstatus, 2"
+}
+interrupts! {
+    /// The interrupts of an aarch64 processor. Handlers of fast ones must neither allocate nor free.
+    Aarch64 of "aarch64": "mrs {}, daif" "msr daifset, #2", 7 is 0, "msr daifclr, #2"
 }
 
-/// The interrupts of an aarch64 processor. Handlers of fast ones must neither allocate nor free.
-#[cfg(target_arch = "aarch64")]
-#[derive(Clone, Copy, Debug)]
-pub struct Aarch64;
-
-// SAFETY: what is no fast interrupt is masked.
-#[cfg(target_arch = "aarch64")]
-unsafe impl Interrupts for Aarch64 {
-    #[inline(always)]
-    fn mask() -> bool {
-        const MASKED: u64 = 1 << 7;
-        let masks: u64;
-        // SAFETY: to mask interrupts does no harm.
-        unsafe { core::arch::asm!("mrs {}, daif", "msr daifset, #2", out(reg) masks, options(nostack)) };
-        masks & MASKED == 0
-    }
-
-    #[inline(always)]
-    fn restore(were_enabled: bool) {
-        if were_enabled {
-            // SAFETY: they were not masked before `mask`.
-            unsafe { core::arch::asm!("msr daifclr, #2", options(nostack)) };
-        }
-    }
-}
+/// A CPU that says the same number, whichever it is: [`Uniprocessor`] and [`Shared`]. Its interrupts are masked by `I`.
+pub struct Numbered<I, const NUMBER: usize>(PhantomData<I>);
 
 /// The CPU of a machine that has one.
-pub struct Uniprocessor<I>(PhantomData<I>);
-
-// SAFETY: there is one CPU: `Kernel::init` is where that is promised. Its interrupts are masked where that is asked for.
-unsafe impl<I: Interrupts> Cpu for Uniprocessor<I> {
-    #[inline(always)]
-    fn current() -> usize {
-        0
-    }
-
-    fn synchronize() {}
-
-    #[inline(always)]
-    fn mask_interrupts() -> bool {
-        I::mask()
-    }
-
-    #[inline(always)]
-    fn restore_interrupts(were_enabled: bool) {
-        I::restore(were_enabled);
-    }
-}
-
-impl<I> Hooks for Uniprocessor<I> {}
+pub type Uniprocessor<I> = Numbered<I, 0>;
 
 /// Any of a machine's CPUs, none of which has anything of its own: all wait for the same locks. Interrupts between them are not
 /// needed.
-pub struct Shared<I>(PhantomData<I>);
+pub type Shared<I> = Numbered<I, { usize::MAX }>;
 
-// SAFETY: no CPU has a number for which there are pages or an arena, so no barrier is needed. Interrupts are masked where that is
-// asked for.
-unsafe impl<I: Interrupts> Cpu for Shared<I> {
+// SAFETY: with pages or an arena of that number, there is one CPU, by the contract of `Kernel::init`; without them, no barrier is
+// needed, however many there are. Interrupts are masked where that is asked for.
+unsafe impl<I: Interrupts, const NUMBER: usize> Cpu for Numbered<I, NUMBER> {
     #[inline(always)]
     fn current() -> usize {
-        usize::MAX
+        NUMBER
     }
 
     fn synchronize() {}
@@ -160,16 +109,10 @@ unsafe impl<I: Interrupts> Cpu for Shared<I> {
     }
 }
 
-impl<I> Hooks for Shared<I> {}
+impl<I, const NUMBER: usize> Hooks for Numbered<I, NUMBER> {}
 
-impl<I> fmt::Debug for Uniprocessor<I> {
+impl<I, const NUMBER: usize> fmt::Debug for Numbered<I, NUMBER> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Uniprocessor")
-    }
-}
-
-impl<I> fmt::Debug for Shared<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Shared")
+        f.write_str("Numbered")
     }
 }

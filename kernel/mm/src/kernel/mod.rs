@@ -41,7 +41,7 @@ pub use cpus::Aarch64;
 pub use cpus::Riscv64;
 #[cfg(target_arch = "x86_64")]
 pub use cpus::X86;
-pub use cpus::{Interrupts, NoInterrupts, Shared, Uniprocessor};
+pub use cpus::{Interrupts, NoInterrupts, Numbered, Shared, Uniprocessor};
 pub use regions::Regions;
 
 use crate::allocator::{PageAllocator, PerCpuPages, Plan, SetupError};
