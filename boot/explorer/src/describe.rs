@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 use bifolio::allocator::{BlockState, Call};
-use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use replay::World;
 
 use crate::app::App;
@@ -85,7 +85,7 @@ pub fn last(world: &World, cells: &Cells) -> String {
 }
 
 fn zone(pfn: u64) -> ZoneKind {
-    ZoneKind::of(Pfn::new(pfn))
+    Profile::X86_64.zone_of(Pfn::new(pfn))
 }
 
 /// Where a block was taken from.

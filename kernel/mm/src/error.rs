@@ -13,6 +13,8 @@ errors! {
     pub enum AllocError {
         /// The flags name two zones, or two mobilities.
         ContradictoryFlags(gfp: Gfp) => "the flags {gfp} contradict each other",
+        /// The flags ask for a zone that this [kind of machine](crate::frame::Profile) does not have, nor any below it.
+        NoZone(gfp: Gfp) => "the flags {gfp} ask for a zone that this kind of machine does not have",
         /// The request is for no frames at all.
         NoFrames => "a request for no frames",
         /// The request is for more frames than the largest block has.

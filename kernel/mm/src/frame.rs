@@ -8,9 +8,12 @@ use core::fmt;
 mod block;
 #[forbid(unsafe_code)]
 mod gfp;
+#[forbid(unsafe_code)]
+mod profile;
 
 pub use block::{Block, Blocks};
 pub use gfp::Gfp;
+pub use profile::Profile;
 
 /// Bytes in a frame, as a shift: a frame is `1 << FRAME_SHIFT` bytes.
 pub const FRAME_SHIFT: u32 = 12;
@@ -227,7 +230,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// A zone: the frames that one class of devices can reach.
+/// A zone: the frames that one class of devices can reach. Where each ends is the [`Profile`]'s to say, and on x86_64 as here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ZoneKind {
     /// Below 16 MiB: what ISA devices reach with 24 address bits.
@@ -247,28 +250,6 @@ impl ZoneKind {
     /// The zone's place in [`ZoneKind::ALL`].
     pub const fn index(self) -> usize {
         self as usize
-    }
-
-    /// The frames that belong to the zone, were there RAM everywhere.
-    pub const fn range(self) -> PfnRange {
-        const MIB_16: Pfn = Pfn::containing(16 << 20);
-        const GIB_4: Pfn = Pfn::containing(4 << 30);
-        match self {
-            Self::Dma => PfnRange::new(Pfn::new(0), MIB_16),
-            Self::Dma32 => PfnRange::new(MIB_16, GIB_4),
-            Self::Normal => PfnRange::new(GIB_4, Pfn::containing(PHYSICAL_LIMIT)),
-        }
-    }
-
-    /// The zone that a frame belongs to.
-    pub const fn of(pfn: Pfn) -> Self {
-        if pfn.0 >= Self::Normal.range().start.0 {
-            Self::Normal
-        } else if pfn.0 >= Self::Dma32.range().start.0 {
-            Self::Dma32
-        } else {
-            Self::Dma
-        }
     }
 
     /// The zone's name, as Linux prints it.

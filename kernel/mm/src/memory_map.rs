@@ -9,8 +9,8 @@
 //! - where entries overlap, the more restrictive kind wins;
 //! - memory that is usable, now or later, is rounded inward to whole frames, everything else outward. A frame that ACPI
 //!   data has only a part of is reserved: not even its whole is free one day;
-//! - the first MiB is reserved, whatever the firmware says: it holds the BIOS data and the place where other
-//!   processors start;
+//! - where the [profile](Profile) has low memory, as on x86_64 the first MiB, that is reserved, whatever the firmware says: it holds
+//!   the BIOS data and the place where other processors start;
 //! - an entry that cannot be true costs no more than itself: see [`Fault`]. Only a map that leaves no usable frame at all
 //!   is refused.
 //!
@@ -25,11 +25,8 @@ use core::fmt;
 pub use fault::{Defect, Fault};
 
 use crate::error::table::errors;
-use crate::frame::PfnRange;
+use crate::frame::{PfnRange, Profile};
 use sweep::Ranges;
-
-/// The end, in bytes, of the memory that is kept from the allocator on every machine: the first MiB.
-pub const LOW_MEMORY_END: u64 = 1 << 20;
 
 /// What a region of physical memory may be used for, least restrictive first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -72,7 +69,7 @@ errors! {
     /// Why a memory map was refused. The machine cannot be trusted with any of it then.
     pub enum MapError {
         /// No whole frame is usable.
-        NothingUsable => "memory map: no usable frame above the first MiB",
+        NothingUsable => "memory map: no usable frame",
     }
 }
 
@@ -82,17 +79,31 @@ pub struct MemoryMap<'a> {
     /// As they were given, but sorted by start. They may overlap, and not all can be true: the ranges are derived from
     /// them, so that no space is needed for the pieces that an overlap leaves, nor to remember what was wrong.
     regions: &'a [Region],
+    profile: Profile,
 }
 
 impl<'a> MemoryMap<'a> {
-    /// Sorts the entries in place, and believes of them what can be true.
+    /// Sorts the entries of an x86_64 machine's map in place, and believes of them what can be true.
     ///
     /// # Errors
     /// [`MapError`] if nothing is usable.
     pub fn sanitise(raw: &'a mut [Region]) -> Result<Self, MapError> {
+        Self::sanitise_for(Profile::X86_64, raw)
+    }
+
+    /// [`sanitise`](Self::sanitise), for a machine of any kind.
+    ///
+    /// # Errors
+    /// [`MapError`] if nothing is usable.
+    pub fn sanitise_for(profile: Profile, raw: &'a mut [Region]) -> Result<Self, MapError> {
         raw.sort_unstable_by_key(|region| region.start);
-        let map = Self { regions: raw };
+        let map = Self { regions: raw, profile };
         map.ranges(RegionKind::Usable).next().map(|_| map).ok_or(MapError::NothingUsable)
+    }
+
+    /// The kind of machine that it is the map of.
+    pub fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// The entries that cannot be true, by their start, each with what became of it.
@@ -118,13 +129,13 @@ impl<'a> MemoryMap<'a> {
     /// What no entry speaks of, or only in part, is in no range, and is not RAM. A walk looks at every entry a few times,
     /// however many there are.
     pub fn iter(&self) -> impl Iterator<Item = (PfnRange, RegionKind)> + Clone + use<'a> {
-        Ranges::new(self.regions)
+        Ranges::new(self.regions, self.profile.low_memory())
     }
 
     /// The frames of one kind, as maximal ranges in ascending order.
     ///
     /// No frame is in the ranges of two kinds. Reserved frames are those that an entry calls so, those that ACPI data has
-    /// only a part of, and the first MiB.
+    /// only a part of, and [low memory](Profile::low_memory).
     pub fn ranges(&self, kind: RegionKind) -> impl Iterator<Item = PfnRange> + Clone + use<'a> {
         self.iter().filter(move |(_, other)| *other == kind).map(|(range, _)| range)
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bifolio::allocator::Usage;
 use bifolio::error::FreeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, Profile};
 use bifolio::kernel::{InitError, Kernel, NoInterrupts, Regions, Shared, Uniprocessor};
 use bifolio::memory_map::{MapError, Region, RegionKind};
 
@@ -34,7 +34,7 @@ fn a_kernel_has_frames_and_a_heap() {
     // SAFETY: the layout is not empty.
     assert!(unsafe { MEMORY.alloc(layout) }.is_null(), "there is no memory yet");
 
-    let mut regions = Regions::<4>::new();
+    let mut regions = Regions::<4>::of(Profile::X86_64);
     regions.extend([ram()]);
     regions.reserve(IMAGE);
     // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
@@ -74,6 +74,42 @@ fn a_kernel_has_frames_and_a_heap() {
     // SAFETY: there is no such block.
     let wrong = unsafe { frames.free_raw(image.start, Order::ZERO) };
     assert_eq!(wrong, Err(FreeError::Reserved(image.start)));
+}
+
+/// Half a MiB from address 0 on, as a microcontroller may have it.
+#[test]
+fn a_kernel_needs_little_memory() {
+    static MEMORY: Kernel<Uniprocessor<NoInterrupts>> = Kernel::new();
+    const SIZE: u64 = 512 << 10;
+    let layout = Layout::from_size_align(SIZE as usize, 4 << 20).unwrap();
+    // SAFETY: the layout is not empty.
+    let memory = unsafe { std::alloc::alloc(layout) };
+    let mut regions = Regions::<1>::of(Profile::MICROCONTROLLER);
+    regions.extend([Region { start: 0, end: SIZE, kind: RegionKind::Usable }]);
+    // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
+    unsafe { MEMORY.init(regions, memory.expose_provenance() as u64) }.unwrap();
+    let frames = MEMORY.frames();
+    let total = frames.usage().total;
+    assert_eq!(total, SIZE / FRAME_SIZE - frames.metadata().frames());
+    let layout = Layout::new::<[u64; 100]>();
+    let mut objects = Vec::new();
+    loop {
+        // SAFETY: the layout is not empty.
+        let object = unsafe { MEMORY.alloc(layout) };
+        if object.is_null() {
+            break;
+        }
+        // SAFETY: the object is as large.
+        unsafe { object.write_bytes(7, layout.size()) };
+        objects.push(object);
+    }
+    assert!(objects.len() * layout.size() > SIZE as usize * 3 / 4, "{} objects", objects.len());
+    // SAFETY: each was allocated with this layout, and is freed once.
+    objects.into_iter().for_each(|object| unsafe { MEMORY.dealloc(object, layout) });
+    MEMORY.heap().validate().unwrap();
+    MEMORY.heap().shrink();
+    frames.drain();
+    assert_eq!(frames.usage(), Usage { total, used: 0, free: total });
 }
 
 #[test]

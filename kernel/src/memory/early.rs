@@ -23,7 +23,7 @@ const NONE: PfnRange = PfnRange::new(Pfn::new(0), Pfn::new(0));
 pub(super) fn init(plan: &Plan<'_>, map: &MemoryMap<'_>, frames: u64) {
     let metadata = plan.metadata();
     let usable = map.ranges(RegionKind::Usable).flat_map(|range| without(range, metadata));
-    let in_zones = usable.flat_map(|range| ZoneKind::ALL.map(|kind| range.intersection(kind.range())));
+    let in_zones = usable.flat_map(|range| ZoneKind::ALL.map(|kind| range.intersection(map.profile().range(kind))));
     let piece = in_zones.filter(|range| range.frames() >= frames).max_by_key(|range| range.end);
     let piece = piece.unwrap_or_else(|| panic!("no {frames} frames in a row for page tables"));
     *EARLY.lock() = Early { left: piece, taken: PfnRange::new(piece.end, piece.end) };

@@ -1,8 +1,8 @@
 //! The machine's memory map: the boot loader's list, translated and sanitised.
 
 use crate::host::Ticks;
-use bifolio::frame::{FRAME_SIZE, Pfn, PfnRange};
-use bifolio::memory_map::{LOW_MEMORY_END, MemoryMap, Region, RegionKind};
+use bifolio::frame::{FRAME_SIZE, Pfn, PfnRange, Profile};
+use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use core::fmt::{self, Write};
 use core::{array, slice};
@@ -67,11 +67,12 @@ pub fn map() -> &'static MemoryMap<'static> {
 /// So many pages below 1 MiB that the boot loader calls usable: the map reserves that memory on every machine, for the
 /// start of other CPUs before all. The first page is the BIOS's, whatever anybody says.
 pub(super) fn low_memory(regions: &[Region], pages: usize) -> Option<PhysAddr> {
-    const PAGES: usize = (LOW_MEMORY_END / FRAME_SIZE) as usize;
+    const LOW: PfnRange = Profile::X86_64.low_memory();
+    const PAGES: usize = LOW.frames() as usize;
     let (mut usable, mut other) = ([false; PAGES], [false; PAGES]);
     other[0] = true;
     for region in regions.iter().filter_map(Region::believed) {
-        let [start, end] = [region.start, region.end].map(|address| address.min(LOW_MEMORY_END));
+        let [start, end] = [region.start, region.end].map(|address| address.min(LOW.end.address()));
         let up = |address: u64| address.div_ceil(FRAME_SIZE) as usize;
         let down = |address: u64| (address / FRAME_SIZE) as usize;
         match region.kind {

@@ -6,7 +6,7 @@ use super::words::{expect, number, order};
 use crate::memory::frames;
 use crate::println;
 use bifolio::error::{FreeError, Refused};
-use bifolio::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Blocks, Gfp, Order, Pfn, PfnRange};
 
 /// After how many blocks it is looked whether Ctrl-C was pressed.
 const LOOK: u64 = 256;
@@ -16,7 +16,7 @@ pub(super) fn alloc<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
     let (order, gfp) = (order(words[0])?, flags(words.get(1))?);
     shell.narrate_alloc(order, gfp)?;
     let block = frames().allocate(order, gfp)?;
-    let (pfn, zone) = (block.pfn(), block.zone());
+    let (pfn, zone) = (block.pfn(), frames().zone_of(block.pfn()));
     shell.note(block.into())?;
     println!("order {order}, {} kB in zone {zone}: free {pfn} {order}", order.bytes() / 1024);
     Ok(())
@@ -120,7 +120,7 @@ pub(super) fn free_range<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(),
 pub(super) fn isolate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let range = range(expect(words, &["the pfn", "the number of frames"], 0)?)?;
     frames().isolate(range)?;
-    let zone = frames().zone(ZoneKind::of(range.start));
+    let zone = frames().zone(frames().zone_of(range.start));
     println!("zone {} has {} isolated frames", zone.kind, zone.isolated);
     Ok(())
 }
@@ -128,17 +128,17 @@ pub(super) fn isolate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<
 pub(super) fn unisolate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let range = range(expect(words, &["the pfn", "the number of frames"], 0)?)?;
     frames().unisolate(range)?;
-    let zone = frames().zone(ZoneKind::of(range.start));
+    let zone = frames().zone(frames().zone_of(range.start));
     println!("zone {} has {} isolated frames", zone.kind, zone.isolated);
     Ok(())
 }
 
 impl Shell {
     /// Takes note of a range that was allocated, and says how to free it.
-    fn take<'a>(&mut self, frames: Blocks) -> Result<(), Error<'a>> {
-        let range = frames.range();
-        self.note(frames)?;
-        let (count, kind) = (range.frames(), ZoneKind::of(range.start));
+    fn take<'a>(&mut self, blocks: Blocks) -> Result<(), Error<'a>> {
+        let range = blocks.range();
+        self.note(blocks)?;
+        let (count, kind) = (range.frames(), frames().zone_of(range.start));
         println!("{count} frames, {} kB in zone {kind}: free_range {} {count}", count * 4, range.start);
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::memory::heap::HEAP;
 use crate::memory::{frames, paging};
 use crate::println;
 use bifolio::allocator::{BlockState, FrameInfo, Holding};
-use bifolio::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 use x86_64::PhysAddr;
 
 /// So many blocks and slots are shown one by one.
@@ -16,7 +16,7 @@ const SHOWN: usize = 8;
 pub(super) fn page<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let pfn = Pfn::new(number(expect(words, &["the pfn"], 0)?[0])?);
     let info = frames().look_at(pfn).ok_or(Error::NotRam(pfn))?;
-    println!("frame {pfn} at address {:#x}, in zone {}", pfn.address(), ZoneKind::of(pfn));
+    println!("frame {pfn} at address {:#x}, in zone {}", pfn.address(), frames().zone_of(pfn));
     block(shell, pfn, &info);
     holder(&info);
     let pageblock = info.pageblock;

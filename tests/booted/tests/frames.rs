@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use bifolio::allocator::AllocError;
-use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::frame::{Gfp, Order, Pfn, Profile};
 use booted::{Hoard, first_word, frames_free, random};
 use framework::Snapshot;
 use kernel::memory::frames::KernelFrames;
@@ -119,7 +119,7 @@ fn a_long_mix_of_requests_restores_the_first_state_exactly() {
                 continue;
             };
             assert!(pfn.is_aligned(order));
-            assert!(ZoneKind::of(pfn) <= gfp.highest_zone().unwrap(), "{pfn} for {gfp:?}");
+            assert!(Profile::X86_64.zone_of(pfn) <= gfp.highest_zone().unwrap(), "{pfn} for {gfp:?}");
             blocks.push((pfn, order));
         } else if !blocks.is_empty() {
             let (pfn, order) = blocks.swap_remove(random.random_range(0..blocks.len()));

@@ -9,8 +9,8 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use bifolio::frame::{FRAME_SIZE, Gfp, Pfn, PfnRange, ZoneKind};
-use bifolio::memory_map::{LOW_MEMORY_END, RegionKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Pfn, PfnRange, Profile, ZoneKind};
+use bifolio::memory_map::RegionKind;
 use booted::frame_of;
 use kernel::host::Input;
 use kernel::memory::map::map;
@@ -79,8 +79,8 @@ fn most_of_the_ram_is_usable() {
 
 #[test_case]
 fn the_first_mebibyte_is_kept_from_everyone() {
-    assert!(usable().all(|range| range.start.address() >= LOW_MEMORY_END));
-    assert!(frames().zone(ZoneKind::Dma).start.address() >= LOW_MEMORY_END);
+    assert!(usable().all(|range| range.start >= Profile::X86_64.low_memory().end));
+    assert!(frames().zone(ZoneKind::Dma).start >= Profile::X86_64.low_memory().end);
 }
 
 #[test_case]
@@ -110,8 +110,8 @@ fn zones_manage_what_is_usable_and_the_metadata_is_part_of_it() {
     assert!(usable().any(|range| range.intersection(metadata) == metadata), "{metadata}");
     for kind in ZoneKind::ALL {
         let zone = frames().zone(kind);
-        let usable = frames_in(usable().map(|range| range.intersection(kind.range())));
-        assert_eq!(zone.managed + metadata.intersection(kind.range()).frames(), usable, "{kind}");
+        let usable = frames_in(usable().map(|range| range.intersection(Profile::X86_64.range(kind))));
+        assert_eq!(zone.managed + metadata.intersection(Profile::X86_64.range(kind)).frames(), usable, "{kind}");
         assert!(zone.spanned >= zone.present && zone.present >= zone.managed, "{kind}");
     }
 }
@@ -119,11 +119,11 @@ fn zones_manage_what_is_usable_and_the_metadata_is_part_of_it() {
 #[test_case]
 fn a_zone_has_memory_if_the_machine_has_some_there() {
     for kind in ZoneKind::ALL {
-        let usable = frames_in(usable().map(|range| range.intersection(kind.range())));
+        let usable = frames_in(usable().map(|range| range.intersection(Profile::X86_64.range(kind))));
         assert_eq!(frames().zone(kind).managed > 0, usable > 0, "{kind}");
     }
     // Firmware lives below 4 GiB: whatever RAM lies above is all there.
-    let above = frames_in(ram().iter().map(|ram| ram.intersection(ZoneKind::Normal.range())));
+    let above = frames_in(ram().iter().map(|ram| ram.intersection(Profile::X86_64.range(ZoneKind::Normal))));
     assert_eq!(frames().zone(ZoneKind::Normal).present, above);
 }
 

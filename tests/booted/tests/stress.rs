@@ -15,7 +15,7 @@ extern crate alloc;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::heap::CacheOptions;
 use booted::{Hoard, first_word, leaving_nothing};
 use core::alloc::Layout;
@@ -93,7 +93,7 @@ fn memory_runs_short_and_nothing_stays_reserved() -> Result<(), Failure> {
     hoard.give_back();
     drop(hoard);
     frames().give(pressing, two)?;
-    let zone = frames().zone(ZoneKind::of(pressing));
+    let zone = frames().zone(Profile::X86_64.zone_of(pressing));
     assert!(zone.reserved_highatomic > 0 || zone.managed / 100 < Order::PAGEBLOCK.frames(), "{zone:?}");
     let mut was_short = false;
     for seed in seeds {

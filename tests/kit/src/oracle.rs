@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bifolio::allocator::BlockState;
 use bifolio::error::FreeError;
-use bifolio::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 
 pub use compare::blocks;
@@ -117,7 +117,7 @@ impl Oracle {
     }
 
     fn zone(&self, index: usize) -> usize {
-        ZoneKind::of(self.pfn(index)).index()
+        Profile::X86_64.zone_of(self.pfn(index)).index()
     }
 
     /// Whether the aligned piece lies in a pageblock that is isolated.
@@ -131,7 +131,7 @@ impl Oracle {
         for number in range.start.number()..range.end.number() {
             let index = self.index(Pfn::new(number)).expect("what is added is RAM");
             assert_eq!(self.frames[index], Frame::Reserved, "frame {number:#x} is added twice");
-            self.managed[ZoneKind::of(Pfn::new(number)).index()] += 1;
+            self.managed[Profile::X86_64.zone_of(Pfn::new(number)).index()] += 1;
             self.set(index, 0, true);
         }
     }
@@ -176,7 +176,7 @@ impl Oracle {
         if !pfn.is_aligned(order) {
             return Err(format!("{pfn} is not aligned to order {order}"));
         }
-        if ZoneKind::of(pfn) > highest {
+        if Profile::X86_64.zone_of(pfn) > highest {
             return Err(format!("{pfn} lies above zone {highest}"));
         }
         if u64::from(self.free_in[k][index >> k]) != order.frames() {
@@ -337,17 +337,17 @@ impl Oracle {
 
     /// Whether all these frames lie in one zone, are free, and are not isolated.
     pub fn is_free_range(&self, range: PfnRange) -> bool {
-        let zone = ZoneKind::of(range.start);
-        (range.start.number()..range.end.number())
-            .map(Pfn::new)
-            .all(|pfn| ZoneKind::of(pfn) == zone && self.is_free_block(pfn, Order::ZERO) && !self.in_isolation(pfn))
+        let zone = Profile::X86_64.zone_of(range.start);
+        (range.start.number()..range.end.number()).map(Pfn::new).all(|pfn| {
+            Profile::X86_64.zone_of(pfn) == zone && self.is_free_block(pfn, Order::ZERO) && !self.in_isolation(pfn)
+        })
     }
 
     /// The first so many frames in a row for which [`is_free_range`](Self::is_free_range) is true, in a zone up to `highest`.
     pub fn free_run(&self, frames: u64, alignment: u64, highest: ZoneKind) -> Option<PfnRange> {
         let starts = (0..self.frames.len()).map(|index| self.pfn(index));
         starts
-            .filter(|pfn| ZoneKind::of(*pfn) <= highest && pfn.number().is_multiple_of(alignment))
+            .filter(|pfn| Profile::X86_64.zone_of(*pfn) <= highest && pfn.number().is_multiple_of(alignment))
             .map(|pfn| PfnRange::new(pfn, pfn.offset(frames)))
             .find(|range| self.is_free_range(*range))
     }
@@ -430,7 +430,9 @@ fn covered(ram: &[PfnRange]) -> Vec<Range<u64>> {
     let mut stretches: Vec<Range<u64>> = Vec::new();
     for kind in ZoneKind::ALL {
         let mut of_zone: Vec<Range<u64>> = Vec::new();
-        for range in ram.iter().map(|range| range.intersection(kind.range())).filter(|range| !range.is_empty()) {
+        for range in
+            ram.iter().map(|range| range.intersection(Profile::X86_64.range(kind))).filter(|range| !range.is_empty())
+        {
             let (start, end) = (range.start.number() / PIECE * PIECE, range.end.number().div_ceil(PIECE) * PIECE);
             match of_zone.last_mut() {
                 Some(last) if start < last.end + HOLE => last.end = last.end.max(end),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 
 use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
-use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, Profile};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 pub use kit::Turns;
 use kit::{Random, Raw, over_numbers};
@@ -222,7 +222,9 @@ fn ranges(frames: impl IntoIterator<Item = u64>) -> Vec<PfnRange> {
     let mut ranges: Vec<PfnRange> = Vec::new();
     for frame in frames.into_iter().map(Pfn::new) {
         match ranges.last_mut() {
-            Some(last) if last.end == frame && ZoneKind::of(last.start) == ZoneKind::of(frame) => {
+            Some(last)
+                if last.end == frame && Profile::X86_64.zone_of(last.start) == Profile::X86_64.zone_of(frame) =>
+            {
                 last.end = frame.offset(1);
             }
             _ => ranges.push(PfnRange::new(frame, frame.offset(1))),

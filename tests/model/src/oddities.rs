@@ -3,7 +3,7 @@
 use bifolio::allocator::{AllocError, OwnedFrames};
 use bifolio::cpu::Hooks;
 use bifolio::error::{AddError, FreeError, RangeError, SplitError};
-use bifolio::frame::{Gfp, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Gfp, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use kit::Raw;
 
 use crate::machine::Turns;
@@ -202,7 +202,9 @@ impl Round {
                 self.tally.count(group::REFUSALS, "allocate_range");
                 let says_true = match error {
                     RangeError::NoFrames => range.is_empty(),
-                    RangeError::ContradictoryFlags(_) => gfp.highest_zone() < Some(ZoneKind::of(range.start)),
+                    RangeError::ContradictoryFlags(_) => {
+                        gfp.highest_zone() < Some(Profile::X86_64.zone_of(range.start))
+                    }
                     RangeError::Reserved(pfn) => {
                         range.contains(pfn) && self.oracle.order_of(pfn) == Err(FreeError::Reserved(pfn))
                     }
@@ -221,7 +223,9 @@ impl Round {
     fn cannot_isolate(&self, range: PfnRange, error: RangeError) -> bool {
         let last = Pfn::new(range.end.number() - 1);
         match error {
-            RangeError::CrossesZones(of) => of == range && ZoneKind::of(range.start) != ZoneKind::of(last),
+            RangeError::CrossesZones(of) => {
+                of == range && Profile::X86_64.zone_of(range.start) != Profile::X86_64.zone_of(last)
+            }
             RangeError::NotManaged(pfn) => {
                 let first = range.start.number() / PAGEBLOCK_FRAMES * PAGEBLOCK_FRAMES;
                 pfn.number() >= first && range.end > pfn && self.oracle.order_of(pfn) == Err(FreeError::NotManaged(pfn))
@@ -271,7 +275,7 @@ impl Round {
             // What is kept for requests that cannot wait looks to the oracle like any other.
             let kept = self.machine.frames.zone(zone).reserved_highatomic > 0;
             let mut fits = false;
-            let here = |block: &Seen| ZoneKind::of(Pfn::new(block.0)) == zone;
+            let here = |block: &Seen| Profile::X86_64.zone_of(Pfn::new(block.0)) == zone;
             for (pfn, order, state) in self.oracle.blocks().into_iter().filter(here) {
                 let free = state == bifolio::allocator::BlockState::Free && !self.oracle.in_isolation(Pfn::new(pfn));
                 if !free || pfn != end {

@@ -1,6 +1,6 @@
 //! Refusals: each must be justified by what the oracle knows.
 
-use bifolio::frame::{Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, ZoneKind};
+use bifolio::frame::{Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, Profile, ZoneKind};
 
 use crate::soak::{Round, group};
 
@@ -68,7 +68,7 @@ impl Round {
         }
         self.tally.count(group::OPERATIONS, "allocate without mixing");
         let start = Pfn::new(pfn.number() / PAGEBLOCK_FRAMES * PAGEBLOCK_FRAMES);
-        let pageblocks = self.pageblocks(ZoneKind::of(pfn));
+        let pageblocks = self.pageblocks(Profile::X86_64.zone_of(pfn));
         let of = pageblocks.into_iter().find(|(first, _)| *first == start).map(|(_, of)| of);
         let pure = of == gfp.mobility() || of == Some(Mobility::HighAtomic);
         assert!(pure, "order {order} with {gfp} at {pfn} lies in a pageblock of another mobility: {of:?}");

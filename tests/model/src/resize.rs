@@ -1,7 +1,7 @@
 //! Ranges that grow and shrink where they are.
 
 use bifolio::error::{FreeError, RangeError, ResizeError};
-use bifolio::frame::{Gfp, Order, PfnRange, ZoneKind};
+use bifolio::frame::{Gfp, Order, PfnRange, Profile, ZoneKind};
 use kit::Raw;
 
 use crate::soak::{Round, group};
@@ -59,7 +59,7 @@ impl Round {
                         assert!(matches!(there, Err(FreeError::NotManaged(_) | FreeError::Reserved(_))), "{there:?}");
                     }
                     ResizeError::OutOfMemory { frames: added, .. } => {
-                        let kind = ZoneKind::of(pfn);
+                        let kind = Profile::X86_64.zone_of(pfn);
                         let highest = gfp.highest_zone().expect("phases have flags that are in order");
                         assert_eq!(added, frames - given.frames());
                         let in_arenas = self.machine.frames.cached();
@@ -69,7 +69,7 @@ impl Round {
                     }
                     ResizeError::NoRoom(RangeError::CrossesZones(_) | RangeError::OtherMobility(_)) => {}
                     ResizeError::NoRoom(RangeError::ContradictoryFlags(_)) => {
-                        assert!(gfp.highest_zone() < Some(ZoneKind::of(pfn)));
+                        assert!(gfp.highest_zone() < Some(Profile::X86_64.zone_of(pfn)));
                     }
                     error => panic!("{old} to {frames} frames with {gfp}: {error}"),
                 }

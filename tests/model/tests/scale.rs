@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::oracle::blocks;
 use kit::{Raw, over_numbers};
@@ -58,7 +58,7 @@ fn four_tib_with_a_hole_of_one_behave_like_any_memory() {
     for (kind, zone) in ZoneKind::ALL.into_iter().zip([Gfp::DMA, Gfp::DMA32, Gfp::empty()]) {
         for order in Order::all() {
             let pfn = frames.take(order, zone | Gfp::KERNEL).unwrap();
-            assert_eq!(ZoneKind::of(pfn), kind);
+            assert_eq!(Profile::X86_64.zone_of(pfn), kind);
             assert!(pfn.is_aligned(order));
             assert_eq!(frames.order_of(pfn), Ok(order));
             if let Some(inside) = order.frames().checked_sub(1).filter(|inside| *inside > 0) {

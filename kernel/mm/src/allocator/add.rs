@@ -58,18 +58,18 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if !own.is_empty() {
             return Err(AddError::Overlaps(own.start));
         }
-        if range.end > ZoneKind::Normal.range().end {
+        if range.end > self.profile.range(ZoneKind::Normal).end {
             return Err(AddError::NotPlanned(range));
         }
         C::without_interrupts(|| {
             let [dma, dma32, normal] = &self.zones;
             let mut zones = [dma.lock(), dma32.lock(), normal.lock()];
             for kind in ZoneKind::ALL {
-                zones[kind.index()].check_addable(range.intersection(kind.range()))?;
+                zones[kind.index()].check_addable(range.intersection(self.profile.range(kind)))?;
             }
             self.later.check(range)?;
             for kind in ZoneKind::ALL {
-                zones[kind.index()].add(range.intersection(kind.range()))?;
+                zones[kind.index()].add(range.intersection(self.profile.range(kind)))?;
             }
             set_marks(&mut zones.each_mut().map(|zone| &mut **zone));
             Ok(())

@@ -4,7 +4,7 @@
 
 use super::record::{done, first_of};
 use super::zonelist::Request;
-use super::{AllocError, Call, Cpu, PageAllocator};
+use super::{AllocError, Call, Cpu, PageAllocator, View};
 use crate::error::RangeError;
 use crate::frame::{Blocks, Gfp, Order, PfnRange, ZoneKind};
 
@@ -19,7 +19,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if let Some(isolated) = self.recorded(Call::Isolate(range), done, || self.isolate(range)) {
             return isolated;
         }
-        self.with(zone_of(range)?, |zone| zone.isolate(range))
+        self.with(self.zone_of_all(range)?, |zone| zone.isolate(range))
     }
 
     /// Ends the isolation of every pageblock that the range lies in; each has the mobility that it had before. Of what is
@@ -31,7 +31,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if let Some(ended) = self.recorded(Call::Unisolate(range), done, || self.unisolate(range)) {
             return ended;
         }
-        self.with(zone_of(range)?, |zone| zone.unisolate(range))
+        self.with(self.zone_of_all(range)?, |zone| zone.unisolate(range))
     }
 
     /// Allocates exactly these frames, as the [largest blocks](PfnRange::blocks) that make up the range: to be freed
@@ -48,7 +48,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if let Some(taken) = self.recorded(call, first_of, || self.allocate_range(range, gfp)) {
             return taken;
         }
-        let kind = zone_of(range)?;
+        let kind = self.zone_of_all(range)?;
         if gfp.mobility().is_none() || gfp.highest_zone().is_none_or(|highest| highest < kind) {
             return Err(RangeError::ContradictoryFlags(gfp));
         }
@@ -101,7 +101,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 return Ok(exact);
             }
         }
-        let request = Request::new(Order::ZERO, gfp)?;
+        let request = self.request(Order::ZERO, gfp)?;
         if request.zonelist().all(|kind| self.zone(kind).managed < frames) {
             // Whatever is given back, it is not enough.
             return Err(AllocError::NoFreeRun { frames, gfp });
@@ -136,7 +136,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }
-        let request = Request::new(Order::ZERO, gfp)?;
+        let request = self.request(Order::ZERO, gfp)?;
         let run = request.zonelist().find_map(|kind| {
             self.with(kind, |zone| {
                 let (mark, reserve) = request.marks(zone);
@@ -168,11 +168,17 @@ impl<C: Cpu> PageAllocator<'_, C> {
     }
 }
 
-/// The zone that a range lies in.
-fn zone_of(range: PfnRange) -> Result<ZoneKind, RangeError> {
-    if range.is_empty() {
-        return Err(RangeError::NoFrames);
+impl<C: Cpu> View<'_, C> {
+    /// The zone that a range lies in.
+    fn zone_of_all(&self, range: PfnRange) -> Result<ZoneKind, RangeError> {
+        if range.is_empty() {
+            return Err(RangeError::NoFrames);
+        }
+        let kind = self.zone_of(range.start);
+        if range.intersection(self.profile.range(kind)) == range {
+            Ok(kind)
+        } else {
+            Err(RangeError::CrossesZones(range))
+        }
     }
-    let kind = ZoneKind::of(range.start);
-    if range.intersection(kind.range()) == range { Ok(kind) } else { Err(RangeError::CrossesZones(range)) }
 }

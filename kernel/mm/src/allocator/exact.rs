@@ -4,7 +4,7 @@
 use super::record::{done, first_of};
 use super::{AllocError, Call, Cpu, PageAllocator};
 use crate::error::{FreeError, Refused, SplitError};
-use crate::frame::{Block, Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::frame::{Block, Blocks, Gfp, Order, Pfn, PfnRange};
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Makes a block several of order `into`, each of which is freed by itself. They come in ascending order; what is not
@@ -44,7 +44,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if into > order {
             return Err(SplitError::Larger { order, into });
         }
-        self.with(ZoneKind::of(pfn), |zone| Ok(zone.split(pfn, order, into)?))
+        self.with(self.zone_of(pfn), |zone| Ok(zone.split(pfn, order, into)?))
     }
 
     /// Allocates exactly this many frames in a row. They are allocated as the [largest blocks](PfnRange::blocks) that
@@ -75,7 +75,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         let order = Order::covering(frames).ok_or(AllocError::TooManyFrames(frames))?.max(align);
         let start = self.allocate_from_zones(order, gfp - Gfp::ZERO)?;
-        self.with(ZoneKind::of(start), |zone| zone.trim(start, order, frames))
+        self.with(self.zone_of(start), |zone| zone.trim(start, order, frames))
             .expect("the block was allocated just now");
         // SAFETY: the frames were allocated just now, to this call alone, and `trim` has made them the largest blocks.
         let exact = unsafe { Blocks::from_raw(PfnRange::new(start, start.offset(frames))) };

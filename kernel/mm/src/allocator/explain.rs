@@ -84,7 +84,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         gfp: Gfp,
         tell: &mut dyn FnMut(Step),
     ) -> Result<Allocation, AllocError> {
-        let request = Request::new(order, gfp - Gfp::ZERO)?;
+        let request = self.request(order, gfp - Gfp::ZERO)?;
         ZoneKind::ALL.iter().for_each(|kind| self.with(*kind, |zone| zone.settle_all()));
         let pfn = self.explain_pages(&request, tell).or_else(|| self.explain_zones(&request, tell));
         Ok(pfn.map_or_else(
@@ -223,7 +223,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`FreeError`], as [`free_raw`](Self::free_raw) would say it.
     pub fn explain_free(&self, pfn: Pfn, tell: &mut dyn FnMut(Step)) -> Result<Freeing, FreeError> {
-        let (kind, order) = (ZoneKind::of(pfn), self.order_of(pfn)?);
+        let (kind, order) = (self.zone_of(pfn), self.order_of(pfn)?);
         self.with(kind, |zone| zone.settle_all());
         tell(Step::Frees { pfn, order, zone: kind });
         let (own, loan) = (C::current(), self.look_at(pfn).and_then(|info| info.holder));

@@ -2,7 +2,7 @@
 
 use super::{Cpu, View};
 use crate::buddy::WORD_FRAMES;
-use crate::frame::{Mobility, Order, Pfn, ZoneKind};
+use crate::frame::{Mobility, Order, Pfn};
 use crate::per_cpu::PerCpuPages;
 use crate::zone::{BlockInfo, PageblockInfo};
 
@@ -42,7 +42,7 @@ pub enum Holding {
 impl<C: Cpu> View<'_, C> {
     /// What a frame is at the moment; `None` if it is not RAM that the allocator knows of. Other CPUs go on meanwhile.
     pub fn look_at(&self, pfn: Pfn) -> Option<FrameInfo> {
-        let (block, pageblock) = self.with(ZoneKind::of(pfn), |zone| zone.look_at(pfn))?;
+        let (block, pageblock) = self.with(self.zone_of(pfn), |zone| zone.look_at(pfn))?;
         let holder = self.pages.iter().enumerate().find_map(|(cpu, pages)| {
             let (order, by) = holding(pages, block.pfn)?;
             Some(Holder { cpu, order, by })

@@ -143,6 +143,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
             latest: AtomicU64::new(0),
+            profile: plan.profile(),
             metadata: plan.metadata(),
             later,
             slow: SlowPath::new(has_normal),
@@ -170,7 +171,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// The pageblocks of the zone that a frame is in.
     #[inline(always)]
     fn blocks_of(&self, pfn: Pfn) -> &Pageblocks<'m> {
-        &self.blocks[ZoneKind::of(pfn).index()]
+        &self.blocks[self.zone_of(pfn).index()]
     }
 
     /// Allocates a block of `order`. What the frames hold is unknown.
@@ -355,7 +356,8 @@ fn set_marks(zones: &mut [&mut Zone<'_>; ZoneKind::COUNT]) {
     let managed = zones.each_ref().map(|zone| zone.managed());
     let total = managed.iter().sum();
     let frames_per_kib = |kib: u64| kib / (crate::frame::FRAME_SIZE / 1024);
-    let min_free = frames_per_kib(min_free_kib(total * (crate::frame::FRAME_SIZE / 1024)));
+    // Below 1 MiB, where Linux does not run, its formula would keep half of the memory and more.
+    let min_free = frames_per_kib(min_free_kib(total * (crate::frame::FRAME_SIZE / 1024))).min(total / 8);
     let reserves = protection(managed);
     for ((zone, managed), reserve) in zones.iter_mut().zip(managed).zip(reserves) {
         zone.set_marks(Watermarks::new(managed, total, min_free), reserve);

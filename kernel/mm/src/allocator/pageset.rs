@@ -21,7 +21,7 @@ impl<C: Cpu> View<'_, C> {
     /// What each CPU's pages have of a zone. A snapshot: the CPUs go on meanwhile.
     pub fn pagesets(&self, kind: ZoneKind) -> impl Iterator<Item = Pageset> {
         self.pages.iter().enumerate().map(move |(cpu, pages)| {
-            let held = pages.held().filter(|(_, pfn)| ZoneKind::of(*pfn) == kind);
+            let held = pages.held().filter(|(_, pfn)| self.zone_of(*pfn) == kind);
             let count = held.map(|(order, _)| order.frames()).sum();
             Pageset { cpu, count, high: PerCpuPages::CAPACITY, batch: WORD_FRAMES.into() }
         })

@@ -2,7 +2,7 @@
 
 use super::add::Later;
 use crate::error::table::errors;
-use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, ZoneKind};
+use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, Profile, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`SetupError`] if a zone is too large.
     pub fn apart(map: MemoryMap<'a>) -> Result<Self, SetupError> {
-        let extents = ZoneKind::ALL.map(|kind| Extent::of(kind, map.ram()));
+        let extents = ZoneKind::ALL.map(|kind| Extent::of(map.profile().range(kind), map.ram()));
         for (kind, extent) in ZoneKind::ALL.into_iter().zip(&extents) {
             if u32::try_from(extent.pageblocks).is_err() {
                 return Err(SetupError::TooManyPageblocks(kind));
@@ -88,6 +88,11 @@ impl<'a> Plan<'a> {
     /// The metadata's size, in words of 64 bits.
     pub fn metadata_words(&self) -> usize {
         self.words
+    }
+
+    /// The kind of machine that the map is of: where zones end.
+    pub(super) fn profile(&self) -> Profile {
+        self.map.profile()
     }
 
     /// The zones, every frame of them reserved, and what may be added to them later, over this memory.
@@ -117,14 +122,20 @@ impl<'a> Plan<'a> {
             )));
             let dirty = &as_atomic(take(1))[0];
             let private = take(Zone::private_words(&extent));
-            Zone::new(kind, extent, spans(kind, self.map.ram()), Memory { blocks, dirty, private }, per_cpu)
+            Zone::new(
+                kind,
+                extent,
+                spans(self.profile().range(kind), self.map.ram()),
+                Memory { blocks, dirty, private },
+                per_cpu,
+            )
         });
         Ok((zones, later))
     }
 
     /// The frames of a zone that can be given out from the start.
     pub(super) fn usable(&self, kind: ZoneKind) -> impl Iterator<Item = PfnRange> {
-        let metadata = self.metadata;
+        let (metadata, zone) = (self.metadata, self.profile().range(kind));
         self.map
             .ranges(RegionKind::Usable)
             .flat_map(move |range| {
@@ -133,7 +144,7 @@ impl<'a> Plan<'a> {
                     PfnRange::new(range.start.max(metadata.end), range.end),
                 ]
             })
-            .map(move |range| range.intersection(kind.range()))
+            .map(move |range| range.intersection(zone))
             .filter(|range| !range.is_empty())
     }
 }

@@ -109,7 +109,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline]
     pub(super) fn note(&self, blocks: &Pageblocks<'m>, freed: Freed) {
         if let Freed::Pageblock(number) = freed {
-            self.zones[ZoneKind::of(blocks.start_of(number)).index()].lock().settle(number);
+            self.zones[self.zone_of(blocks.start_of(number)).index()].lock().settle(number);
         }
     }
 
@@ -147,7 +147,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(never)]
     pub(super) fn free_whole(&self, pfn: Pfn) -> bool {
         let [low @ .., normal] = &self.zones;
-        let kind = ZoneKind::of(pfn);
+        let kind = self.zone_of(pfn);
         let zone = if kind == ZoneKind::Normal { normal } else { &low[kind.index() % low.len()] };
         zone.lock_masked().free_whole(pfn)
     }
@@ -167,6 +167,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(never)]
     fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let freed = self.recorded(Call::Free { pfn, order }, done, || self.free_pfn(pfn, order));
-        freed.unwrap_or_else(|| self.with(ZoneKind::of(pfn), |zone| zone.free(pfn, order)))
+        freed.unwrap_or_else(|| self.with(self.zone_of(pfn), |zone| zone.free(pfn, order)))
     }
 }

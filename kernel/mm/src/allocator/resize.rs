@@ -1,10 +1,9 @@
 //! Ranges that grow and shrink where they are.
 
 use super::record::done;
-use super::zonelist::Request;
 use super::{Call, Cpu, PageAllocator};
 use crate::error::{FreeError, RangeError, Refused, ResizeError};
-use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange};
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Makes allocated frames more or fewer: a [block](crate::frame::Block), or what
@@ -46,8 +45,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         let end = Pfn::new(range.start.number().saturating_add(frames));
         let resized = PfnRange::new(range.start, end);
-        let kind = ZoneKind::of(range.start);
-        if resized.intersection(kind.range()) != resized || range.intersection(kind.range()) != range {
+        let kind = self.zone_of(range.start);
+        let zone = self.profile.range(kind);
+        if resized.intersection(zone) != resized || range.intersection(zone) != range {
             return Err(RangeError::CrossesZones(resized).into());
         }
         self.with(kind, |zone| {
@@ -64,7 +64,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 if added == 0 {
                     return Ok(());
                 }
-                let request = Request::new(Order::ZERO, gfp).map_err(|_| RangeError::ContradictoryFlags(gfp))?;
+                let request = self.request(Order::ZERO, gfp).map_err(|_| RangeError::ContradictoryFlags(gfp))?;
                 if request.highest < kind {
                     return Err(RangeError::ContradictoryFlags(gfp).into());
                 }

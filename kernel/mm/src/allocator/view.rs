@@ -12,7 +12,7 @@ use super::reclaim::SlowPath;
 use super::record::{Call, Recording};
 use super::{Cpu, PageAllocator, PerCpuPages};
 use crate::error::FreeError;
-use crate::frame::{Order, Pfn, PfnRange, ZoneKind};
+use crate::frame::{Order, Pfn, PfnRange, Profile, ZoneKind};
 use crate::sync::{MaskedGuard, Mutex};
 use crate::zone::{BlockInfo, FreeBlocks, Pageblocks, Zone, ZoneStats};
 
@@ -39,6 +39,7 @@ pub struct View<'m, C> {
     pub(super) late: AtomicU64,
     /// The number of the frame that was found freed twice last.
     pub(super) latest: AtomicU64,
+    pub(super) profile: Profile,
     pub(super) metadata: PfnRange,
     pub(super) later: Later<'m>,
     pub(super) slow: SlowPath<'m, C>,
@@ -113,7 +114,18 @@ impl<'m, C: Cpu> View<'m, C> {
     /// # Errors
     /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free_raw`] would say.
     pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
-        self.with(ZoneKind::of(pfn), |zone| zone.order_of(pfn))
+        self.with(self.zone_of(pfn), |zone| zone.order_of(pfn))
+    }
+
+    /// The kind of machine that the memory is of: where zones end.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// The zone that a frame belongs to, were it RAM.
+    #[inline(always)]
+    pub fn zone_of(&self, pfn: Pfn) -> ZoneKind {
+        self.profile.zone_of(pfn)
     }
 
     /// The frames that hold the allocator's own state.

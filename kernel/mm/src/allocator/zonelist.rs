@@ -14,7 +14,7 @@
 use crate::sync::atomic::Ordering::Relaxed;
 
 use super::reclaim::ROUNDS;
-use super::{AllocError, Call, Cpu, PageAllocator};
+use super::{AllocError, Call, Cpu, PageAllocator, View};
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use crate::zone::Zone;
 
@@ -27,14 +27,23 @@ pub(super) struct Request {
     pub highest: ZoneKind,
 }
 
-impl Request {
-    pub(super) fn new(order: Order, gfp: Gfp) -> Result<Self, AllocError> {
-        match (gfp.mobility(), gfp.highest_zone()) {
-            (Some(mobility), Some(highest)) => Ok(Self { order, gfp, mobility, highest }),
-            _ => Err(AllocError::ContradictoryFlags(gfp)),
+impl<C: Cpu> View<'_, C> {
+    /// What these flags ask for.
+    ///
+    /// # Errors
+    /// They contradict each other, or ask for a zone that this kind of machine does not have, nor any below it.
+    pub(super) fn request(&self, order: Order, gfp: Gfp) -> Result<Request, AllocError> {
+        let (Some(mobility), Some(highest)) = (gfp.mobility(), gfp.highest_zone()) else {
+            return Err(AllocError::ContradictoryFlags(gfp));
+        };
+        if self.profile.range(highest).end == Pfn::new(0) {
+            return Err(AllocError::NoZone(gfp));
         }
+        Ok(Request { order, gfp, mobility, highest })
     }
+}
 
+impl Request {
     /// Whether shrinkers may be called: a task that frees memory for others must not wait for it.
     pub(super) fn may_reclaim(&self) -> bool {
         self.gfp.contains(Gfp::WAIT) && !self.gfp.contains(Gfp::MEMALLOC)
@@ -89,7 +98,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     #[inline(never)]
     pub(super) fn allocate_from_zones(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        let request = Request::new(order, gfp)?;
+        let request = self.request(order, gfp)?;
         if let Some(pfn) = self.allocate_quickly(&request).or_else(|| self.allocate_slowly(&request)) {
             return Ok(pfn);
         }

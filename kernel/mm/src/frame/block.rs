@@ -72,7 +72,7 @@
 //!
 //! None of that holds a single instruction: a block is its number and its order.
 
-use super::{Order, Pfn, PfnRange, ZoneKind};
+use super::{Order, Pfn, PfnRange};
 
 /// An allocated block of `2^order` frames, which belongs to whoever has this.
 ///
@@ -110,11 +110,6 @@ impl Block {
     /// The block's size.
     pub const fn order(&self) -> Order {
         self.order
-    }
-
-    /// The zone that the block is of.
-    pub const fn zone(&self) -> ZoneKind {
-        ZoneKind::of(self.pfn)
     }
 
     /// The block's frames.

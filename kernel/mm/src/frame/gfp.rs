@@ -10,9 +10,9 @@ bitflags::bitflags! {
     /// How a request for frames may be served: where from, and how much of the reserves it may take.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Gfp: u32 {
-        /// Only frames below 16 MiB.
+        /// Only frames of zone DMA: on x86_64, those below 16 MiB.
         const DMA = 0x1;
-        /// Only frames below 4 GiB.
+        /// Only frames of zone DMA32 and below: mostly those below 4 GiB.
         const DMA32 = 0x4;
         /// The contents can be moved.
         const MOVABLE = 0x8;

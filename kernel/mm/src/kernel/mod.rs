@@ -49,7 +49,7 @@ use crate::cpu::Cpu;
 use crate::error::{FreeError, table::errors};
 use crate::frame::{Gfp, Order, Pfn};
 use crate::heap::{Heap, PageSource};
-use crate::memory_map::{MapError, MemoryMap};
+use crate::memory_map::MapError;
 
 errors! {
     /// Why there is no memory.
@@ -131,8 +131,7 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
     where
         C: Send + Sync,
     {
-        let map = MemoryMap::sanitise(regions.entries()?)?;
-        let plan = Plan::new(map)?;
+        let plan = Plan::new(regions.map(offset)?)?;
         let start = plan.metadata().start.address().wrapping_add(offset);
         let window = &self.heap.source().ready;
         if window.is_completed() {

@@ -12,11 +12,8 @@
 //! Each layer's entries are merged before they are rounded. Its cursor only ever moves on, so that a whole walk looks at
 //! every entry once for each layer, however they overlap.
 
-use super::{LOW_MEMORY_END, Region, RegionKind};
+use super::{Region, RegionKind};
 use crate::frame::{FRAME_SIZE, Pfn, PfnRange};
-
-/// The first frame that a map can be asked about.
-const LOW_END: Pfn = Pfn::containing(LOW_MEMORY_END);
 
 /// The bytes of the entries of one kind, as maximal stretches in ascending order.
 #[derive(Clone)]
@@ -92,6 +89,8 @@ impl<'a> Layer<'a> {
 #[derive(Clone)]
 struct Sweep<'a> {
     layers: [Layer<'a>; 4],
+    /// What comes first, reserved, whatever the layers say. Empty where there is none.
+    low: PfnRange,
     /// Everything below this frame has been dealt with.
     position: Pfn,
 }
@@ -100,9 +99,9 @@ impl Iterator for Sweep<'_> {
     type Item = (PfnRange, RegionKind);
 
     fn next(&mut self) -> Option<(PfnRange, RegionKind)> {
-        if self.position < LOW_END {
-            self.position = LOW_END;
-            return Some((PfnRange::new(Pfn::default(), LOW_END), RegionKind::Reserved));
+        if self.position < self.low.end {
+            self.position = self.low.end;
+            return Some((self.low, RegionKind::Reserved));
         }
         self.layers.iter_mut().for_each(|layer| layer.advance(self.position));
         let ahead = |layers: &[Layer<'_>]| layers.iter().filter_map(|layer| Some(layer.range?.start)).min();
@@ -127,8 +126,8 @@ pub(super) struct Ranges<'a> {
 }
 
 impl<'a> Ranges<'a> {
-    /// The ranges of entries that are sorted by their start.
-    pub(super) fn new(regions: &'a [Region]) -> Self {
+    /// The ranges of entries that are sorted by their start, behind `low`, which is reserved.
+    pub(super) fn new(regions: &'a [Region], low: PfnRange) -> Self {
         use RegionKind::{AcpiReclaimable, Reserved, Usable};
         let layers = [
             Layer::new(regions, Reserved, Rounding::Outward, Reserved),
@@ -136,7 +135,7 @@ impl<'a> Ranges<'a> {
             Layer::new(regions, AcpiReclaimable, Rounding::Outward, Reserved),
             Layer::new(regions, Usable, Rounding::Inward, Usable),
         ];
-        Self { sweep: Sweep { layers, position: Pfn::default() }, next: None }
+        Self { sweep: Sweep { layers, low, position: Pfn::default() }, next: None }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Real maps have RAM below 2 GiB and again from 1 TiB up, with nothing between. A [`Span`] is a stretch of pageblocks
 //! without a large hole; a zone has a handful. Pageblocks are numbered through the spans of their zone.
 
-use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
 /// Frames in the smallest hole that ends a span: 128 MiB, a section in Linux. The metadata of a smaller hole (a few
 /// KiB) costs less than one more span to bisect.
@@ -62,11 +62,11 @@ impl Span {
     }
 }
 
-/// The spans of a zone, from the RAM of the whole machine in ascending order.
-pub(crate) fn spans(kind: ZoneKind, ram: impl Iterator<Item = PfnRange>) -> impl Iterator<Item = Span> {
+/// The spans of the zone that has these frames, from the RAM of the whole machine in ascending order.
+pub(crate) fn spans(zone: PfnRange, ram: impl Iterator<Item = PfnRange>) -> impl Iterator<Item = Span> {
     let step = Order::MAX.frames();
     let mut stretches = ram
-        .map(move |range| range.intersection(kind.range()))
+        .map(move |range| range.intersection(zone))
         .filter(|range| !range.is_empty())
         .map(move |range| (range.start.number() / step * step, range.end.number().next_multiple_of(step)))
         .peekable();
@@ -94,17 +94,17 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// The extent of a zone, from the RAM of the whole machine in ascending order.
-    pub(crate) fn of(kind: ZoneKind, ram: impl Iterator<Item = PfnRange> + Clone) -> Self {
+    /// The extent of the zone that has these frames, from the RAM of the whole machine in ascending order.
+    pub(crate) fn of(zone: PfnRange, ram: impl Iterator<Item = PfnRange> + Clone) -> Self {
         let mut extent = Self::default();
-        for range in ram.clone().map(|range| range.intersection(kind.range())).filter(|range| !range.is_empty()) {
+        for range in ram.clone().map(|range| range.intersection(zone)).filter(|range| !range.is_empty()) {
             if extent.present == 0 {
                 extent.start = range.start;
             }
             extent.present += range.frames();
             extent.spanned = range.end.number() - extent.start.number();
         }
-        for span in spans(kind, ram) {
+        for span in spans(zone, ram) {
             extent.spans += 1;
             extent.pageblocks += span.pageblocks();
         }

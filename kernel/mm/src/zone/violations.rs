@@ -3,7 +3,7 @@
 use super::header::Header;
 use super::index::Bucket;
 use super::{Extent, Memory, Pageblock, Zone, spans};
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
 
@@ -22,14 +22,14 @@ fn leak<T>(values: impl Iterator<Item = T>) -> &'static mut [T] {
 fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     let kind = ZoneKind::Normal;
     let ram = [PfnRange::new(Pfn::new(START), Pfn::new(START + 10 * PAGEBLOCK_FRAMES))];
-    let extent = Extent::of(kind, ram.into_iter());
+    let extent = Extent::of(Profile::X86_64.range(kind), ram.into_iter());
     let memory = Memory {
         blocks: leak((0..extent.pageblocks).map(|_| Pageblock::default())),
         dirty: Box::leak(Box::new(AtomicU64::new(0))),
         private: leak((0..Zone::private_words(&extent)).map(|_| 0)),
     };
     let pages: &[PerCpuPages] = leak((0..2).map(|_| PerCpuPages::new()));
-    let mut zone = Zone::new(kind, extent, spans(kind, ram.into_iter()), memory, pages);
+    let mut zone = Zone::new(kind, extent, spans(Profile::X86_64.range(kind), ram.into_iter()), memory, pages);
     // The last frames are never added.
     zone.add(PfnRange::new(ram[0].start, Pfn::new(ram[0].end.number() - 5))).unwrap();
     let range = |pageblock: u64| {

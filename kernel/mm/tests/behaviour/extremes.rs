@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bifolio::allocator::{AllocError, FreeBlocks, PageAllocator, Shrinker, Watermarks, min_free_kib, protection};
 use bifolio::error::{AddError, FreeError, RangeError, ResizeError, SplitError};
-use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::Raw;
 
@@ -142,7 +142,7 @@ fn sizes_that_are_too_large() {
 fn frames_and_ranges_of_any_number() {
     for number in numbers() {
         let pfn = Pfn::new(number);
-        assert_eq!(ZoneKind::of(pfn), ZoneKind::Normal);
+        assert_eq!(Profile::X86_64.zone_of(pfn), ZoneKind::Normal);
         assert_eq!(Pfn::containing(number), Pfn::new(number >> 12));
         assert_eq!(pfn.address(), number.wrapping_mul(FRAME_SIZE));
         assert_eq!(pfn.offset(u64::MAX), Pfn::new(number.wrapping_sub(1)));

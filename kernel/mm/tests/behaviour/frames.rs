@@ -2,7 +2,7 @@
 
 use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::error::{AddError, FreeError};
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use kit::Raw;
 use kit::machine::{SingleCpu, allocator, allocator_with_pages, usable};
@@ -82,7 +82,7 @@ fn flags_that_contradict_each_other_are_refused() {
 #[test]
 fn a_request_falls_back_downward_and_never_upward() {
     let frames = allocator(&[usable(256, 4096), usable(4096, 12288), usable(NORMAL, NORMAL + 4096)]);
-    let zone_of = |gfp| frames.take(Order::ZERO, gfp).map(ZoneKind::of);
+    let zone_of = |gfp| frames.take(Order::ZERO, gfp).map(|pfn| Profile::X86_64.zone_of(pfn));
     assert_eq!(zone_of(Gfp::KERNEL), Ok(ZoneKind::Normal));
     assert_eq!(zone_of(Gfp::DMA32), Ok(ZoneKind::Dma32));
     assert_eq!(zone_of(Gfp::DMA), Ok(ZoneKind::Dma));
@@ -235,14 +235,14 @@ fn a_run_goes_back_to_the_zone_that_lent_it() {
     let mut taken = Vec::new();
     while let Ok(pfn) = frames.take(order(3), Gfp::MOVABLE | Gfp::MEMALLOC) {
         taken.push(pfn);
-        if ZoneKind::of(pfn) < ZoneKind::Normal {
+        if Profile::X86_64.zone_of(pfn) < ZoneKind::Normal {
             break;
         }
     }
     let mut singles = vec![frames.take(Order::ZERO, Gfp::KERNEL).unwrap()];
-    assert_eq!(ZoneKind::of(singles[0]), ZoneKind::Dma32);
+    assert_eq!(Profile::X86_64.zone_of(singles[0]), ZoneKind::Dma32);
     taken.into_iter().for_each(|pfn| frames.give(pfn, order(3)).unwrap());
-    while ZoneKind::of(*singles.last().unwrap()) == ZoneKind::Dma32 {
+    while Profile::X86_64.zone_of(*singles.last().unwrap()) == ZoneKind::Dma32 {
         singles.push(frames.take(Order::ZERO, Gfp::KERNEL).unwrap());
     }
     singles.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());

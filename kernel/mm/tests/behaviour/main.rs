@@ -11,6 +11,7 @@ mod isolation;
 mod machine;
 mod mobility;
 mod owned;
+mod profiles;
 mod reclaim;
 mod refill;
 mod reports;

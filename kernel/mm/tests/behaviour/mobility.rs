@@ -1,7 +1,7 @@
 //! Fallback between mobilities: claim, steal, and not at all.
 
 use bifolio::allocator::{AllocError, Fallback, Fallbacks, PageAllocator};
-use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
+use bifolio::frame::{Gfp, Mobility, Order, Pfn, Profile, ZoneKind};
 use kit::Raw;
 
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn};
@@ -190,7 +190,7 @@ fn fragmented_above(lower: u64, upper: u64) -> PageAllocator<'static, SingleCpu>
 fn a_lower_zone_serves_before_zone_normal_mixes_mobilities() {
     let frames = fragmented_above(4096, NORMAL);
     assert!(frames.zone(ZoneKind::Normal).free > 8000);
-    let zone = |gfp| frames.take(order(1), gfp).map(ZoneKind::of);
+    let zone = |gfp| frames.take(order(1), gfp).map(|pfn| Profile::X86_64.zone_of(pfn));
     assert_eq!(zone(Gfp::MOVABLE), Ok(ZoneKind::Normal));
     assert_eq!(zone(Gfp::KERNEL), Ok(ZoneKind::Dma32));
     // When no zone has any other, mixed memory it is.
@@ -203,7 +203,7 @@ fn a_lower_zone_serves_before_zone_normal_mixes_mobilities() {
 #[test]
 fn zone_dma32_mixes_mobilities_before_a_lower_zone_serves() {
     let frames = fragmented_above(256, 8192);
-    let zone = |gfp| frames.take(order(1), gfp).map(ZoneKind::of);
+    let zone = |gfp| frames.take(order(1), gfp).map(|pfn| Profile::X86_64.zone_of(pfn));
     assert_eq!(zone(Gfp::KERNEL), Ok(ZoneKind::Dma32));
     assert_eq!(zone(Gfp::DMA32), Ok(ZoneKind::Dma32));
     assert_eq!(zone(Gfp::DMA), Ok(ZoneKind::Dma));

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use bifolio::allocator::{PageAllocator, PerCpuPages};
-use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::frame::{Gfp, Order, Pfn, Profile, ZoneKind};
 use bifolio::sync::Lock;
 use kit::{Raw, Turns, Watch};
 
@@ -41,14 +41,14 @@ fn a_frame_on_its_way_to_an_arena_of_another_zone_cannot_be_freed() {
     let mut blocks = Vec::new();
     for size in [9, 4] {
         while let Ok(pfn) = frames.take(order(size), Gfp::KERNEL) {
-            if ZoneKind::of(pfn) != ZoneKind::Normal {
+            if Profile::X86_64.zone_of(pfn) != ZoneKind::Normal {
                 break;
             }
             blocks.push((pfn, order(size)));
         }
     }
     let first = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
-    assert_eq!(ZoneKind::of(first), ZoneKind::Dma32);
+    assert_eq!(Profile::X86_64.zone_of(first), ZoneKind::Dma32);
     for (pfn, order) in blocks.drain(..8) {
         frames.give(pfn, order).unwrap();
     }
@@ -63,7 +63,7 @@ fn a_frame_on_its_way_to_an_arena_of_another_zone_cannot_be_freed() {
     let mut normal = 0;
     for _ in 0..200 {
         let pfn = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
-        normal += usize::from(ZoneKind::of(pfn) == ZoneKind::Normal);
+        normal += usize::from(Profile::X86_64.zone_of(pfn) == ZoneKind::Normal);
         assert!(in_use.borrow_mut().insert(pfn), "{pfn} has two owners");
     }
     TURN.take();

@@ -2,7 +2,7 @@
 
 use bifolio::allocator::{AllocError, PageAllocator, ZoneStats};
 use bifolio::error::{AddError, FreeError};
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use kit::Raw;
 
@@ -59,14 +59,14 @@ fn every_zone_goes_down_to_low_before_one_goes_further() {
     let spare = |frames: &PageAllocator<'_, SingleCpu>| zones(frames).iter().map(above_low).sum::<u64>();
     let mut order_of_zones = Vec::new();
     while spare(&frames) > 0 {
-        let zone = frames.take(Order::ZERO, Gfp::MOVABLE).map(ZoneKind::of).unwrap();
+        let zone = frames.take(Order::ZERO, Gfp::MOVABLE).map(|pfn| Profile::X86_64.zone_of(pfn)).unwrap();
         if order_of_zones.last() != Some(&zone) {
             order_of_zones.push(zone);
         }
     }
     assert_eq!(order_of_zones, [Normal, Dma32, Dma]);
     assert!(zones(&frames).iter().all(|zone| zone.free == zone.watermarks.low + zone.protection[2]));
-    assert_eq!(frames.take(Order::ZERO, Gfp::MOVABLE).map(ZoneKind::of), Ok(Normal));
+    assert_eq!(frames.take(Order::ZERO, Gfp::MOVABLE).map(|pfn| Profile::X86_64.zone_of(pfn)), Ok(Normal));
 }
 
 /// How many frames a block leaves counts, but for the frame that any request takes.
@@ -104,8 +104,8 @@ fn a_request_for_a_zone_without_memory_goes_to_the_next_lower() {
     let frames = allocator(&[usable(256, 4096), usable(NORMAL, NORMAL + 4096)]);
     let empty = frames.zone(Dma32);
     assert_eq!((empty.spanned, empty.present, empty.managed, empty.free), (0, 0, 0, 0));
-    assert_eq!(frames.take(Order::ZERO, Gfp::DMA32).map(ZoneKind::of), Ok(Dma));
-    assert_eq!(frames.take(Order::ZERO, Gfp::KERNEL).map(ZoneKind::of), Ok(Normal));
+    assert_eq!(frames.take(Order::ZERO, Gfp::DMA32).map(|pfn| Profile::X86_64.zone_of(pfn)), Ok(Dma));
+    assert_eq!(frames.take(Order::ZERO, Gfp::KERNEL).map(|pfn| Profile::X86_64.zone_of(pfn)), Ok(Normal));
     let high = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     for gfp in [Gfp::DMA, Gfp::DMA32] {
         let gfp = gfp | Gfp::MEMALLOC;
@@ -113,7 +113,7 @@ fn a_request_for_a_zone_without_memory_goes_to_the_next_lower() {
     }
     high.validate().unwrap();
     let low = allocator(&[usable(256, 4096)]);
-    assert_eq!(low.take(Order::ZERO, Gfp::KERNEL).map(ZoneKind::of), Ok(Dma));
+    assert_eq!(low.take(Order::ZERO, Gfp::KERNEL).map(|pfn| Profile::X86_64.zone_of(pfn)), Ok(Dma));
     assert_eq!(low.zone(Dma).protection, [0, 0, 0]);
     low.validate().unwrap();
 }
@@ -242,7 +242,10 @@ fn nothing_but_reclaimable_memory_can_be_added() {
     let after = zones(&frames);
     assert_eq!(after.map(|zone| zone.managed), [before[0].managed + 0x100, before[1].managed + 3, 0]);
     for zone in after {
-        assert_eq!(zone.managed + frames.metadata().intersection(zone.kind.range()).frames(), zone.present);
+        assert_eq!(
+            zone.managed + frames.metadata().intersection(Profile::X86_64.range(zone.kind)).frames(),
+            zone.present
+        );
     }
 }
 

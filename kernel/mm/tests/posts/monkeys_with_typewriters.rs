@@ -2,7 +2,7 @@
 
 use bifolio::allocator::{PageAllocator, Plan};
 use bifolio::error::{FreeError, Refused};
-use bifolio::frame::{Block, Blocks, Gfp, Order, ZoneKind};
+use bifolio::frame::{Block, Blocks, Gfp, Order, Profile, ZoneKind};
 use bifolio::heap::{Heap, SingleCpu};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::{Raw, over_numbers};
@@ -16,7 +16,7 @@ const CHUNK: Order = Order::new(2).unwrap();
 
 /// Runs `story` on an allocator that has 256 KiB in one block, and nothing else.
 fn with_one_block(story: impl FnOnce(&PageAllocator<'_, SingleCpu>)) {
-    let start = ZoneKind::Normal.range().start.address();
+    let start = Profile::X86_64.range(ZoneKind::Normal).start.address();
     let mut map = [Region { start, end: start + 256 * KIB, kind: RegionKind::Usable }];
     let plan = Plan::apart(MemoryMap::sanitise(&mut map).unwrap()).unwrap();
     let mut metadata = vec![0; plan.metadata_words()];

@@ -20,7 +20,7 @@ use crate::host::Stopwatch;
 use crate::sync::{self, lockdep};
 use bifolio::allocator::{BlockState, PageAllocator, Plan, Shrinker};
 use bifolio::error::FreeError;
-use bifolio::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use core::fmt::{self, Write};
 use core::iter;
@@ -37,7 +37,7 @@ const START: VirtAddr = VirtAddr::new(0xffff_d000_0000_0000);
 /// Bytes in a unit.
 const UNIT: u64 = Size2MiB::SIZE;
 /// As which frame the first unit is known to the allocator of units: the first of the zone that has no special uses.
-const FIRST: Pfn = ZoneKind::Normal.range().start;
+const FIRST: Pfn = Profile::X86_64.range(ZoneKind::Normal).start;
 /// How much address space there is, for each byte of memory: so much that its pieces do not matter.
 const ROOM: u64 = 4;
 /// Units that the allocator keeps metadata for together: 64 GiB.

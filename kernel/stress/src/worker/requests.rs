@@ -106,7 +106,7 @@ impl<M: Machine> Worker<'_, M> {
     /// Notes whether a block is of the zone that it should be of at best.
     fn note_zone(&mut self, block: &Block, gfp: Gfp) {
         let wanted = gfp.highest_zone().map(|highest| self.first_choice[highest.index()]);
-        self.tally.fallbacks += u64::from(wanted != Some(block.zone()));
+        self.tally.fallbacks += u64::from(wanted != Some(M::frames().zone_of(block.pfn())));
     }
 
     fn frames(&mut self) -> Result<(), Failure> {

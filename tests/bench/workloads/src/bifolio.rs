@@ -5,14 +5,14 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 
 /// As many CPUs as any run on the host has threads.
 pub(crate) const CPUS: usize = 2;
 
 /// The first frame: the first of zone Normal.
-pub(crate) const FIRST: u64 = ZoneKind::Normal.range().start.number();
+pub(crate) const FIRST: u64 = Profile::X86_64.range(ZoneKind::Normal).start.number();
 
 /// The allocator, and how many bytes it needs besides its code.
 pub struct Bifolio<C: 'static> {
