@@ -1,32 +1,19 @@
-//! Page frames before there is an allocator (Linux: `memblock`): a piece of usable memory, taken from its end on. What was taken
-//! is the allocator's first allocation, so that nothing has to be cut out of the memory map.
+//! Page frames before there is an allocator, for page tables and metadata.
 
 use crate::sync::{Mutex, Processor};
-use bifolio::allocator::{PageAllocator, Plan};
-use bifolio::frame::{Gfp, Pfn, PfnRange, ZoneKind};
-use bifolio::memory_map::{MemoryMap, RegionKind};
+use bifolio::allocator::{EarlyFrames, PageAllocator, Plan};
+use bifolio::frame::{Pfn, PfnRange};
+use core::mem;
 
-/// The piece: what is left of it, and what was taken.
-struct Early {
-    left: PfnRange,
-    taken: PfnRange,
-}
+static EARLY: Mutex<EarlyFrames> = Mutex::new("early frames", EarlyFrames::none());
 
-static EARLY: Mutex<Early> = Mutex::new("early frames", Early { left: NONE, taken: NONE });
-const NONE: PfnRange = PfnRange::new(Pfn::new(0), Pfn::new(0));
-
-/// Chooses a piece of so many frames: the end of the highest usable range that has them in one zone, beside the allocator's
-/// metadata.
+/// Chooses a piece of so many frames.
 ///
 /// # Panics
 /// If there is none.
-pub(super) fn init(plan: &Plan<'_>, map: &MemoryMap<'_>, frames: u64) {
-    let metadata = plan.metadata();
-    let usable = map.ranges(RegionKind::Usable).flat_map(|range| without(range, metadata));
-    let in_zones = usable.flat_map(|range| ZoneKind::ALL.map(|kind| range.intersection(map.profile().range(kind))));
-    let piece = in_zones.filter(|range| range.frames() >= frames).max_by_key(|range| range.end);
-    let piece = piece.unwrap_or_else(|| panic!("no {frames} frames in a row for page tables"));
-    *EARLY.lock() = Early { left: piece, taken: PfnRange::new(piece.end, piece.end) };
+pub(super) fn init(plan: &Plan<'_>, frames: u64) {
+    let piece = plan.early_frames(frames);
+    *EARLY.lock() = piece.unwrap_or_else(|| panic!("no {frames} frames in a row for page tables"));
 }
 
 /// What is left and right of a hole in a range.
@@ -39,20 +26,12 @@ pub(super) fn without(range: PfnRange, hole: PfnRange) -> impl Iterator<Item = P
 
 /// Takes so many frames in a row. `None` if there are no more, or the allocator has all of them by now.
 pub(super) fn take(frames: u64) -> Option<PfnRange> {
-    let mut early = EARLY.lock();
-    if early.left.frames() < frames {
-        return None;
-    }
-    let end = early.left.end;
-    let taken = PfnRange::new(Pfn::new(end.number() - frames), end);
-    early.left.end = taken.start;
-    early.taken.start = taken.start;
-    Some(taken)
+    EARLY.lock().take(frames)
 }
 
-/// Whether a frame was taken here.
+/// Whether a frame was taken here, and not handed over yet.
 pub(super) fn has_taken(pfn: Pfn) -> bool {
-    EARLY.lock().taken.contains(pfn)
+    EARLY.lock().taken().contains(pfn)
 }
 
 /// Tells the allocator what was taken, before it gives anything out. There is nothing to be had here from now on.
@@ -60,12 +39,8 @@ pub(super) fn has_taken(pfn: Pfn) -> bool {
 /// # Panics
 /// If the allocator does not have the frames.
 pub(super) fn hand_over(frames: &PageAllocator<'_, Processor>) {
-    let taken = {
-        let mut early = EARLY.lock();
-        early.left = NONE;
-        early.taken
-    };
-    let taken = frames.allocate_range(taken, Gfp::KERNEL).unwrap_or_else(|error| panic!("early frames: {error}"));
+    let early = mem::take(&mut *EARLY.lock());
+    let taken = frames.hand_over(early).unwrap_or_else(|error| panic!("early frames: {error}"));
     // Page tables and metadata are for good.
-    let _ = taken.into_raw();
+    let _ = taken.map(bifolio::frame::Blocks::into_raw);
 }

@@ -76,7 +76,7 @@ pub(super) unsafe fn enter(
     let end = map.ram().last().map_or(0, |range| range.end.address());
     assert!(end <= window::SIZE, "memory up to {end:#x}: the window onto it ends at {:#x}", window::SIZE);
     let area_pages = vmalloc::metadata_pages(map.frames(RegionKind::Usable) - plan.metadata().frames());
-    early::init(plan, map, area_pages + tables_for(map.ram().chain([plan.metadata()])) + OTHER_TABLES);
+    early::init(plan, area_pages + tables_for(map.ram().chain([plan.metadata()])) + OTHER_TABLES);
     let area = early::take(area_pages).expect("they were counted");
 
     let level_4 = Page::from_page_table_indices(recursive, recursive, recursive, recursive);

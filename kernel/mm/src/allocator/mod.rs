@@ -32,6 +32,8 @@ mod add;
 mod balance;
 mod bulk;
 mod contiguous;
+#[forbid(unsafe_code)]
+mod early;
 mod exact;
 #[forbid(unsafe_code)]
 mod explain;
@@ -67,10 +69,12 @@ use core::marker::PhantomData;
 
 use crate::per_cpu::{BATCHED, Entered};
 pub use crate::per_cpu::{PerCpuEvents, PerCpuPages};
+pub use early::EarlyFrames;
 pub use explain::{Allocation, Freeing, Step};
 pub use look::{FrameInfo, Holder, Holding};
 pub use owned::OwnedFrames;
 pub use pageset::Pageset;
+use plan::LaidOut;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
@@ -126,7 +130,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Where frames are mere numbers, which nobody takes for memory, that is no promise at all: nothing can go wrong then but
     /// the numbers.
     pub unsafe fn new(plan: &Plan<'_>, metadata: &'m mut [u64], pages: &'m [PerCpuPages]) -> Result<Self, SetupError> {
-        let (mut zones, later) = plan.lay_out(metadata, pages)?;
+        let LaidOut { mut zones, later, words } = plan.lay_out(metadata, pages)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
                 zone.add(range).expect("the plan's usable ranges are disjoint and lie in its spans");
@@ -146,6 +150,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             profile: plan.profile(),
             metadata: plan.metadata(),
             later,
+            words,
             slow: SlowPath::new(has_normal),
             recording: None,
             cpu: PhantomData,

@@ -1,8 +1,10 @@
 //! How much metadata a memory map needs, and where in the map it goes.
 
+use core::sync::atomic::AtomicUsize;
+
 use super::add::Later;
 use crate::error::table::errors;
-use crate::frame::{FRAME_SIZE, Order, Pfn, PfnRange, Profile, ZoneKind};
+use crate::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
@@ -32,6 +34,16 @@ errors! {
     }
 }
 
+/// What a plan makes of metadata.
+pub(super) struct LaidOut<'m> {
+    /// Every frame of them reserved.
+    pub zones: [Zone<'m>; ZoneKind::COUNT],
+    /// What may be added to them.
+    pub later: Later<'m>,
+    /// The kernel's own, one for each frame of each zone, if they were planned.
+    pub words: [&'m [AtomicUsize]; ZoneKind::COUNT],
+}
+
 /// The layout of an allocator for one memory map: made before there is any memory to make it in.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
@@ -39,6 +51,8 @@ pub struct Plan<'a> {
     extents: [Extent; ZoneKind::COUNT],
     /// How many ranges may be added later.
     later: usize,
+    /// Whether each frame has a word of the kernel's own.
+    has_words: bool,
     metadata: PfnRange,
     words: usize,
 }
@@ -52,14 +66,18 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`SetupError`] if there is no such range.
     pub fn new(map: MemoryMap<'a>) -> Result<Self, SetupError> {
-        let plan = Self::apart(map)?;
-        let needed = (plan.words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
-        let usable = || map.ranges(RegionKind::Usable);
+        Self::apart(map)?.placed()
+    }
+
+    /// The same, with a place for the metadata in the map.
+    fn placed(self) -> Result<Self, SetupError> {
+        let needed = (self.words as u64 * size_of::<u64>() as u64).div_ceil(FRAME_SIZE);
+        let usable = || self.map.ranges(RegionKind::Usable);
         let room = usable().filter(|range| range.frames() >= needed).last();
         let metadata = room.map(|range| PfnRange::new(Pfn::new(range.end.number() - needed), range.end)).ok_or(
             SetupError::NoRoomForMetadata { needed, largest: usable().map(PfnRange::frames).max().unwrap_or(0) },
         )?;
-        Ok(Self { metadata, words: (needed * FRAME_SIZE) as usize / size_of::<u64>(), ..plan })
+        Ok(Self { metadata, words: (needed * FRAME_SIZE) as usize / size_of::<u64>(), ..self })
     }
 
     /// Plans an allocator whose metadata lies apart from the map's RAM: in a static, or beside what it manages. All that
@@ -77,7 +95,22 @@ impl<'a> Plan<'a> {
         let later = map.ranges(RegionKind::AcpiReclaimable).count();
         let zones: usize = extents.iter().map(words_for).sum();
         let words = zones + later * Later::WORDS;
-        Ok(Self { map, extents, later, metadata: PfnRange::default(), words })
+        Ok(Self { map, extents, later, has_words: false, metadata: PfnRange::default(), words })
+    }
+
+    /// The same, and a word of the kernel's own for each frame, such as for a count of references or an owner: `size_of::<usize>()`
+    /// bytes a frame more. [`View::word`](super::View::word) has them.
+    ///
+    /// # Errors
+    /// [`SetupError`] if no usable range has room for so much metadata.
+    pub fn with_words(self) -> Result<Self, SetupError> {
+        if self.has_words {
+            return Ok(self);
+        }
+        let is_apart = self.metadata.is_empty();
+        let own: usize = self.extents.iter().map(own_words_for).sum();
+        let all = Self { has_words: true, words: own + Self::apart(self.map)?.words, ..self };
+        if is_apart { Ok(all) } else { all.placed() }
     }
 
     /// The frames that hold the allocator's metadata. They stay reserved.
@@ -95,12 +128,12 @@ impl<'a> Plan<'a> {
         self.map.profile()
     }
 
-    /// The zones, every frame of them reserved, and what may be added to them later, over this memory.
+    /// What the plan is for, over this memory.
     pub(super) fn lay_out<'m>(
         &self,
         metadata: &'m mut [u64],
         per_cpu: &'m [PerCpuPages],
-    ) -> Result<([Zone<'m>; ZoneKind::COUNT], Later<'m>), SetupError> {
+    ) -> Result<LaidOut<'m>, SetupError> {
         let (planned, given) = (self.metadata_words(), metadata.len());
         if planned != given {
             return Err(SetupError::WrongMetadataSize { planned, given });
@@ -130,7 +163,12 @@ impl<'a> Plan<'a> {
                 per_cpu,
             )
         });
-        Ok((zones, later))
+        let words = self.extents.map(|extent| {
+            let words = take(if self.has_words { own_words_for(&extent) } else { 0 });
+            words.fill(0);
+            as_atomic(bytemuck::cast_slice_mut::<u64, usize>(words))
+        });
+        Ok(LaidOut { zones, later, words })
     }
 
     /// The frames of a zone that can be given out from the start.
@@ -156,6 +194,11 @@ fn words_for(extent: &Extent) -> usize {
     Pageblock::SIZE * extent.pageblocks + 1 + Zone::private_words(extent)
 }
 
+/// Words of metadata for the kernel's own words of a zone's frames.
+fn own_words_for(extent: &Extent) -> usize {
+    extent.pageblocks * PAGEBLOCK_FRAMES as usize * size_of::<usize>() / size_of::<u64>()
+}
+
 /// Words of memory, and what they are when several CPUs may use them.
 ///
 /// # Safety
@@ -170,6 +213,11 @@ unsafe impl Words for u64 {
 }
 #[cfg(not(bifolio_loom))]
 const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
+
+// SAFETY: `AtomicUsize` has the size, the bits and the alignment of `usize` by its documentation.
+unsafe impl Words for usize {
+    type Shared = AtomicUsize;
+}
 
 // SAFETY: a pageblock is atomics of 64 bits and nothing else, in the order in which they are declared; the assertion checks
 // their number.

@@ -6,13 +6,14 @@ use crate::sync::atomic::{
 };
 use core::marker::PhantomData;
 use core::ops::Deref;
+use core::sync::atomic::AtomicUsize;
 
 use super::add::Later;
 use super::reclaim::SlowPath;
 use super::record::{Call, Recording};
 use super::{Cpu, PageAllocator, PerCpuPages};
 use crate::error::FreeError;
-use crate::frame::{Order, Pfn, PfnRange, Profile, ZoneKind};
+use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::sync::{MaskedGuard, Mutex};
 use crate::zone::{BlockInfo, FreeBlocks, Pageblocks, Zone, ZoneStats};
 
@@ -42,6 +43,7 @@ pub struct View<'m, C> {
     pub(super) profile: Profile,
     pub(super) metadata: PfnRange,
     pub(super) later: Later<'m>,
+    pub(super) words: [&'m [AtomicUsize]; ZoneKind::COUNT],
     pub(super) slow: SlowPath<'m, C>,
     pub(super) recording: Option<&'m Recording<'m>>,
     /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
@@ -131,6 +133,26 @@ impl<'m, C: Cpu> View<'m, C> {
     /// The frames that hold the allocator's own state.
     pub fn metadata(&self) -> PfnRange {
         self.metadata
+    }
+
+    /// The kernel's own word for a frame, which [`Plan::with_words`](super::Plan::with_words) has planned: zero at set-up, and never
+    /// looked at by the allocator. `None` where there is no RAM, and where none were planned.
+    ///
+    /// ```
+    /// # use bifolio::allocator::{Cpu, View};
+    /// # use bifolio::frame::Pfn;
+    /// use core::sync::atomic::Ordering::Relaxed;
+    ///
+    /// /// One more page table maps this frame.
+    /// fn share<C: Cpu>(frames: &View<'_, C>, pfn: Pfn) -> Option<usize> {
+    ///     Some(frames.word(pfn)?.fetch_add(1, Relaxed) + 1)
+    /// }
+    /// ```
+    #[inline]
+    pub fn word(&self, pfn: Pfn) -> Option<&'m AtomicUsize> {
+        let zone = self.zone_of(pfn).index();
+        let (pageblock, offset) = self.blocks[zone].locate(pfn)?;
+        self.words[zone].get(pageblock * PAGEBLOCK_FRAMES as usize + offset as usize)
     }
 
     /// How a zone stands.

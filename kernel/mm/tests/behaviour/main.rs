@@ -18,6 +18,7 @@ mod reports;
 mod resize;
 mod runs;
 mod sequences;
+mod setup;
 mod zones;
 
 use bifolio::allocator::{Cpu, PageAllocator};
