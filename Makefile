@@ -11,7 +11,7 @@ unexport MAKEFLAGS MFLAGS
 # command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
 # The host program checks them, and says what is wrong; what is empty is not set.
 variables := MEM SMP FIRMWARE APIC PARALLEL CMD DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
-variables += MINUTES WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE
+variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE
 define hand-over
 export BIFOLIO_$(1) := $$(value $(1))
 unexport $(1)
@@ -54,6 +54,8 @@ help: ## this list
 	@echo '  SEED=2              other ones'
 	@echo 'What `make soak-kernel` does is changed by'
 	@echo '  MINUTES=60          for so long, and to the end of the boot that is under way then'
+	@echo 'What `make matrix` does is changed by'
+	@echo '  MACHINE=7           that one of its machines alone, with what it says'
 	@echo 'What `make mutants` does is changed by'
 	@echo '  SAMPLE=60           so many mutants, chosen at random'
 	@echo '  FILES="buddy.rs"    those of these files of kernel/mm/src alone'

@@ -146,6 +146,9 @@ struct SoakArguments {
 
 #[derive(Args)]
 struct MatrixArguments {
+    /// Only the machine with this number, and show what it says
+    #[arg(long, env = "BIFOLIO_MACHINE", value_name = "N")]
+    machine: Option<usize>,
     #[command(flatten)]
     emulator: Emulator,
 }
@@ -256,7 +259,14 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Soak(arguments) => {
             soak::run(&default_kernel()?, arguments.minutes, &arguments.emulator.qemu_args.0).map(success_if)
         }
-        Command::Matrix(arguments) => matrix::run(&default_kernel()?, &arguments.emulator.qemu_args.0).map(success_if),
+        Command::Matrix(arguments) => {
+            let (kernel, qemu_args) = (default_kernel()?, &arguments.emulator.qemu_args.0);
+            let watcher = &mut OnTerminal(io::stdout());
+            match arguments.machine {
+                Some(number) => Ok(conclude(&matrix::run_one(&kernel, number, qemu_args, watcher)?)),
+                None => matrix::run(&kernel, qemu_args).map(success_if),
+            }
+        }
         Command::Suite(arguments) => {
             let scope = match arguments.booted {
                 Some(times) => Scope::Booted(times.into()),

@@ -5,7 +5,7 @@ use crate::hardware::{Board, Hardware, Layout};
 use crate::machine::{Firmware, Machine, Memory};
 use crate::qemu::Setup;
 use crate::run::{self, Ending, Limits, Outcome, Watcher};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use protocol::input;
 use std::collections::BTreeSet;
 use std::io::{self, Sink, Write};
@@ -104,7 +104,7 @@ pub fn run(kernel: &Path, qemu_args: &[String]) -> Result<bool> {
             rows.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !interrupted.load(Ordering::Relaxed))
         {
             let (begin, (machine, hardware)) = (Instant::now(), machine(*row));
-            let outcome = boot(kernel, machine, hardware, qemu_args)?;
+            let outcome = boot(kernel, machine, hardware, qemu_args, &mut Unheard(io::sink()))?;
             interrupted.fetch_or(matches!(outcome.ending, Ending::Interrupted(_)), Ordering::Relaxed);
             failed.fetch_add(usize::from(!outcome.is_success()), Ordering::Relaxed);
             let explanation = outcome.explain();
@@ -129,6 +129,17 @@ pub fn run(kernel: &Path, qemu_args: &[String]) -> Result<bool> {
     Ok(failed == 0 && !interrupted.into_inner())
 }
 
+/// Boots the machine with this number, and shows what it says.
+///
+/// # Errors
+/// There is no such machine, or it could not be started.
+pub fn run_one(kernel: &Path, number: usize, qemu_args: &[String], watcher: &mut dyn Watcher) -> Result<Outcome> {
+    let rows = rows();
+    let row = number.checked_sub(1).and_then(|index| rows.get(index));
+    let (machine, hardware) = machine(*row.with_context(|| format!("machines have numbers from 1 to {}", rows.len()))?);
+    boot(kernel, machine, hardware, qemu_args, watcher)
+}
+
 /// What a machine says is of interest only where it fails, and then in its outcome.
 struct Unheard(Sink);
 
@@ -140,10 +151,16 @@ impl Watcher for Unheard {
     fn report(&mut self, _: &crate::events::Report) {}
 }
 
-fn boot(kernel: &Path, machine: Machine, hardware: Hardware, qemu_args: &[String]) -> Result<Outcome> {
+fn boot(
+    kernel: &Path,
+    machine: Machine,
+    hardware: Hardware,
+    qemu_args: &[String],
+    watcher: &mut dyn Watcher,
+) -> Result<Outcome> {
     let inputs = vec![(input::COMMANDS, COMMANDS.to_owned())];
     let setup = Setup { inputs, hardware, qemu_args, ..Setup::new(kernel, machine) };
-    run::run(&setup, Limits::at_work(Limits::COMMANDS), None, &mut Unheard(io::sink()))
+    run::run(&setup, Limits::at_work(Limits::COMMANDS), None, watcher)
 }
 
 #[cfg(test)]

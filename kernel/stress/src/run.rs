@@ -9,7 +9,7 @@ use crate::owners::Owners;
 use crate::piece::{Memory, Piece, Record, Records};
 use crate::plan::Plan;
 use crate::summary::{Summary, Tally};
-use crate::worker::Worker;
+use crate::worker::{Room, Worker};
 use alloc::vec::Vec;
 use bifolio::cpu::Hooks;
 use bifolio::frame::{Block, FRAME_SIZE, ZoneKind};
@@ -35,6 +35,8 @@ pub(super) struct Seat<M: Machine> {
     /// Pieces that others have handed to it.
     mail: Mutex<Vec<Piece<M>>, M::Cpu>,
     pub handler: Mutex<Handler<M>, M::Cpu>,
+    /// Until it begins to work.
+    pub room: Mutex<Room<M>, M::Cpu>,
     /// What it has done in the end, but for its handler.
     tally: Mutex<Tally, M::Cpu>,
 }
@@ -88,6 +90,8 @@ pub(super) struct Run<M: Machine> {
 impl<M: Machine> Run<M> {
     fn new(plan: Plan) -> Result<Self, Failure> {
         let highest = M::online().take(plan.cpus).last().map_or(0, |cpu| cpu + 1);
+        let free: u64 = ZoneKind::ALL.map(|kind| M::frames().zone(kind).free).iter().sum();
+        let share = (free * FRAME_SIZE / 2) as usize / plan.cpus;
         let mut seats = Vec::new();
         seats.try_reserve_exact(highest).map_err(|_| Failure::NoMemory)?;
         for number in 0..highest {
@@ -100,6 +104,7 @@ impl<M: Machine> Run<M> {
                 pieces: AtomicU64::new(0),
                 mail: Mutex::new("stress mail", mail),
                 handler: Mutex::new("stress handler", Handler::new(plan.seed ^ number as u64)),
+                room: Mutex::new("stress room", Room::new(share)?),
                 tally: Mutex::new("stress tally", Tally::default()),
             });
         }
@@ -108,8 +113,6 @@ impl<M: Machine> Run<M> {
         cpus.extend(M::online().take(plan.cpus));
         let owners = Owners::new(M::end_of_ram())?;
         let records = M::heap().cache::<Record>(CacheOptions::new("stress-record")).map_err(|_| Failure::NoMemory)?;
-        let free: u64 = ZoneKind::ALL.map(|kind| M::frames().zone(kind).free).iter().sum();
-        let share = (free * FRAME_SIZE / 2) as usize / plan.cpus;
         let (failed, failure) = (AtomicBool::new(false), Mutex::new("stress failure", None));
         Ok(Self {
             plan,
@@ -187,15 +190,12 @@ impl<M: Machine> Run<M> {
             handler::wind_up(self, cpu);
         }
         let mut worker = Worker::new(self, cpu);
-        let done = worker.as_mut().map_err(|failure| *failure).and_then(Worker::work);
-        if let Err(failure) = done {
+        if let Err(failure) = worker.work() {
             self.fail(failure);
         }
         // No handler winds it up again: it is over.
         M::stop_timer();
-        if let Ok(worker) = worker {
-            self.seats[cpu].tally.with(|tally| *tally = worker.tally());
-        }
+        self.seats[cpu].tally.with(|tally| *tally = worker.tally());
     }
 
     /// Gives back what is still under way.

@@ -15,7 +15,7 @@ extern crate alloc;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::heap::CacheOptions;
 use booted::{Hoard, first_word, leaving_nothing};
 use core::alloc::Layout;
@@ -105,6 +105,25 @@ fn memory_runs_short_and_nothing_stays_reserved() -> Result<(), Failure> {
     }
     assert!(was_short || !is_small, "no request was refused or went to another zone");
     assert!(zones().iter().all(|zone| zone.reserved_highatomic == 0), "{:?}", zones());
+    Ok(())
+}
+
+#[test_case]
+fn every_cpu_can_begin_where_there_is_little_memory() -> Result<(), Failure> {
+    let mut spare = Vec::with_capacity(1024);
+    let mut hoard = Hoard::new();
+    // What the owners' bitmap takes, which is a large object or a block, and 48 KiB a CPU.
+    let bitmap = map::end_of_ram().number().div_ceil(8 * FRAME_SIZE).next_power_of_two();
+    let count = 32 + 2 * bitmap as usize + 12 * cpu::count();
+    spare.extend((0..count).map_while(|_| frames().take(Order::ZERO, Gfp::KERNEL | Gfp::NOWARN).ok()));
+    assert_eq!(spare.len(), count);
+    hoard.take(Gfp::KERNEL | Gfp::NOWARN);
+    for pfn in spare.drain(..) {
+        frames().give(pfn, Order::ZERO)?;
+    }
+    let summary = run(plan(6));
+    hoard.give_back();
+    assert!(summary?.cpus.iter().map(|(cpu, _)| *cpu).eq(cpu::online()));
     Ok(())
 }
 

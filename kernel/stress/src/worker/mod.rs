@@ -10,20 +10,44 @@ use crate::summary::Tally;
 use alloc::vec::Vec;
 use bifolio::frame::{Block, FRAME_SIZE, Gfp, Order, ZoneKind};
 use core::alloc::Layout;
+use core::mem;
 use core::ptr::NonNull;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-/// Pieces that a CPU can have.
+/// The most pieces that a CPU can have.
 const PIECES: usize = 1024;
 /// The most frames or objects of a bulk operation.
 const BULK: usize = 64;
-/// Blocks that a CPU can take at once to make memory short: 4 GiB.
+/// The most blocks that a CPU can take at once to make memory short: 4 GiB.
 const HOARD: usize = 1024;
 /// Operations between two looks at the clock.
 const AT_A_TIME: usize = 8;
 /// Operations after which a CPU wants another amount of memory.
 const PHASE: u64 = 256;
+
+/// Where a CPU notes what it has. All CPUs get theirs before any of them uses up memory.
+pub(super) struct Room<M: Machine> {
+    pieces: Vec<Piece<M>>,
+    hoard: Vec<Block>,
+}
+
+impl<M: Machine> Default for Room<M> {
+    fn default() -> Self {
+        Self { pieces: Vec::new(), hoard: Vec::new() }
+    }
+}
+
+impl<M: Machine> Room<M> {
+    /// Room for what a CPU can have whose share of memory is so many bytes, of which it takes up a fourth at the most, or a few
+    /// KiB.
+    pub fn new(share: usize) -> Result<Self, Failure> {
+        let mut room = Self::default();
+        room.pieces.try_reserve_exact((share / 256).clamp(2 * BULK, PIECES)).map_err(|_| Failure::NoMemory)?;
+        room.hoard.try_reserve_exact((share / 1024).clamp(BULK, HOARD)).map_err(|_| Failure::NoMemory)?;
+        Ok(room)
+    }
+}
 
 /// One CPU at work.
 pub(super) struct Worker<'a, M: Machine> {
@@ -44,19 +68,17 @@ pub(super) struct Worker<'a, M: Machine> {
 }
 
 impl<'a, M: Machine> Worker<'a, M> {
-    pub fn new(run: &'a Run<M>, cpu: usize) -> Result<Self, Failure> {
-        let mut pieces = Vec::new();
-        pieces.try_reserve_exact(PIECES).map_err(|_| Failure::NoMemory)?;
-        let mut hoard = Vec::new();
-        hoard.try_reserve_exact(HOARD).map_err(|_| Failure::NoMemory)?;
+    pub fn new(run: &'a Run<M>, cpu: usize) -> Self {
+        let seat = &run.seats[cpu];
+        let Room { pieces, hoard } = seat.room.with(mem::take);
         let managed = ZoneKind::ALL.map(|kind| M::frames().zone(kind).managed > 0);
         let first_choice = ZoneKind::ALL.map(|highest| {
             let usable = ZoneKind::ALL[..=highest.index()].iter().rev();
             usable.copied().find(|kind| managed[kind.index()]).unwrap_or(highest)
         });
-        Ok(Self {
+        Self {
             run,
-            seat: &run.seats[cpu],
+            seat,
             cpu,
             random: Xoshiro256PlusPlus::seed_from_u64(run.plan.seed.wrapping_mul(256) + cpu as u64),
             pieces,
@@ -65,7 +87,7 @@ impl<'a, M: Machine> Worker<'a, M> {
             target: 0,
             tally: Tally::default(),
             first_choice,
-        })
+        }
     }
 
     pub fn tally(&self) -> Tally {
@@ -108,7 +130,7 @@ impl<'a, M: Machine> Worker<'a, M> {
             90..94 => self.disturb(),
             94 => self.make_short(),
             _ => {
-                let wants_more = self.bytes < self.target && self.pieces.len() + BULK < PIECES;
+                let wants_more = self.bytes < self.target && self.pieces.len() + BULK < self.pieces.capacity();
                 if self.random.random_range(0..8) < if wants_more { 6 } else { 2 } {
                     self.allocate()
                 } else {
@@ -128,7 +150,7 @@ impl<'a, M: Machine> Worker<'a, M> {
     }
 
     fn keep(&mut self, piece: Piece<M>) -> Result<(), Failure> {
-        if self.pieces.len() == PIECES {
+        if self.pieces.len() == self.pieces.capacity() {
             return self.free(&piece);
         }
         self.bytes += piece.memory.bytes();
@@ -248,7 +270,7 @@ impl<'a, M: Machine> Worker<'a, M> {
     fn make_short(&mut self) -> Result<(), Failure> {
         self.tally.operations += 1;
         for order in [Order::MAX.get(), 6, 3, 0].into_iter().filter_map(Order::new) {
-            while self.hoard.len() < HOARD {
+            while self.hoard.len() < self.hoard.capacity() {
                 let gfp = Gfp::NOWAIT | Gfp::MOVABLE;
                 let Ok(block) = self.seat.inside(|| M::frames().allocate(order, gfp)) else { break };
                 self.run.own(self.cpu, &block)?;
