@@ -3,9 +3,9 @@
 //! What is left gives out other frames than before, so frames are spoken of by the allocation that gave them out.
 
 use anyhow::{Result, ensure};
-use bifolio::allocator::Call;
-use bifolio::frame::{Order, Pfn};
-use replay::World;
+use bifolio::allocator::{Call, HeapCall};
+use bifolio::frame::{FRAME_SIZE, Order, Pfn};
+use replay::{Last, World};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,13 +46,22 @@ pub fn shortest<T: Clone>(all: &[T], mut fails: impl FnMut(&[T]) -> bool) -> Vec
 /// The operations that a world has done.
 fn operations(world: &World) -> Vec<Operation> {
     let mut all = Vec::new();
-    world.for_each_operation(|_, cpu, call, returned| all.push(Operation { cpu, call, returned }));
+    world.for_each_operation(|_, within, Last { cpu, call, returned }| {
+        // What the heap asks for within an operation, it asks for again.
+        let is_asked = matches!(call, Call::Shrink { .. }) || within.iter().any(|call| matches!(call, Call::Heap(_)));
+        if !is_asked {
+            all.push(Operation { cpu, call, returned });
+        }
+    });
     all
 }
 
-/// Which allocation a frame is of: its number among the operations, and how many frames lie before.
+/// Which allocation a frame or an object is of: its number among the operations, and how many frames or bytes lie before.
 #[derive(Default)]
-struct Owners(BTreeMap<u64, (u64, usize)>);
+struct Owners {
+    frames: BTreeMap<u64, (u64, usize)>,
+    objects: BTreeMap<u64, usize>,
+}
 
 impl Owners {
     fn note(&mut self, number: usize, operation: &Operation) {
@@ -61,17 +70,65 @@ impl Owners {
             Call::AllocateExact { frames, .. }
             | Call::AllocateContiguous { frames, .. }
             | Call::AllocateRun { frames, .. } => frames,
+            Call::Heap(HeapCall::Allocate { .. }) => {
+                self.objects.extend(operation.returned.map(|address| (address, number)));
+                return;
+            }
             _ => return,
         };
         if let Some(start) = operation.returned {
-            self.0.insert(start, (frames, number));
+            self.frames.insert(start, (frames, number));
         }
     }
 
     fn of(&self, pfn: Pfn) -> Option<(usize, u64)> {
-        let (start, (frames, number)) = self.0.range(..=pfn.number()).next_back()?;
+        let (start, (frames, number)) = self.frames.range(..=pfn.number()).next_back()?;
         let offset = pfn.number() - start;
         (offset < *frames).then_some((*number, offset))
+    }
+
+    /// The allocation that gave out what `call` is about, how far behind its start that is, and in what that is counted.
+    fn of_call(&self, call: &Call) -> Option<(usize, u64, Unit)> {
+        match *call {
+            Call::Free { pfn, .. } | Call::Split { pfn, .. } => {
+                self.of(pfn).map(|(number, offset)| (number, offset, Unit::Frames))
+            }
+            Call::Heap(HeapCall::Free { address, .. }) => {
+                self.objects.get(&address).map(|number| (*number, 0, Unit::Bytes))
+            }
+            Call::Heap(call) => {
+                self.of(Pfn::containing(run_of(&call)?)).map(|(number, offset)| (number, offset, Unit::BytesOfFrames))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a place behind an allocation is counted in, and its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unit {
+    Frames,
+    Bytes,
+    /// Bytes, behind what was allocated as frames.
+    BytesOfFrames,
+}
+
+impl Unit {
+    /// The place so far behind what was given.
+    fn place(self, given: u64, offset: u64) -> u64 {
+        let place = given + offset;
+        if self == Self::BytesOfFrames { place * FRAME_SIZE } else { place }
+    }
+}
+
+/// The address of the large object that a call is about.
+fn run_of(call: &HeapCall) -> Option<u64> {
+    match *call {
+        HeapCall::OpenRun { address, .. }
+        | HeapCall::CloseRun { address, .. }
+        | HeapCall::TakeRun { address }
+        | HeapCall::PutRun { address, .. } => Some(address),
+        _ => None,
     }
 }
 
@@ -81,14 +138,17 @@ fn failure(world: &World, operations: &[Operation]) -> Option<String> {
         let mut again = World::new(world.map(), world.cpus(), BUDGET)?;
         let (mut owners, mut given): (_, Vec<Option<u64>>) = (Owners::default(), Vec::new());
         for (number, operation) in operations.iter().enumerate() {
-            let call = with_frame(operation.call, |pfn| match owners.of(pfn) {
-                Some((number, offset)) => given[number].map(|start| Pfn::new(start + offset)),
-                None => Some(pfn),
-            });
+            let call = match owners.of_call(&operation.call) {
+                Some((number, offset, unit)) => {
+                    given[number].map(|start| with_place(operation.call, unit.place(start, offset)))
+                }
+                None => Some(operation.call),
+            };
             given.push(call.and_then(|call| again.perform(operation.cpu, call)));
             owners.note(number, operation);
         }
         again.frames().validate()?;
+        again.heap().validate()?;
         Ok(())
     };
     match catch_unwind(AssertUnwindSafe(run)) {
@@ -100,13 +160,21 @@ fn failure(world: &World, operations: &[Operation]) -> Option<String> {
     }
 }
 
-/// The call with another frame in place of its own, where it has one; `None` if there is none to put there.
-fn with_frame(call: Call, other: impl Fn(Pfn) -> Option<Pfn>) -> Option<Call> {
-    Some(match call {
-        Call::Free { pfn, order } => Call::Free { pfn: other(pfn)?, order },
-        Call::Split { pfn, order, into } => Call::Split { pfn: other(pfn)?, order, into },
+/// The call about another frame or address than its own.
+fn with_place(call: Call, place: u64) -> Call {
+    match call {
+        Call::Free { order, .. } => Call::Free { pfn: Pfn::new(place), order },
+        Call::Split { order, into, .. } => Call::Split { pfn: Pfn::new(place), order, into },
+        Call::Heap(call) => Call::Heap(match call {
+            HeapCall::Free { cache, .. } => HeapCall::Free { address: place, cache },
+            HeapCall::OpenRun { bytes, align, .. } => HeapCall::OpenRun { address: place, bytes, align },
+            HeapCall::CloseRun { bytes, .. } => HeapCall::CloseRun { address: place, bytes },
+            HeapCall::TakeRun { .. } => HeapCall::TakeRun { address: place },
+            HeapCall::PutRun { bytes, .. } => HeapCall::PutRun { address: place, bytes },
+            call => call,
+        }),
         call => call,
-    })
+    }
 }
 
 /// Follows a trace as far as it goes, makes what fails short, and says so as a Rust test.
@@ -146,24 +214,28 @@ fn test(world: &World, operations: &[Operation]) -> String {
     let _ = writeln!(text, "    let mut world = World::new(&map, {}, 0).unwrap();", world.cpus());
     let mut owners = Owners::default();
     for (number, operation) in operations.iter().enumerate() {
-        let frame = |pfn: Pfn| match owners.of(pfn) {
-            Some((owner, 0)) => format!("Pfn::new(given{owner})"),
-            Some((owner, offset)) => format!("Pfn::new(given{owner} + {offset})"),
-            None => format!("Pfn::new({:#x})", pfn.number()),
-        };
-        let call = spelled(operation.call, frame);
+        let place = owners.of_call(&operation.call).map(|(owner, offset, unit)| match (unit, offset) {
+            (Unit::BytesOfFrames, _) => format!("(given{owner} + {offset}) * FRAME_SIZE"),
+            (_, 0) => format!("given{owner}"),
+            _ => format!("given{owner} + {offset}"),
+        });
+        let call = spelled(operation.call, place);
         let cpu = operation.cpu;
         owners.note(number, operation);
-        let _ = match owners.0.values().any(|(_, owner)| *owner == number) {
+        let gives = owners.frames.values().any(|(_, owner)| *owner == number)
+            || owners.objects.values().any(|owner| *owner == number);
+        let _ = match gives {
             true => writeln!(text, "    let given{number} = world.perform({cpu}, {call}).unwrap();"),
             false => writeln!(text, "    world.perform({cpu}, {call});"),
         };
     }
-    text + "    world.frames().validate().unwrap();\n}\n"
+    text + "    world.frames().validate().unwrap();\n    world.heap().validate().unwrap();\n}\n"
 }
 
-/// A call as Rust writes it.
-fn spelled(call: Call, frame: impl Fn(Pfn) -> String) -> String {
+/// A call as Rust writes it, about a place that is written so, or its own.
+fn spelled(call: Call, place: Option<String>) -> String {
+    let frame = |pfn: Pfn| format!("Pfn::new({})", place.clone().unwrap_or_else(|| format!("{:#x}", pfn.number())));
+    let at = |address: u64| place.clone().unwrap_or_else(|| format!("{address:#x}"));
     let order = |order: Order| format!("order({order})");
     match call {
         Call::Allocate { order: of, gfp } => {
@@ -173,6 +245,22 @@ fn spelled(call: Call, frame: impl Fn(Pfn) -> String) -> String {
         Call::Split { pfn, order: of, into } => {
             format!("Call::Split {{ pfn: {}, order: {}, into: {} }}", frame(pfn), order(of), order(into))
         }
+        Call::Heap(HeapCall::Free { address, cache }) => {
+            format!("Call::Heap(HeapCall::Free {{ address: {}, cache: {cache:?} }})", at(address))
+        }
+        Call::Heap(HeapCall::OpenRun { address, bytes, align }) => {
+            format!("Call::Heap(HeapCall::OpenRun {{ address: {}, bytes: {bytes}, align: {align} }})", at(address))
+        }
+        Call::Heap(HeapCall::CloseRun { address, bytes }) => {
+            format!("Call::Heap(HeapCall::CloseRun {{ address: {}, bytes: {bytes} }})", at(address))
+        }
+        Call::Heap(HeapCall::TakeRun { address }) => {
+            format!("Call::Heap(HeapCall::TakeRun {{ address: {} }})", at(address))
+        }
+        Call::Heap(HeapCall::PutRun { address, bytes }) => {
+            format!("Call::Heap(HeapCall::PutRun {{ address: {}, bytes: {bytes:?} }})", at(address))
+        }
+        Call::Heap(call) => format!("Call::Heap(HeapCall::{call:?})"),
         call => format!("Call::{call:?}"),
     }
 }

@@ -1,6 +1,7 @@
 //! `boot replay`: does again what a trace says, and names the first thing that is not as it was.
 
 use anyhow::{Context, Result, bail};
+use bifolio::allocator::Call;
 use bifolio::frame::{FRAME_SIZE, Order, ZoneKind};
 use replay::{Stop, World};
 use std::fmt::Write;
@@ -30,12 +31,17 @@ pub fn run(file: &Path) -> Result<String> {
         Err(stop @ Stop::Lost(_)) => bail!("replayed {} operations as they were; then {stop}", world.operation()),
         Err(stop) => bail!("{stop}"),
     }
-    world.frames().validate().context("an invariant does not hold at the end")?;
+    world.look(|frames| frames.validate()).context("an invariant does not hold at the end")?;
+    world.look_at_heap(|heap| heap.validate()).context("an invariant of the heap does not hold at the end")?;
+    let mut on_heap = 0;
+    world.for_each_operation(|_, within, last| {
+        on_heap += u64::from(within.is_empty() && matches!(last.call, Call::Heap(_)));
+    });
     let mut text = format!(
-        "{} operations on {} CPUs replayed: every result and every hash is the same (at the end {:#018x})\n",
+        "{} operations on {} CPUs replayed, {on_heap} of them on the heap: every result and every hash is the same (at the end {:#018x})\n",
         world.operation(),
         world.cpus(),
-        world.frames().hash()
+        world.hash()
     );
     for kind in ZoneKind::ALL {
         let free = world.frames().free_blocks(kind);

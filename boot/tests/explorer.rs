@@ -67,7 +67,7 @@ fn the_page_shows_what_the_host_replays() {
         let moment = world.total() / part - part;
         world.seek(moment).unwrap();
         browser.evaluate(&format!("explorer.seek({moment})")).unwrap();
-        assert_eq!(text_of(&mut browser, "hash()"), format!("{:#018x}", world.frames().hash()));
+        assert_eq!(text_of(&mut browser, "hash()"), format!("{:#018x}", world.hash()));
         let gauges: Value = serde_json::from_str(&text_of(&mut browser, "gauges()")).unwrap();
         let zones = world.zones();
         let shown = gauges["zones"].as_array().unwrap();
@@ -200,5 +200,5 @@ fn a_long_trace_is_scrubbed() {
     let moment = number(&mut browser, "explorer.wasm.operation()");
     let mut world = World::open(trace, 1 << 24).unwrap();
     world.seek(moment).unwrap();
-    assert_eq!(text_of(&mut browser, "hash()"), format!("{:#018x}", world.frames().hash()));
+    assert_eq!(text_of(&mut browser, "hash()"), format!("{:#018x}", world.hash()));
 }

@@ -32,7 +32,9 @@ fn text(bytes: &[u8]) -> String {
 fn a_kernels_trace_is_replayed_to_its_own_hash() {
     build();
     let directory = tempfile::tempdir().unwrap();
-    let commands = "alloc 3; alloc 10; alloc_exact 300; kmalloc 5000 20; buddyinfo; drain; alloc 4 DMA; shrink; stress 1; validate; lockdep";
+    let commands = "alloc 3; alloc 10; alloc_exact 300; kmalloc 5000 20; kmalloc 100 700; kmalloc 5000000; \
+                    krealloc 0xffffd00000000000 9000000; kmalloc 30000; buddyinfo; slabtop; drain; alloc 4 DMA; kfree all; \
+                    shrink; stress 1; validate; lockdep";
     for options in [&["--smp", "1"][..], &["--smp", "4"], &["--smp", "4", "--parallel", "--firmware", "uefi"]] {
         let trace = directory.path().join("trace");
         record(&trace, options, commands);
@@ -40,7 +42,9 @@ fn a_kernels_trace_is_replayed_to_its_own_hash() {
         let (out, error) = (text(&replayed.stdout), text(&replayed.stderr));
         assert!(replayed.status.success(), "{options:?}: {error}");
         let operations: u64 = out.split(' ').next().unwrap().parse().unwrap();
-        assert!(operations > 1000, "{options:?}: {out}");
+        let (_, on_heap) = out.split_once("replayed, ").unwrap();
+        let on_heap: u64 = on_heap.split(' ').next().unwrap().parse().unwrap();
+        assert!(operations > 1000 && on_heap > 1000, "{options:?}: {out}");
         assert!(out.contains("every result and every hash is the same"), "{options:?}: {out}");
     }
 }

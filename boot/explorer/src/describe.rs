@@ -5,9 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-use bifolio::allocator::{BlockState, Call};
+use bifolio::allocator::{BlockState, Call, HeapCall};
 use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
-use replay::World;
+use replay::{Last, World};
 
 use crate::app::App;
 use crate::cells::{Cells, Section, TILE};
@@ -48,6 +48,28 @@ pub fn call(call: &Call) -> String {
         Call::AddShrinker => "add_shrinker".into(),
         Call::RemoveShrinker => "remove_shrinker".into(),
         Call::Shrink { frames } => format!("shrink {frames}"),
+        Call::Heap(call) => heap_call(&call),
+    }
+}
+
+/// A call of the heap, likewise.
+fn heap_call(call: &HeapCall) -> String {
+    match *call {
+        HeapCall::Allocate { size, .. } => format!("kmalloc {size}"),
+        HeapCall::Free { address, .. } => format!("kfree {address:#x}"),
+        HeapCall::Slab { order } => format!("a slab of order {order}"),
+        HeapCall::OpenRun { address, bytes, .. } => format!("kmalloc {bytes} at {address:#x}"),
+        HeapCall::CloseRun { address, .. } => format!("kfree {address:#x}"),
+        HeapCall::TakeRun { address } => format!("krealloc {address:#x}"),
+        HeapCall::PutRun { address, bytes: Some(bytes) } => format!("krealloc {address:#x} to {bytes} where it is"),
+        HeapCall::PutRun { address, bytes: None } => format!("krealloc {address:#x} elsewhere"),
+        HeapCall::Shrink => "shrink the heap".into(),
+        HeapCall::Retire => "the CPU's slabs go to all".into(),
+        HeapCall::Prepare => "an arena for the CPU".into(),
+        HeapCall::SetAside { .. } => "a cache is debugged".into(),
+        HeapCall::Settle => "what others freed is taken over".into(),
+        HeapCall::NewCache { size } => format!("a cache of objects of {size} bytes"),
+        HeapCall::EndCache { cache } => format!("cache {cache} ends"),
     }
 }
 
@@ -178,7 +200,7 @@ pub fn frame(app: &App, pfn: u64) -> String {
 /// What happened to a frame, the latest first: each line with the number of the operation.
 pub fn history(app: &App, pfn: u64) -> Vec<(u64, String)> {
     let mut found = Vec::new();
-    app.world().for_each_operation(|number, cpu, done, returned| {
+    app.world().for_each_operation(|number, _, Last { cpu, call: done, returned }| {
         let touched = match (done, returned) {
             (_, None) => None,
             (Call::Allocate { order, .. }, Some(start)) => Some(PfnRange::of(Pfn::new(start), order)),
@@ -190,6 +212,10 @@ pub fn history(app: &App, pfn: u64) -> Vec<(u64, String)> {
                 Some(start),
             ) => Some(PfnRange::new(Pfn::new(start), Pfn::new(start).offset(frames))),
             (Call::AllocateRange { range, .. } | Call::Resize { range, .. } | Call::Add(range), _) => Some(range),
+            (Call::Heap(HeapCall::Allocate { .. }), Some(address))
+            | (Call::Heap(HeapCall::Free { address, .. }), _) => {
+                Some(PfnRange::of(Pfn::containing(address), Order::ZERO))
+            }
             _ => None,
         };
         if touched.is_some_and(|range| range.start.number() <= pfn && pfn < range.end.number()) {

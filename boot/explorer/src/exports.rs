@@ -272,7 +272,7 @@ extern "C" fn touched() -> f64 {
 /// The hash of the state, as text.
 #[unsafe(no_mangle)]
 extern "C" fn hash() {
-    with_app((), |app, text| *text = format!("{:#018x}", app.world().frames().hash()));
+    with_app((), |app, text| *text = format!("{:#018x}", app.world().hash()));
 }
 
 /// The trace so far goes where text does, as bytes.

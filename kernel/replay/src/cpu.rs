@@ -64,6 +64,11 @@ unsafe impl Cpu for Replayed {
 
 impl Hooks for Replayed {}
 
+/// The CPU whose turn it is.
+pub(crate) fn current() -> usize {
+    current::get()
+}
+
 /// Makes what follows on this thread the turn of `cpu`.
 pub(crate) fn take_turn_of(cpu: usize) {
     current::set(cpu);

@@ -1,4 +1,4 @@
-//! The one block of memory that a world's state lies in.
+//! The memory that a world's state lies in: one block, and what the heap keeps of itself.
 
 use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use alloc::rc::Rc;
@@ -7,33 +7,41 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
 use bifolio::allocator::{PageAllocator, PerCpuPages, Plan, SetupError};
+use bifolio::heap::Heap;
 
 use crate::cpu::Replayed;
+use crate::script::Script;
+use crate::source::{CHUNK, Source};
 
 pub(crate) type Frames = PageAllocator<'static, Replayed>;
+pub(crate) type Objects = Heap<Source, Replayed>;
 
 /// Bytes that checkpoints share if they are the same.
 pub(crate) const PIECE: usize = 4096;
 pub(crate) type Piece = Rc<[u8; PIECE]>;
 
-/// An allocator with all that it refers to, in one block that does not move.
+/// An allocator and a heap with all that they refer to, which does not move.
 #[derive(Debug)]
 pub(crate) struct Memory {
     base: NonNull<u8>,
     layout: Layout,
+    /// Where the heap is in the block.
+    heap: usize,
 }
 
 impl Memory {
-    /// Sets an allocator up. Its metadata is zero at first, as the hash of its state wants it.
-    pub(crate) fn new(plan: &Plan<'_>, cpus: usize) -> Result<Self, SetupError> {
+    /// Sets an allocator up, and a heap that asks `script` for its frames. The allocator's metadata is zero at first, as the hash of its
+    /// state wants it.
+    pub(crate) fn new(plan: &Plan<'_>, cpus: usize, script: &Script) -> Result<Self, SetupError> {
         let words = plan.metadata_words();
-        let (layout, pages_at) = place(Layout::new::<UnsafeCell<Frames>>(), Layout::array::<PerCpuPages>(cpus));
+        let (layout, heap) = place(Layout::new::<UnsafeCell<Frames>>(), Ok(Layout::new::<UnsafeCell<Objects>>()));
+        let (layout, pages_at) = place(layout, Layout::array::<PerCpuPages>(cpus));
         let (layout, words_at) = place(layout, Layout::array::<u64>(words));
         let layout = layout.align_to(PIECE).expect("a power of two").pad_to_align();
         // SAFETY: the layout is not of size 0, since it has room for an allocator.
         let base = unsafe { alloc_zeroed(layout) };
         let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
-        let memory = Self { base, layout };
+        let memory = Self { base, layout, heap };
         // SAFETY: `place` has put the pages there, aligned; the block is fresh, so nothing else refers to them, and they are written
         // before they are borrowed. They live until `memory` is dropped, which its user has the allocator outlive in no way.
         let pages = unsafe {
@@ -45,8 +53,11 @@ impl Memory {
         let metadata = unsafe { NonNull::slice_from_raw_parts(base.add(words_at).cast::<u64>(), words).as_mut() };
         // SAFETY: the frames are numbers, which nobody takes for memory.
         let frames = unsafe { Frames::new(plan, metadata, pages) }?;
-        // SAFETY: `place` has put the allocator first, aligned.
-        unsafe { base.cast::<Frames>().write(frames) };
+        // SAFETY: `place` has put the allocator first and the heap at `heap`, aligned.
+        unsafe {
+            base.cast::<Frames>().write(frames);
+            base.add(heap).cast::<Objects>().write(Heap::new(Source::new(script)));
+        }
         Ok(memory)
     }
 
@@ -56,38 +67,56 @@ impl Memory {
         unsafe { self.base.cast::<Frames>().as_ref() }
     }
 
-    /// How many bytes there are.
+    /// The heap.
+    pub(crate) fn heap(&self) -> &Objects {
+        // SAFETY: as for the allocator.
+        unsafe { self.base.add(self.heap).cast::<Objects>().as_ref() }
+    }
+
+    /// How many bytes the block has.
     pub(crate) fn bytes(&self) -> usize {
         self.layout.size()
     }
 
+    /// The pieces of the block, and then those of what the heap keeps of itself.
+    fn pieces(&self) -> impl Iterator<Item = NonNull<[u8; PIECE]>> {
+        let in_block = |base: NonNull<u8>, bytes: usize| {
+            // SAFETY: the piece lies inside of what is so long.
+            (0..bytes / PIECE).map(move |index| unsafe { base.add(index * PIECE).cast() })
+        };
+        let chunks = self.heap().source().chunks();
+        in_block(self.base, self.bytes()).chain(chunks.into_iter().flat_map(move |chunk| in_block(chunk, CHUNK)))
+    }
+
     /// A copy of all bytes, in pieces; those that are the same as in `before` are shared with it.
     pub(crate) fn copy(&mut self, before: Option<&[Piece]>) -> Vec<Piece> {
-        let piece = |index: usize| {
-            // SAFETY: the block was zeroed and is as long as that; nobody uses the allocator meanwhile, which is borrowed from
-            // `self`. Padding holds whatever was there: zeros, or copies of such.
-            let bytes = unsafe { self.base.add(index * PIECE).cast::<[u8; PIECE]>().as_ref() };
+        let piece = |(index, piece): (usize, NonNull<[u8; PIECE]>)| {
+            // SAFETY: the memory was zeroed and is as long as that; nobody uses the allocator or the heap meanwhile, which are borrowed
+            // from `self`. Padding holds whatever was there: zeros, or copies of such.
+            let bytes = unsafe { piece.as_ref() };
             match before.and_then(|before| before.get(index)) {
                 Some(same) if **same == *bytes => Rc::clone(same),
                 _ => Rc::new(*bytes),
             }
         };
-        (0..self.bytes() / PIECE).map(piece).collect()
+        self.pieces().enumerate().map(piece).collect()
     }
 
-    /// Makes the bytes those of a copy of this block.
+    /// Makes the bytes those of a copy of this memory. What the heap has had to itself since then stays, and is not used.
     pub(crate) fn restore(&mut self, copy: &[Piece]) {
-        for (index, piece) in copy.iter().enumerate().take(self.bytes() / PIECE) {
-            // SAFETY: as in `copy`. What the bytes refer to lies at the same addresses as when they were copied: in this block, which
+        let pieces: Vec<_> = self.pieces().collect();
+        for (piece, copy) in pieces.into_iter().zip(copy) {
+            // SAFETY: as in `copy`. What the bytes refer to lies at the same addresses as when they were copied: in this memory, which
             // does not move, or in the world's script, which lives as long.
-            unsafe { self.base.add(index * PIECE).cast::<[u8; PIECE]>().write(**piece) };
+            unsafe { piece.write(**copy) };
         }
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: it was allocated with this layout. The allocator in it has nothing to drop: it is words in this very block.
+        // SAFETY: it was allocated with this layout. The allocator and the heap in it have nothing to drop: they are words in this very
+        // block, and in the script's chunks.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn perform(frames: &Frames, shrinker: &'static dyn Shrinker, call: Ca
         }
         Call::AddShrinker => frames.add_shrinker(shrinker).ok().map(|()| 0),
         Call::RemoveShrinker => Some(frames.remove_shrinker(shrinker).into()),
-        // Not an operation by itself.
-        Call::Shrink { .. } => None,
+        // Neither is an operation by itself; nor of page frames.
+        Call::Shrink { .. } | Call::Heap(_) => None,
     }
 }

@@ -1,14 +1,19 @@
-//! The trace of a world, and how far it has been followed: by the world, and by the shrinker that stands for all there were.
+//! The trace of a world, and how far it has been followed: by the world, and by whatever an operation asks for within itself, which is
+//! answered as the trace says. Or else the world goes its own way, and the trace is written.
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
+use core::ptr::NonNull;
 
-use bifolio::allocator::{Call, Shrinker};
-use trace::{Broken, Place, Record};
+use bifolio::allocator::{Call, HeapCall, Shrinker};
+use bifolio::frame::{Gfp, Order, Pfn};
+use trace::{Broken, Encoder, Place, Record, Sink};
 
-use crate::memory::Frames;
+use crate::cpu;
+use crate::memory::{Frames, Objects};
 use crate::perform::perform;
+use crate::source::{Addresses, Chunk};
 
 /// The first thing that was not as the trace says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +49,9 @@ pub enum Found {
     },
     /// A shrinker was asked for so many frames, where the trace has no such thing.
     Asked(u64),
-    /// A shrinker was not asked, where the trace says so.
+    /// The heap asked for a slab of this order, where the trace has no such thing.
+    AskedForSlab(Order),
+    /// Something was not asked for, where the trace says so.
     NotAsked,
 }
 
@@ -66,22 +73,42 @@ impl fmt::Display for Difference {
             Found::Asked(frames) => {
                 write!(f, "a shrinker was asked for {frames} frames, of which the trace knows nothing")
             }
-            Found::NotAsked => write!(f, "no shrinker was asked, as the trace has it"),
+            Found::AskedForSlab(order) => {
+                write!(f, "the heap asked for a slab of order {order}, of which the trace knows nothing")
+            }
+            Found::NotAsked => write!(f, "a shrinker or a slab was not asked for, as the trace has it"),
         }
     }
 }
 
 /// A trace, and how far it has been followed.
-#[derive(Debug, Default)]
-pub(crate) struct Script(RefCell<Option<Inner>>);
+#[derive(Debug)]
+pub(crate) struct Script(RefCell<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     trace: Vec<u8>,
     place: Place,
-    /// What a shrinker met, which cannot tell whoever asked it.
+    /// What was met within an operation, which cannot tell whoever asked it.
     met: Option<(usize, Found)>,
     frames: *const Frames,
+    heap: *const Objects,
+    /// What writes the trace, while it is not followed but written.
+    writer: Option<Encoder>,
+    /// The address of the run that is about to be a large object.
+    run: Option<u64>,
+    /// Within the operation that is being done, the trace has others.
+    has_others: bool,
+    addresses: Addresses,
+    chunks: Vec<Chunk>,
+}
+
+struct Bytes<'a>(&'a mut Vec<u8>);
+
+impl Sink for Bytes<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
 }
 
 // SAFETY: a script is its world's alone, and a world is neither `Send` nor `Sync`: one thread has both. (A shrinker has to be
@@ -90,12 +117,30 @@ unsafe impl Sync for Script {}
 
 impl Script {
     /// Begins to follow a trace at `place`.
-    pub(crate) fn begin(&self, trace: Vec<u8>, place: Place, frames: &Frames) {
-        *self.0.borrow_mut() = Some(Inner { trace, place, met: None, frames });
+    pub(crate) fn new(trace: Vec<u8>, place: Place) -> Self {
+        let (frames, heap) = (core::ptr::null(), core::ptr::null());
+        let (addresses, chunks) = (Addresses::default(), Vec::new());
+        Self(RefCell::new(Inner {
+            trace,
+            place,
+            met: None,
+            frames,
+            heap,
+            writer: None,
+            run: None,
+            has_others: false,
+            addresses,
+            chunks,
+        }))
+    }
+
+    /// What operations are done with. Before any is.
+    pub(crate) fn set_world(&self, frames: &Frames, heap: &Objects) {
+        self.with(|inner| (inner.frames, inner.heap) = (frames, heap));
     }
 
     fn with<R>(&self, inside: impl FnOnce(&mut Inner) -> R) -> R {
-        inside(self.0.borrow_mut().as_mut().expect("a world's script has begun"))
+        inside(&mut self.0.borrow_mut())
     }
 
     /// Where it is.
@@ -116,9 +161,13 @@ impl Script {
         self.with(|inner| inner.place.next(&inner.trace))
     }
 
-    /// What a shrinker met since this was last asked.
+    /// What was met since this was last asked.
     pub(crate) fn take_met(&self) -> Option<(usize, Found)> {
         self.with(|inner| inner.met.take())
+    }
+
+    fn met(&self, offset: usize, found: Found) {
+        self.with(|inner| inner.met = inner.met.or(Some((offset, found))));
     }
 
     /// Shows the trace.
@@ -126,46 +175,218 @@ impl Script {
         self.with(|inner| show(&inner.trace))
     }
 
-    /// Puts something in place of all that comes, which is then behind.
-    pub(crate) fn write(&self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// The addresses that stand for the machine's.
+    pub(crate) fn with_addresses<R>(&self, look: impl FnOnce(&mut Addresses) -> R) -> R {
+        self.with(|inner| look(&mut inner.addresses))
+    }
+
+    /// The memory of what the heap keeps of itself.
+    pub(crate) fn with_chunks<R>(&self, look: impl FnOnce(&mut Vec<Chunk>) -> R) -> R {
+        self.with(|inner| look(&mut inner.chunks))
+    }
+
+    /// The address here that stands for one of the machine's.
+    pub(crate) fn pointer_to(&self, number: u64) -> Option<NonNull<u8>> {
+        self.with_addresses(|addresses| addresses.pointer_to(number))
+    }
+
+    /// Does an operation that was read, within which the trace has others or not, and returns what it returned.
+    pub(crate) fn repeat(&self, cpu: usize, call: Call, has_others: bool) -> Option<u64> {
+        let had_others = self.with(|inner| core::mem::replace(&mut inner.has_others, has_others));
+        let returned = self.act(cpu, call);
+        self.with(|inner| inner.has_others = had_others);
+        returned
+    }
+
+    /// Does an operation, and returns what it returned.
+    pub(crate) fn act(&self, cpu: usize, call: Call) -> Option<u64> {
+        cpu::take_turn_of(cpu);
+        let (frames, heap) = self.with(|inner| (inner.frames, inner.heap));
+        // SAFETY: both are the world's, in a block that does not move; and so is this, in a box that is dropped with the world.
+        let (frames, heap, script): (_, _, &'static Self) = unsafe { (&*frames, &*heap, &*core::ptr::from_ref(self)) };
+        let Call::Heap(call) = call else { return perform(frames, script, call) };
+        if let HeapCall::OpenRun { address, .. } = call {
+            self.with(|inner| inner.run = Some(address));
+        }
+        // SAFETY: objects are numbers here, which nobody uses as memory.
+        unsafe { heap.perform(call, |number| self.pointer_to(number)) }
+    }
+
+    /// Does an operation that was read, with all that is within it: false if that is not as the trace says.
+    fn follow(&self, offset: usize, record: Record) -> bool {
+        let (cpu, call, actual, expected) = match record {
+            Record::Operation { cpu, call, returned } => (cpu, call, self.repeat(cpu, call, false), Some(returned)),
+            Record::Opened { cpu, call } => (cpu, call, self.repeat(cpu, call, true), self.follow_to_end()),
+            _ => return false,
+        };
+        let Some(expected) = expected else { return false };
+        if actual != expected {
+            let is_asked_for = matches!(call, Call::Shrink { .. } | Call::Heap(HeapCall::Slab { .. }));
+            let found = Found::Returned { cpu, call, expected, actual };
+            self.met(offset, if is_asked_for { Found::NotAsked } else { found });
+        }
+        actual == expected
+    }
+
+    /// Does what is left within the operation that was opened last, and returns what that is to return. `None` if something is not as
+    /// the trace says.
+    pub(crate) fn follow_to_end(&self) -> Option<Option<u64>> {
+        loop {
+            let offset = self.place().offset();
+            match self.next() {
+                Ok(Some(Record::Closed(returned))) => return Some(returned),
+                Ok(Some(record)) if self.follow(offset, record) => {}
+                _ => {
+                    self.met(offset, Found::NotAsked);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// What was asked for within an operation, once all is done that comes before: what was returned. `None` if there is no such thing.
+    fn answer(&self, asked: Call, found: Found) -> Option<u64> {
+        loop {
+            let before = self.place();
+            let offset = before.offset();
+            if !self.has_others() {
+                self.met(offset, found);
+                return None;
+            }
+            match self.next() {
+                Ok(Some(Record::Operation { call, returned, .. })) if call == asked => return returned,
+                Ok(Some(Record::Opened { call, .. })) if call == asked => return self.follow_to_end()?,
+                Ok(Some(record)) if self.follow(offset, record) => {}
+                _ => {
+                    self.with(|inner| inner.place = before);
+                    self.met(offset, found);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// A slab's block, for an operation on the heap: its address.
+    pub(crate) fn ask_for_slab(&self, order: Order) -> Option<u64> {
+        let call = HeapCall::Slab { order };
+        if !self.is_written() {
+            return self.answer(Call::Heap(call), Found::AskedForSlab(order));
+        }
+        self.begin(Call::Heap(call));
+        let block = self.do_within(Call::Allocate { order, gfp: Gfp::KERNEL }).map(|pfn| Pfn::new(pfn).address());
+        self.end(block);
+        block
+    }
+
+    /// Frames for something that the heap keeps of itself: `None` if they are refused, and else their number, if that is known.
+    pub(crate) fn ask_for_frames(&self, order: Order) -> Option<Option<u64>> {
+        if self.is_written() {
+            return self.do_within(Call::Allocate { order, gfp: Gfp::KERNEL }).map(Some);
+        }
+        if !self.has_others() {
+            return Some(None);
+        }
+        loop {
+            let before = self.place();
+            let (call, returned) = match self.next() {
+                Ok(Some(Record::Operation { call, returned, .. })) => (call, returned),
+                _ => (Call::Drain, None),
+            };
+            match call {
+                Call::Free { .. } => {
+                    self.with(|inner| inner.place = before);
+                    let record = self.next().ok().flatten()?;
+                    self.follow(before.offset(), record);
+                }
+                Call::Allocate { order: of, .. } if of == order => {
+                    self.with(|inner| inner.place = before);
+                    let record = self.next().ok().flatten()?;
+                    self.follow(before.offset(), record);
+                    return returned.map(Some);
+                }
+                _ => {
+                    self.with(|inner| inner.place = before);
+                    return Some(None);
+                }
+            }
+        }
+    }
+
+    /// The heap gives frames back.
+    pub(crate) fn give_back_frames(&self, pfn: Pfn, order: Order) {
+        if self.is_written() {
+            self.do_within(Call::Free { pfn, order });
+        }
+    }
+
+    /// The run that is about to be a large object: its address.
+    pub(crate) fn run(&self) -> Option<u64> {
+        self.with(|inner| inner.run)
+    }
+
+    fn has_others(&self) -> bool {
+        self.with(|inner| inner.has_others)
+    }
+}
+
+/// Writing.
+impl Script {
+    /// Begins to write what is done in place of all that comes, behind so many operations.
+    pub(crate) fn begin_to_write(&self, operations: u64) {
         self.with(|inner| {
             inner.trace.truncate(inner.place.offset());
-            write(&mut inner.trace);
+            inner.writer = Some(Encoder::resume(&inner.place, operations));
         });
+    }
+
+    /// Ends that, and goes behind what was written; with a hash, if one is due, that is asked for.
+    pub(crate) fn end_writing(&self) {
+        self.with(|inner| inner.writer = None);
+        while self.next().is_ok_and(|record| record.is_some()) {}
+    }
+
+    fn is_written(&self) -> bool {
+        self.with(|inner| inner.writer.is_some())
+    }
+
+    fn write<R>(&self, write: impl FnOnce(&mut Encoder, &mut Bytes<'_>) -> R) -> Option<R> {
+        self.with(|inner| inner.writer.as_mut().map(|writer| write(writer, &mut Bytes(&mut inner.trace))))
+    }
+
+    /// An operation begins.
+    pub(crate) fn begin(&self, call: Call) {
+        self.write(|writer, sink| writer.begin(sink, cpu::current(), call));
+    }
+
+    /// It ends. True if a hash is due.
+    pub(crate) fn end(&self, returned: Option<u64>) -> bool {
+        self.write(|writer, sink| writer.end(sink, returned)).unwrap_or(false)
+    }
+
+    /// Writes the hash of the state.
+    pub(crate) fn write_hash(&self, hash: u64) {
+        self.write(|writer, sink| writer.hash(sink, hash));
+    }
+
+    /// Does an operation within another.
+    fn do_within(&self, call: Call) -> Option<u64> {
+        self.begin(call);
+        let returned = self.act(cpu::current(), call);
+        self.end(returned);
+        returned
     }
 }
 
 /// Does what the trace says that a shrinker did.
 impl Shrinker for Script {
     fn shrink(&self, frames: u64) -> u64 {
-        let met = |offset, found| self.with(|inner| inner.met = inner.met.or(Some((offset, found))));
-        let before = self.place();
-        match self.next() {
-            Ok(Some(Record::Shrinker(asked))) if asked == frames => {}
-            _ => {
-                self.with(|inner| inner.place = before);
-                met(before.offset(), Found::Asked(frames));
-                return 0;
-            }
+        let call = Call::Shrink { frames };
+        if !self.is_written() {
+            return self.answer(call, Found::Asked(frames)).unwrap_or(0);
         }
-        loop {
-            let offset = self.place().offset();
-            match self.next() {
-                Ok(Some(Record::Operation { cpu, call, returned })) => {
-                    let allocator = self.with(|inner| inner.frames);
-                    // SAFETY: the allocator is the world's, which called this; it is there for as long as the world.
-                    let (allocator, script) = unsafe { (&*allocator, &*core::ptr::from_ref(self)) };
-                    let actual = perform(allocator, script, call);
-                    if actual != returned {
-                        met(offset, Found::Returned { cpu, call, expected: returned, actual });
-                    }
-                }
-                Ok(Some(Record::Shrunk(given))) => return given,
-                _ => {
-                    met(offset, Found::Asked(frames));
-                    return 0;
-                }
-            }
-        }
+        // Whoever did something here before is not there any more.
+        self.begin(call);
+        self.end(Some(0));
+        0
     }
 }

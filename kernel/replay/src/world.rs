@@ -7,14 +7,15 @@ use core::fmt;
 
 use bifolio::allocator::{Call, Plan, SetupError, View, ZoneStats};
 use bifolio::frame::ZoneKind;
+use bifolio::heap::Heap;
 use bifolio::memory_map::{MapError, MemoryMap, Region};
-use trace::{Broken, Encoder, Header, Place, Record, Sink};
+use trace::{Broken, Header, Place, Record, Sink};
 
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::cpu::{self, Replayed};
 use crate::memory::Memory;
-use crate::perform::perform;
 use crate::script::{Difference, Found, Script};
+use crate::source::Source;
 
 /// Why there is no world for a trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +79,7 @@ pub struct Last {
 #[derive(Debug)]
 pub struct World {
     memory: Memory,
-    /// The allocator in `memory` refers to it: it does not move.
+    /// The allocator and the heap in `memory` refer to it: it does not move.
     script: Box<Script>,
     map: Vec<Region>,
     cpus: usize,
@@ -110,9 +111,9 @@ impl World {
         let cpus = header.cpus;
         let map = MemoryMap::sanitise(&mut regions).map_err(OpenError::Map)?;
         let plan = Plan::new(map).map_err(OpenError::Setup)?;
-        let memory = Memory::new(&plan, cpus).map_err(OpenError::Setup)?;
-        let script = Box::new(Script::default());
-        script.begin(trace, first, memory.frames());
+        let script = Box::new(Script::new(trace, first));
+        let memory = Memory::new(&plan, cpus, &script).map_err(OpenError::Setup)?;
+        script.set_world(memory.frames(), memory.heap());
         let checkpoints = Checkpoints::new(budget);
         let mut world =
             Self { memory, script, map: regions, cpus, first, operation: 0, total, last: None, checkpoints };
@@ -136,6 +137,17 @@ impl World {
         self.memory.frames()
     }
 
+    /// The heap, to be looked at. Its addresses stand for [numbers](bifolio::heap::PageSource::number_of), and lead nowhere. What is asked
+    /// of all of it may change what comes, as of page frames.
+    pub fn heap(&self) -> &Heap<Source, Replayed> {
+        self.memory.heap()
+    }
+
+    /// The hash of the whole state.
+    pub fn hash(&self) -> u64 {
+        self.frames().hash() ^ self.memory.heap().hash()
+    }
+
     /// How the zones stand.
     pub fn zones(&mut self) -> [ZoneStats; ZoneKind::COUNT] {
         self.look(|frames| ZoneKind::ALL.map(|kind| frames.zone(kind)))
@@ -143,8 +155,17 @@ impl World {
 
     /// Looks at the page frames in a way that may change what comes, and undoes that change.
     pub fn look<R>(&mut self, look: impl FnOnce(&View<'static, Replayed>) -> R) -> R {
+        self.undo_behind(|memory| look(memory.frames()))
+    }
+
+    /// [`look`](Self::look) at the heap.
+    pub fn look_at_heap<R>(&mut self, look: impl FnOnce(&Heap<Source, Replayed>) -> R) -> R {
+        self.undo_behind(|memory| look(memory.heap()))
+    }
+
+    fn undo_behind<R>(&mut self, look: impl FnOnce(&Memory) -> R) -> R {
         let before = self.memory.copy(self.checkpoints.last().map(|last| &last.pieces[..]));
-        let seen = look(self.memory.frames());
+        let seen = look(&self.memory);
         self.memory.restore(&before);
         seen
     }
@@ -164,7 +185,7 @@ impl World {
         self.operation
     }
 
-    /// How many operations the trace has. (A trace that has lost records has no more than those before.)
+    /// How many operations the trace has, not counting those within others. (A trace that has lost records has no more than those before.)
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -184,26 +205,24 @@ impl World {
         self.script.with_trace(show)
     }
 
-    /// Shows every operation up to this moment, with its number, beginning with the first.
-    pub fn for_each_operation(&self, mut visit: impl FnMut(u64, usize, Call, Option<u64>)) {
+    /// Shows every operation up to this moment, in the order in which they ended, with the number of the outermost one that it is
+    /// within, or is, and those that it is within, outermost first.
+    pub fn for_each_operation(&self, mut visit: impl FnMut(u64, &[Call], Last)) {
         self.with_trace(|trace| {
-            let (mut place, mut number, mut opened) = (self.first, 0, None);
+            let (mut place, mut number, mut opened) = (self.first, 0, Vec::new());
             while number < self.operation
                 && let Ok(Some(record)) = place.next(trace)
             {
                 match record {
-                    Record::Operation { cpu, call, returned } => {
-                        visit(number, cpu, call, returned);
-                        number += u64::from(opened.is_none());
-                    }
-                    Record::Opened { cpu, call } => opened = Some((cpu, call)),
+                    Record::Operation { cpu, call, returned } => visit(number, &opened, Last { cpu, call, returned }),
+                    Record::Opened { call, .. } => opened.push(call),
                     Record::Closed(returned) => {
-                        let (cpu, call) = opened.take().expect("the reader has matched them");
-                        visit(number, cpu, call, returned);
-                        number += 1;
+                        let call = opened.pop().expect("the reader has matched them");
+                        visit(number, &opened, Last { cpu: place.cpu(), call, returned });
                     }
-                    _ => {}
+                    _ => continue,
                 }
+                number += u64::from(opened.is_empty());
             }
         });
     }
@@ -219,7 +238,7 @@ impl World {
                 None => return Err(Stop::End),
                 Some(Record::Lost(records)) => return Err(Stop::Lost(records)),
                 Some(Record::Hash(expected)) => {
-                    let actual = self.frames().hash();
+                    let actual = self.hash();
                     if actual != expected {
                         return Err(self.differs(offset, Found::State { expected, actual }));
                     }
@@ -228,39 +247,24 @@ impl World {
                     return self.follow(offset, cpu, call, Some(returned));
                 }
                 Some(Record::Opened { cpu, call }) => return self.follow(offset, cpu, call, None),
-                // The reader knows that these stand inside of an operation; one that has ended did not get to them.
-                Some(Record::Shrinker(_) | Record::Shrunk(_) | Record::Closed(_)) => {
-                    return Err(self.differs(offset, Found::NotAsked));
-                }
+                Some(Record::Closed(_)) => unreachable!("the reader has matched it"),
             }
         }
     }
 
     /// Does an operation; without `returned`, that is read behind it.
     fn follow(&mut self, offset: usize, cpu: usize, call: Call, returned: Option<Option<u64>>) -> Result<(), Stop> {
-        let actual = self.act(cpu, call);
+        let actual = self.script.repeat(cpu, call, returned.is_none());
+        let expected = returned.or_else(|| self.script.follow_to_end());
         if let Some((offset, found)) = self.script.take_met() {
             return Err(self.differs(offset, found));
         }
-        let expected = match returned {
-            Some(expected) => expected,
-            None => match self.script.next().map_err(Stop::Broken)? {
-                Some(Record::Closed(expected)) => expected,
-                _ => return Err(self.differs(offset, Found::NotAsked)),
-            },
-        };
+        let expected = expected.flatten();
         if actual != expected {
             return Err(self.differs(offset, Found::Returned { cpu, call, expected, actual }));
         }
         self.count(cpu, call, actual);
         Ok(())
-    }
-
-    fn act(&mut self, cpu: usize, call: Call) -> Option<u64> {
-        cpu::take_turn_of(cpu);
-        // SAFETY: the script is in a box that is dropped with the world, and the allocator that may keep this is the world's.
-        let script: &'static Script = unsafe { &*core::ptr::from_ref(&*self.script) };
-        perform(self.memory.frames(), script, call)
     }
 
     fn count(&mut self, cpu: usize, call: Call, returned: Option<u64>) {
@@ -316,39 +320,33 @@ impl World {
     /// Does something of one's own, and writes it into the trace in place of all that would have come: what it returned, as a
     /// number; `None` if it was refused.
     pub fn perform(&mut self, cpu: usize, call: Call) -> Option<u64> {
-        let place = self.script.place();
-        let mut encoder = Encoder::resume(&place, self.operation);
         self.checkpoints.forget_behind(self.operation);
-        let returned = self.act(cpu, call);
-        let frames = self.memory.frames();
-        self.script.write(|trace| {
-            let mut sink = Bytes(trace);
-            encoder.begin(&mut sink, cpu, call);
-            if encoder.end(&mut sink, returned) {
-                encoder.hash(&mut sink, frames.hash());
-            }
-        });
-        while self.script.next().is_ok_and(|record| record.is_some()) {}
+        self.script.begin_to_write(self.operation);
+        cpu::take_turn_of(cpu);
+        self.script.begin(call);
+        let returned = self.script.act(cpu, call);
+        if self.script.end(returned) {
+            self.script.write_hash(self.hash());
+        }
+        self.script.end_writing();
         self.count(cpu, call, returned);
         self.total = self.operation;
         returned
     }
 }
 
-/// How many operations there are from `place` on, not counting those of shrinkers, until the end or where records were lost.
+/// How many operations there are from `place` on, not counting those within others, until the end or where records were lost.
 fn count(trace: &[u8], mut place: Place) -> Result<u64, Broken> {
-    let (mut total, mut inside) = (0, false);
+    let (mut total, mut depth) = (0, 0_usize);
     while let Some(record) = place.next(trace)? {
         match record {
-            Record::Operation { .. } => total += u64::from(!inside),
-            Record::Opened { .. } => inside = true,
-            Record::Closed(_) => {
-                inside = false;
-                total += 1;
-            }
+            Record::Operation { .. } => {}
+            Record::Opened { .. } => depth += 1,
+            Record::Closed(_) => depth -= 1,
             Record::Lost(_) => break,
-            Record::Shrinker(_) | Record::Shrunk(_) | Record::Hash(_) => {}
+            Record::Hash(_) => continue,
         }
+        total += u64::from(depth == 0);
     }
     Ok(total)
 }

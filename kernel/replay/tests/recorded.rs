@@ -1,78 +1,15 @@
 //! What an allocator does with several CPUs and with shrinkers is recorded, and a world does it again.
 
-use std::cell::{Cell, RefCell};
-use std::sync::Mutex;
+mod common;
 
-use bifolio::allocator::{Call, PageAllocator, PerCpuPages, Plan, Recorder, Recording, Shrinker};
-use bifolio::cpu::{Cpu, Hooks};
+use std::cell::RefCell;
+
+use bifolio::allocator::{Call, PageAllocator, PerCpuPages, Plan, Recording, Shrinker};
 use bifolio::frame::{Block, Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use bifolio::memory_map::MemoryMap;
+use common::{CPUS, Scribe, Thread, be, machine};
 use proptest::prelude::*;
 use replay::{Found, Stop, World};
-use trace::{Encoder, Sink};
-
-const CPUS: usize = 3;
-const MIB: u64 = 1 << 20;
-
-fn machine() -> [Region; 4] {
-    let usable = |start, end| Region { start: start * MIB, end: end * MIB, kind: RegionKind::Usable };
-    [
-        usable(0, 48),
-        Region { start: 48 * MIB, end: 52 * MIB, kind: RegionKind::AcpiReclaimable },
-        usable(4096, 4128),
-        Region { start: 4128 * MIB, end: 4129 * MIB, kind: RegionKind::Reserved },
-    ]
-}
-
-thread_local! {
-    static CURRENT: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Thread;
-// SAFETY: each thread has an allocator of its own here, and is one of its CPUs at a time.
-unsafe impl Cpu for Thread {
-    fn current() -> usize {
-        CURRENT.get()
-    }
-
-    fn synchronize() {}
-
-    fn mask_interrupts() -> bool {
-        false
-    }
-
-    fn restore_interrupts(_: bool) {}
-
-    unsafe fn zero(_: PfnRange) -> bool {
-        true
-    }
-}
-impl Hooks for Thread {}
-
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-impl Sink for Bytes {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-}
-
-/// Writes a trace with a hash behind every operation that no shrinker is in.
-struct Scribe(Mutex<(Bytes, Encoder)>);
-impl Recorder for Scribe {
-    fn begin(&self, cpu: usize, call: Call) {
-        let (bytes, encoder) = &mut *self.0.lock().unwrap();
-        encoder.begin(bytes, cpu, call);
-    }
-
-    fn end(&self, returned: Option<u64>, hash: &dyn Fn() -> u64) {
-        let (bytes, encoder) = &mut *self.0.lock().unwrap();
-        encoder.end(bytes, returned);
-        if !encoder.is_open() {
-            encoder.hash(bytes, hash());
-        }
-    }
-}
 
 /// Holds blocks that it could do without.
 struct Cache<'a> {
@@ -180,10 +117,9 @@ fn record(acts: &[(u8, (u8, u64, u64))]) -> (Vec<u8>, u64) {
     let mut metadata = vec![0; plan.metadata_words()];
     let pages = [const { PerCpuPages::new() }; CPUS];
     let cache = Cache { frames: RefCell::new(None), blocks: RefCell::new(Vec::new()) };
-    let scribe = Scribe(Mutex::new((Bytes::default(), Encoder::new())));
+    let scribe = Scribe::new(1);
     // SAFETY: the frames are numbers.
     let mut frames = unsafe { PageAllocator::<Thread>::new(&plan, &mut metadata, &pages) }.unwrap();
-    trace::write_header(&mut scribe.0.lock().unwrap().0, CPUS, machine().into_iter());
     let recording = Recording::new(&scribe);
     frames.record(&recording);
     // SAFETY: both outlive the allocator's use.
@@ -193,17 +129,16 @@ fn record(acts: &[(u8, (u8, u64, u64))]) -> (Vec<u8>, u64) {
             &*std::ptr::from_ref(&cache).cast::<Cache<'_>>(),
         )
     };
+    scribe.hash_of(move || frames.hash());
     *cache.frames.borrow_mut() = Some(frames);
     frames.add_shrinker(cache_ref).unwrap();
     let mut held = Vec::new();
     for &(cpu, numbers) in acts {
-        CURRENT.set(usize::from(cpu) % (CPUS + 1));
+        be(usize::from(cpu) % (CPUS + 1));
         act(frames, &mut held, &cache, numbers);
     }
     let hash = frames.hash();
-    let (bytes, encoder) = &mut *scribe.0.lock().unwrap();
-    encoder.hash(bytes, hash);
-    (bytes.0.clone(), hash)
+    (scribe.finish(), hash)
 }
 
 fn acts(count: usize) -> impl Strategy<Value = Vec<(u8, (u8, u64, u64))>> {
@@ -218,7 +153,7 @@ proptest! {
         let (trace, hash) = record(&acts);
         let mut world = World::open(trace, 1 << 20).unwrap();
         if let Err(stop) = world.run() { return Err(TestCaseError::fail(format!("{stop}; {:?}", world.last()))); }
-        prop_assert_eq!(world.frames().hash(), hash);
+        prop_assert_eq!(world.hash(), hash);
         prop_assert_eq!(world.operation(), world.total());
         world.frames().validate().unwrap();
     }
@@ -229,9 +164,9 @@ proptest! {
         // A budget that has checkpoints thinned out.
         let mut world = World::open(trace.clone(), 200_000).unwrap();
         let mut forward = World::open(trace, 0).unwrap();
-        let mut hashes = vec![forward.frames().hash()];
+        let mut hashes = vec![forward.hash()];
         while forward.step().is_ok() {
-            hashes.push(forward.frames().hash());
+            hashes.push(forward.hash());
         }
         prop_assert_eq!(hashes.len() as u64, world.total() + 1);
         for moment in moments {
@@ -239,7 +174,7 @@ proptest! {
             world.seek(moment).map_err(|stop| TestCaseError::fail(stop.to_string()))?;
             let zones = world.zones();
             prop_assert_eq!(zones, world.zones());
-            prop_assert_eq!(world.frames().hash(), hashes[moment as usize], "after {} operations", moment);
+            prop_assert_eq!(world.hash(), hashes[moment as usize], "after {} operations", moment);
         }
     }
 }
@@ -273,15 +208,15 @@ fn a_world_goes_on_where_it_is_and_what_would_have_come_is_gone() {
     let mut world = World::new(&machine(), 2, 1 << 20).unwrap();
     let call = |order| Call::Allocate { order: Order::new(order).unwrap(), gfp: Gfp::KERNEL };
     let first = world.perform(0, call(3)).unwrap();
-    let start = world.frames().hash();
+    let start = world.hash();
     world.perform(1, call(0)).unwrap();
     world.perform(1, Call::Free { pfn: Pfn::new(first), order: Order::new(3).unwrap() }).unwrap();
-    let end = world.frames().hash();
+    let end = world.hash();
     assert_eq!((world.operation(), world.total()), (3, 3));
     world.seek(1).unwrap();
-    assert_eq!(world.frames().hash(), start);
+    assert_eq!(world.hash(), start);
     world.seek(3).unwrap();
-    assert_eq!(world.frames().hash(), end);
+    assert_eq!(world.hash(), end);
     world.seek(1).unwrap();
     world.perform(0, Call::Free { pfn: Pfn::new(first), order: Order::new(3).unwrap() }).unwrap();
     assert_eq!((world.operation(), world.total()), (2, 2));
@@ -289,6 +224,6 @@ fn a_world_goes_on_where_it_is_and_what_would_have_come_is_gone() {
     let copy = world.with_trace(<[u8]>::to_vec);
     let mut again = World::open(copy, 1 << 20).unwrap();
     again.run().unwrap();
-    assert_eq!(again.frames().hash(), world.frames().hash());
+    assert_eq!(again.hash(), world.hash());
     assert!(world.frames().free_blocks(ZoneKind::Normal).pageblocks[Mobility::Movable.index()] > 0);
 }

@@ -55,12 +55,20 @@ fn is_mapped(run: NonNull<u8>) -> bool {
 // for. All addresses lie in the upper half.
 unsafe impl PageSource for KernelPages {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        window_on(try_frames()?.allocate(order, gfp()).ok()?.into_raw().0)
+        let gfp = if HEAP.may_wait_recorded() { Gfp::KERNEL } else { gfp() };
+        window_on(try_frames()?.allocate(order, gfp).ok()?.into_raw().0)
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
         // SAFETY: by this function's contract the block is the caller's to free.
         unsafe { super::frames().free_raw(frame_at(block), order) }
+    }
+
+    /// Physical addresses; behind them, those of mappings.
+    fn number_of(&self, address: usize) -> u64 {
+        const MAPPED: u64 = 1 << 60;
+        let address = VirtAddr::new(address as u64);
+        vmalloc::offset(address).map_or_else(|| paging::to_physical(address).as_u64(), |offset| MAPPED + offset)
     }
 
     fn run_for(object: Layout) -> Option<Layout> {

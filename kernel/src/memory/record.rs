@@ -1,9 +1,10 @@
-//! Recording: every operation on page frames, told to the host program as a trace.
+//! Recording: every operation on page frames and heap, told to the host program as a trace.
 //!
 //! It goes out of a port whose bytes QEMU writes into a file one by one, so nothing is lost, whatever the kernel does next, and
 //! nothing waits to be sent when it ends.
 
-use super::frames::{Frames, frames};
+use super::frames::{Frames, try_frames};
+use super::heap::HEAP;
 use super::map;
 use crate::host;
 use crate::sync::Mutex;
@@ -32,11 +33,13 @@ impl Recorder for ToHost {
         ENCODER.lock().begin(&mut Self, cpu, call);
     }
 
-    fn end(&self, returned: Option<u64>, hash: &dyn Fn() -> u64) {
+    fn end(&self, returned: Option<u64>) {
         let mut encoder = ENCODER.lock();
         let is_due = encoder.end(&mut Self, returned);
         if is_due || IS_LAST.load(Relaxed) && !encoder.is_open() {
-            encoder.hash(&mut Self, hash());
+            // What comes before the allocator has its place is less than what comes between two hashes.
+            let frames = try_frames().map_or(0, |frames| frames.hash());
+            encoder.hash(&mut Self, frames ^ HEAP.hash());
         }
     }
 }
@@ -51,10 +54,11 @@ pub(super) fn begin(cpus: usize, frames: &mut Frames) {
     let region = |(range, kind): (PfnRange, _)| Region { start: range.start.address(), end: range.end.address(), kind };
     trace::write_header(&mut ToHost, cpus, map::map().iter().map(region));
     frames.record(&RECORDING);
+    HEAP.record(&RECORDING);
 }
 
 /// Ends the trace, if there is one, with the hash of the state.
 pub fn finish() {
     IS_LAST.store(true, Relaxed);
-    frames().zone(ZoneKind::Normal);
+    super::frames().zone(ZoneKind::Normal);
 }

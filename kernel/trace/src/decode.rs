@@ -3,13 +3,13 @@
 use core::error::Error;
 use core::fmt;
 
-use bifolio::allocator::Call;
+use bifolio::allocator::{Call, HeapCall};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 
 use crate::form::{
-    ALLOCATIONS, CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, PLACES, REFUSED_FREE, SHRINKER, SHRUNK,
-    other, returns_frame, unzigzag,
+    ALLOCATIONS, CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, Opened, PLACES, REFUSED_FREE, Returns,
+    SHRINKER, heap, other, unzigzag,
 };
 
 /// What is wrong with a trace.
@@ -25,7 +25,7 @@ pub enum Defect {
     UnknownRecord(u8),
     /// This number cannot be what it stands for.
     OutOfRange(u64),
-    /// What a shrinker does stands outside of an operation, or an operation within one that cannot have it.
+    /// An operation ends that has not begun, or operations are within operations that cannot be.
     Misplaced,
 }
 
@@ -68,19 +68,15 @@ pub enum Record {
         /// What it returned.
         returned: Option<u64>,
     },
-    /// An operation that asks shrinkers: what they do comes next, and then that it is [closed](Self::Closed).
+    /// An operation with others within it: those come next, and then that it is [closed](Self::Closed).
     Opened {
         /// The CPU that did it.
         cpu: usize,
         /// What it was.
         call: Call,
     },
-    /// The operation that was opened has returned this.
+    /// The operation that was opened last, and is not closed, has returned this.
     Closed(Option<u64>),
-    /// It asks a shrinker for so many frames.
-    Shrinker(u64),
-    /// The shrinker says that it gave so many.
-    Shrunk(u64),
     /// The hash of the state at this moment.
     Hash(u64),
     /// So many records are missing.
@@ -178,7 +174,7 @@ impl<'a> Header<'a> {
         for _ in 0..regions {
             region(&mut cursor)?;
         }
-        Ok((header, Place { offset: cursor.offset, cpu: 0, frame: 0, opened: None }))
+        Ok((header, Place { offset: cursor.offset, cpu: 0, frame: 0, address: 0, opened: Opened::none() }))
     }
 
     /// The entries of the memory map, as firmware gave them or in another order.
@@ -200,8 +196,10 @@ pub struct Place {
     pub(crate) cpu: usize,
     /// The number of the frame that was spoken of last.
     pub(crate) frame: u64,
-    /// The operation that was opened.
-    pub(crate) opened: Option<Call>,
+    /// The address that was spoken of last.
+    pub(crate) address: u64,
+    /// The operations that were opened and not closed.
+    pub(crate) opened: Opened,
 }
 
 impl Place {
@@ -210,18 +208,23 @@ impl Place {
         self.offset
     }
 
+    /// The CPU that did what was read last.
+    pub fn cpu(&self) -> usize {
+        self.cpu
+    }
+
     /// Reads the next record of the trace, which this is a place of; `None` at its end.
     ///
     /// # Errors
     /// [`Broken`], naming the byte. The place stays where it was.
     pub fn next(&mut self, trace: &[u8]) -> Result<Option<Record>, Broken> {
         let cursor = Cursor { bytes: trace, offset: self.offset };
-        let mut reader = Reader { cursor, cpu: self.cpu, frame: self.frame, opened: self.opened };
+        let mut reader = Reader { cursor, place: *self };
         if self.offset == trace.len() {
-            return if self.opened.is_some() { Err(reader.cursor.broken(Defect::Cut)) } else { Ok(None) };
+            return if self.opened.is_none() { Ok(None) } else { Err(reader.cursor.broken(Defect::Cut)) };
         }
         let record = reader.record()?;
-        *self = Self { offset: reader.cursor.offset, cpu: reader.cpu, frame: reader.frame, opened: reader.opened };
+        *self = Self { offset: reader.cursor.offset, ..reader.place };
         Ok(Some(record))
     }
 }
@@ -229,9 +232,8 @@ impl Place {
 /// Reads a record.
 struct Reader<'a> {
     cursor: Cursor<'a>,
-    cpu: usize,
-    frame: u64,
-    opened: Option<Call>,
+    /// What is known of the records before.
+    place: Place,
 }
 
 impl Reader<'_> {
@@ -241,37 +243,40 @@ impl Reader<'_> {
             let byte = self.cursor.byte()?;
             let record = match byte {
                 FAR_CPU => {
-                    self.cpu = self.cursor.of(|cpu| cpu.try_into().ok())?;
+                    self.place.cpu = self.cursor.of(|cpu| cpu.try_into().ok())?;
                     continue;
                 }
                 CPU.. => {
-                    self.cpu = (byte - CPU).into();
+                    self.place.cpu = (byte - CPU).into();
                     continue;
                 }
-                OPENED if self.opened.is_none() => {
+                OPENED => {
                     let byte = self.cursor.byte()?;
                     let call = self.call(byte, at)?;
-                    self.opened = Some(call);
-                    Record::Opened { cpu: self.cpu, call }
+                    if !self.place.opened.push(Returns::of(&call)) {
+                        return Err(at.broken(Defect::Misplaced));
+                    }
+                    Record::Opened { cpu: self.place.cpu, call }
                 }
-                SHRINKER if self.opened.is_some() => Record::Shrinker(self.cursor.number()?),
-                SHRUNK if self.opened.is_some() => Record::Shrunk(self.cursor.number()?),
                 CLOSED => {
-                    let call = self.opened.take().ok_or(at.broken(Defect::Misplaced))?;
-                    Record::Closed(self.result(&call)?)
+                    let returns = self.place.opened.pop().ok_or(at.broken(Defect::Misplaced))?;
+                    Record::Closed(self.result(returns)?)
                 }
-                OPENED | SHRINKER | SHRUNK => return Err(at.broken(Defect::Misplaced)),
                 HASH => Record::Hash(u64::from_le_bytes(self.cursor.take()?)),
                 LOST => Record::Lost(self.cursor.number()?),
                 REFUSED_FREE => {
                     let order = self.cursor.order()?;
-                    Record::Operation { cpu: self.cpu, call: Call::Free { pfn: self.pfn()?, order }, returned: None }
+                    Record::Operation {
+                        call: Call::Free { pfn: self.pfn()?, order },
+                        cpu: self.place.cpu,
+                        returned: None,
+                    }
                 }
                 _ => {
                     let call = self.call(byte, at)?;
                     let is_free = matches!(call, Call::Free { .. });
-                    let returned = if is_free { Some(0) } else { self.result(&call)? };
-                    Record::Operation { cpu: self.cpu, call, returned }
+                    let returned = if is_free { Some(0) } else { self.result(Returns::of(&call))? };
+                    Record::Operation { cpu: self.place.cpu, call, returned }
                 }
             };
             return Ok(record);
@@ -323,23 +328,67 @@ impl Reader<'_> {
             other::SETTLE => Call::Settle(cursor.of(|zone| ZoneKind::ALL.get(usize::try_from(zone).ok()?).copied())?),
             other::ADD_SHRINKER => Call::AddShrinker,
             other::REMOVE_SHRINKER => Call::RemoveShrinker,
+            SHRINKER => Call::Shrink { frames: cursor.number()? },
+            heap::ALLOCATE..=heap::OTHER => Call::Heap(self.heap_call(byte)?),
             _ => return Err(at.broken(Defect::UnknownRecord(byte))),
         })
     }
 
-    fn result(&mut self, call: &Call) -> Result<Option<u64>, Broken> {
+    /// Reads the operation on the heap that begins with `byte`.
+    fn heap_call(&mut self, byte: u8) -> Result<HeapCall, Broken> {
+        let cache = |cache: u64| u16::try_from(cache).ok();
+        Ok(match byte {
+            heap::ALLOCATE => HeapCall::Allocate { cache: self.cursor.of(cache)?, size: self.cursor.number()? },
+            heap::FREE => {
+                let address = self.address()?;
+                let of = |number: u64| number.checked_sub(1).map_or(Some(None), |number| cache(number).map(Some));
+                HeapCall::Free { address, cache: self.cursor.of(of)? }
+            }
+            heap::OPEN_RUN => {
+                let (address, bytes) = (self.address()?, self.cursor.number()?);
+                let align = self.cursor.of(|align| align.is_power_of_two().then_some(align))?;
+                HeapCall::OpenRun { address, bytes, align }
+            }
+            heap::CLOSE_RUN => HeapCall::CloseRun { address: self.address()?, bytes: self.cursor.number()? },
+            heap::TAKE_RUN => HeapCall::TakeRun { address: self.address()? },
+            heap::PUT_RUN => HeapCall::PutRun { address: self.address()?, bytes: self.cursor.number()?.checked_sub(1) },
+            heap::NEW_CACHE => HeapCall::NewCache { size: self.cursor.number()? },
+            heap::END_CACHE => HeapCall::EndCache { cache: self.cursor.of(cache)? },
+            heap::SET_ASIDE => HeapCall::SetAside { cache: self.cursor.of(cache)? },
+            heap::SLAB => HeapCall::Slab { order: self.cursor.order()? },
+            _ => self.cursor.of(|place| heap::PLAIN.get(usize::try_from(place).ok()?).copied())?,
+        })
+    }
+
+    fn result(&mut self, returns: Returns) -> Result<Option<u64>, Broken> {
         let Some(value) = self.cursor.number()?.checked_sub(1) else { return Ok(None) };
-        if returns_frame(call) {
-            self.frame = self.frame.wrapping_add_signed(unzigzag(value));
-            return Ok(Some(self.frame));
-        }
-        Ok(Some(value))
+        Ok(Some(match returns {
+            Returns::Number => value,
+            Returns::Frame => self.frame_at(value),
+            Returns::Address => self.address_at(value),
+        }))
+    }
+
+    /// The frame at a distance from the last.
+    fn frame_at(&mut self, distance: u64) -> u64 {
+        self.place.frame = self.place.frame.wrapping_add_signed(unzigzag(distance));
+        self.place.frame
+    }
+
+    /// The address at a distance from the last.
+    fn address_at(&mut self, distance: u64) -> u64 {
+        self.place.address = self.place.address.wrapping_add_signed(unzigzag(distance));
+        self.place.address
+    }
+
+    fn address(&mut self) -> Result<u64, Broken> {
+        let distance = self.cursor.number()?;
+        Ok(self.address_at(distance))
     }
 
     fn pfn(&mut self) -> Result<Pfn, Broken> {
-        let distance = unzigzag(self.cursor.number()?);
-        self.frame = self.frame.wrapping_add_signed(distance);
-        Ok(Pfn::new(self.frame))
+        let distance = self.cursor.number()?;
+        Ok(Pfn::new(self.frame_at(distance)))
     }
 
     fn range(&mut self) -> Result<PfnRange, Broken> {

@@ -1,13 +1,13 @@
 //! From operations to bytes, as they happen.
 
-use bifolio::allocator::Call;
+use bifolio::allocator::{Call, HeapCall};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::memory_map::{Region, RegionKind};
 
 use crate::decode::Place;
 use crate::form::{
-    CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, OTHER, PLACES, REFUSED_FREE, SHRINKER, SHRUNK,
-    other, returns_frame, zigzag,
+    CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, OTHER, Opened, PLACES, REFUSED_FREE, Returns,
+    SHRINKER, heap, other, zigzag,
 };
 
 /// Where the bytes of a trace go.
@@ -34,18 +34,18 @@ pub fn write_header(sink: &mut impl Sink, cpus: usize, map: impl Iterator<Item =
 
 /// What has to be known of the records before to write the next.
 ///
-/// An operation is written when it has ended; if it asks a shrinker before, it is opened then.
+/// An operation is written when it has ended; if one begins within it before, it is opened then.
 #[derive(Debug)]
 pub struct Encoder {
     cpu: usize,
     /// The frame that was spoken of last.
     frame: Pfn,
-    /// The operation that has begun and is not written: of an outer one, what shrinkers do has been.
+    /// The address that was spoken of last.
+    address: u64,
+    /// The operation that has begun and is not written.
     begun: Option<Call>,
-    /// The operation that has been opened.
-    opened: Option<Call>,
-    /// It is asking a shrinker.
-    is_shrinking: bool,
+    /// Those that it is within.
+    opened: Opened,
     operations: u64,
 }
 
@@ -61,12 +61,13 @@ impl Encoder {
 
     /// The encoder of a trace that has no records yet.
     pub const fn new() -> Self {
-        Self { cpu: 0, frame: Pfn::new(0), begun: None, opened: None, is_shrinking: false, operations: 0 }
+        Self { cpu: 0, frame: Pfn::new(0), address: 0, begun: None, opened: Opened::none(), operations: 0 }
     }
 
     /// The encoder of what comes behind the records up to `place`, which follow so many operations.
     pub fn resume(place: &Place, operations: u64) -> Self {
-        Self { cpu: place.cpu, frame: Pfn::new(place.frame), opened: place.opened, operations, ..Self::new() }
+        let Place { cpu, frame, address, opened, .. } = *place;
+        Self { cpu, frame: Pfn::new(frame), address, opened, operations, ..Self::new() }
     }
 
     /// How many operations there were.
@@ -74,13 +75,19 @@ impl Encoder {
         self.operations
     }
 
-    /// Whether an operation asks shrinkers, which is not over.
+    /// Whether an operation has begun and not ended.
     pub fn is_open(&self) -> bool {
-        self.opened.is_some()
+        self.begun.is_some() || !self.opened.is_none()
     }
 
-    /// An operation begins.
+    /// An operation begins: if one has begun and not ended, one within that.
     pub fn begin(&mut self, sink: &mut impl Sink, cpu: usize, call: Call) {
+        if let Some(outer) = self.begun.take() {
+            sink.put(&[OPENED]);
+            self.call(sink, &outer);
+            let has_room = self.opened.push(Returns::of(&outer));
+            debug_assert!(has_room, "operations within operations have an end");
+        }
         if self.cpu != cpu {
             self.cpu = cpu;
             match u8::try_from(cpu).ok().filter(|&cpu| cpu < FAR_CPU - CPU) {
@@ -91,18 +98,7 @@ impl Encoder {
                 }
             }
         }
-        if let Call::Shrink { frames } = call {
-            if let Some(outer) = self.begun.take() {
-                sink.put(&[OPENED]);
-                self.call(sink, &outer);
-                self.opened = Some(outer);
-            }
-            sink.put(&[SHRINKER]);
-            number(sink, frames);
-            self.is_shrinking = true;
-        } else {
-            self.begun = Some(call);
-        }
+        self.begun = Some(call);
     }
 
     /// The operation that began last and has not ended, ends. True if a [hash](Self::hash) is due.
@@ -115,31 +111,20 @@ impl Encoder {
                 } else {
                     self.call(sink, &call);
                     if !matches!(call, Call::Free { .. }) {
-                        self.result(sink, &call, returned);
+                        self.result(sink, Returns::of(&call), returned);
                     }
                 }
             }
-            None if self.is_shrinking => {
-                self.is_shrinking = false;
-                sink.put(&[SHRUNK]);
-                number(sink, returned.unwrap_or(0));
-                return false;
+            None => {
+                let Some(returns) = self.opened.pop() else { return false };
+                sink.put(&[CLOSED]);
+                self.result(sink, returns, returned);
             }
-            None => return self.end_around_shrinkers(sink, returned),
         }
-        self.count()
-    }
-
-    fn end_around_shrinkers(&mut self, sink: &mut impl Sink, returned: Option<u64>) -> bool {
-        let Some(call) = self.opened.take() else { return false };
-        sink.put(&[CLOSED]);
-        self.result(sink, &call, returned);
-        self.count()
-    }
-
-    fn count(&mut self) -> bool {
-        self.operations += 1;
-        self.operations.is_multiple_of(Self::INTERVAL) && self.opened.is_none()
+        // What is within an operation is part of it.
+        let is_whole = self.opened.is_none();
+        self.operations += u64::from(is_whole);
+        is_whole && self.operations.is_multiple_of(Self::INTERVAL)
     }
 
     /// Writes the hash of the state that the operations so far have led to.
@@ -203,19 +188,66 @@ impl Encoder {
                 sink.put(&[SHRINKER]);
                 number(sink, frames);
             }
+            Call::Heap(call) => self.heap_call(sink, call),
         }
     }
 
-    fn result(&mut self, sink: &mut impl Sink, call: &Call, returned: Option<u64>) {
-        match returned {
-            None => sink.put(&[0]),
-            Some(frame) if returns_frame(call) => {
-                let distance = self.step(Pfn::new(frame));
-                // The distance of no two frames is the least of all numbers.
-                number(sink, distance.wrapping_add(1));
+    fn heap_call(&mut self, sink: &mut impl Sink, call: HeapCall) {
+        match call {
+            HeapCall::Allocate { cache, size } => {
+                sink.put(&[heap::ALLOCATE]);
+                number(sink, cache.into());
+                number(sink, size);
             }
-            Some(value) => number(sink, value.wrapping_add(1)),
+            HeapCall::Free { address, cache } => {
+                self.address(sink, heap::FREE, address);
+                number(sink, cache.map_or(0, |cache| u64::from(cache) + 1));
+            }
+            HeapCall::OpenRun { address, bytes, align } => {
+                self.address(sink, heap::OPEN_RUN, address);
+                number(sink, bytes);
+                number(sink, align);
+            }
+            HeapCall::CloseRun { address, bytes } => {
+                self.address(sink, heap::CLOSE_RUN, address);
+                number(sink, bytes);
+            }
+            HeapCall::TakeRun { address } => self.address(sink, heap::TAKE_RUN, address),
+            HeapCall::PutRun { address, bytes } => {
+                self.address(sink, heap::PUT_RUN, address);
+                number(sink, bytes.map_or(0, |bytes| bytes + 1));
+            }
+            HeapCall::NewCache { size } => with_number(sink, heap::NEW_CACHE, size),
+            HeapCall::EndCache { cache } => with_number(sink, heap::END_CACHE, cache.into()),
+            HeapCall::SetAside { cache } => with_number(sink, heap::SET_ASIDE, cache.into()),
+            HeapCall::Slab { order } => sink.put(&[heap::SLAB, order.get()]),
+            HeapCall::Shrink | HeapCall::Retire | HeapCall::Prepare | HeapCall::Settle => {
+                let place = heap::PLAIN.iter().position(|plain| *plain == call).expect("they are all there");
+                sink.put(&[heap::OTHER, place as u8]);
+            }
         }
+    }
+
+    fn result(&mut self, sink: &mut impl Sink, returns: Returns, returned: Option<u64>) {
+        let Some(value) = returned else { return sink.put(&[0]) };
+        let value = match returns {
+            Returns::Number => value,
+            // The distance of no two frames, or addresses, is the least of all numbers.
+            Returns::Frame => self.step(Pfn::new(value)),
+            Returns::Address => self.step_to(value),
+        };
+        number(sink, value.wrapping_add(1));
+    }
+
+    fn step_to(&mut self, address: u64) -> u64 {
+        let from = core::mem::replace(&mut self.address, address);
+        zigzag(address.wrapping_sub(from).cast_signed())
+    }
+
+    fn address(&mut self, sink: &mut impl Sink, first: u8, address: u64) {
+        sink.put(&[first]);
+        let distance = self.step_to(address);
+        number(sink, distance);
     }
 
     fn step(&mut self, pfn: Pfn) -> u64 {
@@ -234,6 +266,11 @@ impl Encoder {
         // A range that ends before it starts is as empty as any.
         number(sink, range.end.number().saturating_sub(range.start.number()));
     }
+}
+
+fn with_number(sink: &mut impl Sink, first: u8, argument: u64) {
+    sink.put(&[first]);
+    number(sink, argument);
 }
 
 fn sized(sink: &mut impl Sink, frames: u64, gfp: Gfp) {

@@ -1,10 +1,10 @@
 //! What both directions share: the bytes that records begin with, and numbers.
 
-use bifolio::allocator::Call;
+use bifolio::allocator::{Call, HeapCall};
 use bifolio::frame::Gfp;
 
 /// What a trace begins with; the last byte is the format's version.
-pub const MAGIC: [u8; 8] = *b"BIFOLIO\x01";
+pub const MAGIC: [u8; 8] = *b"BIFOLIO\x02";
 
 /// The flags that an allocation's first byte has room for.
 pub(crate) const COMMON: [Gfp; 10] = [
@@ -30,7 +30,6 @@ pub(crate) const FREE: u8 = 0x80;
 pub(crate) const REFUSED_FREE: u8 = 0x8b;
 pub(crate) const OPENED: u8 = 0xa0;
 pub(crate) const SHRINKER: u8 = 0xa1;
-pub(crate) const SHRUNK: u8 = 0xa2;
 pub(crate) const CLOSED: u8 = 0xa3;
 pub(crate) const HASH: u8 = 0xb0;
 pub(crate) const LOST: u8 = 0xb1;
@@ -58,16 +57,86 @@ pub(crate) mod other {
     pub(crate) const RUN: u8 = 0x9f;
 }
 
-/// Whether an operation returns the number of a frame.
-pub(crate) fn returns_frame(call: &Call) -> bool {
-    matches!(
-        call,
-        Call::Allocate { .. }
+/// The bytes of operations on the heap.
+pub(crate) mod heap {
+    pub(crate) const ALLOCATE: u8 = 0xa4;
+    pub(crate) const FREE: u8 = 0xa5;
+    pub(crate) const OPEN_RUN: u8 = 0xa6;
+    pub(crate) const CLOSE_RUN: u8 = 0xa7;
+    pub(crate) const TAKE_RUN: u8 = 0xa8;
+    pub(crate) const PUT_RUN: u8 = 0xa9;
+    pub(crate) const NEW_CACHE: u8 = 0xaa;
+    pub(crate) const END_CACHE: u8 = 0xab;
+    pub(crate) const SET_ASIDE: u8 = 0xac;
+    pub(crate) const SLAB: u8 = 0xad;
+    /// One of [`PLAIN`], by its place there.
+    pub(crate) const OTHER: u8 = 0xae;
+    /// Operations without an argument.
+    pub(crate) const PLAIN: [bifolio::allocator::HeapCall; 4] = {
+        use bifolio::allocator::HeapCall::{Prepare, Retire, Settle, Shrink};
+        [Shrink, Retire, Prepare, Settle]
+    };
+}
+
+/// What an operation returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Returns {
+    /// A number that means what it means.
+    Number,
+    /// The number of a frame.
+    Frame,
+    /// An address on the heap.
+    Address,
+}
+
+impl Returns {
+    pub(crate) fn of(call: &Call) -> Self {
+        match call {
+            Call::Allocate { .. }
             | Call::AllocateExact { .. }
             | Call::AllocateContiguous { .. }
             | Call::AllocateRun { .. }
-            | Call::AllocateRange { .. }
-    )
+            | Call::AllocateRange { .. } => Self::Frame,
+            Call::Heap(HeapCall::Allocate { .. } | HeapCall::Slab { .. }) => Self::Address,
+            _ => Self::Number,
+        }
+    }
+}
+
+/// Operations that have begun and not ended, each within the one before, of which it is known what they will return.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Opened {
+    depth: u8,
+    returns: [Returns; Self::DEPTH],
+}
+
+impl Opened {
+    /// The heap asks for a slab, which asks page frames, which ask a shrinker, which shrinks the heap, which gives frames back: and
+    /// room for some more.
+    const DEPTH: usize = 12;
+
+    pub(crate) const fn none() -> Self {
+        Self { depth: 0, returns: [Returns::Number; Self::DEPTH] }
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.depth == 0
+    }
+
+    /// One more begins; false if there are too many.
+    pub(crate) fn push(&mut self, returns: Returns) -> bool {
+        let place = self.returns.get_mut(usize::from(self.depth));
+        let is_there = place.is_some();
+        place.into_iter().for_each(|place| *place = returns);
+        self.depth += u8::from(is_there);
+        is_there
+    }
+
+    /// The last one ends.
+    pub(crate) fn pop(&mut self) -> Option<Returns> {
+        self.depth = self.depth.checked_sub(1)?;
+        Some(self.returns[usize::from(self.depth)])
+    }
 }
 
 /// A signed number as one that is small if the other is near 0.

@@ -1,4 +1,4 @@
-//! A trace: what was done with page frames, operation by operation, as bytes.
+//! A trace: what was done with page frames and heap, operation by operation, as bytes.
 //!
 //! The kernel writes one while it runs, by an [`Encoder`] that is the allocator's [`Recorder`](bifolio::allocator::Recorder). Whoever
 //! has the file reads it from [`Place`] to place, and can do all of it again: the crate `replay` does.
@@ -16,15 +16,18 @@
 //! | `80`-`8a` | a block of order 0 to 10 is freed | distance |
 //! | `8b` | a free that was refused | order; distance |
 //! | `90`-`9f` | another operation | its arguments; result |
-//! | `a0` | an operation that asks shrinkers: its own record comes behind what they do, and has no result | the operation |
-//! | `a1` | a shrinker is asked | frames |
-//! | `a2` | the shrinker has given | frames |
-//! | `a3` | the operation behind `a0` ends | result |
+//! | `a0` | an operation with others within it, which come next | the operation, without its result |
+//! | `a1` | a shrinker is asked, within an operation | frames; result |
+//! | `a3` | the operation behind the last `a0` that has not ended, ends | result |
+//! | `a4` | an object is allocated | number of its cache, bytes; result |
+//! | `a5` | an object is freed | address; one more than the number of its cache, or 0; result |
+//! | `a6`-`ae` | another operation on the heap | its arguments; result |
 //! | `c0`-`ff` | what follows is of CPU 0 to 62; `ff`, of another | its number |
 //! | `b0` | the hash of the whole state | 8 bytes, lowest first |
 //! | `b1` | records were lost, and the trace can be followed no further | how many |
 //!
-//! A *distance* is from the frame that was spoken of last, as a number that counts 0, -1, 1, -2, 2. A *result* is 0 if the operation was
+//! A *distance* is from the frame that was spoken of last, as a number that counts 0, -1, 1, -2, 2; an address is such a distance from
+//! the address that was spoken of last, in bytes. A *result* is 0 if the operation was
 //! refused, and else one more than a distance, or than the number that was returned.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! What is written is read again, and what is not a trace is an error with its place.
 
-use bifolio::allocator::Call;
+use bifolio::allocator::{Call, HeapCall};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use proptest::prelude::*;
@@ -36,6 +36,28 @@ fn range() -> impl Strategy<Value = PfnRange> {
         .prop_map(|(start, frames)| PfnRange::new(Pfn::new(start), Pfn::new(start + frames)))
 }
 
+fn heap_call() -> impl Strategy<Value = HeapCall> {
+    let bytes = 0_u64..1 << 40;
+    prop_oneof![
+        (any::<u16>(), any::<u64>()).prop_map(|(cache, size)| HeapCall::Allocate { cache, size }),
+        (any::<u64>(), any::<Option<u16>>()).prop_map(|(address, cache)| HeapCall::Free { address, cache }),
+        (any::<u64>(), bytes.clone(), 0..64).prop_map(|(address, bytes, align)| HeapCall::OpenRun {
+            address,
+            bytes,
+            align: 1_u64 << align
+        }),
+        (any::<u64>(), bytes.clone()).prop_map(|(address, bytes)| HeapCall::CloseRun { address, bytes }),
+        any::<u64>().prop_map(|address| HeapCall::TakeRun { address }),
+        (any::<u64>(), prop::option::of(bytes.clone()))
+            .prop_map(|(address, bytes)| HeapCall::PutRun { address, bytes }),
+        order().prop_map(|order| HeapCall::Slab { order }),
+        bytes.prop_map(|size| HeapCall::NewCache { size }),
+        any::<u16>().prop_map(|cache| HeapCall::EndCache { cache }),
+        any::<u16>().prop_map(|cache| HeapCall::SetAside { cache }),
+        prop::sample::select(vec![HeapCall::Shrink, HeapCall::Retire, HeapCall::Prepare, HeapCall::Settle]),
+    ]
+}
+
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
         (order(), gfp()).prop_map(|(order, gfp)| Call::Allocate { order, gfp }),
@@ -54,6 +76,7 @@ fn call() -> impl Strategy<Value = Call> {
         }),
         (range(), gfp()).prop_map(|(range, gfp)| Call::AllocateRange { range, gfp }),
         (range(), any::<u64>(), gfp()).prop_map(|(range, frames, gfp)| Call::Resize { range, frames, gfp }),
+        heap_call().prop_map(Call::Heap),
         range().prop_map(Call::Isolate),
         range().prop_map(Call::Unisolate),
         range().prop_map(Call::Add),
@@ -110,8 +133,14 @@ fn write(regions: &[Region], operations: &[Operation]) -> (Vec<u8>, Vec<Record>)
         }
         records.push(Record::Opened { cpu, call });
         for (frames, done) in shrinkers {
-            encoder.begin(&mut bytes, cpu, Call::Shrink { frames: *frames });
-            records.push(Record::Shrinker(*frames));
+            let shrink = Call::Shrink { frames: *frames };
+            encoder.begin(&mut bytes, cpu, shrink);
+            if done.is_empty() {
+                encoder.end(&mut bytes, Some(*frames));
+                records.push(Record::Operation { cpu, call: shrink, returned: Some(*frames) });
+                continue;
+            }
+            records.push(Record::Opened { cpu, call: shrink });
             for &(call, returned) in done {
                 let returned = told(call, returned);
                 encoder.begin(&mut bytes, cpu, call);
@@ -119,7 +148,7 @@ fn write(regions: &[Region], operations: &[Operation]) -> (Vec<u8>, Vec<Record>)
                 records.push(Record::Operation { cpu, call, returned });
             }
             encoder.end(&mut bytes, Some(*frames));
-            records.push(Record::Shrunk(*frames));
+            records.push(Record::Closed(Some(*frames)));
         }
         encoder.end(&mut bytes, returned);
         records.push(Record::Closed(returned));
@@ -177,10 +206,10 @@ proptest! {
 fn what_is_no_trace_is_named() {
     assert_eq!(read(b"").unwrap_err().to_string(), "this is no trace of Bifolio, at byte 0x0");
     assert_eq!(read(b"\x7fELF\x02\x01\x01\0\0").unwrap_err().to_string(), "this is no trace of Bifolio, at byte 0x0");
-    assert_eq!(read(b"BIFOLIO\x07\x01\0").unwrap_err().to_string(), "a trace of version 7, and not 1, at byte 0x7");
+    assert_eq!(read(b"BIFOLIO\x07\x01\0").unwrap_err().to_string(), "a trace of version 7, and not 2, at byte 0x7");
     let with = |records: &[u8]| read(&[&MAGIC[..], b"\x01\x00", records].concat()).unwrap_err().to_string();
     assert_eq!(with(b"\x98\x01\xb7"), "no record begins with 0xb7, at byte 0xc");
-    assert_eq!(with(b"\xa1\x05"), "a record that does not belong here, at byte 0xa");
+    assert_eq!(with(b"\xa3\x05"), "a record that does not belong here, at byte 0xa");
     assert_eq!(with(b"\x90\x0b\x00\x00"), "0xb cannot be, at byte 0xb");
     assert_eq!(with(b"\xa0\x98"), "the trace ends in the middle of a record, at byte 0xc");
 }

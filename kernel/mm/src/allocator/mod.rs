@@ -78,7 +78,9 @@ use plan::LaidOut;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
-pub use record::{Call, Recorder, Recording};
+pub use record::{Call, HeapCall, Recorder, Recording};
+#[cfg(feature = "heap")]
+pub(crate) use record::{Withhold, mixed};
 pub(crate) use report::Failure;
 pub use stats::Stats;
 pub use view::{Usage, View};
@@ -240,7 +242,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     fn announce(&self, gfp: Gfp) {
         // One that is being recorded has been told of before, and has interrupts masked now.
-        let is_told = || self.recording.is_some() && self.recording_due().is_none();
+        let is_told = || self.recording.is_some_and(Recording::may_wait::<C>);
         if cfg!(debug_assertions) && gfp.contains(Gfp::WAIT) && !is_told() {
             C::might_wait();
         }

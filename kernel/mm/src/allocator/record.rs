@@ -5,6 +5,13 @@
 //! begins anew: what is recorded is what would have been done.
 //!
 //! What changes nothing is not recorded. What reports look at is: zones settle what they were freed for it.
+//!
+//! Operations of the heap are recorded along with them ([`HeapCall`]), by the same recorder and in the same order. What one asks
+//! of page frames is an operation of its own, within it.
+
+#[cfg(feature = "heap")]
+mod heap;
+mod heap_call;
 
 use core::fmt;
 
@@ -12,12 +19,14 @@ use super::{Cpu, PageAllocator, View};
 use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::{
-    AtomicBool, AtomicUsize,
+    AtomicBool, AtomicU8, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 use crate::sync::{self, Lock};
+pub use heap_call::HeapCall;
+use spin::Once;
 
-/// An operation on page frames, as a [`Recorder`] is told of it.
+/// An operation on page frames or on the heap, as a [`Recorder`] is told of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Call {
     /// [`PageAllocator::allocate`]; returns the block's first frame.
@@ -112,6 +121,8 @@ pub enum Call {
         /// How many it asks for.
         frames: u64,
     },
+    /// An operation on the heap.
+    Heap(HeapCall),
 }
 
 /// Is told of every operation while [recording](PageAllocator::record) is on.
@@ -119,30 +130,70 @@ pub enum Call {
 /// With interrupts masked, by the CPU that does the operation, while no other CPU does any: it must neither allocate nor free,
 /// nor wait for a CPU that might.
 pub trait Recorder: Sync {
-    /// `cpu` begins an operation.
+    /// `cpu` begins an operation: if one has begun and not ended, one within that.
     fn begin(&self, cpu: usize, call: Call);
 
     /// The operation that began last, and has not ended, ends. `returned` is what it returned, as a number; `None` if it was
-    /// refused. `hash` is that of the [whole state](View::hash), and takes a walk over all metadata.
-    fn end(&self, returned: Option<u64>, hash: &dyn Fn() -> u64);
+    /// refused. Behind the outermost one the state is as it is to be again, and its [hash](View::hash) can be taken.
+    fn end(&self, returned: Option<u64>);
 }
 
-/// What it takes to record an allocator's operations, which has a reference to this.
+/// What an operation that is recorded is at, and so whose operations are part of it instead of operations within it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum At {
+    /// What belongs to others: whatever comes is an operation within it.
+    Others,
+    /// The heap's own affairs. What it asks of page frames is an operation within it.
+    #[cfg(feature = "heap")]
+    Heap,
+    /// The page frames' own affairs.
+    Frames,
+}
+
+/// What it takes to record operations, of an allocator and of the heap before it, which have a reference to this.
 pub struct Recording<'m> {
     recorder: &'m dyn Recorder,
     /// The CPU whose operation is at work, by its number plus one; else 0.
     inside: AtomicUsize,
-    /// That operation is in a shrinker.
-    in_shrinker: AtomicBool,
+    /// What that operation [is at](At).
+    at: AtomicU8,
+    /// It may wait: it was begun with interrupts enabled.
+    may_wait: AtomicBool,
     /// Held for as long as an operation and its record take.
     turn: AtomicBool,
+    /// The heap whose operations are recorded too.
+    heap: Once<&'static dyn Withhold>,
+}
+
+/// A heap whose operations are recorded.
+pub(crate) trait Withhold: Sync {
+    /// Whether operations of this CPU come to where they wait for their turn, instead of ending before, from now on; and returns
+    /// whether they did. Only for that CPU, during its turn.
+    fn withhold(&self, cpu: usize, is_withheld: bool) -> bool;
 }
 
 impl<'m> Recording<'m> {
     /// One that tells `recorder`.
     pub const fn new(recorder: &'m dyn Recorder) -> Self {
-        let (inside, in_shrinker) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { recorder, inside, in_shrinker, turn: AtomicBool::new(false) }
+        let (inside, at) = (AtomicUsize::new(0), AtomicU8::new(At::Others as u8));
+        Self { recorder, inside, at, may_wait: AtomicBool::new(false), turn: AtomicBool::new(false), heap: Once::new() }
+    }
+
+    /// Whether what is here is part of an operation that is being recorded, which masks interrupts, and was begun where they were
+    /// enabled: then it may wait, as if they still were.
+    pub fn may_wait<C: Cpu>(&self) -> bool {
+        self.is_at_work::<C>() && self.may_wait.load(Relaxed)
+    }
+
+    /// Whether this CPU is at an operation that is being recorded.
+    fn is_at_work<C: Cpu>(&self) -> bool {
+        let own = C::without_interrupts(C::current);
+        self.inside.load(Relaxed) == own.wrapping_add(1)
+    }
+
+    fn is_at(&self, what: At) -> bool {
+        self.at.load(Relaxed) == what as u8
     }
 
     /// What the turn is to hooks that look on: a lock, though not a [`Mutex`](crate::sync::Mutex), which would be of one kind of CPU.
@@ -163,12 +214,35 @@ impl<'m> Recording<'m> {
         C::release(&self.lock());
     }
 
-    /// Whether an operation that is now here is part of one that is at work on this CPU. (Not in a shrinker, whose own operations
-    /// are recorded.)
+    /// Whether an operation on page frames that is now here is part of one that is at work on this CPU. (Not in a shrinker, whose
+    /// own operations are recorded.)
     #[cold]
     fn is_inside<C: Cpu>(&self) -> bool {
-        let own = C::without_interrupts(C::current);
-        self.inside.load(Relaxed) == own.wrapping_add(1) && !self.in_shrinker.load(Relaxed)
+        self.is_at_work::<C>() && self.is_at(At::Frames)
+    }
+
+    /// Does an operation when no other is at work but one that it is within, and tells the recorder.
+    fn take_turn<C: Cpu>(&self, call: Call, at: At, operation: &mut dyn FnMut(usize) -> Option<u64>) {
+        let were_enabled = C::mask_interrupts();
+        let own = C::current();
+        let is_nested = self.inside.load(Relaxed) == own.wrapping_add(1);
+        if !is_nested {
+            self.begin_turn::<C>();
+            self.inside.store(own.wrapping_add(1), Relaxed);
+            self.may_wait.store(were_enabled, Relaxed);
+        }
+        self.recorder.begin(own, call);
+        let before = self.at.swap(at as u8, Relaxed);
+        let returned = operation(own);
+        self.at.store(before, Relaxed);
+        if !is_nested {
+            self.inside.store(0, Relaxed);
+        }
+        self.recorder.end(returned);
+        if !is_nested {
+            self.end_turn::<C>();
+        }
+        C::restore_interrupts(were_enabled);
     }
 }
 
@@ -213,32 +287,16 @@ impl<C: Cpu> View<'_, C> {
         result
     }
 
-    /// Does an operation when no other is at work. (It is called by a pointer, so that whoever waits here and begins anew is no
-    /// recursion to the compiler, which would inline less.)
+    /// Does an operation on page frames when no other is at work. (It is called by a pointer, so that whoever waits here and begins
+    /// anew is no recursion to the compiler, which would inline less.)
     #[cold]
     #[inline(never)]
     fn take_turn(&self, recording: &Recording<'_>, call: Call, operation: &mut dyn FnMut() -> Option<u64>) {
-        C::without_interrupts(|| {
-            let own = C::current();
-            // A shrinker's operation is in the turn of the one that asked it.
-            let is_nested = recording.inside.load(Relaxed) == own.wrapping_add(1);
-            if !is_nested {
-                recording.begin_turn::<C>();
-            }
-            recording.recorder.begin(own, call);
-            recording.inside.store(own.wrapping_add(1), Relaxed);
-            recording.in_shrinker.store(false, Relaxed);
+        recording.take_turn::<C>(call, At::Frames, &mut |own| {
             self.open_fast_paths(own);
             let returned = operation();
             self.close_fast_paths(own);
-            recording.in_shrinker.store(is_nested, Relaxed);
-            if !is_nested {
-                recording.inside.store(0, Relaxed);
-            }
-            recording.recorder.end(returned, &|| self.hash());
-            if !is_nested {
-                recording.end_turn::<C>();
-            }
+            returned
         });
     }
 
@@ -258,14 +316,15 @@ impl<C: Cpu> View<'_, C> {
     pub(super) fn ask_shrinker(&self, frames: u64, shrink: impl FnOnce() -> u64) -> u64 {
         let Some(recording) = self.recording else { return shrink() };
         // Interrupts are masked: this is part of an operation that is recorded.
-        let own = C::current();
-        recording.recorder.begin(own, Call::Shrink { frames });
-        recording.in_shrinker.store(true, Relaxed);
-        self.close_fast_paths(own);
-        let given = shrink();
-        self.open_fast_paths(own);
-        recording.in_shrinker.store(false, Relaxed);
-        recording.recorder.end(Some(given), &|| self.hash());
+        let (mut shrink, mut given) = (Some(shrink), 0);
+        recording.take_turn::<C>(Call::Shrink { frames }, At::Others, &mut |own| {
+            let heap = recording.heap.get().map(|heap| (heap, heap.withhold(own, true)));
+            self.close_fast_paths(own);
+            given = shrink.take()?();
+            self.open_fast_paths(own);
+            heap.map(|(heap, was_withheld)| heap.withhold(own, was_withheld));
+            Some(given)
+        });
         given
     }
 
@@ -285,7 +344,7 @@ impl<C: Cpu> View<'_, C> {
 }
 
 /// The hash of what `hash` is that of, and one more word.
-fn mixed(hash: u64, word: u64) -> u64 {
+pub(crate) fn mixed(hash: u64, word: u64) -> u64 {
     (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 

@@ -36,6 +36,7 @@ use super::debug::{live, object_of, settle};
 use super::diagnose::Wanted;
 use super::slow::Kind;
 use super::{CacheStats, Heap, HeapError, LiveObject, MAX_CPUS, SizeClass, SlabDebug};
+use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
 use crate::error::table::errors;
 use crate::frame::Order;
@@ -127,12 +128,21 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if size > SizeClass::MAX_SIZE {
             return Err(CacheError::TooLarge { size });
         }
-        let geometry = Geometry::new(name, size as u32);
+        let (geometry, shape) = (Geometry::new(name, size as u32), Shape::new(size, align));
+        let add = || self.add_cache(geometry, shape, debug);
+        let call = HeapCall::NewCache { size: size as u64 };
+        let number = self.recorded(call, |number| number.as_ref().ok().map(|&number| number.into()), add);
+        let number = number.unwrap_or_else(add)?;
+        Ok(Cache { heap: self, number, geometry, constructor, objects: PhantomData })
+    }
+
+    /// Makes the record of a new cache, and returns its number.
+    pub(super) fn add_cache(&self, geometry: Geometry, shape: Shape, debug: SlabDebug) -> Result<u16, CacheError> {
         let frame = self.registry.source.allocate(Order::ZERO).ok_or(CacheError::OutOfMemory)?;
         let number = self.debugging.records.with(|records| {
             let mut numbers = SizeClass::COUNT as u16..Arena::BINS as u16;
             let number = numbers.find(|number| records.get(*number).is_none())?;
-            let mut record = Record::new(number, name, Shape::new(size, align));
+            let mut record = Record::new(number, geometry.name, shape);
             (record.geometry, record.flags) = (Some(geometry), debug);
             self.debugging.set_on(&record);
             // SAFETY: the frame came from the source for this alone.
@@ -140,12 +150,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             self.debugging.is_used.store(true, Relaxed);
             Some(number)
         });
-        let Some(number) = number else {
+        number.ok_or_else(|| {
             // SAFETY: it came from the source a moment ago, and nothing was made of it.
             unsafe { self.registry.give_back(frame, Order::ZERO) };
-            return Err(CacheError::TooMany);
-        };
-        Ok(Cache { heap: self, number, geometry, constructor, objects: PhantomData })
+            CacheError::TooMany
+        })
     }
 }
 
@@ -213,7 +222,8 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
     }
 
     fn end(&self, mut leaked: impl FnMut(LiveObject)) -> usize {
-        self.let_go_of_slabs();
+        let end = || self.heap.end_cache(self.number);
+        self.heap.recorded(HeapCall::EndCache { cache: self.number }, |()| Some(0), end).unwrap_or_else(end);
         let mut count = 0;
         // One by one, since who is told may want to allocate.
         while let Some(object) = self.heap.debugging.records.with(|records| {
@@ -237,39 +247,40 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
         }
         count
     }
+}
 
-    /// Closes all slabs that have no object; the others are in nobody's arena any more.
-    fn let_go_of_slabs(&self) {
-        let heap = self.heap;
-        heap.debugging.records.with(|records| {
-            if let Some(record) = records.get(self.number) {
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
+    /// Closes all slabs of a cache that have no object; the others are in nobody's arena any more.
+    pub(super) fn end_cache(&self, cache: u16) {
+        self.debugging.records.with(|records| {
+            if let Some(record) = records.get(cache) {
                 (record.is_destroyed, record.flags, record.fail_after) = (true, SlabDebug::empty(), None);
-                heap.debugging.set_on(record);
+                self.debugging.set_on(record);
             }
         });
-        heap.settled(|_| ());
-        while let Some(emptied) = heap.stopped(|all| {
+        self.settled(|_| ());
+        while let Some(emptied) = self.stopped(|all| {
             loop {
-                let slab = all.arenas().find_map(|arena| arena.pop_any(self.number))?;
+                let slab = all.arenas().find_map(|arena| arena.pop_any(cache))?;
                 let emptied = if slab.is_empty() { Emptied::new(slab) } else { None };
                 if emptied.is_some() {
                     return emptied;
                 }
                 slab.set_arena(ArenaId::NONE);
-                all.records.get(self.number)?.leaked.push_back(slab);
+                all.records.get(cache)?.leaked.push_back(slab);
             }
         }) {
-            heap.close(emptied);
+            self.close(emptied);
         }
-        while let Some(freed) = heap.debugging.records.with(|records| {
-            let record = records.get(self.number)?;
+        while let Some(freed) = self.debugging.records.with(|records| {
+            let record = records.get(cache)?;
             let freed = match record.wake() {
                 Some(slot) => record.release(slot),
                 None => record.pop_empty()?,
             };
             Some(settle(record, freed))
         }) {
-            heap.dispose(freed);
+            self.dispose(freed);
         }
     }
 }

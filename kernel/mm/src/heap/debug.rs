@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use super::diagnose::Wanted;
 use super::slow::Kind;
 use super::{CacheStats, Heap, HeapError, SizeClass};
+use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
 use crate::frame::Order;
 use crate::slab::arena::{Arena, ArenaId};
@@ -167,9 +168,15 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         });
         if is_on == Some(true) {
             // With nothing laid open, every allocation comes by here.
-            self.stopped(|all| all.arenas().for_each(|arena| arena.bin(kind.number).set_aside()));
+            let set_aside = || self.set_aside(kind.number);
+            self.recorded(HeapCall::SetAside { cache: kind.number }, |()| Some(0), set_aside).unwrap_or_else(set_aside);
         }
         is_on.is_some()
+    }
+
+    /// Has no arena have slots of a cache in hand.
+    pub(super) fn set_aside(&self, cache: u16) {
+        self.stopped(|all| all.arenas().for_each(|arena| arena.bin(cache).set_aside()));
     }
 
     /// Allocates in a cache that is debugged: `None` if it is not, `Some(None)` if there is no memory, or should be none.

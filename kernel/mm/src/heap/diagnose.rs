@@ -30,12 +30,17 @@ impl Wanted {
         }
     }
 
+    /// The number of the cache that it is to be of, if that is known.
+    pub(super) fn cache(self) -> Option<u16> {
+        match self {
+            Self::Layout(layout) => SizeClass::of(layout).map(SizeClass::number),
+            Self::Cache(number, _) => Some(number),
+        }
+    }
+
     /// Whether it would be of the cache with this number, which is no large object's.
     pub(super) fn is_of(self, cache: u16) -> bool {
-        match self {
-            Self::Layout(layout) => SizeClass::of(layout).is_some_and(|class| class.number() == cache),
-            Self::Cache(number, _) => number == cache,
-        }
+        self.cache() == Some(cache)
     }
 }
 

@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 
 use super::diagnose::Wanted;
 use super::{Heap, HeapError};
+use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
 use crate::slab::arena::ArenaId;
@@ -82,11 +83,17 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let run = S::run_for(layout)?;
         let open = || self.opened(|| self.registry.open_run(run));
         let slab = open().or_else(|| if self.shrink() > 0 { open() } else { None })?;
-        self.large.with(|large| {
-            large.0.count(run.size());
-            slab.set_arena(ArenaId::NONE);
-        });
-        NonNull::new(slab.base())
+        let object = NonNull::new(slab.base())?;
+        let adopt = || {
+            self.large.with(|large| {
+                large.0.count(run.size());
+                slab.set_arena(ArenaId::NONE);
+            });
+        };
+        let (bytes, align) = (run.size() as u64, run.align() as u64);
+        let call = HeapCall::OpenRun { address: self.number_of(object), bytes, align };
+        self.recorded(call, |()| Some(0), adopt).unwrap_or_else(adopt);
+        Some(object)
     }
 
     /// The live large object that starts at `object`.
@@ -101,7 +108,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Takes the large object that starts at `object`, if its run has so many bytes or their number is not known, away from
     /// everybody else.
-    fn take_large(&self, object: NonNull<u8>, bytes: Option<usize>) -> Option<Meta<Slab>> {
+    pub(super) fn take_large(&self, object: NonNull<u8>, bytes: Option<usize>) -> Option<Meta<Slab>> {
         self.large.with(|large| {
             // SAFETY: we hold the lock.
             let slab = unsafe { self.find_large(object) }?;
@@ -116,7 +123,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     #[cold]
     pub(super) fn free_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        let slab = S::run_for(layout).and_then(|run| self.take_large(object, Some(run.size())));
+        let take = |run: Layout| {
+            let take = || self.take_large(object, Some(run.size()));
+            let call = HeapCall::CloseRun { address: self.number_of(object), bytes: run.size() as u64 };
+            self.recorded(call, |slab| slab.map(|_| 0), take).unwrap_or_else(take)
+        };
+        let slab = S::run_for(layout).and_then(take);
         self.registry.close_run(slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?);
         Ok(())
     }
@@ -126,24 +138,35 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn resize_large(&self, object: NonNull<u8>, wanted: Layout) -> bool {
         let Some(bytes) = S::run_for(wanted).map(|run| run.size()) else { return false };
-        let Some(slab) = self.take_large(object, None) else { return false };
+        let address = self.number_of(object);
+        let take = || self.take_large(object, None);
+        let taken = self.recorded(HeapCall::TakeRun { address }, |slab| slab.map(|_| 0), take);
+        let Some(slab) = taken.unwrap_or_else(take) else { return false };
         let run = slab.run();
         let is_run = |new: Layout| S::run_for(new) == Some(new);
         // SAFETY: the run came from the source, and is this now; whoever resizes the object promises that nobody uses what lies
         // behind the new end. The new length is one that runs of this alignment have.
         let resize = || unsafe { self.registry.source.resize_run(object, run, bytes) };
         let fits = bytes == run.size() || Layout::from_size_align(bytes, run.align()).is_ok_and(is_run) && resize();
+        let put = || self.put_large(slab, fits.then_some(bytes));
+        let call = HeapCall::PutRun { address, bytes: fits.then_some(bytes as u64) };
+        self.recorded(call, |()| Some(0), put).unwrap_or_else(put);
+        fits
+    }
+
+    /// Puts back a large object that was taken away to be resized, to so many bytes if it was.
+    pub(super) fn put_large(&self, slab: Meta<Slab>, bytes: Option<usize>) {
         self.large.with(|large| {
-            if fits {
-                slab.set_run_bytes(bytes);
-                large.0.resized += u64::from(bytes != run.size());
-            } else {
-                large.0.moved += 1;
+            match bytes {
+                Some(bytes) => {
+                    large.0.resized += u64::from(bytes != slab.bytes());
+                    slab.set_run_bytes(bytes);
+                }
+                None => large.0.moved += 1,
             }
             large.0.count(slab.bytes());
             slab.set_arena(ArenaId::NONE);
         });
-        fits
     }
 
     #[cold]

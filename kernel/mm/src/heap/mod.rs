@@ -89,6 +89,7 @@ mod large;
 mod look;
 mod malloc;
 mod opaque;
+mod record;
 mod region;
 mod relocate;
 mod report;

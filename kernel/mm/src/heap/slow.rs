@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 
 use super::diagnose::{Wanted, name};
 use super::{Heap, HeapError, SizeClass};
+use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied, PerCpu};
 use crate::slab::class::Geometry;
@@ -101,18 +102,26 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn allocate_slowly(&self, kind: Kind<'_>, size: usize, site: Site) -> Option<NonNull<u8>> {
         if !self.debugging.is_on(kind.number) {
-            return self.allocate_more(kind);
+            return self.allocate_more(kind, size);
         }
         if let Some(debugged) = self.allocate_debugged(kind, size, site) {
             // What its last user left of it has been poisoned.
             debugged.into_iter().for_each(|object| kind.construct.into_iter().for_each(|construct| construct(object)));
             return debugged;
         }
-        self.allocate_more(kind)
+        self.allocate_more(kind, size)
     }
 
-    /// Allocates an object of a cache that has no free slot at hand.
-    fn allocate_more(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+    /// Allocates an object of a cache that has no free slot at hand; or from the beginning, if it has waited for its turn to be
+    /// recorded.
+    pub(super) fn allocate_more(&self, kind: Kind<'_>, size: usize) -> Option<NonNull<u8>> {
+        let call = HeapCall::Allocate { cache: kind.number, size: size as u64 };
+        let again = || self.inside(|own| own.arena().bin(kind.number).take_any()).or_else(|| self.allocate_any(kind));
+        self.recorded(call, |object| self.number_of_result(object), again).unwrap_or_else(|| self.allocate_any(kind))
+    }
+
+    /// Allocates an object of a cache, whatever it takes.
+    fn allocate_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         self.prepare_cpu();
         self.take_any(kind).or_else(|| self.grow(kind)).or_else(|| {
             // Empty slabs of other caches and CPUs may make room; or else others have a free slot.
@@ -251,6 +260,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             Some(place) if place.has_arena() => return true,
             _ if self.registry.source.is_scarce() => return false,
             _ => {}
+        }
+        let prepared = |&is_prepared: &bool| Some(is_prepared.into());
+        if let Some(is_prepared) = self.recorded(HeapCall::Prepare, prepared, || self.prepare_cpu()) {
+            return is_prepared;
         }
         let Some(block) = self.registry.source.allocate(CpuArena::ORDER) else {
             return false;
@@ -424,16 +437,39 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         is_right: impl Fn(u16) -> bool,
         site: Site,
     ) -> Result<(), HeapError> {
-        match self.in_arena(|arena| self.put_slowly(arena, object.as_ptr().addr(), &is_right)) {
+        let address = object.as_ptr().addr();
+        let call = HeapCall::Free { address: self.number_of(object), cache: wanted.and_then(Wanted::cache) };
+        let done = |freed: &Freed| matches!(freed, Freed::Done).then_some(0);
+        let freed = self.recorded(call, done, || self.put_anew(address, &is_right));
+        match freed.unwrap_or_else(|| self.put_and_close(address, &is_right)) {
             Freed::Done => Ok(()),
-            Freed::Surplus(slab) => {
-                self.close(slab);
-                Ok(())
-            }
             Freed::Twice(slot) => Err(self.double_free(slot)),
-            Freed::Refused => {
+            Freed::Refused | Freed::Surplus(_) => {
                 self.free_debugged(object, wanted, site).unwrap_or_else(|| Err(self.diagnose(object, wanted)))
             }
+        }
+    }
+
+    /// Frees a slot from the beginning, which has waited for its turn to be recorded.
+    fn put_anew(&self, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
+        if self.inside(|own| own.free(address, &is_right)) || self.free_by_map(address, &is_right) {
+            return Freed::Done;
+        }
+        self.put_and_close(address, is_right)
+    }
+
+    /// Frees an object as a record says that it was; false if that is refused.
+    pub(super) fn free_again(&self, object: NonNull<u8>, is_right: impl Fn(u16) -> bool) -> bool {
+        matches!(self.put_anew(object.as_ptr().addr(), is_right), Freed::Done)
+    }
+
+    fn put_and_close(&self, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
+        match self.in_arena(|arena| self.put_slowly(arena, address, &is_right)) {
+            Freed::Surplus(slab) => {
+                self.close(slab);
+                Freed::Done
+            }
+            freed => freed,
         }
     }
 
@@ -460,6 +496,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// This CPU stops allocating, for a while or for ever: its slabs go to the arena that all CPUs share. It may allocate
     /// again at any time. To be called by a thread that ends, and by a CPU before it idles for long.
     pub fn retire_cpu(&self) {
+        if self.recorded(HeapCall::Retire, |()| Some(0), || self.retire_cpu()).is_some() {
+            return;
+        }
         loop {
             let retired = self.in_own(|arena| {
                 let _guard = self.shared_lock.lock();

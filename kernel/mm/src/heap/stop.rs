@@ -4,6 +4,7 @@ use crate::sync::atomic::Ordering;
 
 use super::slow::Found;
 use super::{Heap, Large};
+use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId, PerCpu};
 use crate::slab::debug::Records;
@@ -54,6 +55,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Runs what is in `f`, unless a CPU is missed.
     fn stop_once<R, F: FnOnce(&mut Stopped<'_, C>) -> R>(&self, f: &mut Option<F>) -> Option<R> {
+        match self.registry.recording.get() {
+            // Nothing comes between the parts of an operation that is recorded.
+            Some(recording) => recording.undisturbed::<C, _>(|| self.stop_alone(f)),
+            None => self.stop_alone(f),
+        }
+    }
+
+    fn stop_alone<R, F: FnOnce(&mut Stopped<'_, C>) -> R>(&self, f: &mut Option<F>) -> Option<R> {
         loop {
             // Interrupts are masked throughout: a handler that wants a standstill too must not come upon this one.
             let result = C::without_interrupts(|| {
@@ -70,17 +79,20 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// As [`stopped`](Self::stopped), once all arenas have taken over what others have freed in their slabs.
     pub(super) fn settled<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
         let mut f = Some(f);
-        loop {
-            let found = self.stopped(|all| match self.collect_all(all) {
-                Found::Nothing => Ok(f.take().map(|f| f(all))),
-                found => Err(found),
-            });
-            match found {
-                Ok(Some(result)) => return result,
-                Ok(None) => unreachable!("`f` is run once"),
-                Err(found) => _ = self.settle(found),
+        let mut settle = || {
+            loop {
+                let found = self.stopped(|all| match self.collect_all(all) {
+                    Found::Nothing => Ok(f.take().map(|f| f(all))),
+                    found => Err(found),
+                });
+                match found {
+                    Ok(Some(result)) => return result,
+                    Ok(None) => unreachable!("`f` is run once"),
+                    Err(found) => _ = self.settle(found),
+                }
             }
-        }
+        };
+        self.recorded(HeapCall::Settle, |_| Some(0), &mut settle).unwrap_or_else(settle)
     }
 
     /// Takes over in all arenas what others have freed, and closes the slabs that are too many then. Returns how many frames
@@ -118,7 +130,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         loop {
             let mut all = true;
             // A CPU without an arena has nothing that could be changed behind its back.
-            Gate::close_each::<C>(gates().enumerate(), |missed| all &= !self.per_cpu(missed).has_arena());
+            if self.registry.recording.is_completed() {
+                // Nobody is inside but in its turn, which is the caller's.
+                gates().for_each(Gate::close);
+            } else {
+                Gate::close_each::<C>(gates().enumerate(), |missed| all &= !self.per_cpu(missed).has_arena());
+            }
             if !all {
                 self.per_cpu.iter().for_each(PerCpu::open);
                 return None;

@@ -7,7 +7,7 @@
 //!
 //! The shared arena also has the slabs of CPUs that have stopped allocating, and gives them to any that needs one.
 
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{Gate, Sign};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -318,12 +318,21 @@ impl Incoming {
         }
     }
 
+    /// All slabs, which stay. Only while none is pushed or taken.
+    pub(crate) fn slabs(&self) -> impl Iterator<Item = Meta<Slab>> + use<> {
+        Self::chain(self.0.load(Ordering::Acquire))
+    }
+
     /// Takes all slabs.
     pub(crate) fn take(&self) -> impl Iterator<Item = Meta<Slab>> + use<> {
         let mut next = self.0.load(Ordering::Relaxed);
         if !next.is_null() {
             next = self.0.swap(ptr::null_mut(), Ordering::Acquire);
         }
+        Self::chain(next)
+    }
+
+    fn chain(mut next: *mut Slab) -> impl Iterator<Item = Meta<Slab>> + use<> {
         core::iter::from_fn(move || {
             let slab = ptr::NonNull::new(next)?;
             // SAFETY: what is in a queue has a slot that is neither live nor free, so its descriptor is in use.
@@ -357,6 +366,8 @@ pub(crate) struct PerCpu {
     pub(crate) gate: Gate<AtomicPtr<CpuArena>>,
     /// The arena, even while the gate is closed; null if there is none.
     arena: AtomicPtr<CpuArena>,
+    /// The gate stays closed, whoever would open it: what its CPU does is to be recorded.
+    is_withheld: AtomicBool,
     /// Times that its CPU found no slot in its slabs and looked for more.
     pub(crate) refills: Count,
     /// Objects that its CPU has freed in slabs of others.
@@ -389,6 +400,7 @@ impl PerCpu {
         Self {
             gate: Gate::with(AtomicPtr::new(<AtomicPtr<CpuArena> as Sign>::CLOSED)),
             arena: AtomicPtr::new(ptr::null_mut()),
+            is_withheld: AtomicBool::new(false),
             refills: Count(AtomicU64::new(0)),
             remote_frees: Count(AtomicU64::new(0)),
             incoming: Apart(Incoming(AtomicPtr::new(ptr::null_mut()))),
@@ -408,12 +420,24 @@ impl PerCpu {
         !self.arena.load(Ordering::Relaxed).is_null()
     }
 
-    /// Opens the gate, if there is an arena.
+    /// Opens the gate, if there is an arena, and it is not [withheld](Self::withhold).
     pub(crate) fn open(&self) {
         let arena = self.arena.load(Ordering::Relaxed);
-        if !arena.is_null() {
+        if !arena.is_null() && !self.is_withheld.load(Ordering::Relaxed) {
             self.gate.open_to(arena);
         }
+    }
+
+    /// Keeps the gate closed, or opens it again. Whether it was kept closed. Only for the place's CPU, which is outside, or before there
+    /// is an arena.
+    pub(crate) fn withhold(&self, is_withheld: bool) -> bool {
+        let was_withheld = self.is_withheld.swap(is_withheld, Ordering::Relaxed);
+        if is_withheld {
+            self.gate.close()
+        } else {
+            self.open()
+        }
+        was_withheld
     }
 
     /// The arena; `None` if there is none.

@@ -309,6 +309,12 @@ impl<'a> Bin<'a> {
         self.slabs.current.get().into_iter().chain(self.slabs.lists.iter().flat_map(List::iter))
     }
 
+    /// What is in hand, as words that a hash is made of: the slots, and the number of their word in the current slab.
+    pub(crate) fn hand_words(self) -> [u64; 2] {
+        let word = self.slabs.current.get().map_or(0, |slab| self.hand.word_of(slab) + 1);
+        [self.hand.mask.get(), word as u64]
+    }
+
     /// Whether what is in hand is free, in a word of the current slab (invariant *Mask*).
     pub(crate) fn is_in_hand(self) -> bool {
         let (mask, [free, _]) = (self.hand.mask.get(), self.hand.words());

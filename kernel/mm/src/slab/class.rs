@@ -198,7 +198,7 @@ impl SizeClass {
 
     /// The number of the class's cache.
     #[inline]
-    pub(crate) const fn number(self) -> u16 {
+    pub const fn number(self) -> u16 {
         self.index() as u16
     }
 

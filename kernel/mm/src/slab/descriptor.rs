@@ -275,6 +275,18 @@ impl Slab {
         if self.is_run() { self.bytes() } else { self.size() }
     }
 
+    /// All that is known of a slab or run but where it is, word by word, for a hash of it.
+    pub(crate) fn for_each_word(&self, mut visit: impl FnMut(u64)) {
+        let [cache, slots, tag] = [self.cache(), self.slots(), self.tag.load(Relaxed)].map(u64::from);
+        visit(cache | slots << 16 | tag << 32 | u64::from(self.order.get()) << 48);
+        if !self.is_run() {
+            visit(u64::from(self.size.get()) | u64::from(self.list.get()) << 32);
+            visit((self.until.get() as u32).into());
+        }
+        let words = if self.is_run() { 1 } else { self.bits.len() };
+        self.bits[..words].iter().for_each(|word| visit(word.load(Relaxed)));
+    }
+
     /// The number of the list that the slab is on.
     pub(crate) fn list(&self) -> usize {
         self.list.get().into()

@@ -11,9 +11,12 @@ use super::list::Meta;
 use super::page_map::PageMap;
 use super::pool::Pool;
 use super::source::PageSource;
+use crate::allocator::{HeapCall, Recording};
 use crate::cpu::Cpu;
+use crate::error::FreeError;
 use crate::frame::{FRAME_SIZE, Order};
 use crate::sync::Mutex;
+use spin::Once;
 
 /// Everything that the heap took from its source is down here.
 pub(crate) struct Registry<S, C> {
@@ -23,6 +26,8 @@ pub(crate) struct Registry<S, C> {
     pub(crate) hook: Mutex<fn(&HeapError), C>,
     /// So many descriptors rest that the heap is to stand still before it opens the next.
     pub(crate) is_tired: AtomicBool,
+    /// What records the heap's operations, if anything does.
+    pub(crate) recording: Once<&'static Recording<'static>>,
 }
 
 /// What the registry's lock guards besides the changes of the map.
@@ -78,13 +83,14 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
             books: Mutex::new("heap: descriptors", books),
             hook,
             is_tired: AtomicBool::new(false),
+            recording: Once::new(),
         }
     }
 
     /// Fetches a block of frames and opens it as these slots, which no arena has yet.
     /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
     pub(crate) fn open(&self, order: Order, slots: Slots) -> Option<Meta<Slab>> {
-        let block = self.source.allocate(order)?;
+        let block = self.slab_block(order)?;
         let frames = mapped_frames(slots.count, order);
         let mut spare = Spare::new();
         let slab = loop {
@@ -97,9 +103,22 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
         self.put_away(spare);
         if slab.is_none() {
             // SAFETY: the block came from the source a moment ago, and nothing was made of it.
-            unsafe { self.give_back(block, order) };
+            unsafe { self.give_back_slab(block, order) };
         }
         slab
+    }
+
+    /// Asks the source for a slab's block. Whoever repeats a recorded operation has the answer from the record.
+    fn slab_block(&self, order: Order) -> Option<NonNull<u8>> {
+        let Some(recording) = self.recording.get().filter(|recording| recording.is_in_heap::<C>()) else {
+            return self.source.allocate_slab(order);
+        };
+        let mut block = None;
+        recording.take_turn_for_heap::<C>(HeapCall::Slab { order }, &mut |_| {
+            block = self.source.allocate_slab(order);
+            block.map(|block| self.source.number_of(block.as_ptr().addr()))
+        });
+        block
     }
 
     /// Fetches a run like this, which is [one that there is](PageSource::run_for), that nobody owns yet.
@@ -195,7 +214,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
         let order = slab.order();
         let block = self.leave(slab, mapped_frames(slab.slots(), order));
         // SAFETY: the block came from the source with this order, and its slab is closed: no cache owns it, and nobody uses it.
-        unsafe { self.give_back(block, order) }
+        unsafe { self.give_back_slab(block, order) }
     }
 
     /// Closes a run that nobody owns and nobody uses, and gives its frames back. No lock of the heap may be held.
@@ -243,11 +262,26 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// The block came from the source with this order, and nobody uses it any more.
     pub(crate) unsafe fn give_back(&self, block: NonNull<u8>, order: Order) -> u64 {
         // SAFETY: the caller promises that the block came from the source with this order, and is used no more.
-        match unsafe { self.source.release(block, order) } {
-            Ok(()) => order.frames(),
+        let released = unsafe { self.source.release(block, order) };
+        self.given_back(released, block, order.frames())
+    }
+
+    /// [`give_back`](Self::give_back) for a slab's block.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn give_back_slab(&self, block: NonNull<u8>, order: Order) -> u64 {
+        // SAFETY: the caller promises that the block came from the source for a slab of this order, and is used no more.
+        let released = unsafe { self.source.release_slab(block, order) };
+        self.given_back(released, block, order.frames())
+    }
+
+    /// How many frames were given back: if none, that is reported.
+    fn given_back(&self, released: Result<(), FreeError>, start: NonNull<u8>, frames: u64) -> u64 {
+        match released {
+            Ok(()) => frames,
             Err(error) => {
-                let (address, frames) = (block.as_ptr().addr(), order.frames());
-                self.report(&HeapError::Refused { address, frames, error });
+                self.report(&HeapError::Refused { address: start.as_ptr().addr(), frames, error });
                 0
             }
         }
@@ -260,10 +294,8 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// any more.
     unsafe fn give_back_run(&self, start: NonNull<u8>, run: Layout) {
         // SAFETY: the caller promises that the run came from the source with this length and alignment, and is used no more.
-        if let Err(error) = unsafe { self.source.release_run(start, run) } {
-            let frames = (run.size() as u64).div_ceil(FRAME_SIZE);
-            self.report(&HeapError::Refused { address: start.as_ptr().addr(), frames, error });
-        }
+        let released = unsafe { self.source.release_run(start, run) };
+        self.given_back(released, start, (run.size() as u64).div_ceil(FRAME_SIZE));
     }
 
     /// Hands an error that has no caller to return to to whoever asked for it. No lock of the heap may be held.

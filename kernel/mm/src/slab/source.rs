@@ -34,6 +34,29 @@ pub unsafe trait PageSource {
     /// nobody uses it any more.
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError>;
 
+    /// [`allocate`](Self::allocate) for a slab's block, of which the heap itself touches nothing, unless the cache has a constructor or is
+    /// debugged.
+    fn allocate_slab(&self, order: Order) -> Option<NonNull<u8>> {
+        self.allocate(order)
+    }
+
+    /// [`release`](Self::release) for a slab's block.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Safety
+    /// As there, of [`allocate_slab`](Self::allocate_slab).
+    unsafe fn release_slab(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+        // SAFETY: `allocate_slab` had it from `allocate`, and the caller promises the rest.
+        unsafe { self.release(block, order) }
+    }
+
+    /// An address, as a [recorder](crate::allocator::Recorder) is told of it: a number that does not depend on where memory is mapped.
+    fn number_of(&self, address: usize) -> u64 {
+        address as u64
+    }
+
     /// Whether there is so little memory that the heap is rather to be slow than to hold any that it might not use: then
     /// slabs are as small as they can be, and CPUs share what they would have each.
     fn is_scarce(&self) -> bool {
@@ -99,6 +122,19 @@ unsafe impl<S: PageSource> PageSource for &S {
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the same contract.
         unsafe { (**self).release(block, order) }
+    }
+
+    fn allocate_slab(&self, order: Order) -> Option<NonNull<u8>> {
+        (**self).allocate_slab(order)
+    }
+
+    unsafe fn release_slab(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+        // SAFETY: the caller keeps the same contract.
+        unsafe { (**self).release_slab(block, order) }
+    }
+
+    fn number_of(&self, address: usize) -> u64 {
+        (**self).number_of(address)
     }
 
     fn is_scarce(&self) -> bool {

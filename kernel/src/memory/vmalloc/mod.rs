@@ -108,6 +108,11 @@ pub fn contains(address: VirtAddr) -> bool {
     address >= START && (address - START) / UNIT < UNITS.load(Ordering::Relaxed)
 }
 
+/// How far behind the first address an address lies, where mappings are made.
+pub fn offset(address: VirtAddr) -> Option<u64> {
+    contains(address).then(|| address - START)
+}
+
 /// Takes units for a mapping that is aligned to so many pages.
 fn take(area: &PageAllocator<'_, Processor>, units: u64, align: u64) -> Option<Blocks> {
     let align = (align / UNIT_PAGES).max(1);
@@ -182,7 +187,8 @@ pub(super) struct DeferredFrees;
 
 impl Shrinker for DeferredFrees {
     fn shrink(&self, _: u64) -> u64 {
-        free_deferred()
+        // In an operation that is being recorded others wait for its end, maybe with what is needed here.
+        if sync::may_sleep() { free_deferred() } else { 0 }
     }
 }
 

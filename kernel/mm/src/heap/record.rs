@@ -1,0 +1,205 @@
+//! Recording: every operation that changes the heap, told in one order for all CPUs, and with those on page frames, so that it can
+//! be repeated elsewhere and come to the same state.
+//!
+//! While it is on, all gates to arenas are closed to their owners. So the fast paths test nothing that they did not test before,
+//! and every request comes to where those end. There it waits until no other operation is at work, opens its own CPU's gate, and
+//! begins anew: what is recorded is what would have been done.
+//!
+//! The state is that of arenas, slabs and large objects. What the heap needs to keep it (descriptors, tables, arenas' own
+//! memory) is none of it, so whoever repeats the operations may have that elsewhere, and as little as it likes. Objects that are
+//! debugged are not recorded, nor is what a cache's constructor writes.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::slow::Kind;
+use super::{Heap, SizeClass, SlabDebug};
+use crate::allocator::{HeapCall, Recording, Withhold, mixed};
+use crate::cpu::Cpu;
+use crate::slab::arena::ArenaId;
+use crate::slab::class::Geometry;
+use crate::slab::debug::Shape;
+use crate::slab::descriptor::Slab;
+use crate::slab::list::Meta;
+use crate::slab::page_map::PageMap;
+use crate::slab::source::PageSource;
+
+impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
+    /// Has every operation that changes the heap recorded from now on, for good; before its first allocation. `recording` is that of the
+    /// page frames which its source has.
+    ///
+    /// It costs nothing where it is off. Where it is on, one operation is at work at a time, of these and of those on page frames,
+    /// with interrupts masked; but not while a large object's memory is got, given back or resized.
+    pub fn record(&'static self, recording: &'static Recording<'static>)
+    where
+        Self: Sync,
+    {
+        self.registry.recording.call_once(|| recording);
+        recording.add_heap(self);
+        self.per_cpu.iter().for_each(|place| _ = place.withhold(true));
+    }
+
+    /// Whether what is here is part of an operation that is being recorded, which masks interrupts, and may [wait](Recording::may_wait) all
+    /// the same: for a source that looks at interrupts to tell.
+    pub fn may_wait_recorded(&self) -> bool {
+        self.registry.recording.get().is_some_and(|recording| recording.may_wait::<C>())
+    }
+
+    /// Does and records an operation; `None` if recording is off, or the operation is part of one that is recorded.
+    pub(super) fn recorded<R>(
+        &self,
+        call: HeapCall,
+        returned: impl FnOnce(&R) -> Option<u64>,
+        operation: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let recording = self.registry.recording.get().filter(|recording| recording.is_due_for_heap::<C>())?;
+        let (mut operation, mut result) = (Some((operation, returned)), None);
+        recording.take_turn_for_heap::<C>(call, &mut |own| {
+            let place = self.per_cpu(own);
+            let was_withheld = place.withhold(false);
+            let (operation, returned) = operation.take()?;
+            let returned = returned(result.insert(operation()));
+            place.withhold(was_withheld);
+            returned
+        });
+        result
+    }
+
+    /// An address as a recorder is told of it.
+    pub(super) fn number_of(&self, address: NonNull<u8>) -> u64 {
+        self.registry.source.number_of(address.as_ptr().addr())
+    }
+
+    /// [`number_of`](Self::number_of) what an operation returned, if it was not refused.
+    pub(super) fn number_of_result(&self, result: &Option<NonNull<u8>>) -> Option<u64> {
+        result.map(|object| self.number_of(object))
+    }
+
+    /// A hash of the heap's state: arenas, slabs, large objects. The same state has the same hash on any machine whose source
+    /// [numbers](PageSource::number_of) addresses alike.
+    ///
+    /// It means something only while no CPU is at work. That of a heap that has nothing is 0.
+    pub fn hash(&self) -> u64 {
+        let number = |slab: Meta<Slab>| self.registry.source.number_of(slab.base().addr());
+        let mut hash = 0;
+        let mut mix = |word: u64| hash = mixed(hash, word);
+        // SAFETY: no CPU is at work, and whoever breaks that promise has a hash that means nothing.
+        for arena in self.per_cpu.iter().filter_map(|place| unsafe { place.arena() }).chain([&self.shared]) {
+            let arena_number = arena.id().index() as u64;
+            for (cache, bin) in arena.bins().filter(|(_, bin)| !bin.is_vacant()) {
+                mix(arena_number << 16 | u64::from(cache));
+                bin.hand_words().into_iter().for_each(&mut mix);
+                bin.slabs().map(number).for_each(&mut mix);
+            }
+            self.per_cpu(arena.id().index()).incoming.0.slabs().map(number).for_each(&mut mix);
+        }
+        // In whatever order addresses are.
+        let mut sum = 0_u64;
+        self.for_each_block(|slab| {
+            let mut hash = mixed(0, number(slab));
+            slab.for_each_word(|word| hash = mixed(hash, word));
+            sum = sum.wrapping_add(hash);
+        });
+        mix(sum);
+        hash
+    }
+
+    /// Shows each slab, and each large object, that is part of what is recorded. Only while no CPU is at work.
+    fn for_each_block(&self, mut visit: impl FnMut(Meta<Slab>)) {
+        let (mut cursor, mut last) = (Some(0), None);
+        // SAFETY: no CPU is at work, so no lock is needed for what they guard.
+        while let Some(table) = unsafe { self.registry.map.next_table(0, cursor) } {
+            cursor = PageMap::behind(0, table);
+            // SAFETY: likewise.
+            for (_, slab) in unsafe { self.registry.map.slabs(table) } {
+                let is_state = slab.arena() != ArenaId::TRANSIT && slab.debugged_cache().is_none();
+                if last.replace(slab) != Some(slab) && is_state {
+                    visit(slab);
+                }
+            }
+        }
+    }
+
+    /// Does again what a recorder was told of, on the CPU that this runs on, and returns what is to be what was returned then. `at` has
+    /// the address of each number.
+    ///
+    /// # Safety
+    /// Objects that are freed, and runs that are closed or resized, are used by nobody.
+    pub unsafe fn perform(&self, call: HeapCall, at: impl Fn(u64) -> Option<NonNull<u8>>) -> Option<u64> {
+        match call {
+            HeapCall::Allocate { cache, size } => {
+                let geometry = self.geometry(cache)?;
+                let kind = Kind { number: cache, geometry: &geometry, construct: None };
+                let object = self.inside(|own| own.arena().bin(cache).take_any());
+                let object = object.or_else(|| self.allocate_more(kind, size as usize));
+                self.number_of_result(&object)
+            }
+            HeapCall::Free { address, cache } => {
+                let is_right = |of: u16| cache.is_none_or(|cache| cache == of);
+                self.free_again(at(address)?, is_right).then_some(0)
+            }
+            HeapCall::OpenRun { bytes, align, .. } => {
+                let run = Layout::from_size_align(bytes as usize, align as usize).ok()?;
+                self.allocate_large(run).map(|_| 0)
+            }
+            HeapCall::CloseRun { address, bytes } => {
+                self.registry.close_run(self.take_large(at(address)?, Some(bytes as usize))?);
+                Some(0)
+            }
+            HeapCall::TakeRun { address } => self.take_large(at(address)?, None).map(|_| 0),
+            HeapCall::PutRun { address, bytes } => {
+                self.put_large(self.taken(at(address)?)?, bytes.map(|bytes| bytes as usize));
+                Some(0)
+            }
+            call => self.perform_on_all(call),
+        }
+    }
+
+    /// [`perform`](Self::perform) for what is about no object.
+    fn perform_on_all(&self, call: HeapCall) -> Option<u64> {
+        match call {
+            HeapCall::Shrink => _ = self.shrink(),
+            HeapCall::Retire => self.retire_cpu(),
+            HeapCall::Prepare => return Some(self.prepare_cpu().into()),
+            HeapCall::SetAside { cache } => self.set_aside(cache),
+            HeapCall::Settle => self.settled(|_| ()),
+            HeapCall::NewCache { size } => {
+                let (geometry, shape) = (Geometry::new("cache", size.try_into().ok()?), Shape::new(size as usize, 8));
+                return self.add_cache(geometry, shape, SlabDebug::empty()).ok().map(u64::from);
+            }
+            HeapCall::EndCache { cache } => {
+                self.end_cache(cache);
+                self.give_back_records();
+            }
+            _ => return None,
+        }
+        Some(0)
+    }
+
+    /// The shape of the slabs of the cache with this number.
+    fn geometry(&self, cache: u16) -> Option<Geometry> {
+        if let Some(class) = SizeClass::all().nth(cache.into()) {
+            return Some(*class.geometry());
+        }
+        self.debugging.records.with(|records| records.get(cache)?.geometry)
+    }
+
+    /// The large object that was taken away to be resized.
+    fn taken(&self, object: NonNull<u8>) -> Option<Meta<Slab>> {
+        self.large.with(|_| {
+            // SAFETY: we hold a lock.
+            let slab = unsafe { self.registry.map.find(object.as_ptr().addr()) };
+            let is_taken = slab.is_run() && slab.arena() == ArenaId::TRANSIT && slab.base() == object.as_ptr();
+            is_taken.then_some(slab)
+        })
+    }
+}
+
+impl<S: PageSource, C: Cpu, const CPUS: usize> Withhold for Heap<S, C, CPUS>
+where
+    Self: Sync,
+{
+    fn withhold(&self, cpu: usize, is_withheld: bool) -> bool {
+        self.per_cpu(cpu).withhold(is_withheld)
+    }
+}

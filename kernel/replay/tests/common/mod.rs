@@ -1,0 +1,106 @@
+//! A machine whose CPUs one thread is in turn, and whoever writes down what they do.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::Mutex;
+
+use bifolio::allocator::{Call, Recorder};
+use bifolio::cpu::{Cpu, Hooks};
+use bifolio::frame::PfnRange;
+use bifolio::memory_map::{Region, RegionKind};
+use trace::{Encoder, Sink};
+
+pub const CPUS: usize = 3;
+const MIB: u64 = 1 << 20;
+
+pub fn machine() -> [Region; 4] {
+    let usable = |start, end| Region { start: start * MIB, end: end * MIB, kind: RegionKind::Usable };
+    [
+        usable(0, 48),
+        Region { start: 48 * MIB, end: 52 * MIB, kind: RegionKind::AcpiReclaimable },
+        usable(4096, 4128),
+        Region { start: 4128 * MIB, end: 4129 * MIB, kind: RegionKind::Reserved },
+    ]
+}
+
+thread_local! {
+    static CURRENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Makes what follows on this thread the doing of a CPU.
+pub fn be(cpu: usize) {
+    CURRENT.set(cpu);
+}
+
+/// A CPU that a thread is.
+pub struct Thread;
+// SAFETY: each thread has an allocator of its own here, and is one of its CPUs at a time.
+unsafe impl Cpu for Thread {
+    fn current() -> usize {
+        CURRENT.get()
+    }
+
+    fn synchronize() {}
+
+    fn mask_interrupts() -> bool {
+        false
+    }
+
+    fn restore_interrupts(_: bool) {}
+
+    unsafe fn zero(_: PfnRange) -> bool {
+        true
+    }
+}
+impl Hooks for Thread {}
+
+#[derive(Default)]
+struct Bytes(Vec<u8>);
+impl Sink for Bytes {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+/// Writes a trace with a hash behind every so-many-th operation that is not within another.
+pub struct Scribe {
+    written: Mutex<(Bytes, Encoder)>,
+    interval: u64,
+    hash: OnceCell<Box<dyn Fn() -> u64>>,
+}
+// SAFETY: it is used by the thread that made it.
+unsafe impl Sync for Scribe {}
+
+impl Scribe {
+    pub fn new(interval: u64) -> Self {
+        let mut bytes = Bytes::default();
+        trace::write_header(&mut bytes, CPUS, machine().into_iter());
+        Self { written: Mutex::new((bytes, Encoder::new())), interval, hash: OnceCell::new() }
+    }
+
+    /// Before the first operation.
+    pub fn hash_of(&self, hash: impl Fn() -> u64 + 'static) {
+        assert!(self.hash.set(Box::new(hash)).is_ok());
+    }
+
+    /// The trace, with the hash at its end.
+    pub fn finish(&self) -> Vec<u8> {
+        let (bytes, encoder) = &mut *self.written.lock().unwrap();
+        encoder.hash(bytes, self.hash.get().unwrap()());
+        bytes.0.clone()
+    }
+}
+
+impl Recorder for Scribe {
+    fn begin(&self, cpu: usize, call: Call) {
+        let (bytes, encoder) = &mut *self.written.lock().unwrap();
+        encoder.begin(bytes, cpu, call);
+    }
+
+    fn end(&self, returned: Option<u64>) {
+        let (bytes, encoder) = &mut *self.written.lock().unwrap();
+        encoder.end(bytes, returned);
+        if !encoder.is_open() && encoder.operations().is_multiple_of(self.interval) {
+            encoder.hash(bytes, self.hash.get().unwrap()());
+        }
+    }
+}
