@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run trace explorer screenshots test busy stress matrix mutants soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots quiz test busy stress matrix mutants soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -11,13 +11,13 @@ unexport MAKEFLAGS MFLAGS
 # command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
 # The host program checks them, and says what is wrong; what is empty is not set.
 variables := MEM SMP FIRMWARE APIC PARALLEL CMD DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
-variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE
+variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE LESSON ANSWER TASK
 define hand-over
 export BIFOLIO_$(1) := $$(value $(1))
 unexport $(1)
 endef
 $(foreach variable,$(variables),$(if $(value $(variable)),$(eval $(call hand-over,$(variable)))))
-# What `make soak` does; SEED= is heeded by the tests too.
+# What `make soak` does; SEED= is heeded by `make quiz` and the tests too.
 OPERATIONS ?= 100000000
 SEED ?= 1
 export OPERATIONS SEED
@@ -46,6 +46,11 @@ help: ## this list
 	@echo '  QEMU=/opt/qemu/...  another QEMU than qemu-system-x86_64; for everything'
 	@echo '(`make stress` heeds MEM, SMP, FIRMWARE, APIC and PARALLEL of these. Tests have machines of their own; for another one:'
 	@echo ' `cargo test -p booted --target x86_64-unknown-none -- --smp 3 --gdb`, and `-- --help` for what else there is.)'
+	@echo 'What `make quiz` asks is changed by'
+	@echo '  LESSON=3            to which lesson of docs/lessons, 0 to 9'
+	@echo '  SEED=7              which question'
+	@echo '  ANSWER=1            and answers it'
+	@echo '  TASK=1              in place of a question a task, and judges what CMD="..." does'
 	@echo 'What `make test` does is changed by'
 	@echo '  QUICK=1             what is worth its time after each change: format, lints, tests of bifolio, one machine'
 	@echo '  BUSY=4              beside so many processes that keep the host busy'
@@ -83,6 +88,9 @@ explorer: ## the allocator in a browser: target/explorer.html, one file that is 
 screenshots: ## the pictures of the explorer in README and docs, taken anew in Chromium
 	$(with-toolchain) cargo $(explorers-code)
 	$(host-program) pictures docs/explorer
+
+quiz: ## a question to a lesson of docs/lessons, LESSON=3 SEED=7, and its answer, ANSWER=1; or TASK=1, judged
+	$(with-toolchain) cargo run -q -p quiz
 
 test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`; QUICK=1 for a part
 	$(with-toolchain) boot/build.sh

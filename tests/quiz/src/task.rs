@@ -1,0 +1,174 @@
+//! Tasks, which the allocator judges.
+
+use bifolio::frame::{Gfp, Order, ZoneKind};
+use kit::Raw;
+use kit::machine::usable;
+
+use crate::machine::{Frames, NORMAL, machine, order};
+use crate::shell::Shell;
+
+/// A task to a lesson.
+#[derive(Debug)]
+pub struct Task {
+    /// To which lesson.
+    pub lesson: u64,
+    /// Which of that lesson's.
+    pub number: u64,
+    /// What is to be done.
+    pub text: &'static str,
+    /// What is counted.
+    pub unit: &'static str,
+    /// Whether more of it is better.
+    pub more_is_better: bool,
+    /// The best score that is known.
+    pub best: u64,
+    machine: fn() -> Frames,
+    judge: fn(&Shell) -> Result<u64, String>,
+}
+
+/// What became of an attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attempt {
+    /// What each command said.
+    pub said: Vec<String>,
+    /// The score; why the task is not done, if it is not.
+    pub score: Result<u64, String>,
+}
+
+/// All tasks.
+pub static TASKS: &[Task] = &[
+    Task {
+        lesson: 1,
+        number: 1,
+        text: "Zone DMA has the frames 0x100..0x1000, and all are free. Bring about that exactly one block of order 0 is free there, and \
+               none of the orders 1 to 7.",
+        unit: "commands",
+        more_is_better: false,
+        best: 1,
+        machine: zone_dma,
+        judge: one_single_frame,
+    },
+    Task {
+        lesson: 3,
+        number: 1,
+        text: "A machine with one CPU has 64 MiB in zone Normal, the frames 0x100000..0x104000, and as much in zone DMA32. Have Normal fall \
+               back to DMA32: a request of order 10 with the flag MOVABLE is to be served from there. Hold as few frames as you can.",
+        unit: "frames held",
+        more_is_better: false,
+        best: 14,
+        machine: || machine(&[usable(0x1000, 0x5000), usable(NORMAL, NORMAL + 0x4000)], 1),
+        judge: falls_back,
+    },
+    Task {
+        lesson: 4,
+        number: 1,
+        text: "Zone DMA has the frames 0x100..0x1000, and all are free. Make a request of order 10 with the flag DMA impossible while at \
+               least half of the zone is free. Hold as few frames as you can.",
+        unit: "frames held",
+        more_is_better: false,
+        best: 3,
+        machine: zone_dma,
+        judge: is_in_pieces,
+    },
+    Task {
+        lesson: 5,
+        number: 1,
+        text: "A machine with one CPU has 64 MiB in zone Normal, all free. Strand as many frames as you can: at some moment you hold nothing, \
+               and the CPU has them at hand. Then get all of it back, so that at the end all is free. With at most 15 commands.",
+        unit: "frames stranded",
+        more_is_better: true,
+        best: 4672,
+        machine: || machine(&[usable(NORMAL, NORMAL + 0x4000)], 1),
+        judge: stranded_and_got_back,
+    },
+    Task {
+        lesson: 6,
+        number: 1,
+        text: "A heap is fresh. 'kmalloc BYTES [COUNT]' allocates objects, which are numbered from 0 on, and 'kfree FIRST [LAST]' frees some \
+               of them. Strand memory in the arena of the CPU: at some moment at most ten objects are live, and slabs take as many frames as \
+               you can. Then get all of it back: at the end no object is live and no slab is left ('shrink'). With at most 15 commands.",
+        unit: "frames stranded",
+        more_is_better: true,
+        best: 384,
+        machine: zone_dma,
+        judge: stranded_in_slabs,
+    },
+];
+
+impl Task {
+    /// The task of a lesson with this number.
+    pub fn find(lesson: u64, number: u64) -> Option<&'static Self> {
+        TASKS.iter().find(|task| (task.lesson, task.number) == (lesson, number))
+    }
+
+    /// Has commands run on the task's machine, up to the first that fails, and judges what they have brought about.
+    pub fn attempt(&self, commands: &str) -> Attempt {
+        let mut shell = Shell::new((self.machine)(), 1);
+        let mut said = Vec::new();
+        for command in commands.split(';').map(str::trim).filter(|command| !command.is_empty()) {
+            match shell.run(command) {
+                Ok(text) => said.push(format!("{command}: {text}")),
+                Err(error) => return Attempt { said, score: Err(format!("{command}: {error}")) },
+            }
+        }
+        Attempt { said, score: (self.judge)(&shell) }
+    }
+}
+
+fn zone_dma() -> Frames {
+    machine(&[usable(0x100, 0x1000)], 1)
+}
+
+fn one_single_frame(shell: &Shell) -> Result<u64, String> {
+    let free = shell.frames.free_blocks(ZoneKind::Dma);
+    let counts: Vec<u64> = Order::all().take(8).map(|order| free.of(order)).collect();
+    if counts == [1, 0, 0, 0, 0, 0, 0, 0] {
+        Ok(shell.commands)
+    } else {
+        Err(format!("free are, of the orders 0 to 7, {counts:?} blocks"))
+    }
+}
+
+fn falls_back(shell: &Shell) -> Result<u64, String> {
+    match shell.frames.take(Order::MAX, Gfp::KERNEL | Gfp::MOVABLE | Gfp::NOWARN) {
+        Ok(pfn) if shell.frames.zone_of(pfn) == ZoneKind::Dma32 => Ok(shell.held_frames()),
+        Ok(pfn) => Err(format!("the request is served with frame {pfn}, in zone {}", shell.frames.zone_of(pfn))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn is_in_pieces(shell: &Shell) -> Result<u64, String> {
+    let zone = shell.frames.zone(ZoneKind::Dma);
+    if zone.free * 2 < zone.managed {
+        return Err(format!("only {} of {} frames are free", zone.free, zone.managed));
+    }
+    match shell.frames.take(order(10), Gfp::KERNEL | Gfp::DMA | Gfp::NOWARN) {
+        Ok(pfn) => Err(format!("the request is served, with frame {pfn}")),
+        Err(_) => Ok(shell.held_frames()),
+    }
+}
+
+/// More commands do not count where their number is limited.
+const MOST_COMMANDS: u64 = 15;
+
+fn stranded_in_slabs(shell: &Shell) -> Result<u64, String> {
+    let (live, frames) = (shell.live(), shell.slab_frames());
+    match () {
+        () if shell.commands > MOST_COMMANDS => Err(format!("these are {} commands", shell.commands)),
+        () if live > 0 => Err(format!("{live} objects are live still")),
+        () if frames > 0 => Err(format!("slabs take {frames} frames still")),
+        () if shell.stranded_in_slabs == 0 => Err("nothing was ever stranded".into()),
+        () => Ok(shell.stranded_in_slabs),
+    }
+}
+
+fn stranded_and_got_back(shell: &Shell) -> Result<u64, String> {
+    let cached = shell.frames.stats().cached;
+    match () {
+        () if shell.commands > MOST_COMMANDS => Err(format!("these are {} commands", shell.commands)),
+        () if !shell.held.is_empty() => Err(format!("you hold {} frames still", shell.held_frames())),
+        () if cached > 0 => Err(format!("{cached} frames are stranded still")),
+        () if shell.stranded == 0 => Err("nothing was ever stranded".into()),
+        () => Ok(shell.stranded),
+    }
+}
