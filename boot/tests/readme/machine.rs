@@ -81,10 +81,17 @@ impl Machine {
 
     /// Boots it to its end, and returns what it prints. All its commands must succeed.
     pub fn run(&self) -> String {
+        let (text, errors) = self.run_anyhow();
+        assert_eq!(errors, None, "{:?}\n{text}", self.options);
+        text
+    }
+
+    /// Boots it to its end, and returns what it prints; and what the host program says, if that or a command fails.
+    pub fn run_anyhow(&self) -> (String, Option<String>) {
         let output = self.command().output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-        assert!(output.status.success(), "{:?}\n{text}\n{}", self.options, String::from_utf8_lossy(&output.stderr));
-        text
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (text, (!output.status.success()).then_some(errors))
     }
 
     /// Boots it to its prompt.

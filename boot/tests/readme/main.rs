@@ -1,4 +1,5 @@
-//! The README is true: what it shows is what happens, what it says can be done is done here, and what it names is there.
+//! The README is true: what it shows is what happens, what it says can be done is done here, and what it names is there. So are
+//! the [lessons].
 //!
 //! The run at its top is that of a certain build, so its words are compared exactly and its numbers roughly ([`compare`]).
 //! `UPDATE=1 cargo test -p boot --test readme` puts there what this build prints.
@@ -6,6 +7,7 @@
 mod claims;
 mod compare;
 mod dependencies;
+mod lessons;
 mod machine;
 mod markdown;
 mod names;
@@ -17,8 +19,8 @@ use markdown::{Block, Document};
 const RUN: &str = "$ make run ";
 
 /// The blocks of text that show a run: the command behind `make run`, and what it printed.
-fn runs(readme: &Document) -> Vec<(String, Block)> {
-    let blocks = readme.blocks("text").into_iter();
+fn runs(document: &Document) -> Vec<(String, Block)> {
+    let blocks = document.blocks("text").into_iter();
     blocks.filter_map(|block| Some((block.lines.first()?.strip_prefix(RUN)?.to_owned(), block))).collect()
 }
 

@@ -22,7 +22,8 @@ fn every_file_that_is_named_is_there() {
         }
         let code = document.code();
         let paths = code.iter().filter(|code| DIRECTORIES.iter().any(|directory| code.starts_with(directory)));
-        for path in paths.filter(|path| !path.contains(['*', ' ', '{'])) {
+        // What is in C is Linux's, which has a `kernel/` too.
+        for path in paths.filter(|path| !path.contains(['*', ' ', '{']) && !path.ends_with(".c")) {
             let path = path.split(':').next().unwrap_or_default();
             let is_there = root().join(path).exists() || root().join(directory).join(path).exists();
             assert!(is_there, "{}: there is no {path}", document.path);
