@@ -8,7 +8,22 @@ use std::path::{Path, PathBuf};
 
 const PAGE: &str = include_str!("../explorer/page/index.html");
 const STYLE: &str = include_str!("../explorer/page/style.css");
-const SCRIPT: &str = include_str!("../explorer/page/page.js");
+/// The page's script, in its parts, which share one scope.
+const SCRIPT: &str = concat!(
+    "\"use strict\";\n(async () => {\n",
+    include_str!("../explorer/page/base.js"),
+    include_str!("../explorer/page/draw.js"),
+    include_str!("../explorer/page/zones.js"),
+    include_str!("../explorer/page/cursor.js"),
+    include_str!("../explorer/page/time.js"),
+    include_str!("../explorer/page/commands.js"),
+    include_str!("../explorer/page/open.js"),
+    include_str!("../explorer/page/save.js"),
+    include_str!("../explorer/page/map.js"),
+    include_str!("../explorer/page/controls.js"),
+    include_str!("../explorer/page/start.js"),
+    "})();\n"
+);
 /// How the page's code is built, for whoever has not.
 const BUILD: &str = "cargo rustc -p explorer --lib --crate-type cdylib --target wasm32-unknown-unknown --profile page";
 

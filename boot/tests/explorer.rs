@@ -13,8 +13,11 @@ use tempfile::TempDir;
 /// A trace of a machine that was used: so many operations, on several CPUs.
 fn trace(operations: u64) -> Vec<u8> {
     let mut app = explorer::App::new(64, 4).unwrap();
-    app.run(&format!("churn {operations} 7; drain; alloc 3 MOVABLE; alloc 0; free all; alloc 5; alloc 2 RECLAIMABLE"))
-        .unwrap();
+    app.run(&format!(
+        "churn {operations} 7; drain; kmalloc 100 900; cpu 1; kmalloc 64 300; kmalloc 20000; alloc 3 MOVABLE; kfree all; shrink; \
+         alloc 0; free all; alloc 5; cpu 2; kmalloc 24 2000; alloc 2 RECLAIMABLE"
+    ))
+    .unwrap();
     app.world().with_trace(<[u8]>::to_vec)
 }
 
@@ -123,6 +126,33 @@ fn everything_can_be_done_by_keys() {
         }
     }
     assert_eq!(number(&mut browser, operations), 4);
+    assert_eq!(browser.take_problems(), [""; 0]);
+}
+
+#[test]
+fn a_slab_is_shown_slot_by_slot_as_its_words_have_it() {
+    let Some((mut browser, ..)) = open(&[]) else { return };
+    browser.evaluate("explorer.run('kmalloc 100 70; cpu 1')").unwrap();
+    let address =
+        browser.evaluate("explorer.run('kmalloc 100 3'), document.getElementById('log').lastChild.textContent");
+    let address = address.unwrap().as_str().unwrap().rsplit(' ').next().unwrap().to_owned();
+    // An object of another CPU's slab is freed there.
+    browser.evaluate(&format!("explorer.run('cpu 0; kfree {address}')")).unwrap();
+    browser.evaluate("new Promise((done) => setTimeout(done, 200))").unwrap();
+    let count = |browser: &mut Browser, kind: &str| {
+        number(browser, &format!("document.querySelectorAll('#slab-card:not([hidden]) .bits .{kind}').length"))
+    };
+    assert_eq!(["live", "remote"].map(|kind| count(&mut browser, kind)), [2, 1]);
+    let pfn = number(&mut browser, "explorer.state.cursor");
+    let slab: Value = serde_json::from_str(&text_of(&mut browser, &format!("slab({pfn})"))).unwrap();
+    let ones = |place: usize| -> u32 {
+        let words = slab["words"].as_array().unwrap();
+        words.iter().map(|word| u64::from_str_radix(word[place].as_str().unwrap(), 16).unwrap().count_ones()).sum()
+    };
+    let slots = slab["slots"].as_u64().unwrap() as u32;
+    assert_eq!((slots - ones(0), ones(1), &slab["owner"]), (3, 1, &serde_json::json!("CPU 1")));
+    assert_eq!(count(&mut browser, "hand"), u64::from(ones(2)));
+    assert_eq!(number(&mut browser, &format!("explorer.run('kfree {address}')")), 0, "twice");
     assert_eq!(browser.take_problems(), [""; 0]);
 }
 

@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use bifolio::allocator::{Call, ZoneStats};
+use bifolio::allocator::{Call, HeapCall, ZoneStats};
 use bifolio::frame::{Order, Pfn, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use replay::{OpenError, World};
@@ -32,6 +32,8 @@ pub struct App {
     marks: Vec<u64>,
     /// What happened last, in words.
     pub(crate) told: String,
+    /// Objects that were allocated here and not freed: the address of each, and the frames of a large one.
+    pub(crate) objects: Vec<(u64, u64)>,
 }
 
 /// The memory map of a machine with so much memory, as a PC's firmware has it: what does not fit below 3 GiB is above 4.
@@ -54,7 +56,7 @@ pub fn machine(mib: u64) -> Vec<Region> {
 impl App {
     fn with(world: World) -> Self {
         let cells = Cells::new(&world);
-        Self { world, cells, map: Map::new(), cpu: 0, marks: alloc::vec![0], told: String::new() }
+        Self { world, cells, map: Map::new(), cpu: 0, marks: alloc::vec![0], told: String::new(), objects: Vec::new() }
     }
 
     /// A machine with so much memory and so many CPUs, with nothing done yet.
@@ -184,6 +186,8 @@ impl App {
             | Call::AllocateExact { .. }
             | Call::AllocateContiguous { .. }
             | Call::AllocateRun { .. } => last.returned,
+            Call::Heap(HeapCall::Allocate { .. }) => last.returned.map(|address| Pfn::containing(address).number()),
+            Call::Heap(HeapCall::Free { address, .. }) => Some(Pfn::containing(address).number()),
             Call::AllocateRange { range, .. } | Call::Resize { range, .. } | Call::Add(range) => {
                 Some(range.start.number())
             }

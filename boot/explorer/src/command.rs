@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use bifolio::allocator::{BlockState, Call};
+use bifolio::allocator::{BlockState, Call, HeapCall};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::report;
 
@@ -19,6 +19,12 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("alloc_contig <frames> [flags]", "allocate any number of frames in a row"),
     ("free <pfn> [order]", "free the block that starts at this frame; 'free all' frees every one"),
     ("split <pfn> <order>", "make an allocated block several of that order"),
+    ("kmalloc <bytes> [count]", "allocate objects on the heap"),
+    ("kfree <address>", "free the object that starts there; 'kfree all' frees every one that was allocated here"),
+    ("shrink", "have the heap give back what it does not use"),
+    ("explain alloc <order> [flags]", "what that would do, step by step, and why; nothing is done"),
+    ("explain free <pfn>", "likewise"),
+    ("explain kmalloc <bytes>", "likewise, to the slab, its word and the slot"),
     ("drain", "give what the CPUs' pages hold back to the zones"),
     ("cpu <number>", "what follows is done by that CPU"),
     ("fill [order] [flags]", "allocate until a request is refused"),
@@ -28,13 +34,14 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("buddyinfo", "free blocks of order 0, 1, ... 10 in each zone"),
     ("zoneinfo", "pages, watermarks and reserves of each zone"),
     ("pagetypeinfo", "free blocks by mobility and order"),
+    ("slabinfo", "the heap's caches that have slabs"),
     ("validate", "check every invariant"),
     ("undo", "go back to before the last command"),
     ("redo", "do again what was undone"),
     ("help", "this list"),
 ];
 
-type Said = Result<String, String>;
+pub(crate) type Said = Result<String, String>;
 
 impl App {
     /// Runs commands separated by `;`: what they say, or what was wrong with the first that was.
@@ -84,6 +91,14 @@ impl App {
                 let order = self.world.frames().order_of(pfn).map_err(|error| error.to_string())?;
                 self.change(Call::Split { pfn, order, into })
             }
+            ["kmalloc", bytes, count @ ..] => {
+                let count = count.first().map_or(Ok(1), |count| number(count))?;
+                self.kmalloc(number(bytes)?, count.min(100_000))
+            }
+            ["kfree", "all"] => Ok(self.kfree_all()),
+            ["kfree", address] => self.kfree(number(address)?),
+            ["shrink"] => self.change(Call::Heap(HeapCall::Shrink)),
+            ["explain", words @ ..] => self.explain(words),
             ["drain"] => self.change(Call::Drain),
             ["cpu", cpu] => self.choose(number(cpu)?),
             ["fill", order @ ..] => self.fill(order),
@@ -103,10 +118,15 @@ impl App {
             ["page", pfn] => return Ok(describe::page(self, number(pfn)?)),
             ["buddyinfo"] => self.world.look(|frames| report::buddyinfo(frames, &mut text)).unwrap_or_default(),
             ["zoneinfo"] => self.world.look(|frames| report::zoneinfo(frames, &mut text)).unwrap_or_default(),
+            ["slabinfo"] => {
+                self.world.look_at_heap(|heap| heap.write_slabinfo(&mut text)).unwrap_or_default();
+                text = used_caches(&text);
+            }
             ["pagetypeinfo"] => self.world.look(|frames| report::pagetypeinfo(frames, &mut text)).unwrap_or_default(),
             ["validate"] => {
                 self.world.look(|frames| frames.validate()).map_err(|violation| violation.to_string())?;
-                text.push_str("page frames: every invariant holds");
+                self.world.look_at_heap(|heap| heap.validate()).map_err(|violation| violation.to_string())?;
+                text.push_str("page frames and heap: every invariant holds");
             }
             ["undo"] => self.undo(),
             ["redo"] => self.redo(),
@@ -256,7 +276,13 @@ impl App {
     }
 }
 
-fn number(text: &str) -> Result<u64, String> {
+/// The lines of slabinfo about caches that have slabs, and those above them.
+fn used_caches(all: &str) -> String {
+    let is_used = |line: &&str| line.split_whitespace().nth(2).is_none_or(|objects| objects != "0");
+    all.lines().filter(is_used).collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn number(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),
@@ -267,13 +293,13 @@ fn number(text: &str) -> Result<u64, String> {
     })
 }
 
-fn order_of(text: &str) -> Result<Order, String> {
+pub(crate) fn order_of(text: &str) -> Result<Order, String> {
     let order = u8::try_from(number(text)?).ok().and_then(Order::new);
     order.ok_or_else(|| format!("'{text}' is no order; orders are 0 to {}", Order::MAX))
 }
 
 /// Flags as Linux writes them, without what all begin with; the kernel's own where none say whether they may wait.
-fn gfp(words: &[&str]) -> Result<Gfp, String> {
+pub(crate) fn gfp(words: &[&str]) -> Result<Gfp, String> {
     let mut gfp = Gfp::empty();
     for name in words.iter().flat_map(|word| word.split(['|', ','])).filter(|name| !name.is_empty()) {
         let upper = name.to_uppercase();

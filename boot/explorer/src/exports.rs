@@ -257,6 +257,12 @@ extern "C" fn history(pfn: f64) {
     });
 }
 
+/// The slab that holds a frame, as JSON.
+#[unsafe(no_mangle)]
+extern "C" fn slab(pfn: f64) {
+    with_app((), |app, text| *text = app.slab(pfn as u64));
+}
+
 /// The zones, as JSON.
 #[unsafe(no_mangle)]
 extern "C" fn gauges() {

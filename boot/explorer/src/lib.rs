@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`app`] | a machine, what is done with it, and what of that is undone |
 //! | [`command`] | the words of the command line |
+//! | `heap` | objects, and slabs word by word |
 //! | [`cells`] | what each frame is, to be drawn |
 //! | [`map`], [`tree`] | pixels |
 //! | [`palette`] | colours, and how kinds are told apart without them |
@@ -26,6 +27,7 @@ pub mod command;
 pub mod describe;
 #[cfg(target_arch = "wasm32")]
 mod exports;
+mod heap;
 pub mod map;
 pub mod palette;
 pub mod tree;

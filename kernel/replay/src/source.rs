@@ -190,6 +190,12 @@ impl Addresses {
         NonNull::new(ptr::without_provenance_mut(address?))
     }
 
+    /// The address here that stands for a number already.
+    pub(crate) fn find(&self, number: u64) -> Option<usize> {
+        let piece = self.known.get(&(number >> PIECE_SHIFT))?;
+        Some(piece << PIECE_SHIFT | number as usize & ((1 << PIECE_SHIFT) - 1))
+    }
+
     /// The number that an address here stands for; itself if it stands for none.
     fn number_of(&self, address: usize) -> u64 {
         let piece = (address >> PIECE_SHIFT).checked_sub(1).and_then(|piece| self.numbers.get(piece));

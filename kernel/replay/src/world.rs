@@ -2,18 +2,19 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::alloc::Layout;
 use core::error::Error;
 use core::fmt;
 
 use bifolio::allocator::{Call, Plan, SetupError, View, ZoneStats};
 use bifolio::frame::ZoneKind;
-use bifolio::heap::Heap;
+use bifolio::heap::{Heap, NextSlot, PageSource, SlabWords};
 use bifolio::memory_map::{MapError, MemoryMap, Region};
 use trace::{Broken, Header, Place, Record, Sink};
 
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::cpu::{self, Replayed};
-use crate::memory::Memory;
+use crate::memory::{Frames, Memory};
 use crate::script::{Difference, Found, Script};
 use crate::source::Source;
 
@@ -143,6 +144,19 @@ impl World {
         self.memory.heap()
     }
 
+    /// The slab or large object around an address of the machine: the address that it begins at, and what is known of it.
+    pub fn slab_at(&self, address: u64) -> Option<(u64, SlabWords)> {
+        let slab = self.heap().slab_words(self.script.with_addresses(|addresses| addresses.find(address))?)?;
+        Some((self.heap().source().number_of(slab.info.start), slab))
+    }
+
+    /// The slot that a CPU is given next for a layout, and its address on the machine.
+    pub fn next_slot(&self, cpu: usize, layout: Layout) -> Option<(u64, NextSlot)> {
+        cpu::take_turn_of(cpu);
+        let next = self.heap().next_slot(layout)?;
+        Some((self.heap().source().number_of(next.address), next))
+    }
+
     /// The hash of the whole state.
     pub fn hash(&self) -> u64 {
         self.frames().hash() ^ self.memory.heap().hash()
@@ -155,6 +169,12 @@ impl World {
 
     /// Looks at the page frames in a way that may change what comes, and undoes that change.
     pub fn look<R>(&mut self, look: impl FnOnce(&View<'static, Replayed>) -> R) -> R {
+        self.undo_behind(|memory| look(memory.frames()))
+    }
+
+    /// [`look`](Self::look) as a CPU.
+    pub fn look_as<R>(&mut self, cpu: usize, look: impl FnOnce(&Frames) -> R) -> R {
+        cpu::take_turn_of(cpu);
         self.undo_behind(|memory| look(memory.frames()))
     }
 

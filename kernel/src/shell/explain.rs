@@ -10,7 +10,7 @@ use crate::memory::heap::HEAP;
 use crate::println;
 use bifolio::allocator::{Allocation, Freeing, Step};
 use bifolio::frame::{Gfp, Order, Pfn};
-use bifolio::heap::SizeClass;
+use bifolio::heap::{NextSlot, SizeClass, SlabWord, SlabWords, SlotSource};
 use core::alloc::Layout;
 
 /// What can be explained.
@@ -95,25 +95,40 @@ fn explain_kmalloc<'a>(layout: Layout) -> Result<(), Error<'a>> {
         return explain_large(layout);
     };
     println!("  {} bytes are of the class {}, with slots of {} bytes", layout.size(), class.name(), class.size());
-    let stats = HEAP.cache_stats(class);
-    let Some(address) = HEAP.next_object(layout) else {
-        println!(
-            "  this CPU has no word of such slots at hand: it looks through its slabs, of which all have {}",
-            stats.slabs
-        );
+    let Some(next) = HEAP.next_slot(layout) else {
+        let stats = HEAP.cache_stats(class);
+        println!("  none of this CPU's slabs is known to have a free slot; all CPUs have {}", stats.slabs);
+        println!("  it takes over what others have freed in its own, or takes one that nobody uses any more");
         let order = Order::covering(stats.frames_per_slab).unwrap_or_default();
         println!(
-            "  if none has a free slot, it asks for a slab of {} of them, a block of order {order}:",
+            "  if that gives none, it asks for a slab of {} of them, a block of order {order}:",
             stats.objects_per_slab
         );
         return explain_alloc(order, Gfp::KERNEL);
     };
-    if let Some(slab) = HEAP.slab_at(address, |_, _| {}) {
-        let slot = (address - slab.start) / slab.object_size;
-        println!("  this CPU has word {} of the slab at {:#x} at hand", slot / 64, slab.start);
-        println!("  so slot {slot} of {} is served, the lowest free one of that word: {address:#x}", slab.slots);
-    }
+    tell_slot(&next);
     Ok(())
+}
+
+fn tell_slot(next: &NextSlot) {
+    let NextSlot { source, slab, slot, address } = *next;
+    let (word, bit) = (slot / 64, slot % 64);
+    println!(
+        "  {}",
+        match source {
+            SlotSource::InHand => "this CPU has slots of one word of a slab in hand",
+            SlotSource::NextWord => "nothing is in hand; the next word of the current slab with free slots is taken up",
+            SlotSource::Partial => "the current slab is full; the fullest of those with free slots follows",
+            SlotSource::Empty =>
+                "the current slab is full, and no other has both objects and free slots; an empty one follows",
+            SlotSource::Freed => "all slabs are full as far as is known; in one that was, slots have been freed",
+        }
+    );
+    if let Some(SlabWords { info, words, .. }) = HEAP.slab_words(slab) {
+        let SlabWord { free, remote, .. } = words[word];
+        println!("  word {word} of the slab at {slab:#x}: free {free:#018x}, freed by other CPUs {remote:#018x}");
+        println!("  so slot {slot} of {} is served, bit {bit}, the lowest: {address:#x}", info.slots);
+    }
 }
 
 fn explain_large<'a>(layout: Layout) -> Result<(), Error<'a>> {

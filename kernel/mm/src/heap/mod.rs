@@ -110,7 +110,7 @@ pub use crate::slab::{HeapError, PageSource, SizeClass, SlabDebug, SlotPart};
 pub use cache::{Cache, CacheError, CacheOptions};
 pub use debug::{LiveObject, SlotHistory};
 pub use large::LargeStats;
-pub use look::SlabInfo;
+pub use look::{NextSlot, SlabInfo, SlabWord, SlabWords, SlotSource};
 pub use malloc::{Malloc, MallocError};
 pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};

@@ -16,7 +16,7 @@ use super::slow::Kind;
 use super::{Heap, SizeClass, SlabDebug};
 use crate::allocator::{HeapCall, Recording, Withhold, mixed};
 use crate::cpu::Cpu;
-use crate::slab::arena::ArenaId;
+use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Shape;
 use crate::slab::descriptor::Slab;
@@ -63,6 +63,18 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             returned
         });
         result
+    }
+
+    /// Looks into the arena that this CPU is to use. Where that is recorded, its gate is open for as long as that takes.
+    pub(super) fn look_in_arena<R>(&self, look: impl FnMut(&Arena) -> R) -> R {
+        let Some(recording) = self.registry.recording.get() else { return self.in_arena(look) };
+        recording.undisturbed::<C, _>(|| {
+            let place = self.per_cpu(C::current());
+            let was_withheld = place.withhold(false);
+            let seen = self.in_arena(look);
+            place.withhold(was_withheld);
+            seen
+        })
     }
 
     /// An address as a recorder is told of it.

@@ -69,8 +69,7 @@ impl Hand {
     /// Takes the lowest slot in hand. What another CPU has freed too stays where it is (invariant *One owner*).
     #[inline(always)]
     pub(crate) fn take(&self) -> Option<NonNull<u8>> {
-        let (mask, [free, remote]) = (self.mask.get(), self.words());
-        let ready = mask & !remote.load(Relaxed);
+        let (mask, [free, _], ready) = (self.mask.get(), self.words(), self.ready());
         if ready == 0 {
             return None;
         }
@@ -83,11 +82,10 @@ impl Hand {
         Some(unsafe { NonNull::new_unchecked(self.first.get().add(offset)) })
     }
 
-    /// The address of the slot that [`take`](Self::take) takes.
-    pub(crate) fn peek(&self) -> Option<usize> {
+    /// What [`take`](Self::take) takes the lowest of.
+    fn ready(&self) -> u64 {
         let [_, remote] = self.words();
-        let ready = self.mask.get() & !remote.load(Relaxed);
-        (ready != 0).then(|| self.first.get().addr() + ready.trailing_zeros() as usize * self.size.get())
+        self.mask.get() & !remote.load(Relaxed)
     }
 
     /// Takes slots of a slab in hand: these of a word. What was in hand is free still.
@@ -108,6 +106,21 @@ impl Hand {
     fn word_of(&self, slab: Meta<Slab>) -> usize {
         self.word.get().addr().wrapping_sub(slab.bits.as_ptr().addr()) / size_of::<AtomicU64>()
     }
+}
+
+/// Where a slot is found, in the order in which that is tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotSource {
+    /// It is the lowest of those in hand: free slots of one word of the current slab.
+    InHand,
+    /// Nothing is in hand, and it is the lowest of the next word of the current slab that has any.
+    NextWord,
+    /// The current slab is full, and this is the fullest of those that are not.
+    Partial,
+    /// No slab has both free slots and live objects, and this one is empty.
+    Empty,
+    /// All are full as far as is known, but in this one some were freed.
+    Freed,
 }
 
 /// The slabs of one cache in one arena.
@@ -150,6 +163,40 @@ impl<'a> Bin<'a> {
         })
     }
 
+    /// The slot that [`take_any`](Self::take_any) would take: where it is looked for, its slab, and its number.
+    pub(crate) fn next_slot(self) -> Option<(SlotSource, Meta<Slab>, usize)> {
+        let slot = |word: usize, ready: u64| word * u64::BITS as usize + ready.trailing_zeros() as usize;
+        if let Some(slab) = self.slabs.current.get() {
+            let (word, ready) = (self.hand.word_of(slab), self.hand.ready());
+            if ready != 0 {
+                return Some((SlotSource::InHand, slab, slot(word, ready)));
+            }
+            if let Some((word, ready)) = slab.word_behind(word) {
+                return Some((SlotSource::NextWord, slab, slot(word, ready)));
+            }
+        }
+        let listed = self.partial();
+        let freed = || self.slabs.lists[FULL].iter().take(Self::LOOKED_AT).find(Self::has_freed);
+        let slab = listed.or_else(freed)?;
+        let source = match slab.list() {
+            EMPTY => SlotSource::Empty,
+            FULL => SlotSource::Freed,
+            _ => SlotSource::Partial,
+        };
+        // The first word first.
+        slab.word_behind(WORDS).map(|(word, ready)| (source, slab, slot(word, ready)))
+    }
+
+    /// The fullest slab on the lists of those that are known to have a free slot.
+    fn partial(self) -> Option<Meta<Slab>> {
+        [0, 1, 2, EMPTY].iter().find_map(|&list| self.slabs.lists[list].front())
+    }
+
+    /// What is in hand of a slab: the number of the word, and the slots.
+    pub(crate) fn in_hand_of(self, slab: Meta<Slab>) -> Option<(usize, u64)> {
+        (self.slabs.current.get() == Some(slab)).then(|| (self.hand.word_of(slab), self.hand.mask.get()))
+    }
+
     /// Takes in hand the next word of the current slab that has a slot to be handed out. `false` if none has.
     fn take_in_hand(self) -> bool {
         let Some(slab) = self.slabs.current.get() else { return false };
@@ -181,8 +228,7 @@ impl<'a> Bin<'a> {
 
     /// Takes the fullest slab off its list that has a free slot.
     pub(super) fn pop_partial(self) -> Option<Meta<Slab>> {
-        let slab = [0, 1, 2, EMPTY].iter().find_map(|&list| self.slabs.lists[list].front());
-        let slab = slab.or_else(|| self.find_freed(Self::LOOKED_AT))?;
+        let slab = self.partial().or_else(|| self.find_freed(Self::LOOKED_AT))?;
         self.remove(slab);
         Some(slab)
     }

@@ -60,7 +60,7 @@ impl Slab {
     }
 
     /// Each word of `free`, with its fellow of `remote`.
-    pub(super) fn words(&self) -> impl Iterator<Item = [&AtomicU64; 2]> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = [&AtomicU64; 2]> {
         self.bits[..WORDS].iter().zip(&self.bits[WORDS..]).map(|(free, remote)| [free, remote])
     }
 

@@ -1,6 +1,8 @@
 //! What the heap tells of itself.
 
-use bifolio::heap::{ArenaEvents, ArenaStats, CacheOptions, HeapFrames, SizeClass};
+use std::alloc::Layout;
+
+use bifolio::heap::{ArenaEvents, ArenaStats, CacheOptions, Heap, HeapFrames, SizeClass, SlotSource};
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
 use crate::source::{Blocks, Thread};
@@ -163,4 +165,41 @@ fn a_cache_with_a_name_is_in_every_report() {
     objects.into_iter().for_each(|object| unsafe { inodes.free(object).unwrap() });
     drop(inodes);
     assert_empties(&heap);
+}
+
+#[test]
+fn the_slot_that_is_told_is_the_one_that_is_given() {
+    let mut region = vec![0; 4 << 20];
+    let region = Heap::in_region(&mut region).unwrap();
+    let heap = region.heap();
+    let (mut held, mut state, mut sources) = (Vec::new(), 1_u64, Vec::new());
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for turn in 0..10_000 {
+        // There are times to allocate and times to free.
+        let is_to_free = random(10) < if turn / 700 % 2 == 0 { 4 } else { 7 };
+        if is_to_free && !held.is_empty() {
+            let (object, layout) = held.swap_remove(random(held.len()));
+            // SAFETY: the object is the test's, and used no more.
+            unsafe { heap.free(object, layout) }.unwrap();
+            continue;
+        }
+        let layout = Layout::from_size_align([24, 56, 700][random(3)], 8).unwrap();
+        let told = heap.next_slot(layout);
+        let object = heap.allocate(layout).unwrap();
+        held.push((object, layout));
+        let Some(told) = told else { continue };
+        assert_eq!(told.address, object.as_ptr().addr(), "{told:?}");
+        let slab = heap.slab_words(told.address).unwrap();
+        assert_eq!(slab.info.start + told.slot * layout.size().next_multiple_of(8), told.address, "{slab:?}");
+        assert_eq!(slab.words[told.slot / 64].free >> (told.slot % 64) & 1, 0);
+        if !sources.contains(&told.source) {
+            sources.push(told.source);
+        }
+    }
+    for source in [SlotSource::InHand, SlotSource::NextWord, SlotSource::Partial, SlotSource::Empty] {
+        assert!(sources.contains(&source), "{source:?} is not among {sources:?}");
+    }
 }

@@ -1,0 +1,93 @@
+// Pictures: what the crate has drawn, and what is written over it.
+
+function sized(canvas) {
+  const ratio = window.devicePixelRatio || 1, box = canvas.getBoundingClientRect();
+  const width = Math.max(1, Math.round(box.width * ratio)), height = Math.max(1, Math.round(box.height * ratio));
+  const is_new = canvas.width !== width || canvas.height !== height;
+  if (is_new) [canvas.width, canvas.height] = [width, height];
+  return is_new;
+}
+
+function show(canvas, at) {
+  const { width, height } = canvas;
+  const pixels = new Uint8ClampedArray(wasm.memory.buffer, at, width * height * 4);
+  canvas.getContext("2d", { alpha: false }).putImageData(new ImageData(pixels, width, height), 0, 0);
+}
+
+function draw() {
+  show(map, wasm.draw());
+  wasm.labels();
+  state.labels = JSON.parse(text());
+  drawOverlay();
+}
+
+function drawOverlay(now = performance.now()) {
+  const context = overlay.getContext("2d"), style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim(), ratio = window.devicePixelRatio || 1;
+  context.clearRect(0, 0, overlay.width, overlay.height);
+  context.font = `600 ${12 * ratio}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  for (const [y, name] of state.labels.sections) {
+    context.fillStyle = colour("--soft");
+    context.fillText(name, state.labels.left + 8 * ratio, y + 11);
+  }
+  const mono = colour("--mono");
+  for (const [x, y, width, height, pfn, order] of state.labels.blocks) {
+    const size = Math.min(14, Math.max(9, width / 7));
+    context.font = `${size}px ${mono}`;
+    const label = width >= size * 6 ? `${pfn}+${order}` : String(order), wide = context.measureText(label).width;
+    if (wide + 8 > width) continue;
+    context.fillStyle = colour("--card");
+    context.globalAlpha = 0.86;
+    context.beginPath();
+    context.roundRect(x + 3, y + 3, wide + 6, size + 6, 3);
+    context.fill();
+    context.globalAlpha = 1;
+    context.fillStyle = colour("--ink");
+    context.fillText(label, x + 6, y + 6 + size / 2);
+  }
+  const outline = (box, dash, width, stroke) => {
+    context.setLineDash(dash);
+    context.lineWidth = width * ratio;
+    context.strokeStyle = stroke;
+    context.strokeRect(box[0] - 0.5, box[1] - 0.5, box[2] + 1, box[3] + 1);
+    context.setLineDash([]);
+  };
+  const seen = state.seen;
+  if (seen && seen.at) {
+    if (seen.buddyAt) outline(seen.buddyAt, [4 * ratio, 3 * ratio], 1.5, colour("--soft"));
+    outline(seen.at, [], 3.5, colour("--card"));
+    outline(seen.at, [], 1.75, colour("--ink"));
+    if (seen.buddyAt && seen.at[2] > 3) label(context, seen, ratio, colour);
+  }
+  if (state.flash) {
+    const age = still.matches ? 0 : (now - state.flash.since) / 900;
+    if (age < 1) {
+      context.globalAlpha = 1 - age;
+      outline(state.flash.box, [], 3 + 8 * age, colour("--accent"));
+      context.globalAlpha = 1;
+      if (!still.matches) requestAnimationFrame(drawOverlay);
+    } else state.flash = null;
+  }
+}
+
+// The buddy's address, computed in view.
+function label(context, seen, ratio, colour) {
+  const words = `buddy: ${hex(seen.head)} ^ (1 << ${seen.order}) = ${hex(seen.buddy)}`;
+  context.font = `${11.5 * ratio}px ${colour("--mono")}`;
+  const wide = context.measureText(words).width + 12 * ratio, high = 20 * ratio;
+  const x = Math.min(Math.max(4, seen.at[0]), overlay.width - wide - 52 * ratio);
+  const y = seen.at[1] > high + 6 ? seen.at[1] - high - 5 : Math.min(overlay.height - high - 4, seen.at[1] + seen.at[3] + 5);
+  context.fillStyle = colour("--ink");
+  context.beginPath();
+  context.roundRect(x, y, wide, high, 5 * ratio);
+  context.fill();
+  context.fillStyle = colour("--card");
+  context.fillText(words, x + 6 * ratio, y + high / 2);
+}
+
+function drawTree() {
+  sized(tree);
+  show(tree, wasm.draw_tree(state.cursor, tree.width, tree.height));
+  $("around").textContent = hex(Math.floor(state.cursor / 1024) * 1024);
+}

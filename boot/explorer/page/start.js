@@ -1,0 +1,32 @@
+// Colours, sizes, and the beginning.
+
+function theme(is_dark) {
+  document.documentElement.dataset.theme = is_dark ? "dark" : "light";
+  $("theme").setAttribute("aria-pressed", is_dark);
+  wasm.dark(is_dark);
+}
+const preferred = matchMedia("(prefers-color-scheme: dark)");
+theme(preferred.matches);
+preferred.onchange = () => { theme(preferred.matches); draw(); drawTree(); };
+$("theme").onclick = () => { theme(document.documentElement.dataset.theme !== "dark"); draw(); drawTree(); };
+let resized = 0;
+new ResizeObserver(() => {
+  cancelAnimationFrame(resized);
+  resized = requestAnimationFrame(() => {
+    if (!sized(map) || !state.labels) return;
+    fit();
+    draw();
+    look(state.cursor, false);
+  });
+}).observe(map);
+if (matchMedia("(max-width: 900px)").matches) $("legend").open = false;
+
+const recorded = $("trace").textContent.trim();
+if (recorded) {
+  open(decoded(recorded), "a recorded kernel");
+} else {
+  begin("64 MiB", wasm.machine(64, 4));
+}
+// For tests, and for who looks on with the browser's own tools.
+globalThis.explorer = { wasm, text, run, seek, state };
+document.documentElement.dataset.ready = "1";

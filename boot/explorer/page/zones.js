@@ -1,0 +1,52 @@
+// The gauges of the zones, and where in time the page is.
+
+function gauges() {
+  wasm.gauges();
+  const now = JSON.parse(text());
+  $("time").max = now.total;
+  $("time").value = now.operation;
+  $("time").setAttribute("aria-valuetext", `operation ${now.operation} of ${now.total}`);
+  $("clock").textContent = `${grouped(now.operation)} / ${grouped(now.total)}`;
+  $("back").disabled = $("first").disabled = $("undo").disabled = now.operation === 0;
+  $("on").disabled = $("last").disabled = $("redo").disabled = now.operation === now.total;
+  $("summary").textContent = `${state.name} · ${now.cpus} CPU${now.cpus > 1 ? "s" : ""} · ${size(sum(now.zones.map((zone) => zone.free)))} free in the zones, ${size(now.cached)} in CPUs’ pages`;
+  $("zones").replaceChildren(...now.zones.map(zone));
+  if ($("cpu").options.length !== now.cpus) {
+    $("cpu").replaceChildren(...Array.from({ length: now.cpus }, (_, cpu) => new Option(`CPU ${cpu}`, cpu)));
+  }
+  $("cpu").value = now.cpu;
+  return now;
+}
+
+const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+function size(frames) {
+  const kib = frames * 4;
+  for (const [unit, part] of [["GiB", 1 << 20], ["MiB", 1 << 10]]) if (kib >= part) return `${(kib / part).toFixed(kib / part < 10 ? 1 : 0)} ${unit}`;
+  return `${kib} KiB`;
+}
+
+function element(name, attributes, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function zone(of) {
+  const part = (frames) => `${Math.min(100, 100 * frames / of.managed)}%`;
+  const level = of.free <= of.min ? "min" : of.free <= of.low ? "low" : "";
+  const most = Math.max(1, ...of.counts.map((count, order) => count * 2 ** order));
+  const words = `zone ${of.name}: ${of.free} of ${of.managed} frames free; min ${of.min}, low ${of.low}, high ${of.high}`;
+  const bars = of.counts.map((count, order) => {
+    const bar = element("div", { "data-n": count, title: `order ${order}: ${count} free`, style: `height:${Math.max(2, 100 * count * 2 ** order / most)}%` });
+    return bar;
+  });
+  return element("div", { class: "zone" },
+    element("h3", {}, of.name, element("span", {}, `${size(of.free)} of ${size(of.managed)} free`)),
+    element("div", { class: "gauge", role: "img", "aria-label": words },
+      element("b", { class: level, style: `width:${part(of.free)}` }),
+      ...["min", "low", "high"].map((mark) => element("s", { style: `left:${part(of[mark])}`, title: `${mark} ${of[mark]}` }))),
+    element("p", { class: "marks" }, `min ${of.min} · low ${of.low} · high ${of.high}${of.kept ? ` · kept ${of.kept}` : ""}`),
+    element("div", { class: "bars", role: "img", "aria-label": `free blocks of order 0 to 10: ${of.counts.join(", ")}` }, ...bars),
+    element("div", { class: "names", "aria-hidden": "true" }, ...of.counts.map((count, order) => element("span", { title: `order ${order}` }, count > 9999 ? `${Math.round(count / 1000)}k` : String(count)))));
+}
