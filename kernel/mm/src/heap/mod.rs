@@ -93,6 +93,7 @@ mod record;
 mod region;
 mod relocate;
 mod report;
+mod retire;
 mod shrink;
 mod slow;
 mod stop;

@@ -12,7 +12,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::slow::Kind;
+use super::slow::{Freed, Kind};
 use super::{Heap, SizeClass, SlabDebug};
 use crate::allocator::{HeapCall, Recording, Withhold, mixed};
 use crate::cpu::Cpu;
@@ -63,6 +63,27 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             returned
         });
         result
+    }
+
+    /// Allocates an object of a cache that has no free slot at hand; or from the beginning, if it has waited for its turn to be
+    /// recorded.
+    pub(super) fn allocate_more(&self, kind: Kind<'_>, size: usize) -> Option<NonNull<u8>> {
+        let call = HeapCall::Allocate { cache: kind.number, size: size as u64 };
+        let again = || self.inside(|own| own.arena().bin(kind.number).take_any()).or_else(|| self.allocate_any(kind));
+        self.recorded(call, |object| self.number_of_result(object), again).unwrap_or_else(|| self.allocate_any(kind))
+    }
+
+    /// Frees a slot from the beginning, which has waited for its turn to be recorded.
+    pub(super) fn put_anew(&self, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
+        if self.inside(|own| own.free(address, &is_right)) || self.free_by_map(address, &is_right) {
+            return Freed::Done;
+        }
+        self.put_and_close(address, is_right)
+    }
+
+    /// Frees an object as a record says that it was; false if that is refused.
+    fn free_again(&self, object: NonNull<u8>, is_right: impl Fn(u16) -> bool) -> bool {
+        matches!(self.put_anew(object.as_ptr().addr(), is_right), Freed::Done)
     }
 
     /// Looks into the arena that this CPU is to use. Where that is recorded, its gate is open for as long as that takes.

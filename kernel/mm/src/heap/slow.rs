@@ -8,7 +8,7 @@ use super::diagnose::{Wanted, name};
 use super::{Heap, HeapError, SizeClass};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied, PerCpu};
+use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
 use crate::slab::descriptor::Slab;
@@ -31,7 +31,7 @@ impl Kind<'static> {
 }
 
 /// What a free did.
-enum Freed {
+pub(super) enum Freed {
     /// The slot is free.
     Done,
     /// Likewise, and this slab is one more than the cache keeps.
@@ -68,7 +68,7 @@ pub(super) enum Found {
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Runs `f` in this CPU's own arena. `None` if it has none, or if all stand still.
-    fn in_own<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
+    pub(super) fn in_own<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
         self.inside(|own| (own.arena().id() != ArenaId::NOBODY).then(|| f(own.arena())))
     }
 
@@ -112,16 +112,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.allocate_more(kind, size)
     }
 
-    /// Allocates an object of a cache that has no free slot at hand; or from the beginning, if it has waited for its turn to be
-    /// recorded.
-    pub(super) fn allocate_more(&self, kind: Kind<'_>, size: usize) -> Option<NonNull<u8>> {
-        let call = HeapCall::Allocate { cache: kind.number, size: size as u64 };
-        let again = || self.inside(|own| own.arena().bin(kind.number).take_any()).or_else(|| self.allocate_any(kind));
-        self.recorded(call, |object| self.number_of_result(object), again).unwrap_or_else(|| self.allocate_any(kind))
-    }
-
     /// Allocates an object of a cache, whatever it takes.
-    fn allocate_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+    pub(super) fn allocate_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         self.prepare_cpu();
         self.take_any(kind).or_else(|| self.grow(kind)).or_else(|| {
             // Empty slabs of other caches and CPUs may make room; or else others have a free slot.
@@ -450,20 +442,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
     }
 
-    /// Frees a slot from the beginning, which has waited for its turn to be recorded.
-    fn put_anew(&self, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
-        if self.inside(|own| own.free(address, &is_right)) || self.free_by_map(address, &is_right) {
-            return Freed::Done;
-        }
-        self.put_and_close(address, is_right)
-    }
-
-    /// Frees an object as a record says that it was; false if that is refused.
-    pub(super) fn free_again(&self, object: NonNull<u8>, is_right: impl Fn(u16) -> bool) -> bool {
-        matches!(self.put_anew(object.as_ptr().addr(), is_right), Freed::Done)
-    }
-
-    fn put_and_close(&self, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
+    /// Frees a slot, and closes the slab that is too many then.
+    pub(super) fn put_and_close(&self, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
         match self.in_arena(|arena| self.put_slowly(arena, address, &is_right)) {
             Freed::Surplus(slab) => {
                 self.close(slab);
@@ -491,34 +471,5 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             (true, None) => Freed::Done,
             (true, Some(emptied)) => Freed::Surplus(emptied),
         }
-    }
-
-    /// This CPU stops allocating, for a while or for ever: its slabs go to the arena that all CPUs share. It may allocate
-    /// again at any time. To be called by a thread that ends, and by a CPU before it idles for long.
-    pub fn retire_cpu(&self) {
-        if self.recorded(HeapCall::Retire, |()| Some(0), || self.retire_cpu()).is_some() {
-            return;
-        }
-        loop {
-            let retired = self.in_own(|arena| {
-                let _guard = self.shared_lock.lock();
-                let is_done = arena.move_to(&self.shared);
-                // What has come is passed on.
-                (self.collect(arena), is_done)
-            });
-            match retired {
-                Some((Found::Nothing, true)) => return,
-                Some((found, _)) => _ = self.settle(found),
-                // Another CPU has stopped it for a moment. One that does not come back must not leave it so.
-                None if self.has_arena() => C::relax(),
-                None => return,
-            }
-        }
-    }
-
-    /// Whether this CPU has an arena, stopped or not.
-    fn has_arena(&self) -> bool {
-        let cpu = C::without_interrupts(C::current);
-        self.per_cpu.get(cpu).is_some_and(PerCpu::has_arena)
     }
 }
