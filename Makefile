@@ -125,8 +125,8 @@ programs: ## real programs with the heap preloaded as their malloc: compared wit
 	$(with-toolchain) cargo run -q --release -p programs -- $(if $(filter 1,$(BIFOLIO_QUICK)),--quick) \
 		$${BIFOLIO_ROUNDS:+"--rounds=$$BIFOLIO_ROUNDS"} $${BIFOLIO_WORKLOAD:+"--only=$$BIFOLIO_WORKLOAD"}
 
-adopters: ## kernels of somebody else's, each by another boot loader, with their memory from the crate: booted and checked
-	$(with-toolchain) cargo test -p boot --test adopters
+adopters: ## kernels of somebody else's, on x86_64, riscv64 and aarch64, with their memory from the crate: booted and checked
+	$(with-toolchain) --adopters cargo test -p boot --test adopters -- --include-ignored
 
 bench: ## the allocator and its peers on the same operations, as tables and in target/bench
 	$(with-toolchain) boot/build.sh

@@ -3,6 +3,7 @@
 #
 #   boot/setup.sh                    gets everything ready and says so in one line
 #   boot/setup.sh COMMAND [ARG...]   gets everything ready, then runs COMMAND with all of it first on PATH
+#   boot/setup.sh --adopters ...     as above, and what `make adopters` boots other processors in
 #   boot/setup.sh --link-toolchain   also lets rustup's own `cargo` use the compiler that was found
 #
 # What the system has is used as it is. Rust comes from rustup where that reaches its servers. Whatever is missing then is
@@ -83,6 +84,9 @@ look() {
     find_toolchain || missing="$missing rust"
     find_qemu || missing="$missing qemu"
     find_ovmf || missing="$missing ovmf"
+    for part in $also; do
+        emulates "${part#qemu_}" || { use "$part" && emulates "${part#qemu_}"; } || missing="$missing $part"
+    done
 }
 
 # use PART: whether it was unpacked here; if so, its programs come first on PATH.
@@ -159,6 +163,8 @@ find_toolchain() {
 
 # QEMU= names a program of the user's own; the host program says what it thinks of that.
 find_qemu() { [ -n "${QEMU:-}" ] || qemu_runs || { use qemu && qemu_runs; }; }
+
+emulates() { "qemu-system-$1" --version >/dev/null 2>&1; } # PROCESSOR
 
 qemu_runs() {
     case ${BIFOLIO_DISPLAY_WINDOW:-} in
@@ -260,6 +266,11 @@ link_toolchain() {
     say "linked $link -> $sysroot; \`rm\` that link to undo it"
 }
 
+also=
+if [ "${1:-}" = --adopters ]; then
+    also='qemu_riscv64 qemu_aarch64'
+    shift
+fi
 began=$(date +%s)
 find_room
 look

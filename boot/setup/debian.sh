@@ -45,6 +45,8 @@ packages() {
         ;;
     cc) echo gcc libc6-dev ;;
     certificates) echo ca-certificates ;;
+    qemu_riscv64) echo qemu-system-misc opensbi ;;
+    qemu_aarch64) echo qemu-system-arm ;;
     qemu) echo qemu-system-x86 && [ "${BIFOLIO_DISPLAY_WINDOW:-}" != 1 ] || echo qemu-system-gui ;;
     ovmf) echo ovmf ;;
     esac
@@ -217,7 +219,9 @@ extract() { # ROOT; $deb
 
 # Sets $libraries, and corrects those of them that look for others in a place of their own, and would not look further.
 find_libraries() {
-    libraries=$(echo "$root"/usr/lib/*-linux-gnu*)
+    # Firmware for other processors has a directory of that kind too.
+    libraries=$(find "$root"/usr/lib/*-linux-gnu* -maxdepth 1 -name 'lib*.so*' | head -n 1)
+    libraries=${libraries%/*}
     find "$root/usr/lib" -name '*.so*' -type f | while read -r library; do
         if [ -n "$(patch_elf --print-rpath "$library" 2>/dev/null)" ]; then point_to_libraries "$library" || exit; fi
     done
@@ -253,22 +257,29 @@ finish_certificates() {
 
 finish_ovmf() { rmdir "$new/bin" && ovmf_in "$root"; }
 
-finish_qemu() {
-    settle "$root/usr/bin/qemu-system-x86_64" || return
+finish_qemu() { finish_emulator x86_64 -nic user -device VGA; }
+finish_qemu_riscv64() { finish_emulator riscv64 -machine virt -nic none; }
+finish_qemu_aarch64() { finish_emulator aarch64 -machine virt -nic none; }
+
+# Of this processor; with these arguments for its first start.
+finish_emulator() { # PROCESSOR ARG...
+    program=qemu-system-$1
+    shift
+    settle "$root/usr/bin/$program" || return
     printf '<fontconfig><dir prefix="relative">usr/share/fonts</dir><cachedir prefix="relative">var</cachedir></fontconfig>\n' \
         >"$root/fonts.conf" || return
     # Debian 12's looks for its data relative to itself, Debian 13's does not.
-    wrap qemu-system-x86_64 <<'QEMU' && qemu_starts
+    wrap $program <<'QEMU' && qemu_starts "$@"
 export QEMU_MODULE_DIR="$(echo "$root"/usr/lib/*-linux-gnu*/qemu)"
 [ -e /etc/fonts/fonts.conf ] || export FONTCONFIG_FILE="$root/fonts.conf" # without a font its window is 32767 pixels high
-exec "$root/usr/bin/qemu-system-x86_64" \
+exec "$root/usr/bin/${0##*/}" \
     -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"
 QEMU
 }
 
 # With a machine, so that firmware and the modules of devices are looked for.
-qemu_starts() {
-    echo quit | "$new/bin/qemu-system-x86_64" -S -display none -nic user -device VGA -monitor stdio
+qemu_starts() { # ARG...
+    echo quit | "$new/bin/$program" -S -display none -monitor stdio "$@"
 }
 
 # wrap PROGRAM <TEXT: makes a program of TEXT, in which $root is the packages' files wherever the checkout is.

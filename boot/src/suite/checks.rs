@@ -104,6 +104,10 @@ pub(super) const ELSEWHERE: &[Check] = &[
         "--target", "wasm32-unknown-unknown", "--target", "i686-unknown-linux-gnu", "--target", "armv7a-none-eabi",
         "--target", "thumbv7m-none-eabi", "--target", "riscv32imac-unknown-none-elf",
     ]),
+    elsewhere("adopters' kernels for other processors", Compiler::WithCore, &[
+        "check", "-p", "adopter-device-tree", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
+        "--target", "riscv64gc-unknown-none-elf", "--target", "aarch64-unknown-none",
+    ]),
     // One that cannot compare and swap: whoever has it says that it is the only one.
     elsewhere("a processor without compare and swap", Compiler::WithCore, &[
         "check", "-p", "bifolio", "-Zbuild-std=core", "--target-dir", "target/elsewhere", "--target", "thumbv6m-none-eabi",

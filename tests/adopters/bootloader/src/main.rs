@@ -30,7 +30,7 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     regions.extend(boot_info.memory_regions.iter());
     // SAFETY: nobody uses what the boot loader calls usable, which it maps there; the other CPUs do not run.
     unsafe { MEMORY.init(regions, window) }.expect("the machine has memory");
-    adopter_checks::run(&MEMORY);
+    adopter_checks::run(&MEMORY, &mut Serial);
     a_page_is_mapped(VirtAddr::new(window));
     exit(SUCCESS)
 }

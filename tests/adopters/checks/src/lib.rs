@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
 use bifolio::allocator::Usage;
 use bifolio::cpu::Cpu;
@@ -14,11 +15,11 @@ use bifolio::error::FreeError;
 use bifolio::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use bifolio::kernel::{Frames, Kernel};
 
-/// Runs all checks, on memory that was set up just now, and is the global allocator's.
+/// Runs all checks, on memory that was set up just now, and is the global allocator's, and says so on the console.
 ///
 /// # Panics
 /// If anything is not as it should be.
-pub fn run<C: Cpu, const CPUS: usize>(memory: &'static Kernel<C, CPUS>) {
+pub fn run<C: Cpu, const CPUS: usize>(memory: &'static Kernel<C, CPUS>, console: &mut impl Write) {
     let frames = memory.frames();
     let first = State::of(memory);
     assert_eq!(first.usage.used, 0, "nothing was allocated yet");
@@ -29,6 +30,7 @@ pub fn run<C: Cpu, const CPUS: usize>(memory: &'static Kernel<C, CPUS>) {
     all_there_is(&frames);
     assert_eq!(State::of(memory), first, "all is given back");
     frames.validate().expect("the page allocator is sound");
+    writeln!(console, "{} frames were given out and are whole again", first.usage.total).expect("the console works");
 }
 
 /// How much is in use, and the free blocks of each zone and order.
