@@ -3,7 +3,7 @@
 #
 #   boot/setup.sh                    gets everything ready and says so in one line
 #   boot/setup.sh COMMAND [ARG...]   gets everything ready, then runs COMMAND with all of it first on PATH
-#   boot/setup.sh --adopters ...     as above, and what `make adopters` boots other processors in
+#   boot/setup.sh --adopters ...     as above, and what `make adopters` boots with
 #   boot/setup.sh --link-toolchain   also lets rustup's own `cargo` use the compiler that was found
 #
 # What the system has is used as it is. Rust comes from rustup where that reaches its servers. Whatever is missing then is
@@ -85,7 +85,7 @@ look() {
     find_qemu || missing="$missing qemu"
     find_ovmf || missing="$missing ovmf"
     for part in $also; do
-        emulates "${part#qemu_}" || { use "$part" && emulates "${part#qemu_}"; } || missing="$missing $part"
+        "has_$part" || { use "$part" && "has_$part"; } || missing="$missing $part"
     done
 }
 
@@ -161,10 +161,13 @@ find_toolchain() {
     return 1
 }
 
+# What `make adopters` needs beside: other processors, and a boot loader that makes an image for a BIOS.
+has_qemu_riscv64() { qemu-system-riscv64 --version >/dev/null 2>&1; }
+has_qemu_aarch64() { qemu-system-aarch64 --version >/dev/null 2>&1; }
+has_grub() { grub-mkrescue --version >/dev/null 2>&1 && { [ -d /usr/lib/grub/i386-pc ] || [ -d "$tools/grub" ]; }; }
+
 # QEMU= names a program of the user's own; the host program says what it thinks of that.
 find_qemu() { [ -n "${QEMU:-}" ] || qemu_runs || { use qemu && qemu_runs; }; }
-
-emulates() { "qemu-system-$1" --version >/dev/null 2>&1; } # PROCESSOR
 
 qemu_runs() {
     case ${BIFOLIO_DISPLAY_WINDOW:-} in
@@ -268,7 +271,7 @@ link_toolchain() {
 
 also=
 if [ "${1:-}" = --adopters ]; then
-    also='qemu_riscv64 qemu_aarch64'
+    also='qemu_riscv64 qemu_aarch64 grub'
     shift
 fi
 began=$(date +%s)

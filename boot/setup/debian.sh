@@ -45,6 +45,7 @@ packages() {
         ;;
     cc) echo gcc libc6-dev ;;
     certificates) echo ca-certificates ;;
+    grub) echo grub-pc-bin grub-common xorriso ;;
     qemu_riscv64) echo qemu-system-misc opensbi ;;
     qemu_aarch64) echo qemu-system-arm ;;
     qemu) echo qemu-system-x86 && [ "${BIFOLIO_DISPLAY_WINDOW:-}" != 1 ] || echo qemu-system-gui ;;
@@ -275,6 +276,14 @@ export QEMU_MODULE_DIR="$(echo "$root"/usr/lib/*-linux-gnu*/qemu)"
 exec "$root/usr/bin/${0##*/}" \
     -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"
 QEMU
+}
+
+finish_grub() {
+    settle "$root/usr/bin/grub-mkrescue" "$root/usr/bin/xorriso" || return
+    wrap grub-mkrescue <<'GRUB' && "$new/bin/grub-mkrescue" --version
+export PATH="$root/usr/bin:$PATH"
+exec "$root/usr/bin/grub-mkrescue" --directory="$root/usr/lib/grub/i386-pc" "$@"
+GRUB
 }
 
 # With a machine, so that firmware and the modules of devices are looked for.

@@ -1,10 +1,12 @@
 //! Kernels that are nobody's but an adopter's: each boots, has its memory from the crate and finds it as it should be.
 
+use boot::firmware::Ovmf;
 use boot::machine::{Firmware, Machine, Memory};
 use boot::qemu::Setup;
 use boot::run::{self, Limits, Watcher};
+use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Keeps what a kernel prints.
@@ -21,7 +23,10 @@ impl Watcher for Text {
 /// Builds a kernel of `tests/adopters` with these arguments of cargo's.
 fn build(name: &str, arguments: &[&str]) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-p", name, "--message-format=json-render-diagnostics"]).args(arguments).current_dir(ROOT);
+    cargo
+        .args(["build", "-p", name.trim_end_matches(".efi"), "--message-format=json-render-diagnostics"])
+        .args(arguments)
+        .current_dir(ROOT);
     let output = cargo.stderr(io::stderr()).output().unwrap();
     assert!(output.status.success(), "{name} does not build");
     let programs = boot::suite::executables(&String::from_utf8_lossy(&output.stdout), "bin");
@@ -39,37 +44,86 @@ fn a_kernel_that_bootloader_boots_has_its_memory_from_the_crate() {
     let mut text = Text(Vec::new());
     let limits = Limits::at_work(Limits::QUIET);
     let outcome = run::run(&Setup::new(&kernel, machine), limits, None, &mut text).unwrap();
-    let text = String::from_utf8_lossy(&text.0);
-    assert!(outcome.is_success() && text.contains(DONE), "{}\n{text}", outcome.explain());
+    assert!(outcome.is_success(), "{}\n{}", outcome.explain(), String::from_utf8_lossy(&text.0));
 }
 
-/// Builds a kernel for a processor that Rust's library is not there for, and runs it in this emulator.
-fn boots_elsewhere(name: &str, target: &str, emulator: &str) {
-    let with_core = ["-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere", "--target", target];
-    let kernel = build(name, &with_core);
+/// Runs an emulator with these arguments, which ends with this exit status if all is well.
+fn boots(emulator: &str, status: i32) {
     // A kernel that hangs computes: what ends it is the time that the emulator has computed, however busy the machine is.
-    let limited =
-        format!("ulimit -t 600; exec {emulator} -nic none -display none -monitor none -serial stdio -kernel \"$0\"");
-    let output = Command::new("sh").args(["-c", &limited]).arg(kernel).stdin(Stdio::null()).output().unwrap();
+    let limited = format!("ulimit -t 600; exec {emulator} -nic none -display none -monitor none -serial stdio");
+    let output = Command::new("sh").args(["-c", &limited]).current_dir(ROOT).stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains(DONE), "{}\n{text}\n{complaints}", output.status);
+    let is_well = output.status.code() == Some(status) && text.contains(DONE);
+    assert!(is_well, "{emulator}: {}\n{text}\n{complaints}", output.status);
+}
+
+/// How cargo builds for a processor that Rust's library need not be there for.
+fn with_core(target: &str) -> [&str; 5] {
+    ["-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere", "--target", target]
 }
 
 #[test]
 #[ignore = "`make adopters` has the emulator"]
 fn a_kernel_for_riscv64_has_its_memory_as_a_device_tree_says() {
+    let kernel = build("adopter-device-tree", &with_core("riscv64gc-unknown-none-elf"));
     for memory in ["32M", "1G", "9G"] {
-        let emulator = format!("qemu-system-riscv64 -machine virt -m {memory}");
-        boots_elsewhere("adopter-device-tree", "riscv64gc-unknown-none-elf", &emulator);
+        boots(&format!("qemu-system-riscv64 -machine virt -m {memory} -kernel '{}'", kernel.display()), 0);
     }
 }
 
 #[test]
 #[ignore = "`make adopters` has the emulator"]
 fn a_kernel_for_aarch64_has_its_memory_as_a_device_tree_says() {
+    let kernel = build("adopter-device-tree", &with_core("aarch64-unknown-none"));
+    let machine = "qemu-system-aarch64 -machine virt -cpu cortex-a72 -semihosting";
     for memory in ["32M", "1G", "9G"] {
-        let emulator = format!("qemu-system-aarch64 -machine virt -cpu cortex-a72 -semihosting -m {memory}");
-        boots_elsewhere("adopter-device-tree", "aarch64-unknown-none", &emulator);
+        boots(&format!("{machine} -m {memory} -kernel '{}'", kernel.display()), 0);
+    }
+}
+
+/// A PC that a kernel ends by a device: with this exit status, if all is well.
+const PC: &str = "qemu-system-x86_64 -device isa-debug-exit,iobase=0xf4,iosize=4";
+const PC_SUCCESS: i32 = 0x10 << 1 | 1;
+
+/// An empty directory below `target`.
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(ROOT).join("target/adopters").join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+#[ignore = "`make adopters` has the boot loader"]
+fn a_kernel_that_grub_boots_has_its_memory_from_the_crate() {
+    const MENU: &str = "set timeout=0\nmenuentry kernel { multiboot2 /boot/kernel }\n";
+    let kernel = build("adopter-multiboot2", &["--target", "x86_64-unknown-none"]);
+    let (disc, image) = (directory("grub"), directory("grub.iso").join("image"));
+    fs::create_dir_all(disc.join("boot/grub")).unwrap();
+    fs::copy(kernel, disc.join("boot/kernel")).unwrap();
+    fs::write(disc.join("boot/grub/grub.cfg"), MENU).unwrap();
+    let made = Command::new("grub-mkrescue").arg("-o").arg(&image).arg(disc).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for memory in ["64M", "1G", "5G"] {
+        boots(&format!("{PC} -m {memory} -cdrom '{}'", image.display()), PC_SUCCESS);
+    }
+}
+
+#[test]
+#[ignore = "`make adopters` builds for it"]
+fn a_kernel_that_uefi_starts_has_its_memory_from_the_crate() {
+    let kernel = build("adopter-uefi.efi", &with_core("x86_64-unknown-uefi"));
+    let disk = directory("uefi");
+    fs::create_dir_all(disk.join("EFI/BOOT")).unwrap();
+    fs::copy(kernel, disk.join("EFI/BOOT/BOOTX64.EFI")).unwrap();
+    let Ovmf { code, variables } = Ovmf::find().unwrap();
+    let flash = format!(
+        "-drive if=pflash,format=raw,readonly=on,file='{}' -drive if=pflash,format=raw,snapshot=on,file='{}'",
+        code.display(),
+        variables.display(),
+    );
+    for memory in ["64M", "5G"] {
+        boots(&format!("{PC} -m {memory} {flash} -drive format=raw,file=fat:rw:'{}'", disk.display()), PC_SUCCESS);
     }
 }

@@ -108,6 +108,14 @@ pub(super) const ELSEWHERE: &[Check] = &[
         "check", "-p", "adopter-device-tree", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
         "--target", "riscv64gc-unknown-none-elf", "--target", "aarch64-unknown-none",
     ]),
+    elsewhere("an adopter's kernel that UEFI starts", Compiler::WithCore, &[
+        "check", "-p", "adopter-uefi", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
+        "--target", "x86_64-unknown-uefi",
+    ]),
+    // The loader of the second is not to be had from Debian: it is built, and not booted.
+    elsewhere("adopters' kernels that GRUB and Limine boot", Compiler::Project, &[
+        "build", "-p", "adopter-multiboot2", "-p", "adopter-limine", "--target", GUEST,
+    ]),
     // One that cannot compare and swap: whoever has it says that it is the only one.
     elsewhere("a processor without compare and swap", Compiler::WithCore, &[
         "check", "-p", "bifolio", "-Zbuild-std=core", "--target-dir", "target/elsewhere", "--target", "thumbv6m-none-eabi",

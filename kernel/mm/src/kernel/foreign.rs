@@ -58,6 +58,68 @@ mod device_tree {
     }
 }
 
+#[cfg(feature = "limine")]
+mod limine_protocol {
+    use limine::memory_map::{Entry, EntryType};
+
+    use crate::memory_map::{Region, RegionKind};
+
+    impl From<&Entry> for Region {
+        /// What the boot loader has used is reserved: page tables and stack of the kernel lie there.
+        fn from(entry: &Entry) -> Self {
+            let kind = match entry.entry_type {
+                EntryType::USABLE => RegionKind::Usable,
+                EntryType::ACPI_RECLAIMABLE => RegionKind::AcpiReclaimable,
+                _ => RegionKind::Reserved,
+            };
+            Self { start: entry.base, end: entry.base.saturating_add(entry.length), kind }
+        }
+    }
+}
+
+#[cfg(feature = "multiboot2")]
+mod multiboot {
+    use multiboot2::{MemoryArea, MemoryAreaType};
+
+    use crate::memory_map::{Region, RegionKind};
+
+    impl From<&MemoryArea> for Region {
+        /// The kernel, its modules and what the boot loader says lie in what is usable: they are for
+        /// [`Regions::reserve`](crate::kernel::Regions::reserve).
+        fn from(area: &MemoryArea) -> Self {
+            let kind = match area.typ().into() {
+                MemoryAreaType::Available => RegionKind::Usable,
+                MemoryAreaType::AcpiAvailable => RegionKind::AcpiReclaimable,
+                _ => RegionKind::Reserved,
+            };
+            Self { start: area.start_address(), end: area.end_address(), kind }
+        }
+    }
+}
+
+#[cfg(feature = "uefi")]
+mod uefi_map {
+    use uefi_raw::table::boot::{MemoryDescriptor, MemoryType};
+
+    use crate::memory_map::{Region, RegionKind};
+
+    /// Bytes in a page of UEFI's, on any processor.
+    const PAGE: u64 = 4096;
+
+    impl From<&MemoryDescriptor> for Region {
+        /// What the boot services have used is reserved: stack and page tables of whoever sends them away lie there.
+        fn from(memory: &MemoryDescriptor) -> Self {
+            let kind = match memory.ty {
+                MemoryType::CONVENTIONAL => RegionKind::Usable,
+                MemoryType::ACPI_RECLAIM => RegionKind::AcpiReclaimable,
+                _ => RegionKind::Reserved,
+            };
+            let end = memory.phys_start.saturating_add(memory.page_count.saturating_mul(PAGE));
+            Self { start: memory.phys_start, end, kind }
+        }
+    }
+}
+
 #[cfg(feature = "x86_64")]
 mod page_tables {
     use x86_64::PhysAddr;

@@ -4,11 +4,11 @@
 
 use core::panic::PanicInfo;
 
+use adopter_checks::pc;
 use bifolio::kernel::{Kernel, Regions, Uniprocessor, X86};
 use bootloader_api::config::{BootloaderConfig, Mapping};
 use bootloader_api::{BootInfo, entry_point};
 use x86_64::VirtAddr;
-use x86_64::instructions::port::Port;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::{
     FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, Size4KiB,
@@ -30,9 +30,9 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     regions.extend(boot_info.memory_regions.iter());
     // SAFETY: nobody uses what the boot loader calls usable, which it maps there; the other CPUs do not run.
     unsafe { MEMORY.init(regions, window) }.expect("the machine has memory");
-    adopter_checks::run(&MEMORY, &mut Serial);
+    adopter_checks::run(&MEMORY, &mut pc::Serial);
     a_page_is_mapped(VirtAddr::new(window));
-    exit(SUCCESS)
+    pc::exit(pc::SUCCESS)
 }
 
 /// Page tables are made of the allocator's frames, and a page of what they map.
@@ -56,32 +56,7 @@ fn a_page_is_mapped(window: VirtAddr) {
     assert_eq!(frames.usage().used, before.used + 3, "three tables are left");
 }
 
-/// What the device `isa-debug-exit` is told if all is well.
-const SUCCESS: u32 = 0x10;
-/// What it is told after a panic.
-const PANIC: u32 = 0x12;
-
-fn exit(code: u32) -> ! {
-    // SAFETY: that ends the machine.
-    unsafe { Port::new(0xf4).write(code) };
-    loop {
-        x86_64::instructions::hlt();
-    }
-}
-
-/// Writes to the first serial port, as it stands.
-struct Serial;
-
-impl core::fmt::Write for Serial {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        // SAFETY: to write there prints a character, and does nothing else.
-        text.bytes().for_each(|byte| unsafe { Port::new(0x3f8).write(byte) });
-        Ok(())
-    }
-}
-
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    let _ = core::fmt::Write::write_fmt(&mut Serial, format_args!("{info}\n"));
-    exit(PANIC)
+    pc::fail(info)
 }

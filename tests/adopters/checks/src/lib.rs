@@ -3,6 +3,9 @@
 
 extern crate alloc;
 
+#[cfg(target_arch = "x86_64")]
+pub mod pc;
+
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -57,25 +60,33 @@ impl State {
 /// Everything, whatever is kept for others, and without a word if there is nothing.
 const ALL: Gfp = Gfp::ATOMIC.union(Gfp::MEMALLOC).union(Gfp::NOWARN);
 
+/// Blocks in a piece of a list of them: a heap that is made of page frames alone has nothing larger than 4 MiB.
+const PIECE: usize = 1 << 16;
+
 /// Takes every frame there is, and frees them in a random order.
 fn all_there_is<C: Cpu>(frames: &Frames<'_, C>) {
     let all = frames.usage().free as usize;
     // The list has frames of its own, which are taken first.
-    let mut held: Vec<Option<Block>> = Vec::new();
-    held.try_reserve_exact(all).expect("there is memory for a list of all of it");
+    let mut held: Vec<Vec<Option<Block>>> = Vec::new();
+    held.resize_with(all.div_ceil(PIECE), || Vec::with_capacity(PIECE));
     let list = frames.usage().used as usize;
+    let mut count = 0;
     while let Ok(block) = frames.allocate(Order::ZERO, ALL) {
-        held.push(Some(block));
+        held[count / PIECE].push(Some(block));
+        count += 1;
     }
-    assert_eq!((held.len(), frames.usage().free), (all - list, 0), "all there is was given out");
+    assert_eq!((count, frames.usage().free), (all - list, 0), "all there is was given out");
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    for last in (1..held.len()).rev() {
+    for last in (0..count).rev() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        held.swap(last, (random % (last as u64 + 1)) as usize);
+        let chosen = (random % (last as u64 + 1)) as usize;
+        let at_end = held[last / PIECE][last % PIECE].take();
+        let place = &mut held[chosen / PIECE][chosen % PIECE];
+        let block = if chosen == last { at_end } else { core::mem::replace(place, at_end) };
+        frames.free(block.expect("none was taken yet")).expect("it was allocated");
     }
-    held.iter_mut().filter_map(Option::take).for_each(|block| frames.free(block).expect("it was allocated"));
 }
 
 /// Lists, maps and text, which grow, move and go.
