@@ -49,12 +49,17 @@ fn a_kernel_that_bootloader_boots_has_its_memory_from_the_crate() {
 
 /// Runs an emulator with these arguments, which ends with this exit status if all is well.
 fn boots(emulator: &str, status: i32) {
+    boots_and_says(emulator, status, DONE);
+}
+
+/// [`boots`] a kernel that says this at last.
+fn boots_and_says(emulator: &str, status: i32, last: &str) {
     // A kernel that hangs computes: what ends it is the time that the emulator has computed, however busy the machine is.
     let limited = format!("ulimit -t 600; exec {emulator} -nic none -display none -monitor none -serial stdio");
     let output = Command::new("sh").args(["-c", &limited]).current_dir(ROOT).stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let complaints = String::from_utf8_lossy(&output.stderr);
-    let is_well = output.status.code() == Some(status) && text.contains(DONE);
+    let is_well = output.status.code() == Some(status) && text.contains(last);
     assert!(is_well, "{emulator}: {}\n{text}\n{complaints}", output.status);
 }
 
@@ -80,6 +85,15 @@ fn a_kernel_for_aarch64_has_its_memory_as_a_device_tree_says() {
     for memory in ["32M", "1G", "9G"] {
         boots(&format!("{machine} -m {memory} -kernel '{}'", kernel.display()), 0);
     }
+}
+
+/// With a word from each of four harts to all others, by firmware.
+#[test]
+#[ignore = "`make adopters` has the emulator"]
+fn four_harts_of_riscv64_work_at_once() {
+    let kernel = build("adopter-riscv64-smp", &with_core("riscv64gc-unknown-none-elf"));
+    let machine = format!("qemu-system-riscv64 -machine virt -smp 4 -m 128M -kernel '{}'", kernel.display());
+    boots_and_says(&machine, 0, "4 CPUs have worked at once and all is whole again");
 }
 
 /// A PC that a kernel ends by a device: with this exit status, if all is well.

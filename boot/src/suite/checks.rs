@@ -108,6 +108,10 @@ pub(super) const ELSEWHERE: &[Check] = &[
         "check", "-p", "adopter-device-tree", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
         "--target", "riscv64gc-unknown-none-elf", "--target", "aarch64-unknown-none",
     ]),
+    elsewhere("an adopter's kernel for several harts", Compiler::WithCore, &[
+        "check", "-p", "adopter-riscv64-smp", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
+        "--target", "riscv64gc-unknown-none-elf",
+    ]),
     elsewhere("an adopter's kernel that UEFI starts", Compiler::WithCore, &[
         "check", "-p", "adopter-uefi", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
         "--target", "x86_64-unknown-uefi",

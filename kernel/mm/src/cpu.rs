@@ -105,6 +105,10 @@ pub enum Acquire {
 /// }
 /// ```
 ///
+/// On riscv64 behind SBI firmware there is less to write: a remote fence of firmware's interrupts each hart whatever that has masked,
+/// answers for it, and returns once all have. So [`synchronize`](Self::synchronize) is a fence, that call and a fence, nobody is
+/// missed, and there is no handler.
+///
 /// - Interrupt handlers may allocate and free, with flags that do not wait. Non-maskable ones must do neither: they come where
 ///   interrupts are masked.
 /// - A CPU that cannot tell its number yet says one that is too large, such as `usize::MAX`: zones serve it without pages of its

@@ -5,6 +5,7 @@ extern crate alloc;
 
 #[cfg(target_arch = "x86_64")]
 pub mod pc;
+pub mod smp;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

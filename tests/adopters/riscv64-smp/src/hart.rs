@@ -1,0 +1,71 @@
+//! A hart as a CPU of the crate's: what a kernel for several of them has to write.
+
+use core::arch::asm;
+use core::sync::atomic::{Ordering, fence};
+
+use bifolio::cpu::{Cpu, Hooks};
+use bifolio::kernel::{Interrupts, Riscv64};
+
+/// A hart, in supervisor mode. Its number is in `tp`.
+pub(crate) struct Hart;
+
+// SAFETY: each hart is started with its number in `tp`, which nothing changes. Where firmware's call for a remote fence returns, each
+// other hart has been in firmware since it was made, and done an atomic operation there that acquires and releases: nothing before it
+// comes after it, nor the other way round. The supervisor's interrupts are masked where that is asked for.
+unsafe impl Cpu for Hart {
+    #[inline(always)]
+    fn current() -> usize {
+        let number;
+        // SAFETY: a register is read.
+        unsafe { asm!("mv {}, tp", out(reg) number, options(nomem, nostack, preserves_flags)) };
+        number
+    }
+
+    // Firmware interrupts a hart whatever it has masked, and answers for it: nobody is missed, and there is no handler to be written.
+    fn synchronize() {
+        fence(Ordering::SeqCst);
+        firmware(REMOTE_FENCE, 0, [0, ALL, 0]).expect("firmware has remote fences");
+        fence(Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    fn mask_interrupts() -> bool {
+        Riscv64::mask()
+    }
+
+    #[inline(always)]
+    fn restore_interrupts(were_enabled: bool) {
+        Riscv64::restore(were_enabled);
+    }
+}
+
+impl Hooks for Hart {}
+
+/// Firmware's extension for remote fences; its function 0 is `fence.i`.
+const REMOTE_FENCE: usize = 0x5246_4e43;
+/// In place of a mask's first hart: all of them.
+const ALL: usize = usize::MAX;
+/// Firmware's extension for the state of harts; its function 0 starts one.
+const HART_STATE: usize = 0x0048_534d;
+
+/// Starts a hart there, with its number in a0 and `argument` in a1.
+pub(crate) fn start(number: usize, at: usize, argument: usize) -> Result<(), isize> {
+    firmware(HART_STATE, 0, [number, at, argument])
+}
+
+/// Calls firmware.
+fn firmware(extension: usize, function: usize, arguments: [usize; 3]) -> Result<(), isize> {
+    let error: isize;
+    // SAFETY: the calls that are made here do nothing to this hart's memory or registers but for these two.
+    unsafe {
+        asm!(
+            "ecall",
+            inlateout("a0") arguments[0] => error,
+            inlateout("a1") arguments[1] => _,
+            in("a2") arguments[2],
+            in("a6") function,
+            in("a7") extension,
+        );
+    }
+    if error == 0 { Ok(()) } else { Err(error) }
+}
