@@ -67,16 +67,30 @@ pub(crate) const fn spread(heads: u64, order: u32) -> u64 {
 /// words hold is as good as random, and a wrong guess costs more than all six steps.
 #[inline]
 pub(crate) const fn level(free: u64) -> u32 {
-    let mut blocks = free;
-    let mut level = (blocks != 0) as u32;
-    let mut order = 0;
-    while order < WORD_ORDER {
-        blocks = paired(blocks, order);
-        level += (blocks != 0) as u32;
-        order += 1;
-    }
-    level
+    let pairs = paired(free, 0);
+    let quads = paired(pairs, 1);
+    let octets = paired(quads, 2);
+    // The first bits of all bytes, next to each other.
+    let gathered = octets.wrapping_mul(0x0102_0408_1020_4080) >> (WORD_FRAMES - 8);
+    (free != 0) as u32 + (pairs != 0) as u32 + (quads != 0) as u32 + OF_OCTETS[gathered as usize % 256] as u32
 }
+
+/// What blocks of eight add to the level of a word, by a bit for each.
+const OF_OCTETS: [u8; 256] = {
+    let mut levels = [0; 256];
+    let mut octets = 1;
+    while octets < 256 {
+        let mut blocks = octets as u64;
+        let mut order = 0;
+        while blocks != 0 {
+            levels[octets] += 1;
+            blocks = if order < 3 { paired(blocks, order) } else { 0 };
+            order += 1;
+        }
+        octets += 1;
+    }
+    levels
+};
 
 /// The first bit of the lowest of the smallest blocks that hold a block of `order` (at most [`WORD_ORDER`]).
 ///

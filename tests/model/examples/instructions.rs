@@ -46,7 +46,7 @@ mod linux {
         figures.extend(bulk());
         figures.extend([random_free(), mixed()]);
         figures.extend(order9());
-        figures.extend([refill(), remote_free(), drain()]);
+        figures.extend([pair_of_another_mobility(), refill(), remote_free(), drain()]);
         figures
     }
 
@@ -125,6 +125,18 @@ mod linux {
         page::fill(&frames, order, page::ALL, &mut blocks);
         let free = count(|| page::free_all(&frames, order, &blocks[..PAGEBLOCKS]));
         [("order 9 allocated", allocation, PAGEBLOCKS as u64), ("order 9 freed", free, PAGEBLOCKS as u64)]
+    }
+
+    /// A block of order 10 where all that are free are for other contents, and a quarter of memory was freed in single frames
+    /// that no search has looked at.
+    fn pair_of_another_mobility() -> Figure {
+        let (frames, order) = (Frames::new(), Order::ZERO);
+        let mut blocks = vec![Block::default(); FRAMES / 2];
+        page::fill(&frames, order, Gfp::KERNEL, &mut blocks);
+        shuffle(&mut blocks);
+        page::free_all(&frames, order, &blocks[..FRAMES / 4]);
+        let allocate = || assert!(frames.allocate(Order::MAX, Gfp::KERNEL).is_some());
+        ("order 10 of another mobility", count(allocate), 1)
     }
 
     /// The dearest of many allocations one after the other, where every other frame is free.

@@ -11,7 +11,7 @@ use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
 use crate::per_cpu::{BATCHED, PerCpuPages};
-use crate::zone::{Choice, Fallback, MarkTest, Source};
+use crate::zone::{Choice, Fallback, MarkTest, Mixing, Source};
 
 /// A step on the way of a request, in the order in which they are taken. It says itself, in a sentence, what happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,10 +120,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
         for kind in ZoneKind::ALL.into_iter().rev() {
             let (test, choice) = self.with(kind, |zone| {
                 let test = zone.test(wanted, zone.watermarks.low, zone.protection[ZoneKind::Normal.index()], false);
-                (test, zone.choose(order, mobility, false, has_batch))
+                (test, zone.choose(order, mobility, Mixing::Never, has_batch))
             });
             if self.explain_test(kind, "low", test, tell) {
-                match self.explain_choice(kind, request, choice, false, tell) {
+                match self.explain_choice(kind, request, choice, Mixing::Never, tell) {
                     None if self.slow.unmixed_first => {}
                     chosen => return chosen,
                 }
@@ -137,18 +137,17 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let kind = ZoneKind::Normal;
         let (test, choice) = self.with(kind, |zone| {
             let test = zone.test(order.frames(), zone.watermarks.low, zone.protection[kind.index()], false);
-            (test, zone.choose(order, mobility, false, false).filter(|choice| choice.source == Source::Own))
+            (test, zone.choose(order, mobility, Mixing::Never, false).filter(|choice| choice.source == Source::Own))
         });
         let is_passed = self.explain_test(kind, "low", test, tell);
-        is_passed.then(|| self.explain_choice(kind, request, choice, false, tell)).flatten()
+        is_passed.then(|| self.explain_choice(kind, request, choice, Mixing::Never, tell)).flatten()
     }
 
     /// What the walk down the zones would do: quickly, then as far down as the flags allow.
     fn explain_zones(&self, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
         let unmixed_first = self.slow.unmixed_first && request.highest == ZoneKind::Normal;
-        let passes = [(unmixed_first, false), (true, true)];
+        let passes = [(unmixed_first, Mixing::Never), (true, request.mixing())];
         for (_, mixing) in passes.into_iter().filter(|(is_made, _)| *is_made) {
-            let mixing = mixing && !request.gfp.contains(Gfp::NOFRAGMENT);
             for kind in request.zonelist() {
                 let (test, choice) = self.with(kind, |zone| {
                     let (low, reserve) = (zone.watermarks.low, zone.protection[request.highest.index()]);
@@ -171,7 +170,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     }
 
     fn explain_at_need(&self, kind: ZoneKind, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
-        let mixing = !request.gfp.contains(Gfp::NOFRAGMENT);
+        let mixing = request.mixing();
         let (test, choice) = self.with(kind, |zone| {
             let (mark, reserve) = request.marks(zone);
             let test = zone.test(request.order.frames(), mark, reserve, request.may_use_reserves());
@@ -199,11 +198,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
         zone: ZoneKind,
         request: &Request,
         choice: Option<Choice>,
-        mixing: bool,
+        mixing: Mixing,
         tell: &mut dyn FnMut(Step),
     ) -> Option<Pfn> {
         let Some(choice) = choice else {
             let largest = self.with(zone, |zone| zone.largest());
+            let mixing = mixing == Mixing::AtNeed;
             tell(Step::NoBlock { zone, order: request.order, largest, mixing });
             return None;
         };

@@ -16,7 +16,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 use super::reclaim::ROUNDS;
 use super::{AllocError, Call, Cpu, PageAllocator, View};
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
-use crate::zone::Zone;
+use crate::zone::{Mixing, Zone};
 
 /// What a request asks for, as the zonelist sees it.
 #[derive(Clone, Copy)]
@@ -59,6 +59,11 @@ impl Request {
         self.gfp.contains(Gfp::HIGH) || !self.gfp.contains(Gfp::WAIT)
     }
 
+    /// Whether the request may mix mobilities in a pageblock, at need.
+    pub(super) fn mixing(&self) -> Mixing {
+        if self.gfp.contains(Gfp::NOFRAGMENT) { Mixing::Never } else { Mixing::AtNeed }
+    }
+
     /// The zones that the request may use, best first.
     pub(super) fn zonelist(&self) -> impl Iterator<Item = ZoneKind> {
         ZoneKind::ALL[..=self.highest.index()].iter().rev().copied()
@@ -80,13 +85,6 @@ impl Request {
             }
         }
     }
-}
-
-/// Whether a request may be served from a pageblock of another mobility.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mixing {
-    Never,
-    AtNeed,
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
@@ -115,12 +113,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 self.with(kind, |zone| {
                     let (low, reserve) = (zone.watermarks.low, zone.protection[request.highest.index()]);
                     let admitted = zone.admits(request.order.frames(), low, reserve, false);
-                    admitted.then(|| request.take(zone, mixing)).flatten()
+                    admitted.then(|| zone.allocate(request.order, request.mobility, mixing)).flatten()
                 })
             })
         };
         let unmixed_first = self.slow.unmixed_first && request.highest == ZoneKind::Normal;
-        unmixed_first.then(|| above_low(Mixing::Never)).flatten().or_else(|| above_low(Mixing::AtNeed))
+        unmixed_first.then(|| above_low(Mixing::Never)).flatten().or_else(|| above_low(request.mixing()))
     }
 
     /// The slow path: everything there is before a refusal.
@@ -184,15 +182,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 }
 
 impl Request {
-    /// Takes the block from this zone, if there is one.
-    fn take(&self, zone: &mut Zone<'_>, mixing: Mixing) -> Option<Pfn> {
-        if mixing == Mixing::Never || self.gfp.contains(Gfp::NOFRAGMENT) {
-            zone.allocate_unmixed(self.order, self.mobility)
-        } else {
-            zone.allocate(self.order, self.mobility)
-        }
-    }
-
     /// Takes the block from this zone, if the zone may go so low for the request.
     fn take_at_need(&self, zone: &mut Zone<'_>) -> Option<Pfn> {
         let (mark, reserve) = self.marks(zone);
@@ -202,7 +191,8 @@ impl Request {
         }
         let highatomic = self.is_highatomic();
         let kept = highatomic.then(|| zone.allocate_highatomic(self.order)).flatten();
-        let pfn = kept.or_else(|| self.take(zone, Mixing::AtNeed)).or_else(|| {
+        let any = |zone: &mut Zone<'_>| zone.allocate(self.order, self.mobility, self.mixing());
+        let pfn = kept.or_else(|| any(zone)).or_else(|| {
             // To be refused now is worse than to leave less for a larger block later.
             let cannot_wait = !self.gfp.contains(Gfp::WAIT);
             cannot_wait.then(|| zone.allocate_highatomic(self.order)).flatten()

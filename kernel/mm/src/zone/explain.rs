@@ -1,6 +1,6 @@
 //! What a zone would do, by the same decisions and without the deed.
 
-use super::mobility::Fallback;
+use super::mobility::{Fallback, Mixing};
 use super::{WORTH_LENDING, Watermarks, Zone};
 use crate::buddy::{self, WORD_FRAMES};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
@@ -77,11 +77,10 @@ impl Zone<'_> {
 
     /// Where the zone would take a block from, which must have looked at all that became free. Without `mixing`, only from
     /// pageblocks of the own mobility and from those that can become such as a whole.
-    pub(crate) fn choose(&self, order: Order, mobility: Mobility, mixing: bool, batch: bool) -> Option<Choice> {
+    pub(crate) fn choose(&self, order: Order, mobility: Mobility, mixing: Mixing, batch: bool) -> Option<Choice> {
         let own = self.find_own(order, mobility).map(|number| (number, Source::Own));
         let (number, source) = own.or_else(|| {
-            let least = if mixing { order } else { order.max(Order::PAGEBLOCK) };
-            let (way, kind, number) = self.choose_foreign(least, mobility, mixing)?;
+            let (way, kind, number) = self.choose_foreign(order, mobility, mixing)?;
             Some((number, Source::Other(way, kind)))
         })?;
         Some(self.choose_in(number, source, order, batch))

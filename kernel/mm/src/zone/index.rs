@@ -127,6 +127,18 @@ impl<'m> Index<'m> {
         self.filled[bucket.mobility.index()] &= !(1 << bucket.level);
     }
 
+    /// Puts a member into the bucket of one level out of that of another; the levels are as in [`Levels`](super::levels::Levels), 0
+    /// for no bucket.
+    #[inline]
+    pub(super) fn relocate(&mut self, mobility: Mobility, member: usize, from: u32, to: u32) {
+        if let Some(level) = from.checked_sub(1) {
+            self.remove(Bucket { mobility, level }, member);
+        }
+        if let Some(level) = to.checked_sub(1) {
+            self.insert(Bucket { mobility, level }, member);
+        }
+    }
+
     /// Whether a member is in the bucket.
     pub(super) fn contains(&self, bucket: Bucket, member: usize) -> bool {
         self.words[self.base(bucket) + member / 64] >> (member % 64) & 1 == 1

@@ -29,7 +29,20 @@ impl Levels {
     /// Sets the level of one word.
     #[inline]
     pub(crate) fn set(&mut self, word: usize, level: u32) {
-        self.0 = self.0 & !(EACH_LEVEL << word) | 1 << (8 * level as usize + word);
+        self.forget(1 << word);
+        self.put(word, level);
+    }
+
+    /// Takes out words, a bit for each: they are at no level, until each is [put](Self::put) in again.
+    #[inline]
+    pub(crate) fn forget(&mut self, words: u64) {
+        self.0 &= !(EACH_LEVEL * words);
+    }
+
+    /// Puts a word in that was taken out.
+    #[inline]
+    pub(crate) fn put(&mut self, word: usize, level: u32) {
+        self.0 |= 1 << (8 * level as usize + word);
     }
 
     /// The largest level of any word.

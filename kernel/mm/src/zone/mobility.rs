@@ -2,14 +2,21 @@
 
 use super::header::Header;
 use super::index::Bucket;
-use super::{LOOKS, State, Zone};
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
+use super::{State, Zone};
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
 /// Half a pageblock's order: a free block from here up is worth its whole pageblock.
 const WORTH_CLAIMING: u8 = Order::PAGEBLOCK.get() / 2;
 
 /// Half a pageblock's frames: with so many free, or of its own kind, a request takes the pageblock over.
 const HALF: u32 = PAGEBLOCK_FRAMES as u32 / 2;
+
+/// Whether a request may be served from a pageblock of another mobility that keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mixing {
+    Never,
+    AtNeed,
+}
 
 /// How a request was served from pageblocks of another mobility.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,40 +84,19 @@ impl Zone<'_> {
     /// The largest foreign block is claimed, with its pageblock: that one disturbance then serves many requests. If
     /// nothing is worth claiming, the smallest sufficient foreign block serves this request alone.
     #[cold]
-    pub(super) fn fall_back(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        let choice = self.choose_foreign(order, mobility, true)?;
+    pub(super) fn fall_back(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<usize> {
+        let choice = self.choose_foreign(order, mobility, mixing)?;
         Some(self.take_over(order, mobility, choice))
     }
 
-    /// Finds a pageblock that serves a request without mixing mobilities in one: a pageblock of the own mobility, or one that is
-    /// free as a whole, which is one of the own then.
-    pub(super) fn find_unmixed(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        self.settle_some(LOOKS);
-        self.find_own(order, mobility).or_else(|| self.find_unmixed_at_need(order, mobility))
-    }
-
-    #[cold]
-    fn find_unmixed_at_need(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        let own = self.find_settling(order, mobility);
-        own.or_else(|| {
-            let choice = self.choose_foreign(order.max(Order::PAGEBLOCK), mobility, false)?;
-            Some(self.take_over(order, mobility, choice))
-        })
-    }
-
-    /// [`Zone::allocate`], if that does not mix mobilities in a pageblock.
-    pub(crate) fn allocate_unmixed(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let number = self.find_unmixed(order, mobility)?;
-        Some(self.take(number, order))
-    }
-
-    /// Which pageblock of another mobility would serve the request, in which way, and what its mobility is.
-    pub(super) fn choose_foreign(&self, order: Order, mobility: Mobility, mixing: bool) -> Option<Foreign> {
-        if !self.has_foreign(order, mobility) {
+    /// Which pageblock of another mobility would serve the request, in which way, and what its mobility is. Where mobilities are
+    /// not mixed, only one that is free as a whole, which is one of the request's then.
+    pub(super) fn choose_foreign(&self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<Foreign> {
+        let least = if mixing == Mixing::Never { order.max(Order::PAGEBLOCK) } else { order };
+        if !self.has_foreign(least, mobility) {
             return None;
         }
-        let stolen = || mixing.then(|| self.stealable(order, mobility)).flatten();
-        self.claimable(order, mobility).or_else(stolen)
+        self.claimable(least, mobility).or_else(|| self.stealable(least, mobility))
     }
 
     /// Has the pageblock that was chosen serve a request: takes it over, or takes note of what it does not suit.
@@ -177,14 +163,8 @@ impl Zone<'_> {
         }
     }
 
-    /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it may be part of.
+    /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it is part of, or is then.
     pub(super) fn retype(&mut self, number: usize, mobility: Mobility) {
-        let pair = self.wholes.state(number) == State::Free(Order::MAX);
-        let numbers = if pair { number & !1..=number | 1 } else { number..=number };
-        numbers.for_each(|number| self.retype_one(number, mobility));
-    }
-
-    pub(super) fn retype_one(&mut self, number: usize, mobility: Mobility) {
         let mut block = self.blocks.lock(number);
         let before = block.header.mobility();
         if block.header.is_split() {
@@ -199,8 +179,9 @@ impl Zone<'_> {
             self.insert(number, block.header);
         } else {
             if matches!(self.wholes.state(number), State::Free(_)) {
-                self.wholes.remove(number, before);
-                self.file_as_whole(number, mobility);
+                if let Some(buddy) = self.wholes.set_mobility(number, before, mobility) {
+                    self.blocks.set_mobility(buddy, mobility);
+                }
             }
             block.header.set_mobility(mobility);
         }

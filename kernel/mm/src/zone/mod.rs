@@ -5,7 +5,7 @@
 //! [index], which says which pageblock to look in. A request goes to the pageblock whose largest free block is the
 //! smallest sufficient one, so that whole pageblocks stay whole as long as anything else will do.
 //!
-//! The index lags behind frees: each search looks at a few of the pageblocks that were freed into, in turn, and counts of
+//! The index lags behind frees: each search looks at two of the pageblocks that were freed into, in turn, and counts of
 //! free frames are lower bounds until then. Near a watermark, and before anything is refused or reported, the zone looks at
 //! as many as it takes. What it knows to be free stays free, since frames are taken with the zone locked.
 //!
@@ -40,6 +40,7 @@ mod wholes;
 pub use blocks::{BlockInfo, BlockState};
 pub use explain::{Choice, MarkTest, Source};
 pub use look::PageblockInfo;
+pub(crate) use mobility::Mixing;
 pub use mobility::{Fallback, Fallbacks};
 pub(crate) use pageblock::{Locked, Pageblock};
 pub(crate) use pageblocks::{Freed, Pageblocks};
@@ -122,6 +123,8 @@ pub(crate) struct Zone<'m> {
     wholes: Wholes<'m>,
     /// The next of the dirty pageblocks to look at.
     dirty: Option<usize>,
+    /// The one of those from which on free frames are to be counted: what is free of the ones before it is, before their turn.
+    counted_to: Option<usize>,
     managed: u64,
     /// Frames that are counted as free, for any request to take: at most those that are.
     free: u64,
@@ -165,8 +168,6 @@ pub(crate) enum Lent {
 
 /// The free frames, for each frame of a block, that a pageblock must have for a word of it to be lent.
 const WORTH_LENDING: u32 = 64;
-/// Dirty pageblocks that a search looks at. (Measured: with one, or the lowest first, memory does not become whole again.)
-const LOOKS: usize = 2;
 
 impl<'m> Zone<'m> {
     /// Words of metadata that only the zone reads.
@@ -198,6 +199,7 @@ impl<'m> Zone<'m> {
             index: Index::new(extent.pageblocks, orders, index),
             wholes: Wholes::new(extent.pageblocks, wholes),
             dirty: None,
+            counted_to: None,
             managed: 0,
             free: 0,
             special: Special::default(),
@@ -222,8 +224,9 @@ impl<'m> Zone<'m> {
         self.wholes.for_each_word(visit);
         let special = &self.special;
         let counts = [special.isolated, special.free_highatomic, special.reserved_highatomic, special.allocated];
-        let dirty = self.dirty.map_or(u64::MAX, |number| number as u64);
-        [dirty, self.managed, self.free].into_iter().chain(counts).for_each(visit);
+        let [dirty, counted_to] =
+            [self.dirty, self.counted_to].map(|number| number.map_or(u64::MAX, |number| number as u64));
+        [dirty, counted_to, self.managed, self.free].into_iter().chain(counts).for_each(visit);
     }
 
     /// The zone's pageblocks, to be used without its lock.
@@ -293,19 +296,22 @@ impl<'m> Zone<'m> {
         }
     }
 
-    /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another kind, else
-    /// one of another kind. `None` if no block is large enough.
-    fn find(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        self.settle_some(LOOKS);
-        if let Some(number) = self.find_own(order, mobility) {
-            return Some(number);
+    /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another kind, else,
+    /// if mobilities may be mixed, one of another kind. `None` if no block is large enough.
+    #[inline]
+    fn find(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<usize> {
+        if order < Order::PAGEBLOCK {
+            _ = self.settle_next() && self.settle_next();
         }
-        self.find_anywhere(order, mobility)
+        self.find_own(order, mobility).or_else(|| self.find_at_need(order, mobility, mixing))
     }
 
     #[cold]
-    fn find_anywhere(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        self.find_settling(order, mobility).or_else(|| self.fall_back(order, mobility))
+    fn find_at_need(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<usize> {
+        // A look at a dirty pageblock does not make it whole, unless its last frame was freed just now.
+        let claimed = if order < Order::PAGEBLOCK { None } else { self.fall_back(order, mobility, mixing) };
+        let own = claimed.or_else(|| self.find_settling(order, mobility));
+        own.or_else(|| self.fall_back(order, mobility, mixing))
     }
 
     /// Finds a pageblock of this mobility, if looking at dirty ones brings one to light.
@@ -330,8 +336,8 @@ impl<'m> Zone<'m> {
     }
 
     /// Allocates a block of `order` for contents of this mobility. `None` if no block is large enough.
-    pub(crate) fn allocate(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let number = self.find(order, mobility)?;
+    pub(crate) fn allocate(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<Pfn> {
+        let number = self.find(order, mobility, mixing)?;
         Some(self.take(number, order))
     }
 
@@ -361,7 +367,7 @@ impl<'m> Zone<'m> {
     /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free, or
     /// there is no batch, allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
     pub(crate) fn lend(&mut self, order: Order, mobility: Mobility, batch: Option<&Batch>) -> Option<Lent> {
-        let number = self.find_unmixed(order, mobility)?;
+        let number = self.find(order, mobility, Mixing::Never)?;
         let mut block = self.open(number);
         let start = self.blocks.start_of(number);
         let worth = batch.filter(|_| block.header.free() >= WORTH_LENDING << order.get());

@@ -319,7 +319,7 @@ impl Locked<'_> {
     }
 
     /// Brings the levels of all words up to date, and returns the level of the largest free block.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn refresh(&mut self) -> u32 {
         if self.header.stale() != 0 {
             self.refresh_stale();
@@ -329,10 +329,12 @@ impl Locked<'_> {
         if largest <= WORD_ORDER { largest } else { WORD_ORDER + buddy::level(levels.full()) }
     }
 
+    #[inline(never)]
     fn refresh_stale(&mut self) {
         let mut levels = self.levels();
+        levels.forget(self.header.stale().into());
         for word in buddy::bits(self.header.stale().into()) {
-            levels.set(word as usize, buddy::level(self.word(word as usize).free()));
+            levels.put(word as usize, buddy::level(self.word(word as usize).free()));
         }
         self.set_levels(levels);
         self.header.clear_stale();

@@ -60,7 +60,7 @@ impl Zone<'_> {
             if own != mobility {
                 // It is free as a whole.
                 self.special.fallbacks.note(Fallback::ClaimedWhole, own, mobility);
-                self.retype_one(number, mobility);
+                self.retype(number, mobility);
             }
         }
         range.blocks().for_each(|(pfn, order)| self.take_at(pfn, order));

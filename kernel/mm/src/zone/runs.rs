@@ -78,7 +78,7 @@ impl Zone<'_> {
     /// Allocates so many frames in a row, aligned to `align` of them, a power of two, for contents of this mobility. `None` if a
     /// look at some pageblocks finds none.
     pub(crate) fn allocate_run(&mut self, frames: u64, align: u64, mobility: Mobility) -> Option<PfnRange> {
-        self.settle_some(LOOKS);
+        _ = (0..LOOKS).all(|_| self.settle_next());
         let start = self.find_run(frames, align, mobility)?;
         let range = PfnRange::new(start, start.offset(frames));
         self.take_free(range, mobility).ok()?;

@@ -8,24 +8,46 @@ use super::{Watermarks, Zone};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
 impl Zone<'_> {
-    /// Looks at the next dirty pageblock; false if there is none.
+    /// Looks at the next dirty pageblock, in the order in which they became so: none starves. False if there is none.
     pub(super) fn settle_next(&mut self) -> bool {
-        let Some(number) = self.dirty.take().or_else(|| self.blocks.take_dirty()) else { return false };
+        let Some(number) = self.next_dirty() else { return false };
         let mut block = self.blocks.lock(number);
         // Only a dirty pageblock can say that all of it is free.
         self.file(&mut block);
         self.dirty = Pageblocks::pass_dirty(&mut block);
+        if self.counted_to == Some(number) {
+            self.counted_to = self.dirty;
+        }
         true
     }
 
-    /// Looks at some dirty pageblocks, in the order in which their turn comes: none starves.
     #[inline]
-    pub(super) fn settle_some(&mut self, count: usize) {
-        for _ in 0..count {
-            if !self.settle_next() {
-                return;
-            }
+    fn next_dirty(&mut self) -> Option<usize> {
+        if self.dirty.is_none() {
+            self.dirty = self.blocks.take_dirty();
+            self.counted_to = self.dirty;
         }
+        self.dirty
+    }
+
+    /// Counts what is free of a dirty pageblock before its turn has come, and goes on to the next; false if there is none. A look
+    /// at the pageblock's words would take ten times as long.
+    fn count_next(&mut self) -> bool {
+        let Some(number) = self.next_dirty().and(self.counted_to) else { return false };
+        let mut block = self.blocks.lock(number);
+        let mobility = block.header.mobility();
+        if block.header.is_split() {
+            self.recount(&mut block, mobility);
+        }
+        let next = Pageblocks::behind(&block).or_else(|| {
+            // The list ends here: what became dirty meanwhile is behind it.
+            let first = self.blocks.take_dirty()?;
+            block.set_next(first as u64);
+            Some(first)
+        });
+        // What is freed later into the last one is counted with it, as long as it is that.
+        self.counted_to = next.or(self.counted_to);
+        next.is_some()
     }
 
     /// Looks at all pageblocks that are dirty now: before reports, and before anything is refused.
@@ -48,11 +70,10 @@ impl Zone<'_> {
         if block.header.is_free() {
             return self.file_whole(block, mobility);
         }
-        let level = block.refresh();
-        if level != block.header.level() {
-            self.remove(block.number, block.header);
+        let (before, level) = (block.header.level(), block.refresh());
+        if level != before {
+            self.index.relocate(mobility, block.number, before, level);
             block.header.set_level(level);
-            self.insert(block.number, block.header);
         }
         self.recount(block, mobility);
     }
@@ -135,7 +156,7 @@ impl Zone<'_> {
             if Watermarks::admit_frames(free, frames, mark, reserve) {
                 return true;
             }
-            if !self.settle_next() {
+            if !self.count_next() && !self.settle_next() {
                 return false;
             }
         }

@@ -226,11 +226,15 @@ impl<'m> Wholes<'m> {
         self.set_free(group, mobility, self.groups[group][FREE + mobility.index()] & !bit);
     }
 
-    /// Changes the mobility of a free pageblock.
-    pub(super) fn set_mobility(&mut self, number: usize, from: Mobility, to: Mobility) {
+    /// Changes the mobility of a free pageblock, and that of its buddy if the two are one block, or can be one then. The buddy is
+    /// returned if its mobility has changed.
+    pub(super) fn set_mobility(&mut self, number: usize, from: Mobility, to: Mobility) -> Option<usize> {
         let (group, bit) = place(number);
-        self.set_free(group, from, self.groups[group][FREE + from.index()] & !bit);
-        self.set_free(group, to, self.groups[group][FREE + to.index()] | bit);
+        let free = self.groups[group][FREE + from.index()];
+        let block = (bit | place(number ^ 1).1) & (paired(free) | bit);
+        self.set_free(group, from, free & !block);
+        self.set_free(group, to, self.groups[group][FREE + to.index()] | block);
+        if block == bit { self.join(number ^ 1, to) } else { Some(number ^ 1) }
     }
 
     /// Allocates the free block of `order` that begins at a pageblock.
@@ -301,14 +305,17 @@ impl<'m> Wholes<'m> {
         let (before, after) = (levels(before), levels(after));
         for level in buddy::bits((before ^ after).into()) {
             let bucket = Bucket { mobility, level };
+            let lowest = &mut self.lowest[mobility.index()][level as usize % ORDERS];
             if after >> level & 1 == 1 {
-                self.index.insert(bucket, group)
+                self.index.insert(bucket, group);
+                *lowest = (*lowest).min(group as u32);
             } else {
-                self.index.remove(bucket, group)
+                self.index.remove(bucket, group);
+                if *lowest == group as u32 {
+                    let is_filled = self.index.filled(mobility) >> level & 1 == 1;
+                    *lowest = if is_filled { self.index.lowest(bucket) as u32 } else { NONE };
+                }
             }
-            let is_filled = self.index.filled(mobility) >> level & 1 == 1;
-            let lowest = if is_filled { self.index.lowest(bucket) as u32 } else { NONE };
-            self.lowest[mobility.index()][level as usize % ORDERS] = lowest;
         }
     }
 
