@@ -155,7 +155,7 @@ pub const PLANTS: &[Plant] = &[
         test: "frames::no_frame_has_two_owners",
         file: "zone/settle.rs",
         old: "self.dirty = Pageblocks::pass_dirty(&mut block);",
-        new: "block.header.set_dirty(false);\n        drop(block);\n        self.dirty = Pageblocks::behind(&self.blocks.lock(number));",
+        new: "block.header.set_dirty(false);\n        drop(block);\n        self.dirty = Pageblocks::behind(&self.blocks.lock(number as usize));",
     },
     Plant {
         what: "a block that is split without a look whether it has been freed",

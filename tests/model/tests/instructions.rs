@@ -15,16 +15,16 @@ use std::process::Command;
 const BOUNDS: [(&str, f64); 12] = [
     ("pair", 56.33),
     ("batch of 64", 68.14),
-    ("bulk allocation", 43.93),
-    ("bulk free", 68.92),
+    ("bulk allocation", 42.8),
+    ("bulk free", 68.87),
     ("random free", 68.49),
-    ("mixed orders", 220.11),
-    ("order 9 allocated", 81.85),
-    ("order 9 freed", 93.85),
+    ("mixed orders", 208.47),
+    ("order 9 allocated", 76.85),
+    ("order 9 freed", 88.78),
     ("order 10 of another mobility", 1209.72),
-    ("refill", 2171.58),
+    ("refill", 2164.44),
     ("remote free", 68.49),
-    ("drain", 2729.52),
+    ("drain", 2221.56),
 ];
 /// What a bound is of the figure it was set by.
 const MARGIN: f64 = 1.02;

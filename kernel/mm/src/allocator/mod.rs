@@ -178,7 +178,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// The pageblocks of the zone that a frame is in.
     #[inline(always)]
     fn blocks_of(&self, pfn: Pfn) -> &Pageblocks<'m> {
-        &self.blocks[self.zone_of(pfn).index()]
+        if self.main.is_first_of(pfn) { &self.main } else { &self.blocks[self.zone_of(pfn).index()] }
     }
 
     /// Allocates a block of `order`. What the frames hold is unknown.
@@ -219,7 +219,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             let pfn = match order {
                 Order::PAGEBLOCK => None,
                 Order::MAX => self.allocate_pair(mobility),
-                _ => self.allocate_recent(order, mobility).or_else(|| self.allocate_small(order, mobility)),
+                _ => self.allocate_small(order, mobility),
             };
             if let Some(pfn) = pfn {
                 return Ok(pfn);

@@ -34,8 +34,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Allocates the block of `order` again that this CPU freed last in pageblocks of this mobility.
     #[inline(always)]
-    pub(super) fn allocate_recent(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let pages = self.enter()?;
+    fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Option<Pfn> {
         let recent = pages.recent_of(order, mobility)?;
         let pfn = recent.last()?;
         let (block, offset) = self.blocks_of(pfn).lock_at(pfn)?;
@@ -44,11 +43,14 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         Some(pfn)
     }
 
-    /// Serves a request for less than a pageblock from what a zone lends this CPU or gives it: as long as that zone is left with
-    /// more than its `low` mark and mobilities are not mixed.
-    #[inline(never)]
+    /// Serves a request for less than a pageblock from what this CPU freed last, or from what a zone lends it or gives it: as long
+    /// as that zone is left with more than its `low` mark and mobilities are not mixed.
+    #[inline(always)]
     pub(super) fn allocate_small(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
         let pages = self.enter()?;
+        if let Some(pfn) = self.allocate_recent(&pages, order, mobility) {
+            return Some(pfn);
+        }
         let served = self.refill(&pages, order, mobility);
         drop(pages);
         if served == Err(Refused::BelowLow) {
@@ -94,10 +96,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Ends the loan of a CPU that is here, or kept out.
+    #[inline(never)]
     fn end_loan(&self, order: Order, batch: &Batch) {
         let Some(base) = batch.base() else { return };
-        let Some((freed, twice)) = self.blocks_of(base).end_loan(order, batch) else { return };
-        self.note(self.blocks_of(base), freed);
+        let blocks = self.blocks_of(base);
+        let Some((freed, twice)) = blocks.end_loan(order, batch) else { return };
+        self.note(blocks, freed);
         if let Some((base, blocks)) = twice {
             self.latest.store(base.number() + u64::from(blocks.trailing_zeros()), Relaxed);
             // Who sees that there are some sees one of them.
@@ -115,7 +119,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives everything that a CPU's pages hold back to the zones.
     pub(super) fn empty(&self, pages: &PerCpuPages) {
-        pages.batches().for_each(|(order, batch)| self.end_loan(order, batch));
+        let lent = pages.batches().filter(|(_, batch)| batch.base().is_some());
+        lent.for_each(|(order, batch)| self.end_loan(order, batch));
         for (order, recent) in pages.recent() {
             while let Some(pfn) = recent.last() {
                 if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent)) {
@@ -129,7 +134,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
         let blocks = self.blocks_of(pfn);
-        let freed = blocks.lock_at(pfn).and_then(|(block, offset)| blocks.free(block, offset, order, Some(pages)));
+        let freed = blocks.lock_at(pfn).and_then(|(block, _)| blocks.free(block, pfn, order, Some(pages)));
         freed.map(|freed| self.note(blocks, freed)).is_some()
     }
 
@@ -137,9 +142,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(never)]
     pub(super) fn free_frame_slowly(&self, pages: &PerCpuPages, pfn: Pfn, found: Header) -> bool {
         let blocks = self.blocks_of(pfn);
-        let freed = blocks
-            .locked_at(pfn, found)
-            .and_then(|(block, offset)| blocks.free(block, offset, Order::ZERO, Some(pages)));
+        let block = blocks.locked_at(pfn, found);
+        let freed = block.and_then(|block| blocks.free(block, pfn, Order::ZERO, Some(pages)));
         freed.map(|freed| self.note(blocks, freed)).is_some()
     }
 

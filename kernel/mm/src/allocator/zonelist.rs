@@ -12,6 +12,7 @@
 //! Then the request is refused, and the refusal reported.
 
 use crate::sync::atomic::Ordering::Relaxed;
+use core::cell::Cell;
 
 use super::reclaim::ROUNDS;
 use super::{AllocError, Call, Cpu, PageAllocator, View};
@@ -108,17 +109,24 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// The fast path: any zone that is left with more than its `low` mark.
     fn allocate_quickly(&self, request: &Request) -> Option<Pfn> {
-        let above_low = |mixing| {
+        let is_above_low = Cell::new(false);
+        let allocate = |mixing| {
             request.zonelist().filter(|kind| self.has_ram(*kind)).find_map(|kind| {
                 self.with(kind, |zone| {
                     let (low, reserve) = (zone.watermarks.low, zone.protection[request.highest.index()]);
                     let admitted = zone.admits(request.order.frames(), low, reserve, false);
+                    is_above_low.set(is_above_low.get() | admitted);
                     admitted.then(|| zone.allocate(request.order, request.mobility, mixing)).flatten()
                 })
             })
         };
-        let unmixed_first = self.slow.unmixed_first && request.highest == ZoneKind::Normal;
-        unmixed_first.then(|| above_low(Mixing::Never)).flatten().or_else(|| above_low(request.mixing()))
+        if self.slow.unmixed_first && request.highest == ZoneKind::Normal {
+            let unmixed = allocate(Mixing::Never);
+            if unmixed.is_some() || !is_above_low.get() {
+                return unmixed;
+            }
+        }
+        allocate(request.mixing())
     }
 
     /// The slow path: everything there is before a refusal.

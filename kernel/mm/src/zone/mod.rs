@@ -122,9 +122,9 @@ pub(crate) struct Zone<'m> {
     /// Those that are free or allocated as a whole.
     wholes: Wholes<'m>,
     /// The next of the dirty pageblocks to look at.
-    dirty: Option<usize>,
+    dirty: Option<u32>,
     /// The one of those from which on free frames are to be counted: what is free of the ones before it is, before their turn.
-    counted_to: Option<usize>,
+    counted_to: Option<u32>,
     managed: u64,
     /// Frames that are counted as free, for any request to take: at most those that are.
     free: u64,
@@ -224,8 +224,7 @@ impl<'m> Zone<'m> {
         self.wholes.for_each_word(visit);
         let special = &self.special;
         let counts = [special.isolated, special.free_highatomic, special.reserved_highatomic, special.allocated];
-        let [dirty, counted_to] =
-            [self.dirty, self.counted_to].map(|number| number.map_or(u64::MAX, |number| number as u64));
+        let [dirty, counted_to] = [self.dirty, self.counted_to].map(|number| number.map_or(u64::MAX, u64::from));
         [dirty, counted_to, self.managed, self.free].into_iter().chain(counts).for_each(visit);
     }
 
@@ -267,6 +266,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Locks a pageblock that has free frames, with the levels of all its words up to date.
+    #[inline(always)]
     fn open(&mut self, number: usize) -> Locked<'m> {
         let mut block = self.blocks.lock(number);
         if block.header.is_split() {
@@ -278,6 +278,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Splits a pageblock: from now on its words say what its frames are, as they were, and it is nothing as a whole any more.
+    #[inline(never)]
     fn split_whole(&mut self, block: &mut Locked<'_>) {
         let number = block.number;
         self.blocks.note_dirty(block);
@@ -393,8 +394,8 @@ impl<'m> Zone<'m> {
                 if self.free_wholes(pfn, order) {
                     return Ok(());
                 }
-            } else if let Some((block, offset)) = self.blocks.lock_at(pfn) {
-                if let Some(freed) = self.blocks.free(block, offset, order, None) {
+            } else if let Some((block, _)) = self.blocks.lock_at(pfn) {
+                if let Some(freed) = self.blocks.free(block, pfn, order, None) {
                     if let Freed::Pageblock(number) = freed {
                         self.settle(number);
                     }

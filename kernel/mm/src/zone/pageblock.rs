@@ -245,7 +245,7 @@ impl Word<'_> {
     /// Makes allocated blocks lent ones, or with `lent` false the reverse.
     #[inline]
     pub(crate) fn lend(self, heads: u64, lent: bool) {
-        let free = self.bits().0;
+        let free = self.0[0].load(Relaxed);
         self.0[0].store(if lent { free | heads } else { free & !heads }, Relaxed);
     }
 }
@@ -435,7 +435,8 @@ impl Locked<'_> {
     #[inline]
     pub(crate) fn is_allocated(&self, offset: u32, order: u32) -> bool {
         let (word, bit) = place(offset);
-        if self.word(word).allocated() >> bit & 1 == 0 {
+        let (free, head) = self.word(word).bits();
+        if (head & !free) >> bit & 1 == 0 {
             return false;
         }
         if order >= WORD_ORDER {
@@ -443,7 +444,7 @@ impl Locked<'_> {
         }
         // Of the bounds behind the first frame, as many as the block has frames, just the last is set. Behind the word comes the
         // next, where something begins, as it does with this word's first frame if there is less than a word in it.
-        let behind = self.word(word).bounds().rotate_right(bit + 1);
+        let behind = (free | head).rotate_right(bit + 1);
         behind << (WORD_FRAMES - (1 << order)) == 1 << (WORD_FRAMES - 1)
     }
 

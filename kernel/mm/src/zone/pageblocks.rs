@@ -50,6 +50,12 @@ pub(crate) struct Snapshot {
     pub reserved: [u64; WORDS],
 }
 
+/// Where in its pageblock a frame is.
+#[inline(always)]
+fn offset_of(pfn: Pfn) -> u32 {
+    (pfn.number() % PAGEBLOCK_FRAMES) as u32
+}
+
 impl<'m> Pageblocks<'m> {
     /// The pageblocks in `spans`, none of them split.
     pub(crate) fn new(
@@ -82,6 +88,13 @@ impl<'m> Pageblocks<'m> {
     pub(super) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
         self.blocks.iter().for_each(|block| block.for_each_word(visit));
         visit(self.dirty.load(Relaxed));
+    }
+
+    /// Whether a frame is in the first of the spans.
+    #[inline(always)]
+    pub(crate) fn is_first_of(&self, pfn: Pfn) -> bool {
+        let distance = pfn.number().wrapping_sub(self.first.number());
+        ((distance / PAGEBLOCK_FRAMES) as usize) < self.first_blocks.len()
     }
 
     /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
@@ -194,31 +207,33 @@ impl<'m> Pageblocks<'m> {
 
     /// The same after [`free_quickly`](Self::free_quickly) has failed, for the reason that it has given.
     #[inline(always)]
-    pub(crate) fn locked_at(&self, pfn: Pfn, found: Header) -> Option<(Locked<'m>, u32)> {
-        let (number, offset) = self.locate(pfn)?;
-        Some((self.blocks[number].locked(number, found.with_one_less()), offset))
+    pub(crate) fn locked_at(&self, pfn: Pfn, found: Header) -> Option<Locked<'m>> {
+        let (number, _) = self.locate(pfn)?;
+        Some(self.blocks[number].locked(number, found.with_one_less()))
     }
 
-    /// Frees the block of `order`, below that of a pageblock, that starts at `offset`; `None` if there is none. In a pageblock
-    /// that is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
+    /// Frees the block of `order`, below that of a pageblock, that starts at `pfn` in a pageblock that is locked; `None` if there is
+    /// none. In a pageblock that is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
     #[inline(always)]
     pub(crate) fn free(
         &self,
         mut block: Locked<'_>,
-        offset: u32,
+        pfn: Pfn,
         order: Order,
         pages: Option<&PerCpuPages>,
     ) -> Option<Freed> {
         if !block.header.is_split() {
             return None;
         }
+        let offset = offset_of(pfn);
         if !block.is_allocated(offset, order.get().into()) {
             self.take_off_loan(&block, offset, order)?;
         } else if let Some(pages) = pages.filter(|_| block.header.is_nearly_full()) {
-            if let Some(recent) = pages.room_for(order, block.header.mobility()) {
+            let mobility = block.header.requested();
+            if let Some(recent) = mobility.and_then(|mobility| pages.room_for(order, mobility)) {
                 let (word, bit) = place(offset);
                 block.word(word).lend(1 << bit, true);
-                recent.push(self.pfn_at(&block, offset));
+                recent.push(pfn);
                 pages.note_use();
                 return Some(Freed::Frames);
             }
@@ -314,34 +329,35 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// The first of the pageblocks that became dirty since this was asked last; each leads to the next.
-    pub(crate) fn take_dirty(&self) -> Option<usize> {
+    pub(crate) fn take_dirty(&self) -> Option<u32> {
         // There is none as a rule, and then nothing has to be locked.
         if self.dirty.load(Relaxed) == END {
             return None;
         }
         let first = self.dirty.swap(END, AcqRel);
-        (first != END).then_some(first as usize)
+        (first != END).then_some(first as u32)
     }
 
     /// The pageblock behind this one among the dirty ones. It is not dirty any more then.
-    pub(crate) fn pass_dirty(block: &mut Locked<'_>) -> Option<usize> {
+    pub(crate) fn pass_dirty(block: &mut Locked<'_>) -> Option<u32> {
         block.header.set_dirty(false);
         Self::behind(block)
     }
 
     /// The pageblock behind this one among the dirty ones.
-    pub(crate) fn behind(block: &Locked<'_>) -> Option<usize> {
-        (block.next() != END).then_some(block.next() as usize)
+    pub(crate) fn behind(block: &Locked<'_>) -> Option<u32> {
+        (block.next() != END).then_some(block.next() as u32)
     }
 
     /// The pageblock that became dirty last, if the zone has not asked since.
-    pub(crate) fn last_dirty(&self) -> Option<usize> {
+    pub(crate) fn last_dirty(&self) -> Option<u32> {
         let last = self.dirty.load(Relaxed);
-        (last != END).then_some(last as usize)
+        (last != END).then_some(last as u32)
     }
 
     /// Ends the loan of a CPU that is here, or kept out: what was not handed out is free. Returns what that came to, and the
     /// blocks that were freed twice, as the first frame of their word and a bit for each.
+    #[inline(always)]
     pub(crate) fn end_loan(&self, order: Order, batch: &Batch) -> Option<(Freed, Option<(Pfn, u64)>)> {
         let (mut block, offset) = self.lock_at(batch.base()?)?;
         let ended = batch.end()?;

@@ -9,20 +9,26 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
 impl Zone<'_> {
     /// Looks at the next dirty pageblock, in the order in which they became so: none starves. False if there is none.
+    #[inline]
     pub(super) fn settle_next(&mut self) -> bool {
-        let Some(number) = self.next_dirty() else { return false };
-        let mut block = self.blocks.lock(number);
+        let next = self.next_dirty();
+        next.into_iter().for_each(|number| self.settle_dirty(number));
+        next.is_some()
+    }
+
+    #[inline(never)]
+    fn settle_dirty(&mut self, number: u32) {
+        let mut block = self.blocks.lock(number as usize);
         // Only a dirty pageblock can say that all of it is free.
         self.file(&mut block);
         self.dirty = Pageblocks::pass_dirty(&mut block);
         if self.counted_to == Some(number) {
             self.counted_to = self.dirty;
         }
-        true
     }
 
     #[inline]
-    fn next_dirty(&mut self) -> Option<usize> {
+    fn next_dirty(&mut self) -> Option<u32> {
         if self.dirty.is_none() {
             self.dirty = self.blocks.take_dirty();
             self.counted_to = self.dirty;
@@ -34,7 +40,7 @@ impl Zone<'_> {
     /// at the pageblock's words would take ten times as long.
     fn count_next(&mut self) -> bool {
         let Some(number) = self.next_dirty().and(self.counted_to) else { return false };
-        let mut block = self.blocks.lock(number);
+        let mut block = self.blocks.lock(number as usize);
         let mobility = block.header.mobility();
         if block.header.is_split() {
             self.recount(&mut block, mobility);
@@ -42,7 +48,7 @@ impl Zone<'_> {
         let next = Pageblocks::behind(&block).or_else(|| {
             // The list ends here: what became dirty meanwhile is behind it.
             let first = self.blocks.take_dirty()?;
-            block.set_next(first as u64);
+            block.set_next(first.into());
             Some(first)
         });
         // What is freed later into the last one is counted with it, as long as it is that.

@@ -68,7 +68,7 @@ impl Zone<'_> {
     }
 
     /// How many pageblocks are in the list of dirty ones; `None` if it goes round in a circle.
-    fn list_length(&self, last: Option<usize>) -> Option<usize> {
+    fn list_length(&self, last: Option<u32>) -> Option<usize> {
         let mut length = 0;
         for mut next in [self.dirty, last] {
             while let Some(number) = next {
@@ -76,7 +76,7 @@ impl Zone<'_> {
                 if length > self.blocks.count() {
                     return None;
                 }
-                next = Pageblocks::behind(&self.blocks.lock(number));
+                next = Pageblocks::behind(&self.blocks.lock(number as usize));
             }
         }
         Some(length)

@@ -55,8 +55,9 @@ fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     zone.managed /= 1000;
     for pageblock in [8, 9] {
         take(&mut zone, part(pageblock, 0, 100));
-        let (block, offset) = zone.blocks.lock_at(part(pageblock, 96, 97).start).expect("there is RAM");
-        assert!(zone.blocks.free(block, offset, order(2), None).is_some());
+        let pfn = part(pageblock, 96, 97).start;
+        let (block, _) = zone.blocks.lock_at(pfn).expect("there is RAM");
+        assert!(zone.blocks.free(block, pfn, order(2), None).is_some());
     }
     take(&mut zone, part(9, 256, 260));
     let mut block = zone.blocks.lock(7);
