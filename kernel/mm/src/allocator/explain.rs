@@ -3,15 +3,15 @@
 //! Each zone first looks at all that became free in it, as before a report. Then what a search would find is known, so the same
 //! functions are asked as when memory is allocated or freed: they decide, and here nobody acts on it.
 
-use core::fmt;
+mod sentences;
 
 use super::zonelist::Request;
 use super::{AllocError, Cpu, FAST, Holding, PageAllocator};
 use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
-use crate::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
+use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use crate::per_cpu::{BATCHED, PerCpuPages};
-use crate::zone::{Choice, Fallback, MarkTest, Mixing, Source};
+use crate::zone::{Choice, MarkTest, Mixing, Source};
 
 /// A step on the way of a request, in the order in which they are taken. It says itself, in a sentence, what happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -263,109 +263,4 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         Freeing::Free(pfn, Order::MAX)
     }
-}
-
-impl fmt::Display for MarkTest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { free, frames, mark, reserve } = self;
-        if self.is_passed() {
-            write!(f, "{free} free - {frames} >= {mark} + {reserve} kept for others: may be taken")
-        } else {
-            write!(
-                f,
-                "{free} free - {frames} < {mark} + {reserve} kept for others: {} more would have to be free",
-                self.lacks()
-            )
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AtHand { cpu, pfn, is_recent: false } => {
-                write!(f, "CPU {cpu}'s pages have a loan of that kind: {pfn} is its lowest free block")
-            }
-            Self::AtHand { cpu, pfn, is_recent: true } => {
-                write!(f, "CPU {cpu}'s pages kept {pfn}, which it freed last")
-            }
-            Self::Empty { cpu, has_batch: true } => {
-                write!(f, "CPU {cpu}'s pages have none: they ask for the blocks of a word of 64 frames")
-            }
-            Self::Empty { cpu, has_batch: false } => write!(f, "CPU {cpu}'s pages have none of that order"),
-            Self::PastPages => f.write_str("the CPU's own pages do not serve that: the zones are asked"),
-            Self::Test { zone, mark, test } => write!(f, "zone {zone}, mark '{mark}': {test}"),
-            Self::NoBlock { zone, order, largest, mixing } => {
-                write!(f, "zone {zone}: no free block of order {order}")?;
-                match largest {
-                    Some(largest) if largest >= order && !mixing => {
-                        f.write_str(" without mixing mobilities in a pageblock")
-                    }
-                    Some(largest) => write!(
-                        f,
-                        ": the largest is of order {largest}, and {} frames would have to be free in one piece",
-                        order.frames()
-                    ),
-                    None => f.write_str(", nor any other"),
-                }
-            }
-            Self::Chosen { zone, mobility, choice } => chosen(f, *zone, *mobility, choice),
-            Self::Split { order, kept, free } => write!(
-                f,
-                "split into {kept}+{order} and {free}+{order} ({kept} ^ {:#x} = {free}): {free}+{order} stays free",
-                order.frames()
-            ),
-            Self::Slowly => {
-                f.write_str("no zone serves that above 'low': the slow path goes down to what the flags allow")
-            }
-            Self::Frees { pfn, order, zone } => {
-                write!(f, "an allocated block of order {order}, {}, in zone {zone}", PfnRange::of(*pfn, *order))
-            }
-            Self::ToBatch { cpu } => {
-                write!(f, "it was handed out of CPU {cpu}'s pages, and goes back there: a bit, and no lock")
-            }
-            Self::OffLoan { cpu } => write!(f, "it was handed out of CPU {cpu}'s pages: it is taken off that loan"),
-            Self::Kept { cpu } => {
-                write!(f, "its pageblock is nearly full: CPU {cpu}'s pages keep it for the next request")
-            }
-            Self::Merge { order, pfn, buddy } => {
-                write!(
-                    f,
-                    "merges: {pfn} ^ {:#x} = {buddy}, which is free: order {} at {}",
-                    order.frames(),
-                    order.get() + 1,
-                    pfn.min(buddy)
-                )
-            }
-            Self::NoMerge { order, pfn, buddy } => {
-                write!(f, "ends: {pfn} ^ {:#x} = {buddy}, which is not a free block of order {order}", order.frames())
-            }
-        }
-    }
-}
-
-fn chosen(f: &mut fmt::Formatter<'_>, zone: ZoneKind, mobility: Mobility, choice: &Choice) -> fmt::Result {
-    let Choice { pageblock, source, from: (first, order), lent, .. } = choice;
-    write!(f, "zone {zone}: pageblock {pageblock}, ")?;
-    match source {
-        Source::Own => {
-            write!(f, "of the {} ones with a block that is large enough the one with the smallest", mobility.name())?
-        }
-        Source::Other(way, kind) => {
-            let name = kind.name();
-            match way {
-                Fallback::ClaimedWhole => {
-                    write!(f, "no {} one has room: a free one changes from {name}", mobility.name())?
-                }
-                Fallback::ClaimedPageblock => {
-                    write!(f, "no {} one has room: mostly free, it changes from {name}", mobility.name())?
-                }
-                Fallback::Stolen => {
-                    write!(f, "no {} one has room, and none is worth changing: from a {name} one", mobility.name())?
-                }
-            }
-        }
-    }
-    write!(f, "; free block {first}+{order}")?;
-    if *lent > 1 { write!(f, "; {lent} blocks are lent to the CPU at once") } else { Ok(()) }
 }

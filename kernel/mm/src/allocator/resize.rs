@@ -4,6 +4,7 @@ use super::record::done;
 use super::{Call, Cpu, PageAllocator};
 use crate::error::{FreeError, RangeError, Refused, ResizeError};
 use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange};
+use crate::zone::Zone;
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Makes allocated frames more or fewer: a [block](crate::frame::Block), or what
@@ -57,24 +58,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
             })?;
             // What a CPU handed out is its zone's from now on: as something else than what the CPU knows.
             zone.own(range);
-            if frames < range.frames() {
-                zone.shrink(range, frames)?;
-            } else {
-                let added = frames - range.frames();
-                if added == 0 {
-                    return Ok(());
-                }
-                let request = self.request(Order::ZERO, gfp).map_err(|_| RangeError::ContradictoryFlags(gfp))?;
-                if request.highest < kind {
-                    return Err(RangeError::ContradictoryFlags(gfp).into());
-                }
-                let (mark, reserve) = request.marks(zone);
-                if !gfp.contains(Gfp::MEMALLOC) && !zone.admits(added, mark, reserve, false) {
-                    return Err(ResizeError::OutOfMemory { frames: added, gfp });
-                }
-                zone.extend(range, resized.end, request.mobility)?;
+            match frames.checked_sub(range.frames()) {
+                None => zone.shrink(range, frames).map_err(ResizeError::from),
+                Some(0) => Ok(()),
+                Some(added) => self.extend(zone, range, added, gfp),
             }
-            Ok(())
         })?;
         let added = PfnRange::new(range.end, resized.end);
         if gfp.contains(Gfp::ZERO) && !added.is_empty() {
@@ -86,5 +74,17 @@ impl<C: Cpu> PageAllocator<'_, C> {
             }
         }
         Ok(resized)
+    }
+    /// Takes the free frames behind a range, so many, as a request with these flags may.
+    fn extend(&self, zone: &mut Zone<'_>, range: PfnRange, frames: u64, gfp: Gfp) -> Result<(), ResizeError> {
+        let request = self.request(Order::ZERO, gfp).map_err(|_| RangeError::ContradictoryFlags(gfp))?;
+        if request.highest < zone.kind() {
+            return Err(RangeError::ContradictoryFlags(gfp).into());
+        }
+        let (mark, reserve) = request.marks(zone);
+        if !gfp.contains(Gfp::MEMALLOC) && !zone.admits(frames, mark, reserve, false) {
+            return Err(ResizeError::OutOfMemory { frames, gfp });
+        }
+        Ok(zone.extend(range, range.end.offset(frames), request.mobility)?)
     }
 }

@@ -1,9 +1,27 @@
 //! How badly free memory is in pieces. The formulas are Linux's.
 
-use super::{FreeBlocks, saturating_sum};
-use crate::frame::Order;
+use crate::frame::{Mobility, Order};
+
+/// What a zone's free memory is in pieces of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FreeBlocks {
+    /// Free blocks, by mobility and order.
+    pub blocks: [[u64; Order::COUNT]; Mobility::COUNT],
+    /// Pageblocks that hold managed frames, by mobility.
+    pub pageblocks: [u64; Mobility::COUNT],
+}
+
+/// The sum of numbers that may be any at all: a caller can make a [`FreeBlocks`] up.
+fn saturating_sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}
 
 impl FreeBlocks {
+    /// Free blocks of this order, of any mobility.
+    pub fn of(&self, order: Order) -> u64 {
+        saturating_sum(self.blocks.iter().map(|blocks| blocks[order.index()]))
+    }
+
     /// Free frames, in blocks of all orders.
     pub fn frames(&self) -> u64 {
         self.suitable(Order::ZERO)
@@ -54,7 +72,6 @@ impl FreeBlocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Mobility;
 
     fn blocks(count: impl IntoIterator<Item = (u8, u64)>) -> FreeBlocks {
         let mut blocks = FreeBlocks::default();

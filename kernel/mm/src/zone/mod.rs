@@ -31,20 +31,24 @@ mod runs;
 mod settle;
 mod span;
 mod split;
+mod stats;
 mod validate;
 #[cfg(test)]
 mod violations;
 mod watermark;
 mod wholes;
+mod word;
 
 pub use blocks::{BlockInfo, BlockState};
 pub use explain::{Choice, MarkTest, Source};
+pub use fragmentation::FreeBlocks;
 pub use look::PageblockInfo;
 pub(crate) use mobility::Mixing;
 pub use mobility::{Fallback, Fallbacks};
 pub(crate) use pageblock::{Locked, Pageblock};
 pub(crate) use pageblocks::{Freed, Pageblocks};
 pub(crate) use span::{Extent, Span, spans};
+pub use stats::ZoneStats;
 pub use watermark::{Watermarks, min_free_kib, protection};
 
 use crate::buddy::WORD_FRAMES;
@@ -56,61 +60,6 @@ pub(crate) use header::Header;
 use index::{Bucket, Index};
 use pageblock::{INITIAL, Whole};
 use wholes::{State, Wholes};
-
-/// How a zone stands, in frames.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ZoneStats {
-    /// Which zone.
-    pub kind: ZoneKind,
-    /// The zone's first frame of RAM; 0 in an empty zone.
-    pub start: Pfn,
-    /// Frames from the first of RAM to the last, holes included.
-    pub spanned: u64,
-    /// Frames of RAM.
-    pub present: u64,
-    /// Frames that were given to the allocator.
-    pub managed: u64,
-    /// Frames that are free, those that are kept for pressing requests among them.
-    pub free: u64,
-    /// Frames that are free in isolated pageblocks, and that nobody can allocate.
-    pub isolated: u64,
-    /// Free frames in HighAtomic pageblocks, which are for pressing requests.
-    pub free_highatomic: u64,
-    /// Frames of HighAtomic pageblocks.
-    pub reserved_highatomic: u64,
-    /// Frames that have left the zone since boot: allocated, or lent to a CPU's pages. What those hand out and take back in
-    /// between is not seen here.
-    pub allocated: u64,
-    /// Frames that have come back to the zone since boot.
-    pub freed: u64,
-    /// The zone's watermarks.
-    pub watermarks: Watermarks,
-    /// Frames kept from a request that could use each zone, by that zone (Linux: `lowmem_reserve`).
-    pub protection: [u64; ZoneKind::COUNT],
-    /// How often requests were served from pageblocks of another mobility.
-    pub fallbacks: Fallbacks,
-}
-
-/// What a zone's free memory is in pieces of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct FreeBlocks {
-    /// Free blocks, by mobility and order.
-    pub blocks: [[u64; Order::COUNT]; Mobility::COUNT],
-    /// Pageblocks that hold managed frames, by mobility.
-    pub pageblocks: [u64; Mobility::COUNT],
-}
-
-impl FreeBlocks {
-    /// Free blocks of this order, of any mobility.
-    pub fn of(&self, order: Order) -> u64 {
-        saturating_sum(self.blocks.iter().map(|blocks| blocks[order.index()]))
-    }
-}
-
-/// The sum of numbers that may be any at all: a caller can make a [`FreeBlocks`] up.
-fn saturating_sum(numbers: impl Iterator<Item = u64>) -> u64 {
-    numbers.fold(0, u64::saturating_add)
-}
 
 /// One zone's state behind its lock. Its memory is borrowed for as long as the allocator lives; it never touches the frames.
 pub(crate) struct Zone<'m> {
@@ -477,45 +426,5 @@ impl<'m> Zone<'m> {
             State::Inside => (Pfn::new(start.number() - PAGEBLOCK_FRAMES), Order::MAX),
         };
         if pfn == head { Ok(order) } else { Err(FreeError::Interior { pfn, head, order }) }
-    }
-
-    /// How the zone stands.
-    pub(crate) fn stats(&mut self) -> ZoneStats {
-        self.settle_all();
-        ZoneStats {
-            kind: self.kind,
-            start: self.extent.start,
-            spanned: self.extent.spanned,
-            present: self.extent.present,
-            managed: self.managed,
-            free: self.free + self.special.free_highatomic,
-            watermarks: self.watermarks,
-            protection: self.protection,
-            isolated: self.special.isolated,
-            free_highatomic: self.special.free_highatomic,
-            reserved_highatomic: self.special.reserved_highatomic,
-            allocated: self.special.allocated,
-            // What was allocated and is not any more.
-            freed: self.special.allocated + self.free + self.special.free_highatomic + self.special.isolated
-                - self.managed,
-            fallbacks: self.special.fallbacks,
-        }
-    }
-
-    /// What the free memory is in pieces of: a walk over the pageblocks, for reports.
-    pub(crate) fn free_blocks(&self) -> FreeBlocks {
-        let mut count = FreeBlocks::default();
-        for number in 0..self.blocks.count() {
-            let header = self.blocks.peek(number);
-            if !header.is_split() && self.wholes.state(number) == State::Lower {
-                continue;
-            }
-            let mobility = header.mobility().index();
-            count.pageblocks[mobility] += 1;
-            for block in self.blocks_of(number).filter(|block| block.state == BlockState::Free) {
-                count.blocks[mobility][block.order.index()] += 1;
-            }
-        }
-        count
     }
 }

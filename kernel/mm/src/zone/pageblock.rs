@@ -21,6 +21,7 @@ use Ordering::{Acquire, Relaxed, Release};
 
 use super::header::Header;
 use super::levels::Levels;
+use super::word::Word;
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
@@ -160,94 +161,6 @@ pub(super) fn parts(from: u32, to: u32) -> impl Iterator<Item = (usize, u64)> {
         let (low, high) = (from.max(first) - first, to.min(first + WORD_FRAMES) - first);
         (word, (u64::MAX << low) & (u64::MAX >> (WORD_FRAMES - high)))
     })
-}
-
-/// The two bits of 64 frames, in a pageblock that is locked: those that say *free*, and those that say *head*.
-#[derive(Clone, Copy)]
-pub(crate) struct Word<'a>(&'a [AtomicU64; 2]);
-
-impl Word<'_> {
-    #[inline(always)]
-    fn bits(self) -> (u64, u64) {
-        (self.0[0].load(Relaxed), self.0[1].load(Relaxed))
-    }
-
-    #[inline(always)]
-    fn set_bits(self, free: u64, head: u64) {
-        self.0[0].store(free, Relaxed);
-        self.0[1].store(head, Relaxed);
-    }
-
-    /// The free frames.
-    #[inline]
-    pub(crate) fn free(self) -> u64 {
-        let (free, head) = self.bits();
-        free & !head
-    }
-
-    /// The first frames of allocated blocks.
-    #[inline]
-    pub(crate) fn allocated(self) -> u64 {
-        let (free, head) = self.bits();
-        head & !free
-    }
-
-    /// The first frames of blocks that are lent, and reserved frames.
-    #[inline]
-    pub(crate) fn lent(self) -> u64 {
-        let (free, head) = self.bits();
-        free & head
-    }
-
-    /// The first frames of allocated and lent blocks, and reserved frames.
-    pub(crate) fn heads(self) -> u64 {
-        self.bits().1
-    }
-
-    /// The frames at which something begins.
-    #[inline]
-    pub(crate) fn bounds(self) -> u64 {
-        let (free, head) = self.bits();
-        free | head
-    }
-
-    /// Makes the allocated block of order 0 at `bit` free. False if there is no such block.
-    #[inline(always)]
-    pub(crate) fn release_frame(self, bit: u32) -> bool {
-        // As it is to be: free, and where it was not allocated something else.
-        let (free, head) = self.bits();
-        let (free, head) = (free ^ 1 << bit, head ^ 1 << bit);
-        // What follows the last frame is the next word, where something begins, as it does with this word's first frame if
-        // there is a single frame in it.
-        let bounds = free | head;
-        let is_freed = ((bounds ^ head) & bounds.rotate_right(1)) >> bit & 1 == 1;
-        if is_freed {
-            self.set_bits(free, head);
-        }
-        is_freed
-    }
-
-    /// Gives these frames the same two bits.
-    #[inline]
-    pub(crate) fn set(self, frames: u64, free: bool, head: bool) {
-        let with = |bits: u64, set: bool| if set { bits | frames } else { bits & !frames };
-        let bits = self.bits();
-        self.set_bits(with(bits.0, free), with(bits.1, head));
-    }
-
-    /// Makes free frames blocks that begin at `heads`: allocated ones.
-    #[inline]
-    pub(crate) fn allocate(self, frames: u64, heads: u64) {
-        let (free, head) = self.bits();
-        self.set_bits(free & !frames, head | heads);
-    }
-
-    /// Makes allocated blocks lent ones, or with `lent` false the reverse.
-    #[inline]
-    pub(crate) fn lend(self, heads: u64, lent: bool) {
-        let free = self.0[0].load(Relaxed);
-        self.0[0].store(if lent { free | heads } else { free & !heads }, Relaxed);
-    }
 }
 
 /// A pageblock that is locked.

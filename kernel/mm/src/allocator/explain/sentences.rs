@@ -1,0 +1,123 @@
+//! What each step says of itself.
+
+use core::fmt;
+
+use super::Step;
+use crate::frame::{Mobility, Order, Pfn, PfnRange, ZoneKind};
+use crate::zone::{Choice, Fallback, MarkTest, Source};
+
+impl fmt::Display for MarkTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { free, frames, mark, reserve } = self;
+        if self.is_passed() {
+            write!(f, "{free} free - {frames} >= {mark} + {reserve} kept for others: may be taken")
+        } else {
+            write!(
+                f,
+                "{free} free - {frames} < {mark} + {reserve} kept for others: {} more would have to be free",
+                self.lacks()
+            )
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::AtHand { cpu, pfn, is_recent } => at_hand(f, cpu, pfn, is_recent),
+            Self::Empty { cpu, has_batch } => {
+                let next =
+                    if has_batch { ": they ask for the blocks of a word of 64 frames" } else { " of that order" };
+                write!(f, "CPU {cpu}'s pages have none{next}")
+            }
+            Self::PastPages => f.write_str("the CPU's own pages do not serve that: the zones are asked"),
+            Self::Test { zone, mark, test } => write!(f, "zone {zone}, mark '{mark}': {test}"),
+            Self::NoBlock { zone, order, largest, mixing } => no_block(f, zone, order, largest, mixing),
+            Self::Chosen { zone, mobility, choice } => chosen(f, zone, mobility, &choice),
+            Self::Split { order, kept, free } => split(f, order, kept, free),
+            Self::Slowly => {
+                f.write_str("no zone serves that above 'low': the slow path goes down to what the flags allow")
+            }
+            Self::Frees { pfn, order, zone } => {
+                write!(f, "an allocated block of order {order}, {}, in zone {zone}", PfnRange::of(pfn, order))
+            }
+            Self::ToBatch { cpu } => {
+                write!(f, "it was handed out of CPU {cpu}'s pages, and goes back there: a bit, and no lock")
+            }
+            Self::OffLoan { cpu } => write!(f, "it was handed out of CPU {cpu}'s pages: it is taken off that loan"),
+            Self::Kept { cpu } => {
+                write!(f, "its pageblock is nearly full: CPU {cpu}'s pages keep it for the next request")
+            }
+            Self::Merge { order, pfn, buddy } => merge(f, order, pfn, buddy),
+            Self::NoMerge { order, pfn, buddy } => {
+                write!(f, "ends: {pfn} ^ {:#x} = {buddy}, which is not a free block of order {order}", order.frames())
+            }
+        }
+    }
+}
+
+fn at_hand(f: &mut fmt::Formatter<'_>, cpu: usize, pfn: Pfn, is_recent: bool) -> fmt::Result {
+    if is_recent {
+        write!(f, "CPU {cpu}'s pages kept {pfn}, which it freed last")
+    } else {
+        write!(f, "CPU {cpu}'s pages have a loan of that kind: {pfn} is its lowest free block")
+    }
+}
+
+fn no_block(
+    f: &mut fmt::Formatter<'_>,
+    zone: ZoneKind,
+    order: Order,
+    largest: Option<Order>,
+    mixing: bool,
+) -> fmt::Result {
+    write!(f, "zone {zone}: no free block of order {order}")?;
+    match largest {
+        Some(largest) if largest >= order && !mixing => f.write_str(" without mixing mobilities in a pageblock"),
+        Some(largest) => write!(
+            f,
+            ": the largest is of order {largest}, and {} frames would have to be free in one piece",
+            order.frames()
+        ),
+        None => f.write_str(", nor any other"),
+    }
+}
+
+fn split(f: &mut fmt::Formatter<'_>, order: Order, kept: Pfn, free: Pfn) -> fmt::Result {
+    let distance = order.frames();
+    write!(
+        f,
+        "split into {kept}+{order} and {free}+{order} ({kept} ^ {distance:#x} = {free}): {free}+{order} stays free"
+    )
+}
+
+fn merge(f: &mut fmt::Formatter<'_>, order: Order, pfn: Pfn, buddy: Pfn) -> fmt::Result {
+    let (distance, larger, first) = (order.frames(), order.get() + 1, pfn.min(buddy));
+    write!(f, "merges: {pfn} ^ {distance:#x} = {buddy}, which is free: order {larger} at {first}")
+}
+
+fn chosen(f: &mut fmt::Formatter<'_>, zone: ZoneKind, mobility: Mobility, choice: &Choice) -> fmt::Result {
+    let Choice { pageblock, source, from: (first, order), lent, .. } = choice;
+    write!(f, "zone {zone}: pageblock {pageblock}, ")?;
+    match source {
+        Source::Own => {
+            write!(f, "of the {} ones with a block that is large enough the one with the smallest", mobility.name())?
+        }
+        Source::Other(way, kind) => {
+            let name = kind.name();
+            match way {
+                Fallback::ClaimedWhole => {
+                    write!(f, "no {} one has room: a free one changes from {name}", mobility.name())?
+                }
+                Fallback::ClaimedPageblock => {
+                    write!(f, "no {} one has room: mostly free, it changes from {name}", mobility.name())?
+                }
+                Fallback::Stolen => {
+                    write!(f, "no {} one has room, and none is worth changing: from a {name} one", mobility.name())?
+                }
+            }
+        }
+    }
+    write!(f, "; free block {first}+{order}")?;
+    if *lent > 1 { write!(f, "; {lent} blocks are lent to the CPU at once") } else { Ok(()) }
+}
