@@ -37,7 +37,7 @@ impl PageFrames for Acid {
         Self { buddy: Locked::new(buddy.unwrap_or_else(|error| panic!("{}: {error:?}", Self::NAME))), memory }
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, order: Order, _: Gfp) -> Option<usize> {
         let size = PAGE << order.get();
         // SAFETY: a power of two of at least a page, and far from the end of the address space.
@@ -45,7 +45,7 @@ impl PageFrames for Acid {
         self.buddy.with(|buddy| buddy.allocate(layout).ok().map(|block| block.as_ptr().addr()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&self, block: usize, _: Order) {
         let block = NonNull::new(block as *mut u8).expect("memory is not at 0");
         // SAFETY: the harness frees what it allocated, once.

@@ -40,13 +40,13 @@ impl PageFrames for BuddyAlloc {
         Self { buddy: Locked::new(Unshared(buddy)), memory, metadata }
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, order: Order, _: Gfp) -> Option<usize> {
         let block = self.buddy.with(|buddy| buddy.0.malloc(PAGE << order.get()));
         (!block.is_null()).then_some(block as usize)
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&self, block: usize, _: Order) {
         self.buddy.with(|buddy| buddy.0.free(block as *mut u8));
     }

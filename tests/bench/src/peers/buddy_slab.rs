@@ -36,13 +36,13 @@ impl PageFrames for BuddySlab {
         Self { buddy: Locked::new(buddy), memory }
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, order: Order, _: Gfp) -> Option<usize> {
         // The memory is aligned, so that blocks are aligned to their size by nature.
         self.buddy.with(|buddy| buddy.alloc_pages(1 << order.get(), PAGE).ok())
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&self, block: usize, order: Order) {
         self.buddy.with(|buddy| buddy.dealloc_pages(block, 1 << order.get()));
     }

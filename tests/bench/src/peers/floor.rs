@@ -44,7 +44,7 @@ impl PageFrames for Floor {
         }))
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, _: Order, _: Gfp) -> Option<u32> {
         // SAFETY: this thread is the only one with this number, and the reference ends with this call.
         let stack = unsafe { &mut *self.stack() };
@@ -53,7 +53,7 @@ impl PageFrames for Floor {
         Some(unsafe { *stack.frames.get_unchecked(stack.used) })
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&self, block: u32, _: Order) {
         // SAFETY: this thread is the only one with this number, and the reference ends with this call.
         let stack = unsafe { &mut *self.stack() };

@@ -21,7 +21,7 @@ impl<C: Cpu> PageFrames for Bitmap<C> {
         Self(Locked::new(bits))
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, order: Order, _: Gfp) -> Option<usize> {
         self.0.with(|bits| match order {
             Order::ZERO => bits.alloc(),
@@ -29,7 +29,7 @@ impl<C: Cpu> PageFrames for Bitmap<C> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&self, block: usize, order: Order) {
         let freed = self.0.with(|bits| match order {
             Order::ZERO => bits.dealloc(block),

@@ -18,12 +18,12 @@ impl<C: Cpu> PageFrames for BuddySystem<C> {
         Self(Locked::new(frames))
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, order: Order, _: Gfp) -> Option<usize> {
         self.0.with(|frames| frames.alloc(1 << order.get()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&self, block: usize, order: Order) {
         self.0.with(|frames| frames.dealloc(block, 1 << order.get()));
     }

@@ -34,7 +34,7 @@ impl<T, C: Cpu> Locked<T, C> {
     }
 
     /// Runs `critical` with interrupts masked and the lock held.
-    #[inline]
+    #[inline(always)]
     pub fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         C::without_interrupts(|| critical(&mut self.0.lock()))
     }

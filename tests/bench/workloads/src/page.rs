@@ -11,7 +11,8 @@ use core::hint::black_box;
 /// Frames that each allocator manages: 1 GiB of them.
 pub const FRAMES: usize = 1 << 18;
 
-/// An allocator over [`FRAMES`] frames, for all threads of a run. Calls are resolved and inlined at compile time.
+/// An allocator over [`FRAMES`] frames, for all threads of a run. Calls are resolved at compile time, and what stands here between
+/// the harness and an allocator is inlined by order, whosever that is; what an allocator inlines of its own is its business.
 pub trait PageFrames: Sync + Sized {
     /// The package's name.
     const NAME: &'static str;
