@@ -242,7 +242,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     fn announce(&self, gfp: Gfp) {
         // One that is being recorded has been told of before, and has interrupts masked now.
-        let is_told = || self.recording.is_some_and(Recording::may_wait::<C>);
+        let is_told = || self.recording.is_some_and(Recording::is_at_work::<C>);
         if cfg!(debug_assertions) && gfp.contains(Gfp::WAIT) && !is_told() {
             C::might_wait();
         }

@@ -187,7 +187,7 @@ impl<'m> Recording<'m> {
     }
 
     /// Whether this CPU is at an operation that is being recorded.
-    fn is_at_work<C: Cpu>(&self) -> bool {
+    pub(super) fn is_at_work<C: Cpu>(&self) -> bool {
         let own = C::without_interrupts(C::current);
         self.inside.load(Relaxed) == own.wrapping_add(1)
     }
