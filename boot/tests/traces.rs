@@ -33,11 +33,14 @@ fn a_kernels_trace_is_replayed_to_its_own_hash() {
     build();
     let directory = tempfile::tempdir().unwrap();
     let commands = "alloc 3; alloc 10; alloc_exact 300; kmalloc 5000 20; kmalloc 100 700; kmalloc 5000000; \
-                    krealloc 0xffffd00000000000 9000000; kmalloc 30000; buddyinfo; slabtop; drain; alloc 4 DMA; kfree all; \
+                    kmalloc 30000; buddyinfo; slabtop; drain; alloc 4 DMA; kfree all; \
                     shrink; stress 1; validate; lockdep";
     for options in [&["--smp", "1"][..], &["--smp", "4"], &["--smp", "4", "--parallel", "--firmware", "uefi"]] {
         let trace = directory.path().join("trace");
-        record(&trace, options, commands);
+        // With one CPU there are no stacks of others, and what is mapped first has this address.
+        let first =
+            if options == ["--smp", "1"] { "kmalloc 5000000; krealloc 0xffffd00000000000 9000000; " } else { "" };
+        record(&trace, options, &[first, commands].concat());
         let replayed = replay(&trace);
         let (out, error) = (text(&replayed.stdout), text(&replayed.stderr));
         assert!(replayed.status.success(), "{options:?}: {error}");
