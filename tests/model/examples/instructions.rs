@@ -1,10 +1,14 @@
-//! Counts the instructions of each kind of operation on page frames, for the test of the same name: one line for each.
+//! Counts the instructions of each kind of operation on page frames and on the heap, for the test of the same name: one line
+//! for each.
 //!
 //! The loops are those of `make bench`, so what they cost by themselves is included, and built as there the figures are
 //! comparable. They are shorter: each instruction is a step of its own, and takes some microseconds. What leads up to an
 //! operation is done at full speed.
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
 
+#[cfg(target_os = "linux")]
+#[path = "instructions/heap.rs"]
+mod heap;
 #[cfg(target_os = "linux")]
 #[path = "../tests/stepper/mod.rs"]
 mod stepper;
@@ -16,7 +20,7 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() {
-    for (name, steps, operations) in linux::figures() {
+    for (name, steps, operations) in linux::figures().into_iter().chain(heap::figures()) {
         println!("{name}\t{steps}\t{operations}");
     }
 }
@@ -32,7 +36,7 @@ mod linux {
     type Frames = Bifolio<Turns>;
     type Block = <Frames as PageFrames>::Block;
     /// What was counted: its name, its instructions, and of how many operations they are.
-    type Figure = (&'static str, u64, u64);
+    pub type Figure = (&'static str, u64, u64);
 
     /// Operations of each kind that are counted: enough for several refills.
     const PAIRS: u64 = 100;
@@ -51,7 +55,7 @@ mod linux {
     }
 
     /// The instructions of `work`, which is done by a copy of this process: nothing is done here.
-    fn count(work: impl FnOnce()) -> u64 {
+    pub fn count(work: impl FnOnce()) -> u64 {
         let mut steps = 0;
         stepper::trace(|| (), |shared| shared.operation(0, work), |_, _| steps += 1);
         steps

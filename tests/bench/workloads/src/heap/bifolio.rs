@@ -98,6 +98,11 @@ impl<M: Backing, C: Cpu> BifolioHeap<M, C> {
     pub fn for_cpus(cpus: usize) -> Self {
         Self(Heap::new(Frames::for_cpus(cpus)))
     }
+
+    /// Gives the CPU that this runs on its arena now, as a kernel does. Whether it has one.
+    pub fn prepare_cpu(&self) -> bool {
+        self.0.prepare_cpu()
+    }
 }
 
 impl<M: Backing, C: Cpu + Sync> Objects for BifolioHeap<M, C> {
