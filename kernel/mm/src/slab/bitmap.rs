@@ -15,7 +15,7 @@
 //! # Freeing from elsewhere
 //!
 //! The CPU that sets the first bit in a word of `remote` announces the word in the slab's tag, and the CPU that announces
-//! the first word of a slab hands the slab to its owner, through the [queue](super::arena::Incoming) of the arena that the
+//! the first word of a slab hands the slab to its owner, through the [queue](super::place::Incoming) of the arena that the
 //! tag named at that moment. The owner takes only announced words of slabs from its queue. So as long as a CPU is on the
 //! way between these steps, a slot of the slab is neither live nor free, the slab cannot become empty, and nobody takes
 //! its descriptor away under that CPU's feet.
