@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(
             rule_broken_by(|all, _, slab| {
                 all.arenas().next().unwrap().bin(CLASS).set_aside();
-                slab.until.set(1);
+                slab.until.set(100);
             }),
             "a slab counts down to its next list"
         );

@@ -21,7 +21,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     #[cold]
     pub(super) fn allocate_kept(&self, layout: Layout) -> Option<NonNull<u8>> {
-        let wanted = Self::kept_as(layout)?;
+        // Whatever it has, no other source keeps any.
+        let wanted = if self.registry.source.is_scarce() { Self::kept_as(layout)? } else { return None };
         self.large.with(|large| {
             let object = self.registry.source.allocate_object(wanted)?;
             large.0.count(wanted.size());

@@ -335,10 +335,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ) -> bool {
         arena.remember(address, slab);
         // The quick way may have counted this free already.
-        if slab.until.get() > 0 && slab.put(slot) {
+        if slab.until.get() >= 0 && slab.put(slot) {
             return true;
         }
-        let is_due = slab.until.get() == 0;
+        // Still less where an interrupt handler was quicker than the code that it interrupted.
+        let is_due = slab.until.get() == -1;
         let is_freed = slab.put_any(slot);
         if is_freed {
             *surplus = arena.refile(slab, is_due);

@@ -69,7 +69,8 @@ pub unsafe trait PageSource {
     }
 
     /// An object that the source keeps itself, where there is so little memory that a slab for it would waste too much: of at least
-    /// so many bytes, a multiple of 8, and as aligned. `None` where the heap is to see to it. The functions below are for such
+    /// so many bytes, a multiple of 8, and as aligned. `None` where the heap is to see to it. It is asked where memory
+    /// [is scarce](Self::is_scarce). The functions below are for such
     /// objects: the heap has no record of them. None of them may call the heap.
     fn allocate_object(&self, object: Layout) -> Option<NonNull<u8>> {
         let _ = object;
