@@ -8,6 +8,7 @@ use boot::machine::{Firmware, Machine, Memory};
 use boot::patience::Stuck;
 use boot::report::Report;
 use boot::run::Ending;
+use boot::symbols::Symbols;
 use protocol::ExitCode;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -194,10 +195,10 @@ fn a_machine_that_gets_no_time_is_not_judged_until_it_goes_on() {
 /// What a machine says that is interrupted in the allocator, with this command of QEMU's monitor.
 fn interrupted_in_the_allocator(command: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
-    let monitor = directory.path().join("monitor");
+    let (specimens, monitor) = (specimens(), directory.path().join("monitor"));
     let mut boot = Command::new(env!("CARGO_BIN_EXE_boot"))
         .arg("runner")
-        .arg(specimens())
+        .arg(&specimens)
         .args(["allocates_for_ever", "--mem", "128M", "--smp", "1", "--timeout", "30", "--nocapture"])
         .env("BIFOLIO_QEMU_ARGS", format!("-monitor unix:{},server=on,wait=off", monitor.display()))
         .stdout(Stdio::piped())
@@ -207,6 +208,16 @@ fn interrupted_in_the_allocator(command: &str) -> String {
     let mut text: Vec<String> = lines.by_ref().take_while(|line| !line.ends_with("allocating")).collect();
     // QEMU reads it as if it were typed, and answers at once.
     let mut monitor = UnixStream::connect(&monitor).unwrap();
+    let mut answers = BufReader::new(monitor.try_clone().unwrap()).lines().map(Result::unwrap);
+    let symbols = Symbols::of(&specimens);
+    // What was read may still be on its way out of the kernel, on a host that is busy.
+    let mut is_in_the_allocator = || {
+        writeln!(monitor, "info registers").unwrap();
+        let address = answers.find_map(|line| Some(line.split_once("RIP=")?.1.get(..16)?.to_owned()));
+        let address = u64::from_str_radix(&address.unwrap(), 16).unwrap();
+        symbols.describe(address).is_some_and(|place| place.contains("bifolio::allocator"))
+    };
+    while !is_in_the_allocator() {}
     writeln!(monitor, "{command}").unwrap();
     text.extend(lines);
     assert_eq!(boot.wait().unwrap().code(), Some(101), "{text:?}");

@@ -56,8 +56,8 @@ fn an_option_is_named_as_one_and_counts_for_more_than_a_variable() {
 
 #[test]
 fn too_little_memory_for_the_firmware_is_refused() {
-    let machine = [("BIFOLIO_MEM", "41M"), ("BIFOLIO_FIRMWARE", "uefi"), ("MAKELEVEL", "1")];
-    let refusal = "MEM=41M: too little to boot; 42M is the least with FIRMWARE=uefi";
+    let machine = [("BIFOLIO_MEM", "43M"), ("BIFOLIO_FIRMWARE", "uefi"), ("MAKELEVEL", "1")];
+    let refusal = "MEM=43M: too little to boot; 44M is the least with FIRMWARE=uefi";
     for arguments in [&["run"][..], &["stress"], &["runner", "target/debug/deps/none"]] {
         assert_refused(&boot(arguments, &machine), 1, refusal);
     }
