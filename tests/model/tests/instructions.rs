@@ -27,15 +27,15 @@ const BOUNDS: [(&str, f64); 21] = [
     ("refill", 2164.44),
     ("remote free", 68.49),
     ("drain", 2221.56),
-    ("heap: pair of 64 bytes", 72.34),
-    ("heap: power", 142.59),
-    ("heap: uniform", 175.85),
+    ("heap: pair of 64 bytes", 75.24),
+    ("heap: power", 143.61),
+    ("heap: uniform", 176.06),
     ("heap: big", 269.18),
     ("heap: bulk allocation", 35.18),
-    ("heap: bulk free", 42.89),
+    ("heap: bulk free", 45.95),
     ("heap: remote free", 135.71),
-    ("heap: refill", 2516.34),
-    ("heap: first allocations", 4984.74),
+    ("heap: refill", 2314.38),
+    ("heap: first allocations", 4347.24),
 ];
 /// What a bound is of the figure it was set by.
 const MARGIN: f64 = 1.02;

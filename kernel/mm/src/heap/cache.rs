@@ -27,7 +27,6 @@
 //! ```
 
 use crate::sync::atomic::Ordering::Relaxed;
-use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, align_of, size_of};
 use core::panic::Location;
@@ -176,7 +175,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
         let site = Location::caller();
         let taken = self.heap.inside(|own| own.arena().hand(self.number).take());
         let taken = taken.or_else(|| self.heap.refill(self.number));
-        let slowly = || self.with_kind(|kind| self.heap.allocate_slowly(kind, Layout::new::<T>(), site));
+        let slowly = || self.with_kind(|kind| self.heap.allocate_slowly(kind, size_of::<T>(), site));
         taken.or_else(slowly).map(NonNull::cast)
     }
 

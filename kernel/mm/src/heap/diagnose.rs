@@ -49,9 +49,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn diagnose(&self, object: NonNull<u8>, wanted: Option<Wanted>) -> HeapError {
         let address = object.as_ptr().addr();
-        if let Some(error) = self.judge_kept(address, wanted) {
-            return error;
-        }
         if let Some(judged) = self.judge_debugged(object, wanted) {
             return judged.map_or_else(|error| error, |(cache, slot)| HeapError::DoubleFree { address, cache, slot });
         }

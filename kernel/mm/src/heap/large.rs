@@ -51,8 +51,7 @@ impl LargeStats {
         self.bytes += bytes as u64;
     }
 
-    /// Counts one less.
-    pub(super) fn discount(&mut self, bytes: usize) {
+    fn discount(&mut self, bytes: usize) {
         *self.like(bytes) -= 1;
         self.bytes -= bytes as u64;
     }
@@ -64,7 +63,7 @@ impl LargeStats {
 }
 
 /// What the lock of large objects guards, besides their descriptors.
-pub(super) struct Large(pub(super) LargeStats);
+pub(super) struct Large(LargeStats);
 
 impl Large {
     pub(super) const NAME: &'static str = "kmalloc-large";
@@ -82,22 +81,19 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn allocate_large(&self, layout: Layout) -> Option<NonNull<u8>> {
         let run = S::run_for(layout)?;
-        let open = || {
-            let slab = self.opened(|| self.registry.open_run(run))?;
-            let object = NonNull::new(slab.base())?;
-            let adopt = || {
-                self.large.with(|large| {
-                    large.0.count(run.size());
-                    slab.set_arena(ArenaId::NONE);
-                });
-            };
-            let (bytes, align) = (run.size() as u64, run.align() as u64);
-            let call = HeapCall::OpenRun { address: self.number_of(object), bytes, align };
-            self.recorded(call, |()| Some(0), adopt).unwrap_or_else(adopt);
-            Some(object)
+        let open = || self.opened(|| self.registry.open_run(run));
+        let slab = open().or_else(|| if self.shrink() > 0 { open() } else { None })?;
+        let object = NonNull::new(slab.base())?;
+        let adopt = || {
+            self.large.with(|large| {
+                large.0.count(run.size());
+                slab.set_arena(ArenaId::NONE);
+            });
         };
-        let allocate = || self.allocate_kept(layout).or_else(open);
-        allocate().or_else(|| if self.shrink() > 0 { allocate() } else { None })
+        let (bytes, align) = (run.size() as u64, run.align() as u64);
+        let call = HeapCall::OpenRun { address: self.number_of(object), bytes, align };
+        self.recorded(call, |()| Some(0), adopt).unwrap_or_else(adopt);
+        Some(object)
     }
 
     /// The live large object that starts at `object`.
@@ -181,11 +177,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let slab = unsafe { self.find_large(object) };
             slab.zip(run).is_some_and(|(slab, run)| slab.bytes() == run.size())
         })
-    }
-
-    /// How many bytes the live large object has that starts here, or one that the source keeps; `None` if none does.
-    pub(super) fn large_size(&self, object: NonNull<u8>) -> Option<usize> {
-        self.kept(object).or_else(|| Some(self.object_layout(object)?.size()))
     }
 
     /// A layout that the live large object which starts here could have; `None` if none does.

@@ -79,14 +79,12 @@
 //! Interrupts are masked while an arena or a lock is held, so the heap may be used in interrupt handlers. Neither is held
 //! while frames are fetched or given back, so the page allocator may call [`Heap::shrink`] when it runs short.
 
-mod arenas;
 mod cache;
 mod check;
 #[cfg(feature = "allocator-api2")]
 mod collections;
 mod debug;
 mod diagnose;
-mod kept;
 mod large;
 mod look;
 mod malloc;
@@ -95,6 +93,7 @@ mod record;
 mod region;
 mod relocate;
 mod report;
+mod retire;
 mod shrink;
 mod slow;
 mod stop;
@@ -118,10 +117,8 @@ pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
 
 use crate::cpu::Cpu;
-use crate::slab::arena::{ArenaId, CpuArena};
-use crate::slab::place::PerCpu;
+use crate::slab::arena::{Arena, ArenaId, CpuArena, PerCpu};
 use crate::slab::registry::Registry;
-use crate::slab::shared::SharedArena;
 use crate::sync::Mutex;
 use debug::Debugging;
 use diagnose::Wanted;
@@ -138,7 +135,9 @@ pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     per_cpu: [PerCpu; CPUS],
     /// For all others: there never is an arena.
     without: PerCpu,
-    shared: Mutex<SharedArena, C>,
+    shared: Arena,
+    /// Who holds it has the shared arena to itself.
+    shared_lock: Mutex<(), C>,
     /// Somebody has stopped all arenas.
     stopped: AtomicBool,
     large: Mutex<Large, C>,
@@ -156,7 +155,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 [const { PerCpu::new() }; CPUS]
             },
             without: PerCpu::new(),
-            shared: Mutex::new("heap: shared arena", SharedArena::none()),
+            shared: Arena::new(ArenaId::SHARED),
+            shared_lock: Mutex::new("heap: shared arena", ()),
             stopped: AtomicBool::new(false),
             large: Mutex::new("heap: large objects", Large::new()),
             debugging: Debugging::new(),
@@ -200,7 +200,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             return self.allocate_large(layout);
         };
         let object = self.inside(|own| own.arena().hand(class.number()).take());
-        if object.is_some() { object } else { self.allocate_of(class, layout, Location::caller()) }
+        if object.is_some() { object } else { self.allocate_of(class, layout.size(), Location::caller()) }
     }
 
     /// Allocates memory for `layout` that is filled with zeros; `None` as for [`allocate`](Self::allocate).
@@ -334,7 +334,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let slot = slab.slot_at(address).filter(|_| slab.arena().is_there())?;
             (!slab.is_free(slot)).then(|| slab.size())
         });
-        size.or_else(|| self.large_size(object))
+        size.or_else(|| Some(self.object_layout(object)?.size()))
             .or_else(|| self.debugged_size(object))
             .ok_or_else(|| self.diagnose(object, None))
     }
@@ -342,9 +342,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Whether a live object with a layout like this one starts at `object`.
     pub fn is_live(&self, object: NonNull<u8>, layout: Layout) -> bool {
         let address = object.as_ptr().addr();
-        if self.is_kept(object, layout) {
-            return true;
-        }
         let Some(class) = SizeClass::of(layout) else {
             return self.is_live_large(object, layout);
         };

@@ -67,11 +67,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Allocates an object of a cache that has no free slot at hand; or from the beginning, if it has waited for its turn to be
     /// recorded.
-    pub(super) fn allocate_more(&self, kind: Kind<'_>, layout: Layout) -> Option<NonNull<u8>> {
-        let call = HeapCall::Allocate { cache: kind.number, size: layout.size() as u64 };
-        let any = || self.allocate_any(kind, layout);
-        let again = || self.inside(|own| own.arena().bin(kind.number).take_any()).or_else(any);
-        self.recorded(call, |object| self.number_of_result(object), again).unwrap_or_else(any)
+    pub(super) fn allocate_more(&self, kind: Kind<'_>, size: usize) -> Option<NonNull<u8>> {
+        let call = HeapCall::Allocate { cache: kind.number, size: size as u64 };
+        let again = || self.inside(|own| own.arena().bin(kind.number).take_any()).or_else(|| self.allocate_any(kind));
+        self.recorded(call, |object| self.number_of_result(object), again).unwrap_or_else(|| self.allocate_any(kind))
     }
 
     /// Frees a slot from the beginning, which has waited for its turn to be recorded.
@@ -118,9 +117,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let mut hash = 0;
         let mut mix = |word: u64| hash = mixed(hash, word);
         // SAFETY: no CPU is at work, and whoever breaks that promise has a hash that means nothing.
-        let own = self.per_cpu.iter().filter_map(|place| unsafe { place.arena() });
-        let shared = self.shared.lock();
-        for arena in own.chain([&**shared]) {
+        for arena in self.per_cpu.iter().filter_map(|place| unsafe { place.arena() }).chain([&self.shared]) {
             let arena_number = arena.id().index() as u64;
             for (cache, bin) in arena.bins().filter(|(_, bin)| !bin.is_vacant()) {
                 mix(arena_number << 16 | u64::from(cache));
@@ -167,8 +164,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 let geometry = self.geometry(cache)?;
                 let kind = Kind { number: cache, geometry: &geometry, construct: None };
                 let object = self.inside(|own| own.arena().bin(cache).take_any());
-                let layout = Layout::from_size_align(size as usize, 1).ok()?;
-                let object = object.or_else(|| self.allocate_more(kind, layout));
+                let object = object.or_else(|| self.allocate_more(kind, size as usize));
                 self.number_of_result(&object)
             }
             HeapCall::Free { address, cache } => {

@@ -103,9 +103,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if self.is_debugged(object) || object.as_ptr().addr() % wanted.align() != 0 {
             return false;
         }
-        if self.kept(object).is_some() {
-            return self.resize_kept(object, wanted);
-        }
         let Some(class) = SizeClass::of(wanted) else {
             return self.resize_large(object, wanted);
         };

@@ -5,7 +5,7 @@ use core::fmt;
 use super::{Heap, LargeStats, debug};
 use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
-use crate::slab::arena::{Arena, ArenaId};
+use crate::slab::arena::{Arena, ArenaId, CpuArena};
 use crate::slab::class::{Geometry, SizeClass};
 use crate::slab::source::PageSource;
 
@@ -148,7 +148,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub fn frames(&self) -> HeapFrames {
         self.stopped(|all| {
             let slabs = all.arenas().flat_map(Arena::bins).flat_map(|(_, bin)| bin.slabs());
-            let arenas = all.arenas().map(Arena::frames).sum::<u64>();
+            let arenas = all.arenas().count() as u64 - 1;
             let debugged = all.records.iter().map(|record| {
                 let leaked = record.leaked.iter().map(|slab| slab.order().frames()).sum::<u64>();
                 record.slabs as u64 * record.shape.order.frames() + leaked
@@ -156,7 +156,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             HeapFrames {
                 slabs: slabs.map(|slab| slab.order().frames()).chain(debugged).sum(),
                 large: all.large.stats().bytes.div_ceil(FRAME_SIZE),
-                metadata: all.books.frames() as u64 + arenas + all.records.iter().count() as u64,
+                metadata: all.books.frames() as u64
+                    + arenas * CpuArena::ORDER.frames()
+                    + all.records.iter().count() as u64,
             }
         })
     }

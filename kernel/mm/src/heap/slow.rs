@@ -5,10 +5,10 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::diagnose::{Wanted, name};
-use super::{Heap, HeapError, SizeClass, Stopped};
+use super::{Heap, HeapError, SizeClass};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId, Emptied};
+use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
 use crate::slab::descriptor::Slab;
@@ -77,15 +77,15 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.in_own(&mut f).unwrap_or_else(|| self.in_shared(f))
     }
 
-    pub(super) fn in_shared<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
-        self.shared.with(|shared| f(shared))
+    fn in_shared<R>(&self, f: impl FnOnce(&Arena) -> R) -> R {
+        self.shared_lock.with(|()| f(&self.shared))
     }
 
     /// Allocates an object of a class of which nothing is in hand.
     #[inline(never)]
-    pub(super) fn allocate_of(&self, class: SizeClass, layout: Layout, site: Site) -> Option<NonNull<u8>> {
+    pub(super) fn allocate_of(&self, class: SizeClass, size: usize, site: Site) -> Option<NonNull<u8>> {
         let object = self.refill(class.number());
-        if object.is_some() { object } else { self.allocate_slowly(Kind::of(class), layout, site) }
+        if object.is_some() { object } else { self.allocate_slowly(Kind::of(class), size, site) }
     }
 
     /// Allocates an object of a cache of which nothing is in hand: mostly other slots of this CPU's slabs are free. `None` if
@@ -98,34 +98,30 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.inside(|own| own.arena().bin(cache).take_any())
     }
 
-    /// Allocates an object of a layout for which a slot will do. `site` is where in the program it is asked for.
+    /// Allocates an object of `size` bytes, at most those of a slot. `site` is where in the program it is asked for.
     #[cold]
-    pub(super) fn allocate_slowly(&self, kind: Kind<'_>, layout: Layout, site: Site) -> Option<NonNull<u8>> {
+    pub(super) fn allocate_slowly(&self, kind: Kind<'_>, size: usize, site: Site) -> Option<NonNull<u8>> {
         if !self.debugging.is_on(kind.number) {
-            return self.allocate_more(kind, layout);
+            return self.allocate_more(kind, size);
         }
-        if let Some(debugged) = self.allocate_debugged(kind, layout.size(), site) {
+        if let Some(debugged) = self.allocate_debugged(kind, size, site) {
             // What its last user left of it has been poisoned.
             debugged.into_iter().for_each(|object| kind.construct.into_iter().for_each(|construct| construct(object)));
             return debugged;
         }
-        self.allocate_more(kind, layout)
+        self.allocate_more(kind, size)
     }
 
     /// Allocates an object of a cache, whatever it takes.
-    pub(super) fn allocate_any(&self, kind: Kind<'_>, layout: Layout) -> Option<NonNull<u8>> {
-        let is_of_class = usize::from(kind.number) < SizeClass::COUNT;
-        let keep = || if is_of_class { self.allocate_kept(layout) } else { None };
-        let grow = || keep().or_else(|| self.grow(kind));
+    pub(super) fn allocate_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         self.prepare_cpu();
-        self.take_any(kind).or_else(grow).or_else(|| {
+        self.take_any(kind).or_else(|| self.grow(kind)).or_else(|| {
             // Empty slabs of other caches and CPUs may make room; or else others have a free slot.
             self.shrink();
-            grow().or_else(|| {
+            self.grow(kind).or_else(|| {
                 self.try_stopped(|all| {
-                    let own = ArenaId::of(C::current()).and_then(|id| all.arena(id));
-                    let arena = own.or_else(|| Some(&**all.shared).filter(|shared| shared.is_there()))?;
-                    arena.adopt(all.arenas().find_map(|arena| arena.pop_with_room(kind.number))?);
+                    let slab = all.arenas().find_map(|arena| arena.pop_with_room(kind.number))?;
+                    all.shared.adopt(slab);
                     Some(())
                 })
                 .flatten()?;
@@ -153,7 +149,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 if arena.id() == ArenaId::SHARED {
                     return None;
                 }
-                arena.adopt(self.shared.lock().pop_partial(kind.number)?);
+                let _guard = self.shared_lock.lock();
+                arena.adopt(self.shared.pop_partial(kind.number)?);
                 bin.take_any()
             })
         })
@@ -245,13 +242,50 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.registry.close(slab)
     }
 
+    /// Gives this CPU an arena of its own now, instead of when it first finds no free slot: for kernels, before a CPU that comes
+    /// up is to be quick. Whether it has one: not if there is no memory for it, or if memory is [scarce](PageSource::is_scarce),
+    /// or if the CPU has no place among those of the heap.
+    pub fn prepare_cpu(&self) -> bool {
+        let cpu = C::without_interrupts(C::current);
+        match self.per_cpu.get(cpu) {
+            None => return false,
+            Some(place) if place.has_arena() => return true,
+            _ if self.registry.source.is_scarce() => return false,
+            _ => {}
+        }
+        let prepared = |&is_prepared: &bool| Some(is_prepared.into());
+        if let Some(is_prepared) = self.recorded(HeapCall::Prepare, prepared, || self.prepare_cpu()) {
+            return is_prepared;
+        }
+        let Some(block) = self.registry.source.allocate(CpuArena::ORDER) else {
+            return false;
+        };
+        let taken = self.in_shared(|_| {
+            let cpu = C::current();
+            let (id, place) = (ArenaId::of(cpu)?, self.per_cpu.get(cpu)?);
+            // A CPU that stops all arenas says so before it takes the lock that we hold; an arena that came into being now would
+            // not be stopped.
+            if self.stopped.load(Ordering::Relaxed) || place.has_arena() {
+                return None;
+            }
+            // SAFETY: the block is ours, of the right order, and becomes the arena's; the lock is held.
+            unsafe { place.set_arena(CpuArena::new_in(block, id).as_ptr()) };
+            place.open();
+            Some(())
+        });
+        if taken.is_none() {
+            // SAFETY: the block came from the source a moment ago, and nothing was made of it.
+            unsafe { self.registry.give_back(block, CpuArena::ORDER) };
+        }
+        taken.is_some()
+    }
+
     /// Fetches a slab for a cache that has no free slot, and takes one. Tries a smaller slab where there is no block of the
     /// usual order.
     fn grow(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         let geometry = kind.geometry;
         let open = |order| self.opened(|| self.registry.open(order, geometry.slots(kind.number, order)));
-        let slabs = || self.in_arena(|arena| arena.bin(kind.number).slabs().take(Geometry::ENOUGH).count());
-        let usual = if self.registry.source.is_scarce() { geometry.order_behind(slabs()) } else { geometry.order };
+        let usual = if self.registry.source.is_scarce() { geometry.least_order } else { geometry.order };
         let slab = open(usual).or_else(|| if geometry.least_order < usual { open(geometry.least_order) } else { None });
         if let (Some(slab), Some(construct)) = (slab, kind.construct) {
             for slot in 0..slab.slots() {
@@ -260,18 +294,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             }
         }
         let mut slab = slab;
-        loop {
-            let object = self.in_arena(|arena| {
-                slab.take_if(|_| arena.is_there()).into_iter().for_each(|slab| arena.adopt(slab));
-                // Without a new slab there may still be a slot that was freed meanwhile.
-                arena.bin(kind.number).take_any()
-            });
-            let Some(homeless) = slab else { return object };
-            if !self.prepare_shared() {
-                self.registry.close(homeless);
-                return None;
+        self.in_arena(|arena| {
+            if let Some(slab) = slab.take() {
+                arena.adopt(slab);
             }
-        }
+            // Without a new slab there may still be a slot that was freed meanwhile.
+            arena.bin(kind.number).take_any()
+        })
     }
 
     /// Opens a block, once descriptors that were closed may be opened again.
@@ -287,15 +316,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Lets descriptors be opened again that were closed, as many as at a time. Whether there are more.
     #[cold]
-    fn end_rest(&self) -> bool {
-        self.try_stopped(|all| self.rested(all)).unwrap_or(false)
-    }
-
-    /// [`end_rest`](Self::end_rest), at a standstill.
-    pub(super) fn rested(&self, all: &mut Stopped<'_, C>) -> bool {
-        all.books.pool.end_rest();
-        self.registry.is_tired.store(all.books.pool.is_tired(), Ordering::Relaxed);
-        all.books.pool.has_resting()
+    pub(super) fn end_rest(&self) -> bool {
+        let has_more = self.try_stopped(|all| {
+            all.books.pool.end_rest();
+            self.registry.is_tired.store(all.books.pool.is_tired(), Ordering::Relaxed);
+            all.books.pool.has_resting()
+        });
+        has_more.unwrap_or(false)
     }
 
     /// Frees the slot that starts at `address`, if it is of a right cache: where the slab is not remembered, belongs elsewhere
@@ -335,11 +362,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ) -> bool {
         arena.remember(address, slab);
         // The quick way may have counted this free already.
-        if slab.until.get() >= 0 && slab.put(slot) {
+        if slab.until.get() > 0 && slab.put(slot) {
             return true;
         }
-        // Still less where an interrupt handler was quicker than the code that it interrupted.
-        let is_due = slab.until.get() == -1;
+        let is_due = slab.until.get() == 0;
         let is_freed = slab.put_any(slot);
         if is_freed {
             *surplus = arena.refile(slab, is_due);
@@ -372,9 +398,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// As [`free_slowly`](Self::free_slowly), whatever there is to be done.
     #[cold]
     pub(super) fn free_otherwise(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
-        if let Some(freed) = self.free_kept(object, Some(layout)) {
-            return freed;
-        }
         match SizeClass::of(layout) {
             None => self.free_large(object, layout),
             Some(class) => self.free_any(object, Some(Wanted::Layout(layout)), |cache| cache == class.number(), site),
@@ -392,9 +415,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     #[cold]
     fn free_unsized_otherwise(&self, object: NonNull<u8>, site: Site) -> Result<(), HeapError> {
-        if let Some(freed) = self.free_kept(object, None) {
-            return freed;
-        }
         match self.object_layout(object) {
             Some(layout) => self.free_large(object, layout),
             None => self.free_any(object, None, |_| true, site),

@@ -6,18 +6,17 @@ use super::slow::Found;
 use super::{Heap, Large};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId};
+use crate::slab::arena::{Arena, ArenaId, PerCpu};
 use crate::slab::debug::Records;
-use crate::slab::place::PerCpu;
 use crate::slab::registry::Books;
-use crate::slab::shared::SharedArena;
 use crate::slab::source::PageSource;
 use crate::sync::{Gate, Guard};
 
 /// The whole heap, standing still.
 pub(super) struct Stopped<'a, C: Cpu> {
     pub(super) per_cpu: &'a [PerCpu],
-    pub(super) shared: Guard<'a, SharedArena, C>,
+    pub(super) shared: &'a Arena,
+    _shared_lock: Guard<'a, (), C>,
     pub(super) large: Guard<'a, Large, C>,
     pub(super) books: Guard<'a, Books, C>,
     pub(super) records: Guard<'a, Records, C>,
@@ -27,7 +26,7 @@ impl<C: Cpu> Stopped<'_, C> {
     /// All arenas; the shared one comes last.
     pub(super) fn arenas(&self) -> impl Iterator<Item = &Arena> {
         // SAFETY: all arenas stand still as long as `self` is there.
-        self.per_cpu.iter().filter_map(|place| unsafe { place.arena() }).chain([&**self.shared])
+        self.per_cpu.iter().filter_map(|place| unsafe { place.arena() }).chain([self.shared])
     }
 
     /// The arena of that number, if there is one.
@@ -96,8 +95,20 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.recorded(HeapCall::Settle, |_| Some(0), &mut settle).unwrap_or_else(settle)
     }
 
+    /// Takes over in all arenas what others have freed, and closes the slabs that are too many then. Returns how many frames
+    /// they had; `None` if a CPU does not answer.
+    pub(super) fn settle_all(&self) -> Option<u64> {
+        let mut frames = 0;
+        loop {
+            match self.try_stopped(|all| self.collect_all(all))? {
+                Found::Nothing => return Some(frames),
+                found => frames += self.settle(found),
+            }
+        }
+    }
+
     /// Takes over in all arenas what others have freed, as long as nothing else is to be done.
-    pub(super) fn collect_all(&self, all: &Stopped<'_, C>) -> Found {
+    fn collect_all(&self, all: &Stopped<'_, C>) -> Found {
         for incoming in self.per_cpu.iter().chain([&self.without]).map(|place| &place.incoming.0) {
             let mut slabs = incoming.take();
             while let Some(slab) = slabs.next() {
@@ -113,7 +124,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Closes all gates, waits until nobody is behind one, and takes the shared arena's lock. `None`, and all gates are as they
     /// were, if a CPU that has an arena is missed.
-    fn close_gates(&self) -> Option<Guard<'_, SharedArena, C>> {
+    fn close_gates(&self) -> Option<Guard<'_, (), C>> {
         // Behind the gate of all others there never is an arena.
         let gates = || self.per_cpu.iter().map(|place| &place.gate);
         loop {
@@ -130,25 +141,26 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 return None;
             }
             gates().for_each(Gate::await_owner::<C>);
-            let shared = self.shared.lock();
+            let shared_lock = self.shared_lock.lock();
             // A CPU that was about to get its arena had the lock, and its gate is open. From now on, nobody gets one.
             if gates().all(Gate::is_closed) {
-                return Some(shared);
+                return Some(shared_lock);
             }
         }
     }
 
     /// Runs what is in `f`, at a standstill that is the caller's, which ends with that.
     fn stop<R, F: FnOnce(&mut Stopped<'_, C>) -> R>(&self, f: &mut Option<F>) -> Option<R> {
-        let result = self.close_gates().and_then(|shared| Some(self.stand_still(shared, f.take()?)));
+        let result = self.close_gates().and_then(|shared_lock| Some(self.stand_still(shared_lock, f.take()?)));
         self.stopped.store(false, Ordering::Release);
         result
     }
 
-    fn stand_still<R>(&self, shared: Guard<'_, SharedArena, C>, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
+    fn stand_still<'a, R>(&'a self, shared_lock: Guard<'a, (), C>, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
         let mut all = Stopped {
             per_cpu: &self.per_cpu,
-            shared,
+            shared: &self.shared,
+            _shared_lock: shared_lock,
             large: self.large.lock(),
             books: self.registry.books.lock(),
             records: self.debugging.records.lock(),

@@ -293,11 +293,11 @@ impl<'a> Bin<'a> {
         }
     }
 
-    /// How many more frees leave a slab on this list, of whose slots so many are free.
+    /// After how many more frees a slab on this list, of whose slots so many are free, belongs on another.
     fn until(list: usize, free: u16, slots: u16) -> i32 {
         // In an empty slab that is announced, there is nothing left to be freed.
         let left = Self::limit(list, slots).saturating_sub(free);
-        if left == 0 || list == EMPTY { Slab::NEVER } else { i32::from(left) - 1 }
+        if left == 0 || list == EMPTY { Slab::NEVER } else { left.into() }
     }
 
     /// Puts a slab of the bin where it belongs, after slots of it were freed; if it `is_due`, by the very free down to which it

@@ -15,7 +15,7 @@
 //! # Freeing from elsewhere
 //!
 //! The CPU that sets the first bit in a word of `remote` announces the word in the slab's tag, and the CPU that announces
-//! the first word of a slab hands the slab to its owner, through the [queue](super::place::Incoming) of the arena that the
+//! the first word of a slab hands the slab to its owner, through the [queue](super::arena::Incoming) of the arena that the
 //! tag named at that moment. The owner takes only announced words of slabs from its queue. So as long as a CPU is on the
 //! way between these steps, a slot of the slab is neither live nor free, the slab cannot become empty, and nobody takes
 //! its descriptor away under that CPU's feet.
@@ -68,19 +68,19 @@ impl Slab {
     /// done: if not, but for the count, nothing was.
     #[inline(always)]
     pub(crate) fn put(&self, slot: usize) -> bool {
-        // So that each of it is one instruction: to test the bit, to count, to set it.
-        let (word, shift) = (slot / u64::BITS as usize, slot % u64::BITS as usize);
+        let (word, bit) = place(slot);
         let free = self.free_word(word);
         let before = free.load(Relaxed);
-        if (before | self.remote_word(word).load(Relaxed)) >> shift & 1 != 0 {
+        if (before | self.remote_word(word).load(Relaxed)) & bit != 0 {
             return false;
         }
         let until = self.until.get().wrapping_sub(1);
         self.until.set(until);
-        if until < 0 {
+        // Below zero where an interrupt handler is quicker than the code that it interrupted.
+        if until <= 0 {
             return false;
         }
-        free.store(before | 1 << shift, Release);
+        free.store(before | bit, Release);
         true
     }
 
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn the_free_after_which_the_slab_belongs_elsewhere_is_left_to_the_slow_way() {
         let (slab, _) = full(7);
-        slab.until.set(1);
+        slab.until.set(2);
         assert!(slab.put(0) && !slab.put(0));
         assert!(!slab.put(1) && !slab.is_free(1));
         assert!(slab.put_any(1) && !slab.put(2));

@@ -33,11 +33,6 @@ impl Geometry {
     /// At most this part of a slab lies behind its last slot.
     const MAX_WASTE: u64 = 16;
 
-    /// Where memory is scarce, so many slabs of a cache are of one order before the next are larger.
-    const OF_AN_ORDER: usize = 16;
-    /// With so many slabs of a cache the next is of the usual order in any case.
-    pub(crate) const ENOUGH: usize = Self::OF_AN_ORDER * Self::USUAL_ORDER.index();
-
     /// The geometry for objects of `size` bytes, at most those of the largest class.
     pub(crate) const fn new(name: &'static str, size: u32) -> Self {
         let least_order = Order::covering((size as u64).div_ceil(FRAME_SIZE)).unwrap();
@@ -63,13 +58,6 @@ impl Geometry {
     /// Bytes behind the last slot of a slab of the usual order.
     const fn waste(&self) -> u64 {
         self.order.bytes() - self.count(self.order) as u64 * self.size as u64
-    }
-
-    /// The order of the next slab where memory is scarce and the cache has so many: as small as it can be, and larger only once
-    /// what is not used of a large one is little beside the others.
-    pub(crate) fn order_behind(&self, slabs: usize) -> Order {
-        let grown = self.least_order.get() + (slabs / Self::OF_AN_ORDER) as u8;
-        Order::new(grown).unwrap_or(self.order).min(self.order)
     }
 
     /// How a block of `order` is cut into slots for the cache with this number.

@@ -15,8 +15,7 @@
 //! - `descriptor`: one slab, and all that is known of it;
 //! - `bitmap`: which of its slots are free, and how the owner and others free;
 //! - `bin`: the slabs of one cache that one CPU allocates from, and the slots in hand;
-//! - `arena`: all bins of a CPU; `shared`: those that all CPUs share;
-//! - `place`: the gate that a CPU goes through to its arena, and what others hand to it;
+//! - `arena`: all bins of a CPU, and the gate that it goes through to them;
 //! - `page_map`: from an address to the slab that holds it;
 //! - `pool`: the pages that descriptors live in;
 //! - `debug`: slabs with redzones and tracks, for caches that are debugged;
@@ -58,10 +57,8 @@ pub(crate) mod list;
 #[cfg(bifolio_loom)]
 pub mod models;
 pub(crate) mod page_map;
-pub(crate) mod place;
 pub(crate) mod pool;
 pub(crate) mod registry;
-pub(crate) mod shared;
 pub(crate) mod source;
 
 pub use class::SizeClass;

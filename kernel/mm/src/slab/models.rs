@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::arena::ArenaId;
+use super::arena::{ArenaId, Incoming};
 use super::class::SizeClass;
 use super::descriptor::Slab;
 use super::list::Meta;
-use super::place::Incoming;
 use crate::sync::atomic::{AtomicPtr, prime};
 
 /// A slab of CPU 0 whose slots are all in use, and the queue by which others hand it over.

@@ -4,7 +4,7 @@
 //! pointers are of 32 bits, two levels of 1024 over all of them. A table is a frame. Tables
 //! exist only where blocks are, so the map's cost follows the memory in use, never its span.
 //!
-//! A walk takes the same five loads whatever the address: where there is no table, the entry leads to a table that is
+//! A walk takes the same four loads whatever the address: where there is no table, the entry leads to a table that is
 //! always there and leads on to nothing, and in the end to a descriptor that nobody owns. So the path that every free
 //! takes has no branch in it, and an address from nowhere is refused by the very comparison that every free makes.
 //!
@@ -50,9 +50,9 @@ impl Table {
 
 static NO_SLAB: Slab = Slab::vacant();
 
-/// For each level the table that leads to nothing. Nothing is ever stored in them.
-static NO_TABLE: [Table; LEVELS as usize] = {
-    let mut tables = [const { Table::leading_to((&raw const NO_SLAB).cast()) }; LEVELS as usize];
+/// For each level but the highest, the table that leads to nothing. Nothing is ever stored in them.
+static NO_TABLE: [Table; LEVELS as usize - 1] = {
+    let mut tables = [const { Table::leading_to((&raw const NO_SLAB).cast()) }; LEVELS as usize - 1];
     let mut level = 1;
     while level < tables.len() {
         tables[level] = Table::leading_to(&raw const NO_TABLE[level - 1]);
@@ -61,7 +61,7 @@ static NO_TABLE: [Table; LEVELS as usize] = {
     tables
 };
 
-/// What an entry of a table at `level` holds while it leads to nothing; above the highest, what the map holds.
+/// What an entry of a table at `level` holds while it leads to nothing.
 fn nothing(level: u32) -> *mut Table {
     match level {
         0 => (&raw const NO_SLAB).cast_mut().cast(),
@@ -82,8 +82,7 @@ const fn entry_span(level: u32) -> usize {
 
 /// The map.
 pub(crate) struct PageMap {
-    /// The table at the highest level, as if this were the entry of one above.
-    root: AtomicPtr<Table>,
+    root: Table,
 }
 
 impl PageMap {
@@ -92,27 +91,27 @@ impl PageMap {
     pub(crate) const NO_SLAB: Meta<Slab> =
         unsafe { Meta::new(NonNull::new_unchecked((&raw const NO_SLAB).cast_mut())) };
     /// How many tables can be missing for one address.
-    pub(crate) const MAX_MISSING: usize = LEVELS as usize;
+    pub(crate) const MAX_MISSING: usize = LEVELS as usize - 1;
 
     /// A map that leads nowhere.
     pub(crate) const fn new() -> Self {
-        Self { root: AtomicPtr::new((&raw const NO_TABLE[LEVELS as usize - 1]).cast_mut()) }
+        Self { root: Table::leading_to(&raw const NO_TABLE[LEVELS as usize - 2]) }
     }
 
-    /// The entry for `address` in the table at `level` on its path; above the highest, that of the root.
+    /// The entry for `address` in the table at `level` on its path.
     ///
     /// # Safety
     /// Some lock of the heap is held, for as long as the entry is used.
     #[inline]
     unsafe fn entry(&self, address: usize, level: u32) -> &AtomicPtr<Table> {
-        let mut entry = &self.root;
-        for below in (level..LEVELS).rev() {
-            let table = entry.load(Ordering::Acquire);
+        let mut table = &self.root;
+        for above in (level + 1..LEVELS).rev() {
+            let below = table.entries[index(address, above)].load(Ordering::Acquire);
             // SAFETY: an entry above level 0 always leads to a table, one of `NO_TABLE` at least, and the table is not
             // given back while the caller holds a lock (invariant *Metadata*).
-            entry = unsafe { &(*table).entries[index(address, below)] };
+            table = unsafe { &*below };
         }
-        entry
+        &table.entries[index(address, level)]
     }
 
     /// The slab whose block holds the frame of `address`; a vacant descriptor if there is none.
@@ -159,7 +158,7 @@ impl PageMap {
             // SAFETY: the caller holds a lock.
             unsafe { self.entry(address, level) }.load(Ordering::Relaxed) == nothing(level)
         };
-        (1..=LEVELS).filter(leads_nowhere).count()
+        (1..LEVELS).filter(leads_nowhere).count()
     }
 
     /// Makes the missing tables for `address`, each in a frame from `pages`.
@@ -168,7 +167,7 @@ impl PageMap {
     /// The caller holds the registry's lock. `pages` yields as many frames as [`missing`](Self::missing) counts, which
     /// become the map's.
     pub(crate) unsafe fn link(&self, address: usize, mut pages: impl FnMut() -> Option<NonNull<u8>>) {
-        for level in (1..=LEVELS).rev() {
+        for level in (1..LEVELS).rev() {
             // SAFETY: the caller holds the lock.
             let entry = unsafe { self.entry(address, level) };
             if entry.load(Ordering::Relaxed) != nothing(level) {
@@ -207,14 +206,14 @@ impl PageMap {
         address & LAST
     }
 
-    /// The first address that the table at `level` for `address` stands for.
-    const fn start_of(level: u32, address: usize) -> usize {
-        if level + 1 < LEVELS { address & !(entry_span(level + 1) - 1) } else { 0 }
+    /// Bytes of address space that a table at `level`, below the highest, stands for.
+    const fn table_span(level: u32) -> usize {
+        entry_span(level + 1)
     }
 
     /// The first address behind the table at `level` that begins at one; `None` at the end of all addresses.
     pub(crate) const fn behind(level: u32, table: usize) -> Option<usize> {
-        if level + 1 < LEVELS { table.checked_add(entry_span(level + 1)) } else { None }
+        table.checked_add(Self::table_span(level))
     }
 
     /// The start of the first stretch at or behind `from` that has a table at `level` of its own.
@@ -222,7 +221,7 @@ impl PageMap {
     /// # Safety
     /// The caller holds the registry's lock.
     pub(crate) unsafe fn next_table(&self, level: u32, from: Option<usize>) -> Option<usize> {
-        let mut next = from.filter(|_| self.root.load(Ordering::Relaxed) != nothing(LEVELS));
+        let mut next = from;
         'again: while let Some(address) = next.filter(|address| (0..=LAST).contains(address)) {
             for above in (level + 1..LEVELS).rev() {
                 // SAFETY: the caller holds a lock.
@@ -231,7 +230,7 @@ impl PageMap {
                     continue 'again;
                 }
             }
-            return Some(Self::start_of(level, address));
+            return Some(address & !(Self::table_span(level) - 1));
         }
         None
     }
@@ -253,7 +252,7 @@ impl PageMap {
     /// # Safety
     /// The caller holds the registry's lock.
     pub(crate) unsafe fn is_idle(&self, level: u32, address: usize) -> bool {
-        let first = Self::start_of(level, address);
+        let first = address & !(Self::table_span(level) - 1);
         (0..ENTRIES).map(|index| first + index * entry_span(level)).all(|address| {
             // SAFETY: the caller holds a lock.
             unsafe { self.entry(address, level) }.load(Ordering::Relaxed) == nothing(level)

@@ -28,8 +28,6 @@ pub(crate) struct Registry<S, C> {
     pub(crate) is_tired: AtomicBool,
     /// What records the heap's operations, if anything does.
     pub(crate) recording: Once<&'static Recording<'static>>,
-    /// Something was closed since tables of the map were last looked at: some may lead nowhere.
-    pub(crate) has_closed: AtomicBool,
 }
 
 /// What the registry's lock guards besides the changes of the map.
@@ -86,7 +84,6 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
             hook,
             is_tired: AtomicBool::new(false),
             recording: Once::new(),
-            has_closed: AtomicBool::new(false),
         }
     }
 
@@ -206,7 +203,6 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
             unsafe { self.map.set(base.addr(), frames, None) };
             books.pool.put(slab);
             self.is_tired.store(books.pool.is_tired(), Relaxed);
-            self.has_closed.store(true, Relaxed);
         });
         // SAFETY: what a descriptor describes came from the source, which gives no null pointers.
         unsafe { NonNull::new_unchecked(base) }

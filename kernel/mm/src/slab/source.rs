@@ -57,59 +57,15 @@ pub unsafe trait PageSource {
         address as u64
     }
 
-    /// Bytes of memory that the source has ready and nobody uses, if it keeps what is given back to it: for reports.
-    fn kept(&self) -> u64 {
-        0
-    }
-
     /// Whether there is so little memory that the heap is rather to be slow than to hold any that it might not use: then
     /// slabs are as small as they can be, and CPUs share what they would have each.
     fn is_scarce(&self) -> bool {
         false
     }
 
-    /// An object that the source keeps itself, where there is so little memory that a slab for it would waste too much: of at least
-    /// so many bytes, a multiple of 8, and as aligned. `None` where the heap is to see to it. It is asked where memory
-    /// [is scarce](Self::is_scarce). The functions below are for such
-    /// objects: the heap has no record of them. None of them may call the heap.
-    fn allocate_object(&self, object: Layout) -> Option<NonNull<u8>> {
-        let _ = object;
-        None
-    }
-
-    /// The object that the source keeps and this address lies in: where it begins, and its bytes.
-    fn object_around(&self, address: usize) -> Option<(usize, usize)> {
-        let _ = address;
-        None
-    }
-
-    /// Bytes of an object that the source kept at this address and that was freed, as far as it knows.
-    fn freed_at(&self, address: usize) -> Option<usize> {
-        let _ = address;
-        None
-    }
-
-    /// Shows where each object begins that the source keeps, and its bytes.
-    fn for_each_object(&self, visit: &mut dyn FnMut(usize, usize)) {
-        let _ = visit;
-    }
-
-    /// Makes an object that the source keeps one of so many bytes where it is. `false`, and nothing changed, if that cannot be.
-    ///
-    /// # Safety
-    /// Nobody uses what lies behind the first `bytes` bytes of it.
-    unsafe fn resize_object(&self, object: NonNull<u8>, bytes: usize) -> bool {
-        let _ = (object, bytes);
-        false
-    }
-
-    /// Takes back an object that it keeps and that has so many bytes. Whether there was one.
-    ///
-    /// # Safety
-    /// Nobody uses it any more.
-    unsafe fn release_object(&self, object: NonNull<u8>, bytes: usize) -> bool {
-        let _ = (object, bytes);
-        false
+    /// Bytes of memory that the source has ready and nobody uses, if it keeps what is given back to it: for reports.
+    fn kept(&self) -> u64 {
+        0
     }
 
     /// The run for an object of this layout: the shortest that there is with as many bytes, and its alignment. All runs are such.
@@ -181,38 +137,12 @@ unsafe impl<S: PageSource> PageSource for &S {
         (**self).number_of(address)
     }
 
-    fn kept(&self) -> u64 {
-        (**self).kept()
-    }
-
     fn is_scarce(&self) -> bool {
         (**self).is_scarce()
     }
 
-    fn allocate_object(&self, object: Layout) -> Option<NonNull<u8>> {
-        (**self).allocate_object(object)
-    }
-
-    fn object_around(&self, address: usize) -> Option<(usize, usize)> {
-        (**self).object_around(address)
-    }
-
-    fn freed_at(&self, address: usize) -> Option<usize> {
-        (**self).freed_at(address)
-    }
-
-    fn for_each_object(&self, visit: &mut dyn FnMut(usize, usize)) {
-        (**self).for_each_object(visit);
-    }
-
-    unsafe fn resize_object(&self, object: NonNull<u8>, bytes: usize) -> bool {
-        // SAFETY: the caller keeps the same contract.
-        unsafe { (**self).resize_object(object, bytes) }
-    }
-
-    unsafe fn release_object(&self, object: NonNull<u8>, bytes: usize) -> bool {
-        // SAFETY: the caller keeps the same contract.
-        unsafe { (**self).release_object(object, bytes) }
+    fn kept(&self) -> u64 {
+        (**self).kept()
     }
 
     fn run_for(object: Layout) -> Option<Layout> {

@@ -172,8 +172,6 @@ fn the_slot_that_is_told_is_the_one_that_is_given() {
     let mut region = vec![0; 4 << 20];
     let region = Heap::in_region(&mut region).unwrap();
     let heap = region.heap();
-    // Where memory is scarce objects are kept without slabs at first.
-    (0..40).for_each(|_| _ = heap.allocate(layout(8000, 8)).unwrap());
     let (mut held, mut state, mut sources) = (Vec::new(), 1_u64, Vec::new());
     let mut random = move |below: usize| {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);

@@ -161,7 +161,7 @@ fn preallocate_a_piece_of_memory_and_use_it_as_the_heap() {
     let mut preallocated = vec![0; 512 * KIB as usize];
     let range = preallocated.as_ptr_range();
     let heap = Heap::in_region(&mut preallocated).unwrap();
-    let free = || heap.heap().source().frames().unwrap().stats().zones.map(|zone| zone.free);
+    let free = || heap.heap().source().frames().stats().zones.map(|zone| zone.free);
     let at_first = free();
     // SAFETY: every object is ours, and not used once it was freed.
     unsafe {

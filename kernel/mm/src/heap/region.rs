@@ -1,0 +1,272 @@
+//! A heap inside memory that is there already, for programs with no kernel under them.
+//!
+//! A host program that must not ask for more memory than it was given, or an embedded one that has nothing but a static
+//! array, has the whole of this crate in that array: a page allocator for the frames of the region, and the heap on top of
+//! it, by the same code as in a kernel. Nothing lies outside of the region, and nothing of it is kept back: there are no
+//! watermarks, and what the heap does not use it gives up before it refuses a request.
+//!
+//! ```text
+//!   region  | heap and page allocator | their metadata | granules ...                             | rest |
+//! ```
+//!
+//! What the page allocator calls a frame is a granule here, of 256 bytes, or 1 KiB where its metadata counts for more: it never
+//! touches what it manages, so it is all the same to it. A slab is a block of several, and a large object takes as many as it
+//! needs and not whole pages.
+//!
+//! ```
+//! use bifolio::heap::Heap;
+//!
+//! let mut region = vec![0u8; 256 << 10];
+//! let heap = Heap::in_region(&mut region)?;
+//! let object = heap.malloc(1000)?;
+//! // SAFETY: the object is ours, and not used afterwards.
+//! unsafe {
+//!     object.write_bytes(1, 1000);
+//!     let object = heap.realloc(object.as_ptr(), 16 << 10)?;
+//!     assert_eq!(object.add(999).read(), 1);
+//!     heap.free_sized(object.as_ptr(), 16 << 10)?;
+//!     assert!(heap.free(object.as_ptr()).is_err(), "twice");
+//! }
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+
+use core::alloc::Layout;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use super::{Heap, Malloc, PageSource};
+use crate::allocator::{PageAllocator, Plan, SetupError, View};
+use crate::cpu::{Cpu, Hooks};
+use crate::error::{FreeError, table::errors};
+use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use crate::memory_map::{MemoryMap, Region, RegionKind};
+
+const FRAME: usize = FRAME_SIZE as usize;
+/// Large objects are whole multiples of so many bytes.
+const STEP: usize = 256;
+
+/// Bytes in what the page allocator takes for a frame, in a region of so many bytes. In small ones its metadata would be a page
+/// more otherwise.
+const fn granule_for(bytes: usize) -> usize {
+    if bytes < 2 << 20 { 4 * STEP } else { STEP }
+}
+
+errors! {
+    /// Why there can be no heap in a region.
+    pub enum RegionError {
+        /// The region is too small for the heap and one object.
+        TooSmall {
+            /// How many bytes there are.
+            bytes: usize,
+            /// How many there would have to be, from the same address on.
+            needed: usize,
+        } => "a region of {bytes} bytes is too small for a heap: here it needs {needed}",
+        /// The page allocator cannot manage so much.
+        Setup(error: SetupError) => from,
+    }
+}
+
+/// The only CPU of a program that has one thread, and no interrupts that allocate.
+///
+/// It is neither `Send` nor `Sync`, and so nothing is that leans on it: the heap stays on its thread.
+#[derive(Debug)]
+pub struct SingleCpu(PhantomData<*const ()>);
+
+// SAFETY: it is not `Sync`, so there is one CPU; nothing interrupts it.
+unsafe impl Cpu for SingleCpu {
+    fn current() -> usize {
+        0
+    }
+
+    fn synchronize() {}
+
+    fn mask_interrupts() -> bool {
+        false
+    }
+
+    fn restore_interrupts(_: bool) {}
+}
+
+impl Hooks for SingleCpu {}
+
+/// The memory of a region, as the heap in front of it asks for it.
+pub struct RegionPages<'r, C> {
+    granules: PageAllocator<'r, C>,
+    /// Bytes in a granule.
+    granule: usize,
+    /// The region's first granule, and its number: other than its address's, but aligned alike.
+    start: NonNull<u8>,
+    first: Pfn,
+}
+
+// SAFETY: the pointer is to memory of no particular thread, and only tells where a block is that somebody was given. The
+// page allocator is what threads share, and where it must not be shared this is not either.
+unsafe impl<'r, C> Sync for RegionPages<'r, C> where PageAllocator<'r, C>: Sync {}
+// SAFETY: likewise.
+unsafe impl<'r, C> Send for RegionPages<'r, C> where PageAllocator<'r, C>: Send {}
+
+/// Below so many bytes every one counts: 12 MiB.
+const SCARCE: u64 = 12 << 20;
+
+/// All of it: no watermark keeps the last granules from the only one who asks for any. And of the mobility that pageblocks have
+/// at first, since nothing that never mixes has to be kept apart.
+const GFP: Gfp = Gfp::MEMALLOC.union(Gfp::MOVABLE).union(Gfp::NOWARN);
+
+impl<'r, C: Cpu> RegionPages<'r, C> {
+    /// The page allocator behind it, for its counts and reports. What it calls frames are
+    /// [granules](Self::granule), and the region's first one is [`first`](Self::first) there.
+    pub fn frames(&self) -> &View<'r, C> {
+        &self.granules
+    }
+
+    /// Bytes in what the page allocator calls a frame: 256, or 1,024 in regions of less than 2 MiB.
+    pub fn granule(&self) -> usize {
+        self.granule
+    }
+
+    /// The number of the region's first granule.
+    pub fn first(&self) -> Pfn {
+        self.first
+    }
+
+    fn granules_in(&self, bytes: usize) -> u64 {
+        bytes.div_ceil(self.granule) as u64
+    }
+
+    /// The granules of what begins here and is so long.
+    fn range_of(&self, start: NonNull<u8>, bytes: usize) -> PfnRange {
+        let distance = start.as_ptr().addr() - self.start.as_ptr().addr();
+        let pfn = self.first.offset((distance / self.granule) as u64);
+        PfnRange::new(pfn, pfn.offset(self.granules_in(bytes)))
+    }
+
+    fn take(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        let (granules, align) = (self.granules_in(bytes), self.granules_in(align));
+        let run = self.granules.allocate_contiguous_aligned(granules, align, GFP).ok()?;
+        let distance = run.into_raw().start.number() - self.first.number();
+        // SAFETY: the page allocator has no other granules than those behind `start`.
+        Some(unsafe { self.start.add(distance as usize * self.granule) })
+    }
+}
+
+// SAFETY: the page allocator gives each granule of the region to one user at a time; the region is borrowed for as long as
+// this lives, and blocks and runs are as aligned as their numbers are. A run is at least as long as a frame.
+unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
+    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+        self.take(order.bytes() as usize, order.bytes() as usize)
+    }
+
+    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+        // SAFETY: the block is the caller's, who gives it back.
+        unsafe { self.granules.free_range_raw(self.range_of(block, order.bytes() as usize)) }
+    }
+
+    fn is_scarce(&self) -> bool {
+        self.granules.zone(ZoneKind::Normal).managed < SCARCE / self.granule as u64
+    }
+
+    fn run_for(object: Layout) -> Option<Layout> {
+        let bytes = object.size().max(FRAME).checked_next_multiple_of(STEP)?;
+        Layout::from_size_align(bytes, object.align()).ok()
+    }
+
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
+        self.take(run.size(), run.align())
+    }
+
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
+        // SAFETY: the run is the caller's, who gives it back.
+        unsafe { self.granules.free_range_raw(self.range_of(start, run.size())) }
+    }
+
+    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
+        let (range, granules) = (self.range_of(start, run.size()), self.granules_in(bytes));
+        // SAFETY: the run is the caller's, who does not use what is behind its new end.
+        unsafe { self.granules.resize_raw(range, granules, GFP) }.is_ok()
+    }
+}
+
+/// A heap in a region, with C's functions; its [`heap`](Malloc::heap) is there for those who know their layouts.
+pub type RegionHeap<'r, C = SingleCpu, const CPUS: usize = 1> = Malloc<'r, RegionPages<'r, C>, C, CPUS>;
+
+impl<'r> Heap<RegionPages<'r, SingleCpu>, SingleCpu, 1> {
+    /// Makes a heap of a region, for one thread. It takes nothing but the region, whatever that holds; when the last one
+    /// who knows of the heap is gone, the region is its owner's again, with unspecified contents.
+    ///
+    /// # Errors
+    /// [`RegionError::TooSmall`], saying how large it must be.
+    pub fn in_region(region: &'r mut [u8]) -> Result<RegionHeap<'r>, RegionError> {
+        Self::in_shared_region(region)
+    }
+}
+
+impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
+    /// Frames that the heap needs for itself before its first object, and that object's.
+    const LEAST_FRAMES: usize = 5;
+
+    /// [`in_region`](Heap::in_region), for as many threads as `C` can tell apart, of which the first `CPUS` can have slabs of
+    /// their own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn in_shared_region(region: &'r mut [u8]) -> Result<RegionHeap<'r, C, CPUS>, RegionError> {
+        let (bytes, base) = (region.len(), NonNull::from(region).cast::<u8>());
+        let (start, address) = (base.as_ptr().addr(), |offset: usize| base.as_ptr().addr() + offset);
+        let up = |offset: usize, align: usize| address(offset).next_multiple_of(align) - start;
+        let heap = up(0, align_of::<Self>());
+        let behind = heap + size_of::<Self>();
+
+        // No fewer granules than there will be, so no fewer words.
+        let granule = granule_for(bytes);
+        let all = up(0, granule);
+        let words = words_for(numbers(address(all), bytes.saturating_sub(all).max(granule), granule))?;
+        let metadata = up(behind, size_of::<u64>());
+        let first = up(metadata + words * size_of::<u64>(), granule);
+        let needed = up(first, FRAME) + Self::LEAST_FRAMES * FRAME;
+        if bytes < needed {
+            return Err(RegionError::TooSmall { bytes, needed });
+        }
+
+        let range = numbers(address(first), bytes - first, granule);
+        let mut map = map_of(range);
+        let plan = Plan::apart(MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map"))?;
+        // SAFETY: the metadata lies inside the region, aligned, and apart from the heap and the granules, and is no longer
+        // than was reckoned with more granules. The region is ours for `'r`, and holds bytes, of which any eight are a word.
+        let metadata = unsafe {
+            let metadata = base.add(metadata).cast::<u64>();
+            core::slice::from_raw_parts_mut::<'r, u64>(metadata.as_ptr(), plan.metadata_words())
+        };
+        debug_assert!(metadata.len() <= words);
+        // SAFETY: the granules are those of the region, which is ours for `'r`, behind heap and metadata. Nobody but `pages` gives
+        // this allocator any: to others it is a view.
+        let granules = unsafe { PageAllocator::new(&plan, metadata, &[]) }?;
+        // SAFETY: `first` lies inside the region.
+        let pages = RegionPages { granules, granule, start: unsafe { base.add(first) }, first: range.start };
+        // SAFETY: the heap's place lies inside the region, aligned, and apart from metadata and frames; from here on it is
+        // shared, for as long as the region is borrowed.
+        let heap: &'r Self = unsafe {
+            let heap = base.add(heap).cast::<Self>();
+            heap.write(Self::new(pages));
+            heap.as_ref()
+        };
+        Ok(Malloc::new(heap))
+    }
+}
+
+/// The numbers of the granules from an address on: aligned as the addresses are, up to 64 TiB, and all in one zone.
+fn numbers(address: usize, bytes: usize, granule: usize) -> PfnRange {
+    const ALIKE: u64 = 1 << 46;
+    let first = Pfn::new((ALIKE + address as u64 % ALIKE) / granule as u64);
+    PfnRange::new(first, first.offset((bytes / granule) as u64))
+}
+
+fn map_of(range: PfnRange) -> [Region; 1] {
+    [Region { start: range.start.address(), end: range.end.address(), kind: RegionKind::Usable }]
+}
+
+/// Words of metadata that these granules need.
+fn words_for(range: PfnRange) -> Result<usize, SetupError> {
+    let mut map = map_of(range);
+    let map = MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map");
+    Ok(Plan::apart(map)?.metadata_words())
+}
