@@ -48,6 +48,11 @@ pub fn to_physical(address: VirtAddr) -> PhysAddr {
     PhysAddr::new(address - START)
 }
 
+/// The physical address that the window has at `address`; `None` if that does not lie in the window.
+pub fn physical_in_window(address: usize) -> Option<u64> {
+    (address as u64).checked_sub(START.as_u64()).filter(|&physical| physical < SIZE)
+}
+
 /// Whether the window shows a physical address.
 pub(crate) fn shows(address: PhysAddr) -> bool {
     address.as_u64() < SIZE && is_mapped(START.as_u64() + address.as_u64())

@@ -64,11 +64,12 @@ unsafe impl PageSource for KernelPages {
         unsafe { super::frames().free_raw(frame_at(block), order) }
     }
 
-    /// Physical addresses; behind them, those of mappings.
+    /// Physical addresses; behind them, those of mappings; behind those, whatever else somebody wants to free.
     fn number_of(&self, address: usize) -> u64 {
         const MAPPED: u64 = 1 << 60;
-        let address = VirtAddr::new(address as u64);
-        vmalloc::offset(address).map_or_else(|| paging::to_physical(address).as_u64(), |offset| MAPPED + offset)
+        const ELSEWHERE: u64 = 1 << 61;
+        let mapped = VirtAddr::try_new(address as u64).ok().and_then(vmalloc::offset).map(|offset| MAPPED + offset);
+        mapped.or_else(|| paging::physical_in_window(address)).unwrap_or(ELSEWHERE | address as u64)
     }
 
     fn run_for(object: Layout) -> Option<Layout> {

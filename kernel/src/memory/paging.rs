@@ -14,7 +14,7 @@ use x86_64::structures::paging::mapper::MapToError;
 use x86_64::structures::paging::{Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
-pub use crate::arch::window::{is_mapped, to_physical, to_virtual};
+pub use crate::arch::window::{is_mapped, physical_in_window, to_physical, to_virtual};
 
 /// Where the registers of devices are mapped, a page each.
 const DEVICES: VirtAddr = VirtAddr::new(0xffff_cf00_0000_0000);
