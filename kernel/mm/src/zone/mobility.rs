@@ -197,3 +197,71 @@ fn compatible(header: Header, mobility: Mobility) -> u32 {
 fn is_movable(mobility: Mobility) -> bool {
     mobility == Mobility::Movable
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::violations::zone;
+    use super::super::{Watermarks, Zone};
+    use super::*;
+    use crate::frame::{Pfn, ZoneKind};
+
+    /// The fixture's zone with its pair of pageblocks free, and the first frame of that.
+    fn with_free_pair() -> (Zone<'static>, Pfn) {
+        let (mut zone, _) = zone();
+        let pair = zone.blocks.start_of(2);
+        assert_eq!(zone.free(pair, Order::MAX), Ok(()));
+        (zone, pair)
+    }
+
+    #[test]
+    fn a_free_pair_changes_its_mobility_as_one() {
+        let (mut zone, _) = with_free_pair();
+        zone.retype(3, Mobility::Unmovable);
+        assert_eq!(zone.wholes.state(2), State::Free(Order::MAX));
+        assert_eq!([2, 3].map(|number| zone.blocks.peek(number).mobility()), [Mobility::Unmovable; 2]);
+        assert_eq!(zone.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_pair_that_is_kept_is_given_up_as_one() {
+        let (mut zone, _) = zone();
+        let pair = zone.blocks.start_of(2);
+        zone.managed *= 1000;
+        zone.reserve_highatomic(pair, Order::MAX);
+        zone.managed /= 1000;
+        assert_eq!(zone.free(pair, Order::MAX), Ok(()));
+        while zone.unreserve_highatomic(Mobility::Movable) {}
+        assert_eq!([2, 3].map(|number| zone.blocks.peek(number).mobility()), [Mobility::Movable; 2]);
+        assert_eq!(zone.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_pageblock_that_changes_its_mobility_takes_its_free_buddy_along() {
+        let (mut zone, _) = zone();
+        let pair = zone.blocks.start_of(2);
+        assert_eq!(zone.split(pair, Order::MAX, Order::PAGEBLOCK), Ok(()));
+        zone.managed *= 1000;
+        zone.reserve_highatomic(pair, Order::PAGEBLOCK);
+        zone.managed /= 1000;
+        assert_eq!(zone.free(pair, Order::PAGEBLOCK), Ok(()));
+        assert_eq!(zone.free(zone.blocks.start_of(3), Order::PAGEBLOCK), Ok(()));
+        assert_eq!(zone.wholes.state(3), State::Free(Order::PAGEBLOCK));
+        while zone.unreserve_highatomic(Mobility::Unmovable) {}
+        assert_eq!(zone.wholes.state(3), State::Free(Order::MAX));
+        assert_eq!([2, 3].map(|number| zone.blocks.peek(number).mobility()), [Mobility::Unmovable; 2]);
+        assert_eq!(zone.validate(), Ok(()));
+    }
+
+    #[test]
+    fn whole_pageblocks_are_given_down_to_the_low_mark_at_once() {
+        let (mut zone, pair) = with_free_pair();
+        zone.settle_all();
+        let low = zone.free_frames() - Order::MAX.frames();
+        let marks = |low| Watermarks { min: 0, low, high: low };
+        zone.set_marks(marks(low + 1), [0; ZoneKind::COUNT]);
+        assert_eq!(zone.allocate_whole(Order::MAX, Mobility::Movable), None);
+        zone.set_marks(marks(low), [0; ZoneKind::COUNT]);
+        assert_eq!(zone.allocate_whole(Order::MAX, Mobility::Movable), Some(pair));
+        assert_eq!(zone.validate(), Ok(()));
+    }
+}

@@ -176,3 +176,50 @@ fn bucket(header: Header) -> Option<Bucket> {
     debug_assert!(level < Order::PAGEBLOCK.get().into());
     Some(Bucket { mobility: header.mobility(), level })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::violations::zone;
+    use super::*;
+
+    /// Frees a block of a pageblock, as a CPU does that does not have the zone's lock.
+    fn free(zone: &Zone<'_>, number: usize, offset: u64, order: u8) {
+        let pfn = zone.blocks.start_of(number).offset(offset);
+        let (block, _) = zone.blocks.lock_at(pfn).unwrap();
+        assert!(zone.blocks.free(block, pfn, Order::new(order).unwrap(), None).is_some());
+    }
+
+    #[test]
+    fn what_is_counted_before_its_turn_is_counted_once() {
+        let (mut zone, _) = zone();
+        zone.settle_all();
+        let before = zone.free_frames();
+        free(&zone, 8, 64, 5);
+        free(&zone, 9, 64, 5);
+        assert_eq!(zone.free_frames(), before, "nobody has looked");
+        assert!(zone.count_next());
+        assert_eq!((zone.free_frames(), zone.count_next()), (before + 32, false), "that was all");
+        assert_eq!(zone.free_frames(), before + 64);
+        free(&zone, 8, 0, 6);
+        assert!(!zone.count_next(), "the last one is counted once more");
+        assert_eq!(zone.free_frames(), before + 128);
+        free(&zone, 0, 64, 2);
+        assert_eq!([zone.count_next(), zone.count_next()], [true, false], "another is the last now");
+        assert_eq!((zone.free_frames(), zone.validate()), (before + 132, Ok(())));
+        zone.settle_all();
+        assert_eq!((zone.free_frames(), zone.validate()), (before + 132, Ok(())));
+    }
+
+    #[test]
+    fn counting_goes_on_behind_what_was_settled() {
+        let (mut zone, _) = zone();
+        zone.settle_all();
+        let before = zone.free_frames();
+        free(&zone, 8, 64, 5);
+        free(&zone, 9, 64, 5);
+        assert!(zone.settle_next());
+        free(&zone, 9, 0, 6);
+        assert_eq!([zone.count_next(), zone.count_next()], [true, false]);
+        assert_eq!((zone.free_frames(), zone.validate()), (before + 128, Ok(())));
+    }
+}

@@ -19,7 +19,7 @@ fn leak<T>(values: impl Iterator<Item = T>) -> &'static mut [T] {
 
 /// A zone, and the pages of two CPUs: pageblock 0 is split by small blocks, 1 an allocated block, 2 and 3 one, 4 is isolated, 5
 /// kept, 6 free, and of 7 a word is lent to the first CPU. In 8 and 9 a block of order 0 was freed since the zone looked.
-fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
+pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     let kind = ZoneKind::Normal;
     let ram = [PfnRange::new(Pfn::new(START), Pfn::new(START + 10 * PAGEBLOCK_FRAMES))];
     let extent = Extent::of(Profile::X86_64.range(kind), ram.into_iter());

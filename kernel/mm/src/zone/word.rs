@@ -89,3 +89,24 @@ impl Word<'_> {
         self.0[0].store(if lent { free | heads } else { free & !heads }, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_block_of_one_frame_is_released_as_one() {
+        let planes = [AtomicU64::new(0), AtomicU64::new(0)];
+        let word = Word(&planes);
+        // A block of two frames, two of one, one of four, and so on; the last one again of one frame.
+        let heads = 0b1_0001_1101 | 1 << 62 | 1 << 63;
+        word.allocate(0, heads);
+        for bit in 0..64 {
+            let is_single = [2, 3, 62, 63].contains(&bit);
+            assert_eq!(word.release_frame(bit), is_single, "{bit}");
+            assert_eq!(word.free() >> bit & 1 == 1, is_single, "{bit}");
+            assert!(!word.release_frame(bit), "{bit} twice");
+        }
+        assert_eq!(word.allocated(), heads & !(0b1100 | 1 << 62 | 1 << 63));
+    }
+}
