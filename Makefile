@@ -33,7 +33,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %s %-15s", $$1, $$2; $$1 = $$2 = ""; print }'
 	@echo
 	@echo 'The machine of `make run` and `make trace` is changed by'
-	@echo '  MEM=512M            memory, 18M (UEFI: 44M) to 4T'
+	@echo '  MEM=512M            memory, 20M (UEFI: 44M) to 4T'
 	@echo '  SMP=1               CPUs, 1 to 64'
 	@echo '  FIRMWARE=bios       or uefi'
 	@echo '  APIC=x2apic         or xapic: how CPUs reach their local APICs; else as QEMU has them'

@@ -111,7 +111,7 @@ impl Firmware {
     #[must_use]
     pub const fn least_memory(self) -> Memory {
         match self {
-            Firmware::Bios => Memory(18 * MIB),
+            Firmware::Bios => Memory(20 * MIB),
             Firmware::Uefi => Memory(44 * MIB),
         }
     }
@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn each_firmware_has_its_least_memory() {
         let machine = |mib, firmware| Machine::new(firmware, Memory::from_mib(mib), 1);
-        assert!(machine(18, Firmware::Bios).check().is_ok() && machine(44, Firmware::Uefi).check().is_ok());
-        assert!(machine(17, Firmware::Bios).check().unwrap_err().to_string().contains("18M"));
+        assert!(machine(20, Firmware::Bios).check().is_ok() && machine(44, Firmware::Uefi).check().is_ok());
+        assert!(machine(19, Firmware::Bios).check().unwrap_err().to_string().contains("20M"));
         assert!(machine(43, Firmware::Uefi).check().unwrap_err().to_string().contains("44M"));
     }
 }

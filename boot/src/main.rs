@@ -335,7 +335,7 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
     };
     eprintln!("Booting {} ({}; QEMU {})", kernel.display(), arguments.machine, qemu::abilities()?.version);
     if let Some(gdb) = &gdb {
-        eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate_small")?);
+        eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate_at_length")?);
     }
     let outcome = run::run(&setup, limits, keys.as_ref(), &mut OnTerminal(io::stdout()));
     drop(keys);

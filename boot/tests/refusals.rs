@@ -50,8 +50,8 @@ fn an_option_is_named_as_one_and_counts_for_more_than_a_variable() {
     let output = boot(&["run", "--mem", "25000K"], &[("BIFOLIO_MEM", "64M"), ("MAKELEVEL", "1")]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("error: invalid value '25000K' for '--mem <SIZE>': must be whole MiB"), "{said}");
-    let output = boot(&["run", "--mem", "17M"], &[("BIFOLIO_MEM", "bad")]);
-    assert_refused(&output, 1, "--mem=17M: too little to boot; 18M is the least with --firmware=bios");
+    let output = boot(&["run", "--mem", "19M"], &[("BIFOLIO_MEM", "bad")]);
+    assert_refused(&output, 1, "--mem=19M: too little to boot; 20M is the least with --firmware=bios");
 }
 
 #[test]

@@ -27,7 +27,7 @@ function history() {
   }));
 }
 
-// The slab that the frame is in: its bitmaps, word by word, a square for each slot.
+// The slab that the frame is in: its bits, word by word, a square for each slot.
 function slab() {
   wasm.slab(state.cursor);
   const of = JSON.parse(text());
