@@ -35,7 +35,7 @@ fn a_kernels_trace_is_replayed_to_its_own_hash() {
     let commands = "alloc 3; alloc 10; alloc_exact 300; kmalloc 5000 20; kmalloc 100 700; kmalloc 5000000; \
                     kmalloc 30000; buddyinfo; slabtop; drain; alloc 4 DMA; kfree all; \
                     shrink; stress 1; validate; lockdep";
-    for options in [&["--smp", "1"][..], &["--smp", "4"], &["--smp", "4", "--parallel", "--firmware", "uefi"]] {
+    for options in [&["--smp", "1"][..], &["--smp", "4"], &["--smp", "4", "--firmware", "uefi"]] {
         let trace = directory.path().join("trace");
         // With one CPU there are no stacks of others, and what is mapped first has this address.
         let first =
@@ -50,6 +50,20 @@ fn a_kernels_trace_is_replayed_to_its_own_hash() {
         assert!(operations > 1000 && on_heap > 1000, "{options:?}: {out}");
         assert!(out.contains("every result and every hash is the same"), "{options:?}: {out}");
     }
+}
+
+#[test]
+fn no_trace_is_recorded_of_cpus_in_parallel() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    let boot = Command::new(env!("CARGO_BIN_EXE_boot"))
+        .args(["run", "--parallel", "--smp", "2", "--cmd", "help", "--trace"])
+        .arg(&trace)
+        .output()
+        .unwrap();
+    assert!(!boot.status.success() && !trace.exists());
+    let said = text(&boot.stderr);
+    assert!(said.contains("a trace is recorded of CPUs that take turns: --parallel is not for it"), "{said}");
 }
 
 #[test]
