@@ -3,7 +3,7 @@
 #
 #   boot/setup.sh                    gets everything ready and says so in one line
 #   boot/setup.sh COMMAND [ARG...]   gets everything ready, then runs COMMAND with all of it first on PATH
-#   boot/setup.sh --adopters ...     as above, and what `make adopters` boots with
+#   boot/setup.sh --adopters ...     gets these ready and what `make adopters` boots with, then runs it
 #   boot/setup.sh --link-toolchain   also lets rustup's own `cargo` use the compiler that was found
 #
 # What the system has is used as it is. Rust comes from rustup where that reaches its servers. Whatever is missing then is

@@ -27,6 +27,6 @@ if (recorded) {
 } else {
   begin("64 MiB", wasm.machine(64, 4));
 }
-// For tests, and for who looks on with the browser's own tools.
+// For tests, and for anybody with the browser's own tools open.
 globalThis.explorer = { wasm, text, run, seek, state };
 document.documentElement.dataset.ready = "1";

@@ -33,7 +33,7 @@ struct Pages {
 }
 // SAFETY: it is used by the thread that made it.
 unsafe impl Sync for Pages {}
-// SAFETY: as above.
+// SAFETY: nothing in it is bound to a thread; all of it is memory and addresses.
 unsafe impl Send for Pages {}
 
 impl Pages {
@@ -56,7 +56,7 @@ unsafe impl PageSource for Pages {
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        // SAFETY: by this function's contract.
+        // SAFETY: the block is the caller's to give back, by the contract of `release`.
         unsafe { self.frames.free_raw(Pfn::containing(self.number_of(block.as_ptr().addr())), order) }
     }
 
@@ -76,12 +76,12 @@ unsafe impl PageSource for Pages {
     }
 
     unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
-        // SAFETY: by this function's contract.
+        // SAFETY: the run is the caller's to give back, by the contract of `release_run`.
         unsafe { self.frames.free_range_raw(self.range(start, run)) }
     }
 
     unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
-        // SAFETY: by this function's contract.
+        // SAFETY: nobody uses what lies behind the new end, by the contract of `resize_run`.
         unsafe { self.frames.resize_raw(self.range(start, run), bytes as u64 / FRAME_SIZE, Gfp::KERNEL) }.is_ok()
     }
 }
@@ -117,14 +117,14 @@ fn act(heap: &'static Objects, held: &mut Held, (what, a, b): (u8, u64, u64)) {
             }
         }
         175..185 => held.objects.drain(..held.objects.len() / 2).for_each(|(object, layout)| {
-            // SAFETY: as above.
+            // SAFETY: the object is the test's, taken off its list, and used no more.
             unsafe { heap.free(object, layout) }.unwrap();
         }),
         185..200 if !held.objects.is_empty() => {
             let at = pick(held.objects.len());
             let (object, layout) = held.objects[at];
             let size = if a % 3 == 0 { layout.size() * 2 } else { 1 + (a % 40_000) as usize };
-            // SAFETY: as above.
+            // SAFETY: the object is the test's, and where it moves, only the new one is used.
             if let Some(object) = unsafe { heap.reallocate(object, layout, size) }.unwrap() {
                 held.objects[at] = (object, Layout::from_size_align(size, layout.align()).unwrap());
             }
