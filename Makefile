@@ -10,7 +10,7 @@ unexport MAKEFLAGS MFLAGS
 # What a user may set. The values reach the host program through the environment, as BIFOLIO_ and the name, never as text in a
 # command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
 # The host program checks them, and says what is wrong; what is empty is not set.
-variables := MEM SMP FIRMWARE APIC PARALLEL CMD DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
+variables := MEM SMP FIRMWARE APIC PARALLEL CMD EXPLORE DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
 variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE LESSON ANSWER TASK
 define hand-over
 export BIFOLIO_$(1) := $$(value $(1))
@@ -39,6 +39,7 @@ help: ## this list
 	@echo '  APIC=x2apic         or xapic: how CPUs reach their local APICs; else as QEMU has them'
 	@echo '  PARALLEL=1          CPUs run at the same time, and instructions are not counted'
 	@echo '  CMD="alloc 3; ..."  run these shell commands, power off, and fail if one of them failed'
+	@echo '  EXPLORE=1           show its memory in a browser while it runs, at an address that is printed'
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
 	@echo '  GDB=1               wait for gdb before the first instruction, at a free port or at GDB_PORT=1234'
 	@echo '  TIMEOUT=60          end the run after that many seconds'
@@ -73,6 +74,7 @@ help: ## this list
 
 run: ## everything from a bare machine to the kernel's shell on this terminal
 	$(with-toolchain) boot/build.sh
+	$(if $(filter 1,$(BIFOLIO_EXPLORE)),$(with-toolchain) cargo $(explorers-code))
 	$(host-program) run
 
 trace: ## what `run` does, and a trace of it: target/kernel.trace, and target/trace.html, a page that shows it

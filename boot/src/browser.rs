@@ -13,7 +13,7 @@ use std::{env, fs};
 use tempfile::TempDir;
 
 /// The names that Chromium has on PATH.
-const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "chrome", "chromium-headless-shell"];
 /// The longest that anything may take: nothing here depends on it unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -131,7 +131,15 @@ impl Browser {
     /// It is never ready.
     pub fn open(&mut self, page: &Path, rest: &str) -> Result<()> {
         let page = fs::canonicalize(page)?;
-        self.call("Page.navigate", json!({ "url": format!("file://{}{rest}", page.display()) }))?;
+        self.visit(&format!("file://{}{rest}", page.display()))
+    }
+
+    /// Opens a page by its address, and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// It is never ready.
+    pub fn visit(&mut self, address: &str) -> Result<()> {
+        self.call("Page.navigate", json!({ "url": address }))?;
         self.wait_for("document.documentElement?.dataset.ready === '1'")
     }
 

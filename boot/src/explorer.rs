@@ -10,7 +10,6 @@ const PAGE: &str = include_str!("../explorer/page/index.html");
 const STYLE: &str = include_str!("../explorer/page/style.css");
 /// The page's script, in its parts, which share one scope.
 const SCRIPT: &str = concat!(
-    "\"use strict\";\n(async () => {\n",
     include_str!("../explorer/page/base.js"),
     include_str!("../explorer/page/draw.js"),
     include_str!("../explorer/page/zones.js"),
@@ -21,9 +20,11 @@ const SCRIPT: &str = concat!(
     include_str!("../explorer/page/save.js"),
     include_str!("../explorer/page/map.js"),
     include_str!("../explorer/page/controls.js"),
-    include_str!("../explorer/page/start.js"),
-    "})();\n"
 );
+/// The part that a page has beside them which is served while a machine runs, and whom that may ask.
+const ATTACHED: &str = include_str!("../explorer/page/attached.js");
+const ASKS_ITS_SERVER: &str = "; connect-src 'self'";
+const START: &str = include_str!("../explorer/page/start.js");
 /// How the page's code is built, for whoever has not.
 const BUILD: &str = "cargo rustc -p explorer --lib --crate-type cdylib --target wasm32-unknown-unknown --profile page";
 
@@ -32,28 +33,50 @@ fn built(profile: &Path) -> Option<PathBuf> {
     Some(profile.parent()?.join("wasm32-unknown-unknown/page/explorer.wasm"))
 }
 
+/// The page's code.
+fn code() -> Result<Vec<u8>> {
+    let program = std::env::current_exe()?;
+    let code = program.parent().and_then(built).context("this program lies in no target directory")?;
+    ensure!(code.is_file(), "there is no {}.\nBuild it with `{BUILD}`", code.display());
+    read(&code)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
 /// The page, with a trace in it or none.
 ///
 /// # Errors
 /// Its code was not built, or a file cannot be read.
 pub fn page(trace: Option<&Path>) -> Result<String> {
-    let program = std::env::current_exe()?;
-    let code = program.parent().and_then(built).context("this program lies in no target directory")?;
-    ensure!(code.is_file(), "there is no {}.\nBuild it with `{BUILD}`", code.display());
-    let read = |file: &Path| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
     let trace = trace.map(|trace| {
         // Whoever opens the page is not to find that out.
         crate::replay::open(trace)?;
         read(trace)
     });
-    Ok(put_together(&read(&code)?, &trace.transpose()?.unwrap_or_default()))
+    Ok(put_together(&code()?, &trace.transpose()?.unwrap_or_default()))
+}
+
+/// The page that asks whoever serves it for the trace of a machine that runs.
+///
+/// # Errors
+/// Those of [`page`].
+pub fn attached() -> Result<String> {
+    Ok(with(&code()?, &[], ATTACHED, ASKS_ITS_SERVER))
 }
 
 /// The page with its parts where their names stand.
 #[must_use]
 pub fn put_together(code: &[u8], trace: &[u8]) -> String {
+    with(code, trace, "", "")
+}
+
+fn with(code: &[u8], trace: &[u8], part: &str, may_ask: &str) -> String {
+    let script = ["\"use strict\";\n(async () => {\n", SCRIPT, part, START, "})();\n"].concat();
     PAGE.replace("/*STYLE*/", STYLE)
-        .replace("/*SCRIPT*/", SCRIPT)
+        .replace("/*SCRIPT*/", &script)
+        .replace("/*MAY-ASK*/", may_ask)
         .replace("/*WASM*/", &STANDARD.encode(code))
         .replace("/*TRACE*/", &STANDARD.encode(trace))
 }
@@ -66,7 +89,7 @@ mod tests {
     fn a_page_has_all_that_it_needs_and_asks_nobody_for_more() {
         let page = put_together(b"code", b"trace");
         assert!(page.contains(">Y29kZQ==<") && page.contains(">dHJhY2U=<"));
-        for placeholder in ["/*STYLE*/", "/*SCRIPT*/", "/*WASM*/", "/*TRACE*/"] {
+        for placeholder in ["/*STYLE*/", "/*SCRIPT*/", "/*MAY-ASK*/", "/*WASM*/", "/*TRACE*/"] {
             assert!(!page.contains(placeholder), "{placeholder}");
         }
         let names = page.replace("http://www.w3.org/2000/svg", "");
@@ -75,14 +98,22 @@ mod tests {
         {
             assert!(!names.contains(far), "{far}");
         }
-        assert!(page.contains("default-src 'none'"));
+        assert!(page.contains("default-src 'none'") && !page.contains("connect-src"));
+    }
+
+    #[test]
+    fn a_page_that_is_served_asks_its_server_for_one_thing_and_nobody_else() {
+        let page = with(b"code", &[], ATTACHED, ASKS_ITS_SERVER);
+        assert!(page.contains("default-src 'none'") && page.contains("connect-src 'self'\""));
+        assert_eq!(page.matches("fetch(").count(), 1);
+        assert!(page.contains("fetch(\"trace\")"));
     }
 
     #[test]
     fn the_page_decides_nothing_about_memory() {
         // Words of the allocator's own business; what is shown of it comes as text and pixels.
         for word in ["watermark", "coalesce", "merge(", "allocate(", "freelist", "bitmap", "pageblock", "lowmem"] {
-            assert!(!SCRIPT.to_lowercase().contains(word), "{word}");
+            assert!(![SCRIPT, ATTACHED, START].concat().to_lowercase().contains(word), "{word}");
         }
     }
 }

@@ -22,8 +22,10 @@
 //! | [`soak`] | one machine after another at work for as long as is wanted, for `make soak-kernel` |
 //! | [`replay`], [`minimise`] | what a trace says, done again and compared; and made short if it fails |
 //! | [`explorer`], [`browser`], [`pictures`] | the page that shows it, what shows that page, and pictures of it |
+//! | [`attached`] | that page, served while a machine runs, with what happens there |
 //! | [`suite`] | everything that `make test` runs |
 
+pub mod attached;
 pub mod browser;
 pub mod console;
 pub mod debugger;

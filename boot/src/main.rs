@@ -1,6 +1,7 @@
 //! The command line of the host program.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use boot::attached::Recording;
 use boot::harness::{self, Interrupted, Plan};
 use boot::machine::{Firmware, Machine, Memory};
 use boot::options::{self, Debugging, Emulator};
@@ -93,9 +94,8 @@ struct RunArguments {
     /// End a run that has not ended by itself after so many seconds [default: none]
     #[arg(long, env = "BIFOLIO_TIMEOUT", value_name = "SECONDS", value_parser = options::seconds)]
     timeout: Option<Duration>,
-    /// Write a trace of all operations on page frames to this file
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
+    #[command(flatten)]
+    recording: Recording,
 }
 
 #[derive(Args)]
@@ -308,11 +308,10 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
 fn power_on(arguments: &RunArguments) -> Result<Outcome> {
     arguments.machine.check()?;
     // Now and then such a trace comes to another state when it is repeated. Why is not known yet.
-    ensure!(
-        arguments.trace.is_none() || !arguments.machine.parallel,
-        "a trace is recorded of CPUs that take turns: {} is not for it",
-        options::spelling("parallel")
-    );
+    if let (Some(wish), true) = (arguments.recording.wish(), arguments.machine.parallel) {
+        let [wish, parallel] = [wish, "parallel"].map(options::spelling);
+        bail!("a trace is recorded of CPUs that take turns: {parallel} and {wish} cannot both be");
+    }
     if arguments.window {
         options::check_display()?;
     }
@@ -321,6 +320,7 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
         Some(kernel) => kernel.clone(),
         None => default_kernel()?,
     };
+    let recorded = arguments.recording.begin()?;
     let is_interactive = arguments.cmd.is_none();
     let keys = is_interactive.then(Keys::take).transpose()?;
     let setup = Setup {
@@ -329,7 +329,7 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
         gdb: gdb.as_ref(),
         qemu_args: &arguments.emulator.qemu_args.0,
         interactive: is_interactive,
-        trace: arguments.trace.as_deref(),
+        trace: recorded.trace(),
         ..Setup::new(&kernel, arguments.machine)
     };
     let limits = if gdb.is_some() {
@@ -342,6 +342,9 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
     eprintln!("Booting {} ({}; QEMU {})", kernel.display(), arguments.machine, qemu::abilities()?.version);
     if let Some(gdb) = &gdb {
         eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate_at_length")?);
+    }
+    if let Some(address) = recorded.address() {
+        eprintln!("Its memory is shown at http://{address}/ while it runs");
     }
     let outcome = run::run(&setup, limits, keys.as_ref(), &mut OnTerminal(io::stdout()));
     drop(keys);
@@ -367,7 +370,7 @@ fn stress(arguments: &StressArguments) -> Result<ExitCode> {
             debugging: Debugging::default(),
             emulator: arguments.emulator.clone(),
             timeout: None,
-            trace: None,
+            recording: Recording::default(),
         })?;
         if !outcome.is_success() {
             return Ok(conclude(&outcome));
@@ -388,7 +391,7 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
             debugging: arguments.debugging,
             emulator: arguments.emulator,
             timeout: None,
-            trace: None,
+            recording: Recording::default(),
         });
     }
     arguments.machine.check()?;

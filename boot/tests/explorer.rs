@@ -1,13 +1,14 @@
 //! The explorer's page, in a real browser: it opens from disk without a complaint, is used by keyboard, and shows what the host's
 //! replay knows.
 
-use boot::browser::{self, Browser};
+mod page;
+
+use boot::browser::Browser;
 use replay::World;
 use serde_json::Value;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// A trace of a machine that was used: so many operations, on several CPUs.
@@ -23,31 +24,17 @@ fn trace(operations: u64) -> Vec<u8> {
 
 /// A browser with the page open, or `None` where there is no browser: then that is said.
 fn open(trace: &[u8]) -> Option<(Browser, TempDir, PathBuf)> {
-    let Some(program) = browser::find() else {
-        // Not by `eprint`, which tests keep to themselves.
-        let _ = io::stderr().write_all(b"skipped: the explorer in Chromium, which is not on this host\n");
-        return None;
-    };
+    let program = page::chromium()?;
     let directory = tempfile::tempdir().unwrap();
-    let page = directory.path().join("explorer.html");
-    fs::write(&page, boot::explorer::put_together(&fs::read(code()).unwrap(), trace)).unwrap();
+    let file = directory.path().join("explorer.html");
+    fs::write(&file, boot::explorer::put_together(&fs::read(page::code()).unwrap(), trace)).unwrap();
     let mut browser = Browser::start(&program).unwrap();
     browser.set(1280, 900, false).unwrap();
-    browser.open(&page, "").unwrap();
+    browser.open(&file, "").unwrap();
     if !trace.is_empty() {
         browser.wait_for("document.documentElement.dataset.verified !== undefined").unwrap();
     }
-    Some((browser, directory, page))
-}
-
-/// The page's code, built.
-fn code() -> PathBuf {
-    let target = Path::new(env!("CARGO_BIN_EXE_boot")).ancestors().nth(2).unwrap();
-    let build =
-        ["rustc", "-q", "-p", "explorer", "--lib", "--crate-type", "cdylib", "--target", "wasm32-unknown-unknown"];
-    let status = Command::new(env!("CARGO")).args(build).args(["--profile", "page"]).status().unwrap();
-    assert!(status.success());
-    target.join("wasm32-unknown-unknown/page/explorer.wasm")
+    Some((browser, directory, file))
 }
 
 fn text_of(browser: &mut Browser, call: &str) -> String {

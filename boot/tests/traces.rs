@@ -63,7 +63,10 @@ fn no_trace_is_recorded_of_cpus_in_parallel() {
         .unwrap();
     assert!(!boot.status.success() && !trace.exists());
     let said = text(&boot.stderr);
-    assert!(said.contains("a trace is recorded of CPUs that take turns: --parallel is not for it"), "{said}");
+    assert!(
+        said.contains("a trace is recorded of CPUs that take turns: --parallel and --trace cannot both be"),
+        "{said}"
+    );
 }
 
 #[test]

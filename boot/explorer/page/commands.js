@@ -1,14 +1,21 @@
 // Commands.
 
+// What was said stays, the last few hundred lines of it.
+function log(attributes, words) {
+  const all = $("log");
+  all.append(element(words.includes("\n") ? "pre" : "div", attributes, words));
+  while (all.childElementCount > 400) all.firstElementChild.remove();
+  all.scrollTop = all.scrollHeight;
+}
+
 let seed = 1;
 function run(line) {
   play(false);
   const command = line.replace("%", () => seed++);
   put(new TextEncoder().encode(command));
   const before = wasm.operation(), is_good = wasm.run(), said = text();
-  const log = $("log");
-  log.append(element("div", { class: "asked" }, `bifolio> ${command}`), element(said.includes("\n") ? "pre" : "div", is_good ? {} : { class: "bad" }, said));
-  log.scrollTop = log.scrollHeight;
+  log({ class: "asked" }, `bifolio> ${command}`);
+  log(is_good ? {} : { class: "bad" }, said);
   if (wasm.operation() !== before) told(said);
   else {
     $("told").textContent = said.split("\n")[0];

@@ -22,7 +22,9 @@ new ResizeObserver(() => {
 if (matchMedia("(max-width: 900px)").matches) $("legend").open = false;
 
 const recorded = $("trace").textContent.trim();
-if (recorded) {
+if (typeof attach === "function") {
+  attach();
+} else if (recorded) {
   open(decoded(recorded), "a recorded kernel");
 } else {
   begin("64 MiB", wasm.machine(64, 4));

@@ -7,6 +7,7 @@ use bifolio::allocator::{Call, HeapCall, ZoneStats};
 use bifolio::frame::{Order, Pfn, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use replay::{OpenError, World};
+use trace::{Broken, Defect, MAGIC};
 
 use crate::cells::Cells;
 use crate::describe;
@@ -78,7 +79,39 @@ impl App {
     /// # Errors
     /// What is wrong with the trace, and where.
     pub fn open(trace: Vec<u8>) -> Result<Self, String> {
-        let world = World::open(trace, BUDGET).map_err(|error: OpenError| error.to_string())?;
+        Self::of(World::open(trace, BUDGET))
+    }
+
+    /// The machine of a trace that is still being written; none as long as what has come of it is no whole header.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn attach(trace: &[u8]) -> Result<Option<Self>, String> {
+        let is_whole = |world: &Result<World, OpenError>| {
+            !matches!(world, Err(OpenError::Broken(Broken { defect: Defect::Cut, .. })))
+        };
+        if trace.len() < MAGIC.len() {
+            return Ok(None);
+        }
+        Some(World::attach(trace.to_vec(), BUDGET)).filter(is_whole).map(Self::of).transpose()
+    }
+
+    /// Adds what has come of a trace that is still being written.
+    ///
+    /// # Errors
+    /// It is broken, or something was done here, which the trace has nothing of.
+    pub fn extend(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if !self.is_recorded() {
+            return Err(
+                "What was done here is no part of the kernel's trace. Load the page anew to see the kernel again."
+                    .into(),
+            );
+        }
+        self.world.extend(bytes).map_err(|broken| broken.to_string())
+    }
+
+    fn of(world: Result<World, OpenError>) -> Result<Self, String> {
+        let world = world.map_err(|error| error.to_string())?;
         let frames: u64 = ZoneKind::ALL
             .map(|kind| world.frames().free_blocks(kind))
             .iter()

@@ -93,6 +93,26 @@ extern "C" fn open() -> bool {
     })
 }
 
+/// Opens the beginning, in the room, of a trace that is still being written. False without text if that is no whole header.
+#[unsafe(no_mangle)]
+extern "C" fn attach() -> bool {
+    with(|page| {
+        let beginning = core::mem::take(&mut page.room);
+        page.text.clear();
+        App::attach(&beginning).transpose().is_some_and(|app| take(page, app))
+    })
+}
+
+/// Adds what is in the room to the trace; false if that cannot be.
+#[unsafe(no_mangle)]
+extern "C" fn extend() -> bool {
+    with(|page| {
+        let bytes = core::mem::take(&mut page.room);
+        let Some(app) = &mut page.app else { return false };
+        app.extend(&bytes).map_err(|error| page.text = error).is_ok()
+    })
+}
+
 /// Makes a machine.
 #[unsafe(no_mangle)]
 extern "C" fn machine(mib: f64, cpus: usize) -> bool {

@@ -37,7 +37,7 @@ impl Machine {
         for word in words(variables) {
             let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("{word} is no variable"));
             match name {
-                "GDB" | "GDB_PORT" | "DISPLAY_WINDOW" => machine.needs_company = true,
+                "GDB" | "GDB_PORT" | "DISPLAY_WINDOW" | "EXPLORE" => machine.needs_company = true,
                 "PARALLEL" => machine.options.push("--parallel".into()),
                 _ => machine.options.push(format!("--{}={value}", name.to_lowercase().replace('_', "-"))),
             }

@@ -59,7 +59,7 @@ fn each_run_that_is_named_works() {
     assert!(commands.len() >= 5, "{commands:?}");
     for command in commands {
         let machine = Machine::of(command);
-        // Here is no display, and no gdb: that they are asked for as the Makefile says is all that can be looked at.
+        // Here is no display, no gdb and nobody with a browser: that they are asked for as the Makefile says is all that can be looked at.
         if machine.needs_company() || machine.is_default() || claims::is_tried_elsewhere(&machine) {
             continue;
         }

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use bifolio::allocator::{Call, HeapCall, Shrinker};
 use bifolio::frame::{Gfp, Order, Pfn};
-use trace::{Broken, Encoder, Place, Record, Sink};
+use trace::{Broken, Defect, Encoder, Place, Record, Sink};
 
 use crate::cpu;
 use crate::memory::{Frames, Objects};
@@ -88,6 +88,8 @@ pub(crate) struct Script(RefCell<Inner>);
 #[derive(Debug)]
 struct Inner {
     trace: Vec<u8>,
+    /// How many bytes of it may be followed: the rest has not come as a whole.
+    whole: usize,
     place: Place,
     /// What was met within an operation, which cannot tell whoever asked it.
     met: Option<(usize, Found)>,
@@ -121,6 +123,7 @@ impl Script {
         let (frames, heap) = (core::ptr::null(), core::ptr::null());
         let (addresses, chunks) = (Addresses::default(), Vec::new());
         Self(RefCell::new(Inner {
+            whole: place.offset(),
             trace,
             place,
             met: None,
@@ -158,7 +161,7 @@ impl Script {
 
     /// Reads the next record.
     pub(crate) fn next(&self) -> Result<Option<Record>, Broken> {
-        self.with(|inner| inner.place.next(&inner.trace))
+        self.with(|inner| inner.place.next(&inner.trace[..inner.whole]))
     }
 
     /// What was met since this was last asked.
@@ -170,9 +173,30 @@ impl Script {
         self.with(|inner| inner.met = inner.met.or(Some((offset, found))));
     }
 
-    /// Shows the trace.
+    /// Shows the trace, as far as it may be followed.
     pub(crate) fn with_trace<R>(&self, show: impl FnOnce(&[u8]) -> R) -> R {
+        self.with(|inner| show(&inner.trace[..inner.whole]))
+    }
+
+    /// Shows all that has come of the trace.
+    pub(crate) fn with_all<R>(&self, show: impl FnOnce(&[u8]) -> R) -> R {
         self.with(|inner| show(&inner.trace))
+    }
+
+    /// Adds what has come of the trace.
+    pub(crate) fn extend(&self, bytes: &[u8]) {
+        self.with(|inner| inner.trace.extend_from_slice(bytes));
+    }
+
+    /// Lets it be followed for so many bytes, or to its end.
+    pub(crate) fn let_follow(&self, bytes: Option<usize>) {
+        self.with(|inner| inner.whole = bytes.unwrap_or(inner.trace.len()));
+    }
+
+    /// Complains of a trace that may not be followed to its end.
+    pub(crate) fn check_whole(&self) -> Result<(), Broken> {
+        let (whole, length) = self.with(|inner| (inner.whole, inner.trace.len()));
+        if whole == length { Ok(()) } else { Err(Broken { defect: Defect::Cut, offset: length }) }
     }
 
     /// The addresses that stand for the machine's.
@@ -341,7 +365,10 @@ impl Script {
 
     /// Ends that, and goes behind what was written; with a hash, if one is due, that is asked for.
     pub(crate) fn end_writing(&self) {
-        self.with(|inner| inner.writer = None);
+        self.with(|inner| {
+            inner.writer = None;
+            inner.whole = inner.trace.len();
+        });
         while self.next().is_ok_and(|record| record.is_some()) {}
     }
 

@@ -10,7 +10,7 @@ use bifolio::allocator::{Call, Plan, SetupError, View, ZoneStats};
 use bifolio::frame::ZoneKind;
 use bifolio::heap::{Heap, NextSlot, PageSource, SlabWords};
 use bifolio::memory_map::{MapError, MemoryMap, Region};
-use trace::{Broken, Header, Place, Record, Sink};
+use trace::{Broken, Defect, Header, Place, Record, Sink};
 
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::cpu::{self, Replayed};
@@ -88,6 +88,8 @@ pub struct World {
     operation: u64,
     /// How many operations the trace has.
     total: u64,
+    /// The place behind what was counted of it: an operation that is there as a whole, or a hash.
+    counted: Place,
     last: Option<Last>,
     checkpoints: Checkpoints,
 }
@@ -106,8 +108,18 @@ impl World {
     /// # Errors
     /// [`OpenError`] if it is no trace or a broken one, or its machine cannot be.
     pub fn open(trace: Vec<u8>, budget: usize) -> Result<Self, OpenError> {
+        let world = Self::attach(trace, budget)?;
+        world.script.check_whole().map_err(OpenError::Broken)?;
+        Ok(world)
+    }
+
+    /// A world at the beginning of a trace that is still being written: what has come of it may end in the middle of an operation, but
+    /// not of the header. What comes next is for [`extend`](Self::extend).
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); a header that has not come as a whole is [cut](Defect::Cut).
+    pub fn attach(trace: Vec<u8>, budget: usize) -> Result<Self, OpenError> {
         let (header, first) = Header::read(&trace).map_err(OpenError::Broken)?;
-        let total = count(&trace, first).map_err(OpenError::Broken)?;
         let mut regions: Vec<Region> = header.map().collect();
         let cpus = header.cpus;
         let map = MemoryMap::sanitise(&mut regions).map_err(OpenError::Map)?;
@@ -116,10 +128,29 @@ impl World {
         let memory = Memory::new(&plan, cpus, &script).map_err(OpenError::Setup)?;
         script.set_world(memory.frames(), memory.heap());
         let checkpoints = Checkpoints::new(budget);
-        let mut world =
-            Self { memory, script, map: regions, cpus, first, operation: 0, total, last: None, checkpoints };
+        let (operation, total, last, map) = (0, 0, None, regions);
+        let mut world = Self { memory, script, map, cpus, first, operation, total, counted: first, last, checkpoints };
         world.keep();
+        world.count_on().map_err(OpenError::Broken)?;
         Ok(world)
+    }
+
+    /// Adds what has come of a trace that is still being written. What is not there as a whole yet is not followed.
+    ///
+    /// # Errors
+    /// [`Broken`] if that is no trace.
+    pub fn extend(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.script.extend(bytes);
+        self.count_on()
+    }
+
+    /// Counts the operations that have come since this was last done, as far as they are there as a whole.
+    fn count_on(&mut self) -> Result<(), Broken> {
+        let Counted { place, operations, has_lost } = self.script.with_all(|trace| count(trace, self.counted))?;
+        self.counted = place;
+        self.total += operations;
+        self.script.let_follow(if has_lost { None } else { Some(place.offset()) });
+        Ok(())
     }
 
     /// A world of this machine, with nothing done yet.
@@ -350,23 +381,46 @@ impl World {
         }
         self.script.end_writing();
         self.count(cpu, call, returned);
-        self.total = self.operation;
+        (self.total, self.counted) = (self.operation, self.script.place());
         returned
     }
 }
 
-/// How many operations there are from `place` on, not counting those within others, until the end or where records were lost.
-fn count(trace: &[u8], mut place: Place) -> Result<u64, Broken> {
-    let (mut total, mut depth) = (0, 0_usize);
-    while let Some(record) = place.next(trace)? {
-        match record {
-            Record::Operation { .. } => {}
-            Record::Opened { .. } => depth += 1,
-            Record::Closed(_) => depth -= 1,
-            Record::Lost(_) => break,
-            Record::Hash(_) => continue,
+/// What there is in a trace from a place on.
+struct Counted {
+    /// Behind the last operation that is there as a whole, or hash.
+    place: Place,
+    /// Operations, not counting those within others.
+    operations: u64,
+    /// Records were lost there: it can be followed no further.
+    has_lost: bool,
+}
+
+fn count(trace: &[u8], from: Place) -> Result<Counted, Broken> {
+    let mut counted = Counted { place: from, operations: 0, has_lost: false };
+    let (mut place, mut depth) = (from, 0_usize);
+    loop {
+        let is_operation = match place.next(trace) {
+            Ok(Some(Record::Operation { .. })) => true,
+            Ok(Some(Record::Hash(_))) => false,
+            Ok(Some(Record::Opened { .. })) => {
+                depth += 1;
+                continue;
+            }
+            Ok(Some(Record::Closed(_))) => {
+                depth -= 1;
+                true
+            }
+            Ok(Some(Record::Lost(_))) => {
+                counted.has_lost = true;
+                return Ok(counted);
+            }
+            Ok(None) | Err(Broken { defect: Defect::Cut, .. }) => return Ok(counted),
+            Err(broken) => return Err(broken),
+        };
+        if depth == 0 {
+            counted.place = place;
+            counted.operations += u64::from(is_operation);
         }
-        total += u64::from(depth == 0);
     }
-    Ok(total)
 }

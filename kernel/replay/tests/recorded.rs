@@ -177,6 +177,31 @@ proptest! {
             prop_assert_eq!(world.hash(), hashes[moment as usize], "after {} operations", moment);
         }
     }
+
+    #[test]
+    fn a_trace_is_followed_as_it_comes_however_it_is_cut(acts in acts(300), sizes in prop::collection::vec(1_usize..200, 1..50)) {
+        let (trace, hash) = record(&acts);
+        let (mut come, mut world) = (0, None);
+        for size in sizes.iter().cycle() {
+            let part = &trace[come..trace.len().min(come + size)];
+            come += part.len();
+            match &mut world {
+                None => world = World::attach(trace[..come].to_vec(), 1 << 20).ok(),
+                Some(world) => world.extend(part).unwrap(),
+            }
+            if let Some(world) = &mut world {
+                world.run().map_err(|stop| TestCaseError::fail(stop.to_string()))?;
+                prop_assert_eq!(world.operation(), world.total());
+                prop_assert!(world.with_trace(<[u8]>::len) <= come);
+            }
+            if come == trace.len() {
+                break;
+            }
+        }
+        let world = world.unwrap();
+        prop_assert_eq!((world.hash(), world.total()), (hash, World::open(trace, 0).unwrap().total()));
+        prop_assert!(world.with_trace(<[u8]>::len) == come);
+    }
 }
 
 #[test]
