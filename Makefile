@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run trace explorer screenshots quiz test busy stress matrix mutants soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots quiz test busy stress matrix mutants semver soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -23,6 +23,8 @@ SEED ?= 1
 export OPERATIONS SEED
 # What `make mutants` does: so many of all mutants, and of which files.
 export SAMPLE FILES
+# What `make semver` compares with.
+export BASE
 
 with-toolchain := @boot/setup.sh
 host-program := $(with-toolchain) cargo run -q -p boot --
@@ -112,6 +114,9 @@ matrix: ## machines of every kind, so few that any two choices meet on one: each
 
 mutants: ## the crate with one mistake at a time, which its tests must find (cargo-mutants); SAMPLE=60 for a look
 	$(with-toolchain) sh boot/mutants.sh
+
+semver: ## what changed of the crate for those who use it since BASE=v0.1.0, or the last tag (cargo-semver-checks)
+	$(with-toolchain) sh boot/semver.sh
 
 soak: ## random operations on page frames and on the heap, each checked: a hundred million each, in some minutes
 	$(with-toolchain) cargo run --release -p model

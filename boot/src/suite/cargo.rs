@@ -19,18 +19,15 @@ pub(super) fn run(arguments: &[&str]) -> Result<(bool, String)> {
 
 /// Runs cargo with this compiler, which is there, as [`run`].
 pub(super) fn run_with(compiler: Compiler, arguments: &[&str]) -> Result<(bool, String)> {
-    let mut command = if compiler == Compiler::Oldest {
+    let command = if compiler == Compiler::Oldest {
         let bin = compiler::find(compiler::oldest()).context("the oldest compiler has gone")?;
         let mut command = command_of(bin.join("cargo").as_os_str(), arguments);
-        command.env("RUSTC", bin.join("rustc"));
+        // Whatever `.cargo/config.toml` says of the second.
+        command.env("RUSTC", bin.join("rustc")).env("RUSTC_BOOTSTRAP", "-1");
         command
     } else {
         command(arguments)
     };
-    if matches!(compiler, Compiler::Stable | Compiler::Oldest) {
-        // Whatever `.cargo/config.toml` says.
-        command.env("RUSTC_BOOTSTRAP", "-1");
-    }
     run_to_end(command)
 }
 

@@ -36,6 +36,10 @@ pub(super) const LINTS: &[Check] = &[
         "clippy", "-p", "kernel", "-p", "stress", "-p", "framework", "-p", "booted", "-p", "specimens", "-p", "bench-kernel",
         "--target", GUEST, "--bins", "--lib", "--tests", "--", "-D", "warnings",
     ]),
+    check("lints of adopters' kernels", Part::Lints, &[
+        "clippy", "-p", "adopter-bootloader", "-p", "adopter-multiboot2", "-p", "adopter-limine", "--target", GUEST,
+        "--", "-D", "warnings",
+    ]),
     // As it runs in a browser: with pointers of 32 bits.
     check("lints of what runs in a browser", Part::Lints, &[
         "clippy", "-p", "bifolio", "-p", "trace", "-p", "replay", "-p", "explorer", "--target", BROWSER, "--", "-D", "warnings",
@@ -84,16 +88,12 @@ pub(super) const ELSEWHERE: &[Check] = &[
     ]),
     elsewhere("page frames and heap", Compiler::Project, &["clippy", "-p", "bifolio", "--", "-D", "warnings"]),
     elsewhere("all features", Compiler::Project, &["clippy", "-p", "bifolio", "--all-features", "--", "-D", "warnings"]),
-    elsewhere("the crate and its examples without unstable features", Compiler::Stable, &[
-        "test", "-p", "bifolio", "--doc", "--target-dir", "target/stable",
-    ]),
     elsewhere("the oldest compiler", Compiler::Oldest, &[
         "check", "-p", "bifolio", "--all-features", "--target-dir", "target/oldest",
     ]),
     elsewhere("the oldest compiler, page frames alone", Compiler::Oldest, &[
         "check", "-p", "bifolio", "--no-default-features", "--target-dir", "target/oldest",
     ]),
-    elsewhere("the package", Compiler::Project, &["package", "-p", "bifolio", "--allow-dirty"]),
     elsewhere("tests with pointers of 32 bits", Compiler::ThirtyTwoBits, &[
         "test", "-p", "bifolio", "--tests", "--target", THIRTY_TWO_BITS,
     ]),
@@ -105,16 +105,16 @@ pub(super) const ELSEWHERE: &[Check] = &[
         "--target", "thumbv7m-none-eabi", "--target", "riscv32imac-unknown-none-elf",
     ]),
     elsewhere("adopters' kernels for other processors", Compiler::WithCore, &[
-        "check", "-p", "adopter-device-tree", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
-        "--target", "riscv64gc-unknown-none-elf", "--target", "aarch64-unknown-none",
+        "clippy", "-p", "adopter-device-tree", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
+        "--target", "riscv64gc-unknown-none-elf", "--target", "aarch64-unknown-none", "--", "-D", "warnings",
     ]),
     elsewhere("an adopter's kernel for several harts", Compiler::WithCore, &[
-        "check", "-p", "adopter-riscv64-smp", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
-        "--target", "riscv64gc-unknown-none-elf",
+        "clippy", "-p", "adopter-riscv64-smp", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
+        "--target", "riscv64gc-unknown-none-elf", "--", "-D", "warnings",
     ]),
     elsewhere("an adopter's kernel that UEFI starts", Compiler::WithCore, &[
-        "check", "-p", "adopter-uefi", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
-        "--target", "x86_64-unknown-uefi",
+        "clippy", "-p", "adopter-uefi", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
+        "--target", "x86_64-unknown-uefi", "--", "-D", "warnings",
     ]),
     // The loader of the second is not to be had from Debian: it is built, and not booted.
     elsewhere("adopters' kernels that GRUB and Limine boot", Compiler::Project, &[

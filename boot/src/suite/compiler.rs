@@ -11,8 +11,6 @@ use std::process::{Command, Stdio};
 pub(super) enum Compiler {
     /// The project's, with the unstable features that the project allows itself.
     Project,
-    /// The same without them, as anybody else's.
-    Stable,
     /// The oldest that the crate is for, where there is one.
     Oldest,
     /// The project's, which builds core for processors that it did not come with, where it has all of its sources.
@@ -29,7 +27,7 @@ impl Compiler {
     pub(super) fn lacks(self) -> Option<String> {
         let has = |path: &str| sysroot().is_some_and(|sysroot| sysroot.join("lib/rustlib").join(path).exists());
         match self {
-            Self::Project | Self::Stable => None,
+            Self::Project => None,
             Self::Oldest => find(oldest()).is_none().then(|| format!("Rust {}", oldest())),
             Self::WithCore => (!has("src/rust/library/Cargo.lock")).then(|| "all of Rust's sources".into()),
             Self::ThirtyTwoBits if !has(THIRTY_TWO_BITS) => Some(format!("Rust's library for {THIRTY_TWO_BITS}")),

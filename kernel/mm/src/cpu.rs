@@ -9,6 +9,7 @@ use crate::frame::PfnRange;
 
 /// A lock, as [hooks](Hooks::acquire) see it that look on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "hooks are told no more of it")]
 pub struct Lock {
     /// What the lock guards. All locks that guard things of one kind, such as the same part of several heaps, share a name:
     /// what is found of the order of one is true of all.
@@ -19,6 +20,7 @@ pub struct Lock {
 
 /// How a lock is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a lock is waited for, or it is not")]
 pub enum Acquire {
     /// Whoever has it is waited for.
     Wait,

@@ -132,6 +132,7 @@ errors! {
 
 /// What was to be changed, as it was, and why it was not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "what was refused, and why")]
 pub struct Refused<T, E> {
     /// What was given, back again.
     pub given: T,
@@ -149,6 +150,7 @@ impl<T: fmt::Debug, E: Error> Error for Refused<T, E> {}
 
 /// An invariant that does not hold: a defect of the allocator, or a stray write into its metadata.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Violation {
     /// The invariant, as a sentence.
     pub rule: &'static str,

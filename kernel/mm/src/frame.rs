@@ -74,6 +74,7 @@ impl fmt::Display for Pfn {
 
 /// Frames from `start` up to, but not including, `end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "a range has a start and an end")]
 pub struct PfnRange {
     /// The first frame of the range.
     pub start: Pfn,
@@ -232,6 +233,7 @@ impl fmt::Display for Order {
 
 /// A zone: the frames that one class of devices can reach. Where each ends is the [`Profile`]'s to say, and on x86_64 as here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "arrays have a place for each")]
 pub enum ZoneKind {
     /// Below 16 MiB: what ISA devices reach with 24 address bits.
     Dma,
@@ -271,6 +273,7 @@ impl fmt::Display for ZoneKind {
 /// What a pageblock is for (Linux: migrate type): mostly what may become of its contents, so that what cannot move is
 /// packed together and leaves whole pageblocks to the rest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "arrays have a place for each")]
 pub enum Mobility {
     /// Stays where it is until it is freed: the kernel's own data.
     Unmovable,

@@ -150,7 +150,7 @@
 //! # }
 //! ```
 #![cfg_attr(not(test), no_std)]
-#![warn(unreachable_pub, missing_debug_implementations)]
+#![warn(unreachable_pub, missing_debug_implementations, clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 // Which module stands on which is said, and seen to, by `tests/layers.rs`.
 pub mod allocator;
@@ -170,7 +170,10 @@ pub mod memory_map;
 mod per_cpu;
 #[forbid(unsafe_code)]
 pub mod report;
-#[cfg(feature = "heap")]
+#[cfg(all(feature = "heap", not(bifolio_loom)))]
+mod slab;
+// With models of its parts, for loom.
+#[cfg(bifolio_loom)]
 pub mod slab;
 #[forbid(unsafe_code)]
 pub mod sync;

@@ -30,6 +30,7 @@ use sweep::Ranges;
 
 /// What a region of physical memory may be used for, least restrictive first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "what writes a map down names each")]
 pub enum RegionKind {
     /// RAM that nobody uses.
     Usable,
@@ -56,6 +57,7 @@ impl fmt::Display for RegionKind {
 
 /// One entry of a memory map: the bytes from `start` up to, but not including, `end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "callers make them")]
 pub struct Region {
     /// The physical address of the region's first byte.
     pub start: u64,

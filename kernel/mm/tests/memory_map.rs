@@ -124,13 +124,17 @@ const LIMIT: u64 = 1 << 52;
 /// Memory that is there beside an entry that cannot be true.
 const GOOD: Region = Region { start: MIB, end: 512 * MIB, kind: Usable };
 
+/// An entry, what is wrong with it, and what is kept of it.
+type Found = (Region, Defect, Option<Region>);
+
 /// The only fault of a map of this entry and good memory, and the good memory that is left.
-fn beside_good(entry: Region) -> (Fault, Vec<(u64, u64)>) {
+fn beside_good(entry: Region) -> (Found, Vec<(u64, u64)>) {
     // Whichever comes first.
     let [first, second] = [[entry, GOOD], [GOOD, entry]].map(|map| (faults(&map), ranges(&map, Usable)));
     assert_eq!(first, second);
     assert_eq!(first.0.len(), 1, "{first:?}");
-    (first.0[0], first.1)
+    let Fault { entry, defect, kept, .. } = first.0[0];
+    ((entry, defect, kept), first.1)
 }
 
 #[test]
@@ -146,7 +150,7 @@ fn a_reserved_entry_of_which_the_end_is_nonsense_takes_what_lies_behind_its_star
         for kind in [Reserved, AcpiReclaimable] {
             let entry = region(start, end, kind);
             let kept = Some(region(start, LIMIT, Reserved));
-            assert_eq!(beside_good(entry), (Fault { entry, defect, kept }, vec![(MIB, 256 * MIB)]));
+            assert_eq!(beside_good(entry), ((entry, defect, kept), vec![(MIB, 256 * MIB)]));
             assert_eq!(ranges(&[entry, GOOD], AcpiReclaimable), []);
             assert_eq!(ranges(&[entry, GOOD], Reserved), [(0, MIB), (start, LIMIT)]);
         }
@@ -163,7 +167,7 @@ fn a_reserved_entry_beyond_all_memory_takes_none() {
         (1 << 60, u64::MAX, Defect::BeyondPhysicalLimit),
     ] {
         let entry = region(start, end, Reserved);
-        assert_eq!(beside_good(entry), (Fault { entry, defect, kept: None }, vec![(MIB, 512 * MIB)]));
+        assert_eq!(beside_good(entry), ((entry, defect, None), vec![(MIB, 512 * MIB)]));
     }
 }
 
@@ -179,7 +183,7 @@ fn a_usable_entry_that_cannot_be_true_gives_no_memory() {
         (u64::MAX - 0xfff, 0x1000, Defect::WrapsAround),
     ] {
         let entry = region(start, end, Usable);
-        assert_eq!(beside_good(entry), (Fault { entry, defect, kept: None }, vec![(MIB, 512 * MIB)]));
+        assert_eq!(beside_good(entry), ((entry, defect, None), vec![(MIB, 512 * MIB)]));
     }
     // What ends just there is as good as any.
     let last = region(LIMIT - MIB, LIMIT, Usable);
@@ -192,10 +196,7 @@ fn an_entry_without_a_byte_is_ignored_and_named() {
     for kind in RegionKind::ALL {
         for at in [0, 5 * MIB, 5 * MIB + 7, LIMIT, u64::MAX] {
             let entry = region(at, at, kind);
-            assert_eq!(
-                beside_good(entry),
-                (Fault { entry, defect: Defect::Empty, kept: None }, vec![(MIB, 512 * MIB)])
-            );
+            assert_eq!(beside_good(entry), ((entry, Defect::Empty, None), vec![(MIB, 512 * MIB)]));
         }
     }
 }

@@ -42,6 +42,6 @@ pub(super) fn write(out: &mut impl Write) -> fmt::Result {
 }
 
 fn slabs(out: &mut impl Write, stats: Option<ArenaStats>) -> fmt::Result {
-    let ArenaStats { slabs, frames, active_objects } = stats.unwrap_or_default();
+    let ArenaStats { slabs, frames, active_objects, .. } = stats.unwrap_or_default();
     writeln!(out, "{slabs:10}  {frames:6}  {active_objects:7}")
 }

@@ -111,7 +111,7 @@ fn explain_kmalloc<'a>(layout: Layout) -> Result<(), Error<'a>> {
 }
 
 fn tell_slot(next: &NextSlot) {
-    let NextSlot { source, slab, slot, address } = *next;
+    let NextSlot { source, slab, slot, address, .. } = *next;
     let (word, bit) = (slot / 64, slot % 64);
     println!(
         "  {}",

@@ -50,6 +50,7 @@ pub enum Step {
 
 /// What would become of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "what tells one tells each")]
 pub enum Allocation {
     /// It would be given this block.
     Served(Pfn),
@@ -65,6 +66,7 @@ pub enum Allocation {
 
 /// What would become of a block that is freed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "what tells one tells each")]
 pub enum Freeing {
     /// It would be part of this free block.
     Free(Pfn, Order),

@@ -8,6 +8,7 @@ use crate::zone::{BlockInfo, PageblockInfo};
 
 /// What is known of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct FrameInfo {
     /// The block that it is in.
     pub block: BlockInfo,
@@ -19,6 +20,7 @@ pub struct FrameInfo {
 
 /// A CPU whose pages have a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Holder {
     /// The CPU's number.
     pub cpu: usize,
@@ -30,6 +32,7 @@ pub struct Holder {
 
 /// How a CPU's pages have a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "what tells one tells each")]
 pub enum Holding {
     /// It is on loan from its zone, as part of the batch for requests of this mobility, and free.
     InBatch(Mobility),

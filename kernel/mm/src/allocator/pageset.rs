@@ -6,6 +6,7 @@ use crate::frame::ZoneKind;
 
 /// What one CPU's pages have of one zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Pageset {
     /// The CPU's number.
     pub cpu: usize,

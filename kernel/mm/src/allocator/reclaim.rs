@@ -33,6 +33,7 @@ pub trait Shrinker: Sync {
 
 /// There are as many shrinkers as the allocator has room for: [`PageAllocator::add_shrinker`] added none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "what it says is all there is to say")]
 pub struct TooManyShrinkers;
 
 impl fmt::Display for TooManyShrinkers {

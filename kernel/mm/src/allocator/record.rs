@@ -28,6 +28,10 @@ use spin::Once;
 
 /// An operation on page frames or on the heap, as a [`Recorder`] is told of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a recorder that overlooked a new one would write what cannot be done again"
+)]
 pub enum Call {
     /// [`PageAllocator::allocate`]; returns the block's first frame.
     Allocate {

@@ -8,6 +8,7 @@ use crate::zone::ZoneStats;
 
 /// How the allocator stands and what it has done since boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Stats {
     /// Each zone, lowest first.
     pub zones: [ZoneStats; ZoneKind::COUNT],

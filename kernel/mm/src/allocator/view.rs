@@ -52,6 +52,7 @@ pub struct View<'m, C> {
 
 /// How much memory there is, in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Usage {
     /// What the allocator manages: all that the map called usable, but for its own metadata.
     pub total: u64,

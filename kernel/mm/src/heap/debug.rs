@@ -57,6 +57,7 @@ impl<C: Cpu> Debugging<C> {
 
 /// A live object of a cache that is debugged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct LiveObject {
     /// The object's first byte.
     pub address: usize,
@@ -70,6 +71,7 @@ pub struct LiveObject {
 
 /// What a slot of a cache that is debugged was last used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct SlotHistory {
     /// The cache's name.
     pub cache: &'static str,

@@ -19,6 +19,7 @@ use crate::slab::source::PageSource;
 
 /// The figures of objects above the largest size class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct LargeStats {
     /// Live objects, by the order of the smallest block that would hold one.
     pub by_order: [usize; Order::COUNT],

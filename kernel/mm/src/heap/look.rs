@@ -14,6 +14,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 
 /// What is known of a slab, or of the memory of a large object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct SlabInfo {
     /// The cache's name.
     pub cache: &'static str,
@@ -31,6 +32,7 @@ pub struct SlabInfo {
 
 /// A word of a slab's bitmaps: a bit for each of 64 slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct SlabWord {
     /// Those that are free.
     pub free: u64,
@@ -42,6 +44,7 @@ pub struct SlabWord {
 
 /// A slab, word by word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct SlabWords {
     /// What is known of it as a whole.
     pub info: SlabInfo,
@@ -58,6 +61,7 @@ impl SlabWords {
 
 /// The slot that is handed out next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct NextSlot {
     /// How it is found.
     pub source: SlotSource,

@@ -11,6 +11,7 @@ use crate::slab::source::PageSource;
 
 /// A cache's figures at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct CacheStats {
     /// The cache's name.
     pub name: &'static str,
@@ -34,6 +35,7 @@ pub struct CacheStats {
 
 /// An arena's figures at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct ArenaStats {
     /// Its slabs.
     pub slabs: usize,
@@ -45,6 +47,7 @@ pub struct ArenaStats {
 
 /// The page frames that a heap has from its source, by what they are used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct HeapFrames {
     /// Frames of slabs.
     pub slabs: u64,
@@ -56,6 +59,7 @@ pub struct HeapFrames {
 
 /// What a CPU has done with the heap since boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct ArenaEvents {
     /// Times that it found no slot in its slabs and looked for more: in what others have freed of them, in slabs that nobody
     /// uses, in page frames.

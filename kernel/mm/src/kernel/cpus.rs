@@ -19,6 +19,7 @@ pub unsafe trait Interrupts {
 
 /// No interrupt handler allocates or frees.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "it has no state")]
 pub struct NoInterrupts;
 
 // SAFETY: that no handler allocates or frees is promised where `Kernel::init` is called on a kernel of this type.
@@ -40,6 +41,7 @@ macro_rules! interrupts {
         $(#[$about])*
         #[cfg(target_arch = $architecture)]
         #[derive(Clone, Copy, Debug)]
+        #[expect(clippy::exhaustive_structs, reason = "it has no state")]
         pub struct $name;
 
         // SAFETY: what the processor can mask of its kernel's interrupts is masked; handlers of what it cannot must neither allocate

@@ -35,6 +35,7 @@ impl fmt::Display for Defect {
 
 /// An entry of a memory map that cannot be true, and what became of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Fault {
     /// The entry, as it was given.
     pub entry: Region,

@@ -80,6 +80,7 @@ impl<C: Cpu> Deref for Entered<'_, C> {
 
 /// What a CPU's pages have done since boot; what they hold are its [pagesets](crate::allocator::Pageset).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct PerCpuEvents {
     /// Times that a batch had nothing left to hand out and asked the zones for more.
     pub refills: u64,

@@ -110,6 +110,7 @@ impl Hand {
 
 /// Where a slot is found, in the order in which that is tried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "what tells one tells each")]
 pub enum SlotSource {
     /// It is the lowest of those in hand: free slots of one word of the current slab.
     InHand,

@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(order(&list), [1, 3]);
         list.remove(at(3));
         list.remove(at(1));
-        assert_eq!(order(&list), []);
+        assert!(order(&list).is_empty());
         assert!(elements.iter().all(|element| !element.1.is_linked()));
     }
 }

@@ -8,6 +8,7 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
 /// What a block is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "what counts blocks counts each")]
 pub enum BlockState {
     /// Free: as large as it can be, since its buddy is not free.
     Free,
@@ -21,6 +22,7 @@ pub enum BlockState {
 
 /// An aligned power-of-two piece of a zone, as it is at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub struct BlockInfo {
     /// The block's first frame.
     pub pfn: Pfn,

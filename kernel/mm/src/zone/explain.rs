@@ -7,6 +7,7 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
 /// Why a request would be served from a pageblock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Source {
     /// Its mobility is the request's, and its largest free block the smallest sufficient one.
     Own,
@@ -16,6 +17,7 @@ pub enum Source {
 
 /// Where a zone would take a block from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Choice {
     /// The first frame of the pageblock.
     pub pageblock: Pfn,
@@ -31,6 +33,7 @@ pub struct Choice {
 
 /// A test of a watermark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct MarkTest {
     /// Frames that are free for the request.
     pub free: u64,

@@ -4,6 +4,7 @@ use crate::frame::{Mobility, Order};
 
 /// What a zone's free memory is in pieces of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct FreeBlocks {
     /// Free blocks, by mobility and order.
     pub blocks: [[u64; Order::COUNT]; Mobility::COUNT],

@@ -5,6 +5,7 @@ use crate::frame::{Mobility, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
 /// What is known of a pageblock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PageblockInfo {
     /// Its first frame.
     pub start: Pfn,

@@ -20,6 +20,7 @@ pub(crate) enum Mixing {
 
 /// How a request was served from pageblocks of another mobility.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "arrays have a place for each")]
 pub enum Fallback {
     /// A free block of whole pageblocks changed its mobility.
     ClaimedWhole,

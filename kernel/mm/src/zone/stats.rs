@@ -5,6 +5,7 @@ use crate::frame::{Pfn, ZoneKind};
 
 /// How a zone stands, in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct ZoneStats {
     /// Which zone.
     pub kind: ZoneKind,

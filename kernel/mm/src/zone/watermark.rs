@@ -6,6 +6,7 @@ use crate::frame::{Order, ZoneKind};
 
 /// The frames that must stay free in a zone, by how pressing a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Watermarks {
     /// Only the reserve for requests that cannot wait lies below.
     pub min: u64,

@@ -199,7 +199,8 @@ fn marks_and_reserves_of_any_numbers() {
 #[test]
 fn pieces_of_any_number() {
     for number in [1 << 40, 1 << 54, 1 << 62, u64::MAX] {
-        let blocks = FreeBlocks { blocks: [[number; Order::COUNT]; Mobility::COUNT], ..FreeBlocks::default() };
+        let mut blocks = FreeBlocks::default();
+        blocks.blocks = [[number; Order::COUNT]; Mobility::COUNT];
         for order in Order::all() {
             assert!(blocks.of(order) >= number && blocks.frames() >= number && blocks.suitable(order) >= number);
             assert_eq!(blocks.fragmentation_index(order), -1000);

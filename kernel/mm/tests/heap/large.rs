@@ -31,7 +31,7 @@ fn leaving_nothing(test: impl FnOnce(&RunHeap)) {
 #[track_caller]
 fn counts_agree(heap: &RunHeap) {
     heap.validate().unwrap();
-    let HeapFrames { slabs, large, metadata } = heap.frames();
+    let HeapFrames { slabs, large, metadata, .. } = heap.frames();
     assert_eq!(slabs + large + metadata, heap.source().used());
 }
 

@@ -33,16 +33,27 @@ fn slabinfo_has_the_format_of_linux() {
     assert_empties(&heap);
 }
 
+/// An arena's slabs, their frames and the objects in them.
+fn stats_of(heap: &TestHeap, cpu: Option<usize>) -> Option<(usize, u64, usize)> {
+    heap.arena_stats(cpu).map(|stats| (stats.slabs, stats.frames, stats.active_objects))
+}
+
+/// How often a CPU's arena was refilled, and how often it freed for another.
+fn events_of(heap: &TestHeap, cpu: usize) -> (u64, u64) {
+    let events = heap.arena_events(cpu);
+    (events.refills, events.remote_frees)
+}
+
 #[test]
 fn an_arena_tells_of_its_slabs() {
     let heap = TestHeap::new(Blocks::new(1 << 12));
     assert_eq!(heap.arena_stats(Some(0)), None, "it has allocated nothing");
     assert_eq!(heap.arena_stats(None), Some(ArenaStats::default()));
     let objects: Vec<_> = (0..600).map(|seed| Object::new(&heap, layout(60, 8), seed as u8)).collect();
-    assert_eq!(heap.arena_stats(Some(0)), Some(ArenaStats { slabs: 2, frames: 16, active_objects: 600 }));
+    assert_eq!(stats_of(&heap, Some(0)), Some((2, 16, 600)));
     assert_eq!(heap.arena_stats(Some(1)), None);
     heap.retire_cpu();
-    assert_eq!(heap.arena_stats(None), Some(ArenaStats { slabs: 2, frames: 16, active_objects: 600 }));
+    assert_eq!(stats_of(&heap, None), Some((2, 16, 600)));
     objects.into_iter().for_each(|object| object.free(&heap));
     assert_empties(&heap);
 }
@@ -53,13 +64,13 @@ fn a_cpu_counts_refills_and_what_it_frees_for_others() {
     assert_eq!(heap.arena_events(0), ArenaEvents::default());
     let objects: Vec<_> = (0..600).map(|seed| Object::new(&heap, layout(60, 8), seed as u8)).collect();
     // Two slabs.
-    assert_eq!(heap.arena_events(0), ArenaEvents { refills: 2, remote_frees: 0 });
+    assert_eq!(events_of(&heap, 0), (2, 0));
     Thread::become_cpu(1);
     Object::new(&heap, layout(60, 8), 1).free(&heap);
     objects.into_iter().for_each(|object| object.free(&heap));
     Thread::become_cpu(0);
-    assert_eq!(heap.arena_events(0), ArenaEvents { refills: 2, remote_frees: 0 });
-    assert_eq!(heap.arena_events(1), ArenaEvents { refills: 1, remote_frees: 600 });
+    assert_eq!(events_of(&heap, 0), (2, 0));
+    assert_eq!(events_of(&heap, 1), (1, 600));
     assert_empties(&heap);
 }
 
@@ -69,7 +80,7 @@ fn what_is_freed_in_shared_slabs_is_not_freed_for_another_cpu() {
     let objects: Vec<_> = (0..100).map(|seed| Object::new(&heap, layout(60, 8), seed as u8)).collect();
     heap.retire_cpu();
     objects.into_iter().for_each(|object| object.free(&heap));
-    assert_eq!(heap.arena_events(0), ArenaEvents { refills: 1, remote_frees: 0 });
+    assert_eq!(events_of(&heap, 0), (1, 0));
     assert_empties(&heap);
 }
 

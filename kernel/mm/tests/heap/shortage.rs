@@ -13,7 +13,7 @@ fn all_of_memory_can_be_had_in_objects_of_any_size_and_comes_back() {
         let heap = TestHeap::new(Blocks::new(FRAMES));
         let mut objects: Vec<_> = std::iter::from_fn(|| Object::try_new(&heap, layout(size, 8), size as u8)).collect();
         heap.validate().unwrap();
-        let HeapFrames { slabs, large, metadata } = heap.frames();
+        let HeapFrames { slabs, large, metadata, .. } = heap.frames();
         assert_eq!(slabs + large + metadata, heap.source().frames());
         let used = objects.len() * TestHeap::usable_size(layout(size, 8)).unwrap();
         let all = (FRAMES * FRAME_SIZE) as usize;

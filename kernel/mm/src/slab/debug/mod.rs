@@ -53,6 +53,7 @@ bitflags! {
 
 /// Which bytes of a slot hold what they should not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum SlotPart {
     /// The redzone before an object: who writes there mostly means the object behind it.
     LeftRedZone,
