@@ -37,7 +37,7 @@ pub(super) const LINTS: &[Check] = &[
         "--target", GUEST, "--bins", "--lib", "--tests", "--", "-D", "warnings",
     ]),
     check("lints of adopters' kernels", Part::Lints, &[
-        "clippy", "-p", "adopter-bootloader", "-p", "adopter-multiboot2", "-p", "adopter-limine", "--target", GUEST,
+        "clippy", "-p", "adopter-bootloader", "-p", "adopter-multiboot2", "-p", "adopter-limine", "-p", "guides", "--target", GUEST,
         "--", "-D", "warnings",
     ]),
     // As it runs in a browser: with pointers of 32 bits.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, Profile};
+use bifolio::heap::{RegionError, StaticHeap};
 use bifolio::kernel::{InitError, Kernel, NoInterrupts, Regions, Shared, Uniprocessor};
 use bifolio::memory_map::{MapError, Region, RegionKind};
 
@@ -130,4 +131,37 @@ fn a_map_that_is_no_good_is_refused_and_can_be_mended() {
     let block = MEMORY.frames().allocate(Order::ZERO, Gfp::KERNEL).unwrap();
     assert_eq!(MEMORY.frames().cached(), 0, "no CPU has pages of its own");
     MEMORY.frames().free(block).unwrap();
+}
+
+/// As a microcontroller has it: a static array.
+#[test]
+fn a_heap_in_64_kib_can_be_a_global_allocator() {
+    static HEAP: StaticHeap<Uniprocessor<NoInterrupts>> = StaticHeap::new();
+    const SIZE: usize = 64 << 10;
+    let layout = Layout::new::<[u64; 100]>();
+    // SAFETY: the layout is not empty.
+    assert!(unsafe { HEAP.alloc(layout) }.is_null(), "there is no memory yet");
+    let region = Box::leak(vec![0xff_u8; SIZE].into_boxed_slice()).as_mut_ptr();
+    // SAFETY: the memory was allocated for this, and stays; one thread uses this heap.
+    let init = |bytes| unsafe { HEAP.init(region, bytes) };
+    assert!(matches!(init(1000), Err(RegionError::TooSmall { bytes: 1000, .. })));
+    init(SIZE).unwrap();
+    assert_eq!(init(SIZE), Err(RegionError::Twice));
+    for round in 0..100 {
+        // SAFETY: the layout is not empty; each object is used within the layout it has, and freed once, with the last of them.
+        unsafe {
+            let objects: [_; 20] = core::array::from_fn(|_| HEAP.alloc_zeroed(layout));
+            assert!(objects.iter().all(|object| !object.is_null()), "{objects:?}");
+            assert!(objects.iter().all(|object| (0..layout.size()).all(|at| object.add(at).read() == 0)));
+            objects.iter().for_each(|object| object.write_bytes(round, layout.size()));
+            let object = HEAP.realloc(objects[0], layout, 2 * layout.size());
+            assert!((0..layout.size()).all(|at| object.add(at).read() == round));
+            HEAP.dealloc(object, Layout::from_size_align(2 * layout.size(), layout.align()).unwrap());
+            objects[1..].iter().for_each(|object| HEAP.dealloc(*object, layout));
+        }
+    }
+    let heap = HEAP.heap().unwrap();
+    heap.validate().unwrap();
+    heap.shrink();
+    assert_eq!(heap.frames().slabs, 0);
 }

@@ -61,6 +61,8 @@ errors! {
             /// How many there would have to be, from the same address on.
             needed: usize,
         } => "a region of {bytes} bytes is too small for a heap: here it needs {needed}",
+        /// The heap was given a region before.
+        Twice => "the heap was given a region before",
         /// The page allocator cannot manage so much.
         Setup(error: SetupError) => from,
     }

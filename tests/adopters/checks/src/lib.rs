@@ -90,8 +90,11 @@ fn all_there_is<C: Cpu>(frames: &Frames<'_, C>) {
     }
 }
 
-/// Lists, maps and text, which grow, move and go.
-fn collections() {
+/// Lists, maps and text on the global allocator, which grow, move and go.
+///
+/// # Panics
+/// If one does not hold what was put into it.
+pub fn collections() {
     let mut numbers: Vec<u64> = Vec::new();
     numbers.extend(0..20_000);
     let mut map: BTreeMap<u64, Box<[u8]>> = BTreeMap::new();

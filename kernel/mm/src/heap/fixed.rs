@@ -1,0 +1,100 @@
+//! A heap in a region, as the global allocator of a program that has nothing else.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
+use core::ptr;
+
+use spin::Once;
+
+use super::{Heap, RegionError, RegionHeap, RegionPages};
+use crate::cpu::Cpu;
+
+/// [`Heap::in_region`] for a static: what a kernel that has mapped a heap, or a microcontroller with a static array, writes, on CPUs of
+/// kind `C`. 64 KiB are enough.
+///
+/// Until [`init`](Self::init) there is no memory, and so every allocation is refused.
+///
+/// ```no_run
+/// use bifolio::heap::StaticHeap;
+/// use bifolio::kernel::{NoInterrupts, Uniprocessor};
+///
+/// #[global_allocator]
+/// static HEAP: StaticHeap<Uniprocessor<NoInterrupts>> = StaticHeap::new(); // or `X86`, `Riscv64`, `Aarch64`
+///
+/// # fn main() -> Result<(), bifolio::heap::RegionError> {
+/// const START: *mut u8 = 0x2000_4000 as *mut u8;
+/// // SAFETY: there is RAM, which is for this alone; there is one CPU, whose interrupt handlers neither allocate nor free.
+/// unsafe { HEAP.init(START, 64 << 10) }
+/// # }
+/// ```
+pub struct StaticHeap<C: 'static, const CPUS: usize = 1>(Once<RegionHeap<'static, C, CPUS>>);
+
+impl<C: Cpu + 'static, const CPUS: usize> StaticHeap<C, CPUS> {
+    /// No memory yet.
+    pub const fn new() -> Self {
+        Self(Once::new())
+    }
+
+    /// Gives the heap its memory, whatever that holds.
+    ///
+    /// # Errors
+    /// [`RegionError`], with nothing changed: the region is too small, or there was one before.
+    ///
+    /// # Safety
+    /// - So many bytes from `start` on are readable and writable for as long as the program runs, and nobody else's.
+    /// - The machine's CPUs are those that `C` says they are: for [`Uniprocessor`](crate::kernel::Uniprocessor), one.
+    pub unsafe fn init(&self, start: *mut u8, bytes: usize) -> Result<(), RegionError> {
+        if self.0.is_completed() {
+            return Err(RegionError::Twice);
+        }
+        // SAFETY: by this function's contract the bytes are there for good, and this is their only user.
+        let region = unsafe { core::slice::from_raw_parts_mut(start, bytes) };
+        let heap = Heap::in_shared_region(region)?;
+        self.0.call_once(|| heap);
+        Ok(())
+    }
+
+    /// The heap, for its reports and whatever else it has to offer.
+    pub fn heap(&self) -> Option<&Heap<RegionPages<'static, C>, C, CPUS>> {
+        Some(self.0.get()?.heap())
+    }
+}
+
+impl<C: Cpu + 'static, const CPUS: usize> Default for StaticHeap<C, CPUS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C: 'static, const CPUS: usize> fmt::Debug for StaticHeap<C, CPUS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticHeap").finish_non_exhaustive()
+    }
+}
+
+// SAFETY: it is the heap's. What was allocated can be freed, since a heap that is there stays.
+unsafe impl<C: Cpu + 'static, const CPUS: usize> GlobalAlloc for StaticHeap<C, CPUS> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by the trait's contract, which is the same there.
+        self.heap().map_or(ptr::null_mut(), |heap| unsafe { heap.alloc(layout) })
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+        if let Some(heap) = self.heap() {
+            // SAFETY: by the trait's contract the object is of this heap, and has this layout.
+            unsafe { heap.dealloc(object, layout) };
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by the trait's contract, which is the same there.
+        self.heap().map_or(ptr::null_mut(), |heap| unsafe { heap.alloc_zeroed(layout) })
+    }
+
+    unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: by the trait's contract the object is of this heap, and has this layout.
+        self.heap().map_or(ptr::null_mut(), |heap| unsafe { heap.realloc(object, layout, size) })
+    }
+}
