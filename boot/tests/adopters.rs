@@ -87,13 +87,34 @@ fn a_kernel_for_aarch64_has_its_memory_as_a_device_tree_says() {
     }
 }
 
-/// With a word from each of four harts to all others, by firmware.
+/// What a kernel for several CPUs prints at last.
+const ALL_DONE: &str = "4 CPUs have worked at once and all is whole again";
+
+/// With a barrier from each of four harts to all others, by firmware.
 #[test]
 #[ignore = "`make adopters` has the emulator"]
 fn four_harts_of_riscv64_work_at_once() {
-    let kernel = build("adopter-riscv64-smp", &with_core("riscv64gc-unknown-none-elf"));
+    let kernel = build("adopter-device-tree-smp", &with_core("riscv64gc-unknown-none-elf"));
     let machine = format!("qemu-system-riscv64 -machine virt -smp 4 -m 128M -kernel '{}'", kernel.display());
-    boots_and_says(&machine, 0, "4 CPUs have worked at once and all is whole again");
+    boots_and_says(&machine, 0, ALL_DONE);
+}
+
+/// With a barrier from each of four CPUs to all others, by an interrupt of the controller's.
+#[test]
+#[ignore = "`make adopters` has the emulator"]
+fn four_cpus_of_aarch64_work_at_once() {
+    let kernel = build("adopter-device-tree-smp", &with_core("aarch64-unknown-none"));
+    let machine = "qemu-system-aarch64 -machine virt -cpu cortex-a72 -semihosting -smp 4 -m 128M";
+    boots_and_says(&format!("{machine} -kernel '{}'", kernel.display()), 0, ALL_DONE);
+}
+
+/// With a barrier from each of four CPUs to all others, by an interrupt of the local APIC's.
+#[test]
+#[ignore = "`make adopters` has the boot loader"]
+fn four_cpus_of_x86_64_work_at_once() {
+    let kernel = build("adopter-x86_64-smp", &["--target", "x86_64-unknown-none"]);
+    let image = for_grub(&kernel, "grub-smp");
+    boots_and_says(&format!("{PC} -smp 4 -m 128M -cdrom '{}'", image.display()), PC_SUCCESS, ALL_DONE);
 }
 
 /// A PC that a kernel ends by a device: with this exit status, if all is well.
@@ -108,17 +129,23 @@ fn directory(name: &str) -> PathBuf {
     path
 }
 
-#[test]
-#[ignore = "`make adopters` has the boot loader"]
-fn a_kernel_that_grub_boots_has_its_memory_from_the_crate() {
+/// A disc with GRUB, which boots this kernel.
+fn for_grub(kernel: &Path, name: &str) -> PathBuf {
     const MENU: &str = "set timeout=0\nmenuentry kernel { multiboot2 /boot/kernel }\n";
-    let kernel = build("adopter-multiboot2", &["--target", "x86_64-unknown-none"]);
-    let (disc, image) = (directory("grub"), directory("grub.iso").join("image"));
+    let (disc, image) = (directory(name), directory(&format!("{name}.iso")).join("image"));
     fs::create_dir_all(disc.join("boot/grub")).unwrap();
     fs::copy(kernel, disc.join("boot/kernel")).unwrap();
     fs::write(disc.join("boot/grub/grub.cfg"), MENU).unwrap();
     let made = Command::new("grub-mkrescue").arg("-o").arg(&image).arg(disc).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    image
+}
+
+#[test]
+#[ignore = "`make adopters` has the boot loader"]
+fn a_kernel_that_grub_boots_has_its_memory_from_the_crate() {
+    let kernel = build("adopter-multiboot2", &["--target", "x86_64-unknown-none"]);
+    let image = for_grub(&kernel, "grub");
     for memory in ["64M", "1G", "5G"] {
         boots(&format!("{PC} -m {memory} -cdrom '{}'", image.display()), PC_SUCCESS);
     }

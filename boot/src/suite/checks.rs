@@ -37,7 +37,8 @@ pub(super) const LINTS: &[Check] = &[
         "--target", GUEST, "--bins", "--lib", "--tests", "--", "-D", "warnings",
     ]),
     check("lints of adopters' kernels", Part::Lints, &[
-        "clippy", "-p", "adopter-bootloader", "-p", "adopter-multiboot2", "-p", "adopter-limine", "-p", "guides", "--target", GUEST,
+        "clippy", "-p", "adopter-bootloader", "-p", "adopter-multiboot2", "-p", "adopter-limine", "-p", "adopter-x86_64-smp",
+        "-p", "guides", "--target", GUEST,
         "--", "-D", "warnings",
     ]),
     // As it runs in a browser: with pointers of 32 bits.
@@ -105,12 +106,8 @@ pub(super) const ELSEWHERE: &[Check] = &[
         "--target", "thumbv7m-none-eabi", "--target", "riscv32imac-unknown-none-elf",
     ]),
     elsewhere("adopters' kernels for other processors", Compiler::WithCore, &[
-        "clippy", "-p", "adopter-device-tree", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
+        "clippy", "-p", "adopter-device-tree", "-p", "adopter-device-tree-smp", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
         "--target", "riscv64gc-unknown-none-elf", "--target", "aarch64-unknown-none", "--", "-D", "warnings",
-    ]),
-    elsewhere("an adopter's kernel for several harts", Compiler::WithCore, &[
-        "clippy", "-p", "adopter-riscv64-smp", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",
-        "--target", "riscv64gc-unknown-none-elf", "--", "-D", "warnings",
     ]),
     elsewhere("an adopter's kernel that UEFI starts", Compiler::WithCore, &[
         "clippy", "-p", "adopter-uefi", "-Zbuild-std=core,alloc", "--target-dir", "target/elsewhere",

@@ -32,80 +32,13 @@ pub enum Acquire {
 ///
 /// # On several CPUs
 ///
-/// With inter-processor interrupts, what is not trivial looks like this. Two CPUs may ask each other at once, each with
+/// With inter-processor interrupts, two things are not trivial. Two CPUs may ask each other at once, each with
 /// interrupts masked, so a CPU that waits answers meanwhile. And a CPU may not answer at all: it spins, with interrupts masked,
 /// for a lock of the kernel's own that the asking CPU holds. So the asking CPU waits a while and no longer, and says which CPUs
 /// it did not hear of: it does without what those have.
 ///
-/// ```
-/// use bifolio::cpu::{Cpu, Hooks};
-/// use core::hint;
-/// use core::sync::atomic::{AtomicU64, Ordering, fence};
-/// # fn per_cpu_number() -> usize { 0 }
-/// # fn online() -> impl Iterator<Item = usize> { 0..1 }
-/// # fn interrupt(cpu: usize) {}
-///
-/// const CPUS: usize = 8;
-/// /// For each CPU, how many barriers others have asked of it, and how many of those it has passed.
-/// static ASKED: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
-/// static PASSED: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
-///
-/// /// What the handler of that interrupt does, before anything that could wait.
-/// fn answer() {
-///     let own = per_cpu_number();
-///     let asked = ASKED[own].load(Ordering::Acquire);
-///     fence(Ordering::SeqCst);
-///     PASSED[own].fetch_max(asked, Ordering::Release);
-/// }
-///
-/// struct Processor;
-/// // SAFETY: each CPU has a number of its own; `try_synchronize` passes a barrier, and names each other CPU that was not seen to
-/// // pass one since; interrupts are masked where that is asked for.
-/// unsafe impl Cpu for Processor {
-///     fn current() -> usize {
-///         per_cpu_number() // such as a word at the GS base
-///     }
-///
-///     fn synchronize() {
-///         Self::synchronize_by_trying();
-///     }
-///
-///     fn try_synchronize(missed: &mut dyn FnMut(usize)) {
-///         const PATIENCE: u32 = 1 << 20; // some milliseconds
-///         fence(Ordering::SeqCst);
-///         let own = per_cpu_number();
-///         let mut tickets = [0; CPUS];
-///         for cpu in online().filter(|&cpu| cpu != own) {
-///             tickets[cpu] = ASKED[cpu].fetch_add(1, Ordering::SeqCst) + 1;
-///             interrupt(cpu);
-///         }
-///         for cpu in online().filter(|&cpu| cpu != own) {
-///             let has_passed = |_| {
-///                 Self::relax();
-///                 PASSED[cpu].load(Ordering::Acquire) >= tickets[cpu]
-///             };
-///             if !(0..PATIENCE).any(has_passed) {
-///                 missed(cpu);
-///             }
-///         }
-///     }
-///
-///     fn mask_interrupts() -> bool {
-///         false // let enabled = interrupts::are_enabled(); interrupts::disable(); enabled
-///     }
-///
-///     fn restore_interrupts(were_enabled: bool) {
-///         let _ = were_enabled; // if were_enabled { interrupts::enable() }
-///     }
-/// }
-///
-/// impl Hooks for Processor {
-///     fn relax() {
-///         answer();
-///         hint::spin_loop();
-///     }
-/// }
-/// ```
+/// [`Barriers`](crate::sync::Barriers) are that, and their documentation shows such a CPU. What is left to write is the interrupt:
+/// how it is sent, and a handler that answers, on x86_64 by the local APIC, on aarch64 by an SGI of the interrupt controller.
 ///
 /// On riscv64 behind SBI firmware there is less to write: a remote fence of firmware's interrupts each hart whatever that has masked,
 /// answers for it, and returns once all have. So [`synchronize`](Self::synchronize) is a fence, that call and a fence, nobody is

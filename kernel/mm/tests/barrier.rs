@@ -2,7 +2,7 @@
 //! memory.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
@@ -10,6 +10,7 @@ use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::heap::{Heap, PageSource};
 use bifolio::memory_map::MemoryMap;
+use bifolio::sync::Barriers;
 use kit::machine::usable;
 use kit::{Raw, over_numbers};
 
@@ -26,8 +27,7 @@ thread_local! {
 struct Machine<const KERNEL: usize>;
 
 const KERNELS: usize = 2;
-static ASKED: [[AtomicU64; CPUS]; KERNELS] = [const { [const { AtomicU64::new(0) }; CPUS] }; KERNELS];
-static PASSED: [[AtomicU64; CPUS]; KERNELS] = [const { [const { AtomicU64::new(0) }; CPUS] }; KERNELS];
+static BARRIERS: [Barriers<CPUS>; KERNELS] = [const { Barriers::new() }; KERNELS];
 
 impl<const KERNEL: usize> Machine<KERNEL> {
     fn as_cpu<R>(number: usize, work: impl FnOnce() -> R) -> R {
@@ -37,10 +37,7 @@ impl<const KERNEL: usize> Machine<KERNEL> {
 
     /// What an interrupt does.
     fn answer() {
-        let own = NUMBER.get();
-        let asked = ASKED[KERNEL][own].load(Ordering::Acquire);
-        fence(Ordering::SeqCst);
-        PASSED[KERNEL][own].fetch_max(asked, Ordering::Release);
+        BARRIERS[KERNEL].answer(NUMBER.get());
     }
 }
 
@@ -55,16 +52,9 @@ unsafe impl<const KERNEL: usize> Cpu for Machine<KERNEL> {
     }
 
     fn try_synchronize(missed: &mut dyn FnMut(usize)) {
-        fence(Ordering::SeqCst);
-        let other = 1 - NUMBER.get();
-        let ticket = ASKED[KERNEL][other].fetch_add(1, Ordering::SeqCst) + 1;
-        while PASSED[KERNEL][other].load(Ordering::Acquire) < ticket {
-            // A kernel cannot know, and waits some milliseconds.
-            if DEAF[KERNEL].load(Ordering::SeqCst) {
-                return missed(other);
-            }
-            Self::relax();
-        }
+        // A kernel cannot know that, and waits some milliseconds.
+        let gives_up = || DEAF[KERNEL].load(Ordering::SeqCst);
+        BARRIERS[KERNEL].ask::<Self>(std::iter::once(1 - NUMBER.get()), |_| {}, gives_up, missed);
     }
 
     fn mask_interrupts() -> bool {

@@ -8,9 +8,13 @@
 //! The bit that locks a pageblock does neither: it is held for a few steps, by a CPU that waits for no answer.
 
 pub(crate) mod atomic;
+#[cfg(target_has_atomic = "ptr")]
+mod barriers;
 mod gate;
 mod mutex;
 
+#[cfg(target_has_atomic = "ptr")]
+pub use barriers::Barriers;
 #[cfg(feature = "heap")]
 pub(crate) use gate::Sign;
 pub use gate::{Gate, Inside};

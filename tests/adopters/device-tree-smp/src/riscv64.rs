@@ -1,4 +1,4 @@
-//! A hart as a CPU of the crate's: what a kernel for several of them has to write.
+//! QEMU's machine `virt` for riscv64: a hart as a CPU of the crate's.
 
 use core::arch::asm;
 use core::sync::atomic::{Ordering, fence};
@@ -6,13 +6,32 @@ use core::sync::atomic::{Ordering, fence};
 use bifolio::cpu::{Cpu, Hooks};
 use bifolio::kernel::{Interrupts, Riscv64};
 
+// Firmware starts one hart, with its number in a0 and the address of the device tree in a1; and the others as that one asks it to,
+// with the end of a stack in a1.
+core::arch::global_asm!(
+    ".section .text.start, \"ax\"",
+    ".global start",
+    "start:",
+    "la sp, stack_end",
+    "mv tp, a0",
+    "mv a0, a1",
+    "tail {main}",
+    ".global start_other",
+    "start_other:",
+    "mv tp, a0",
+    "mv sp, a1",
+    "tail {other}",
+    main = sym crate::main,
+    other = sym crate::other,
+);
+
 /// A hart, in supervisor mode. Its number is in `tp`.
-pub(crate) struct Hart;
+pub(crate) struct Processor;
 
 // SAFETY: each hart is started with its number in `tp`, which nothing changes. Where firmware's call for a remote fence returns, each
 // other hart has been in firmware since it was made, and done an atomic operation there that acquires and releases: nothing before it
 // comes after it, nor the other way round. The supervisor's interrupts are masked where that is asked for.
-unsafe impl Cpu for Hart {
+unsafe impl Cpu for Processor {
     #[inline(always)]
     fn current() -> usize {
         let number;
@@ -39,7 +58,7 @@ unsafe impl Cpu for Hart {
     }
 }
 
-impl Hooks for Hart {}
+impl Hooks for Processor {}
 
 /// Firmware's extension for remote fences; its function 0 is `fence.i`.
 const REMOTE_FENCE: usize = 0x5246_4e43;
@@ -48,9 +67,30 @@ const ALL: usize = usize::MAX;
 /// Firmware's extension for the state of harts; its function 0 starts one.
 const HART_STATE: usize = 0x0048_534d;
 
-/// Starts a hart there, with its number in a0 and `argument` in a1.
-pub(crate) fn start(number: usize, at: usize, argument: usize) -> Result<(), isize> {
-    firmware(HART_STATE, 0, [number, at, argument])
+/// Starts a hart with this stack.
+pub(crate) fn start(number: usize, stack_end: usize) {
+    unsafe extern "C" {
+        fn start_other();
+    }
+    let at = start_other as *const () as usize;
+    firmware(HART_STATE, 0, [number, at, stack_end]).expect("the hart starts");
+}
+
+/// There is nothing that a hart has to do before it allocates.
+pub(crate) fn begin() {}
+
+/// Where the serial port is: what is written there is printed.
+pub(crate) const SERIAL: *mut u8 = 0x1000_0000 as *mut u8;
+
+/// Ends the machine, with an exit status of QEMU's.
+pub(crate) fn exit(status: u32) -> ! {
+    const DEVICE: *mut u32 = 0x10_0000 as *mut u32;
+    let code = if status == 0 { 0x5555 } else { status << 16 | 0x3333 };
+    // SAFETY: that is the device, which ends the machine.
+    unsafe { DEVICE.write_volatile(code) };
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 /// Calls firmware.
