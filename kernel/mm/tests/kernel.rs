@@ -23,6 +23,8 @@ fn window() -> u64 {
     // SAFETY: the layout is not empty.
     let memory = unsafe { std::alloc::alloc(layout) };
     assert!(!memory.is_null());
+    // SAFETY: so long is it. A machine's memory holds something, and not zeros.
+    unsafe { memory.write_bytes(0xa5, layout.size()) };
     (memory.expose_provenance() as u64).wrapping_sub(RAM.start)
 }
 
@@ -85,6 +87,8 @@ fn a_kernel_needs_little_memory() {
     let layout = Layout::from_size_align(SIZE as usize, 4 << 20).unwrap();
     // SAFETY: the layout is not empty.
     let memory = unsafe { std::alloc::alloc(layout) };
+    // SAFETY: so long is it. A machine's memory holds something, and not zeros.
+    unsafe { memory.write_bytes(0xa5, layout.size()) };
     let mut regions = Regions::<1>::of(Profile::MICROCONTROLLER);
     regions.extend([Region { start: 0, end: SIZE, kind: RegionKind::Usable }]);
     // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
