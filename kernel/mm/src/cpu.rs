@@ -1,5 +1,6 @@
 //! The little that the crate has to know of the machine.
 
+use core::cell::Cell;
 use core::fmt;
 use core::hint;
 use core::marker::PhantomData;
@@ -135,7 +136,8 @@ pub unsafe trait Cpu: Hooks {
 
 /// Interrupts are masked on this CPU for as long as this lives.
 pub(crate) struct Masked<C: Cpu + ?Sized> {
-    were_enabled: bool,
+    /// In a cell, so that it lends no value to an `Option` around it, which would have to be written on the fast paths.
+    were_enabled: Cell<bool>,
     /// What is masked is this CPU's: it does not go to another.
     cpu: PhantomData<*const C>,
 }
@@ -143,14 +145,14 @@ pub(crate) struct Masked<C: Cpu + ?Sized> {
 impl<C: Cpu + ?Sized> Masked<C> {
     #[inline(always)]
     pub(crate) fn new() -> Self {
-        Self { were_enabled: C::mask_interrupts(), cpu: PhantomData }
+        Self { were_enabled: Cell::new(C::mask_interrupts()), cpu: PhantomData }
     }
 }
 
 impl<C: Cpu + ?Sized> Drop for Masked<C> {
     #[inline(always)]
     fn drop(&mut self) {
-        C::restore_interrupts(self.were_enabled);
+        C::restore_interrupts(self.were_enabled.get());
     }
 }
 

@@ -170,8 +170,8 @@ pub const PLANTS: &[Plant] = &[
         tool: Tool::Shuttle,
         test: "heap::of_two_frees_of_one_object_one_is_noticed",
         file: "slab/bin.rs",
-        old: "self.mask.get() & !remote.load(Relaxed)",
-        new: "self.mask.get() | (self.mask.get() & remote.load(Relaxed))",
+        old: "if bit == 0 || remote.load(Relaxed) & bit != 0 {",
+        new: "if bit == 0 || remote.load(Relaxed) & bit & !bit != 0 {",
     },
     Plant {
         what: "a slab that a CPU remembers although it is another's now",

@@ -35,7 +35,7 @@ use core::ptr::NonNull;
 use super::debug::{live, object_of, settle};
 use super::diagnose::Wanted;
 use super::slow::Kind;
-use super::{CacheStats, Heap, HeapError, LiveObject, MAX_CPUS, SizeClass, SlabDebug};
+use super::{CacheStats, Entered, Heap, HeapError, LiveObject, MAX_CPUS, SizeClass, SlabDebug};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
 use crate::error::table::errors;
@@ -173,7 +173,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
     #[track_caller]
     pub fn allocate(&self) -> Option<NonNull<T>> {
         let site = Location::caller();
-        let taken = self.heap.inside(|own| own.arena().hand(self.number).take());
+        let taken = self.heap.take_in_hand(self.number);
         let taken = taken.or_else(|| self.heap.refill(self.number));
         let slowly = || self.with_kind(|kind| self.heap.allocate_slowly(kind, size_of::<T>(), site));
         taken.or_else(slowly).map(NonNull::cast)
@@ -191,13 +191,25 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
     pub unsafe fn free(&self, object: NonNull<T>) -> Result<(), HeapError> {
         let site = Location::caller();
         let object = object.cast::<u8>();
+        match self.heap.free_quickly(object.as_ptr().addr(), Some(self.number)) {
+            Ok(()) => Ok(()),
+            Err(entered) => self.free_slowly(entered, object, site),
+        }
+    }
+
+    #[cold]
+    fn free_slowly(
+        &self,
+        entered: Option<Entered<'_, C>>,
+        object: NonNull<u8>,
+        site: &'static Location<'static>,
+    ) -> Result<(), HeapError> {
         let address = object.as_ptr().addr();
-        let is_right = |cache| cache == self.number;
-        if self.heap.inside(|own| own.free(address, is_right)) || self.heap.free_by_map(address, is_right) {
+        if entered.is_some_and(|entered| self.heap.free_by_map(entered, address, Some(self.number))) {
             return Ok(());
         }
         let wanted = Wanted::Cache(self.number, size_of::<T>());
-        self.heap.free_any(object, Some(wanted), |cache| cache == self.number, site)
+        self.heap.free_any(object, Some(wanted), Some(self.number), site)
     }
 
     /// Chooses how objects are debugged that are allocated from now on, as [`Heap::set_debug`] does for a class.

@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(
             rule_broken_by(|all, _, slab| {
                 let arena = all.arenas().next().unwrap();
-                arena.remember(slab.base().addr(), slab);
+                arena.remember(slab);
                 slab.set_arena(ArenaId::SHARED);
             }),
             "an arena remembers slabs of its own"
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(
             rule_broken_by(|all, _, slab| {
                 all.arenas().next().unwrap().bin(CLASS).set_aside();
-                slab.until.set(1);
+                slab.until.set(100);
             }),
             "a slab counts down to its next list"
         );

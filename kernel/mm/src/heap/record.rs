@@ -13,7 +13,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::slow::{Freed, Kind};
-use super::{Heap, SizeClass, SlabDebug};
+use super::{Entered, Heap, SizeClass, SlabDebug};
 use crate::allocator::{HeapCall, Recording, Withhold, mixed};
 use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId};
@@ -74,16 +74,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Frees a slot from the beginning, which has waited for its turn to be recorded.
-    pub(super) fn put_anew(&self, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
-        if self.inside(|own| own.free(address, &is_right)) || self.free_by_map(address, &is_right) {
-            return Freed::Done;
+    pub(super) fn put_anew(&self, address: usize, cache: Option<u16>) -> Freed {
+        let further =
+            |entered: Option<Entered<'_, C>>| entered.is_some_and(|entered| self.free_by_map(entered, address, cache));
+        match self.free_quickly(address, cache).or_else(|entered| further(entered).then_some(()).ok_or(())) {
+            Ok(()) => Freed::Done,
+            Err(()) => self.put_and_close(address, cache),
         }
-        self.put_and_close(address, is_right)
-    }
-
-    /// Frees an object as a record says that it was; false if that is refused.
-    fn free_again(&self, object: NonNull<u8>, is_right: impl Fn(u16) -> bool) -> bool {
-        matches!(self.put_anew(object.as_ptr().addr(), is_right), Freed::Done)
     }
 
     /// Looks into the arena that this CPU is to use. Where that is recorded, its gate is open for as long as that takes.
@@ -168,8 +165,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 self.number_of_result(&object)
             }
             HeapCall::Free { address, cache } => {
-                let is_right = |of: u16| cache.is_none_or(|cache| cache == of);
-                self.free_again(at(address)?, is_right).then_some(0)
+                matches!(self.put_anew(at(address)?.as_ptr().addr(), cache), Freed::Done).then_some(0)
             }
             HeapCall::OpenRun { bytes, align, .. } => {
                 let run = Layout::from_size_align(bytes as usize, align as usize).ok()?;

@@ -5,10 +5,10 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::diagnose::{Wanted, name};
-use super::{Heap, HeapError, SizeClass};
+use super::{Entered, Heap, HeapError, SizeClass};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied};
+use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied, PerCpu};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
 use crate::slab::descriptor::Slab;
@@ -81,8 +81,17 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.shared_lock.with(|()| f(&self.shared))
     }
 
+    /// Allocates what has no size class, or no size.
+    #[cold]
+    pub(super) fn allocate_otherwise(&self, layout: Layout, site: Site) -> Option<NonNull<u8>> {
+        match SizeClass::of(layout) {
+            Some(class) => self.allocate_of(class, layout.size(), site),
+            None => self.allocate_large(layout),
+        }
+    }
+
     /// Allocates an object of a class of which nothing is in hand.
-    #[inline(never)]
+    #[cold]
     pub(super) fn allocate_of(&self, class: SizeClass, size: usize, site: Site) -> Option<NonNull<u8>> {
         let object = self.refill(class.number());
         if object.is_some() { object } else { self.allocate_slowly(Kind::of(class), size, site) }
@@ -325,115 +334,121 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         has_more.unwrap_or(false)
     }
 
-    /// Frees the slot that starts at `address`, if it is of a right cache: where the slab is not remembered, belongs elsewhere
-    /// then, or is another's. Whether that was done: if not, but for a count, nothing was.
+    /// Frees the slot that starts at `address`, if it is of the right cache: where the slab is not remembered, belongs elsewhere then,
+    /// or is another's. Leaves the arena. Whether that was done: if not, nothing was.
     #[inline(always)]
-    pub(super) fn free_by_map(&self, address: usize, is_right: impl Fn(u16) -> bool) -> bool {
-        let mut surplus = None;
-        let freed = self.inside(|own| {
-            let arena = own.arena();
-            // SAFETY: we are inside an arena; if it is nobody's, nothing else is touched.
-            let slab = unsafe { self.registry.map.find(address) };
-            let owner = slab.arena();
-            if !owner.is_there() || arena.id() == ArenaId::NOBODY {
-                return false;
+    pub(super) fn free_by_map(&self, entered: Entered<'_, C>, address: usize, cache: Option<u16>) -> bool {
+        let own = entered.place.own();
+        let arena = own.arena();
+        if arena.id() == ArenaId::NOBODY {
+            return false;
+        }
+        // SAFETY: we are inside an arena.
+        let slab = unsafe { self.registry.map.find(address) };
+        let is_right = cache.is_none_or(|cache| slab.cache() == cache);
+        let Some(slot) = slab.slot_at(address).filter(|_| is_right) else { return false };
+        if slab.arena() != arena.id() {
+            return self.put_remotely(entered.place, slab, slot).is_ok();
+        }
+        own.remember(address, slab);
+        let freed = self.put_own(arena, slab, slot);
+        drop(entered);
+        match freed {
+            Freed::Done => true,
+            Freed::Surplus(emptied) => {
+                self.close(emptied);
+                true
             }
-            let Some(slot) = slab.slot_at(address).filter(|_| is_right(slab.cache())) else {
-                return false;
-            };
-            if owner == arena.id() {
-                return self.put_own(arena, address, slab, slot, &mut surplus);
-            }
-            self.put_remotely(arena, owner, slab, slot).is_ok()
-        });
-        surplus.into_iter().for_each(|emptied| _ = self.close(emptied));
-        freed
+            _ => false,
+        }
     }
 
-    /// Frees a slot in a slab of this arena, which is remembered from now on. `false` if it is free already.
+    /// Frees a slot of a slab of this arena.
     #[inline(always)]
-    fn put_own(
-        &self,
-        arena: &Arena,
-        address: usize,
-        slab: Meta<Slab>,
-        slot: usize,
-        surplus: &mut Option<Emptied>,
-    ) -> bool {
-        arena.remember(address, slab);
+    fn put_own(&self, arena: &Arena, slab: Meta<Slab>, slot: usize) -> Freed {
         // The quick way may have counted this free already.
-        if slab.until.get() > 0 && slab.put(slot) {
-            return true;
+        if slab.until.get() >= 0 && slab.put(slot) {
+            return Freed::Done;
         }
-        let is_due = slab.until.get() == 0;
-        let is_freed = slab.put_any(slot);
-        if is_freed {
-            *surplus = arena.refile(slab, is_due);
+        // Still less where an interrupt handler was quicker than the code that it interrupted.
+        let is_due = slab.until.get() == -1;
+        if !slab.put_any(slot) {
+            return Freed::Twice(SlotId::of(slab, slot));
         }
-        is_freed
+        arena.refile(slab, is_due).map_or(Freed::Done, Freed::Surplus)
     }
 
-    /// Frees a slot in a slab of another arena. `Err` if it is free already.
+    /// Frees a slot of another arena than that of the CPU in this place. `Err`, and nothing changed, if it is free already, or in none.
     #[inline(always)]
-    fn put_remotely(&self, arena: &Arena, owner: ArenaId, slab: Meta<Slab>, slot: usize) -> Result<(), ()> {
+    fn put_remotely(&self, place: &PerCpu, slab: Meta<Slab>, slot: usize) -> Result<(), ()> {
+        let owner = slab.arena();
+        if !owner.is_there() {
+            return Err(());
+        }
         let to = slab.put_remotely(slot)?;
         self.hand_over(slab, to);
         // Of the shared arena they are nobody's.
         if owner != ArenaId::SHARED {
-            self.per_cpu(arena.id().index()).remote_frees.increment();
+            place.remote_frees.increment();
         }
         Ok(())
     }
 
     /// Frees an object of a size class or of frames, where the quick way did not.
-    #[inline(never)]
-    pub(super) fn free_slowly(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
-        let address = object.as_ptr().addr();
-        if SizeClass::of(layout).is_some_and(|class| self.free_by_map(address, |cache| cache == class.number())) {
-            return Ok(());
+    #[cold]
+    pub(super) fn free_slowly(
+        &self,
+        entered: Option<Entered<'_, C>>,
+        object: NonNull<u8>,
+        layout: Layout,
+        site: Site,
+    ) -> Result<(), HeapError> {
+        let further =
+            |class: SizeClass| self.free_by_map(entered?, object.as_ptr().addr(), Some(class.number())).then_some(());
+        match SizeClass::of(layout).and_then(further) {
+            Some(()) => Ok(()),
+            None => self.free_otherwise(object, layout, site),
         }
-        self.free_otherwise(object, layout, site)
     }
 
-    /// As [`free_slowly`](Self::free_slowly), whatever there is to be done.
     #[cold]
-    pub(super) fn free_otherwise(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
+    fn free_otherwise(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
         match SizeClass::of(layout) {
             None => self.free_large(object, layout),
-            Some(class) => self.free_any(object, Some(Wanted::Layout(layout)), |cache| cache == class.number(), site),
+            Some(class) => self.free_any(object, Some(Wanted::Layout(layout)), Some(class.number()), site),
         }
     }
 
     /// As [`free_slowly`](Self::free_slowly), where no layout was said.
-    #[inline(never)]
-    pub(super) fn free_unsized_slowly(&self, object: NonNull<u8>, site: Site) -> Result<(), HeapError> {
-        if self.free_by_map(object.as_ptr().addr(), |_| true) {
+    #[cold]
+    pub(super) fn free_unsized_slowly(
+        &self,
+        entered: Option<Entered<'_, C>>,
+        object: NonNull<u8>,
+        site: Site,
+    ) -> Result<(), HeapError> {
+        if entered.is_some_and(|entered| self.free_by_map(entered, object.as_ptr().addr(), None)) {
             return Ok(());
         }
-        self.free_unsized_otherwise(object, site)
-    }
-
-    #[cold]
-    fn free_unsized_otherwise(&self, object: NonNull<u8>, site: Site) -> Result<(), HeapError> {
         match self.object_layout(object) {
             Some(layout) => self.free_large(object, layout),
-            None => self.free_any(object, None, |_| true, site),
+            None => self.free_any(object, None, None, site),
         }
     }
 
-    /// Frees the slot that starts at `object`, if it is of a cache that will do.
+    /// Frees the slot that starts at `object`, if it is of the right cache, where one is said.
     pub(super) fn free_any(
         &self,
         object: NonNull<u8>,
         wanted: Option<Wanted>,
-        is_right: impl Fn(u16) -> bool,
+        cache: Option<u16>,
         site: Site,
     ) -> Result<(), HeapError> {
         let address = object.as_ptr().addr();
-        let call = HeapCall::Free { address: self.number_of(object), cache: wanted.and_then(Wanted::cache) };
+        let call = HeapCall::Free { address: self.number_of(object), cache };
         let done = |freed: &Freed| matches!(freed, Freed::Done).then_some(0);
-        let freed = self.recorded(call, done, || self.put_anew(address, &is_right));
-        match freed.unwrap_or_else(|| self.put_and_close(address, &is_right)) {
+        let freed = self.recorded(call, done, || self.put_anew(address, cache));
+        match freed.unwrap_or_else(|| self.put_and_close(address, cache)) {
             Freed::Done => Ok(()),
             Freed::Twice(slot) => Err(self.double_free(slot)),
             Freed::Refused | Freed::Surplus(_) => {
@@ -443,8 +458,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Frees a slot, and closes the slab that is too many then.
-    pub(super) fn put_and_close(&self, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
-        match self.in_arena(|arena| self.put_slowly(arena, address, &is_right)) {
+    pub(super) fn put_and_close(&self, address: usize, cache: Option<u16>) -> Freed {
+        match self.in_arena(|arena| self.put_slowly(arena, address, cache)) {
             Freed::Surplus(slab) => {
                 self.close(slab);
                 Freed::Done
@@ -453,23 +468,17 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
     }
 
-    fn put_slowly(&self, arena: &Arena, address: usize, is_right: impl Fn(u16) -> bool) -> Freed {
+    fn put_slowly(&self, arena: &Arena, address: usize, cache: Option<u16>) -> Freed {
         // SAFETY: we are inside an arena.
         let slab = unsafe { self.registry.map.find(address) };
-        let owner = slab.arena();
-        let slot = slab.slot_at(address).filter(|_| owner.is_there() && is_right(slab.cache()));
-        let Some(slot) = slot else {
+        let is_right = cache.is_none_or(|cache| slab.cache() == cache) && slab.arena().is_there();
+        let Some(slot) = slab.slot_at(address).filter(|_| is_right) else {
             return Freed::Refused;
         };
-        if owner != arena.id() {
-            let freed = self.put_remotely(arena, owner, slab, slot);
+        if slab.arena() != arena.id() {
+            let freed = self.put_remotely(self.per_cpu(arena.id().index()), slab, slot);
             return freed.map_or_else(|()| Freed::Twice(SlotId::of(slab, slot)), |()| Freed::Done);
         }
-        let mut surplus = None;
-        match (self.put_own(arena, address, slab, slot, &mut surplus), surplus) {
-            (false, _) => Freed::Twice(SlotId::of(slab, slot)),
-            (true, None) => Freed::Done,
-            (true, Some(emptied)) => Freed::Surplus(emptied),
-        }
+        self.put_own(arena, slab, slot)
     }
 }

@@ -14,6 +14,7 @@ use core::ptr::{self, NonNull};
 
 use super::bin::{Bin, Hand, Slabs};
 use super::descriptor::Slab;
+use super::incoming::Incoming;
 use super::list::Meta;
 use super::page_map::PageMap;
 use crate::frame::{FRAME_SHIFT, Order};
@@ -181,12 +182,6 @@ impl Arena {
         self.remembered.iter().for_each(|remembered| remembered.forget(slab));
     }
 
-    /// Remembers that a slab of the arena has a slot at this address.
-    #[inline(always)]
-    pub(crate) fn remember(&self, address: usize, slab: Meta<Slab>) {
-        self.remembered.iter().for_each(|remembered| remembered.place(address).set(slab));
-    }
-
     /// Gives slabs to another arena: all, or as many as are moved at a time. Whether it has no slab any more.
     pub(crate) fn move_to(&self, other: &Self) -> bool {
         let mut left = Self::MOVED_AT_A_TIME;
@@ -215,26 +210,28 @@ impl Arena {
     }
 }
 
-/// The slabs that objects were freed in lately, each in the place of the page that its object lay in.
+/// The slabs that objects were freed in lately, each in the place of the block of two pages that its object lay in: so long are
+/// slabs of small objects, which many are; and a longer slab takes few places of many.
 pub(crate) struct Remembered([Cell<Meta<Slab>>; Self::PLACES]);
 
 impl Remembered {
     const PLACES: usize = 1024;
+    const BLOCK_SHIFT: u32 = FRAME_SHIFT + 1;
 
     #[inline(always)]
     fn place(&self, address: usize) -> &Cell<Meta<Slab>> {
-        &self.0[(address >> FRAME_SHIFT) % Self::PLACES]
+        &self.0[(address >> Self::BLOCK_SHIFT) % Self::PLACES]
     }
 
-    /// The slab that an object in this page was freed in last: maybe the one that the address lies in.
+    /// The slab that an object in this block was freed in last: maybe the one that the address lies in.
     #[inline(always)]
     fn slab(&self, address: usize) -> Meta<Slab> {
         self.place(address).get()
     }
 
     fn forget(&self, slab: Meta<Slab>) {
-        let frames = slab.order().frames() as usize;
-        let places = (0..frames).map(|frame| self.place(slab.base().addr() + (frame << FRAME_SHIFT)));
+        let places =
+            (0..slab.bytes()).step_by(1 << Self::BLOCK_SHIFT).map(|offset| self.place(slab.base().addr() + offset));
         places.filter(|place| place.get() == slab).for_each(|place| place.set(PageMap::NO_SLAB));
     }
 }
@@ -285,12 +282,16 @@ impl CpuArena {
         &self.arena
     }
 
-    /// Frees the slot that starts at `address`, if a slab is remembered that has it, and if the cache is the right one. Whether
-    /// that was done: else nothing was.
+    /// The slab that an object near `address` was freed in last.
     #[inline(always)]
-    pub(crate) fn free(&self, address: usize, is_right: impl FnOnce(u16) -> bool) -> bool {
-        let slab = self.remembered.slab(address);
-        slab.slot_at(address).is_some_and(|slot| is_right(slab.cache()) && slab.put(slot))
+    pub(crate) fn remembered(&self, address: usize) -> Meta<Slab> {
+        self.remembered.slab(address)
+    }
+
+    /// Remembers a slab of the arena that has a slot at this address.
+    #[inline(always)]
+    pub(crate) fn remember(&self, address: usize, slab: Meta<Slab>) {
+        self.remembered.place(address).set(slab);
     }
 }
 
@@ -300,48 +301,6 @@ static NOBODY: CpuArena = CpuArena::new(ArenaId::NOBODY);
 // loom's atomics are larger than any.
 #[cfg(not(bifolio_loom))]
 const _: () = assert!(size_of::<CpuArena>() as u64 <= CpuArena::ORDER.bytes());
-
-/// The slabs that others have freed slots of and that their owner is to look at: a stack that all push to, and that is
-/// taken off as a whole.
-pub(crate) struct Incoming(pub(super) AtomicPtr<Slab>);
-
-impl Incoming {
-    /// Hands a slab to the arena. Only for a CPU that announced its first word ([`Slab::put_remotely`]), or took it off a queue.
-    pub(crate) fn push(&self, slab: Meta<Slab>) {
-        let mut next = self.0.load(Ordering::Relaxed);
-        loop {
-            slab.next_incoming.store(next, Ordering::Relaxed);
-            match self.0.compare_exchange_weak(next, slab.as_ptr(), Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(other) => next = other,
-            }
-        }
-    }
-
-    /// All slabs, which stay. Only while none is pushed or taken.
-    pub(crate) fn slabs(&self) -> impl Iterator<Item = Meta<Slab>> + use<> {
-        Self::chain(self.0.load(Ordering::Acquire))
-    }
-
-    /// Takes all slabs.
-    pub(crate) fn take(&self) -> impl Iterator<Item = Meta<Slab>> + use<> {
-        let mut next = self.0.load(Ordering::Relaxed);
-        if !next.is_null() {
-            next = self.0.swap(ptr::null_mut(), Ordering::Acquire);
-        }
-        Self::chain(next)
-    }
-
-    fn chain(mut next: *mut Slab) -> impl Iterator<Item = Meta<Slab>> + use<> {
-        core::iter::from_fn(move || {
-            let slab = ptr::NonNull::new(next)?;
-            // SAFETY: what is in a queue has a slot that is neither live nor free, so its descriptor is in use.
-            let slab = unsafe { Meta::new(slab) };
-            next = slab.next_incoming.load(Ordering::Relaxed);
-            Some(slab)
-        })
-    }
-}
 
 /// What is behind a gate.
 impl Sign for AtomicPtr<CpuArena> {
@@ -403,16 +362,28 @@ impl PerCpu {
             is_withheld: AtomicBool::new(false),
             refills: Count(AtomicU64::new(0)),
             remote_frees: Count(AtomicU64::new(0)),
-            incoming: Apart(Incoming(AtomicPtr::new(ptr::null_mut()))),
+            incoming: Apart(Incoming::new()),
         }
     }
 
-    /// Goes in and runs `f` on what is there. Only for the place's CPU, with interrupts masked.
+    /// Goes in, to what is there. Only for the place's CPU, with interrupts masked, and which then [leaves](Self::leave).
     #[inline(always)]
-    pub(crate) fn enter<R>(&self, f: impl FnOnce(&CpuArena) -> R) -> R {
-        let (_inside, arena) = self.gate.enter_anyway();
+    pub(crate) fn enter(&self) -> &CpuArena {
         // SAFETY: what is behind a gate stays there until nobody is inside (invariant *Metadata*).
-        f(unsafe { &*arena })
+        unsafe { &*self.gate.enter_anyway() }
+    }
+
+    /// What is there, once more, for the CPU that is inside: nobody's arena if the gate was closed meanwhile.
+    #[inline(always)]
+    pub(crate) fn own(&self) -> &CpuArena {
+        // SAFETY: what is behind a gate stays there until nobody is inside (invariant *Metadata*).
+        unsafe { &*self.gate.sign() }
+    }
+
+    /// Goes out. Only for the CPU that is inside.
+    #[inline(always)]
+    pub(crate) fn leave(&self) {
+        self.gate.leave();
     }
 
     /// Whether there is an arena, whether or not the gate to it is open.
@@ -464,6 +435,13 @@ mod tests {
     use super::*;
     use crate::slab::class::SizeClass;
     use core::ptr::NonNull;
+
+    impl Arena {
+        /// Remembers a slab, whosever it is.
+        pub(crate) fn remember(&self, slab: Meta<Slab>) {
+            self.remembered.unwrap().place(slab.base().addr()).set(slab);
+        }
+    }
 
     #[test]
     fn so_many_slabs_are_moved_at_a_time_and_no_more() {

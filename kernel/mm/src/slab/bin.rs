@@ -15,6 +15,7 @@
 //! return frames by turns; one for each bin, and what is above that goes back.
 
 use core::cell::Cell;
+use core::hint;
 use core::ptr::{self, NonNull};
 
 use crate::sync::atomic::AtomicU64;
@@ -66,32 +67,41 @@ impl Hand {
         unsafe { [&*word, &*word.add(WORDS)] }
     }
 
-    /// Takes the lowest slot in hand. What another CPU has freed too stays where it is (invariant *One owner*).
+    /// Takes the lowest slot in hand; `None` if nothing is, or if another CPU has freed that slot too (invariant *One owner*).
     #[inline(always)]
     pub(crate) fn take(&self) -> Option<NonNull<u8>> {
-        let (mask, [free, _], ready) = (self.mask.get(), self.words(), self.ready());
-        if ready == 0 {
+        let (mask, [free, remote]) = (self.mask.get(), self.words());
+        let bit = mask & mask.wrapping_neg();
+        if bit == 0 || remote.load(Relaxed) & bit != 0 {
             return None;
         }
-        let bit = ready & ready.wrapping_neg();
+        // SAFETY: a bit of it is set.
+        unsafe { hint::assert_unchecked(mask != 0) };
         self.mask.set(mask ^ bit);
         free.store(free.load(Relaxed) ^ bit, Release);
-        let offset = ready.trailing_zeros() as usize * self.size.get();
-        // SAFETY: a set bit is a slot of an open slab (invariant *Block*), so the address lies in its block, which is not
-        // at address zero.
-        Some(unsafe { NonNull::new_unchecked(self.first.get().add(offset)) })
+        Some(self.slot(bit))
     }
 
-    /// What [`take`](Self::take) takes the lowest of.
+    /// The lowest of these slots of the current word, of which there are some.
+    #[inline(always)]
+    fn slot(&self, slots: u64) -> NonNull<u8> {
+        let offset = slots.trailing_zeros() as usize * self.size.get();
+        // SAFETY: a set bit is a slot of an open slab (invariant *Block*), so the address lies in its block, which is not
+        // at address zero.
+        unsafe { NonNull::new_unchecked(self.first.get().add(offset)) }
+    }
+
+    /// What is in hand that no other CPU has freed too.
     fn ready(&self) -> u64 {
         let [_, remote] = self.words();
         self.mask.get() & !remote.load(Relaxed)
     }
 
-    /// Takes slots of a slab in hand: these of a word. What was in hand is free still.
+    /// Takes slots of a slab in hand: these of a word, of which no other CPU has freed any. What was in hand is free still.
+    #[inline]
     fn take_up(&self, slab: Meta<Slab>, word: usize, slots: u64) {
         self.mask.set(slots);
-        self.word.set(slab.bits[word..].as_ptr());
+        self.word.set(slab.free_word(word));
         self.first.set(slab.slot(word * u64::BITS as usize));
         self.size.set(slab.size());
     }
@@ -151,17 +161,20 @@ impl<'a> Bin<'a> {
 
     /// Takes a slot of the current slab, or else of the fullest of the others. `None` if no slab of the bin is known to
     /// have any.
+    #[inline]
     pub(crate) fn take_any(self) -> Option<NonNull<u8>> {
-        self.hand.take().or_else(|| {
-            if !self.take_in_hand() {
-                let next = self.pop_partial()?;
-                if let Some(full) = self.slabs.current.take() {
-                    self.file_with(full, 0);
-                }
-                self.make_current(next);
-            }
-            self.hand.take()
-        })
+        if self.take_in_hand() { self.hand.take() } else { self.take_of_next() }
+    }
+
+    /// Takes a slot of another slab than the current one, which has none.
+    #[inline(never)]
+    fn take_of_next(self) -> Option<NonNull<u8>> {
+        let next = self.pop_partial()?;
+        if let Some(full) = self.slabs.current.take() {
+            self.file_with(full, 0);
+        }
+        self.make_current(next);
+        self.hand.take()
     }
 
     /// The slot that [`take_any`](Self::take_any) would take: where it is looked for, its slab, and its number.
@@ -201,7 +214,14 @@ impl<'a> Bin<'a> {
     /// Takes in hand the next word of the current slab that has a slot to be handed out. `false` if none has.
     fn take_in_hand(self) -> bool {
         let Some(slab) = self.slabs.current.get() else { return false };
-        self.take_word(slab, self.hand.word_of(slab))
+        let word = self.hand.word_of(slab);
+        // What is left in hand goes first, without what another CPU has freed too.
+        let ready = self.hand.ready();
+        if ready != 0 {
+            self.hand.mask.set(ready);
+            return true;
+        }
+        self.take_word(slab, word)
     }
 
     fn take_word(self, slab: Meta<Slab>, behind: usize) -> bool {
@@ -294,11 +314,11 @@ impl<'a> Bin<'a> {
         }
     }
 
-    /// After how many more frees a slab on this list, of whose slots so many are free, belongs on another.
+    /// How many more frees leave a slab on this list, of whose slots so many are free.
     fn until(list: usize, free: u16, slots: u16) -> i32 {
         // In an empty slab that is announced, there is nothing left to be freed.
         let left = Self::limit(list, slots).saturating_sub(free);
-        if left == 0 || list == EMPTY { Slab::NEVER } else { left.into() }
+        if left == 0 || list == EMPTY { Slab::NEVER } else { i32::from(left) - 1 }
     }
 
     /// Puts a slab of the bin where it belongs, after slots of it were freed; if it `is_due`, by the very free down to which it
@@ -316,7 +336,7 @@ impl<'a> Bin<'a> {
 
     /// Takes in a slab that nobody else has; it becomes the current one if nothing is in hand.
     pub(super) fn adopt(self, slab: Meta<Slab>) {
-        if self.hand.mask.get() == 0 && !self.take_in_hand() {
+        if !self.take_in_hand() {
             self.set_aside();
             self.make_current(slab);
         } else {

@@ -27,7 +27,7 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// The order of a slab, unless it would waste much of it: larger ones would be fetched less often, and leave more
     /// memory idle.
-    const USUAL_ORDER: Order = Order::new(3).unwrap();
+    pub(super) const USUAL_ORDER: Order = Order::new(3).unwrap();
     /// The largest order of a slab, for objects that no smaller order holds without much waste.
     const MAX_ORDER: Order = Order::new(5).unwrap();
     /// At most this part of a slab lies behind its last slot.
@@ -169,16 +169,16 @@ impl SizeClass {
     /// A slab is aligned to its own size, so its slots are aligned as their size is.
     #[inline]
     pub const fn of(layout: Layout) -> Option<Self> {
+        Self::of_sized(layout.size() + (layout.size() == 0) as usize, layout.align())
+    }
+
+    /// [`of`](Self::of) a layout of so many bytes, aligned to so many; `None` also for a size of zero, which takes no branch of its own.
+    #[inline]
+    pub(crate) const fn of_sized(size: usize, align: usize) -> Option<Self> {
         // The padded size less one; beyond all classes for a size of zero.
-        let last = layout.size().wrapping_sub(1) | (layout.align() - 1);
+        let last = size.wrapping_sub(1) | (align - 1);
         let index = last >> GRAIN_SHIFT;
-        if index < CLASS_OF.len() {
-            Some(Self(CLASS_OF[index]))
-        } else if layout.size() == 0 && layout.align() <= Self::MAX_SIZE {
-            Some(Self(CLASS_OF[(layout.align() - 1) >> GRAIN_SHIFT]))
-        } else {
-            None
-        }
+        if index < CLASS_OF.len() { Some(Self(CLASS_OF[index])) } else { None }
     }
 
     /// All classes, smallest first.

@@ -36,8 +36,8 @@ pub(crate) struct Slots {
 pub(crate) struct Slab {
     base: Cell<*mut u8>,
     inverse: Cell<usize>,
-    slots: Cell<usize>,
-    /// After so many more frees by the owner the slab belongs elsewhere. The owner's.
+    pub(super) slots: Cell<usize>,
+    /// So many more frees by the owner leave the slab where it belongs, and the one behind them does not. The owner's.
     pub(crate) until: Cell<i32>,
     cache: Cell<u16>,
     shift: Cell<u8>,

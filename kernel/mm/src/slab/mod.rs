@@ -16,6 +16,7 @@
 //! - `bitmap`: which of its slots are free, and how the owner and others free;
 //! - `bin`: the slabs of one cache that one CPU allocates from, and the slots in hand;
 //! - `arena`: all bins of a CPU, and the gate that it goes through to them;
+//! - `incoming`: the queue of slabs that others have freed slots of;
 //! - `page_map`: from an address to the slab that holds it;
 //! - `pool`: the pages that descriptors live in;
 //! - `debug`: slabs with redzones and tracks, for caches that are debugged;
@@ -53,6 +54,7 @@ pub(crate) mod class;
 pub(crate) mod debug;
 pub(crate) mod descriptor;
 pub(crate) mod error;
+pub(crate) mod incoming;
 pub(crate) mod list;
 #[cfg(bifolio_loom)]
 pub mod models;

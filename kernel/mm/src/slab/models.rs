@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::arena::{ArenaId, Incoming};
+use super::arena::ArenaId;
 use super::class::SizeClass;
 use super::descriptor::Slab;
+use super::incoming::Incoming;
 use super::list::Meta;
-use crate::sync::atomic::{AtomicPtr, prime};
+use crate::sync::atomic::prime;
 
 /// A slab of CPU 0 whose slots are all in use, and the queue by which others hand it over.
 struct Shared {
@@ -37,7 +38,7 @@ impl Shared {
         slab.set_arena(ArenaId::of(0).expect("there is a first"));
         while slab.take_nth(0).is_some() {}
         slab.prime();
-        let shared = Self { slab, incoming: Incoming(AtomicPtr::new(ptr::null_mut())) };
+        let shared = Self { slab, incoming: Incoming::new() };
         prime!(shared.incoming.0);
         Arc::new(shared)
     }

@@ -125,7 +125,8 @@ impl Gate {
     /// may interrupt before it has left.
     #[inline(always)]
     pub fn enter(&self) -> Option<Inside<'_>> {
-        let (inside, is_closed) = self.enter_anyway();
+        let is_closed = self.enter_anyway();
+        let inside = Inside(&self.busy);
         if is_closed { None } else { Some(inside) }
     }
 
@@ -168,13 +169,25 @@ impl<S: Sign> Gate<S> {
         self.sign.read();
     }
 
-    /// Goes inside, and says what is there. As [`enter`](Self::enter) in all else.
+    /// Goes inside, and says what is there. Only for the owner, as [`enter`](Self::enter), which [leaves](Self::leave) then.
     #[inline(always)]
-    pub(crate) fn enter_anyway(&self) -> (Inside<'_>, S::Value) {
+    pub(crate) fn enter_anyway(&self) -> S::Value {
         self.busy.store(true, Relaxed);
         // Keeps the compiler from swapping the two; that the processor does not either is `Cpu::synchronize`'s part.
         compiler_fence(Ordering::SeqCst);
-        (Inside(&self.busy), self.sign.read())
+        self.sign.read()
+    }
+
+    /// What is there. Only for the owner that is inside.
+    #[inline(always)]
+    pub(crate) fn sign(&self) -> S::Value {
+        self.sign.read()
+    }
+
+    /// Goes outside. Only for the owner that is inside.
+    #[inline(always)]
+    pub(crate) fn leave(&self) {
+        self.busy.store(false, Release);
     }
 
     /// Keeps the owner from going in, from the next barrier on; or at once, if it is the owner that closes.

@@ -18,12 +18,12 @@ impl RegionHeap for Buddies {
         Self(heap)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.alloc(layout).ok()
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&mut self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.dealloc(object, layout) };

@@ -43,7 +43,7 @@ unsafe impl Sync for Stacks {}
 unsafe impl Send for Stacks {}
 
 /// The power of two that holds this layout; a stack is found by it.
-#[inline]
+#[inline(always)]
 fn class(layout: Layout) -> usize {
     ((layout.size().max(layout.align()) - 1) | 7).ilog2() as usize + 1
 }
@@ -65,7 +65,7 @@ impl Inner {
 }
 
 impl HeapFloor {
-    #[inline]
+    #[inline(always)]
     fn inner(&self) -> *mut Inner {
         self.cpus[current_cpu() % CPUS].0.get()
     }
@@ -88,7 +88,7 @@ impl Objects for HeapFloor {
         Self { cpus, _memory: memory, _stacks: stacks }
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         let class = class(layout);
         // SAFETY: this thread is the only one with this number, and the reference ends with this call. A layout is smaller
@@ -106,7 +106,7 @@ impl Objects for HeapFloor {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: this thread is the only one with this number, the reference ends with this call, and no stack
         // ever has as many entries as there is room for.
@@ -118,7 +118,7 @@ impl Objects for HeapFloor {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn reallocate(&self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
         let wanted = aligned(size, layout.align());
         if class(wanted) == class(layout) {

@@ -21,19 +21,19 @@ impl RegionHeap for GoodMemory {
         Self(allocator)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         // SAFETY: no layout of a workload has size 0.
         NonNull::new(unsafe { self.0.alloc(layout) })
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&mut self, object: NonNull<u8>, _: Layout) {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.dealloc(object.as_ptr()) };
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn reallocate(&mut self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
         // SAFETY: the caller keeps the same contract.
         NonNull::new(unsafe { self.0.realloc(object.as_ptr(), layout, size) })

@@ -19,22 +19,22 @@ impl Objects for NoHeap {
         Self(Box::new(UnsafeCell::new([0; 1024])))
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, _: Layout) -> Option<NonNull<u8>> {
         NonNull::new(self.0.get().cast())
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
         self.allocate(layout)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&self, object: NonNull<u8>, _: Layout) {
         black_box(object);
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn reallocate(&self, object: NonNull<u8>, _: Layout, _: usize) -> Option<NonNull<u8>> {
         Some(object)
     }

@@ -23,25 +23,25 @@ macro_rules! objects {
                 Self
             }
 
-            #[inline]
+            #[inline(always)]
             fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
                 // SAFETY: no layout of a workload has size 0.
                 NonNull::new(unsafe { $inner.alloc(layout) })
             }
 
-            #[inline]
+            #[inline(always)]
             fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
                 // SAFETY: no layout of a workload has size 0.
                 NonNull::new(unsafe { $inner.alloc_zeroed(layout) })
             }
 
-            #[inline]
+            #[inline(always)]
             unsafe fn free(&self, object: NonNull<u8>, layout: Layout) {
                 // SAFETY: the caller keeps the same contract.
                 unsafe { $inner.dealloc(object.as_ptr(), layout) };
             }
 
-            #[inline]
+            #[inline(always)]
             unsafe fn reallocate(&self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
                 // SAFETY: the caller keeps the same contract, and no size of a workload is 0.
                 NonNull::new(unsafe { $inner.realloc(object.as_ptr(), layout, size) })

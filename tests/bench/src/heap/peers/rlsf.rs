@@ -19,18 +19,18 @@ impl RegionHeap for Rlsf {
         Self(tlsf)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.allocate(layout)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&mut self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.deallocate(object, layout.align()) };
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn reallocate(&mut self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.reallocate(object, workloads::heap::aligned(size, layout.align())) }

@@ -19,12 +19,12 @@ impl RegionHeap for Slabs {
         Self(unsafe { Heap::new(base.addr().get(), size) })
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.allocate(layout).ok()
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&mut self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.deallocate(object, layout) };

@@ -112,23 +112,23 @@ impl<M: Backing, C: Cpu + Sync> Objects for BifolioHeap<M, C> {
         Self::for_cpus(CPUS)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.allocate(layout)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.allocate_zeroed(layout)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.free(object, layout) }.expect("the harness frees what it allocated");
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn reallocate(&self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.reallocate(object, layout, size) }.expect("the harness frees what it allocated")

@@ -16,12 +16,12 @@ impl RegionHeap for LinkedList {
         Self(unsafe { Heap::new(base.as_ptr(), size) })
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.allocate_first_fit(layout).ok()
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&mut self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.deallocate(object, layout) };

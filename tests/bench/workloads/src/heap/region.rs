@@ -45,7 +45,7 @@ pub trait RegionHeap: Send {
     ///
     /// # Safety
     /// The same.
-    #[inline]
+    #[inline(always)]
     unsafe fn reallocate(&mut self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
         let moved = self.allocate(aligned(size, layout.align()))?;
         // SAFETY: two objects, each of at least as many bytes; by this function's contract the old one may be freed.
@@ -74,18 +74,18 @@ impl<R: RegionHeap, M: Backing, C: Cpu> Objects for InRegion<R, M, C> {
         Self { heap: Locked::new(heap), _memory: memory }
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         self.heap.with(|heap| heap.allocate(layout))
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
         self.heap.with(|heap| unsafe { heap.free(object, layout) });
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn reallocate(&self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
         // SAFETY: the caller keeps the same contract.
         self.heap.with(|heap| unsafe { heap.reallocate(object, layout, size) })

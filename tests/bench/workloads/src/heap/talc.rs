@@ -20,19 +20,19 @@ impl RegionHeap for DefaultTalc {
         Self(talc)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         // SAFETY: no layout of a workload has size 0.
         unsafe { self.0.allocate(layout) }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&mut self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
         unsafe { self.0.deallocate(object.as_ptr(), layout) };
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn reallocate(&mut self, object: NonNull<u8>, layout: Layout, size: usize) -> Option<NonNull<u8>> {
         // SAFETY: the caller keeps the same contract, and no size of a workload is 0.
         if unsafe { self.0.try_realloc_in_place(object.as_ptr(), layout, size) } {
