@@ -29,6 +29,30 @@ pub enum Acquire {
     Try,
 }
 
+/// Where what a CPU has of its own begins in a table with room for each CPU: its number, checked and multiplied once and for all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place(usize);
+
+impl Place {
+    /// How many CPUs have a place of their own. All others have one in common, behind those.
+    pub(crate) const CPUS: usize = 127;
+    /// Bytes from one place to the next: two cache lines.
+    pub(crate) const STRIDE: usize = 128;
+
+    /// The place of the CPU with this number.
+    #[inline(always)]
+    pub const fn of(cpu: usize) -> Self {
+        let number = if cpu < Self::CPUS { cpu } else { Self::CPUS };
+        Self(number * Self::STRIDE)
+    }
+
+    /// Where it begins, in bytes: a multiple of the stride, at most for as many CPUs as have one.
+    #[inline(always)]
+    pub(crate) const fn offset(self) -> usize {
+        self.0
+    }
+}
+
 /// What the allocator must be able to ask of the processor that it runs on.
 ///
 /// # On several CPUs
@@ -57,7 +81,8 @@ pub enum Acquire {
 /// # Safety
 ///
 /// No two CPUs that use one allocator or heap at the same time have the same [number](Self::current), unless it has no pages or
-/// arena of that number; where that cannot be told, the type is not `Sync`. [`synchronize`](Self::synchronize),
+/// arena of that number; where that cannot be told, the type is not `Sync`. Its [place](Self::place) is that of its number.
+/// [`synchronize`](Self::synchronize),
 /// [`try_synchronize`](Self::try_synchronize), [`mask_interrupts`](Self::mask_interrupts) and
 /// [`restore_interrupts`](Self::restore_interrupts) do what they say, and [`zero`](Self::zero) leaves zeros where it says
 /// `true`. Memory is handed out by that: two CPUs of one number would be given the same. And of the type's [`Hooks`], those that
@@ -69,6 +94,13 @@ pub unsafe trait Cpu: Hooks {
     ///
     /// Called with interrupts masked, so that the code is still on that CPU when it uses the number.
     fn current() -> usize;
+
+    /// The [`Place`] of the CPU that this runs on, that of its [number](Self::current); called likewise. The heap's fast paths ask for it
+    /// alone: a kernel that has it ready in its per-CPU data, beside the number, saves them what it takes to compute it.
+    #[inline(always)]
+    fn place() -> Place {
+        Place::of(Self::current())
+    }
 
     /// Makes every CPU that runs this program pass a full memory barrier before this returns: this one before it asks, each
     /// other behind that.

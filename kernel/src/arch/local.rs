@@ -5,6 +5,7 @@
 
 use super::request::Request;
 use core::arch::asm;
+use core::hint;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use x86_64::VirtAddr;
@@ -64,7 +65,7 @@ pub(crate) unsafe fn init(number: usize) {
 /// It stays true only as long as the code cannot be moved to another CPU, which nothing here does to it.
 #[inline]
 pub fn current() -> usize {
-    let number;
+    let number: usize;
     // SAFETY: `init` has made GS lead to a `Local`, which lives for ever and whose number never changes.
     unsafe {
         asm!(
@@ -74,6 +75,8 @@ pub fn current() -> usize {
             options(pure, readonly, nostack, preserves_flags),
         );
     }
+    // SAFETY: every `Local` has the number of its place in `LOCALS`. So the heap need not compare it with how many places it has.
+    unsafe { hint::assert_unchecked(number < MAX_CPUS) };
     number
 }
 

@@ -1,12 +1,13 @@
 //! Threads as processors: each on a CPU of its own, and with a number.
 
-use bifolio::cpu::{Cpu, Hooks};
+use bifolio::cpu::{Cpu, Hooks, Place};
 use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
+    static PLACE: Cell<Place> = const { Cell::new(Place::of(0)) };
 }
 
 /// The number of the CPU that this thread stands for.
@@ -23,6 +24,11 @@ unsafe impl Cpu for Thread {
     #[inline]
     fn current() -> usize {
         current_cpu()
+    }
+
+    #[inline]
+    fn place() -> Place {
+        PLACE.get()
     }
 
     fn synchronize() {
@@ -79,6 +85,7 @@ pub fn become_cpu(number: usize, place: usize) {
     };
     assert_eq!(result, 0, "cannot pin a thread to CPU {place}: {}", io::Error::last_os_error());
     CPU.set(number);
+    PLACE.set(Place::of(number));
 }
 
 /// How long the calling thread has had a processor. Time in which others had it does not count.

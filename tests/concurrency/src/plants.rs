@@ -169,9 +169,9 @@ pub const PLANTS: &[Plant] = &[
         what: "a slot that is handed out although another CPU has freed it too",
         tool: Tool::Shuttle,
         test: "heap::of_two_frees_of_one_object_one_is_noticed",
-        file: "slab/bin.rs",
-        old: "if bit == 0 || remote.load(Relaxed) & bit != 0 {",
-        new: "if bit == 0 || remote.load(Relaxed) & bit & !bit != 0 {",
+        file: "slab/bitmap.rs",
+        old: "NonZero::new(free & !self.remote_word(word).load(Relaxed))",
+        new: "NonZero::new(free | (free & self.remote_word(word).load(Relaxed)))",
     },
     Plant {
         what: "a slab that a CPU remembers although it is another's now",

@@ -7,12 +7,13 @@ use core::time::Duration;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use bifolio::cpu::{Cpu, Hooks};
+use bifolio::cpu::{Cpu, Hooks, Place};
 use bifolio::frame::PfnRange;
 use bifolio::sync::{Acquire, Lock};
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
+    static PLACE: Cell<Place> = const { Cell::new(Place::of(0)) };
     static UPTIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static CANNOT_ZERO: Cell<bool> = const { Cell::new(false) };
     static ZEROED: RefCell<Vec<PfnRange>> = const { RefCell::new(Vec::new()) };
@@ -65,6 +66,7 @@ impl Turns {
     /// Lets another CPU have its turn.
     pub fn switch_to(cpu: usize) {
         CPU.set(cpu);
+        PLACE.set(Place::of(cpu));
     }
 
     /// Lets time go by.
@@ -98,6 +100,11 @@ unsafe impl<W: Watch> Cpu for Turns<W> {
     #[inline]
     fn current() -> usize {
         CPU.get()
+    }
+
+    #[inline]
+    fn place() -> Place {
+        PLACE.get()
     }
 
     #[inline]

@@ -180,7 +180,8 @@ pub(crate) trait Withhold: Sync {
 impl<'m> Recording<'m> {
     /// One that tells `recorder`.
     pub const fn new(recorder: &'m dyn Recorder) -> Self {
-        let (inside, at) = (AtomicUsize::new(0), AtomicU8::new(At::Others as u8));
+        let inside = AtomicUsize::new(0);
+        let at = AtomicU8::new(At::Others as u8);
         Self { recorder, inside, at, may_wait: AtomicBool::new(false), turn: AtomicBool::new(false), heap: Once::new() }
     }
 

@@ -200,12 +200,12 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
     #[cold]
     fn free_slowly(
         &self,
-        entered: Option<Entered<'_, C>>,
+        entered: Entered<'_, C>,
         object: NonNull<u8>,
         site: &'static Location<'static>,
     ) -> Result<(), HeapError> {
         let address = object.as_ptr().addr();
-        if entered.is_some_and(|entered| self.heap.free_by_map(entered, address, Some(self.number))) {
+        if self.heap.free_by_map(entered, address, Some(self.number)) {
             return Ok(());
         }
         let wanted = Wanted::Cache(self.number, size_of::<T>());

@@ -118,8 +118,9 @@ pub use malloc::{Malloc, MallocError};
 pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
 
-use crate::cpu::{Cpu, Masked};
-use crate::slab::arena::{Arena, ArenaId, CpuArena, PerCpu};
+use crate::cpu::{Cpu, Masked, Place};
+use crate::slab::arena::{Arena, ArenaId, CpuArena};
+use crate::slab::per_cpu::{PerCpu, Places};
 use crate::slab::registry::Registry;
 use crate::sync::Mutex;
 use debug::Debugging;
@@ -134,9 +135,7 @@ pub const MAX_CPUS: usize = ArenaId::CPUS;
 /// can have an arena of their own. A machine that has fewer need not have 128 bytes for each that it might have had.
 pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     /// A place for each CPU that can have an arena.
-    per_cpu: [PerCpu; CPUS],
-    /// For all others: there never is an arena.
-    without: PerCpu,
+    per_cpu: Places<CPUS>,
     shared: Arena,
     /// Who holds it has the shared arena to itself.
     shared_lock: Mutex<(), C>,
@@ -165,11 +164,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// A heap that has nothing yet: it takes its first frames from `source` with its first allocation.
     pub const fn new(source: S) -> Self {
         Self {
-            per_cpu: const {
-                assert!(CPUS <= ArenaId::CPUS, "there are no numbers for so many arenas");
-                [const { PerCpu::new() }; CPUS]
-            },
-            without: PerCpu::new(),
+            per_cpu: const { Places::new() },
             shared: Arena::new(ArenaId::SHARED),
             shared_lock: Mutex::new("heap: shared arena", ()),
             stopped: AtomicBool::new(false),
@@ -193,54 +188,53 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         &self.registry.source
     }
 
-    /// Runs `f` in the arena of the CPU that this runs on. If it has none, or if all stand still, that is an arena without a
-    /// slab, [`ArenaId::NOBODY`]: then nothing else of the heap may be touched.
+    /// Enters the arena of the CPU that this runs on, for as long as the guard lives. If it has none, or if all stand still, that is
+    /// an arena without a slab, [`ArenaId::NOBODY`]: then nothing else of the heap may be touched.
     #[inline(always)]
-    fn inside<R>(&self, f: impl FnOnce(&CpuArena) -> R) -> R {
-        let entered = Entered { _masked: Masked::<C>::new(), place: self.per_cpu(C::current()) };
-        f(entered.place.enter())
+    fn enter(&self) -> (Entered<'_, C>, &CpuArena) {
+        let masked = Masked::new();
+        let place = self.per_cpu.at(C::place());
+        let own = place.enter();
+        (Entered { place, _masked: masked }, own)
     }
 
-    /// Enters the arena of the CPU that this runs on, as [`inside`](Self::inside) does; `None` if it has no place. For the fast paths:
-    /// a branch leaves less to be computed than a place for all others.
+    /// Runs `f` in that arena.
     #[inline(always)]
-    fn enter(&self) -> Option<(Entered<'_, C>, &CpuArena)> {
-        let masked = Masked::new();
-        let place = self.per_cpu.get(C::current())?;
-        let own = place.enter();
-        Some((Entered { place, _masked: masked }, own))
+    fn inside<R>(&self, f: impl FnOnce(&CpuArena) -> R) -> R {
+        let (_entered, own) = self.enter();
+        f(own)
     }
 
     /// Takes a slot of a cache that is in hand.
     #[inline(always)]
     fn take_in_hand(&self, cache: u16) -> Option<NonNull<u8>> {
-        let (_entered, own) = self.enter()?;
+        let (_entered, own) = self.enter();
         own.arena().hand(cache).take()
     }
 
     /// Frees the slot that starts at `address`, if it is of the right cache, where one is said, in a slab that is remembered.
     ///
     /// # Errors
-    /// That was not done: but for a count, nothing was. The CPU is still in its arena, if it has one.
+    /// That was not done: but for a count, nothing was. The CPU is still in its arena.
     #[inline(always)]
-    fn free_quickly(&self, address: usize, cache: Option<u16>) -> Result<(), Option<Entered<'_, C>>> {
-        let (entered, own) = self.enter().ok_or(None)?;
+    fn free_quickly(&self, address: usize, cache: Option<u16>) -> Result<(), Entered<'_, C>> {
+        let (entered, own) = self.enter();
         let slab = own.remembered(address);
         let slot = slab.slot_at(address).filter(|_| cache.is_none_or(|cache| slab.cache() == cache));
-        if slot.is_some_and(|slot| slab.put(slot)) { Ok(()) } else { Err(Some(entered)) }
+        if slot.is_some_and(|slot| slab.put(slot)) { Ok(()) } else { Err(entered) }
     }
 
     /// [`free_quickly`](Self::free_quickly) for what has this layout. Of what has no size class, or no size, nothing is tried.
     #[inline(always)]
     fn free_quickly_of(&self, address: usize, layout: Layout) -> Result<(), Option<Entered<'_, C>>> {
         let class = SizeClass::of_sized(layout.size(), layout.align()).ok_or(None)?;
-        self.free_quickly(address, Some(class.number()))
+        self.free_quickly(address, Some(class.number())).map_err(Some)
     }
 
     /// The place of a CPU, or of the arena with that number.
     #[inline(always)]
     fn per_cpu(&self, number: usize) -> &PerCpu {
-        self.per_cpu.get(number).unwrap_or(&self.without)
+        self.per_cpu.at(Place::of(number))
     }
 
     /// Allocates memory for `layout`, with unspecified contents; `None` if there are too few page frames, or if the size or

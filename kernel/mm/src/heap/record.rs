@@ -13,7 +13,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::slow::{Freed, Kind};
-use super::{Entered, Heap, SizeClass, SlabDebug};
+use super::{Heap, SizeClass, SlabDebug};
 use crate::allocator::{HeapCall, Recording, Withhold, mixed};
 use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId};
@@ -75,9 +75,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Frees a slot from the beginning, which has waited for its turn to be recorded.
     pub(super) fn put_anew(&self, address: usize, cache: Option<u16>) -> Freed {
-        let further =
-            |entered: Option<Entered<'_, C>>| entered.is_some_and(|entered| self.free_by_map(entered, address, cache));
-        match self.free_quickly(address, cache).or_else(|entered| further(entered).then_some(()).ok_or(())) {
+        let further = |entered| if self.free_by_map(entered, address, cache) { Ok(()) } else { Err(()) };
+        match self.free_quickly(address, cache).or_else(further) {
             Ok(()) => Freed::Done,
             Err(()) => self.put_and_close(address, cache),
         }

@@ -4,7 +4,7 @@ use super::Heap;
 use super::slow::Found;
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
-use crate::slab::arena::PerCpu;
+use crate::slab::per_cpu::PerCpu;
 use crate::slab::source::PageSource;
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {

@@ -8,11 +8,12 @@ use super::diagnose::{Wanted, name};
 use super::{Entered, Heap, HeapError, SizeClass};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied, PerCpu};
+use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
 use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
+use crate::slab::per_cpu::PerCpu;
 use crate::slab::source::PageSource;
 
 /// A cache: its number, and the shape of its slabs.
@@ -423,11 +424,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn free_unsized_slowly(
         &self,
-        entered: Option<Entered<'_, C>>,
+        entered: Entered<'_, C>,
         object: NonNull<u8>,
         site: Site,
     ) -> Result<(), HeapError> {
-        if entered.is_some_and(|entered| self.free_by_map(entered, object.as_ptr().addr(), None)) {
+        if self.free_by_map(entered, object.as_ptr().addr(), None) {
             return Ok(());
         }
         match self.object_layout(object) {

@@ -6,8 +6,9 @@ use super::slow::Found;
 use super::{Heap, Large};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
-use crate::slab::arena::{Arena, ArenaId, PerCpu};
+use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::debug::Records;
+use crate::slab::per_cpu::PerCpu;
 use crate::slab::registry::Books;
 use crate::slab::source::PageSource;
 use crate::sync::{Gate, Guard};
@@ -109,7 +110,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Takes over in all arenas what others have freed, as long as nothing else is to be done.
     fn collect_all(&self, all: &Stopped<'_, C>) -> Found {
-        for incoming in self.per_cpu.iter().chain([&self.without]).map(|place| &place.incoming.0) {
+        for incoming in self.per_cpu.iter().chain([&self.per_cpu.without]).map(|place| &place.incoming.0) {
             let mut slabs = incoming.take();
             while let Some(slab) = slabs.next() {
                 let found = all.arena(slab.arena()).map(|arena| self.take_over(arena, slab));

@@ -1,22 +1,22 @@
 //! Per-CPU arenas: the slabs that one CPU allocates from, and the gate to them.
 //!
 //! A CPU goes through its own gate for every allocation and free, and touches no lock and no locked instruction: what it finds
-//! behind the [`Gate`] is its arena. Another CPU may want all arenas to stand still: it closes all gates, waits until nobody is
+//! behind the [`Gate`](crate::sync::Gate) is its arena. Another CPU may want all arenas to stand still: it closes all gates, waits until nobody is
 //! inside, and opens them when it is done. A CPU that comes meanwhile finds an arena without a slab, and uses the arena that all
 //! CPUs share, behind its lock.
 //!
 //! The shared arena also has the slabs of CPUs that have stopped allocating, and gives them to any that needs one.
 
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use crate::sync::{Gate, Sign};
+use crate::sync::Sign;
+use crate::sync::atomic::{AtomicPtr, Ordering};
 use core::cell::Cell;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use super::bin::{Bin, Hand, Slabs};
 use super::descriptor::Slab;
-use super::incoming::Incoming;
 use super::list::Meta;
 use super::page_map::PageMap;
+use crate::cpu::Place;
 use crate::frame::{FRAME_SHIFT, Order};
 
 /// Which arena.
@@ -25,7 +25,7 @@ pub(crate) struct ArenaId(pub(super) u8);
 
 impl ArenaId {
     /// How many CPUs can have an arena of their own.
-    pub(crate) const CPUS: usize = 127;
+    pub(crate) const CPUS: usize = Place::CPUS;
     /// The arena that all CPUs share.
     pub(crate) const SHARED: Self = Self(Self::CPUS as u8);
     /// What a CPU finds that has no arena.
@@ -318,123 +318,11 @@ impl Sign for AtomicPtr<CpuArena> {
     }
 }
 
-/// A CPU's place in a heap. It is always there; the arena behind its gate comes and goes.
-#[repr(C, align(64))]
-pub(crate) struct PerCpu {
-    /// What its CPU goes through, and finds behind it: the arena, or [`NOBODY`].
-    pub(crate) gate: Gate<AtomicPtr<CpuArena>>,
-    /// The arena, even while the gate is closed; null if there is none.
-    arena: AtomicPtr<CpuArena>,
-    /// The gate stays closed, whoever would open it: what its CPU does is to be recorded.
-    is_withheld: AtomicBool,
-    /// Times that its CPU found no slot in its slabs and looked for more.
-    pub(crate) refills: Count,
-    /// Objects that its CPU has freed in slabs of others.
-    pub(crate) remote_frees: Count,
-    /// Others write here, so it has a cache line of its own.
-    pub(crate) incoming: Apart<Incoming>,
-}
-
-/// What one CPU counts, and others look at.
-pub(crate) struct Count(AtomicU64);
-
-impl Count {
-    /// One more. Only for the CPU that counts.
-    pub(crate) fn increment(&self) {
-        self.0.store(self.get() + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A value that begins a cache line.
-#[repr(align(64))]
-pub(crate) struct Apart<T>(pub(crate) T);
-
-impl PerCpu {
-    /// The place of a CPU without an arena.
-    pub(crate) const fn new() -> Self {
-        Self {
-            gate: Gate::with(AtomicPtr::new(<AtomicPtr<CpuArena> as Sign>::CLOSED)),
-            arena: AtomicPtr::new(ptr::null_mut()),
-            is_withheld: AtomicBool::new(false),
-            refills: Count(AtomicU64::new(0)),
-            remote_frees: Count(AtomicU64::new(0)),
-            incoming: Apart(Incoming::new()),
-        }
-    }
-
-    /// Goes in, to what is there. Only for the place's CPU, with interrupts masked, and which then [leaves](Self::leave).
-    #[inline(always)]
-    pub(crate) fn enter(&self) -> &CpuArena {
-        // SAFETY: what is behind a gate stays there until nobody is inside (invariant *Metadata*).
-        unsafe { &*self.gate.enter_anyway() }
-    }
-
-    /// What is there, once more, for the CPU that is inside: nobody's arena if the gate was closed meanwhile.
-    #[inline(always)]
-    pub(crate) fn own(&self) -> &CpuArena {
-        // SAFETY: what is behind a gate stays there until nobody is inside (invariant *Metadata*).
-        unsafe { &*self.gate.sign() }
-    }
-
-    /// Goes out. Only for the CPU that is inside.
-    #[inline(always)]
-    pub(crate) fn leave(&self) {
-        self.gate.leave();
-    }
-
-    /// Whether there is an arena, whether or not the gate to it is open.
-    pub(crate) fn has_arena(&self) -> bool {
-        !self.arena.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Opens the gate, if there is an arena, and it is not [withheld](Self::withhold).
-    pub(crate) fn open(&self) {
-        let arena = self.arena.load(Ordering::Relaxed);
-        if !arena.is_null() && !self.is_withheld.load(Ordering::Relaxed) {
-            self.gate.open_to(arena);
-        }
-    }
-
-    /// Keeps the gate closed, or opens it again. Whether it was kept closed. Only for the place's CPU, which is outside, or before there
-    /// is an arena.
-    pub(crate) fn withhold(&self, is_withheld: bool) -> bool {
-        let was_withheld = self.is_withheld.swap(is_withheld, Ordering::Relaxed);
-        if is_withheld {
-            self.gate.close()
-        } else {
-            self.open()
-        }
-        was_withheld
-    }
-
-    /// The arena; `None` if there is none.
-    ///
-    /// # Safety
-    /// All arenas stand still, for as long as it is used.
-    pub(crate) unsafe fn arena(&self) -> Option<&Arena> {
-        // SAFETY: arenas come and go only while they stand still, and then by the caller's doing.
-        unsafe { self.arena.load(Ordering::Relaxed).as_ref() }.map(CpuArena::arena)
-    }
-
-    /// Gives the CPU an arena, or takes it away: the block that it lived in is returned, if there was one.
-    ///
-    /// # Safety
-    /// The shared arena's lock is held. What is given is initialised and the CPU's from now on; what is taken is behind a
-    /// closed gate, and vacant.
-    pub(crate) unsafe fn set_arena(&self, arena: *mut CpuArena) -> *mut CpuArena {
-        self.arena.swap(arena, Ordering::Relaxed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::slab::class::SizeClass;
-    use core::ptr::NonNull;
+    use core::ptr::{self, NonNull};
 
     impl Arena {
         /// Remembers a slab, whosever it is.

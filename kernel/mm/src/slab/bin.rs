@@ -15,7 +15,7 @@
 //! return frames by turns; one for each bin, and what is above that goes back.
 
 use core::cell::Cell;
-use core::hint;
+use core::num::NonZero;
 use core::ptr::{self, NonNull};
 
 use crate::sync::atomic::AtomicU64;
@@ -70,21 +70,22 @@ impl Hand {
     /// Takes the lowest slot in hand; `None` if nothing is, or if another CPU has freed that slot too (invariant *One owner*).
     #[inline(always)]
     pub(crate) fn take(&self) -> Option<NonNull<u8>> {
-        let (mask, [free, remote]) = (self.mask.get(), self.words());
+        let (mask, [_, remote]) = (self.mask.get(), self.words());
         let bit = mask & mask.wrapping_neg();
         if bit == 0 || remote.load(Relaxed) & bit != 0 {
             return None;
         }
         // SAFETY: a bit of it is set.
-        unsafe { hint::assert_unchecked(mask != 0) };
-        self.mask.set(mask ^ bit);
-        free.store(free.load(Relaxed) ^ bit, Release);
-        Some(self.slot(bit))
+        Some(self.take_of(unsafe { NonZero::new_unchecked(mask) }))
     }
 
-    /// The lowest of these slots of the current word, of which there are some.
+    /// Takes the lowest of these slots of the current word, which are in hand from now on, and of which no other CPU has freed any.
     #[inline(always)]
-    fn slot(&self, slots: u64) -> NonNull<u8> {
+    fn take_of(&self, slots: NonZero<u64>) -> NonNull<u8> {
+        let [free, _] = self.words();
+        let bit = slots.get() & slots.get().wrapping_neg();
+        self.mask.set(slots.get() ^ bit);
+        free.store(free.load(Relaxed) ^ bit, Release);
         let offset = slots.trailing_zeros() as usize * self.size.get();
         // SAFETY: a set bit is a slot of an open slab (invariant *Block*), so the address lies in its block, which is not
         // at address zero.
@@ -92,18 +93,18 @@ impl Hand {
     }
 
     /// What is in hand that no other CPU has freed too.
+    #[inline]
     fn ready(&self) -> u64 {
         let [_, remote] = self.words();
         self.mask.get() & !remote.load(Relaxed)
     }
 
-    /// Takes slots of a slab in hand: these of a word, of which no other CPU has freed any. What was in hand is free still.
+    /// Takes slots of the current slab in hand: these of a word. What was in hand is free still.
     #[inline]
-    fn take_up(&self, slab: Meta<Slab>, word: usize, slots: u64) {
-        self.mask.set(slots);
+    fn take_up(&self, slab: Meta<Slab>, word: usize, slots: NonZero<u64>) {
+        self.mask.set(slots.get());
         self.word.set(slab.free_word(word));
-        self.first.set(slab.slot(word * u64::BITS as usize));
-        self.size.set(slab.size());
+        self.first.set(slab.base().wrapping_add(word * u64::BITS as usize * self.size.get()));
     }
 
     /// Lets go of what is in hand, which is free still.
@@ -163,7 +164,10 @@ impl<'a> Bin<'a> {
     /// have any.
     #[inline]
     pub(crate) fn take_any(self) -> Option<NonNull<u8>> {
-        if self.take_in_hand() { self.hand.take() } else { self.take_of_next() }
+        match self.take_in_hand() {
+            Some(slots) => Some(self.hand.take_of(slots)),
+            None => self.take_of_next(),
+        }
     }
 
     /// Takes a slot of another slab than the current one, which has none.
@@ -173,8 +177,7 @@ impl<'a> Bin<'a> {
         if let Some(full) = self.slabs.current.take() {
             self.file_with(full, 0);
         }
-        self.make_current(next);
-        self.hand.take()
+        self.make_current(next).map(|slots| self.hand.take_of(slots))
     }
 
     /// The slot that [`take_any`](Self::take_any) would take: where it is looked for, its slab, and its number.
@@ -186,7 +189,7 @@ impl<'a> Bin<'a> {
                 return Some((SlotSource::InHand, slab, slot(word, ready)));
             }
             if let Some((word, ready)) = slab.word_behind(word) {
-                return Some((SlotSource::NextWord, slab, slot(word, ready)));
+                return Some((SlotSource::NextWord, slab, slot(word, ready.get())));
             }
         }
         let listed = self.partial();
@@ -198,7 +201,7 @@ impl<'a> Bin<'a> {
             _ => SlotSource::Partial,
         };
         // The first word first.
-        slab.word_behind(WORDS).map(|(word, ready)| (source, slab, slot(word, ready)))
+        slab.word_behind(WORDS).map(|(word, ready)| (source, slab, slot(word, ready.get())))
     }
 
     /// The fullest slab on the lists of those that are known to have a free slot.
@@ -211,32 +214,30 @@ impl<'a> Bin<'a> {
         (self.slabs.current.get() == Some(slab)).then(|| (self.hand.word_of(slab), self.hand.mask.get()))
     }
 
-    /// Takes in hand the next word of the current slab that has a slot to be handed out. `false` if none has.
-    fn take_in_hand(self) -> bool {
-        let Some(slab) = self.slabs.current.get() else { return false };
-        let word = self.hand.word_of(slab);
-        // What is left in hand goes first, without what another CPU has freed too.
-        let ready = self.hand.ready();
-        if ready != 0 {
-            self.hand.mask.set(ready);
-            return true;
-        }
-        self.take_word(slab, word)
+    /// Takes in hand what is left there, without what other CPUs have freed too, or else the next word of the current slab that has a
+    /// slot to be handed out. `None` if none has.
+    #[inline]
+    fn take_in_hand(self) -> Option<NonZero<u64>> {
+        let slab = self.slabs.current.get()?;
+        let Some(left) = NonZero::new(self.hand.ready()) else { return self.take_word(slab, self.hand.word_of(slab)) };
+        self.hand.mask.set(left.get());
+        Some(left)
     }
 
-    fn take_word(self, slab: Meta<Slab>, behind: usize) -> bool {
-        let word = slab.word_behind(behind);
-        word.into_iter().for_each(|(word, ready)| self.hand.take_up(slab, word, ready));
-        word.is_some()
+    #[inline]
+    fn take_word(self, slab: Meta<Slab>, behind: usize) -> Option<NonZero<u64>> {
+        let (word, ready) = slab.word_behind(behind)?;
+        self.hand.take_up(slab, word, ready);
+        Some(ready)
     }
 
-    /// Makes a slab that is on no list the current one, in place of none.
-    fn make_current(self, slab: Meta<Slab>) {
+    /// Makes a slab that is on no list the current one, in place of none, and takes the first of its words in hand that has a slot.
+    fn make_current(self, slab: Meta<Slab>) -> Option<NonZero<u64>> {
         debug_assert!(self.slabs.current.get().is_none());
         self.slabs.current.set(Some(slab));
+        self.hand.size.set(slab.size());
         slab.until.set(Slab::NEVER);
-        // The first word first.
-        self.take_word(slab, WORDS);
+        self.take_word(slab, WORDS)
     }
 
     /// Has no current slab any more: what was current goes to the list that it belongs on.
@@ -336,7 +337,7 @@ impl<'a> Bin<'a> {
 
     /// Takes in a slab that nobody else has; it becomes the current one if nothing is in hand.
     pub(super) fn adopt(self, slab: Meta<Slab>) {
-        if !self.take_in_hand() {
+        if self.take_in_hand().is_none() {
             self.set_aside();
             self.make_current(slab);
         } else {

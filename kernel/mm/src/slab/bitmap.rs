@@ -25,6 +25,7 @@
 
 use crate::sync::atomic::Ordering;
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::num::NonZero;
 
 use super::arena::ArenaId;
 use super::descriptor::{Slab, WORDS};
@@ -102,8 +103,8 @@ impl Slab {
 
     /// The first word behind this one, and in the end itself, with a slot that can be handed out, and those slots. So a word
     /// comes again only once all others have had their turn, and has as many as became free meanwhile.
-    pub(crate) fn word_behind(&self, word: usize) -> Option<(usize, u64)> {
-        let count = (self.slots.get() + u64::BITS as usize - 1) / u64::BITS as usize;
+    pub(crate) fn word_behind(&self, word: usize) -> Option<(usize, NonZero<u64>)> {
+        let count = self.slots.get().div_ceil(u64::BITS as usize);
         let mut word = word;
         for _ in 0..count {
             word = word.wrapping_add(1);
@@ -112,11 +113,11 @@ impl Slab {
             }
             // Most are empty, and then what others have freed is not looked at.
             let free = self.free_word(word).load(Relaxed);
-            if free != 0 {
-                let ready = free & !self.remote_word(word).load(Relaxed);
-                if ready != 0 {
-                    return Some((word, ready));
-                }
+            if free == 0 {
+                continue;
+            }
+            if let Some(ready) = NonZero::new(free & !self.remote_word(word).load(Relaxed)) {
+                return Some((word, ready));
             }
         }
         None
@@ -321,8 +322,8 @@ mod tests {
         assert_eq!(slab.collect(), Some((5, arena)));
         assert_eq!(slab.collect(), Some((100, arena)));
         assert_eq!((slab.collect(), slab.free()), (None, 4));
-        assert_eq!(slab.word_behind(0), Some((1, 1 << 36)));
-        assert_eq!(slab.word_behind(1), Some((0, 0b1010_1000)));
+        assert_eq!(slab.word_behind(0), NonZero::new(1 << 36).map(|slots| (1, slots)));
+        assert_eq!(slab.word_behind(1), NonZero::new(0b1010_1000).map(|slots| (0, slots)));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! - `bin`: the slabs of one cache that one CPU allocates from, and the slots in hand;
 //! - `arena`: all bins of a CPU, and the gate that it goes through to them;
 //! - `incoming`: the queue of slabs that others have freed slots of;
+//! - `per_cpu`: each CPU's place in the heap, and its gate;
 //! - `page_map`: from an address to the slab that holds it;
 //! - `pool`: the pages that descriptors live in;
 //! - `debug`: slabs with redzones and tracks, for caches that are debugged;
@@ -59,6 +60,7 @@ pub(crate) mod list;
 #[cfg(bifolio_loom)]
 pub mod models;
 pub(crate) mod page_map;
+pub(crate) mod per_cpu;
 pub(crate) mod pool;
 pub(crate) mod registry;
 pub(crate) mod source;

@@ -1,0 +1,158 @@
+//! The places of all CPUs in a heap, and the gates to their arenas.
+
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{Gate, Sign};
+use core::ops::Deref;
+use core::ptr;
+
+use super::arena::{Arena, CpuArena};
+use super::incoming::Incoming;
+use crate::cpu::Place;
+
+/// A CPU's place in a heap. It is always there; the arena behind its gate comes and goes.
+#[repr(C, align(64))]
+pub(crate) struct PerCpu {
+    /// What its CPU goes through, and finds behind it: the arena, or [`NOBODY`].
+    pub(crate) gate: Gate<AtomicPtr<CpuArena>>,
+    /// The arena, even while the gate is closed; null if there is none.
+    arena: AtomicPtr<CpuArena>,
+    /// The gate stays closed, whoever would open it: what its CPU does is to be recorded.
+    is_withheld: AtomicBool,
+    /// Times that its CPU found no slot in its slabs and looked for more.
+    pub(crate) refills: Count,
+    /// Objects that its CPU has freed in slabs of others.
+    pub(crate) remote_frees: Count,
+    /// Others write here, so it has a cache line of its own.
+    pub(crate) incoming: Apart<Incoming>,
+}
+
+/// The places of all CPUs.
+#[repr(C)]
+pub(crate) struct Places<const CPUS: usize> {
+    /// Of each that can have an arena.
+    per_cpu: [PerCpu; CPUS],
+    /// Of all others: there never is an arena.
+    pub(crate) without: PerCpu,
+}
+
+impl<const CPUS: usize> Places<CPUS> {
+    /// Nobody has an arena.
+    pub(crate) const fn new() -> Self {
+        assert!(CPUS <= Place::CPUS, "there are no numbers for so many arenas");
+        Self { per_cpu: [const { PerCpu::new() }; CPUS], without: PerCpu::new() }
+    }
+
+    /// That of a CPU.
+    #[inline(always)]
+    pub(crate) fn at(&self, place: Place) -> &PerCpu {
+        if CPUS < Place::CPUS || size_of::<PerCpu>() != Place::STRIDE {
+            return self.per_cpu.get(place.offset() / Place::STRIDE).unwrap_or(&self.without);
+        }
+        // SAFETY: so many places of this size lie one behind the other, and the last offset that there is leads to the one behind
+        // them, where `without` is: both have the same alignment, so there is nothing between them.
+        unsafe { &*(&raw const *self).cast::<PerCpu>().byte_add(place.offset()) }
+    }
+}
+
+impl<const CPUS: usize> Deref for Places<CPUS> {
+    type Target = [PerCpu];
+
+    fn deref(&self) -> &[PerCpu] {
+        &self.per_cpu
+    }
+}
+
+/// What one CPU counts, and others look at.
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// One more. Only for the CPU that counts.
+    pub(crate) fn increment(&self) {
+        self.0.store(self.get() + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A value that begins a cache line.
+#[repr(align(64))]
+pub(crate) struct Apart<T>(pub(crate) T);
+
+impl PerCpu {
+    /// The place of a CPU without an arena.
+    pub(crate) const fn new() -> Self {
+        Self {
+            gate: Gate::with(AtomicPtr::new(<AtomicPtr<CpuArena> as Sign>::CLOSED)),
+            arena: AtomicPtr::new(ptr::null_mut()),
+            is_withheld: AtomicBool::new(false),
+            refills: Count(AtomicU64::new(0)),
+            remote_frees: Count(AtomicU64::new(0)),
+            incoming: Apart(Incoming::new()),
+        }
+    }
+
+    /// Goes in, to what is there. Only for the place's CPU, with interrupts masked, and which then [leaves](Self::leave).
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> &CpuArena {
+        // SAFETY: what is behind a gate stays there until nobody is inside (invariant *Metadata*).
+        unsafe { &*self.gate.enter_anyway() }
+    }
+
+    /// What is there, once more, for the CPU that is inside: nobody's arena if the gate was closed meanwhile.
+    #[inline(always)]
+    pub(crate) fn own(&self) -> &CpuArena {
+        // SAFETY: what is behind a gate stays there until nobody is inside (invariant *Metadata*).
+        unsafe { &*self.gate.sign() }
+    }
+
+    /// Goes out. Only for the CPU that is inside.
+    #[inline(always)]
+    pub(crate) fn leave(&self) {
+        self.gate.leave();
+    }
+
+    /// Whether there is an arena, whether or not the gate to it is open.
+    pub(crate) fn has_arena(&self) -> bool {
+        !self.arena.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Opens the gate, if there is an arena, and it is not [withheld](Self::withhold).
+    pub(crate) fn open(&self) {
+        let arena = self.arena.load(Ordering::Relaxed);
+        if !arena.is_null() && !self.is_withheld.load(Ordering::Relaxed) {
+            self.gate.open_to(arena);
+        }
+    }
+
+    /// Keeps the gate closed, or opens it again. Whether it was kept closed. Only for the place's CPU, which is outside, or before there
+    /// is an arena.
+    pub(crate) fn withhold(&self, is_withheld: bool) -> bool {
+        let was_withheld = self.is_withheld.swap(is_withheld, Ordering::Relaxed);
+        if is_withheld {
+            self.gate.close()
+        } else {
+            self.open()
+        }
+        was_withheld
+    }
+
+    /// The arena; `None` if there is none.
+    ///
+    /// # Safety
+    /// All arenas stand still, for as long as it is used.
+    pub(crate) unsafe fn arena(&self) -> Option<&Arena> {
+        // SAFETY: arenas come and go only while they stand still, and then by the caller's doing.
+        unsafe { self.arena.load(Ordering::Relaxed).as_ref() }.map(CpuArena::arena)
+    }
+
+    /// Gives the CPU an arena, or takes it away: the block that it lived in is returned, if there was one.
+    ///
+    /// # Safety
+    /// The shared arena's lock is held. What is given is initialised and the CPU's from now on; what is taken is behind a
+    /// closed gate, and vacant.
+    pub(crate) unsafe fn set_arena(&self, arena: *mut CpuArena) -> *mut CpuArena {
+        self.arena.swap(arena, Ordering::Relaxed)
+    }
+}
