@@ -412,3 +412,28 @@ impl<'a> Bin<'a> {
         until == Self::until(slab.list(), slab.free(), slab.slots())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::arena::{Arena, ArenaId};
+    use crate::slab::class::SizeClass;
+    use crate::slab::descriptor::tests::open;
+
+    #[test]
+    fn a_slot_in_hand_that_another_cpu_frees_too_is_not_handed_out() {
+        let (slab, class) = (Slab::vacant(), SizeClass::all().nth(7).unwrap());
+        let base = open(&slab, class);
+        let arena = Box::new(Arena::new(ArenaId::of(3).unwrap()));
+        // SAFETY: the descriptor stays where it is for as long as the arena is used.
+        arena.adopt(unsafe { Meta::new(NonNull::from(&slab)) });
+        let bin = arena.bin(class.number());
+        let slot_of = |object: Option<NonNull<u8>>| object.map(|object| (object.as_ptr().addr() - base) / class.size());
+        assert_eq!(slot_of(bin.hand.take()), Some(0));
+        slab.free_twice(1);
+        assert_eq!(bin.hand.take(), None, "it has two owners next");
+        assert_eq!(slot_of(bin.take_any()), Some(2), "the others of the word are there");
+        assert_eq!(slot_of(bin.hand.take()), Some(3));
+        assert!(bin.is_in_hand() && slab.is_free(1));
+    }
+}

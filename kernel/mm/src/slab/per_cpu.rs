@@ -156,3 +156,27 @@ impl PerCpu {
         self.arena.swap(arena, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::arena::ArenaId;
+
+    /// Whether each CPU that has a place gets that, and all others the one behind those.
+    fn leads_to_each<const CPUS: usize>() {
+        let places = Box::new(Places::<CPUS>::new());
+        for (number, place) in places.iter().enumerate() {
+            assert!(core::ptr::eq(places.at(Place::of(number)), place), "CPU {number} of {CPUS}");
+        }
+        for number in [CPUS, CPUS + 1, ArenaId::SHARED.index(), 1 << 20, usize::MAX] {
+            assert!(core::ptr::eq(places.at(Place::of(number)), &places.without), "CPU {number} of {CPUS}");
+        }
+    }
+
+    #[test]
+    fn a_cpu_has_the_place_of_its_number() {
+        leads_to_each::<{ Place::CPUS }>();
+        leads_to_each::<3>();
+        leads_to_each::<0>();
+    }
+}
