@@ -72,22 +72,28 @@ pub(crate) const fn level(free: u64) -> u32 {
     let octets = paired(quads, 2);
     // The first bits of all bytes, next to each other.
     let gathered = octets.wrapping_mul(0x0102_0408_1020_4080) >> (WORD_FRAMES - 8);
-    (free != 0) as u32 + (pairs != 0) as u32 + (quads != 0) as u32 + OF_OCTETS[gathered as usize % 256] as u32
+    (free != 0) as u32 + (pairs != 0) as u32 + (quads != 0) as u32 + level_of_eight(gathered)
 }
 
-/// What blocks of eight add to the level of a word, by a bit for each.
-const OF_OCTETS: [u8; 256] = {
+/// [`level`] of the lowest eight bits alone.
+#[inline]
+pub(crate) const fn level_of_eight(free: u64) -> u32 {
+    OF_EIGHT[free as usize % 256] as u32
+}
+
+/// The level of each eight bits.
+const OF_EIGHT: [u8; 256] = {
     let mut levels = [0; 256];
-    let mut octets = 1;
-    while octets < 256 {
-        let mut blocks = octets as u64;
+    let mut free = 1;
+    while free < 256 {
+        let mut blocks = free as u64;
         let mut order = 0;
         while blocks != 0 {
-            levels[octets] += 1;
+            levels[free] += 1;
             blocks = if order < 3 { paired(blocks, order) } else { 0 };
             order += 1;
         }
-        octets += 1;
+        free += 1;
     }
     levels
 };
@@ -178,6 +184,7 @@ mod tests {
         for word in words() {
             let largest = by_definition(word).into_iter().map(|(_, order)| order + 1).max().unwrap_or(0);
             assert_eq!(level(word), largest, "{word:#x}");
+            assert_eq!(level_of_eight(word), level(word & 0xff), "{word:#x}");
         }
     }
 

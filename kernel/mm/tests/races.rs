@@ -65,9 +65,9 @@ fn from_batches(frames: &Frames, cpu: usize) -> Vec<Raced> {
     blocks
 }
 
-/// Blocks of pageblocks that are full.
+/// Blocks of pageblocks that are full, no more of an order than one CPU keeps.
 fn from_full(frames: &Frames) -> Vec<Raced> {
-    let blocks = orders(6).rev().flat_map(|order| (0..32).map(move |_| take(frames, order, Gfp::MOVABLE)));
+    let blocks = orders(6).rev().flat_map(|order| (0..16).map(move |_| take(frames, order, Gfp::MOVABLE)));
     blocks.collect()
 }
 

@@ -42,7 +42,10 @@ mod linux {
     const PAIRS: u64 = 100;
     const ALLOCATIONS: usize = 512;
     const FREES: usize = 256;
-    const MIXED: u64 = 200;
+    /// Of mixed orders, so many at a time, so many times, and so many that nobody counts before each.
+    const MIXED: u64 = 50;
+    const TIMES: u64 = 40;
+    const BETWEEN: u64 = 20_000;
     const PAGEBLOCKS: usize = 64;
 
     pub fn figures() -> Vec<Figure> {
@@ -116,10 +119,14 @@ mod linux {
         ("random free", count(|| page::free_all(&frames, order, &rest[..FREES])), FREES as u64)
     }
 
+    /// A few operations now and then of a long sequence: how dear they are goes up and down for thousands of them.
     fn mixed() -> Figure {
         let (frames, mut mixed) = (Frames::new(), Mixed::<Frames>::new(11, FRAMES / 2));
-        mixed.churn(&frames, 100_000);
-        ("mixed orders", count(|| _ = mixed.churn(&frames, MIXED)), MIXED)
+        let mut now_and_then = || {
+            mixed.churn(&frames, BETWEEN);
+            count(|| _ = mixed.churn(&frames, MIXED))
+        };
+        ("mixed orders", (0..TIMES).map(|_| now_and_then()).sum(), TIMES * MIXED)
     }
 
     fn order9() -> [Figure; 2] {

@@ -213,6 +213,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Serves a request that is beyond that.
+    #[cold]
     #[inline(never)]
     fn allocate_at_length(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         if let Some(mobility) = gfp.mobility().filter(|_| FAST.contains(gfp)) {

@@ -66,15 +66,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         pages.note_use();
         pages.count_refill();
         let batch = (order.index() < BATCHED).then(|| pages.batch(order, mobility));
-        if let Some(batch) = batch.filter(|batch| batch.base().is_some()) {
-            self.end_loan(order, batch);
+        if let Some((batch, base)) = batch.and_then(|batch| Some((batch, batch.base()?))) {
+            self.end_loan(order, batch, base);
         }
         // What has no batch is told of by the walk down the zones that follows.
         let (wanted, mut refused) = match batch {
             Some(_) => (WORD_FRAMES.into(), Refused::BelowLow),
             None => (order.frames(), Refused::NoWord),
         };
-        for kind in ZoneKind::ALL.into_iter().rev().filter(|kind| self.has_ram(*kind)) {
+        for kind in ZoneKind::ALL.iter().rev().copied().filter(|kind| self.has_ram(*kind)) {
             let mut zone = self.zones[kind.index()].lock();
             if !zone.is_above_low(wanted) {
                 continue;
@@ -95,17 +95,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         Err(refused)
     }
 
-    /// Ends the loan of a CPU that is here, or kept out.
+    /// Ends the loan of the word at `base`, which is that of a CPU that is here, or kept out.
     #[inline(never)]
-    fn end_loan(&self, order: Order, batch: &Batch) {
-        let Some(base) = batch.base() else { return };
+    fn end_loan(&self, order: Order, batch: &Batch, base: Pfn) {
         let blocks = self.blocks_of(base);
-        let Some((freed, twice)) = blocks.end_loan(order, batch) else { return };
+        let Some((freed, twice)) = blocks.end_loan(order, batch, base) else { return };
         self.note(blocks, freed);
-        if let Some((base, blocks)) = twice {
-            self.latest.store(base.number() + u64::from(blocks.trailing_zeros()), Relaxed);
+        if twice != 0 {
+            self.latest.store(base.number() + u64::from(twice.trailing_zeros()), Relaxed);
             // Who sees that there are some sees one of them.
-            self.late.fetch_add(blocks.count_ones().into(), Release);
+            self.late.fetch_add(twice.count_ones().into(), Release);
         }
     }
 
@@ -119,8 +118,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives everything that a CPU's pages hold back to the zones.
     pub(super) fn empty(&self, pages: &PerCpuPages) {
-        let lent = pages.batches().filter(|(_, batch)| batch.base().is_some());
-        lent.for_each(|(order, batch)| self.end_loan(order, batch));
+        let lent = pages.batches().filter_map(|(order, batch)| Some((order, batch, batch.base()?)));
+        lent.for_each(|(order, batch, base)| self.end_loan(order, batch, base));
         for (order, recent) in pages.recent() {
             while let Some(pfn) = recent.last() {
                 if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent)) {
@@ -157,6 +156,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     /// Frees a block by any way there is.
+    #[cold]
     #[inline(never)]
     pub(super) fn free_at_length(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let is_freed = order < Order::PAGEBLOCK

@@ -23,8 +23,6 @@ pub(crate) struct Batch {
 /// What became of the blocks of a loan that has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Ended {
-    /// The word's first frame.
-    pub base: Pfn,
     /// Blocks that are free again.
     pub free: u64,
     /// Blocks that are handed out.
@@ -69,9 +67,9 @@ impl Batch {
     /// Takes the block at a frame of the word back. False if it is not on loan, or not handed out.
     #[inline(always)]
     pub(crate) fn free(&self, pfn: Pfn) -> bool {
-        let bit = pfn.number() % u64::from(WORD_FRAMES);
+        let bit = (pfn.number() % u64::from(WORD_FRAMES)) as u32;
         let free = self.free.load(Relaxed) ^ 1 << bit;
-        let is_freed = (self.lent.load(Relaxed) & free) >> bit & 1 == 1;
+        let is_freed = (self.lent.load(Relaxed) & free).rotate_right(bit) & 1 == 1;
         if is_freed {
             self.free.store(free, Relaxed);
         }
@@ -92,14 +90,13 @@ impl Batch {
         self.base.store(base.number(), Relaxed);
     }
 
-    /// Ends the loan, if there is one. The word's pageblock must be locked, and the CPU that owns this must be here, or kept out.
-    pub(crate) fn end(&self) -> Option<Ended> {
-        let base = self.base()?;
+    /// Ends the loan. The word's pageblock must be locked, and the CPU that owns this must be here, or kept out.
+    pub(crate) fn end(&self) -> Ended {
         let (free, lent) = (self.free.load(Relaxed), self.lent.load(Relaxed));
         self.base.store(Self::NONE, Relaxed);
         self.free.store(0, Relaxed);
         self.lent.store(0, Relaxed);
-        Some(Ended { base, free: free & lent, in_use: lent & !free, twice: free & !lent })
+        Ended { free: free & lent, in_use: lent & !free, twice: free & !lent }
     }
 
     /// Of the word at `base`: the blocks on loan, and those of them that can be handed out.

@@ -23,6 +23,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 pub(crate) use batch::Batch;
 pub(crate) use recent::Recent;
+use recent::{DEPTHS, Kept};
 
 use crate::buddy::WORD_FRAMES;
 use crate::cpu::{Cpu, Masked};
@@ -43,7 +44,7 @@ const KINDS: usize = Mobility::REQUESTED.len();
 
 /// One CPU's pages. A kernel keeps a static array of them, one for each CPU that it can have.
 ///
-/// What every operation touches comes first.
+/// What every operation touches comes first. The size is a power of two, so that a CPU's are found by a shift.
 #[repr(C, align(128))]
 pub struct PerCpuPages {
     /// The owner goes through it; a CPU that empties these pages closes it.
@@ -56,7 +57,8 @@ pub struct PerCpuPages {
     least: AtomicU64,
     /// By order and mobility.
     batches: [[Batch; KINDS]; BATCHED],
-    recent: [[Recent; KINDS]; KEPT],
+    /// By mobility.
+    recent: [Kept; KINDS],
     /// Times that a batch had nothing left and asked the zones.
     refills: AtomicU64,
 }
@@ -94,8 +96,14 @@ impl Default for PerCpuPages {
 
 impl PerCpuPages {
     /// Frames that can be held, in batches and beside them.
-    pub(crate) const CAPACITY: u64 =
-        (BATCHED * KINDS) as u64 * WORD_FRAMES as u64 + (KINDS * recent::DEPTH) as u64 * ((1 << KEPT) - 1);
+    pub(crate) const CAPACITY: u64 = {
+        let (mut frames, mut order) = (BATCHED as u64 * WORD_FRAMES as u64, 0);
+        while order < KEPT {
+            frames += (DEPTHS[order] as u64) << order;
+            order += 1;
+        }
+        frames * KINDS as u64
+    };
 
     /// Pages that hold nothing.
     pub const fn new() -> Self {
@@ -105,7 +113,7 @@ impl PerCpuPages {
             used: AtomicBool::new(false),
             least: AtomicU64::new(NEARLY_FULL << COUNT_SHIFT),
             batches: [const { [const { Batch::new() }; KINDS] }; BATCHED],
-            recent: [const { [const { Recent::new() }; KINDS] }; KEPT],
+            recent: [const { Kept::new() }; KINDS],
             refills: AtomicU64::new(0),
         }
     }
@@ -164,9 +172,9 @@ impl PerCpuPages {
         for (_, batch) in self.batches() {
             batch.words().into_iter().for_each(&mut *visit);
         }
-        for (_, recent) in self.recent() {
+        for (order, recent) in self.recent() {
             recent.held().for_each(|pfn| visit(pfn.number()));
-            visit(u64::MAX);
+            visit(order.frames());
         }
         [self.used.load(Relaxed).into(), self.least(), self.refills.load(Relaxed)].into_iter().for_each(visit);
     }
@@ -188,8 +196,7 @@ impl PerCpuPages {
     /// Whether nothing is held. This needs no barrier: what is held changes under pageblocks' locks, so a CPU that has had that
     /// of a block since, and found the block neither free nor allocated, sees it here.
     fn is_vacant(&self) -> bool {
-        self.batches().all(|(_, batch)| batch.base().is_none())
-            && self.recent().all(|(_, recent)| recent.last().is_none())
+        self.batches().all(|(_, batch)| batch.base().is_none()) && self.recent().next().is_none()
     }
 
     /// The batch of an order, which must be below [`BATCHED`], and mobility.
@@ -202,13 +209,13 @@ impl PerCpuPages {
 
     /// What was freed last of an order below [`KEPT`] and a mobility that requests have.
     #[inline]
-    pub(crate) fn recent_of(&self, order: Order, mobility: Mobility) -> Option<&Recent> {
-        self.recent.get(order.index())?.get(mobility.index())
+    pub(crate) fn recent_of(&self, order: Order, mobility: Mobility) -> Option<Recent<'_>> {
+        self.recent.get(mobility.index())?.of(order)
     }
 
     /// The stack for a block of this order and mobility, if there is room.
     #[inline]
-    pub(crate) fn room_for(&self, order: Order, mobility: Mobility) -> Option<&Recent> {
+    pub(crate) fn room_for(&self, order: Order, mobility: Mobility) -> Option<Recent<'_>> {
         let recent = self.recent_of(order, mobility)?;
         if !recent.is_full() {
             return Some(recent);
@@ -221,7 +228,7 @@ impl PerCpuPages {
 
     /// Takes out the last block of a stack. There is room for frames then.
     #[inline]
-    pub(crate) fn pop(&self, recent: &Recent) {
+    pub(crate) fn pop(&self, recent: Recent<'_>) {
         self.least.store(NEARLY_FULL << COUNT_SHIFT, Relaxed);
         recent.pop();
     }
@@ -235,12 +242,12 @@ impl PerCpuPages {
 
     /// All batches, each with its order.
     pub(crate) fn batches(&self) -> impl Iterator<Item = (Order, &Batch)> {
-        by_order(&self.batches)
+        Order::all().zip(&self.batches).flat_map(|(order, kinds)| kinds.iter().map(move |batch| (order, batch)))
     }
 
-    /// All stacks of recent blocks, each with its order.
-    pub(crate) fn recent(&self) -> impl Iterator<Item = (Order, &Recent)> {
-        by_order(&self.recent)
+    /// All stacks of recent blocks that have any, each with its order.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = (Order, Recent<'_>)> {
+        self.recent.iter().flat_map(Kept::filled)
     }
 
     /// Frees a block of an order below [`BATCHED`] into the first batch that has a loan of its word. False if there is none, or
@@ -249,7 +256,11 @@ impl PerCpuPages {
     pub(crate) fn free(&self, pfn: Pfn, order: Order) -> bool {
         let base = pfn.number() / u64::from(WORD_FRAMES) * u64::from(WORD_FRAMES);
         let batches = &self.batches[order.index() % BATCHED];
-        batches.iter().find(|batch| batch.is_of(base)).is_some_and(|batch| batch.free(pfn))
+        let [first, others @ ..] = batches;
+        if first.is_of(base) {
+            return first.free(pfn);
+        }
+        others.iter().find(|batch| batch.is_of(base)).is_some_and(|batch| batch.free(pfn))
     }
 
     /// Of the word at `base`: the blocks that are lent, and those of them that can be handed out; a bit for each first frame.
@@ -310,11 +321,9 @@ impl PerCpuPages {
         crate::sync::atomic::prime!(self.withheld, self.used, self.least, self.refills);
         self.gate.prime();
         self.batches().for_each(|(_, batch)| batch.prime());
-        self.recent().for_each(|(_, recent)| recent.prime());
+        self.recent.iter().for_each(Kept::prime);
     }
 }
 
-/// What there is of each order and mobility, with the order.
-fn by_order<T, const ORDERS: usize>(table: &[[T; KINDS]; ORDERS]) -> impl Iterator<Item = (Order, &T)> {
-    Order::all().zip(table).flat_map(|(order, kinds)| kinds.iter().map(move |of_kind| (order, of_kind)))
-}
+// The atomics of models have another size.
+const _: () = assert!(cfg!(any(bifolio_loom, bifolio_shuttle)) || size_of::<PerCpuPages>().is_power_of_two());

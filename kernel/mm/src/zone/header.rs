@@ -89,10 +89,9 @@ impl Header {
     /// Free frames, while the pageblock is split.
     #[inline]
     pub(crate) fn free(self) -> u32 {
-        match self.get(FREE) {
-            0 if self.is_split() && self.is_dirty() && self.get(SLOW) == 1 => PAGEBLOCK_FRAMES as u32,
-            frames => frames,
-        }
+        // Of a pageblock that is dirty, the bit that says *slow* is one of the count.
+        let counted = FREE.mask() | self.0 >> (DIRTY.0 - FREE.1);
+        (self.0 >> FREE.0 & counted) as u32
     }
 
     /// Counts frames that became free, of a pageblock that is split and dirty: all of them is the bit that says *slow*.
@@ -121,9 +120,11 @@ impl Header {
         u64::from(self.get(FREE)) < NEARLY_FULL
     }
 
-    /// Whether all frames are free, of a pageblock that is split.
+    /// Whether all frames are free, of a pageblock that is split; one that is not says no.
+    #[inline]
     pub(crate) fn is_free(self) -> bool {
-        u64::from(self.free()) == PAGEBLOCK_FRAMES
+        let fields = |free| 1 << SLOW.0 | 1 << SPLIT.0 | 1 << DIRTY.0 | free << FREE.0;
+        self.0 & fields(FREE.mask()) == fields(0)
     }
 
     /// Frames that the zone counts as free.

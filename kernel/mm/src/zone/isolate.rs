@@ -129,7 +129,8 @@ impl Zone<'_> {
         if order >= Order::PAGEBLOCK {
             return self.take_whole_at(number, order);
         }
-        let mut block = self.open(number);
+        let mut block = self.blocks.lock(number);
+        self.open(&mut block);
         block.allocate_at(offset, order.get().into());
         self.file(&mut block);
     }

@@ -48,7 +48,7 @@ impl Levels {
     /// The largest level of any word.
     #[inline]
     pub(crate) fn largest(self) -> u32 {
-        self.0.ilog2() / 8
+        (self.0 | 1).ilog2() / 8
     }
 
     /// The level of one word.

@@ -200,7 +200,8 @@ impl<'m> Zone<'m> {
             self.take_whole(number, order);
             return start;
         }
-        let mut block = self.open(number);
+        let mut block = self.blocks.lock(number);
+        self.open(&mut block);
         let offset = block.allocate(order);
         self.file(&mut block);
         start.offset(offset.into())
@@ -214,16 +215,14 @@ impl<'m> Zone<'m> {
         self.count_taken(mobility, order.frames());
     }
 
-    /// Locks a pageblock that has free frames, with the levels of all its words up to date.
+    /// Has a pageblock be split, if it is not, and the levels of all its words up to date.
     #[inline(always)]
-    fn open(&mut self, number: usize) -> Locked<'m> {
-        let mut block = self.blocks.lock(number);
+    fn open(&mut self, block: &mut Locked<'_>) {
         if block.header.is_split() {
             block.refresh();
         } else {
-            self.split_whole(&mut block);
+            self.split_whole(block);
         }
-        block
     }
 
     /// Splits a pageblock: from now on its words say what its frames are, as they were, and it is nothing as a whole any more.
@@ -275,7 +274,7 @@ impl<'m> Zone<'m> {
     }
 
     /// The lowest pageblock of this mobility whose largest free block is the smallest sufficient one.
-    #[inline]
+    #[inline(always)]
     fn find_own(&self, order: Order, mobility: Mobility) -> Option<usize> {
         if order < Order::PAGEBLOCK {
             if let Some(level) = self.index.smallest_sufficient(mobility, order.get().into()) {
@@ -318,13 +317,14 @@ impl<'m> Zone<'m> {
     /// there is no batch, allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
     pub(crate) fn lend(&mut self, order: Order, mobility: Mobility, batch: Option<&Batch>) -> Option<Lent> {
         let number = self.find(order, mobility, Mixing::Never)?;
-        let mut block = self.open(number);
+        let mut block = self.blocks.lock(number);
+        self.open(&mut block);
         let start = self.blocks.start_of(number);
         let worth = batch.filter(|_| block.header.free() >= WORTH_LENDING << order.get());
         let (lent, frames) = if let Some(batch) = worth {
-            let (word, heads) = block.lend(order.get().into());
+            let (word, heads, frames) = block.lend(order.get().into());
             batch.begin(start.offset(word as u64 * u64::from(WORD_FRAMES)), heads);
-            (Lent::Batch, u64::from(heads.count_ones()) << order.get())
+            (Lent::Batch, frames.into())
         } else {
             (Lent::Block(start.offset(block.allocate(order).into())), order.frames())
         };

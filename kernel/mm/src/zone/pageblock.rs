@@ -239,7 +239,7 @@ impl Locked<'_> {
         }
         let levels = self.levels();
         let largest = levels.largest();
-        if largest <= WORD_ORDER { largest } else { WORD_ORDER + buddy::level(levels.full()) }
+        if largest <= WORD_ORDER { largest } else { WORD_ORDER + buddy::level_of_eight(levels.full()) }
     }
 
     #[inline(never)]
@@ -298,9 +298,9 @@ impl Locked<'_> {
     }
 
     /// Takes all blocks of `order`, less than a word, of the word that has the smallest sufficient one, as lent ones: the word,
-    /// and their first frames. All levels must be up to date.
+    /// their first frames, and how many frames they have. All levels must be up to date.
     #[inline]
-    pub(crate) fn lend(&mut self, order: u32) -> (usize, u64) {
+    pub(crate) fn lend(&mut self, order: u32) -> (usize, u64, u32) {
         let mut levels = self.levels();
         let word = levels.tightest(order).expect("the pageblock has room for the order");
         let states = self.word(word);
@@ -311,8 +311,10 @@ impl Locked<'_> {
         states.lend(heads, true);
         levels.set(word, if free == frames { 0 } else { buddy::level(free & !frames) });
         self.set_levels(levels);
-        self.header.take_free(heads.count_ones() << order);
-        (word, heads)
+        // Where a processor may have no instruction that counts bits, it takes twenty; and mostly the word is all of it free.
+        let count = if frames == u64::MAX { WORD_FRAMES } else { frames.count_ones() };
+        self.header.take_free(count);
+        (word, heads, count)
     }
 
     /// Makes the block of `order`, below that of a pageblock, at `offset` free. It must be allocated, or lent.

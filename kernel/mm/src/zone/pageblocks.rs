@@ -93,17 +93,22 @@ impl<'m> Pageblocks<'m> {
     /// Whether a frame is in the first of the spans.
     #[inline(always)]
     pub(crate) fn is_first_of(&self, pfn: Pfn) -> bool {
+        self.first_at(pfn).is_some()
+    }
+
+    /// Of the first of the spans: the pageblock that a frame is in, its number, and the frame's offset there.
+    #[inline(always)]
+    fn first_at(&self, pfn: Pfn) -> Option<(&'m Pageblock, usize, u32)> {
         let distance = pfn.number().wrapping_sub(self.first.number());
-        ((distance / PAGEBLOCK_FRAMES) as usize) < self.first_blocks.len()
+        let number = (distance / PAGEBLOCK_FRAMES) as usize;
+        Some((self.first_blocks.get(number)?, number, (distance % PAGEBLOCK_FRAMES) as u32))
     }
 
     /// The pageblock that a frame is in, and the frame's offset there; `None` where there is no RAM.
     #[inline(always)]
     pub(crate) fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
-        let distance = pfn.number().wrapping_sub(self.first.number());
-        let number = (distance / PAGEBLOCK_FRAMES) as usize;
-        if number < self.first_blocks.len() {
-            return Some((number, (distance % PAGEBLOCK_FRAMES) as u32));
+        if let Some((_, number, offset)) = self.first_at(pfn) {
+            return Some((number, offset));
         }
         self.locate_behind(pfn)
     }
@@ -141,10 +146,9 @@ impl<'m> Pageblocks<'m> {
     /// others, and if it is locked, or of a mobility that requests do not have.
     #[inline(always)]
     pub(crate) fn requested_at(&self, pfn: Pfn) -> Option<(usize, Mobility)> {
-        let distance = pfn.number().wrapping_sub(self.first.number());
-        let number = (distance / PAGEBLOCK_FRAMES) as usize;
-        let mobility = self.first_blocks.get(number)?.glimpse().requested()?;
-        (distance % PAGEBLOCK_FRAMES == 0).then_some((number, mobility))
+        let (block, number, offset) = self.first_at(pfn)?;
+        let mobility = block.glimpse().requested()?;
+        (offset == 0).then_some((number, mobility))
     }
 
     /// The header of a pageblock, to a CPU that has the zone's lock: see [`Pageblock::peek`].
@@ -165,9 +169,8 @@ impl<'m> Pageblocks<'m> {
     /// What [`locked_at`](Self::locked_at) has to be told then.
     #[inline(always)]
     pub(crate) fn free_quickly(&self, pfn: Pfn, least: u64) -> Option<Result<(), Header>> {
-        let distance = pfn.number().wrapping_sub(self.first.number());
-        let block = self.first_blocks.get((distance / PAGEBLOCK_FRAMES) as usize)?;
-        Some(block.free_quickly((distance % PAGEBLOCK_FRAMES) as u32, least))
+        let (block, _, offset) = self.first_at(pfn)?;
+        Some(block.free_quickly(offset, least))
     }
 
     /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as they are allocated and
@@ -201,7 +204,10 @@ impl<'m> Pageblocks<'m> {
     /// Locks the pageblock that a frame is in, and says where there the frame is; `None` where there is no RAM.
     #[inline(always)]
     pub(crate) fn lock_at(&self, pfn: Pfn) -> Option<(Locked<'m>, u32)> {
-        let (number, offset) = self.locate(pfn)?;
+        if let Some((block, number, offset)) = self.first_at(pfn) {
+            return Some((block.lock(number), offset));
+        }
+        let (number, offset) = self.locate_behind(pfn)?;
         Some((self.lock(number), offset))
     }
 
@@ -355,12 +361,12 @@ impl<'m> Pageblocks<'m> {
         (last != END).then_some(last as u32)
     }
 
-    /// Ends the loan of a CPU that is here, or kept out: what was not handed out is free. Returns what that came to, and the
-    /// blocks that were freed twice, as the first frame of their word and a bit for each.
+    /// Ends the loan of the word at `base`, which is that of a CPU that is here, or kept out: what was not handed out is free.
+    /// Returns what that came to, and the blocks that were freed twice, a bit for each; `None` if there is no such word.
     #[inline(always)]
-    pub(crate) fn end_loan(&self, order: Order, batch: &Batch) -> Option<(Freed, Option<(Pfn, u64)>)> {
-        let (mut block, offset) = self.lock_at(batch.base()?)?;
-        let ended = batch.end()?;
+    pub(crate) fn end_loan(&self, order: Order, batch: &Batch, base: Pfn) -> Option<(Freed, u64)> {
+        let (mut block, offset) = self.lock_at(base)?;
+        let ended = batch.end();
         let word = place(offset).0;
         block.word(word).lend(ended.in_use, false);
         let mut freed = Freed::Frames;
@@ -372,7 +378,7 @@ impl<'m> Pageblocks<'m> {
                 freed = Freed::Pageblock(block.number);
             }
         }
-        Some((freed, (ended.twice != 0).then_some((ended.base, ended.twice))))
+        Some((freed, ended.twice))
     }
 
     /// Frees a block of `order` that a CPU's pages held last, and that it takes out with `pop` under the lock.

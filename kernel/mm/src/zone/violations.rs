@@ -62,7 +62,7 @@ pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     take(&mut zone, part(9, 256, 260));
     let mut block = zone.blocks.lock(7);
     zone.split_whole(&mut block);
-    let (word, heads) = block.lend(1);
+    let (word, heads, _) = block.lend(1);
     zone.special.allocated += 64;
     zone.file(&mut block);
     pages[0].batch(order(1), Mobility::Movable).begin(range(7).start.offset(word as u64 * 64), heads);
