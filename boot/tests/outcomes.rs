@@ -11,13 +11,14 @@ use boot::run::Ending;
 use boot::symbols::Symbols;
 use protocol::ExitCode;
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
+use tempfile::TempDir;
 
 const MACHINE: Machine = Machine::new(Firmware::Bios, Memory::from_mib(128), 1);
 /// By the machine's own time: long enough for any specimen, short enough to wait for the one that hangs.
@@ -95,6 +96,9 @@ fn each_specimen_is_reported_as_what_it_is() {
     let Verdict::Died(Ending::Hung(Stuck::Busy(TIME_LIMIT)), explanation) = verdict("hangs") else { panic!("{text}") };
     assert!(explanation.contains("specimens::hangs"), "the place where it hangs is in: {explanation}");
     // The 8254 ticks, whoever listens, so that the machine's time goes on.
+    let Verdict::Died(Ending::Exited(ExitCode::Success), _) = verdict("exits_with_something_unread") else {
+        panic!("{text}")
+    };
     let asleep = "(waiting for an interrupt) specimens::sleeps_for_ever";
     let Verdict::Died(Ending::Hung(Stuck::Busy(TIME_LIMIT)), explanation) = verdict("sleeps_for_ever") else {
         panic!("{text}")
@@ -103,8 +107,8 @@ fn each_specimen_is_reported_as_what_it_is() {
     let Verdict::Died(Ending::TripleFault, explanation) = verdict("triple_faults") else { panic!("{text}") };
     assert!(explanation.contains("specimens::triple_faults"), "the place of the fault is in: {explanation}");
 
-    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (4, 11, 0), "{text}");
-    assert!(text.contains("test result: FAILED. 4 passed; 11 failed; 0 ignored; 0 measured; 0 filtered out"), "{text}");
+    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (4, 12, 0), "{text}");
+    assert!(text.contains("test result: FAILED. 4 passed; 12 failed; 0 ignored; 0 measured; 0 filtered out"), "{text}");
 }
 
 /// Where CPUs run in parallel, what counts is what they compute.
@@ -120,10 +124,10 @@ fn cpus_that_all_sleep_for_ever_are_found_although_they_compute_nothing() {
 #[test]
 fn a_selection_runs_what_it_names_and_counts_the_rest() {
     let (tests, text) = run("~passes\n-end\n");
-    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (1, 0, 14), "{text}");
+    assert_eq!((tests.passed(), tests.failed(), tests.filtered_out), (1, 0, 15), "{text}");
     assert!(text.contains("running 1 test\n") && text.contains("instructions)"), "{text}");
     let (none, text) = run("=no such test\n");
-    assert_eq!((none.tests.len(), none.fault, none.filtered_out), (0, None, 15), "{text}");
+    assert_eq!((none.tests.len(), none.fault, none.filtered_out), (0, None, 16), "{text}");
 }
 
 #[test]
@@ -149,47 +153,102 @@ fn a_test_is_named_before_its_verdict() {
     assert_eq!(text, b"test hangs ... ");
 }
 
-/// Sends a signal to the process whose number is in a file.
-fn signal(name: &str, file: &Path) {
-    let number = fs::read_to_string(file).unwrap();
+/// Sends a signal to a process.
+fn signal(name: &str, number: &str) {
     // The shell's own: not every system has a program for it.
     assert!(Command::new("sh").args(["-c", &format!("kill -s {name} {number}")]).status().unwrap().success());
+}
+
+/// The host program running specimens, in a process whose number is known, as is that of its QEMU.
+struct Running {
+    boot: Child,
+    output: ChildStdout,
+    number: PathBuf,
+    _directory: TempDir,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Running {
+        let directory = tempfile::tempdir().unwrap();
+        let (number, qemu) = (directory.path().join("number"), directory.path().join("qemu"));
+        let script = format!("#!/bin/sh\necho $$ >'{}'\nexec qemu-system-x86_64 \"$@\"\n", number.display());
+        fs::write(&qemu, script).unwrap();
+        fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
+        let mut boot = Command::new(env!("CARGO_BIN_EXE_boot"))
+            .arg("runner")
+            .arg(specimens())
+            .args(arguments)
+            .args(["--mem", "128M", "--smp", "1"])
+            .env("QEMU", &qemu)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = boot.stdout.take().unwrap();
+        Running { boot, output, number, _directory: directory }
+    }
+
+    /// Reads on until `part` comes.
+    fn until(&mut self, part: &str) {
+        let (mut text, mut byte) = (String::new(), [0]);
+        while !text.ends_with(part) {
+            assert_eq!(self.output.read(&mut byte).unwrap(), 1, "the output ends before {part:?}: {text}");
+            text.push(byte[0].into());
+        }
+    }
+
+    /// Its exit code, once it has said all.
+    fn end(mut self) -> Option<i32> {
+        io::copy(&mut self.output, &mut io::sink()).unwrap();
+        self.boot.wait().unwrap().code()
+    }
+
+    /// The number of QEMU's process.
+    fn qemu(&self) -> String {
+        fs::read_to_string(&self.number).unwrap().trim().to_owned()
+    }
+
+    /// The processor time that QEMU has had, in ticks; `None` once it has ended.
+    fn qemu_ticks(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/stat", self.qemu())).ok()?;
+        let fields: Vec<&str> = status.rsplit(')').next()?.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        (fields[0] != "Z").then_some(ticks)
+    }
+}
+
+/// On a busy host this program may read late what a machine sends, and the machine may be at its end by then.
+#[test]
+fn what_a_machine_says_last_is_not_lost_where_it_is_read_late() {
+    /// More processor time than it takes the machine to come to its end.
+    const TICKS: u64 = 400;
+    let mut running = Running::start(&["exits_with_something_unread", "--nocapture"]);
+    running.until("test exits_with_something_unread ... ");
+    let number = running.boot.id().to_string();
+    signal("STOP", &number);
+    let before = running.qemu_ticks().expect("it has just begun");
+    while running.qemu_ticks().is_some_and(|ticks| ticks < before + TICKS) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    signal("CONT", &number);
+    running.until(".!");
+    assert_eq!(running.end(), Some(101));
 }
 
 /// However long a host takes, a test is judged by what the machine has done in its own time.
 #[test]
 fn a_machine_that_gets_no_time_is_not_judged_until_it_goes_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let (number, qemu) = (directory.path().join("number"), directory.path().join("qemu"));
-    fs::write(&qemu, format!("#!/bin/sh\necho $$ >'{}'\nexec qemu-system-x86_64 \"$@\"\n", number.display())).unwrap();
-    fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
-    let mut boot = Command::new(env!("CARGO_BIN_EXE_boot"))
-        .arg("runner")
-        .arg(specimens())
-        .args(["hangs", "passes", "--mem", "128M", "--timeout", "2"])
-        .env("QEMU", &qemu)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = boot.stdout.take().unwrap();
-    let mut text = String::new();
-    let mut until = |part: &str| {
-        let mut byte = [0];
-        while !text.contains(part) {
-            assert_eq!(output.read(&mut byte).unwrap(), 1, "the output ends before {part:?}: {text}");
-            text.push(byte[0].into());
-        }
-    };
-    until("test hangs ... ");
+    let mut running = Running::start(&["hangs", "passes", "--timeout", "2"]);
+    running.until("test hangs ... ");
+    let number = running.qemu();
     signal("STOP", &number);
     // Four times as long, on this host's clock, as the machine may take on its own.
     thread::sleep(Duration::from_secs(8));
-    assert!(boot.try_wait().unwrap().is_none());
+    assert!(running.boot.try_wait().unwrap().is_none());
     signal("CONT", &number);
-    until("FAILED");
-    until("test passes_at_the_end ... ok");
-    until("no sign of life for 2 s of its own time");
-    assert_eq!(boot.wait().unwrap().code(), Some(101));
+    running.until("FAILED");
+    running.until("test passes_at_the_end ... ok");
+    running.until("no sign of life for 2 s of its own time");
+    assert_eq!(running.end(), Some(101));
 }
 
 /// What a machine says that is interrupted in the allocator, with this command of QEMU's monitor.

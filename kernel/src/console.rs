@@ -6,10 +6,11 @@
 use crate::screen;
 use crate::sync::{Mutex, lockdep};
 use core::fmt::{self, Write};
+use core::hint;
 use heapless::Deque;
 use log::{LevelFilter, Metadata, Record};
 use uart_16550::backend::PioBackend;
-use uart_16550::spec::registers::{FifoTriggerLevel, IER};
+use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR};
 use uart_16550::{BaudRate, Config, Uart16550, Uart16550Tty};
 
 /// The I/O port at which COM1 starts on every PC.
@@ -76,6 +77,18 @@ fn write_to(uart: &mut Uart16550Tty<PioBackend>, text: fmt::Arguments<'_>) {
 /// Sends bytes as they are.
 pub(crate) fn write_bytes(bytes: &[u8]) {
     CONSOLE.lock().inner_mut().send_bytes_exact(bytes);
+}
+
+/// Waits until all that was printed has left the port.
+pub(crate) fn flush() {
+    flush_port(CONSOLE.lock().inner_mut());
+}
+
+/// Waits until all that was sent has left a port. Of one that is not there every bit is read as set.
+pub(crate) fn flush_port(uart: &mut Uart16550<PioBackend>) {
+    while !uart.lsr().contains(LSR::TRANSMITTER_EMPTY) {
+        hint::spin_loop();
+    }
 }
 
 /// Whether there is a byte from the console that nobody has read.

@@ -71,9 +71,15 @@ pub unsafe fn seize() {
 }
 
 /// Ends the machine, or, where nothing listens to that, stops the CPU.
+///
+/// The host may be slow to take what is sent to it, and what still waits in a port would end with the machine.
 pub fn exit(code: ExitCode) -> ! {
     /// What is read where nothing answers.
     const NOBODY: u32 = u32::MAX;
+    console::flush();
+    if let Some(uart) = EVENTS.lock().as_mut() {
+        console::flush_port(uart);
+    }
     let mut port = Port::<u32>::new(exit::PORT);
     // SAFETY: under QEMU the port belongs to isa-debug-exit; on a PC nothing answers there.
     let is_there = unsafe { port.read() } != NOBODY;

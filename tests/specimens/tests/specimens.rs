@@ -13,7 +13,9 @@ use bifolio::frame::{Gfp, Order, ZoneKind};
 use core::fmt;
 use core::hint::{black_box, spin_loop};
 use kernel::memory::frames;
-use kernel::println;
+use kernel::{host, print, println};
+use protocol::ExitCode;
+use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
 use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 use x86_64::{VirtAddr, instructions};
@@ -107,6 +109,26 @@ fn sleeps_for_ever() {
     loop {
         instructions::hlt();
     }
+}
+
+/// Died: it ends the machine, with success, as soon as the host program leaves unread what it prints. All of it is printed.
+#[test_case]
+fn exits_with_something_unread() {
+    /// More than the host's pipes hold.
+    const MUCH: usize = 100_000;
+    // Time for the host to stop reading.
+    for _ in 0..5_000_000 {
+        spin_loop();
+    }
+    let (mut com1, mut status) = (PortWriteOnly::<u8>::new(0x3f8), PortReadOnly::<u8>::new(0x3fd));
+    // SAFETY: that port tells how COM1 gets on, and reading it takes away nothing that anybody here looks for.
+    let mut is_sent = || unsafe { status.read() } & 1 << 6 != 0;
+    for _ in (0..MUCH).take_while(|_| is_sent()) {
+        // SAFETY: the kernel has set COM1 up, and nothing else runs that prints.
+        unsafe { com1.write(b'.') };
+    }
+    print!("!");
+    host::exit(ExitCode::Success);
 }
 
 /// The machine resets: a triple fault.
