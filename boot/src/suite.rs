@@ -86,7 +86,7 @@ impl Scope {
 
     /// Jobs at a time: two, so that a small host is busy and not overrun, unless that is what is wanted.
     fn jobs(self) -> usize {
-        if let Scope::Booted(times) = self { 4 * times } else { 2 }
+        if let Scope::Booted(times) = self { 8 * times } else { 2 }
     }
 }
 
