@@ -4,6 +4,7 @@
 #   boot/setup.sh                    gets everything ready and says so in one line
 #   boot/setup.sh COMMAND [ARG...]   gets everything ready, then runs COMMAND with all of it first on PATH
 #   boot/setup.sh --adopters ...     gets these ready and what `make adopters` boots with, then runs it
+#   boot/setup.sh --browser ...      gets these ready and, if that can be had, Chromium, in which the explorer's page is tried
 #   boot/setup.sh --link-toolchain   also lets rustup's own `cargo` use the compiler that was found
 #
 # What the system has is used as it is. Rust comes from rustup where that reaches its servers. Whatever is missing then is
@@ -20,6 +21,7 @@ release=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml) # 1.96.0
 series=${release%.*}                                                  # 1.96
 targets=$(sed -n 's/^targets *= *\[\(.*\)\]/\1/p' rust-toolchain.toml | tr -d '",') # of the kernel, and of the crate in a browser
 rustup_home=${RUSTUP_HOME:-${HOME:-/root}/.rustup}
+browsers=$(sed -n 's/^const NAMES: .*= \[\(.*\)\];/\1/p' boot/src/browser.rs | tr -d '",') # Chromium's names
 tools=$PWD/target/tools # what was unpacked here, a directory for each part
 
 say() { echo "setup: $*" >&2; }
@@ -84,6 +86,7 @@ look() {
     find_toolchain || missing="$missing rust"
     find_qemu || missing="$missing qemu"
     find_ovmf || missing="$missing ovmf"
+    use chromium || : # what shows pages need not be there
     for part in $also; do
         "has_$part" || { use "$part" && "has_$part"; } || missing="$missing $part"
     done
@@ -166,6 +169,15 @@ has_qemu_riscv64() { qemu-system-riscv64 --version >/dev/null 2>&1; }
 has_qemu_aarch64() { qemu-system-aarch64 --version >/dev/null 2>&1; }
 has_grub() { grub-mkrescue --version >/dev/null 2>&1 && { [ -d /usr/lib/grub/i386-pc ] || [ -d "$tools/grub" ]; }; }
 
+# What shows the explorer's page; CHROMIUM= names a program of the user's own.
+has_chromium() {
+    [ -z "${CHROMIUM:-}" ] || return 0
+    for name in $browsers; do
+        if "$name" --version >/dev/null 2>&1; then return 0; fi
+    done
+    return 1
+}
+
 # QEMU= names a program of the user's own; the host program says what it thinks of that.
 find_qemu() { [ -n "${QEMU:-}" ] || qemu_runs || { use qemu && qemu_runs; }; }
 
@@ -235,6 +247,14 @@ get() { # $*: missing parts
     rm -f "$log" # by hand, since nothing is trapped any more once a command has taken this shell's place
 }
 
+# try PART: gets what is good to have. Where it cannot be had, that is said, and all else goes on.
+try() {
+    if "has_$1" || { use "$1" && "has_$1"; }; then return; fi
+    did_something=$1
+    (also=$1 missing=$1 && get "$1") || say "going on without $1"
+    use "$1" || :
+}
+
 unpack_privately() { # $*: missing parts
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || tell_and_stop $missing
     . boot/setup/debian.sh
@@ -269,16 +289,19 @@ link_toolchain() {
     say "linked $link -> $sysroot; \`rm\` that link to undo it"
 }
 
-also=
-if [ "${1:-}" = --adopters ]; then
-    also='qemu_riscv64 qemu_aarch64 grub'
-    shift
-fi
+also= wished=
+case ${1:-} in
+--adopters) also='qemu_riscv64 qemu_aarch64 grub' && shift ;;
+--browser) wished=chromium && shift ;;
+esac
 began=$(date +%s)
 find_room
 look
 did_something=$missing
 [ -z "$missing" ] || get $missing
+for part in $wished; do
+    try "$part"
+done
 
 case ${1:-} in
 --link-toolchain) link_toolchain ;;

@@ -50,6 +50,7 @@ packages() {
     qemu_aarch64) echo qemu-system-arm ;;
     qemu) echo qemu-system-x86 && [ "${BIFOLIO_DISPLAY_WINDOW:-}" != 1 ] || echo qemu-system-gui ;;
     ovmf) echo ovmf ;;
+    chromium) echo chromium-headless-shell fonts-dejavu-core ;;
     esac
 }
 
@@ -258,6 +259,9 @@ finish_certificates() {
 
 finish_ovmf() { rmdir "$new/bin" && ovmf_in "$root"; }
 
+# The fonts of the packages, for programs that draw text. They are few, and looked through anew each time.
+name_fonts() { echo '<fontconfig><dir prefix="relative">usr/share/fonts</dir></fontconfig>' >"$root/fonts.conf"; }
+
 finish_qemu() { finish_emulator x86_64 -nic user -device VGA; }
 finish_qemu_riscv64() { finish_emulator riscv64 -machine virt -nic none; }
 finish_qemu_aarch64() { finish_emulator aarch64 -machine virt -nic none; }
@@ -267,8 +271,7 @@ finish_emulator() { # PROCESSOR ARG...
     program=qemu-system-$1
     shift
     settle "$root/usr/bin/$program" || return
-    printf '<fontconfig><dir prefix="relative">usr/share/fonts</dir><cachedir prefix="relative">var</cachedir></fontconfig>\n' \
-        >"$root/fonts.conf" || return
+    name_fonts || return
     # Debian 12's looks for its data relative to itself, Debian 13's does not.
     wrap $program <<'QEMU' && qemu_starts "$@"
 export QEMU_MODULE_DIR="$(echo "$root"/usr/lib/*-linux-gnu*/qemu)"
@@ -276,6 +279,16 @@ export QEMU_MODULE_DIR="$(echo "$root"/usr/lib/*-linux-gnu*/qemu)"
 exec "$root/usr/bin/${0##*/}" \
     -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"
 QEMU
+}
+
+# It draws text in the fonts that it came with, so a picture is the same whatever the machine has.
+finish_chromium() {
+    settle "$root/usr/lib/chromium/chromium-headless-shell" || return
+    name_fonts || return
+    wrap chromium-headless-shell <<'CHROMIUM' && "$new/bin/chromium-headless-shell" --no-sandbox --dump-dom 'data:text/html,it%20runs' | grep 'it runs'
+export FONTCONFIG_FILE="$root/fonts.conf"
+exec "$root/usr/lib/chromium/chromium-headless-shell" "$@"
+CHROMIUM
 }
 
 finish_grub() {
