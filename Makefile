@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run trace explorer screenshots quiz test busy stress matrix mutants semver soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants semver soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -90,14 +90,18 @@ explorer: ## the allocator in a browser: target/explorer.html, one file that is 
 	$(host-program) explorer --out target/explorer.html
 
 screenshots: ## the pictures of the explorer in README and docs, taken anew in Chromium
-	$(with-toolchain) cargo $(explorers-code)
+	$(with-toolchain) --browser cargo $(explorers-code)
 	$(host-program) pictures docs/explorer
+
+scrub: ## how long the explorer's page takes for a picture while a million operations on 4 GiB are scrubbed; fails if that is too long
+	$(with-toolchain) --browser cargo $(explorers-code)
+	$(host-program) scrub
 
 quiz: ## a question to a lesson of docs/lessons, LESSON=3 SEED=7, and its answer, ANSWER=1; or TASK=1, judged
 	$(with-toolchain) cargo run -q -p quiz
 
 test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`; QUICK=1 for a part
-	$(with-toolchain) boot/build.sh
+	$(with-toolchain) $(if $(filter 1,$(BIFOLIO_QUICK)),,--browser) boot/build.sh
 	$(host-program) suite
 
 busy: ## all that boots machines three times, at once and beside 16 busy processes, of which no test may take notice: hours

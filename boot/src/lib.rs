@@ -22,6 +22,7 @@
 //! | [`soak`] | one machine after another at work for as long as is wanted, for `make soak-kernel` |
 //! | [`replay`], [`minimise`] | what a trace says, done again and compared; and made short if it fails |
 //! | [`explorer`], [`browser`], [`pictures`] | the page that shows it, what shows that page, and pictures of it |
+//! | [`scrub`] | how fast that page is |
 //! | [`attached`] | that page, served while a machine runs, with what happens there |
 //! | [`suite`] | everything that `make test` runs |
 
@@ -49,6 +50,7 @@ pub mod qmp;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod scrub;
 pub mod soak;
 pub mod suite;
 pub mod symbols;

@@ -10,7 +10,7 @@ use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
 use boot::suite::Scope;
 use boot::terminal::{self, Keys};
-use boot::{debugger, events, explorer, image, matrix, measure, minimise, pictures, qemu, replay, soak, suite};
+use boot::{debugger, events, explorer, image, matrix, measure, minimise, pictures, qemu, replay, scrub, soak, suite};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use protocol::input;
 use std::fs;
@@ -39,6 +39,8 @@ enum Command {
     Explorer(ExplorerArguments),
     /// Take the documentation's pictures of that page
     Pictures(PicturesArguments),
+    /// Measure how long the page takes for a picture while a long trace is scrubbed, and fail if that is too long
+    Scrub,
     /// Boot again and again, each time to have all CPUs work allocator and heap at once
     Stress(StressArguments),
     /// Run what cargo built for the kernel's target: a test kernel as tests, another one as `run` does
@@ -253,6 +255,11 @@ fn execute(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Pictures(arguments) => pictures::take(&arguments.directory).map(|()| ExitCode::SUCCESS),
+        Command::Scrub => {
+            let (text, is_met) = scrub::run()?;
+            print!("{text}");
+            Ok(success_if(is_met))
+        }
         Command::Stress(arguments) => stress(&arguments),
         Command::Runner(arguments) => runner(arguments),
         Command::Measure(arguments) => measure(&arguments),

@@ -8,12 +8,12 @@ use std::path::Path;
 
 /// What is done before the picture of a name, in a window so many pixels wide and high, light or dark.
 const PICTURES: [(&str, u32, u32, bool, &str); 6] = [
-    ("explorer-light", 1280, 1090, false, USED),
-    ("explorer-dark", 1280, 1090, true, USED),
-    ("explorer-narrow-light", 400, 1990, false, USED),
-    ("explorer-narrow-dark", 400, 1990, true, USED),
-    ("slab-light", 1280, 1090, false, SLAB),
-    ("slab-narrow-dark", 400, 1990, true, SLAB),
+    ("explorer-light", 1280, 1130, false, USED),
+    ("explorer-dark", 1280, 1130, true, USED),
+    ("explorer-narrow-light", 400, 2060, false, USED),
+    ("explorer-narrow-dark", 400, 2060, true, USED),
+    ("slab-light", 1280, 1130, false, SLAB),
+    ("slab-narrow-dark", 400, 2060, true, SLAB),
 ];
 /// A machine that has been used: blocks of all kinds and sizes, between free ones.
 const USED: &str = "explorer.run('churn 2600 5; drain'); explorer.run('alloc 3 MOVABLE')";

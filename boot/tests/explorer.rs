@@ -3,11 +3,11 @@
 
 mod page;
 
+use bifolio::allocator::Call;
 use boot::browser::Browser;
 use replay::World;
 use serde_json::Value;
 use std::fs;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -190,32 +190,123 @@ fn a_broken_trace_gets_a_clear_message_and_what_there_was_stays() {
     assert_eq!(browser.take_problems(), [""; 0]);
 }
 
-/// Factor three of what was measured: a slow machine is no mistake, a hundred milliseconds are.
+/// What is gone to with the page's filter set so, from the beginning on: moment by moment.
+fn stepped(browser: &mut Browser, cpu: i64, kind: i64) -> Vec<u64> {
+    let set = |id: &str, value: i64| {
+        format!(
+            "{{ const menu = document.getElementById('{id}'); menu.value = '{value}'; menu.dispatchEvent(new Event('change')); }}"
+        )
+    };
+    browser.evaluate(&[set("only-cpu", cpu), set("only-kind", kind)].concat()).unwrap();
+    browser.evaluate("document.getElementById('map').focus(), explorer.seek(0)").unwrap();
+    let mut moments = vec![0];
+    loop {
+        browser.press("]").unwrap();
+        let moment = number(browser, "explorer.wasm.operation()");
+        if moments.last() == Some(&moment) {
+            return moments.split_off(1);
+        }
+        moments.push(moment);
+    }
+}
+
 #[test]
-fn a_long_trace_is_scrubbed() {
-    let trace = trace(200_000);
+fn what_is_stepped_through_can_be_of_one_cpu_and_of_one_kind() {
+    let trace = trace(120);
     let Some((mut browser, ..)) = open(&trace) else { return };
-    let times = browser
+    let mut world = World::open(trace, 1 << 24).unwrap();
+    world.run().unwrap();
+    let (mut of_cpu, mut frees_of_cpu, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    world.for_each_operation(|number, within, last| {
+        let on =
+            |list: &mut Vec<u64>, is_it: bool| list.extend(is_it.then_some(number + 1).filter(|_| within.is_empty()));
+        on(&mut of_cpu, last.cpu == 2);
+        on(&mut frees_of_cpu, last.cpu == 2 && matches!(last.call, Call::Free { .. }));
+        on(&mut refused, last.returned.is_none());
+    });
+    of_cpu.truncate(60);
+    assert!(of_cpu.len() == 60 && frees_of_cpu.len() > 5);
+    assert_eq!(stepped(&mut browser, 2, 1), frees_of_cpu);
+    let shown = browser.evaluate("document.getElementById('matching').textContent").unwrap();
+    assert!(shown.as_str().unwrap().starts_with(&format!("{} of ", frees_of_cpu.len())), "{shown}");
+    assert_eq!(stepped(&mut browser, -1, 4), refused);
+    // And back again, from the end.
+    browser.evaluate("explorer.seek(explorer.wasm.total()), explorer.wasm.filter(2, 1)").unwrap();
+    for moment in frees_of_cpu.iter().rev() {
+        browser.press("[").unwrap();
+        assert_eq!(number(&mut browser, "explorer.wasm.operation()"), *moment);
+    }
+    assert_eq!(browser.take_problems(), [""; 0]);
+}
+
+/// Goes from a moment to the next one, and returns what was moved then: what is said at each level.
+fn moved(browser: &mut Browser, moment: u64) -> Vec<String> {
+    let levels = browser
+        .evaluate(&format!(
+            "(explorer.seek({moment}), explorer.seek({moment} + 1), explorer.state.change?.steps.map((step) => step.words) ?? [])"
+        ))
+        .unwrap();
+    serde_json::from_value(levels).unwrap()
+}
+
+#[test]
+fn splits_and_merges_move_with_the_buddy_computed_and_stand_still_for_who_prefers_that() {
+    let Some((mut browser, ..)) = open(&[]) else { return };
+    let moving = |browser: &mut Browser, motion: &str| {
+        let features = serde_json::json!({ "features": [{ "name": "prefers-reduced-motion", "value": motion }] });
+        browser.call("Emulation.setEmulatedMedia", features).unwrap();
+    };
+    moving(&mut browser, "no-preference");
+    // What is left of the last block of memory goes first.
+    browser.evaluate("explorer.run('alloc 6 MOVABLE; alloc 7 MOVABLE; alloc 8 MOVABLE; alloc 9 MOVABLE'), explorer.run('alloc 6 MOVABLE')").unwrap();
+    let pfn = number(&mut browser, "explorer.wasm.touched()");
+    browser.evaluate(&format!("explorer.run('free {pfn:#x}')")).unwrap();
+    let [split, merged] = [4, 5].map(|moment| moved(&mut browser, moment));
+    let level = |order: u64| {
+        let half = pfn & !((1 << order) - 1);
+        format!("{half:#x} ^ (1 << {order}) = {:#x}", half ^ 1 << order)
+    };
+    assert_eq!(merged, (6..10).map(level).collect::<Vec<_>>());
+    assert_eq!(split, (6..10).rev().map(level).collect::<Vec<_>>());
+    browser.wait_for("explorer.state.change === null").unwrap();
+    moving(&mut browser, "reduce");
+    assert!(moved(&mut browser, 4).is_empty());
+    assert_eq!(browser.take_problems(), [""; 0]);
+}
+
+/// 4 GiB, and a million operations: what a picture costs is counted, and timed by `boot scrub`, which judges that.
+#[test]
+fn a_long_trace_is_scrubbed_from_checkpoint_to_checkpoint() {
+    let Some((mut browser, ..)) = open(&[]) else { return };
+    browser
+        .evaluate("explorer.begin('4 GiB', explorer.wasm.machine(4096, 4)), explorer.run('churn 1000000 7')")
+        .unwrap();
+    assert!(number(&mut browser, "explorer.wasm.total()") >= 1_000_000);
+    let interval = number(&mut browser, "explorer.wasm.interval()");
+    assert!(interval <= 8192, "{interval}");
+    let scrubbed = browser
         .evaluate(
-            "(() => { const total = explorer.wasm.total(), bar = document.getElementById('time'), times = []; \
-             for (let n = 0; n < 200; n++) { const begun = performance.now(); \
-               explorer.wasm.seek((n * 7919) % 200 * total / 200); explorer.wasm.draw(); times.push(performance.now() - begun); } \
-             return times.sort((a, b) => a - b); })()",
+            "(() => { const total = explorer.wasm.total(), done = [], hashes = {}; \
+             const hash = () => (explorer.wasm.hash(), explorer.text()); \
+             for (let n = 0; n < 300; n++) { const at = Math.floor((n * 7919 % 100) * total / 100), before = explorer.wasm.done(); \
+               explorer.glimpse(at); done.push(explorer.wasm.done() - before); \
+               if ((hashes[at] ??= hash()) !== hash()) throw new Error(`another state at ${at}`); } return done; })()",
         )
         .unwrap();
-    let times: Vec<f64> = times.as_array().unwrap().iter().map(|time| time.as_f64().unwrap()).collect();
-    writeln!(
-        io::stdout(),
-        "scrubbing: median {:.1} ms, 95 % {:.1} ms, longest {:.1} ms",
-        times[100],
-        times[190],
-        times[199]
-    )
-    .unwrap();
-    assert_eq!(times.len(), 200);
-    // What is shown at the end is what a replay from the beginning shows.
+    let scrubbed: Vec<u64> = scrubbed.as_array().unwrap().iter().map(|done| done.as_f64().unwrap() as u64).collect();
+    assert_eq!(scrubbed.len(), 300);
+    assert!(scrubbed.iter().all(|done| *done <= interval), "more than {interval}: {scrubbed:?}");
+    assert_eq!(browser.take_problems(), [""; 0]);
+}
+
+#[test]
+fn what_is_scrubbed_is_what_a_replay_shows() {
+    let trace = trace(30_000);
+    let Some((mut browser, ..)) = open(&trace) else { return };
+    browser.evaluate("[3, 1, 2].forEach((n) => explorer.glimpse(Math.floor(n * explorer.wasm.total() / 4)))").unwrap();
     let moment = number(&mut browser, "explorer.wasm.operation()");
     let mut world = World::open(trace, 1 << 24).unwrap();
     world.seek(moment).unwrap();
     assert_eq!(text_of(&mut browser, "hash()"), format!("{:#018x}", world.hash()));
+    assert_eq!(browser.take_problems(), [""; 0]);
 }

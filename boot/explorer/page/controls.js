@@ -28,6 +28,11 @@ tree.onclick = (event) => {
   draw();
   look(pfn, true);
 };
+for (const only of ["only-cpu", "only-kind"]) $(only).onchange = () => {
+  wasm.filter(Number($("only-cpu").value), Number($("only-kind").value));
+  gauges();
+  say($("matching").textContent);
+};
 const past = [];
 let place = 0;
 $("prompt").onsubmit = (event) => {

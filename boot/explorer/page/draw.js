@@ -58,8 +58,10 @@ function drawOverlay(now = performance.now()) {
     if (seen.buddyAt) outline(seen.buddyAt, [4 * ratio, 3 * ratio], 1.5, colour("--soft"));
     outline(seen.at, [], 3.5, colour("--card"));
     outline(seen.at, [], 1.75, colour("--ink"));
-    if (seen.buddyAt && seen.at[2] > 3) label(context, seen, ratio, colour);
+    // The buddy's address, computed in view.
+    if (seen.buddyAt && seen.at[2] > 3 && !state.change) label(context, `buddy: ${hex(seen.head)} ^ (1 << ${seen.order}) = ${hex(seen.buddy)}`, seen.at, ratio, colour);
   }
+  if (state.change) drawChange(context, now, outline, ratio, colour);
   if (state.flash) {
     const age = still.matches ? 0 : (now - state.flash.since) / 900;
     if (age < 1) {
@@ -71,13 +73,35 @@ function drawOverlay(now = performance.now()) {
   }
 }
 
-// The buddy's address, computed in view.
-function label(context, seen, ratio, colour) {
-  const words = `buddy: ${hex(seen.head)} ^ (1 << ${seen.order}) = ${hex(seen.buddy)}`;
+// A split or a merge, level by level: the line between the halves comes, or goes, and says how the buddy is found.
+const LEVEL = 420;
+function drawChange(context, now, outline, ratio, colour) {
+  const { split, steps, since } = state.change, age = (now - since) / LEVEL, step = steps[Math.floor(age)];
+  if (!step) {
+    state.change = null;
+    return drawOverlay(now);
+  }
+  const part = split ? age % 1 : 1 - age % 1, { whole, half, buddy } = step;
+  if (whole && half && buddy) {
+    context.globalAlpha = 0.3;
+    context.fillStyle = colour("--accent");
+    context.fillRect(...half);
+    context.globalAlpha = 1;
+    outline(whole, [], 2, colour("--ink"));
+    const is_wide = whole[2] > whole[3], [x, y] = [Math.max(half[0], buddy[0]), Math.max(half[1], buddy[1])];
+    context.fillStyle = colour("--accent");
+    if (is_wide) context.fillRect(x - ratio, whole[1], 2 * ratio, whole[3] * part);
+    else context.fillRect(whole[0], y - ratio, whole[2] * part, 2 * ratio);
+    label(context, `${split ? "split" : "merge"}: ${step.words}`, whole, ratio, colour);
+  }
+  requestAnimationFrame(drawOverlay);
+}
+
+function label(context, words, at, ratio, colour) {
   context.font = `${11.5 * ratio}px ${colour("--mono")}`;
   const wide = context.measureText(words).width + 12 * ratio, high = 20 * ratio;
-  const x = Math.min(Math.max(4, seen.at[0]), overlay.width - wide - 52 * ratio);
-  const y = seen.at[1] > high + 6 ? seen.at[1] - high - 5 : Math.min(overlay.height - high - 4, seen.at[1] + seen.at[3] + 5);
+  const x = Math.min(Math.max(4, at[0]), overlay.width - wide - 52 * ratio);
+  const y = at[1] > high + 6 ? at[1] - high - 5 : Math.min(overlay.height - high - 4, at[1] + at[3] + 5);
   context.fillStyle = colour("--ink");
   context.beginPath();
   context.roundRect(x, y, wide, high, 5 * ratio);

@@ -47,7 +47,7 @@ function step(by) {
 const keys = {
   ArrowRight: () => step(1), ArrowLeft: () => step(-1), ArrowDown: () => step(512), ArrowUp: () => step(-512),
   "+": () => zoom(1, middle()), "=": () => zoom(1, middle()), "-": () => zoom(-1, middle()), "0": () => { fit(); draw(); look(state.cursor, false); },
-  "]": () => seek(wasm.operation() + 1), "[": () => seek(Math.max(0, wasm.operation() - 1)), " ": () => play(!state.playing),
+  "]": () => go(1), "[": () => go(-1), " ": () => play(!state.playing),
   Home: () => seek(0), End: () => seek(wasm.total()), a: () => run(`alloc 0 ${$("kind").value}`), f: () => free(), u: () => run("undo"), r: () => run("redo"),
 };
 map.addEventListener("keydown", (event) => {

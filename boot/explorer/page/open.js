@@ -7,7 +7,8 @@ function begin(name, is_good) {
   }
   alert("");
   play(false);
-  Object.assign(state, { name, cursor: 0, seen: null, flash: null });
+  Object.assign(state, { name, cursor: 0, seen: null, flash: null, change: null });
+  for (const only of ["only-cpu", "only-kind"]) $(only).value = "-1";
   fit();
   draw();
   const now = gauges();

@@ -30,5 +30,5 @@ if (typeof attach === "function") {
   begin("64 MiB", wasm.machine(64, 4));
 }
 // For tests, and for anybody with the browser's own tools open.
-globalThis.explorer = { wasm, text, run, seek, state };
+globalThis.explorer = { wasm, text, run, seek, glimpse, begin, state };
 document.documentElement.dataset.ready = "1";

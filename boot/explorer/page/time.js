@@ -5,15 +5,27 @@ function seek(operation) {
   told(text());
 }
 
+// So many of the operations that are let through, on or back.
+function go(steps) {
+  const moment = wasm.next(steps);
+  if (moment >= 0) seek(moment);
+  else say("There is no such operation left.");
+}
+
 function told(words) {
   $("told").textContent = words;
+  wasm.change();
+  // Slowly enough to be seen, and as long as nobody minds what moves.
+  const change = still.matches || state.playing && Number($("speed").value) > 2 ? null : JSON.parse(text());
+  state.change = change && { ...change, since: performance.now() };
   const touched = wasm.touched();
   if (touched >= 0 && !state.playing) {
     state.cursor = touched;
     wasm.reveal(touched);
   }
   refresh();
-  if (touched >= 0 && state.seen && state.seen.at && !state.playing) {
+  if (state.change) drawOverlay();
+  else if (touched >= 0 && state.seen && state.seen.at && !state.playing) {
     state.flash = { box: state.seen.at, since: performance.now() };
     drawOverlay();
   }
@@ -39,7 +51,8 @@ function tick(now) {
   const steps = Math.floor(state.owed);
   if (steps > 0) {
     state.owed -= steps;
-    const next = Math.min(wasm.operation() + steps, wasm.total());
+    const next = wasm.next(steps);
+    if (next < 0) return play(false);
     wasm.seek(next);
     told(text());
     if (wasm.operation() < next || next === wasm.total()) return play(false);
@@ -53,11 +66,15 @@ function scrub() {
   if (state.queued) return;
   state.queued = requestAnimationFrame(() => {
     state.queued = 0;
-    wasm.seek(Number($("time").value));
-    $("told").textContent = text();
-    $("clock").textContent = `${grouped(wasm.operation())} / ${grouped(wasm.total())}`;
-    show(map, wasm.draw());
+    glimpse(Number($("time").value));
     clearTimeout(state.rests);
     state.rests = setTimeout(refresh, 120);
   });
+}
+
+function glimpse(operation) {
+  wasm.seek(operation);
+  $("told").textContent = text();
+  $("clock").textContent = `${grouped(wasm.operation())} / ${grouped(wasm.total())}`;
+  show(map, wasm.draw());
 }

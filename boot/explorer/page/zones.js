@@ -9,10 +9,14 @@ function gauges() {
   $("clock").textContent = `${grouped(now.operation)} / ${grouped(now.total)}`;
   $("back").disabled = $("first").disabled = $("undo").disabled = now.operation === 0;
   $("on").disabled = $("last").disabled = $("redo").disabled = now.operation === now.total;
+  const is_some = $("only-cpu").value !== "-1" || $("only-kind").value !== "-1";
+  $("matching").textContent = is_some ? `${grouped(wasm.matching())} of ${grouped(now.total)} operations` : "";
   $("summary").textContent = `${state.name} · ${now.cpus} CPU${now.cpus > 1 ? "s" : ""} · ${size(sum(now.zones.map((zone) => zone.free)))} free in the zones, ${size(now.cached)} in CPUs’ pages`;
   $("zones").replaceChildren(...now.zones.map(zone));
   if ($("cpu").options.length !== now.cpus) {
-    $("cpu").replaceChildren(...Array.from({ length: now.cpus }, (_, cpu) => new Option(`CPU ${cpu}`, cpu)));
+    const cpus = () => Array.from({ length: now.cpus }, (_, cpu) => new Option(`CPU ${cpu}`, cpu));
+    $("cpu").replaceChildren(...cpus());
+    $("only-cpu").replaceChildren(new Option("all CPUs", -1), ...cpus());
   }
   $("cpu").value = now.cpu;
   return now;

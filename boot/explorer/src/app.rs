@@ -11,6 +11,7 @@ use trace::{Broken, Defect, MAGIC};
 
 use crate::cells::Cells;
 use crate::describe;
+use crate::filter::Moments;
 use crate::map::Map;
 
 /// What checkpoints may take.
@@ -33,6 +34,10 @@ pub struct App {
     marks: Vec<u64>,
     /// What happened last, in words.
     pub(crate) told: String,
+    /// This moment was come to from the one before.
+    pub(crate) is_step: bool,
+    /// The moments that are gone to.
+    pub(crate) moments: Moments,
     /// Objects that were allocated here and not freed: the address of each, and the frames of a large one.
     pub(crate) objects: Vec<(u64, u64)>,
 }
@@ -57,7 +62,17 @@ pub fn machine(mib: u64) -> Vec<Region> {
 impl App {
     fn with(world: World) -> Self {
         let cells = Cells::new(&world);
-        Self { world, cells, map: Map::new(), cpu: 0, marks: alloc::vec![0], told: String::new(), objects: Vec::new() }
+        Self {
+            world,
+            cells,
+            map: Map::new(),
+            cpu: 0,
+            marks: alloc::vec![0],
+            told: String::new(),
+            is_step: false,
+            moments: Moments::default(),
+            objects: Vec::new(),
+        }
     }
 
     /// A machine with so much memory and so many CPUs, with nothing done yet.
@@ -107,6 +122,7 @@ impl App {
                     .into(),
             );
         }
+        self.moments.forget();
         self.world.extend(bytes).map_err(|broken| broken.to_string())
     }
 
@@ -153,8 +169,9 @@ impl App {
         let before = self.world.operation();
         let result = self.world.seek(operation.min(self.world.total()));
         self.cells.refresh(&self.world);
+        self.is_step = self.world.operation() == before + 1;
         self.told = match result {
-            Ok(()) if self.world.operation() == before + 1 => describe::last(&self.world, &self.cells),
+            Ok(()) if self.is_step => describe::last(&self.world, &self.cells),
             Ok(()) => describe::moment(&self.world),
             Err(stop) => stop.to_string(),
         };
@@ -201,11 +218,13 @@ impl App {
     pub(crate) fn conclude(&mut self, before: u64) {
         self.cells.refresh(&self.world);
         let now = self.world.operation();
+        self.is_step = now == before + 1;
         if now != before {
+            self.moments.forget();
             self.marks.retain(|mark| *mark < before);
             self.marks.extend([before, now]);
         }
-        if now == before + 1 {
+        if self.is_step {
             self.told = describe::last(&self.world, &self.cells);
         }
     }

@@ -11,6 +11,7 @@ use replay::{Last, World};
 
 use crate::app::App;
 use crate::cells::{Cells, Section, TILE};
+use crate::change;
 use crate::palette::meaning;
 
 /// How many of the things that happened to a frame are told.
@@ -112,20 +113,17 @@ fn zone(pfn: u64) -> ZoneKind {
 
 /// Where a block was taken from.
 fn came_from(cells: &Cells, pfn: u64, order: Order) -> String {
+    if let Some(split) = change::split(cells, pfn, order) {
+        let ((base, from), count) = (split.whole(), split.levels().count());
+        let halves: String =
+            split.levels().take(4).map(|level| format!(" {:#x}+{}", level.buddy, level.order)).collect();
+        let more = if count > 4 { " …" } else { "" };
+        return format!(
+            " Split out of the free block of order {from} at {base}, {count} times; the other halves:{halves}{more}."
+        );
+    }
     match meaning(cells.code_before(pfn)) {
         Some((BlockState::Cached, ..)) => " It was in this CPU's pages: no zone was asked.".into(),
-        Some((BlockState::Free, _, from)) if from > order => {
-            let (mut halves, base) = (String::new(), Cells::head(pfn, from).number());
-            for level in (order.get()..from.get()).rev().take(4) {
-                let buddy = (pfn & !((1 << level) - 1)) ^ 1 << level;
-                let _ = write!(halves, " {:#x}+{level}", buddy.max(base));
-            }
-            let more = if from.get() - order.get() > 4 { " …" } else { "" };
-            format!(
-                " Split out of the free block of order {from} at {base:#x}, {} times; the other halves:{halves}{more}.",
-                from.get() - order.get()
-            )
-        }
         Some((BlockState::Free, _, from)) if from == order => " A free block of just this order.".into(),
         _ => String::new(),
     }
@@ -133,16 +131,13 @@ fn came_from(cells: &Cells, pfn: u64, order: Order) -> String {
 
 /// What became of a block that was freed.
 fn went_to(cells: &Cells, pfn: u64, order: Order) -> String {
+    if let Some(merge) = change::merge(cells, pfn, order) {
+        let ((base, now), count) = (merge.whole(), merge.levels().count());
+        let first: String = merge.levels().take(1).map(|level| format!("{level}")).collect();
+        return format!(" — merged with its buddy at {first}, and on, {count} times: free of order {now} at {base}");
+    }
     match meaning(cells.code(pfn)) {
         Some((BlockState::Cached, ..)) => " — kept in this CPU's pages, for its next request of this order".into(),
-        Some((BlockState::Free, _, now)) if now > order => {
-            let base = Cells::head(pfn, now).number();
-            let buddy = pfn ^ order.frames();
-            format!(
-                " — merged with its buddy at {pfn:#x} ^ (1 << {order}) = {buddy:#x}, and on, {} times: free of order {now} at {base:#x}",
-                now.get() - order.get()
-            )
-        }
         _ => " — free; its buddy is not".into(),
     }
 }

@@ -9,7 +9,9 @@ use core::cell::UnsafeCell;
 use bifolio::frame::Order;
 
 use crate::app::App;
-use crate::{describe, tree};
+use crate::change::Level;
+use crate::filter::{Filter, Kind};
+use crate::{change, describe, tree};
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -148,6 +150,60 @@ extern "C" fn operation() -> f64 {
 #[unsafe(no_mangle)]
 extern "C" fn total() -> f64 {
     with_app(0.0, |app, _| app.world().total() as f64)
+}
+
+/// How many operations were ever done, and done again.
+#[unsafe(no_mangle)]
+extern "C" fn done() -> f64 {
+    with_app(0.0, |app, _| app.world().done() as f64)
+}
+
+/// How many there are between two checkpoints.
+#[unsafe(no_mangle)]
+extern "C" fn interval() -> f64 {
+    with_app(0.0, |app, _| app.world().interval() as f64)
+}
+
+/// Lets only operations of a CPU, or of any if that is -1, be gone to, and only those of a kind, or of any.
+#[unsafe(no_mangle)]
+extern "C" fn filter(cpu: i32, kind: i32) {
+    with_app((), |app, _| {
+        let kind = usize::try_from(kind).ok().and_then(|kind| Kind::ALL.get(kind).copied());
+        app.set_filter(Filter { cpu: usize::try_from(cpu).ok(), kind });
+    });
+}
+
+/// How many operations there are to go to.
+#[unsafe(no_mangle)]
+extern "C" fn matching() -> f64 {
+    with_app(0.0, |app, _| app.matching() as f64)
+}
+
+/// The moment so many of them on or back; -1 if there is none.
+#[unsafe(no_mangle)]
+extern "C" fn next(steps: i32) -> f64 {
+    with_app(-1.0, |app, _| app.next(steps.into()).map_or(-1.0, |moment| moment as f64))
+}
+
+/// What the last operation has split or merged, as JSON, if this is the moment behind it and the one before was seen.
+#[unsafe(no_mangle)]
+extern "C" fn change() {
+    with_app((), |app, text| *text = change_of(app));
+}
+
+fn change_of(app: &App) -> String {
+    let Some(change) = change::last(app) else { return "null".into() };
+    let is_split = change.is_split;
+    let steps: Vec<String> = change
+        .levels()
+        .map(|level| {
+            let Level { half, buddy, order } = level;
+            let whole = rectangle(app, half.min(buddy), Order::new(order.get() + 1).unwrap_or(Order::MAX));
+            let [half_at, buddy_at] = [half, buddy].map(|head| rectangle(app, head, order));
+            format!("{{\"words\":\"{level}\",\"whole\":{whole},\"half\":{half_at},\"buddy\":{buddy_at}}}")
+        })
+        .collect();
+    format!("{{\"split\":{is_split},\"steps\":[{}]}}", steps.join(","))
 }
 
 /// Runs the commands in the room; false if one was refused.

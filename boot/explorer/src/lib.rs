@@ -9,6 +9,8 @@
 //! | [`app`] | a machine, what is done with it, and what of that is undone |
 //! | [`command`] | the words of the command line |
 //! | `heap` | objects, and slabs word by word |
+//! | [`filter`] | which operations are gone to |
+//! | [`change`] | what an operation has split or merged, level by level |
 //! | [`cells`] | what each frame is, to be drawn |
 //! | [`map`], [`tree`] | pixels |
 //! | [`palette`] | colours, and how kinds are told apart without them |
@@ -23,10 +25,12 @@ extern crate alloc;
 
 pub mod app;
 pub mod cells;
+pub mod change;
 pub mod command;
 pub mod describe;
 #[cfg(target_arch = "wasm32")]
 mod exports;
+pub mod filter;
 mod heap;
 pub mod map;
 pub mod palette;

@@ -41,6 +41,11 @@ impl Checkpoints {
         operation.is_multiple_of(self.interval) && self.all.last().is_none_or(|last| last.operation < operation)
     }
 
+    /// Operations from one to the next.
+    pub(crate) fn interval(&self) -> u64 {
+        self.interval
+    }
+
     /// The last one.
     pub(crate) fn last(&self) -> Option<&Checkpoint> {
         self.all.last()

@@ -86,6 +86,8 @@ pub struct World {
     cpus: usize,
     first: Place,
     operation: u64,
+    /// How many were done in all, those again that were done before.
+    done: u64,
     /// How many operations the trace has.
     total: u64,
     /// The place behind what was counted of it: an operation that is there as a whole, or a hash.
@@ -129,7 +131,8 @@ impl World {
         script.set_world(memory.frames(), memory.heap());
         let checkpoints = Checkpoints::new(budget);
         let (operation, total, last, map) = (0, 0, None, regions);
-        let mut world = Self { memory, script, map, cpus, first, operation, total, counted: first, last, checkpoints };
+        let mut world =
+            Self { memory, script, map, cpus, first, operation, done: 0, total, counted: first, last, checkpoints };
         world.keep();
         world.count_on().map_err(OpenError::Broken)?;
         Ok(world)
@@ -236,6 +239,16 @@ impl World {
         self.operation
     }
 
+    /// How many operations were ever done in this world: what a moment costs to go to is how much more there are then.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Operations between two checkpoints: no moment that was passed before is further from one than that.
+    pub fn interval(&self) -> u64 {
+        self.checkpoints.interval()
+    }
+
     /// How many operations the trace has, not counting those within others. (A trace that has lost records has no more than those before.)
     pub fn total(&self) -> u64 {
         self.total
@@ -258,10 +271,15 @@ impl World {
 
     /// Shows every operation up to this moment, in the order in which they ended, with the number of the outermost one that it is
     /// within, or is, and those that it is within, outermost first.
-    pub fn for_each_operation(&self, mut visit: impl FnMut(u64, &[Call], Last)) {
+    pub fn for_each_operation(&self, visit: impl FnMut(u64, &[Call], Last)) {
+        self.for_each_operation_until(self.operation, visit);
+    }
+
+    /// [`for_each_operation`](Self::for_each_operation) up to another moment.
+    pub fn for_each_operation_until(&self, moment: u64, mut visit: impl FnMut(u64, &[Call], Last)) {
         self.with_trace(|trace| {
             let (mut place, mut number, mut opened) = (self.first, 0, Vec::new());
-            while number < self.operation
+            while number < moment
                 && let Ok(Some(record)) = place.next(trace)
             {
                 match record {
@@ -320,6 +338,7 @@ impl World {
 
     fn count(&mut self, cpu: usize, call: Call, returned: Option<u64>) {
         self.operation += 1;
+        self.done += 1;
         self.last = Some(Last { cpu, call, returned });
         if self.checkpoints.is_due(self.operation) {
             self.keep();
