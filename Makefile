@@ -47,6 +47,7 @@ help: ## this list
 	@echo '  TIMEOUT=60          end the run after that many seconds'
 	@echo '  QEMU_ARGS="-d int"  further arguments for QEMU; for tests and benchmarks too'
 	@echo '  QEMU=/opt/qemu/...  another QEMU than qemu-system-x86_64; for everything'
+	@echo '  CHROMIUM=/opt/...   another Chromium than the one on PATH; for the pictures and tests of the explorer'
 	@echo '(`make stress` heeds MEM, SMP, FIRMWARE, APIC and PARALLEL of these. Tests have machines of their own; for another one:'
 	@echo ' `cargo test -p booted --target x86_64-unknown-none -- --smp 3 --gdb`, and `-- --help` for what else there is.)'
 	@echo 'What `make quiz` asks is changed by'
