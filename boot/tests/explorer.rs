@@ -239,6 +239,37 @@ fn what_is_stepped_through_can_be_of_one_cpu_and_of_one_kind() {
     assert_eq!(browser.take_problems(), [""; 0]);
 }
 
+#[test]
+fn a_refusal_says_of_each_zone_what_the_decision_was() {
+    let mut app = explorer::App::new(64, 2).unwrap();
+    app.run("fragment 50").unwrap();
+    let refused = app.run("alloc 10 MOVABLE").unwrap_err();
+    let explained = app.run("explain alloc 10 MOVABLE").unwrap();
+    let (_, at_need) = explained.split_once("no zone serves that above 'low'").unwrap();
+    let why: Vec<&str> = at_need.lines().skip(1).filter(|line| line.starts_with("zone ")).collect();
+    assert!(why.len() >= 3 && why.iter().any(|line| line.contains("in one piece")), "{explained}");
+    assert_eq!(refused.lines().skip(1).map(str::trim).collect::<Vec<_>>(), why, "{refused}");
+}
+
+#[test]
+fn how_much_is_in_pieces_is_remembered_of_moments_that_were_seen() {
+    let Some((mut browser, ..)) = open(&[]) else { return };
+    let shown = |browser: &mut Browser| {
+        let all = "explorer.state.past.seen.map(([moment, zones]) => [moment, Math.max(...zones)])";
+        serde_json::from_value::<Vec<(u64, u64)>>(browser.evaluate(all).unwrap()).unwrap()
+    };
+    browser.evaluate("explorer.run('fragment 50')").unwrap();
+    let seen = shown(&mut browser);
+    let [(0, 0..=200), (end, 900..=1000)] = seen[..] else { panic!("{seen:?}") };
+    browser.evaluate("explorer.seek(10)").unwrap();
+    assert_eq!(shown(&mut browser).len(), 3);
+    // What is done there is in place of what came.
+    browser.evaluate("explorer.run('alloc 0')").unwrap();
+    let seen = shown(&mut browser);
+    assert!(seen.len() == 3 && seen.iter().all(|(moment, _)| *moment < end), "{seen:?}");
+    assert_eq!(browser.take_problems(), [""; 0]);
+}
+
 /// Goes from a moment to the next one, and returns what was moved then: what is said at each level.
 fn moved(browser: &mut Browser, moment: u64) -> Vec<String> {
     let levels = browser

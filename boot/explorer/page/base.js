@@ -20,7 +20,7 @@ function put(bytes) {
 
 const map = $("map"), overlay = $("overlay"), tree = $("tree");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-const state = { cursor: 0, seen: null, playing: false, owed: 0, then: 0, flash: null, change: null, queued: 0, rests: 0, name: "", labels: null };
+const state = { cursor: 0, seen: null, playing: false, owed: 0, then: 0, flash: null, change: null, past: { total: 0, seen: [] }, queued: 0, rests: 0, name: "", labels: null };
 const grouped = (n) => n.toLocaleString("en").replaceAll(",", "\u202f");
 const hex = (n) => "0x" + n.toString(16);
 const say = (words) => { $("said").textContent = words; };

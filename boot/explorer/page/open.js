@@ -7,7 +7,7 @@ function begin(name, is_good) {
   }
   alert("");
   play(false);
-  Object.assign(state, { name, cursor: 0, seen: null, flash: null, change: null });
+  Object.assign(state, { name, cursor: 0, seen: null, flash: null, change: null, past: { total: 0, seen: [] } });
   for (const only of ["only-cpu", "only-kind"]) $(only).value = "-1";
   fit();
   draw();
@@ -30,8 +30,10 @@ function verify() {
     const until = performance.now() + 8;
     let goes_on = true;
     while (goes_on && performance.now() < until) goes_on = wasm.follow(2000);
+    const said = text();
+    glance();
     if (goes_on) return setTimeout(slice, 0);
-    if (wasm.operation() < wasm.total()) alert(`The trace is not what the allocator does: ${text()}`);
+    if (wasm.operation() < wasm.total()) alert(`The trace is not what the allocator does: ${said}`);
     document.documentElement.dataset.verified = wasm.operation();
     moment();
   };

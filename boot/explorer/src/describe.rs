@@ -152,23 +152,12 @@ pub fn moment(world: &World) -> String {
 
 /// Why a request was refused, zone by zone.
 pub(crate) fn refusal(app: &mut App, refused: Call) -> String {
-    let mut text = format!("{}: refused", call(&refused));
+    let text = format!("{}: refused", call(&refused));
     let Call::Allocate { order, gfp } = refused else { return text };
-    let Some(highest) = gfp.highest_zone() else { return text + "; the flags contradict each other" };
-    let zones = app.zones();
-    for zone in zones.iter().rev().filter(|zone| zone.managed > 0 && zone.kind.index() <= highest.index()) {
-        let free = app.world().frames().free_blocks(zone.kind);
-        let enough: u64 = Order::all().filter(|other| *other >= order).map(|order| free.of(order)).sum();
-        let _ = write!(
-            text,
-            "\n  zone {}: {} free frames, min {}, kept for others {}; {enough} free blocks of order {order} or more",
-            zone.kind,
-            zone.free,
-            zone.watermarks.min,
-            zone.protection[highest.index()]
-        );
+    match app.explain_refusal(order, gfp) {
+        Ok(why) => why.lines().fold(text, |text, line| text + "\n  " + line),
+        Err(why) => format!("{text}; {why}"),
     }
-    text
 }
 
 /// What a frame is, in a sentence.
@@ -271,7 +260,7 @@ pub fn gauges(app: &mut App) -> String {
         let kept = zone.protection[ZoneKind::Normal.index()];
         let _ = write!(
             text,
-            "{}{{\"name\":\"{}\",\"managed\":{},\"free\":{},\"min\":{},\"low\":{},\"high\":{},\"kept\":{kept},\"counts\":{counts:?},\"kinds\":{:?}}}",
+            "{}{{\"name\":\"{}\",\"managed\":{},\"free\":{},\"min\":{},\"low\":{},\"high\":{},\"kept\":{kept},\"unusable\":{},\"counts\":{counts:?},\"kinds\":{:?}}}",
             if number > 0 { "," } else { "" },
             zone.kind,
             zone.managed,
@@ -279,6 +268,7 @@ pub fn gauges(app: &mut App) -> String {
             zone.watermarks.min,
             zone.watermarks.low,
             zone.watermarks.high,
+            free.unusable_index(Order::PAGEBLOCK),
             free.pageblocks
         );
     }

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::fmt::Write;
 
-use bifolio::allocator::{Allocation, Call, Freeing, HeapCall};
+use bifolio::allocator::{Call, HeapCall, Step};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
-use bifolio::heap::{SizeClass, SlotSource};
+use bifolio::heap::SizeClass;
 
 use crate::app::App;
 use crate::command::{Said, gfp, number, order_of};
@@ -100,14 +100,21 @@ impl App {
         let cpu = self.cpu;
         let mut tell = |step| _ = writeln!(text, "{step}");
         let end = self.world.look_as(cpu, |frames| frames.explain_allocate(order, gfp, &mut tell));
-        match end.map_err(|error| error.to_string())? {
-            Allocation::Served(pfn) => text += &format!("so order {order} is served: {pfn}"),
-            Allocation::Short { cached, .. } if cached > 0 => {
-                text += &format!("so order {order} is refused, unless the {cached} frames in CPUs' pages help");
-            }
-            Allocation::Short { .. } => text += &format!("so order {order} is refused"),
-        }
-        Ok(text)
+        end.map_err(|error| error.to_string())?.tell(order, &mut |words| _ = writeln!(text, "{words}"));
+        Ok(text.trim_end().into())
+    }
+
+    /// Why a request was refused that has changed nothing: what each zone had to say when it was asked last.
+    pub(crate) fn explain_refusal(&mut self, order: Order, gfp: Gfp) -> Said {
+        let mut text = String::new();
+        let cpu = self.cpu;
+        let mut tell = |step| match step {
+            Step::Slowly => text.clear(),
+            step => _ = writeln!(text, "{step}"),
+        };
+        let end = self.world.look_as(cpu, |frames| frames.explain_allocate(order, gfp, &mut tell));
+        end.map_err(|error| error.to_string())?;
+        Ok(text.trim_end().into())
     }
 
     fn explain_free(&mut self, pfn: Pfn) -> Said {
@@ -115,11 +122,8 @@ impl App {
         let cpu = self.cpu;
         let mut tell = |step| _ = writeln!(text, "{step}");
         let end = self.world.look_as(cpu, |frames| frames.explain_free(pfn, &mut tell));
-        match end.map_err(|error| error.to_string())? {
-            Freeing::Free(first, order) => text += &format!("so {pfn} becomes free, in the block {first}+{order}"),
-            Freeing::Held(cpu) => text += &format!("so CPU {cpu} has {pfn} at hand"),
-        }
-        Ok(text)
+        end.map_err(|error| error.to_string())?.tell(pfn, &mut |words| _ = writeln!(text, "{words}"));
+        Ok(text.trim_end().into())
     }
 
     fn explain_kmalloc(&mut self, bytes: u64) -> Said {
@@ -134,23 +138,11 @@ impl App {
             text += "none of this CPU's slabs is known to have a free slot: it takes over what others have freed, or opens a slab";
             return Ok(text);
         };
-        let (word, bit) = (next.slot / 64, next.slot % 64);
-        text += match next.source {
-            SlotSource::InHand => "slots of one word are in hand",
-            SlotSource::NextWord => "nothing is in hand: the next word of the current slab with free slots is taken up",
-            SlotSource::Partial => "the current slab is full: the fullest of the others that are not follows",
-            SlotSource::Empty => "the current slab is full, and an empty one follows",
-            SlotSource::Freed => "all slabs are full as far as is known, but in one some slots were freed",
-        };
+        let _ = writeln!(text, "{}", next.source);
         if let Some((start, slab)) = self.world.slab_at(address) {
-            let words = slab.words[word];
-            let _ = write!(
-                text,
-                "\nword {word} of the slab at {start:#x}: free {:#018x}, freed by others {:#018x}",
-                words.free, words.remote
-            );
+            slab.tell_slot(start, next.slot, address, &mut |words| _ = writeln!(text, "{words}"));
         }
-        Ok(text + &format!("\nso slot {} is served, bit {bit}, the lowest: {address:#x}", next.slot))
+        Ok(text.trim_end().into())
     }
 
     /// The slab that holds a frame, as JSON; `null` if there is none.

@@ -8,10 +8,11 @@ use super::words::{expect, number, order};
 use crate::memory::frames;
 use crate::memory::heap::HEAP;
 use crate::println;
-use bifolio::allocator::{Allocation, Freeing, Step};
+use bifolio::allocator::Step;
 use bifolio::frame::{Gfp, Order, Pfn};
-use bifolio::heap::{NextSlot, SizeClass, SlabWord, SlabWords, SlotSource};
+use bifolio::heap::{NextSlot, SizeClass};
 use core::alloc::Layout;
+use core::fmt;
 
 /// What can be explained.
 pub(super) const SUBJECTS: &[&str] = &["alloc", "free", "kmalloc"];
@@ -63,30 +64,18 @@ fn tell(step: Step) {
     println!("  {step}");
 }
 
+/// What it all comes to, or what is no step.
+fn tell_end(words: fmt::Arguments<'_>) {
+    println!("  {words}");
+}
+
 fn explain_alloc<'a>(order: Order, gfp: Gfp) -> Result<(), Error<'a>> {
-    match frames().explain_allocate(order, gfp, &mut tell)? {
-        Allocation::Served(pfn) => println!("  so order {order} is served: {pfn}"),
-        Allocation::Short { cached, may_reclaim } => {
-            if cached > 0 {
-                println!("  the CPUs' pages hold {cached} frames: they are emptied, and the zones asked again");
-            }
-            if may_reclaim {
-                println!("  shrinkers are asked for memory, and what is kept for pressing requests is given up");
-            }
-            println!(
-                "  so order {order} is refused{}",
-                if cached > 0 || may_reclaim { ", unless that helps" } else { "" }
-            );
-        }
-    }
+    frames().explain_allocate(order, gfp, &mut tell)?.tell(order, &mut tell_end);
     Ok(())
 }
 
 fn explain_free<'a>(pfn: Pfn) -> Result<(), Error<'a>> {
-    match frames().explain_free(pfn, &mut tell)? {
-        Freeing::Free(first, order) => println!("  so {pfn} becomes free, in the block {first}+{order}"),
-        Freeing::Held(cpu) => println!("  so CPU {cpu} has {pfn} at hand, and the zone does not count it as free"),
-    }
+    frames().explain_free(pfn, &mut tell)?.tell(pfn, &mut tell_end);
     Ok(())
 }
 
@@ -112,22 +101,9 @@ fn explain_kmalloc<'a>(layout: Layout) -> Result<(), Error<'a>> {
 
 fn tell_slot(next: &NextSlot) {
     let NextSlot { source, slab, slot, address, .. } = *next;
-    let (word, bit) = (slot / 64, slot % 64);
-    println!(
-        "  {}",
-        match source {
-            SlotSource::InHand => "this CPU has slots of one word of a slab in hand",
-            SlotSource::NextWord => "nothing is in hand; the next word of the current slab with free slots is taken up",
-            SlotSource::Partial => "the current slab is full; the fullest of those with free slots follows",
-            SlotSource::Empty =>
-                "the current slab is full, and no other has both objects and free slots; an empty one follows",
-            SlotSource::Freed => "all slabs are full as far as is known; in one that was, slots have been freed",
-        }
-    );
-    if let Some(SlabWords { info, words, .. }) = HEAP.slab_words(slab) {
-        let SlabWord { free, remote, .. } = words[word];
-        println!("  word {word} of the slab at {slab:#x}: free {free:#018x}, freed by other CPUs {remote:#018x}");
-        println!("  so slot {slot} of {} is served, bit {bit}, the lowest: {address:#x}", info.slots);
+    println!("  {source}");
+    if let Some(words) = HEAP.slab_words(slab) {
+        words.tell_slot(slab as u64, slot, address as u64, &mut tell_end);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A look at the slab around an address.
 
 use core::alloc::Layout;
+use core::fmt;
 
 use super::{Heap, SizeClass};
 use crate::cpu::Cpu;
@@ -57,6 +58,31 @@ pub struct SlabWords {
 impl SlabWords {
     /// Words of a slab's bitmap.
     pub const WORDS: usize = Slab::MAX_SLOTS / u64::BITS as usize;
+
+    /// Tells in sentences how this slot is the one that is handed out next: its word and its bit. `start` and `address` are where the
+    /// slab and the slot are, for whoever knows them by other addresses.
+    pub fn tell_slot(&self, start: u64, slot: usize, address: u64, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        let (word, bit) = (slot / 64, slot % 64);
+        let SlabWord { free, remote, .. } = self.words[word];
+        tell(format_args!(
+            "word {word} of the slab at {start:#x}: free {free:#018x}, freed by other CPUs {remote:#018x}"
+        ));
+        tell(format_args!("so slot {slot} of {} is served, bit {bit}, the lowest: {address:#x}", self.info.slots));
+    }
+}
+
+impl fmt::Display for SlotSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InHand => "this CPU has slots of one word of a slab in hand",
+            Self::NextWord => "nothing is in hand; the next word of the current slab with free slots is taken up",
+            Self::Partial => "the current slab is full; the fullest of those with free slots follows",
+            Self::Empty => {
+                "the current slab is full, and no other has both objects and free slots; an empty one follows"
+            }
+            Self::Freed => "all slabs are full as far as is known; in one that was, slots have been freed",
+        })
+    }
 }
 
 /// The slot that is handed out next.

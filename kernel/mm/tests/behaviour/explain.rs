@@ -103,3 +103,23 @@ fn splits_and_merges_are_told_with_their_addresses() {
     assert_eq!(steps[1], Step::Merge { order: order(8), pfn, buddy: half });
     assert!(frames.explain_free(half, &mut |_| {}).is_err());
 }
+
+#[test]
+fn what_it_comes_to_is_told_behind_the_steps() {
+    let frames = kit::machine::allocator(&[usable(NORMAL, NORMAL + 2048)]);
+    let told = |request| {
+        let mut lines = Vec::new();
+        let end = frames.explain_allocate(request, Gfp::ATOMIC | Gfp::NOWARN, &mut |_| {}).unwrap();
+        end.tell(request, &mut |words| lines.push(words.to_string()));
+        (end, lines)
+    };
+    let (Allocation::Served(pfn), lines) = told(order(10)) else { panic!("all is free") };
+    assert_eq!(lines, [format!("so order 10 is served: {pfn}")]);
+    while let (Allocation::Served(pfn), _) = told(order(10)) {
+        assert_eq!(frames.take(order(10), Gfp::ATOMIC | Gfp::NOWARN), Ok(pfn));
+    }
+    assert_eq!(told(order(10)).1, ["so order 10 is refused"]);
+    let mut lines = Vec::new();
+    frames.explain_free(pfn, &mut |_| {}).unwrap().tell(pfn, &mut |words| lines.push(words.to_string()));
+    assert_eq!(lines, [format!("so {pfn} becomes free, in the block {pfn}+10")]);
+}
