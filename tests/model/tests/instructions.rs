@@ -31,11 +31,11 @@ const BOUNDS: [(&str, f64); 21] = [
     ("heap: power", 123.31),
     ("heap: uniform", 154.71),
     ("heap: big", 222.76),
-    ("heap: bulk allocation", 30.66),
+    ("heap: bulk allocation", 30.57),
     ("heap: bulk free", 35.75),
     ("heap: remote free", 116.33),
-    ("heap: refill", 2187.9),
-    ("heap: first allocations", 4155.48),
+    ("heap: refill", 2132.82),
+    ("heap: first allocations", 4002.48),
 ];
 /// What a bound is of the figure it was set by.
 const MARGIN: f64 = 1.02;
