@@ -3,7 +3,7 @@
 use crate::host;
 use crate::memory::record;
 use alloc::vec::Vec;
-use bifolio::frame::Block;
+use bifolio::frame::{Block, PfnRange};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use heapless::String;
@@ -55,6 +55,11 @@ impl Shell {
     /// What was wrong with the last command that failed; its beginning, if that is long.
     pub fn complaint(&self) -> &str {
         &self.complaint
+    }
+
+    /// The blocks that it holds, in no particular order.
+    pub fn blocks(&self) -> impl Iterator<Item = PfnRange> {
+        self.blocks.iter().map(|block| PfnRange::of(block.pfn(), block.order()))
     }
 }
 
