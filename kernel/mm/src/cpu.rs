@@ -47,6 +47,7 @@ impl Place {
     }
 
     /// Where it begins, in bytes: a multiple of the stride, at most for as many CPUs as have one.
+    #[cfg(feature = "heap")]
     #[inline(always)]
     pub(crate) const fn offset(self) -> usize {
         self.0

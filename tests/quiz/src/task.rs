@@ -77,7 +77,7 @@ pub static TASKS: &[Task] = &[
                and the CPU has them at hand. Then get all of it back, so that at the end all is free. With at most 15 commands.",
         unit: "frames stranded",
         more_is_better: true,
-        best: 4672,
+        best: 2560,
         machine: || machine(&[usable(NORMAL, NORMAL + 0x4000)], 1),
         judge: stranded_and_got_back,
     },

@@ -179,12 +179,14 @@ impl<S: Sign> Gate<S> {
     }
 
     /// What is there. Only for the owner that is inside.
+    #[cfg(feature = "heap")]
     #[inline(always)]
     pub(crate) fn sign(&self) -> S::Value {
         self.sign.read()
     }
 
     /// Goes outside. Only for the owner that is inside.
+    #[cfg(feature = "heap")]
     #[inline(always)]
     pub(crate) fn leave(&self) {
         self.busy.store(false, Release);

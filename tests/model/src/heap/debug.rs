@@ -79,9 +79,10 @@ impl Round<'_> {
 
     /// Writes over the end of an object, or before its start, and frees it.
     fn write_outside(&mut self, behind: bool) {
-        let Some(index) = self.nth().filter(|&index| self.live[index].debug.contains(SlabDebug::RED_ZONE)) else {
-            return;
-        };
+        // One of those that have redzones, if any has.
+        let Some(first) = self.nth() else { return };
+        let has_redzones = |&index: &usize| self.live[index].debug.contains(SlabDebug::RED_ZONE);
+        let Some(index) = (first..self.live.len()).chain(0..first).find(has_redzones) else { return };
         let object = self.live[index];
         let distance = self.random.below(16) as isize;
         let (kind, part, offset) = if behind {
