@@ -3,6 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants semver soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: lab handout grade
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -11,13 +12,13 @@ unexport MAKEFLAGS MFLAGS
 # command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
 # The host program checks them, and says what is wrong; what is empty is not set.
 variables := MEM SMP FIRMWARE APIC PARALLEL CMD EXPLORE DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
-variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE LESSON ANSWER TASK
+variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE LESSON ANSWER TASK N FILE DIR
 define hand-over
 export BIFOLIO_$(1) := $$(value $(1))
 unexport $(1)
 endef
 $(foreach variable,$(variables),$(if $(value $(variable)),$(eval $(call hand-over,$(variable)))))
-# What `make soak` does; SEED= is heeded by `make quiz` and the tests too.
+# What `make soak` does; SEED= is heeded by `make quiz`, `make lab`, `make grade` and the tests too.
 OPERATIONS ?= 100000000
 SEED ?= 1
 export OPERATIONS SEED
@@ -55,6 +56,11 @@ help: ## this list
 	@echo '  SEED=7              which question'
 	@echo '  ANSWER=1            and answers it'
 	@echo '  TASK=1              in place of a question a task, and judges what CMD="..." does'
+	@echo 'What `make lab` and `make grade` do is changed by'
+	@echo '  N=2                 which lab'
+	@echo '  FILE=my.rs          another file than tests/labs/pieces/lab2.rs (make lab)'
+	@echo '  DIR=handed-in       the folder to grade (make grade), or to write to (make handout)'
+	@echo '  SEED=7              other operations'
 	@echo 'What `make test` does is changed by'
 	@echo '  QUICK=1             what is worth its time after each change: format, lints, tests of bifolio, one machine'
 	@echo '  BUSY=4              beside so many processes that keep the host busy'
@@ -100,6 +106,17 @@ scrub: ## how long the explorer's page takes for a picture while a million opera
 
 quiz: ## a question to a lesson of docs/lessons, LESSON=3 SEED=7, and its answer, ANSWER=1; or TASK=1, judged
 	$(with-toolchain) cargo run -q -p quiz
+
+lab: ## a lab of docs/labs: builds the learner's file, tries it on the host and in a kernel, and says what it is worth; N=2
+	$(with-toolchain) boot/build.sh
+	$(with-toolchain) cargo run -q -p lab -- try
+
+handout: ## the tree that a class is given for the labs, without solutions, in target/handout or DIR=...
+	$(with-toolchain) cargo run -q -p lab -- handout
+
+grade: ## everything that was handed in for a lab, in a folder: N=2 DIR=...; the table is target/grades.csv
+	$(with-toolchain) boot/build.sh
+	$(with-toolchain) cargo run -q -p lab -- grade
 
 test: ## everything from a bare machine to all tests green; ends with `N passed, N failed`; QUICK=1 for a part
 	$(with-toolchain) $(if $(filter 1,$(BIFOLIO_QUICK)),,--browser) boot/build.sh

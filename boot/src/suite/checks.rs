@@ -34,7 +34,7 @@ pub(super) const LINTS: &[Check] = &[
     check("lints", Part::Lints, &["clippy", "--all-targets", "--", "-D", "warnings"]),
     check("lints of what boots", Part::Lints, &[
         "clippy", "-p", "kernel", "-p", "stress", "-p", "framework", "-p", "booted", "-p", "specimens", "-p", "bench-kernel",
-        "--target", GUEST, "--bins", "--lib", "--tests", "--", "-D", "warnings",
+        "-p", "lab-kernel", "-p", "lab-specimens-booted", "--target", GUEST, "--bins", "--lib", "--tests", "--", "-D", "warnings",
     ]),
     check("lints of adopters' kernels", Part::Lints, &[
         "clippy", "-p", "adopter-bootloader", "-p", "adopter-multiboot2", "-p", "adopter-limine", "-p", "adopter-x86_64-smp",

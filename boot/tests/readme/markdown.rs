@@ -30,7 +30,7 @@ impl Document {
     /// Every document of the project.
     pub fn all() -> Vec<Document> {
         let mut paths = Vec::new();
-        for directory in ["", "docs/", "docs/guides/", "docs/lessons/", "tests/concurrency/"] {
+        for directory in ["", "docs/", "docs/guides/", "docs/lessons/", "docs/labs/", "tests/concurrency/"] {
             let files = fs::read_dir(root().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
             let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
             paths.extend(names.filter(|name| name.ends_with(".md")).map(|name| format!("{directory}{name}")));

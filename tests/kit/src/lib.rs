@@ -5,10 +5,10 @@ extern crate alloc;
 
 #[cfg(feature = "std")]
 pub mod machine;
-#[cfg(feature = "std")]
 pub mod oracle;
 mod random;
 mod raw;
+mod shortest;
 #[cfg(feature = "std")]
 pub mod source;
 #[cfg(feature = "std")]
@@ -18,6 +18,7 @@ mod turns;
 
 pub use random::Random;
 pub use raw::{Raw, over_numbers};
+pub use shortest::shortest;
 #[cfg(feature = "std")]
 pub use {
     thread::Thread,

@@ -7,7 +7,10 @@
 mod compare;
 mod marks;
 
-use std::ops::Range;
+use alloc::string::String;
+use alloc::vec::Vec;
+use alloc::{format, vec};
+use core::ops::Range;
 
 use bifolio::allocator::BlockState;
 use bifolio::error::FreeError;
@@ -79,7 +82,7 @@ impl Oracle {
             starts,
             frames: vec![Frame::Reserved; count],
             heads: vec![NOWHERE; count],
-            free_in: std::array::from_fn(|order| vec![0; count >> order]),
+            free_in: core::array::from_fn(|order| vec![0; count >> order]),
             isolated: vec![false; count / PAGEBLOCK_FRAMES as usize],
             whole: Default::default(),
             free: Default::default(),
@@ -196,7 +199,7 @@ impl Oracle {
     }
 
     fn forget(&mut self, index: usize) {
-        let place = std::mem::replace(&mut self.places[index], NOWHERE) as usize;
+        let place = core::mem::replace(&mut self.places[index], NOWHERE) as usize;
         self.live.swap_remove(place);
         if let Some(moved) = self.live.get(place) {
             self.places[*moved as usize] = place as u32;

@@ -1,5 +1,7 @@
 //! The blocks of an allocator as the oracle sees them, to be compared with its own.
 
+use alloc::vec::Vec;
+
 use bifolio::allocator::{BlockInfo, BlockState, Cpu, PageAllocator};
 use bifolio::frame::{Mobility, Order, ZoneKind};
 

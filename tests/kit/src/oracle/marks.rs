@@ -13,7 +13,7 @@ impl Oracle {
         let min = kept * own / total;
         let step = (min / 4).max(own / 1000);
         let higher = |highest| self.managed.iter().take(highest + 1).skip(zone.index() + 1).sum::<u64>();
-        let reserve = std::array::from_fn(|highest| higher(highest) / 256);
+        let reserve = core::array::from_fn(|highest| higher(highest) / 256);
         ([min, min + step, min + 2 * step], reserve)
     }
 

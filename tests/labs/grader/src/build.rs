@@ -1,0 +1,107 @@
+//! A learner's file, compiled for the host and for the kernel.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::checkout;
+
+/// Seconds of the processor's time that building may take: a file may have the compiler compute for ever.
+const SECONDS: u32 = 600;
+
+/// A file to be built.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Which file.
+    pub file: &'a Path,
+    /// For which lab.
+    pub lab: u8,
+    /// What decides the operations that it is tried with.
+    pub seed: u64,
+}
+
+/// What building comes to.
+#[derive(Clone, Debug)]
+pub enum Built {
+    /// A program.
+    Program(PathBuf),
+    /// The compiler's complaints about the file.
+    Refused(String),
+}
+
+impl Source<'_> {
+    /// What tries it on the host.
+    ///
+    /// # Errors
+    /// What is around the file cannot be built.
+    pub fn for_host(&self) -> Result<Built> {
+        self.build(&["build", "-p", "lab-host", "--bin", "lab-host"], "bin")
+    }
+
+    /// The kernel that tries it.
+    ///
+    /// # Errors
+    /// As above: what is around the file cannot be built.
+    pub fn for_kernel(&self) -> Result<Built> {
+        let arguments =
+            ["test", "-p", "lab-kernel", "--test", "learner", "--target", "x86_64-unknown-none", "--no-run"];
+        self.build(&arguments, "test")
+    }
+
+    fn build(&self, arguments: &[&str], kind: &str) -> Result<Built> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let file = self.file.canonicalize().with_context(|| format!("cannot read {}", self.file.display()))?;
+        let limited = format!("ulimit -t {SECONDS} && exec \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited, "sh"]).arg(cargo).args(arguments).args(["--message-format=json", "--offline"]);
+        command.env("LAB_FILE", file).env("LAB_NUMBER", self.lab.to_string()).env("LAB_SEED", self.seed.to_string());
+        let output = command.current_dir(checkout()).stdin(Stdio::null()).output().context("cannot start cargo")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() {
+            let program = boot::suite::executables(&text, kind).pop();
+            return program.map(Built::Program).context("cargo built no program");
+        }
+        let complaints = complaints(&text);
+        if complaints.is_empty() {
+            bail!("what is around the file does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(Built::Refused(complaints))
+    }
+}
+
+/// What the compiler says against a learner's file, among cargo's messages.
+fn complaints(messages: &str) -> String {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_piece = messages.filter(|message| {
+        let package = message["package_id"].as_str().unwrap_or_default();
+        message["reason"] == "compiler-message"
+            && message["message"]["level"] == "error"
+            && package.contains(PIECE_FOLDER)
+    });
+    of_piece.filter_map(|message| message["message"]["rendered"].as_str().map(str::to_owned)).collect()
+}
+
+/// What cargo's name for the package ends with, but for its version: the folder.
+const PIECE_FOLDER: &str = "tests/labs/piece#";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_in_the_learners_file_are_the_learners() {
+        let message = |package: &str, level: &str, text: &str| {
+            format!(
+                r#"{{"reason":"compiler-message","package_id":"path+file:///x/{package}","message":{{"level":"{level}","rendered":"{text}"}}}}"#
+            )
+        };
+        let of = |package: &str| message(package, "error", "mismatched types");
+        assert_eq!(complaints(&of("tests/labs/piece#lab-piece@0.1.0")), "mismatched types");
+        assert_eq!(complaints(&of("tests/labs/host#lab-host@0.1.0")), "");
+        assert_eq!(complaints(&message("tests/labs/piece#lab-piece@0.1.0", "warning", "unused")), "");
+    }
+}

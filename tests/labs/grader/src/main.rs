@@ -1,0 +1,105 @@
+//! `make lab`, `make handout` and `make grade`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use lab::build::Source;
+use lab::trial::{self, Trust};
+use lab::{class, handout, piece};
+use labs::lab::{LABS, Lab};
+
+/// Builds a learner's file, tries it and says what it is worth
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Try a file
+    Try {
+        /// In which lab
+        #[arg(long, env = "BIFOLIO_N", value_name = "NUMBER", hide_env_values = true)]
+        lab: Option<u8>,
+        /// Which file [default: the one in tests/labs/pieces]
+        #[arg(long, env = "BIFOLIO_FILE", value_name = "FILE", hide_env_values = true)]
+        file: Option<PathBuf>,
+        /// What decides the operations: the same seed gives the same
+        #[arg(long, env = "SEED", default_value_t = 1, hide_env_values = true)]
+        seed: u64,
+    },
+    /// Write the tree that a class is given
+    Handout {
+        /// Where to
+        #[arg(
+            long,
+            env = "BIFOLIO_DIR",
+            value_name = "FOLDER",
+            default_value = "target/handout",
+            hide_env_values = true
+        )]
+        dir: PathBuf,
+    },
+    /// Grade a folder of files, as a table of CSV
+    Grade {
+        /// For which lab
+        #[arg(long, env = "BIFOLIO_N", value_name = "NUMBER", hide_env_values = true)]
+        lab: Option<u8>,
+        /// The folder: files NAME.rs, or folders NAME with a file lab2.rs in each
+        #[arg(long, env = "BIFOLIO_DIR", value_name = "FOLDER", hide_env_values = true)]
+        dir: PathBuf,
+        /// Where the table goes
+        #[arg(long, value_name = "FILE", default_value = "target/grades.csv")]
+        out: PathBuf,
+        /// What decides the operations
+        #[arg(long, env = "SEED", default_value_t = 1, hide_env_values = true)]
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    execute(Cli::parse().command).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(action: Action) -> Result<ExitCode> {
+    let mut show = |what: &str| eprintln!("{what} ...");
+    match action {
+        Action::Try { lab, file, seed } => {
+            let Some(lab) = find(lab)? else { return Ok(ExitCode::SUCCESS) };
+            let file = file.unwrap_or_else(|| piece(lab.number));
+            let source = Source { file: &file, lab: lab.number, seed };
+            print!("{}", trial::run(lab, source, Trust::Own, &mut show)?);
+        }
+        Action::Handout { dir } => {
+            let count = handout::write(&dir)?;
+            println!("{count} files are in {}: give that to the class, as it is.", dir.display());
+        }
+        Action::Grade { lab, dir, out, seed } => {
+            let Some(lab) = find(lab)? else { return Ok(ExitCode::SUCCESS) };
+            let mut file = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
+            class::grade(lab, &dir, seed, &mut file, &mut show)?;
+            io::stdout().write_all(&std::fs::read(&out)?)?;
+            eprintln!("That is in {}.", out.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The lab with this number. Without one, what there are is listed.
+fn find(number: Option<u8>) -> Result<Option<&'static Lab>> {
+    let Some(number) = number else {
+        println!("Which lab? With N=1, and so on:");
+        LABS.iter().for_each(|lab| println!("  {}  {} ({} points)", lab.number, lab.title, lab.points()));
+        return Ok(None);
+    };
+    Lab::find(number).map(Some).with_context(|| format!("there is no lab {number}: there are 1 to {}", LABS.len()))
+}

@@ -1,0 +1,251 @@
+//! Tries a piece on the host.
+//!
+//! Whatever a piece does, it costs its own points: each sequence runs in a process of its own ([`child`]), which may panic, hang
+//! or crash. The first that goes wrong is made short and drawn.
+
+pub mod child;
+
+use std::ptr;
+use std::time::Duration;
+
+use child::Ended;
+use labs::Frames;
+use labs::draw::{Row, picture};
+use labs::exam::{Event, Failure, Kind, Rules, perform};
+use labs::fragmentation;
+use labs::lab::{Exam, FRAGMENTATION, LEAST, Lab};
+use labs::layout::Layout;
+use labs::operation::Operation;
+use serde::{Deserialize, Serialize};
+
+/// The longest that a sequence may take, in time of this process and not of the clock: a thousand times what it takes.
+const LIMIT: Duration = Duration::from_secs(1);
+/// The same while one that hangs is made short.
+const SHORT_LIMIT: Duration = Duration::from_millis(100);
+
+/// What came of one of the things that are tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examined {
+    /// What must hold.
+    pub name: String,
+    /// Points for it.
+    pub points: u32,
+    /// Points that there are for it.
+    pub of: u32,
+    /// Why it is not all of them.
+    pub failure: Option<Found>,
+}
+
+/// What was found wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// In a line.
+    pub what: String,
+    /// The shortest sequence that shows it, drawn.
+    pub picture: String,
+    /// Operations in that; 0 if there is none.
+    pub operations: usize,
+}
+
+/// So many sequences are made short, to show the shortest.
+const MADE_SHORT: usize = 3;
+
+/// What a sequence came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing went wrong.
+    Fine,
+    Wrong(Failure),
+    Ended(Ended),
+}
+
+impl Verdict {
+    /// Whether it is the same mistake, as far as can be told.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Wrong(own), Self::Wrong(other)) => own.kind == other.kind,
+            (Self::Ended(own), Self::Ended(other)) => own.is_like(other),
+            _ => false,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Fine => "nothing is wrong".into(),
+            Self::Wrong(failure) => failure.text.clone(),
+            Self::Ended(ended) => ended.to_string(),
+        }
+    }
+}
+
+/// What is to be done with a piece.
+#[derive(Clone, Copy)]
+struct Trial {
+    layout: &'static Layout,
+    rules: Rules,
+    kinds: &'static [Kind],
+    limit: Duration,
+}
+
+impl Trial {
+    /// Has a piece do a sequence.
+    fn run<P: Frames>(self, operations: &[Operation]) -> Verdict {
+        self.try_it::<P>(operations, false).verdict
+    }
+
+    /// As [`run`](Self::run), with all that is known of it.
+    fn try_it<P: Frames>(self, operations: &[Operation], is_drawn: bool) -> Tried {
+        let mut tried = Tried { verdict: Verdict::Fine, right: 0, rows: Vec::new() };
+        let ended = child::run(
+            self.limit,
+            |tell| {
+                let mut see = |event| tell(&Message::from(event));
+                let see = is_drawn.then_some(&mut see as &mut dyn FnMut(Event));
+                let (tally, failure) = perform::<P>(self.layout, operations, self.rules, see);
+                tell(&Message::Right(self.kinds.iter().map(|kind| tally.of(*kind)).sum()));
+                failure.iter().for_each(|Failure { operation, kind, text }| {
+                    tell(&Message::Wrong(*operation, *kind as usize, text.clone()));
+                });
+            },
+            |message: Message| match message {
+                Message::Right(times) => tried.right = times,
+                Message::Wrong(operation, kind, text) => {
+                    tried.verdict = Verdict::Wrong(Failure { operation, kind: Kind::ALL[kind], text });
+                }
+                Message::Asked(what) => Row::note(&mut tried.rows, Event::Asked(what)),
+                Message::Answered(answer, states, start, end) => {
+                    Row::note(&mut tried.rows, Event::Answered { answer, states, touched: start..end });
+                }
+            },
+        );
+        tried.verdict = ended.map_or(tried.verdict, Verdict::Ended);
+        tried
+    }
+}
+
+/// A sequence, tried.
+struct Tried {
+    verdict: Verdict,
+    /// How often what is asked for went right.
+    right: usize,
+    rows: Vec<Row>,
+}
+
+/// What a process that tries a piece says.
+#[derive(Serialize, Deserialize)]
+enum Message {
+    Asked(String),
+    Answered(String, String, u64, u64),
+    Right(usize),
+    Wrong(usize, usize, String),
+}
+
+impl From<Event> for Message {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Asked(what) => Self::Asked(what),
+            Event::Answered { answer, states, touched } => Self::Answered(answer, states, touched.start, touched.end),
+        }
+    }
+}
+
+/// Does the first test, which lies in a piece's own file and is worth nothing.
+pub fn first_test(test: impl FnOnce()) -> Examined {
+    let ended = child::run(LIMIT, |_: &mut dyn FnMut(&())| test(), |()| {});
+    let failure = ended.map(|ended| Found::of(ended.to_string()));
+    Examined { name: "the first test, which is in the file".into(), points: 0, of: 0, failure }
+}
+
+/// Tries a piece at everything that a lab asks on the host. Of the first that goes wrong there is a picture.
+pub fn examine<P: Frames>(lab: &Lab, seed: u64) -> Vec<Examined> {
+    let mut all: Vec<Examined> = Vec::new();
+    for exam in lab.exams {
+        let is_first = all.iter().all(|result| result.failure.is_none());
+        all.push(examine_one::<P>(lab, exam, seed, is_first));
+    }
+    if let Some((points, least)) = lab.fragmentation {
+        all.push(fragments::<P>(points, least, seed));
+    }
+    all
+}
+
+/// A sequence that went wrong, where and how.
+type Wrong = (Trial, Vec<Operation>, Verdict);
+
+fn examine_one<P: Frames>(lab: &Lab, exam: &Exam, seed: u64, is_drawn: bool) -> Examined {
+    let (mut right, mut wrong, mut other): (_, Vec<Wrong>, Option<Wrong>) = (0, Vec::new(), None);
+    for (layout, operations) in exam.sequences(lab, seed) {
+        let trial = Trial { layout, rules: exam.rules(lab), kinds: exam.kinds, limit: LIMIT };
+        let Tried { verdict, right: times, .. } = trial.try_it::<P>(&operations, false);
+        right += times;
+        let is_other = matches!(&verdict, Verdict::Wrong(failure) if !exam.kinds.contains(&failure.kind));
+        let has_ended = matches!(verdict, Verdict::Ended(_));
+        match verdict {
+            Verdict::Fine => {}
+            verdict if is_other => _ = other.get_or_insert((trial, operations, verdict)),
+            verdict => wrong.push((trial, operations, verdict)),
+        }
+        // One that hangs takes long enough once.
+        if has_ended || wrong.len() >= if is_drawn { MADE_SHORT } else { 1 } {
+            break;
+        }
+    }
+    let found = |wrong: &[Wrong]| match is_drawn {
+        true => shortest::<P>(wrong),
+        false => wrong.first().map(|(.., verdict)| Found::of(verdict.text())),
+    };
+    let failure = found(&wrong).or_else(|| {
+        if right >= LEAST {
+            return None;
+        }
+        // What kept it from being tried is as good as a mistake of its own.
+        let found = found(other.as_slice()).unwrap_or(Found::of("it does too little".into()));
+        Some(Found { what: format!("that could not be tried: {}", found.what), ..found })
+    });
+    let points = if failure.is_none() { exam.points } else { 0 };
+    Examined { name: exam.name.into(), points, of: exam.points, failure }
+}
+
+impl Found {
+    /// Without a picture.
+    pub fn of(what: String) -> Self {
+        Self { what, picture: String::new(), operations: 0 }
+    }
+}
+
+/// The shortest part of any of these sequences that goes wrong in the same way as the first, drawn.
+fn shortest<P: Frames>(wrong: &[Wrong]) -> Option<Found> {
+    let (place, _, first) = wrong.first()?;
+    // In the same memory: other is larger.
+    let alike =
+        wrong.iter().filter(|(trial, _, verdict)| verdict.is_like(first) && ptr::eq(trial.layout, place.layout));
+    let shorts = alike.map(|(trial, operations, verdict)| {
+        let limit = if matches!(verdict, Verdict::Ended(Ended::Hung)) { SHORT_LIMIT } else { LIMIT };
+        let trial = Trial { limit, ..*trial };
+        let end = if let Verdict::Wrong(failure) = verdict { failure.operation + 1 } else { operations.len() };
+        (trial, kit::shortest(&operations[..end], |part| trial.run::<P>(part).is_like(verdict)))
+    });
+    let (trial, short) = shorts.min_by_key(|(_, short)| short.len())?;
+    let Tried { verdict, rows, .. } = trial.try_it::<P>(&short, true);
+    let what = verdict.text();
+    Some(Found { picture: picture(trial.layout, &rows, &what), what, operations: short.len() })
+}
+
+/// Whether a piece leaves large blocks large.
+fn fragments<P: Frames>(points: u32, least: u64, seed: u64) -> Examined {
+    let mut measured = None;
+    let ended =
+        child::run(LIMIT, |tell| tell(&fragmentation::measure::<P>(seed)), |value: Option<u64>| measured = value);
+    let what = match (&ended, measured) {
+        (Some(ended), _) => Some(ended.to_string()),
+        (None, None) => Some(fragmentation::NOT_MEASURED.into()),
+        (None, Some(large)) if large < least => Some(fragmentation::complaint(large, least)),
+        (None, Some(_)) => None,
+    };
+    Examined {
+        name: FRAGMENTATION.into(),
+        points: if what.is_none() { points } else { 0 },
+        of: points,
+        failure: what.map(Found::of),
+    }
+}

@@ -1,0 +1,69 @@
+//! The graders tell solutions from mistakes, and say what is wrong with those.
+
+use lab_host::{Examined, examine};
+use lab_specimens::mistakes::{self, LABS, Mistake};
+use lab_specimens::{Visitor, with};
+use labs::Frames;
+use labs::lab::Lab;
+
+const SEED: u64 = 1;
+
+/// Examines whatever it visits.
+struct Examiner(&'static Lab);
+
+impl Visitor for Examiner {
+    type Output = Vec<Examined>;
+
+    fn visit<P: Frames + Send>(self) -> Vec<Examined> {
+        examine::<P>(self.0, SEED)
+    }
+}
+
+fn examined(lab: u8, name: &str) -> Vec<Examined> {
+    let examiner = Examiner(Lab::find(lab).unwrap());
+    with(lab, name, examiner).unwrap_or_else(|| panic!("lab {lab} has no specimen '{name}'"))
+}
+
+#[test]
+fn solutions_get_all_points() {
+    for lab in LABS {
+        for result in examined(*lab, "solution") {
+            assert_eq!((result.points, result.failure), (result.of, None), "lab {lab}: {}", result.name);
+        }
+    }
+}
+
+/// What is different from what a mistake should come to.
+fn difference(mistake: &Mistake) -> Option<String> {
+    let results = examined(mistake.lab, mistake.name);
+    let failed: Vec<&Examined> = results.iter().filter(|result| result.failure.is_some()).collect();
+    let names: Vec<&str> = failed.iter().map(|result| result.name.as_str()).collect();
+    let first = failed.first().and_then(|result| result.failure.clone());
+    let (says, operations) = first.as_ref().map_or(("", 0), |found| (&found.what, found.operations));
+    let is_right = names == mistake.fails
+        && says.starts_with(mistake.says)
+        && operations == mistake.operations
+        && !names.is_empty();
+    let picture = first.as_ref().map_or("", |found| &found.picture);
+    (!is_right).then(|| {
+        format!("lab {}, '{}'\n        fails: &{names:?},\n        says: {says:?},\n        operations: {operations},\n{picture}", mistake.lab, mistake.name)
+    })
+}
+
+#[test]
+fn each_mistake_costs_what_it_should_and_is_shown() {
+    let differences: Vec<String> = mistakes::all().filter_map(difference).collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// A picture on a page is what the graders draw.
+#[test]
+fn the_pages_show_what_the_graders_draw() {
+    for (lab, name, page) in [
+        (1, "a double free is accepted", include_str!("../../../../docs/labs/1-free-list.md")),
+        (2, "the half that is kept is free too", include_str!("../../../../docs/labs/2-buddies.md")),
+    ] {
+        let found = examined(lab, name).into_iter().find_map(|result| result.failure).unwrap();
+        assert!(page.contains(&format!("```text\n{}```\n", found.picture)), "lab {lab}, '{name}':\n{}", found.picture);
+    }
+}

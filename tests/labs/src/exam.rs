@@ -1,0 +1,337 @@
+//! A sequence of operations, done by a piece, with an oracle beside it that knows what the piece must say.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::ops::Range;
+
+use bifolio::allocator::BlockState;
+use bifolio::error::FreeError;
+use bifolio::frame::{Order, Pfn, ZoneKind};
+use kit::oracle::Oracle;
+
+use crate::layout::Layout;
+use crate::operation::{Operation, Wrong};
+use crate::{BadFree, Frame, Frames, MAX_ORDER, Refused, Request, draw};
+
+/// What a piece is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The largest order that it serves.
+    pub largest: u8,
+    /// Whether its counts of free blocks must be right after each operation.
+    pub counts: bool,
+}
+
+/// What kind of mistake it is. A sequence is made short with the same kind of mistake at its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// It handed out what it must not.
+    Served,
+    /// It refused what it could have served.
+    Refused,
+    /// It did not take back what was its owner's.
+    NotTakenBack,
+    /// It took a free for good that is not.
+    Accepted,
+    /// It refused rightly, and said a wrong reason.
+    Reason,
+    /// It counts wrongly.
+    Counts,
+    /// It served, or refused for another reason, what is larger than anything there is.
+    TooLarge,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: &[Self] =
+        &[Self::Served, Self::Refused, Self::NotTakenBack, Self::Accepted, Self::Reason, Self::Counts, Self::TooLarge];
+}
+
+/// What is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// The operation with which it came to light.
+    pub operation: usize,
+    /// Of what kind it is.
+    pub kind: Kind,
+    /// Said to its author.
+    pub text: String,
+}
+
+/// What happens while a sequence is done, for somebody who draws it.
+#[derive(Debug)]
+pub enum Event {
+    /// The piece is asked something, and may never answer.
+    Asked(String),
+    /// It has answered.
+    Answered {
+        /// What it said.
+        answer: String,
+        /// What each frame is after that.
+        states: String,
+        /// The frames that it was about.
+        touched: Range<Frame>,
+    },
+}
+
+/// What is known of an owner.
+#[derive(Clone, Copy)]
+struct Owned {
+    frame: Frame,
+    order: u8,
+    is_live: bool,
+}
+
+/// How often something could have gone wrong, and did not, by its kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally([usize; Kind::ALL.len()]);
+
+impl Tally {
+    /// Of one kind.
+    pub fn of(&self, kind: Kind) -> usize {
+        self.0[kind as usize]
+    }
+
+    fn count(&mut self, kind: Kind) {
+        self.0[kind as usize] += 1;
+    }
+}
+
+/// A piece at work.
+struct Work<'a, P> {
+    piece: P,
+    oracle: Oracle,
+    layout: &'a Layout,
+    rules: Rules,
+    owners: BTreeMap<usize, Owned>,
+    /// How often it could have made a mistake of each kind, and did not.
+    right: Tally,
+    see: Option<&'a mut dyn FnMut(Event)>,
+}
+
+/// Has a piece do a sequence in some memory, up to its first mistake; what went right, and the mistake. What happens is shown to
+/// `see`.
+pub fn perform<'a, P: Frames>(
+    layout: &'a Layout,
+    operations: &[Operation],
+    rules: Rules,
+    see: Option<&'a mut dyn FnMut(Event)>,
+) -> (Tally, Option<Failure>) {
+    let (piece, owners) = (P::new(layout.memory()), BTreeMap::new());
+    let mut work = Work { piece, oracle: layout.oracle(), layout, rules, owners, right: Tally::default(), see };
+    for (number, operation) in operations.iter().enumerate() {
+        if let Err((kind, text)) = work.step(*operation) {
+            return (work.right, Some(Failure { operation: number, kind, text }));
+        }
+    }
+    (work.right, None)
+}
+
+type Step = Result<(), (Kind, String)>;
+
+impl<P: Frames> Work<'_, P> {
+    fn step(&mut self, operation: Operation) -> Step {
+        let (owner, wrong) = match operation {
+            Operation::Allocate { owner, order } => return self.allocate(owner, order),
+            Operation::FreeFrame { frame, order } => return self.free_badly(frame, order, BadFree::NotMemory),
+            Operation::Free { owner, wrong } => (owner, wrong),
+        };
+        let Some(owned) = self.owners.get(&owner).copied() else { return Ok(()) };
+        let Owned { frame, order, is_live } = owned;
+        match wrong {
+            Wrong::Nothing if is_live => {
+                self.owners.insert(owner, Owned { is_live: false, ..owned });
+                self.free(frame, order)
+            }
+            Wrong::Again if !is_live => self.free_badly(frame, order, BadFree::AlreadyFree),
+            Wrong::Behind(frames) if is_live => self.free_badly(frame + frames, 0, BadFree::Inside),
+            Wrong::Order(other) if is_live => self.free_badly(frame, other, BadFree::WrongOrder),
+            // What it is about is not there in this sequence.
+            _ => Ok(()),
+        }
+    }
+
+    fn allocate(&mut self, owner: usize, order: u8) -> Step {
+        self.ask(|| format!("allocate order {order}"));
+        let answer = self.piece.allocate(Request::of(order));
+        let suitable = if answer.is_err() { self.suitable(order) } else { None };
+        let checked = match answer {
+            Ok(frame) => self.take(owner, frame, order),
+            Err(refused) => self.is_refusal_right(order, refused, suitable.clone()),
+        };
+        let given = answer.ok().map(|frame| frame..frame.saturating_add(1 << order.min(MAX_ORDER)));
+        let touched = given.or(suitable).unwrap_or(0..0);
+        self.answer(touched, || match answer {
+            Ok(frame) => format!("{frame:#x}"),
+            Err(refused) => format!("{refused:?}"),
+        });
+        checked?;
+        self.count()
+    }
+
+    /// Takes note of a block that was handed out, if that is right.
+    fn take(&mut self, owner: usize, frame: Frame, order: u8) -> Step {
+        if order > self.rules.largest {
+            let largest = self.rules.largest;
+            let text = format!("order {order} was served, with frame {frame:#x}: there is none here above {largest}");
+            return Err((Kind::TooLarge, text));
+        }
+        let wrong = |text| Err((Kind::Served, text));
+        if !frame.is_multiple_of(1 << order) {
+            return wrong(format!(
+                "a block of order {order} cannot begin at frame {frame:#x}: that is no multiple of {}",
+                1 << order
+            ));
+        }
+        for part in frame..frame.saturating_add(1 << order) {
+            match self.oracle.order_of(Pfn::new(part)) {
+                Err(FreeError::AlreadyFree(_)) => {}
+                Err(FreeError::NotManaged(_) | FreeError::Reserved(_)) => {
+                    return wrong(format!("frame {part:#x} was handed out, and is not memory of this allocator"));
+                }
+                _ => return wrong(format!("frame {part:#x} was handed out, and somebody has it already")),
+            }
+        }
+        self.oracle
+            .allocate(Pfn::new(frame), order_of(order), ZoneKind::Normal)
+            .map_err(|text| (Kind::Served, text))?;
+        self.owners.insert(owner, Owned { frame, order, is_live: true });
+        self.right.count(Kind::Served);
+        Ok(())
+    }
+
+    /// A free block that is large enough, if there is any.
+    fn suitable(&self, order: u8) -> Option<Range<Frame>> {
+        if order > self.rules.largest || !self.oracle.could_serve(order_of(order), ZoneKind::Normal) {
+            return None;
+        }
+        let found = self.oracle.blocks().into_iter().find(|(_, of, state)| *of >= order && *state == BlockState::Free);
+        found.map(|(frame, of, _)| frame..frame + (1 << of.min(self.rules.largest)))
+    }
+
+    fn is_refusal_right(&mut self, order: u8, refused: Refused, suitable: Option<Range<Frame>>) -> Step {
+        let (must, kind) = match order > self.rules.largest {
+            true => (Refused::TooLarge, Kind::TooLarge),
+            false => (Refused::OutOfMemory, Kind::Refused),
+        };
+        if let Some(Range { start, end }) = suitable {
+            let text =
+                format!("order {order} was refused as {refused:?}: the frames {start:#x}..{end:#x} are a free block");
+            return Err((Kind::Refused, text));
+        }
+        if refused != must {
+            return Err((Kind::TooLarge, format!("order {order} was refused as {refused:?}: it is {must:?}")));
+        }
+        self.right.count(kind);
+        Ok(())
+    }
+
+    fn free(&mut self, frame: Frame, order: u8) -> Step {
+        self.ask(|| format!("free {frame:#x}, order {order}"));
+        let answer = self.piece.free(frame, order);
+        if answer.is_ok() {
+            self.oracle.free(Pfn::new(frame), order_of(order));
+        }
+        self.answer(frame..frame + (1 << order), || said(answer));
+        match answer {
+            Ok(()) => {
+                self.right.count(Kind::NotTakenBack);
+                self.count()
+            }
+            Err(reason) => Err((
+                Kind::NotTakenBack,
+                format!(
+                    "the block of order {order} at {frame:#x} was not taken back ({reason:?}), and it is its owner's"
+                ),
+            )),
+        }
+    }
+
+    /// Frees what must not be freed, if it is wrong for this reason and no other.
+    fn free_badly(&mut self, frame: Frame, order: u8, reason: BadFree) -> Step {
+        if verdict(&self.oracle, frame, order) != Err(reason) {
+            return Ok(());
+        }
+        self.ask(|| format!("free {frame:#x}, order {order}"));
+        let answer = self.piece.free(frame, order);
+        self.answer(frame..frame.saturating_add(1), || said(answer));
+        match answer {
+            Err(said) if said == reason => {
+                self.right.count(Kind::Accepted);
+                self.count()
+            }
+            Err(said) => Err((
+                Kind::Reason,
+                format!("the free of order {order} at {frame:#x} was refused as {said:?}: it is {reason:?} ({reason})"),
+            )),
+            Ok(()) => Err((
+                Kind::Accepted,
+                format!(
+                    "the free of order {order} at {frame:#x} was accepted, and must be refused as {reason:?}: {reason}"
+                ),
+            )),
+        }
+    }
+
+    /// Whether the piece counts as many free blocks of each order as there are.
+    fn count(&mut self) -> Step {
+        if !self.rules.counts {
+            return Ok(());
+        }
+        for (order, right) in (0..).zip(free_blocks(&self.oracle, self.rules.largest)) {
+            let counted = self.piece.free_blocks(order);
+            if counted != right {
+                return Err((Kind::Counts, format!("free_blocks({order}) says {counted}, and there are {right}")));
+            }
+        }
+        self.right.count(Kind::Counts);
+        Ok(())
+    }
+
+    fn ask(&mut self, what: impl FnOnce() -> String) {
+        if let Some(see) = &mut self.see {
+            see(Event::Asked(what()));
+        }
+    }
+
+    fn answer(&mut self, touched: Range<Frame>, what: impl FnOnce() -> String) {
+        if let Some(see) = &mut self.see {
+            let states = draw::states(&self.oracle, self.layout, self.rules.largest);
+            see(Event::Answered { answer: what(), states, touched });
+        }
+    }
+}
+
+fn said(answer: Result<(), BadFree>) -> String {
+    answer.map_or_else(|reason| format!("{reason:?}"), |()| "done".to_string())
+}
+
+/// What a free must say.
+pub fn verdict(oracle: &Oracle, frame: Frame, order: u8) -> Result<(), BadFree> {
+    match oracle.order_of(Pfn::new(frame)) {
+        Ok(actual) if actual.get() == order => Ok(()),
+        Ok(_) => Err(BadFree::WrongOrder),
+        Err(FreeError::AlreadyFree(_)) => Err(BadFree::AlreadyFree),
+        Err(FreeError::Interior { .. }) => Err(BadFree::Inside),
+        Err(_) => Err(BadFree::NotMemory),
+    }
+}
+
+/// Free blocks of each order, each as large as it can be, where there are none above `largest`.
+pub fn free_blocks(oracle: &Oracle, largest: u8) -> [u64; MAX_ORDER as usize + 1] {
+    let mut counts = [0; MAX_ORDER as usize + 1];
+    for (_, order, state) in oracle.blocks() {
+        if state == BlockState::Free && largest > 0 {
+            counts[usize::from(order)] += 1;
+        }
+    }
+    if largest == 0 {
+        counts[0] = oracle.all_free();
+    }
+    counts
+}
+
+pub(crate) fn order_of(order: u8) -> Order {
+    Order::new(order).expect("larger ones are not served here")
+}

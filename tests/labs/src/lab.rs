@@ -1,0 +1,200 @@
+//! What each lab asks, and what it is worth.
+
+use alloc::vec::Vec;
+
+use crate::exam::{Kind, Rules};
+use crate::layout::{LAYOUTS, Layout};
+use crate::operation::{Mix, Operation, Wanted, sequence};
+
+/// A lab.
+#[derive(Debug)]
+pub struct Lab {
+    /// Its number, from 1 on.
+    pub number: u8,
+    /// What it is about.
+    pub title: &'static str,
+    /// The largest order that the piece serves.
+    pub largest: u8,
+    /// Points for a piece that builds, on the host and for the kernel.
+    pub builds: u32,
+    /// What is tried on the host.
+    pub exams: &'static [Exam],
+    /// Points for a piece that leaves large blocks large, and how many of a thousand free frames must be in such.
+    pub fragmentation: Option<(u32, u64)>,
+    /// What is tried in a booted kernel.
+    pub boots: &'static [Booted],
+    /// Points for a piece that is not slow: as many instructions may an operation take on average, in a booted kernel.
+    pub instructions: (u32, u64),
+}
+
+/// Something that is tried on the host, with sequences of one kind.
+#[derive(Debug)]
+pub struct Exam {
+    /// What must hold.
+    pub name: &'static str,
+    /// Points.
+    pub points: u32,
+    mix: Mix,
+    /// The mistakes that cost its points. With any other a sequence ends, and what comes behind it is not judged.
+    pub kinds: &'static [Kind],
+}
+
+/// Something that is tried in a booted kernel.
+#[derive(Debug)]
+pub struct Booted {
+    /// What must hold.
+    pub name: &'static str,
+    /// Points.
+    pub points: u32,
+    /// The kernel's test.
+    pub test: &'static str,
+    /// On a machine with so many CPUs.
+    pub cpus: u32,
+}
+
+/// What [`Lab::fragmentation`] is called.
+pub const FRAGMENTATION: &str = "large blocks are kept whole";
+/// What [`Lab::instructions`] is called.
+pub const INSTRUCTIONS: &str = "an operation takes few instructions";
+
+/// As often something must have gone right for an exam's points to be given, in all its sequences together: who does nothing does
+/// nothing wrong.
+pub const LEAST: usize = 20;
+/// Sequences of each exam in little memory, where they are short.
+const ROUNDS: u64 = 20;
+/// The same in more.
+const ROUNDS_IN_MORE: u64 = 5;
+/// As many frames are little.
+const LITTLE: u64 = 64;
+
+const GOOD: Mix = Mix { too_large: 0, again: 0, inside: 0, wrong_order: 0, foreign: 0, keeps_all: false };
+
+const SERVES: &[Kind] = &[Kind::Served, Kind::Refused, Kind::NotTakenBack];
+const REFUSES: &[Kind] = &[Kind::Accepted, Kind::Reason];
+
+/// All labs.
+pub static LABS: &[Lab] = &[
+    Lab {
+        number: 1,
+        title: "a free list",
+        largest: 0,
+        builds: 5,
+        exams: &[
+            Exam {
+                name: "each frame is handed out, and once",
+                points: 20,
+                mix: Mix { keeps_all: true, ..GOOD },
+                kinds: SERVES,
+            },
+            Exam { name: "what is freed is handed out again", points: 15, mix: GOOD, kinds: SERVES },
+            Exam { name: "free frames are counted", points: 5, mix: GOOD, kinds: &[Kind::Counts] },
+            Exam {
+                name: "larger blocks are refused",
+                points: 5,
+                mix: Mix { too_large: 200, ..GOOD },
+                kinds: &[Kind::TooLarge],
+            },
+            Exam { name: "a double free is refused", points: 10, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES },
+            Exam {
+                name: "a free of what is not memory is refused",
+                points: 5,
+                mix: Mix { foreign: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+            Exam {
+                name: "a free with a wrong order is refused",
+                points: 5,
+                mix: Mix { wrong_order: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+        ],
+        fragmentation: None,
+        boots: BOOTS,
+        instructions: (5, 300),
+    },
+    Lab {
+        number: 2,
+        title: "buddies",
+        largest: 10,
+        builds: 5,
+        exams: &[
+            Exam {
+                name: "blocks are split, and each handed out once",
+                points: 15,
+                mix: Mix { keeps_all: true, ..GOOD },
+                kinds: SERVES,
+            },
+            Exam { name: "what is freed is merged", points: 15, mix: GOOD, kinds: SERVES },
+            Exam { name: "free blocks are counted", points: 5, mix: GOOD, kinds: &[Kind::Counts] },
+            Exam {
+                name: "larger blocks are refused",
+                points: 5,
+                mix: Mix { too_large: 200, ..GOOD },
+                kinds: &[Kind::TooLarge],
+            },
+            Exam { name: "a double free is refused", points: 5, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES },
+            Exam {
+                name: "a free inside a block is refused",
+                points: 5,
+                mix: Mix { inside: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+            Exam {
+                name: "a free with a wrong order is refused",
+                points: 5,
+                mix: Mix { wrong_order: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+            Exam {
+                name: "a free of what is not memory is refused",
+                points: 5,
+                mix: Mix { foreign: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+        ],
+        fragmentation: Some((5, 500)),
+        boots: BOOTS,
+        instructions: (5, 800),
+    },
+];
+
+/// What every piece is tried at in a booted kernel.
+const BOOTS: &[Booted] = &[
+    Booted { name: "it works in a kernel", points: 10, test: "stress", cpus: 1 },
+    Booted { name: "it works with four CPUs", points: 10, test: "stress", cpus: 4 },
+    Booted { name: "it stands bad frees in a kernel", points: 5, test: "bad_frees", cpus: 1 },
+];
+
+impl Lab {
+    /// The lab with this number.
+    pub fn find(number: u8) -> Option<&'static Self> {
+        LABS.iter().find(|lab| lab.number == number)
+    }
+
+    /// All points that it gives.
+    pub fn points(&self) -> u32 {
+        let exams: u32 = self.exams.iter().map(|exam| exam.points).sum();
+        let boots: u32 = self.boots.iter().map(|boot| boot.points).sum();
+        let fragmentation = self.fragmentation.map_or(0, |(points, _)| points);
+        self.builds + exams + boots + fragmentation + self.instructions.0
+    }
+}
+
+impl Exam {
+    /// The rules that it holds a piece of the lab to.
+    pub fn rules(&self, lab: &Lab) -> Rules {
+        Rules { largest: lab.largest, counts: self.kinds.contains(&Kind::Counts) }
+    }
+
+    /// Its sequences, in the order in which they are tried: small memory first.
+    pub fn sequences(&self, lab: &Lab, seed: u64) -> impl Iterator<Item = (&'static Layout, Vec<Operation>)> {
+        LAYOUTS.iter().enumerate().flat_map(move |(number, layout)| {
+            (0..if layout.frames() <= LITTLE { ROUNDS } else { ROUNDS_IN_MORE }).map(move |round| {
+                // Small memory is full with few operations; of large there is no need to see all of it.
+                let length = (4 * layout.frames() + 8).min(if self.mix.keeps_all { 4000 } else { 600 }) as usize;
+                let wanted = Wanted { mix: self.mix, largest: lab.largest, length, frames: layout.ranges };
+                (layout, sequence(seed << 16 | (number as u64) << 8 | round, wanted))
+            })
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! The labs: a learner writes a piece of an allocator, and the machine runs it.
+//!
+//! [`piece`] is the seam between the two: the trait that a piece implements, and the words that it speaks. Everything else here
+//! tries whether a piece does what it must, on the host and in a booted kernel alike:
+//!
+//! | module | its part |
+//! |---|---|
+//! | [`operation`] | sequences of allocations and frees, good and bad, that a seed decides |
+//! | [`layout`] | the memory that a piece is given |
+//! | [`exam`] | a sequence done by a piece, with the oracle of all tests beside it |
+//! | [`draw`] | the same as a picture, to show where it went wrong |
+//! | [`lab`] | which exams a lab has, and what they are worth |
+#![no_std]
+#![allow(clippy::single_range_in_vec_init, reason = "memory of one range is memory all the same")]
+
+extern crate alloc;
+
+pub mod draw;
+pub mod exam;
+pub mod fragmentation;
+pub mod lab;
+pub mod layout;
+pub mod operation;
+pub mod piece;
+
+pub use piece::{BadFree, Frame, Frames, MAX_ORDER, Memory, Refused, Request};
