@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants semver soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
-.PHONY: lab handout grade
+.PHONY: lab lab-shell handout grade
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -58,7 +58,7 @@ help: ## this list
 	@echo '  TASK=1              in place of a question a task, and judges what CMD="..." does'
 	@echo 'What `make lab` and `make grade` do is changed by'
 	@echo '  N=2                 which lab'
-	@echo '  FILE=my.rs          another file than tests/labs/pieces/lab2.rs (make lab)'
+	@echo '  FILE=my.rs          another file than tests/labs/pieces/lab2.rs (make lab, and make lab-shell)'
 	@echo '  DIR=handed-in       the folder to grade (make grade), or to write to (make handout)'
 	@echo '  SEED=7              other operations'
 	@echo 'What `make test` does is changed by'
@@ -110,6 +110,10 @@ quiz: ## a question to a lesson of docs/lessons, LESSON=3 SEED=7, and its answer
 lab: ## a lab of docs/labs: builds the learner's file, tries it on the host and in a kernel, and says what it is worth; N=2
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo run -q -p lab -- try
+
+lab-shell: ## the kernel's shell, with page frames from the learner's file of a lab: N=2
+	$(with-toolchain) boot/build.sh
+	$(with-toolchain) cargo run -q -p lab -- shell
 
 handout: ## the tree that a class is given for the labs, without solutions, in target/handout or DIR=...
 	$(with-toolchain) cargo run -q -p lab -- handout

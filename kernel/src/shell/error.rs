@@ -54,6 +54,8 @@ pub enum Error<'a> {
     Violation(Violation),
     /// Stress has found something, or could not begin.
     Stress(Failure),
+    /// Whatever a command of somebody else's has to say.
+    Said(&'static str),
 }
 
 impl Error<'_> {
@@ -108,6 +110,7 @@ impl fmt::Display for Error<'_> {
             Self::Range(error) => write!(f, "{error}"),
             Self::Violation(violation) => write!(f, "{violation}"),
             Self::Stress(failure) => write!(f, "{failure}"),
+            Self::Said(what) => f.write_str(what),
         }
     }
 }

@@ -22,7 +22,8 @@ mod words;
 pub use error::Error;
 pub use state::Shell;
 use state::leave;
-pub use table::{Argument, Command, GROUPS, commands};
+pub use table::{Argument, Command, GROUPS, Groups, commands};
+pub use words::{expect, number};
 
 use crate::console::{self, Console};
 use crate::cpu::work;
@@ -37,6 +38,12 @@ use protocol::{ExitCode, Terminal, input};
 const PROMPT: &str = "bifolio> ";
 /// Words of a command that are looked at: no command takes as many.
 const WORDS: usize = 16;
+
+/// As [`run`], with other commands than this kernel's: for a kernel with an allocator of its own.
+pub fn run_with(groups: Groups) -> ! {
+    table::replace(groups);
+    run()
+}
 
 /// Runs what the host program asks for and switches the machine off; without a request, talks to the console for ever.
 pub fn run() -> ! {
@@ -152,7 +159,7 @@ impl Shell {
     ///
     /// # Errors
     /// It was: the command ends with this, and so do those behind it.
-    pub(super) fn go_on<'a>(&mut self) -> Result<(), Error<'a>> {
+    pub fn go_on<'a>(&mut self) -> Result<(), Error<'a>> {
         self.is_cancelled |= console::is_cancelled();
         if self.is_cancelled { Err(Error::Cancelled) } else { Ok(()) }
     }

@@ -14,9 +14,10 @@ use super::stress::stress;
 use crate::memory::{self, frames, heap, vmalloc};
 use crate::sync::lockdep;
 use bifolio::report;
+use spin::Once;
 
 /// A command of the shell.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Command {
     /// The command with its arguments, `<required>` and `[optional]`.
     pub usage: &'static str,
@@ -52,8 +53,8 @@ impl Shell {
     }
 
     /// Every command there is, by what it is about.
-    pub(super) fn groups() -> &'static [(&'static str, &'static [Command])] {
-        GROUPS
+    pub(super) fn groups() -> Groups {
+        OTHERS.get().copied().unwrap_or(GROUPS)
     }
 }
 
@@ -76,8 +77,19 @@ pub enum Argument {
     Other,
 }
 
-/// Every command there is, by what it is about.
-pub static GROUPS: &[(&str, &[Command])] = &[
+/// Commands, by what they are about.
+pub type Groups = &'static [(&'static str, &'static [Command])];
+
+/// The groups that are in force, if those are not [`GROUPS`].
+static OTHERS: Once<Groups> = Once::new();
+
+/// Puts other commands in the place of [`GROUPS`], for a kernel of somebody else's that has this shell. Only the first time counts.
+pub(super) fn replace(groups: Groups) {
+    OTHERS.call_once(|| groups);
+}
+
+/// Every command that this kernel has, by what it is about.
+pub static GROUPS: Groups = &[
     ("See what memory is used for", REPORTS),
     ("Allocate and free page frames", FRAMES),
     ("Allocate and free objects on the heap", HEAP),
@@ -86,7 +98,7 @@ pub static GROUPS: &[(&str, &[Command])] = &[
 
 /// Every command there is.
 pub fn commands() -> impl Iterator<Item = &'static Command> + Clone {
-    GROUPS.iter().flat_map(|(_, commands)| *commands)
+    Shell::groups().iter().flat_map(|(_, commands)| *commands)
 }
 
 /// The command of this name.

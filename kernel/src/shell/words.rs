@@ -5,7 +5,10 @@ use bifolio::frame::Order;
 use core::num::IntErrorKind;
 
 /// Takes the words that a command has: those in `names` are required, then up to `optional` more.
-pub(super) fn expect<'w, 'a>(
+///
+/// # Errors
+/// One is missing, or one is too many.
+pub fn expect<'w, 'a>(
     words: &'w [&'a str],
     names: &[&'static str],
     optional: usize,
@@ -18,7 +21,10 @@ pub(super) fn expect<'w, 'a>(
 }
 
 /// A number, decimal or hexadecimal with `0x` in front.
-pub(super) fn number(word: &str) -> Result<u64, Error<'_>> {
+///
+/// # Errors
+/// It is none, or too large.
+pub fn number(word: &str) -> Result<u64, Error<'_>> {
     match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
         // `from_str_radix` would take a sign here.
         Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),

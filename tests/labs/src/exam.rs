@@ -172,27 +172,8 @@ impl<P: Frames> Work<'_, P> {
 
     /// Takes note of a block that was handed out, if that is right.
     fn take(&mut self, owner: usize, frame: Frame, order: u8) -> Step {
-        if order > self.rules.largest {
-            let largest = self.rules.largest;
-            let text = format!("order {order} was served, with frame {frame:#x}: there is none here above {largest}");
-            return Err((Kind::TooLarge, text));
-        }
-        let wrong = |text| Err((Kind::Served, text));
-        if !frame.is_multiple_of(1 << order) {
-            return wrong(format!(
-                "a block of order {order} cannot begin at frame {frame:#x}: that is no multiple of {}",
-                1 << order
-            ));
-        }
-        for part in frame..frame.saturating_add(1 << order) {
-            match self.oracle.order_of(Pfn::new(part)) {
-                Err(FreeError::AlreadyFree(_)) => {}
-                Err(FreeError::NotManaged(_) | FreeError::Reserved(_)) => {
-                    return wrong(format!("frame {part:#x} was handed out, and is not memory of this allocator"));
-                }
-                _ => return wrong(format!("frame {part:#x} was handed out, and somebody has it already")),
-            }
-        }
+        let kind = if order > self.rules.largest { Kind::TooLarge } else { Kind::Served };
+        check_served(&self.oracle, frame, order, self.rules.largest).map_err(|text| (kind, text))?;
         self.oracle
             .allocate(Pfn::new(frame), order_of(order), ZoneKind::Normal)
             .map_err(|text| (Kind::Served, text))?;
@@ -305,6 +286,32 @@ impl<P: Frames> Work<'_, P> {
 
 fn said(answer: Result<(), BadFree>) -> String {
     answer.map_or_else(|reason| format!("{reason:?}"), |()| "done".to_string())
+}
+
+/// Whether a block may be handed out, where there is none above `largest`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_served(oracle: &Oracle, frame: Frame, order: u8, largest: u8) -> Result<(), String> {
+    if order > largest {
+        return Err(format!("order {order} was served, with frame {frame:#x}: there is none here above {largest}"));
+    }
+    let frames = 1 << order;
+    if !frame.is_multiple_of(frames) {
+        return Err(format!(
+            "a block of order {order} cannot begin at frame {frame:#x}: that is no multiple of {frames}"
+        ));
+    }
+    for part in frame..frame.saturating_add(frames) {
+        match oracle.order_of(Pfn::new(part)) {
+            Err(FreeError::AlreadyFree(_)) => {}
+            Err(FreeError::NotManaged(_) | FreeError::Reserved(_)) => {
+                return Err(format!("frame {part:#x} was handed out, and is not memory of this allocator"));
+            }
+            _ => return Err(format!("frame {part:#x} was handed out, and somebody has it already")),
+        }
+    }
+    Ok(())
 }
 
 /// What a free must say.

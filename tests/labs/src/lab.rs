@@ -156,6 +156,50 @@ pub static LABS: &[Lab] = &[
         boots: BOOTS,
         instructions: (5, 800),
     },
+    Lab {
+        number: 6,
+        title: "five mistakes",
+        largest: 10,
+        builds: 5,
+        exams: &[
+            Exam {
+                name: "blocks are split, and each handed out once",
+                points: 5,
+                mix: Mix { keeps_all: true, ..GOOD },
+                kinds: SERVES,
+            },
+            Exam { name: "what is free is found", points: 12, mix: GOOD, kinds: SERVES },
+            Exam { name: "free blocks are counted", points: 12, mix: GOOD, kinds: &[Kind::Counts] },
+            Exam {
+                name: "larger blocks are refused",
+                points: 1,
+                mix: Mix { too_large: 200, ..GOOD },
+                kinds: &[Kind::TooLarge],
+            },
+            Exam { name: "a double free is refused", points: 12, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES },
+            Exam {
+                name: "a free inside a block is refused",
+                points: 1,
+                mix: Mix { inside: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+            Exam {
+                name: "a free with a wrong order is refused",
+                points: 12,
+                mix: Mix { wrong_order: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+            Exam {
+                name: "a free of what is not memory is refused",
+                points: 12,
+                mix: Mix { foreign: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+        ],
+        fragmentation: None,
+        boots: BOOTS,
+        instructions: (3, 4000),
+    },
 ];
 
 /// What every piece is tried at in a booted kernel.

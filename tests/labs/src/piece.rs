@@ -60,12 +60,19 @@ pub enum Refused {
     TooLarge,
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Refused {
+    /// The same in words.
+    pub const fn reason(self) -> &'static str {
+        match self {
             Self::OutOfMemory => "out of memory",
             Self::TooLarge => "there are no blocks of that order here",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
     }
 }
 
@@ -82,23 +89,32 @@ pub enum BadFree {
     WrongOrder,
 }
 
-impl fmt::Display for BadFree {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl BadFree {
+    /// The same in words.
+    pub const fn reason(self) -> &'static str {
+        match self {
             Self::NotMemory => "that frame is not memory of this allocator",
             Self::AlreadyFree => "that frame is free already",
             Self::Inside => "that frame lies inside an allocated block",
             Self::WrongOrder => "the block there is not of that order",
-        })
+        }
+    }
+}
+
+impl fmt::Display for BadFree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
     }
 }
 
 /// An allocator of page frames: what the labs have a learner write.
 ///
 /// It is asked by one CPU at a time. In lab 1 there is only order 0.
-pub trait Frames: Sized {
+pub trait Frames {
     /// Takes charge of memory, all of which is free.
-    fn new(memory: Memory) -> Self;
+    fn new(memory: Memory) -> Self
+    where
+        Self: Sized;
 
     /// Hands out a block that nobody has, and returns its first frame.
     ///

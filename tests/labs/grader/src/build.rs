@@ -52,6 +52,15 @@ impl Source<'_> {
         self.build(&arguments, "test")
     }
 
+    /// The kernel whose shell works on it.
+    ///
+    /// # Errors
+    /// As above: what is around the file cannot be built.
+    pub fn for_shell(&self) -> Result<Built> {
+        let arguments = ["build", "-p", "lab-kernel", "--bin", "lab-shell", "--target", "x86_64-unknown-none"];
+        self.build(&arguments, "bin")
+    }
+
     fn build(&self, arguments: &[&str], kind: &str) -> Result<Built> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let file = self.file.canonicalize().with_context(|| format!("cannot read {}", self.file.display()))?;

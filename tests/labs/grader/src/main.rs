@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use lab::build::Source;
+use lab::build::{Built, Source};
 use lab::trial::{self, Trust};
 use lab::{class, handout, piece};
 use labs::lab::{LABS, Lab};
@@ -33,6 +33,15 @@ enum Action {
         /// What decides the operations: the same seed gives the same
         #[arg(long, env = "SEED", default_value_t = 1, hide_env_values = true)]
         seed: u64,
+    },
+    /// Boot the kernel to its shell, with page frames from a file
+    Shell {
+        /// For which lab
+        #[arg(long, env = "BIFOLIO_N", value_name = "NUMBER", hide_env_values = true)]
+        lab: Option<u8>,
+        /// Which file [default: the one in tests/labs/pieces]
+        #[arg(long, env = "BIFOLIO_FILE", value_name = "FILE", hide_env_values = true)]
+        file: Option<PathBuf>,
     },
     /// Write the tree that a class is given
     Handout {
@@ -79,6 +88,11 @@ fn execute(action: Action) -> Result<ExitCode> {
             let source = Source { file: &file, lab: lab.number, seed };
             print!("{}", trial::run(lab, source, Trust::Own, &mut show)?);
         }
+        Action::Shell { lab, file } => {
+            let Some(lab) = find(lab)? else { return Ok(ExitCode::SUCCESS) };
+            let file = file.unwrap_or_else(|| piece(lab.number));
+            return shell(Source { file: &file, lab: lab.number, seed: 1 });
+        }
         Action::Handout { dir } => {
             let count = handout::write(&dir)?;
             println!("{count} files are in {}: give that to the class, as it is.", dir.display());
@@ -94,6 +108,20 @@ fn execute(action: Action) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Boots the kernel whose shell works on a file. The machine and the commands are what the host program takes from the environment.
+fn shell(source: Source<'_>) -> Result<ExitCode> {
+    let kernel = match trial::screened(source.file)?
+        .map_or_else(|| source.for_shell(), |refused| Ok(Built::Refused(refused)))?
+    {
+        Built::Program(kernel) => kernel,
+        Built::Refused(complaints) => bail!("{}\n{}", source.file.display(), complaints.trim_end()),
+    };
+    let boot = std::env::current_exe()?.with_file_name("boot");
+    let status =
+        Command::new(boot).arg("run").arg("--kernel").arg(kernel).status().context("cannot start the host program")?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
 /// The lab with this number. Without one, what there are is listed.
 fn find(number: Option<u8>) -> Result<Option<&'static Lab>> {
     let Some(number) = number else {
@@ -101,5 +129,6 @@ fn find(number: Option<u8>) -> Result<Option<&'static Lab>> {
         LABS.iter().for_each(|lab| println!("  {}  {} ({} points)", lab.number, lab.title, lab.points()));
         return Ok(None);
     };
-    Lab::find(number).map(Some).with_context(|| format!("there is no lab {number}: there are 1 to {}", LABS.len()))
+    let there = || LABS.iter().map(|lab| lab.number.to_string()).collect::<Vec<_>>().join(", ");
+    Lab::find(number).map(Some).with_context(|| format!("there is no lab {number}: there are {}", there()))
 }

@@ -34,12 +34,9 @@ pub enum Trust {
 /// # Errors
 /// The file cannot be read, what is around it does not build, or no machine can be started.
 pub fn run(lab: &'static Lab, source: Source<'_>, trust: Trust, show: &mut dyn FnMut(&str)) -> Result<Score> {
-    let text =
-        std::fs::read_to_string(source.file).with_context(|| format!("cannot read {}", source.file.display()))?;
     let mut score = Score::new(lab);
-    let refused: Vec<String> = refusals(&text).iter().map(ToString::to_string).collect();
-    if !refused.is_empty() {
-        score.refuse(refused.join("\n"));
+    if let Some(refused) = screened(source.file)? {
+        score.refuse(refused);
         return Ok(score);
     }
     show("building it for the host");
@@ -70,6 +67,16 @@ pub fn run(lab: &'static Lab, source: Source<'_>, trust: Trust, show: &mut dyn F
     }
     in_kernel(lab, &kernel, show, &mut score)?;
     Ok(score)
+}
+
+/// What is refused in a file before it is built, a line each, if anything is.
+///
+/// # Errors
+/// It cannot be read.
+pub fn screened(file: &Path) -> Result<Option<String>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let refused: Vec<String> = refusals(&text).iter().map(ToString::to_string).collect();
+    Ok((!refused.is_empty()).then(|| refused.join("\n")))
 }
 
 /// What the program says that tries the file on the host.

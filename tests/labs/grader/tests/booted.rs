@@ -58,6 +58,8 @@ fn solutions_pass_with_one_cpu_and_mistakes_are_what_they_are() {
     assert!(matches!(hung, Verdict::Died(Ending::Hung(Stuck::Busy(_)), _)), "{hung}");
     let merged = verdict(&tests, "lab2_merged::stress");
     assert!(!merged.is_pass(), "{merged}");
+    assert_eq!(*verdict(&tests, "lab6_counted::stress"), Verdict::ReturnedError);
+    assert_eq!(*verdict(&tests, "lab6_counted::bad_frees"), Verdict::Passed);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use lab::build::Source;
 use lab::class;
@@ -25,6 +26,14 @@ fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// What the kernel's shell says to commands, with page frames from a file.
+fn shell(lab: u8, file: &Path, commands: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.args(["shell", "--lab", &lab.to_string(), "--file"]).arg(file).env("BIFOLIO_CMD", commands);
+    let output = command.output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
 /// One test, since all of them build the same packages, each with another file.
 #[test]
 fn files_are_worth_what_they_do() {
@@ -44,6 +53,21 @@ fn files_are_worth_what_they_do() {
     // So is what is no piece.
     let none = score(1, &file(&folder, "none.rs", "pub struct Piece;\n"), Trust::Own);
     assert!(none.total() == 0 && none.remark().contains("Frames"), "{}", none.remark());
+
+    // The kernel's shell works on it, and says what it cannot.
+    let commands = "alloc 3; alloc 0; buddyinfo; kmalloc 100; free all; validate; free 1";
+    let said = shell(1, &file(&folder, "mine.rs", &solution(1)), commands);
+    for part in [
+        "error: there are no blocks of that order here",
+        "order 0, 4 kB: free 0x",
+        "Node 0, zone      lab   4056      0 ",
+        "error: the allocator at work here, a learner's, does not serve that",
+        "freed 1 blocks, 1 frames",
+        "the piece counts as many free blocks as there are",
+        "error: that frame is not memory of this allocator",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
 
     // A class: a stranger's files, in a sandbox or in QEMU.
     fs::create_dir(folder.path().join("class")).unwrap();

@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod costs;
 pub mod memory;
+pub mod shell;
 pub mod stress;
 
 use alloc::format;

@@ -62,8 +62,21 @@ fn the_pages_show_what_the_graders_draw() {
     for (lab, name, page) in [
         (1, "a double free is accepted", include_str!("../../../../docs/labs/1-free-list.md")),
         (2, "the half that is kept is free too", include_str!("../../../../docs/labs/2-buddies.md")),
+        (6, "what is freed below the lowest is not found", include_str!("../../../../docs/labs/6-five-mistakes.md")),
     ] {
         let found = examined(lab, name).into_iter().find_map(|result| result.failure).unwrap();
         assert!(page.contains(&format!("```text\n{}```\n", found.picture)), "lab {lab}, '{name}':\n{}", found.picture);
     }
+}
+
+/// What a learner of lab 6 begins with is the solution with all five mistakes in it, and fails at what each of them costs.
+#[test]
+fn lab_6_begins_with_five_mistakes() {
+    let code = |text: &str| text[text.find("use labs::").unwrap()..].replace("\r\n", "\n");
+    let five: Vec<&Mistake> = mistakes::all().filter(|mistake| mistake.lab == 6).collect();
+    assert_eq!(five.len(), 5);
+    let edits = five.iter().flat_map(|mistake| mistake.edits);
+    let solution = code(include_str!("../../solutions/lab6.rs"));
+    let planted = edits.fold(solution, |text, (old, new)| text.replace(old, new));
+    assert_eq!(planted, code(include_str!("../../pieces/lab6.rs")));
 }

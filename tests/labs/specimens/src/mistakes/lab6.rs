@@ -1,0 +1,52 @@
+//! The mistakes of lab 6. All five are in the file that learners begin with.
+
+use super::Mistake;
+
+pub(super) const MISTAKES: &[Mistake] = &[
+    Mistake {
+        lab: 6,
+        name: "what is freed below the lowest is not found",
+        edits: &[(
+            "        let lowest = &mut self.lowest[usize::from(order)];\n        *lowest = index.min(*lowest);\n",
+            "        let lowest = &mut self.lowest[usize::from(order)];\n        if self.counts[usize::from(order)] == 1 {\n            *lowest = index;\n        }\n",
+        )],
+        fails: &["what is free is found"],
+        says: "order 0 was refused as OutOfMemory: the frames 0x1006..0x1008 are a free block",
+        operations: 10,
+    },
+    Mistake {
+        lab: 6,
+        name: "a merged buddy is counted still",
+        edits: &[(
+            "Some(index) if self.is_free(index, order) => self.take(index, order),",
+            "Some(index) if self.is_free(index, order) => self.memory.words[index] = 0,",
+        )],
+        fails: &["free blocks are counted"],
+        says: "free_blocks(0) says 8, and there are 0",
+        operations: 1,
+    },
+    Mistake {
+        lab: 6,
+        name: "the largest free blocks are not looked at",
+        edits: &[("        (0..=MAX_ORDER).any(|order| {", "        (0..MAX_ORDER).any(|order| {")],
+        fails: &["a double free is refused"],
+        says: "the free of order 1 at 0x1000 was refused as Inside: it is AlreadyFree (that frame is free already)",
+        operations: 3,
+    },
+    Mistake {
+        lab: 6,
+        name: "a free of less than there is",
+        edits: &[("Some(actual) if actual != order =>", "Some(actual) if actual < order =>")],
+        fails: &["a free with a wrong order is refused"],
+        says: "the free of order 0 at 0x1000 was accepted, and must be refused as WrongOrder: the block there is not of that order",
+        operations: 2,
+    },
+    Mistake {
+        lab: 6,
+        name: "the end is one of them",
+        edits: &[("frame >= range.start && frame < range.end", "frame >= range.start && frame <= range.end")],
+        fails: &["a free of what is not memory is refused"],
+        says: "the free of order 0 at 0x1010 was refused as Inside: it is NotMemory (that frame is not memory of this allocator)",
+        operations: 1,
+    },
+];
