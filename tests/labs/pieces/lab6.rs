@@ -1,8 +1,7 @@
 //! Lab 6: five mistakes are in this allocator, which looks right. Find them, and mend them. `make lab N=6` says how far you are.
 //!
 //! It does what lab 2 asks for, without lists: in a frame's word a bit for each order says that a free block of that order begins
-//! there. A search begins at the lowest index where such a block can be. It builds, it passes the first test, and it hands nothing
-//! out twice; but it loses memory, counts wrongly and takes frees for good that are not.
+//! there. A search begins at the lowest index where such a block can be. It builds, and it hands nothing out twice; but it loses memory, counts wrongly and takes frees for good that are not.
 //!
 //! The rules are those of lab 2. Each mistake is in one line, or in two, and needs no more to be mended. The points say which ones
 //! are left; the first that shows is drawn.
@@ -137,7 +136,7 @@ impl Frames for Piece {
     }
 }
 
-/// The first test, of a piece that has 16 frames from a multiple of 16 on. It finds none of the mistakes.
+/// The first test, of a piece that has 16 frames from a multiple of 16 on. It finds one of the mistakes.
 pub fn first_test(mut piece: Piece) {
     let counts = |piece: &Piece| [0, 1, 2, 3, 4].map(|order| piece.free_blocks(order));
     assert_eq!(counts(&piece), [0, 0, 0, 0, 1], "all is one block at first");

@@ -128,7 +128,7 @@ impl Frames for Piece {
     }
 }
 
-/// The first test, of a piece that has 16 frames from a multiple of 16 on. It finds none of the mistakes.
+/// The first test, of a piece that has 16 frames from a multiple of 16 on. It finds one of the mistakes.
 pub fn first_test(mut piece: Piece) {
     let counts = |piece: &Piece| [0, 1, 2, 3, 4].map(|order| piece.free_blocks(order));
     assert_eq!(counts(&piece), [0, 0, 0, 0, 1], "all is one block at first");

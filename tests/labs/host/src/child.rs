@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::FromRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fmt, process, ptr};
 
@@ -52,6 +54,7 @@ pub fn run<M: Serialize + DeserializeOwned>(
     work: impl FnOnce(&mut dyn FnMut(&M)),
     mut each: impl FnMut(M),
 ) -> Option<Ended> {
+    note_panics();
     let mut ends = [0; 2];
     // SAFETY: the array has room for the two descriptors, which are this function's alone.
     assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0, "the system gives no pipe");
@@ -93,6 +96,30 @@ fn ended(child: libc::pid_t, panicked: Option<String>) -> Option<Ended> {
     }
 }
 
+/// Whether this process is one that was begun here to do some work.
+static IN_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Has panics in such processes be noted instead of shown. That is done before there is any: where a thread of the parent has just the
+/// lock that this takes, a child would wait for it for ever.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let shown = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !IN_CHILD.load(Ordering::Relaxed) {
+                return shown(info);
+            }
+            let place = info.location().map_or_else(String::new, |place| {
+                let file = place.file().rsplit('/').next().unwrap_or_default();
+                format!(", at {file}:{}", place.line())
+            });
+            let message = info.payload_as_str().unwrap_or("it did not say why");
+            let lines: Vec<&str> = message.lines().map(str::trim).collect();
+            MESSAGE.set(format!("{}{place}", lines.join("; ")));
+        }));
+    });
+}
+
 thread_local! {
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -108,15 +135,7 @@ fn child<M: Serialize>(limit: Duration, work: impl FnOnce(&mut dyn FnMut(&M)), m
         libc::setitimer(libc::ITIMER_VIRTUAL, &raw const timer, ptr::null_mut());
         libc::close(libc::STDERR_FILENO);
     }
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or_else(String::new, |place| {
-            let file = place.file().rsplit('/').next().unwrap_or_default();
-            format!(", at {file}:{}", place.line())
-        });
-        let message = info.payload_as_str().unwrap_or("it did not say why");
-        let lines: Vec<&str> = message.lines().map(str::trim).collect();
-        MESSAGE.set(format!("{}{place}", lines.join("; ")));
-    }));
+    IN_CHILD.store(true, Ordering::Relaxed);
     let mut send = |line: String| {
         // Whoever reads it may have lost interest.
         let _ = to.write_all(line.as_bytes());
