@@ -71,23 +71,24 @@ pub fn picture(layout: &Layout, rows: &[Row], what: &str) -> String {
     let (start, scale) = window(layout, rows);
     let columns = layout.end().div_ceil(scale).min(start / scale + WIDTH) - start / scale;
     let per_column = if scale == 1 { "a column is a frame".to_string() } else { format!("a column is {scale} frames") };
+    // What was asked and said beside the frames, and wider where that is long.
+    let width = rows.iter().map(|row| said(0, row).len() + 1).max().unwrap_or(0).max(44);
     let head = format!("from frame {start:#x}, {per_column}");
-    let mut text = format!("{:<44} {head}\n", "");
+    let mut text = format!("{:<width$} {head}\n", "");
     let first = rows.len().saturating_sub(ROWS);
     if first > 0 {
         text += &format!("(the first {first} operations are left out here)\n");
     }
     for (number, row) in rows.iter().enumerate().skip(first) {
-        let answer = row.answer.as_deref().unwrap_or("no answer");
-        let said = format!("{:>3} {}: {answer}", number + 1, row.asked);
-        text += &format!("{said:<44} {}\n", squeezed(layout, &row.states, start, scale));
+        let said = said(number + 1, row);
+        text += &format!("{said:<width$} {}\n", squeezed(layout, &row.states, start, scale));
         if number + 1 == rows.len() && row.touched.start >= start && !row.touched.is_empty() {
             let marks: String = (0..columns)
                 .map(|column| start / scale * scale + column * scale)
                 .map(|frame| if frame < row.touched.end && frame + scale > row.touched.start { '^' } else { ' ' })
                 .collect();
             if marks.contains('^') {
-                text += &format!("{:<44} {}\n", "", marks.trim_end());
+                text += &format!("{:<width$} {}\n", "", marks.trim_end());
             }
         }
     }
@@ -95,6 +96,11 @@ pub fn picture(layout: &Layout, rows: &[Row], what: &str) -> String {
         text += "  (before the first operation)\n";
     }
     text + &format!("    {what}\n")
+}
+
+/// A row's number, and what was asked and said.
+fn said(number: usize, row: &Row) -> String {
+    format!("{number:>3} {}: {}", row.asked, row.answer.as_deref().unwrap_or("no answer"))
 }
 
 /// The first frame that is shown, and how many of them are in a column: so that all is seen that the operations are about.

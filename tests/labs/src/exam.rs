@@ -12,6 +12,8 @@ use kit::oracle::Oracle;
 
 use crate::layout::Layout;
 use crate::operation::{Operation, Wrong};
+use crate::piece::zone_of;
+use crate::zones;
 use crate::{BadFree, Frame, Frames, MAX_ORDER, Refused, Request, draw};
 
 /// What a piece is held to.
@@ -38,14 +40,27 @@ pub enum Kind {
     Reason,
     /// It counts wrongly.
     Counts,
+    /// It served from a zone that is not the first to be asked.
+    Zone,
+    /// It served what a zone keeps for others.
+    Mark,
     /// It served, or refused for another reason, what is larger than anything there is.
     TooLarge,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: &[Self] =
-        &[Self::Served, Self::Refused, Self::NotTakenBack, Self::Accepted, Self::Reason, Self::Counts, Self::TooLarge];
+    pub const ALL: &[Self] = &[
+        Self::Served,
+        Self::Refused,
+        Self::NotTakenBack,
+        Self::Accepted,
+        Self::Reason,
+        Self::Counts,
+        Self::Zone,
+        Self::Mark,
+        Self::TooLarge,
+    ];
 }
 
 /// What is wrong.
@@ -133,7 +148,7 @@ type Step = Result<(), (Kind, String)>;
 impl<P: Frames> Work<'_, P> {
     fn step(&mut self, operation: Operation) -> Step {
         let (owner, wrong) = match operation {
-            Operation::Allocate { owner, order } => return self.allocate(owner, order),
+            Operation::Allocate { owner, request } => return self.allocate(owner, request),
             Operation::FreeFrame { frame, order } => return self.free_badly(frame, order, BadFree::NotMemory),
             Operation::Free { owner, wrong } => (owner, wrong),
         };
@@ -152,12 +167,13 @@ impl<P: Frames> Work<'_, P> {
         }
     }
 
-    fn allocate(&mut self, owner: usize, order: u8) -> Step {
-        self.ask(|| format!("allocate order {order}"));
-        let answer = self.piece.allocate(Request::of(order));
-        let suitable = if answer.is_err() { self.suitable(order) } else { None };
+    fn allocate(&mut self, owner: usize, request: Request) -> Step {
+        self.ask(|layout| asked(layout, request));
+        let answer = self.piece.allocate(request);
+        let order = request.order;
+        let suitable = if answer.is_err() { self.that_serves(request).map(|(_, block)| block) } else { None };
         let checked = match answer {
-            Ok(frame) => self.take(owner, frame, order),
+            Ok(frame) => self.take(owner, frame, request),
             Err(refused) => self.is_refusal_right(order, refused, suitable.clone()),
         };
         let given = answer.ok().map(|frame| frame..frame.saturating_add(1 << order.min(MAX_ORDER)));
@@ -170,10 +186,22 @@ impl<P: Frames> Work<'_, P> {
         self.count()
     }
 
+    /// The zone that has to serve a request, and a block there.
+    fn that_serves(&self, request: Request) -> Option<(usize, Range<Frame>)> {
+        let is_served = request.order <= self.rules.largest;
+        let (zone, block) = is_served.then(|| zones::that_serves(&self.oracle, self.layout, request))??;
+        let end = block.end.min(block.start + (1 << self.rules.largest));
+        Some((zone, block.start..end))
+    }
+
     /// Takes note of a block that was handed out, if that is right.
-    fn take(&mut self, owner: usize, frame: Frame, order: u8) -> Step {
+    fn take(&mut self, owner: usize, frame: Frame, request: Request) -> Step {
+        let order = request.order;
         let kind = if order > self.rules.largest { Kind::TooLarge } else { Kind::Served };
         check_served(&self.oracle, frame, order, self.rules.largest).map_err(|text| (kind, text))?;
+        if self.layout.zones.len() > 1 {
+            self.is_zone_right(frame, request)?;
+        }
         self.oracle
             .allocate(Pfn::new(frame), order_of(order), ZoneKind::Normal)
             .map_err(|text| (Kind::Served, text))?;
@@ -182,13 +210,35 @@ impl<P: Frames> Work<'_, P> {
         Ok(())
     }
 
-    /// A free block that is large enough, if there is any.
-    fn suitable(&self, order: u8) -> Option<Range<Frame>> {
-        if order > self.rules.largest || !self.oracle.could_serve(order_of(order), ZoneKind::Normal) {
-            return None;
+    /// Whether a block was taken from the zone that has to give it.
+    fn is_zone_right(&mut self, frame: Frame, request: Request) -> Step {
+        let (zone, right) = (zone_of(self.layout.zones, frame), self.that_serves(request));
+        let Request { order, highest, urgency } = request;
+        if zone > highest {
+            return Err((
+                Kind::Zone,
+                format!("it was served from zone {zone}, and zone {highest} is the highest that will do"),
+            ));
         }
-        let found = self.oracle.blocks().into_iter().find(|(_, of, state)| *of >= order && *state == BlockState::Free);
-        found.map(|(frame, of, _)| frame..frame + (1 << of.min(self.rules.largest)))
+        let free = zones::state(&self.oracle, self.layout, zone, order).free;
+        if !zones::may_give(self.layout, zone, free, request) {
+            let (kept, frames) = (zones::kept(self.layout, zone, request), 1_u64 << order);
+            let who = format!("{urgency:?} requests up to zone {highest}");
+            let text = format!("zone {zone} has {free} free frames, must keep {kept} from {who}, and gave {frames}");
+            return Err((Kind::Mark, text));
+        }
+        match right {
+            Some((right, block)) if right != zone => {
+                let text =
+                    format!("zone {zone} gave the block, and zone {right} may: {:#x} is free there", block.start);
+                Err((Kind::Zone, text))
+            }
+            _ => {
+                self.right.count(Kind::Zone);
+                self.right.count(Kind::Mark);
+                Ok(())
+            }
+        }
     }
 
     fn is_refusal_right(&mut self, order: u8, refused: Refused, suitable: Option<Range<Frame>>) -> Step {
@@ -197,8 +247,10 @@ impl<P: Frames> Work<'_, P> {
             false => (Refused::OutOfMemory, Kind::Refused),
         };
         if let Some(Range { start, end }) = suitable {
-            let text =
-                format!("order {order} was refused as {refused:?}: the frames {start:#x}..{end:#x} are a free block");
+            let may = if self.layout.zones.len() > 1 { ", and their zone may give it" } else { "" };
+            let text = format!(
+                "order {order} was refused as {refused:?}: the frames {start:#x}..{end:#x} are a free block{may}"
+            );
             return Err((Kind::Refused, text));
         }
         if refused != must {
@@ -209,7 +261,7 @@ impl<P: Frames> Work<'_, P> {
     }
 
     fn free(&mut self, frame: Frame, order: u8) -> Step {
-        self.ask(|| format!("free {frame:#x}, order {order}"));
+        self.ask(|_| format!("free {frame:#x}, order {order}"));
         let answer = self.piece.free(frame, order);
         if answer.is_ok() {
             self.oracle.free(Pfn::new(frame), order_of(order));
@@ -234,7 +286,7 @@ impl<P: Frames> Work<'_, P> {
         if verdict(&self.oracle, frame, order) != Err(reason) {
             return Ok(());
         }
-        self.ask(|| format!("free {frame:#x}, order {order}"));
+        self.ask(|_| format!("free {frame:#x}, order {order}"));
         let answer = self.piece.free(frame, order);
         self.answer(frame..frame.saturating_add(1), || said(answer));
         match answer {
@@ -270,9 +322,9 @@ impl<P: Frames> Work<'_, P> {
         Ok(())
     }
 
-    fn ask(&mut self, what: impl FnOnce() -> String) {
+    fn ask(&mut self, what: impl FnOnce(&Layout) -> String) {
         if let Some(see) = &mut self.see {
-            see(Event::Asked(what()));
+            see(Event::Asked(what(self.layout)));
         }
     }
 
@@ -281,6 +333,15 @@ impl<P: Frames> Work<'_, P> {
             let states = draw::states(&self.oracle, self.layout, self.rules.largest);
             see(Event::Answered { answer: what(), states, touched });
         }
+    }
+}
+
+/// A request, as it stands in a picture.
+fn asked(layout: &Layout, request: Request) -> String {
+    let Request { order, highest, urgency } = request;
+    match layout.zones.len() {
+        1 => format!("allocate order {order}"),
+        _ => format!("allocate order {order}, zone <= {highest}, {urgency:?}"),
     }
 }
 

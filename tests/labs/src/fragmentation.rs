@@ -8,10 +8,10 @@ use bifolio::frame::{Pfn, ZoneKind};
 use kit::Random;
 
 use crate::exam::{free_blocks, order_of, verdict};
-use crate::layout::Layout;
+use crate::layout::{Layout, ONE_ZONE};
 use crate::{Frames, MAX_ORDER, Request};
 
-const LAYOUT: Layout = Layout { ranges: &[0x1000..0x2000] };
+const LAYOUT: Layout = Layout { ranges: &[0x1000..0x2000], zones: ONE_ZONE };
 const OPERATIONS: u64 = 20_000;
 /// Blocks of this order and above are large.
 const LARGE: usize = 5;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::exam::{Kind, Rules};
-use crate::layout::{LAYOUTS, Layout};
+use crate::layout::{LAYOUTS, Layout, ZONED};
 use crate::operation::{Mix, Operation, Wanted, sequence};
 
 /// A lab.
@@ -15,6 +15,8 @@ pub struct Lab {
     pub title: &'static str,
     /// The largest order that the piece serves.
     pub largest: u8,
+    /// The memory that it is tried on.
+    pub layouts: &'static [Layout],
     /// Points for a piece that builds, on the host and for the kernel.
     pub builds: u32,
     /// What is tried on the host.
@@ -67,7 +69,8 @@ const ROUNDS_IN_MORE: u64 = 5;
 /// As many frames are little.
 const LITTLE: u64 = 64;
 
-const GOOD: Mix = Mix { too_large: 0, again: 0, inside: 0, wrong_order: 0, foreign: 0, keeps_all: false };
+const GOOD: Mix =
+    Mix { too_large: 0, again: 0, inside: 0, wrong_order: 0, foreign: 0, keeps_all: false, emergency: false };
 
 const SERVES: &[Kind] = &[Kind::Served, Kind::Refused, Kind::NotTakenBack];
 const REFUSES: &[Kind] = &[Kind::Accepted, Kind::Reason];
@@ -78,6 +81,7 @@ pub static LABS: &[Lab] = &[
         number: 1,
         title: "a free list",
         largest: 0,
+        layouts: LAYOUTS,
         builds: 5,
         exams: &[
             Exam {
@@ -116,6 +120,7 @@ pub static LABS: &[Lab] = &[
         number: 2,
         title: "buddies",
         largest: 10,
+        layouts: LAYOUTS,
         builds: 5,
         exams: &[
             Exam {
@@ -157,9 +162,34 @@ pub static LABS: &[Lab] = &[
         instructions: (5, 800),
     },
     Lab {
+        number: 3,
+        title: "zones and watermarks",
+        largest: 10,
+        layouts: ZONED,
+        builds: 5,
+        exams: &[
+            Exam {
+                name: "each frame is handed out in an emergency, and once",
+                points: 10,
+                mix: Mix { keeps_all: true, emergency: true, ..GOOD },
+                kinds: SERVES,
+            },
+            Exam { name: "the highest zone that may give does", points: 15, mix: GOOD, kinds: &[Kind::Zone] },
+            Exam { name: "marks and reserves hold", points: 20, mix: GOOD, kinds: &[Kind::Mark] },
+            Exam { name: "what may be given is given", points: 15, mix: GOOD, kinds: &[Kind::Refused] },
+            Exam { name: "free blocks are counted", points: 5, mix: GOOD, kinds: &[Kind::Counts] },
+            Exam { name: "a double free is refused", points: 5, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES },
+        ],
+        fragmentation: None,
+        boots: BOOTS,
+        // What is given takes most of them.
+        instructions: (0, 20_000),
+    },
+    Lab {
         number: 6,
         title: "five mistakes",
         largest: 10,
+        layouts: LAYOUTS,
         builds: 5,
         exams: &[
             Exam {
@@ -232,11 +262,17 @@ impl Exam {
 
     /// Its sequences, in the order in which they are tried: small memory first.
     pub fn sequences(&self, lab: &Lab, seed: u64) -> impl Iterator<Item = (&'static Layout, Vec<Operation>)> {
-        LAYOUTS.iter().enumerate().flat_map(move |(number, layout)| {
+        lab.layouts.iter().enumerate().flat_map(move |(number, layout)| {
             (0..if layout.frames() <= LITTLE { ROUNDS } else { ROUNDS_IN_MORE }).map(move |round| {
                 // Small memory is full with few operations; of large there is no need to see all of it.
                 let length = (4 * layout.frames() + 8).min(if self.mix.keeps_all { 4000 } else { 600 }) as usize;
-                let wanted = Wanted { mix: self.mix, largest: lab.largest, length, frames: layout.ranges };
+                let wanted = Wanted {
+                    mix: self.mix,
+                    largest: lab.largest,
+                    zones: layout.zones.len(),
+                    length,
+                    frames: layout.ranges,
+                };
                 (layout, sequence(seed << 16 | (number as u64) << 8 | round, wanted))
             })
         })

@@ -7,27 +7,57 @@ use core::ops::Range;
 use bifolio::frame::{Pfn, PfnRange};
 use kit::oracle::Oracle;
 
-use crate::{Frame, Memory};
+use crate::{Frame, Memory, Request, Urgency, Zone};
 
 /// Memory, as ranges of frames.
 #[derive(Debug)]
 pub struct Layout {
     /// In ascending order, not touching.
     pub ranges: &'static [Range<Frame>],
+    /// From the lowest on.
+    pub zones: &'static [Zone],
 }
+
+/// A zone of everything, of which nothing is kept for anybody.
+pub const ONE_ZONE: &[Zone] = &[Zone { end: Frame::MAX, min: 0, low: 0, reserve: 0 }];
+
+const fn zone(end: Frame, min: u64, low: u64, reserve: u64) -> Zone {
+    Zone { end, min, low, reserve }
+}
+
+/// Memory with three zones. The last frame of the lower ones is none, so that no block could lie in two.
+pub const ZONED: &[Layout] = &[
+    Layout {
+        ranges: &[0x1000..0x100f, 0x1010..0x101f, 0x1020..0x1040],
+        zones: &[zone(0x1010, 1, 3, 4), zone(0x1020, 2, 4, 3), zone(Frame::MAX, 2, 5, 0)],
+    },
+    Layout {
+        ranges: &[0x1002..0x103f, 0x1040..0x107d, 0x1080..0x10f9],
+        zones: &[zone(0x1040, 4, 8, 12), zone(0x1080, 4, 8, 9), zone(Frame::MAX, 8, 15, 0)],
+    },
+    Layout {
+        ranges: &[0x1000..0x12ff, 0x1300..0x15ff, 0x1700..0x1c00],
+        zones: &[zone(0x1300, 32, 40, 64), zone(0x1600, 32, 48, 60), zone(Frame::MAX, 64, 99, 0)],
+    },
+];
 
 /// A whole block, a block and a bit, a hole, odd ends: from 16 frames to some thousands.
 pub const LAYOUTS: &[Layout] = &[
-    Layout { ranges: &[0x1000..0x1010] },
-    Layout { ranges: &[0x1000..0x100b] },
-    Layout { ranges: &[0x1003..0x1010, 0x1014..0x1020] },
-    Layout { ranges: &[0x1000..0x1080] },
-    Layout { ranges: &[0x1005..0x1043, 0x1050..0x10f1] },
-    Layout { ranges: &[0x1000..0x1800] },
-    Layout { ranges: &[0x1021..0x1802, 0x1900..0x1bff] },
+    Layout { ranges: &[0x1000..0x1010], zones: ONE_ZONE },
+    Layout { ranges: &[0x1000..0x100b], zones: ONE_ZONE },
+    Layout { ranges: &[0x1003..0x1010, 0x1014..0x1020], zones: ONE_ZONE },
+    Layout { ranges: &[0x1000..0x1080], zones: ONE_ZONE },
+    Layout { ranges: &[0x1005..0x1043, 0x1050..0x10f1], zones: ONE_ZONE },
+    Layout { ranges: &[0x1000..0x1800], zones: ONE_ZONE },
+    Layout { ranges: &[0x1021..0x1802, 0x1900..0x1bff], zones: ONE_ZONE },
 ];
 
 impl Layout {
+    /// A usual request for a block, from any zone.
+    pub fn request(&self, order: u8) -> Request {
+        Request::of(order).up_to(self.zones.len() - 1, Urgency::Normal)
+    }
+
     /// The first frame.
     pub fn first(&self) -> Frame {
         self.ranges[0].start
@@ -46,7 +76,7 @@ impl Layout {
     /// The memory for a piece. Its words are not zero, and leaked: a piece is tried in a process or a boot that is over soon.
     pub fn memory(&self) -> Memory {
         let words = vec![0xdead_beef_dead_beef; (self.end() - self.first()) as usize];
-        Memory { ranges: self.ranges, words: Box::leak(words.into_boxed_slice()) }
+        Memory { ranges: self.ranges, words: Box::leak(words.into_boxed_slice()), zones: self.zones }
     }
 
     /// What knows how that memory is used.

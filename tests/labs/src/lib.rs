@@ -9,6 +9,8 @@
 //! | [`layout`] | the memory that a piece is given |
 //! | [`exam`] | a sequence done by a piece, with the oracle of all tests beside it |
 //! | [`draw`] | the same as a picture, to show where it went wrong |
+//! | [`given`] | what learners of later labs build on |
+//! | [`zones`] | which zone has to serve a request |
 //! | [`lab`] | which exams a lab has, and what they are worth |
 #![no_std]
 #![allow(clippy::single_range_in_vec_init, reason = "memory of one range is memory all the same")]
@@ -18,9 +20,11 @@ extern crate alloc;
 pub mod draw;
 pub mod exam;
 pub mod fragmentation;
+pub mod given;
 pub mod lab;
 pub mod layout;
 pub mod operation;
 pub mod piece;
+pub mod zones;
 
-pub use piece::{BadFree, Frame, Frames, MAX_ORDER, Memory, Refused, Request};
+pub use piece::{BadFree, Frame, Frames, MAX_ORDER, Memory, Refused, Request, Urgency, Zone};

@@ -4,18 +4,18 @@ use alloc::vec::Vec;
 
 use kit::Random;
 
-use crate::{Frame, MAX_ORDER};
+use crate::{Frame, MAX_ORDER, Request, Urgency};
 
 /// Something that a piece is asked. What is freed is spoken of by the request that it came from, since a sequence with parts
 /// left out gives out other frames than before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
-    /// A block of this order, for the owner with this number.
+    /// A block, for the owner with this number.
     Allocate {
         /// Whose it is.
         owner: usize,
-        /// Of what order.
-        order: u8,
+        /// What is asked for.
+        request: Request,
     },
     /// The owner's block, as it should be freed or as it should not.
     Free {
@@ -61,6 +61,8 @@ pub struct Mix {
     pub foreign: u64,
     /// Nothing is freed as it should be.
     pub keeps_all: bool,
+    /// All requests are emergencies.
+    pub emergency: bool,
 }
 
 /// What a sequence is made for.
@@ -70,6 +72,8 @@ pub struct Wanted<'a> {
     pub mix: Mix,
     /// The largest order that is served.
     pub largest: u8,
+    /// How many zones there are.
+    pub zones: usize,
     /// Operations.
     pub length: usize,
     /// Frames in the memory, and some around it.
@@ -91,8 +95,10 @@ pub fn sequence(seed: u64, wanted: Wanted<'_>) -> Vec<Operation> {
         } else if live.is_empty() || wanted.mix.keeps_all || random.per_mille(bias) {
             // Small orders are as common as all larger ones together, and so on.
             let order = (random.bits().trailing_zeros().min(255) as u8).min(random.below(12) as u8);
-            let order = if order > wanted.largest { random.below(u64::from(wanted.largest) + 1) as u8 } else { order };
-            all.push(Operation::Allocate { owner: number, order });
+            // Where zones differ in what they have, large ones are as common: what a zone has not, the next one may have.
+            let is_any = order > wanted.largest || wanted.zones > 1 && random.per_mille(200);
+            let order = if is_any { random.below(u64::from(wanted.largest) + 1) as u8 } else { order };
+            all.push(Operation::Allocate { owner: number, request: request(&mut random, wanted, order) });
             live.push((number, order));
         } else {
             let (owner, order) = live.swap_remove(random.index(live.len()));
@@ -104,6 +110,20 @@ pub fn sequence(seed: u64, wanted: Wanted<'_>) -> Vec<Operation> {
         all.extend(live.iter().map(|(owner, _)| Operation::Free { owner: *owner, wrong: Wrong::Nothing }));
     }
     all
+}
+
+/// A request of this order. Where there is one zone, there is nothing to choose.
+fn request(random: &mut Random, wanted: Wanted<'_>, order: u8) -> Request {
+    if wanted.zones == 1 {
+        return Request::of(order);
+    }
+    let urgency = match random.below(10) {
+        _ if wanted.mix.emergency => Urgency::Emergency,
+        0 => Urgency::Emergency,
+        1..4 => Urgency::High,
+        _ => Urgency::Normal,
+    };
+    Request::of(order).up_to(random.index(wanted.zones), urgency)
 }
 
 /// One that must be refused, if it is the turn of one.
@@ -123,7 +143,7 @@ fn wrong(
     };
     if is(mix.too_large) {
         let order = random.one_of(&[wanted.largest + 1, wanted.largest + 2, MAX_ORDER + 1, 63, 64, 255]);
-        return Some(Operation::Allocate { owner: number, order });
+        return Some(Operation::Allocate { owner: number, request: request(random, wanted, order) });
     }
     if is(mix.again) {
         let (owner, _) = freed.get(freed.len().saturating_sub(1 + random.index(4)))?;

@@ -17,6 +17,8 @@ pub struct Memory {
     /// A word for each frame from the first range's start to the last range's end, the holes included, to write into whatever
     /// helps. It may hold anything at first.
     pub words: &'static mut [u64],
+    /// The zones that the frames are in, from the lowest on. In labs 1, 2 and 6 there is one, and no need to look at it.
+    pub zones: &'static [Zone],
 }
 
 impl Memory {
@@ -30,10 +32,53 @@ impl Memory {
         self.ranges[self.ranges.len() - 1].end
     }
 
+    /// The zone that a frame is in, by its number.
+    pub fn zone_of(&self, frame: Frame) -> usize {
+        zone_of(self.zones, frame)
+    }
+
+    /// The frames of a zone.
+    pub fn of_zone(&self, zone: usize) -> impl Iterator<Item = Range<Frame>> {
+        let start = zone.checked_sub(1).map_or(0, |below| self.zones[below].end);
+        let end = self.zones[zone].end;
+        let within = self.ranges.iter().map(move |range| range.start.max(start)..range.end.min(end));
+        within.filter(|range| range.start < range.end)
+    }
+
     /// Whether a frame is in one of the ranges.
     pub fn contains(&self, frame: Frame) -> bool {
         self.ranges.iter().any(|range| range.contains(&frame))
     }
+}
+
+/// The number of the zone that a frame is in.
+pub(crate) fn zone_of(zones: &[Zone], frame: Frame) -> usize {
+    zones.iter().position(|zone| frame < zone.end).unwrap_or(zones.len() - 1)
+}
+
+/// A zone, and how much of it is kept for whom. The frames that a request gets count as gone: what is left must be as many as
+/// the mark says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Zone {
+    /// Where it ends: the first frame that is not in it.
+    pub end: Frame,
+    /// So many frames stay free for requests that are more than [`Urgency::High`].
+    pub min: u64,
+    /// So many stay free for requests that are more than [`Urgency::Normal`].
+    pub low: u64,
+    /// So many more stay free for requests that must have this zone or a lower one, whatever others there are.
+    pub reserve: u64,
+}
+
+/// How urgent a request is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Urgency {
+    /// It leaves a zone's `low` mark, and the reserve if it may have a higher zone.
+    Normal,
+    /// It leaves a zone's `min` mark, and the reserve if it may have a higher zone.
+    High,
+    /// It leaves nothing: without it, no memory would ever be free again.
+    Emergency,
 }
 
 /// What is asked for.
@@ -42,12 +87,21 @@ impl Memory {
 pub struct Request {
     /// So many frames, as a power of two, in a row: a block, which begins at a multiple of its length.
     pub order: u8,
+    /// The highest zone that will do, by its number. Lower ones do as well.
+    pub highest: usize,
+    /// How urgent it is.
+    pub urgency: Urgency,
 }
 
 impl Request {
     /// For a block of an order.
     pub const fn of(order: u8) -> Self {
-        Self { order }
+        Self { order, highest: 0, urgency: Urgency::Normal }
+    }
+
+    /// The same from this zone or a lower one.
+    pub const fn up_to(self, highest: usize, urgency: Urgency) -> Self {
+        Self { highest, urgency, ..self }
     }
 }
 

@@ -25,7 +25,7 @@ fn kernel() -> PathBuf {
 
 fn boot(cpus: u32, selection: &str) -> Tests {
     let kernel = kernel();
-    let machine = Machine::new(Firmware::Bios, Memory::from_mib(256), cpus);
+    let machine = Machine::new(Firmware::Bios, Memory::from_mib(512), cpus);
     let plan = Plan { selection: selection.into(), time_limit: TIME_LIMIT, ..Plan::new(&kernel, machine) };
     harness::run(&plan, &mut Report::new(Vec::new(), false, false)).unwrap()
 }
@@ -58,6 +58,7 @@ fn solutions_pass_with_one_cpu_and_mistakes_are_what_they_are() {
     assert!(matches!(hung, Verdict::Died(Ending::Hung(Stuck::Busy(_)), _)), "{hung}");
     let merged = verdict(&tests, "lab2_merged::stress");
     assert!(!merged.is_pass(), "{merged}");
+    assert_eq!(*verdict(&tests, "lab3_lowest::bad_frees"), Verdict::ReturnedError);
     assert_eq!(*verdict(&tests, "lab6_counted::stress"), Verdict::ReturnedError);
     assert_eq!(*verdict(&tests, "lab6_counted::bad_frees"), Verdict::Passed);
 }

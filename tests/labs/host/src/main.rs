@@ -4,11 +4,10 @@ use lab_piece::piece::first_test;
 use lab_piece::{LAB, Piece, SEED};
 use labs::Frames;
 use labs::lab::Lab;
-use labs::layout::LAYOUTS;
 
 fn main() {
     let lab = Lab::find(LAB).unwrap_or_else(|| panic!("there is no lab {LAB}"));
-    let mut results = vec![lab_host::first_test(|| first_test(Piece::new(LAYOUTS[0].memory())))];
+    let mut results = vec![lab_host::first_test(|| first_test(Piece::new(lab.layouts[0].memory())))];
     results.extend(lab_host::examine::<Piece>(lab, SEED));
     println!("{}", serde_json::to_string(&results).expect("results are plain data"));
 }

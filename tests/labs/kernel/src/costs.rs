@@ -5,8 +5,8 @@ use core::hint::black_box;
 
 use kernel::host::Stopwatch;
 use kit::Random;
+use labs::Frames;
 use labs::lab::Lab;
-use labs::{Frames, Request};
 
 use crate::memory;
 
@@ -15,7 +15,8 @@ const OPERATIONS: u64 = 20_000;
 
 /// The instructions of an operation, on average over some thousand allocations and frees.
 pub fn costs<P: Frames>(lab: &Lab) -> u64 {
-    let mut piece = P::new(memory::layout().memory());
+    let layout = memory::layout(lab);
+    let mut piece = P::new(layout.memory());
     let (mut random, mut live) = (Random::new(1), Vec::with_capacity(OPERATIONS as usize));
     let mut total = 0;
     for _ in 0..OPERATIONS {
@@ -24,7 +25,7 @@ pub fn costs<P: Frames>(lab: &Lab) -> u64 {
         let index = random.index(live.len().max(1));
         if is_request {
             let start = Stopwatch::start();
-            let answer = black_box(piece.allocate(Request::of(order)));
+            let answer = black_box(piece.allocate(layout.request(order)));
             total += start.elapsed().0;
             live.extend(answer.map(|frame| (frame, order)));
         } else {

@@ -56,7 +56,8 @@ pub fn fragmentation<P: Frames>(lab: &Lab, seed: u64) -> Result<(), String> {
 }
 
 /// Good operations and bad frees of every kind, each checked against the oracle.
-const MIXED: Mix = Mix { too_large: 50, again: 100, inside: 100, wrong_order: 100, foreign: 100, keeps_all: false };
+const MIXED: Mix =
+    Mix { too_large: 50, again: 100, inside: 100, wrong_order: 100, foreign: 100, keeps_all: false, emergency: false };
 /// So many.
 const OPERATIONS: usize = 1500;
 
@@ -65,8 +66,14 @@ const OPERATIONS: usize = 1500;
 /// # Errors
 /// What it does wrong.
 pub fn bad_frees<P: Frames>(lab: &Lab) -> Result<(), String> {
-    let layout = memory::layout();
-    let wanted = Wanted { mix: MIXED, largest: lab.largest, length: OPERATIONS, frames: layout.ranges };
+    let layout = memory::layout(lab);
+    let wanted = Wanted {
+        mix: MIXED,
+        largest: lab.largest,
+        zones: layout.zones.len(),
+        length: OPERATIONS,
+        frames: layout.ranges,
+    };
     let operations = sequence(1, wanted);
     let (_, failure) = perform::<P>(&layout, &operations, Rules { largest: lab.largest, counts: false }, None);
     failure.map_or(Ok(()), |failure| Err(failure.text))

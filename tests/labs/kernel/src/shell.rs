@@ -16,7 +16,7 @@ use kit::oracle::Oracle;
 use labs::exam::{check_served, free_blocks};
 use labs::lab::Lab;
 use labs::layout::Layout;
-use labs::{Frame, Frames, MAX_ORDER, Request, draw};
+use labs::{Frame, Frames, MAX_ORDER, draw};
 
 use crate::memory;
 
@@ -39,7 +39,7 @@ static BENCH: Mutex<Option<Bench>> = Mutex::new("lab", None);
 
 /// Talks to a person or runs `CMD=`, with page frames from a piece.
 pub fn run<P: Frames + Send + 'static>(lab: &'static Lab) -> ! {
-    let layout = memory::layout();
+    let layout = memory::layout(lab);
     let (piece, oracle) = (Box::new(P::new(layout.memory())), layout.oracle());
     println!("lab {}, {}: page frames are those of the piece, {} of them", lab.number, lab.title, layout.frames());
     *BENCH.lock() = Some(Bench { piece, lab, layout, oracle, held: Vec::new() });
@@ -191,7 +191,7 @@ fn fill<'a>(shell: &mut Shell, words: &[&'a str]) -> Done<'a> {
     on_bench(|bench| {
         let (order, before) = (order.unwrap_or(bench.lab.largest), bench.held.len());
         // What is refused in the end is what this is about.
-        while let Ok(frame) = bench.piece.allocate(Request::of(order)) {
+        while let Ok(frame) = bench.piece.allocate(bench.layout.request(order)) {
             bench.take(frame, order)?;
             shell.go_on()?;
         }
@@ -210,7 +210,7 @@ fn churn<'a>(shell: &mut Shell, words: &[&'a str]) -> Done<'a> {
             shell.go_on()?;
             if bench.held.len() < CHURNED && random.per_mille(550) {
                 let order = (random.below(4) as u8).min(bench.lab.largest);
-                match bench.piece.allocate(Request::of(order)) {
+                match bench.piece.allocate(bench.layout.request(order)) {
                     Ok(frame) => bench.take(frame, order)?,
                     Err(_) => refused += 1,
                 }
@@ -226,7 +226,7 @@ fn churn<'a>(shell: &mut Shell, words: &[&'a str]) -> Done<'a> {
 
 impl Bench {
     fn allocate<'a>(&mut self, order: u8) -> Result<Frame, Error<'a>> {
-        let frame = self.piece.allocate(Request::of(order)).map_err(|refused| Error::Said(refused.reason()))?;
+        let frame = self.piece.allocate(self.layout.request(order)).map_err(|refused| Error::Said(refused.reason()))?;
         self.take(frame, order)?;
         Ok(frame)
     }

@@ -11,7 +11,7 @@ use kit::Random;
 use labs::exam::free_blocks;
 use labs::lab::Lab;
 use labs::layout::Layout;
-use labs::{Frame, Frames, Refused, Request};
+use labs::{Frame, Frames, Refused};
 
 use crate::memory;
 
@@ -50,7 +50,7 @@ struct Run<'a, P> {
 /// # Errors
 /// What the piece did wrong.
 pub fn stress<P: Frames + Send>(lab: &Lab) -> Result<(), String> {
-    let layout = memory::layout();
+    let layout = memory::layout(lab);
     for place in layout.ranges.iter().cloned().flatten().filter_map(|frame| memory::marks(&layout, frame)).flatten() {
         // SAFETY: the place is in a frame that this crate has from the kernel's allocator, and that nobody else looks at.
         unsafe { place.as_ptr().write(NOBODY) };
@@ -111,7 +111,7 @@ impl<P: Frames> Run<'_, P> {
 
     /// Asks for a block, and writes a mark into each of its frames.
     fn take(&self, order: u8, mark: u64) -> Result<Option<Held>, String> {
-        let answer = self.piece.lock().allocate(Request::of(order));
+        let answer = self.piece.lock().allocate(self.layout.request(order));
         let frame = match answer {
             Ok(frame) => frame,
             Err(Refused::OutOfMemory) => return Ok(None),

@@ -62,6 +62,7 @@ fn the_pages_show_what_the_graders_draw() {
     for (lab, name, page) in [
         (1, "a double free is accepted", include_str!("../../../../docs/labs/1-free-list.md")),
         (2, "the half that is kept is free too", include_str!("../../../../docs/labs/2-buddies.md")),
+        (3, "what is asked for counts as left", include_str!("../../../../docs/labs/3-zones.md")),
         (6, "what is freed below the lowest is not found", include_str!("../../../../docs/labs/6-five-mistakes.md")),
     ] {
         let found = examined(lab, name).into_iter().find_map(|result| result.failure).unwrap();

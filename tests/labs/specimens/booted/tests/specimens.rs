@@ -75,5 +75,7 @@ specimen!(lab1_double, 1, "a double free is accepted");
 specimen!(lab1_ring, 1, "a ring is counted");
 specimen!(lab2_solution, 2, "solution");
 specimen!(lab2_merged, 2, "a merged buddy stays in its list");
+specimen!(lab3_solution, 3, "solution");
+specimen!(lab3_lowest, 3, "the lowest zone first");
 specimen!(lab6_solution, 6, "solution");
 specimen!(lab6_counted, 6, "a merged buddy is counted still");

@@ -2,6 +2,7 @@
 
 mod lab1;
 mod lab2;
+mod lab3;
 mod lab6;
 
 /// A mistake.
@@ -22,9 +23,9 @@ pub struct Mistake {
 }
 
 /// The labs that there are.
-pub const LABS: &[u8] = &[1, 2, 6];
+pub const LABS: &[u8] = &[1, 2, 3, 6];
 
 /// All mistakes.
 pub fn all() -> impl Iterator<Item = &'static Mistake> {
-    [lab1::MISTAKES, lab2::MISTAKES, lab6::MISTAKES].into_iter().flatten()
+    [lab1::MISTAKES, lab2::MISTAKES, lab3::MISTAKES, lab6::MISTAKES].into_iter().flatten()
 }

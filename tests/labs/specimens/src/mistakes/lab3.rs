@@ -1,0 +1,105 @@
+//! Mistakes with zones and watermarks.
+
+use super::Mistake;
+
+pub(super) const MISTAKES: &[Mistake] = &[
+    Mistake {
+        lab: 3,
+        name: "the lowest zone first",
+        edits: &[("(0..=request.highest).rev()", "0..=request.highest")],
+        fails: &[
+            "the highest zone that may give does",
+            "marks and reserves hold",
+            "what may be given is given",
+            "a double free is refused",
+        ],
+        says: "zone 0 gave the block, and zone 2 may: 0x1020 is free there",
+        operations: 1,
+    },
+    Mistake {
+        lab: 3,
+        name: "no zone but the highest",
+        edits: &[("(0..=request.highest).rev()", "request.highest..=request.highest")],
+        fails: &["each frame is handed out in an emergency, and once", "what may be given is given"],
+        says: "order 3 was refused as OutOfMemory: the frames 0x1000..0x1008 are a free block, and their zone may give it",
+        operations: 5,
+    },
+    Mistake {
+        lab: 3,
+        name: "any zone will do",
+        edits: &[("(0..=request.highest).rev()", "(0..ZONES).rev()")],
+        fails: &[
+            "each frame is handed out in an emergency, and once",
+            "the highest zone that may give does",
+            "marks and reserves hold",
+            "what may be given is given",
+            "free blocks are counted",
+            "a double free is refused",
+        ],
+        says: "that could not be tried: it was served from zone 2, and zone 0 is the highest that will do",
+        operations: 1,
+    },
+    Mistake {
+        lab: 3,
+        name: "what is asked for counts as left",
+        edits: &[(".free_frames().checked_sub(1 << request.order)", ".free_frames().checked_sub(0)")],
+        fails: &["marks and reserves hold"],
+        says: "zone 2 has 32 free frames, must keep 5 from Normal requests up to zone 2, and gave 32",
+        operations: 1,
+    },
+    Mistake {
+        lab: 3,
+        name: "the reserve is forgotten",
+        edits: &[("if request.highest > zone { rules.reserve } else { 0 }", "0")],
+        fails: &["marks and reserves hold"],
+        says: "zone 0 has 10 free frames, must keep 7 from Normal requests up to zone 1, and gave 4",
+        operations: 8,
+    },
+    Mistake {
+        lab: 3,
+        name: "the reserve is kept from everybody",
+        edits: &[("if request.highest > zone { rules.reserve } else { 0 }", "rules.reserve")],
+        fails: &["the highest zone that may give does", "what may be given is given"],
+        says: "zone 0 gave the block, and zone 1 may: 0x1010 is free there",
+        operations: 4,
+    },
+    Mistake {
+        lab: 3,
+        name: "what is urgent is not",
+        edits: &[("Urgency::High => rules.min + reserve", "Urgency::High => rules.low + reserve")],
+        fails: &["the highest zone that may give does", "what may be given is given"],
+        says: "zone 0 gave the block, and zone 1 may: 0x1018 is free there",
+        operations: 5,
+    },
+    Mistake {
+        lab: 3,
+        name: "an emergency keeps the marks",
+        edits: &[("Urgency::Emergency => 0", "Urgency::Emergency => rules.min")],
+        fails: &[
+            "each frame is handed out in an emergency, and once",
+            "the highest zone that may give does",
+            "what may be given is given",
+        ],
+        says: "order 5 was refused as OutOfMemory: the frames 0x1020..0x1040 are a free block, and their zone may give it",
+        operations: 1,
+    },
+    Mistake {
+        lab: 3,
+        name: "one frame too few is left",
+        edits: &[("left < self.kept(zone, request)", "left + 1 < self.kept(zone, request)")],
+        fails: &["marks and reserves hold"],
+        says: "zone 1 has 4 free frames, must keep 4 from Normal requests up to zone 1, and gave 1",
+        operations: 5,
+    },
+    Mistake {
+        lab: 3,
+        name: "a zone in pieces ends the search",
+        edits: &[(
+            "            if let Some(frame) = self.zones[zone].allocate(request.order) {\n                return Ok(frame);\n            }\n",
+            "            return self.zones[zone].allocate(request.order).ok_or(Refused::OutOfMemory);\n",
+        )],
+        fails: &["each frame is handed out in an emergency, and once", "what may be given is given"],
+        says: "order 9 was refused as OutOfMemory: the frames 0x1000..0x1200 are a free block, and their zone may give it",
+        operations: 1,
+    },
+];
