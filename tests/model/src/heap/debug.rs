@@ -77,12 +77,15 @@ impl Round<'_> {
         }
     }
 
+    /// One of the live objects that are so, if there is any.
+    fn nth_that(&mut self, is_so: impl Fn(&Self, &Object) -> bool) -> Option<usize> {
+        let first = self.nth()?;
+        (first..self.live.len()).chain(0..first).find(|&index| is_so(self, &self.live[index]))
+    }
+
     /// Writes over the end of an object, or before its start, and frees it.
     fn write_outside(&mut self, behind: bool) {
-        // One of those that have redzones, if any has.
-        let Some(first) = self.nth() else { return };
-        let has_redzones = |&index: &usize| self.live[index].debug.contains(SlabDebug::RED_ZONE);
-        let Some(index) = (first..self.live.len()).chain(0..first).find(has_redzones) else { return };
+        let Some(index) = self.nth_that(|_, object| object.debug.contains(SlabDebug::RED_ZONE)) else { return };
         let object = self.live[index];
         let distance = self.random.below(16) as isize;
         let (kind, part, offset) = if behind {
@@ -112,14 +115,12 @@ impl Round<'_> {
     /// Writes to an object that was freed.
     fn write_after_free(&mut self) {
         let quarantined = |object: &Object| object.debug.contains(SlabDebug::QUARANTINE);
-        let Some(index) = self.nth().filter(|&index| {
-            let object = self.live[index];
-            // It must stay when it is freed, and be poisoned then.
-            let poisons = self.debug_of(object.layout).contains(SlabDebug::POISON);
-            poisons && !object.debug.is_empty() && self.blocks().live_around(object.start()) > 1
-        }) else {
-            return;
+        // It must stay when it is freed, and be poisoned then.
+        let stays = |round: &Self, object: &Object| {
+            let poisons = round.debug_of(object.layout).contains(SlabDebug::POISON);
+            poisons && !object.debug.is_empty() && round.blocks().live_around(object.start()) > 1
         };
+        let Some(index) = self.nth_that(stays) else { return };
         let object = self.live[index];
         let size = SizeClass::of(object.layout).expect("it is debugged").size();
         self.free_nth(index);
