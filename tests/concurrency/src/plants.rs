@@ -110,6 +110,14 @@ pub const PLANTS: &[Plant] = &[
         new: "let bits = remote.swap(0, AcqRel);",
     },
     Plant {
+        what: "a slot that is handed out although another CPU has freed it too",
+        tool: Tool::Loom,
+        test: "loom::of_two_frees_of_one_slot_one_is_noticed",
+        file: "slab/bitmap.rs",
+        old: "NonZero::new(free & !self.remote_word(word).load(Relaxed))",
+        new: "NonZero::new(free | (free & self.remote_word(word).load(Relaxed)))",
+    },
+    Plant {
         what: "a slab that is closed without a look at what was freed twice",
         tool: Tool::Loom,
         test: "loom::a_slab_that_a_second_free_empties_is_closed_with_all_that_was_freed",
@@ -164,14 +172,6 @@ pub const PLANTS: &[Plant] = &[
         file: "zone/split.rs",
         old: "if !block.is_allocated(offset, order.get().into()) {",
         new: "if false {",
-    },
-    Plant {
-        what: "a slot that is handed out although another CPU has freed it too",
-        tool: Tool::Shuttle,
-        test: "heap::of_two_frees_of_one_object_one_is_noticed",
-        file: "slab/bitmap.rs",
-        old: "NonZero::new(free & !self.remote_word(word).load(Relaxed))",
-        new: "NonZero::new(free | (free & self.remote_word(word).load(Relaxed)))",
     },
     Plant {
         what: "a slab that a CPU remembers although it is another's now",
