@@ -45,7 +45,7 @@ impl Source<'_> {
     /// The kernel that tries it.
     ///
     /// # Errors
-    /// As above: what is around the file cannot be built.
+    /// Cargo could not run, or what is around the learner's file cannot be built.
     pub fn for_kernel(&self) -> Result<Built> {
         let arguments =
             ["test", "-p", "lab-kernel", "--test", "learner", "--target", "x86_64-unknown-none", "--no-run"];
@@ -55,7 +55,7 @@ impl Source<'_> {
     /// The kernel whose shell works on it.
     ///
     /// # Errors
-    /// As above: what is around the file cannot be built.
+    /// Cargo could not run, or what is around the learner's file cannot be built.
     pub fn for_shell(&self) -> Result<Built> {
         let arguments = ["build", "-p", "lab-kernel", "--bin", "lab-shell", "--target", "x86_64-unknown-none"];
         self.build(&arguments, "bin")
