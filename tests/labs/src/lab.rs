@@ -59,7 +59,7 @@ pub const FRAGMENTATION: &str = "large blocks are kept whole";
 /// What [`Lab::instructions`] is called.
 pub const INSTRUCTIONS: &str = "an operation takes few instructions";
 
-/// As often something must have gone right for an exam's points to be given, in all its sequences together: who does nothing does
+/// As often something must have gone right for an exam's points to be given, in all its sequences together: a piece that does nothing does
 /// nothing wrong.
 pub const LEAST: usize = 20;
 /// Sequences of each exam in little memory, where they are short.
@@ -74,6 +74,36 @@ const GOOD: Mix =
 
 const SERVES: &[Kind] = &[Kind::Served, Kind::Refused, Kind::NotTakenBack];
 const REFUSES: &[Kind] = &[Kind::Accepted, Kind::Reason];
+
+/// Whether free blocks are counted.
+const fn counts(points: u32) -> Exam {
+    Exam { name: "free blocks are counted", points, mix: GOOD, kinds: &[Kind::Counts] }
+}
+
+/// Whether blocks larger than the largest are refused.
+const fn too_large(points: u32) -> Exam {
+    Exam { name: "larger blocks are refused", points, mix: Mix { too_large: 200, ..GOOD }, kinds: &[Kind::TooLarge] }
+}
+
+/// Whether a double free is refused.
+const fn double_free(points: u32) -> Exam {
+    Exam { name: "a double free is refused", points, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES }
+}
+
+/// Whether a free inside a block is refused.
+const fn inside(points: u32) -> Exam {
+    Exam { name: "a free inside a block is refused", points, mix: Mix { inside: 200, ..GOOD }, kinds: REFUSES }
+}
+
+/// Whether a free with a wrong order is refused.
+const fn wrong_order(points: u32) -> Exam {
+    Exam { name: "a free with a wrong order is refused", points, mix: Mix { wrong_order: 200, ..GOOD }, kinds: REFUSES }
+}
+
+/// Whether a free of what is not memory is refused.
+const fn foreign(points: u32) -> Exam {
+    Exam { name: "a free of what is not memory is refused", points, mix: Mix { foreign: 200, ..GOOD }, kinds: REFUSES }
+}
 
 /// All labs.
 pub static LABS: &[Lab] = &[
@@ -92,25 +122,10 @@ pub static LABS: &[Lab] = &[
             },
             Exam { name: "what is freed is handed out again", points: 15, mix: GOOD, kinds: SERVES },
             Exam { name: "free frames are counted", points: 5, mix: GOOD, kinds: &[Kind::Counts] },
-            Exam {
-                name: "larger blocks are refused",
-                points: 5,
-                mix: Mix { too_large: 200, ..GOOD },
-                kinds: &[Kind::TooLarge],
-            },
-            Exam { name: "a double free is refused", points: 10, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES },
-            Exam {
-                name: "a free of what is not memory is refused",
-                points: 5,
-                mix: Mix { foreign: 200, ..GOOD },
-                kinds: REFUSES,
-            },
-            Exam {
-                name: "a free with a wrong order is refused",
-                points: 5,
-                mix: Mix { wrong_order: 200, ..GOOD },
-                kinds: REFUSES,
-            },
+            too_large(5),
+            double_free(10),
+            foreign(5),
+            wrong_order(5),
         ],
         fragmentation: None,
         boots: BOOTS,
@@ -130,32 +145,12 @@ pub static LABS: &[Lab] = &[
                 kinds: SERVES,
             },
             Exam { name: "what is freed is merged", points: 15, mix: GOOD, kinds: SERVES },
-            Exam { name: "free blocks are counted", points: 5, mix: GOOD, kinds: &[Kind::Counts] },
-            Exam {
-                name: "larger blocks are refused",
-                points: 5,
-                mix: Mix { too_large: 200, ..GOOD },
-                kinds: &[Kind::TooLarge],
-            },
-            Exam { name: "a double free is refused", points: 5, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES },
-            Exam {
-                name: "a free inside a block is refused",
-                points: 5,
-                mix: Mix { inside: 200, ..GOOD },
-                kinds: REFUSES,
-            },
-            Exam {
-                name: "a free with a wrong order is refused",
-                points: 5,
-                mix: Mix { wrong_order: 200, ..GOOD },
-                kinds: REFUSES,
-            },
-            Exam {
-                name: "a free of what is not memory is refused",
-                points: 5,
-                mix: Mix { foreign: 200, ..GOOD },
-                kinds: REFUSES,
-            },
+            counts(5),
+            too_large(5),
+            double_free(5),
+            inside(5),
+            wrong_order(5),
+            foreign(5),
         ],
         fragmentation: Some((5, 500)),
         boots: BOOTS,
@@ -177,8 +172,8 @@ pub static LABS: &[Lab] = &[
             Exam { name: "the highest zone that may give does", points: 15, mix: GOOD, kinds: &[Kind::Zone] },
             Exam { name: "marks and reserves hold", points: 20, mix: GOOD, kinds: &[Kind::Mark] },
             Exam { name: "what may be given is given", points: 15, mix: GOOD, kinds: &[Kind::Refused] },
-            Exam { name: "free blocks are counted", points: 5, mix: GOOD, kinds: &[Kind::Counts] },
-            Exam { name: "a double free is refused", points: 5, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES },
+            counts(5),
+            double_free(5),
         ],
         fragmentation: None,
         boots: BOOTS,
@@ -199,32 +194,12 @@ pub static LABS: &[Lab] = &[
                 kinds: SERVES,
             },
             Exam { name: "what is free is found", points: 12, mix: GOOD, kinds: SERVES },
-            Exam { name: "free blocks are counted", points: 12, mix: GOOD, kinds: &[Kind::Counts] },
-            Exam {
-                name: "larger blocks are refused",
-                points: 1,
-                mix: Mix { too_large: 200, ..GOOD },
-                kinds: &[Kind::TooLarge],
-            },
-            Exam { name: "a double free is refused", points: 12, mix: Mix { again: 200, ..GOOD }, kinds: REFUSES },
-            Exam {
-                name: "a free inside a block is refused",
-                points: 1,
-                mix: Mix { inside: 200, ..GOOD },
-                kinds: REFUSES,
-            },
-            Exam {
-                name: "a free with a wrong order is refused",
-                points: 12,
-                mix: Mix { wrong_order: 200, ..GOOD },
-                kinds: REFUSES,
-            },
-            Exam {
-                name: "a free of what is not memory is refused",
-                points: 12,
-                mix: Mix { foreign: 200, ..GOOD },
-                kinds: REFUSES,
-            },
+            counts(12),
+            too_large(1),
+            double_free(12),
+            inside(1),
+            wrong_order(12),
+            foreign(12),
         ],
         fragmentation: None,
         boots: BOOTS,
