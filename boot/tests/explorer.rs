@@ -341,3 +341,50 @@ fn what_is_scrubbed_is_what_a_replay_shows() {
     assert_eq!(text_of(&mut browser, "hash()"), format!("{:#018x}", world.hash()));
     assert_eq!(browser.take_problems(), [""; 0]);
 }
+
+/// Chooses a machine by its menu, as a person does, and starts it; returns what is complained of.
+fn start(browser: &mut Browser, memory: &str, map: Option<&str>) -> String {
+    let change = format!(
+        "{{ const menu = document.getElementById('memory'); menu.value = '{memory}'; menu.dispatchEvent(new Event('change')); }}"
+    );
+    browser.evaluate(&change).unwrap();
+    if let Some(map) = map {
+        let map = serde_json::to_string(map).unwrap();
+        browser.evaluate(&format!("document.getElementById('map-text').value = {map}")).unwrap();
+    }
+    browser.evaluate("document.getElementById('machine').requestSubmit()").unwrap();
+    browser.evaluate("document.getElementById('alert').textContent").unwrap().as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_machine_has_the_memory_map_of_real_firmware_or_one_that_is_pasted() {
+    let Some((mut browser, ..)) = open(&[]) else { return };
+    let managed = |browser: &mut Browser| {
+        let gauges: Value = serde_json::from_str(&text_of(browser, "gauges()")).unwrap();
+        let zones = gauges["zones"].as_array().unwrap().iter();
+        zones
+            .map(|zone| (zone["name"].as_str().unwrap().to_owned(), zone["managed"].as_u64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    for (place, (name, map)) in explorer::firmware::KNOWN.iter().enumerate() {
+        assert_eq!(start(&mut browser, &format!("map {place}"), None), "", "{name}");
+        let map = explorer::firmware::read(map).unwrap();
+        let app = explorer::App::of_map(&map, 4).unwrap();
+        assert_eq!(text_of(&mut browser, "hash()"), format!("{:#018x}", app.world().hash()), "{name}");
+        assert_eq!(managed(&mut browser).len(), 3, "{name}");
+    }
+    let own = "[    0.0] BIOS-e820: [mem 0x100000-0x7ffffff] usable\n[    0.0] BIOS-e820: [mem 0xfff00000-0xffffffffffffffff] reserved\n\
+               [    0.0] BIOS-e820: [mem 0x0fffffffffff0000-0x100000000000ffff] usable";
+    assert_eq!(start(&mut browser, "own", Some(own)), "");
+    let zones = managed(&mut browser);
+    assert!(zones.iter().map(|zone| zone.1).sum::<u64>() > 0x7f00 - 100 && zones.len() == 2, "{zones:?}");
+    let told = browser.evaluate("document.getElementById('told').textContent").unwrap();
+    assert!(told.as_str().unwrap().starts_with("Of the map, not believed: "), "{told}");
+    // What cannot be is refused, and the machine there was stays.
+    for (map, why) in [("nothing", "no line of this has a range"), ("0x1000-0x1fff reserved", "no usable frame")] {
+        let refused = start(&mut browser, "own", Some(map));
+        assert!(refused.contains(why), "{refused}");
+        assert_eq!(managed(&mut browser), zones);
+    }
+    assert_eq!(browser.take_problems(), [""; 0]);
+}

@@ -50,10 +50,21 @@ $("line").onkeydown = (event) => {
   $("line").value = past[place] ?? "";
 };
 const megabytes = (mib) => mib >= 1024 ? `${mib / 1024} GiB` : `${mib} MiB`;
+wasm.known_maps();
+const known = JSON.parse(text());
+$("known-maps").replaceChildren(...known.map(([name], place) => element("option", { value: `map ${place}` }, name)));
+const has_map = () => !Number($("memory").value);
+$("memory").onchange = () => {
+  const map = known[$("memory").value.slice(4)];
+  if (map) $("map-text").value = map[1];
+  $("map-label").hidden = !has_map();
+};
 $("machine").onsubmit = (event) => {
   event.preventDefault();
-  const mib = Number($("memory").value);
-  if (begin(megabytes(mib), wasm.machine(mib, Number($("cpus").value)))) $("machine-menu").open = false;
+  const mib = Number($("memory").value), cpus = Number($("cpus").value);
+  if (has_map()) put(new TextEncoder().encode($("map-text").value));
+  const name = has_map() ? $("memory").selectedOptions[0].textContent : megabytes(mib);
+  if (begin(name, has_map() ? wasm.machine_of_map(cpus) : wasm.machine(mib, cpus))) $("machine-menu").open = false;
 };
 $("file").onchange = async () => {
   const file = $("file").files[0];

@@ -5,6 +5,7 @@ function begin(name, is_good) {
     alert(text());
     return false;
   }
+  const said = text();
   alert("");
   play(false);
   Object.assign(state, { name, cursor: 0, seen: null, flash: null, change: null, past: { total: 0, seen: [] } });
@@ -15,7 +16,7 @@ function begin(name, is_good) {
   for (let x = 0; x < map.width && !state.cursor; x += 16) for (let y = 40; y < map.height && !state.cursor; y += 40) state.cursor = Math.max(0, wasm.hit(x, y));
   look(state.cursor, false);
   drawTree();
-  $("told").textContent = now.total ? `A trace of ${grouped(now.total)} operations. Play it, or step through it.` : "A machine with nothing done yet. Allocate something: a number above is an order.";
+  $("told").textContent = said ? `Of the map, not believed: ${said}` : now.total ? `A trace of ${grouped(now.total)} operations. Play it, or step through it.` : "A machine with nothing done yet. Allocate something: a number above is an order.";
   return true;
 }
 

@@ -83,10 +83,21 @@ impl App {
         if !(4..=MOST_MIB).contains(&mib) {
             return Err(alloc::format!("a machine here has 4 MiB to {} GiB", MOST_MIB >> 10));
         }
+        Self::of_map(&machine(mib), cpus)
+    }
+
+    /// A machine whose firmware says this of its memory, with nothing done yet. What it says that cannot be true is told.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn of_map(map: &[Region], cpus: usize) -> Result<Self, String> {
         if !(1..=MOST_CPUS).contains(&cpus) {
             return Err(alloc::format!("a machine here has 1 to {MOST_CPUS} CPUs"));
         }
-        World::new(&machine(mib), cpus, BUDGET).map(Self::with).map_err(|error| error.to_string())
+        let mut app = Self::of(World::new(map, cpus, BUDGET))?;
+        let faults: Vec<String> = map.iter().filter_map(Region::fault).map(|fault| fault.to_string()).collect();
+        app.told = faults.join("\n");
+        Ok(app)
     }
 
     /// The machine of a trace, at its beginning.

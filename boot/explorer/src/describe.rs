@@ -12,6 +12,7 @@ use replay::{Last, World};
 use crate::app::App;
 use crate::cells::{Cells, Section, TILE};
 use crate::change;
+use crate::firmware::KNOWN;
 use crate::palette::meaning;
 
 /// How many of the things that happened to a frame are told.
@@ -72,6 +73,13 @@ fn heap_call(call: &HeapCall) -> String {
         HeapCall::NewCache { size } => format!("a cache of objects of {size} bytes"),
         HeapCall::EndCache { cache } => format!("cache {cache} ends"),
     }
+}
+
+/// The memory maps that are known: names and texts.
+pub fn known_maps() -> String {
+    // All of it is ASCII without control characters but line feeds, which Rust escapes as JSON does.
+    let maps: Vec<String> = KNOWN.iter().map(|map| format!("[{:?},{:?}]", map.0, map.1)).collect();
+    format!("[{}]", maps.join(","))
 }
 
 fn flags(gfp: Gfp) -> String {

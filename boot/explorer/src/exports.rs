@@ -11,7 +11,7 @@ use bifolio::frame::Order;
 use crate::app::App;
 use crate::change::Level;
 use crate::filter::{Filter, Kind};
-use crate::{change, describe, tree};
+use crate::{change, describe, firmware, tree};
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -75,7 +75,7 @@ fn take(page: &mut Page, app: Result<App, String>) -> bool {
     match app {
         Ok(mut app) => {
             app.map.set_colours(page.is_dark);
-            page.text.clear();
+            page.text = app.told().to_string();
             page.app = Some(app);
             true
         }
@@ -119,6 +119,21 @@ extern "C" fn extend() -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn machine(mib: f64, cpus: usize) -> bool {
     with(|page| take(page, App::new(mib as u64, cpus)))
+}
+
+/// Makes one whose memory map is the text in the room.
+#[unsafe(no_mangle)]
+extern "C" fn machine_of_map(cpus: usize) -> bool {
+    with(|page| {
+        let said = String::from_utf8(core::mem::take(&mut page.room)).unwrap_or_default();
+        take(page, firmware::read(&said).and_then(|map| App::of_map(&map, cpus)))
+    })
+}
+
+/// The maps that are known, with their names.
+#[unsafe(no_mangle)]
+extern "C" fn known_maps() {
+    with(|page| page.text = describe::known_maps());
 }
 
 /// Follows the trace further, and checks it.

@@ -9,6 +9,7 @@
 //! | [`app`] | a machine, what is done with it, and what of that is undone |
 //! | [`command`] | the words of the command line |
 //! | `heap` | objects, and slabs word by word |
+//! | [`firmware`] | memory maps as people have them |
 //! | [`filter`] | which operations are gone to |
 //! | [`change`] | what an operation has split or merged, level by level |
 //! | [`cells`] | what each frame is, to be drawn |
@@ -31,6 +32,7 @@ pub mod describe;
 #[cfg(target_arch = "wasm32")]
 mod exports;
 pub mod filter;
+pub mod firmware;
 mod heap;
 pub mod map;
 pub mod palette;
