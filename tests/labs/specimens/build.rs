@@ -15,11 +15,11 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where"));
     let (mut modules, mut arms) = (String::new(), String::new());
     let mut add = |lab: u8, name: &str, source: &str| {
-        let module = format!("lab{lab}_{}", name.replace([' ', ','], "_"));
+        let module = format!("lab{lab}_{}", name.to_lowercase().replace([' ', ','], "_"));
         let file = out.join(format!("{module}.rs"));
         fs::write(&file, source).expect("it can be written there");
         let _ = writeln!(modules, "#[path = {:?}]\nmod {module};", file.display().to_string());
-        let _ = writeln!(arms, "        ({lab}, {name:?}) => Some(visitor.visit::<{module}::Piece>()),");
+        let _ = writeln!(arms, "        ({lab}, {name:?}) => Some(labs::visit!({lab}, visitor, {module}::Piece)),");
     };
     for lab in mistakes::LABS {
         let file = solutions.join(format!("lab{lab}.rs"));

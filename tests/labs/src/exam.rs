@@ -1,8 +1,8 @@
-//! A sequence of operations, done by a piece, with an oracle beside it that knows what the piece must say.
+//! A sequence of operations, done by an allocator of frames, with an oracle beside it that knows what that must say.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::ops::Range;
 
 use bifolio::allocator::BlockState;
@@ -10,85 +10,12 @@ use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn, ZoneKind};
 use kit::oracle::Oracle;
 
+use crate::judge::{Event, Failure, Kind, Rules, Step, Tally, check_refused, drive, not_taken_back, said};
 use crate::layout::Layout;
 use crate::operation::{Operation, Wrong};
 use crate::piece::zone_of;
 use crate::zones;
 use crate::{BadFree, Frame, Frames, MAX_ORDER, Refused, Request, draw};
-
-/// What a piece is held to.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// The largest order that it serves.
-    pub largest: u8,
-    /// Whether its counts of free blocks must be right after each operation.
-    pub counts: bool,
-}
-
-/// What kind of mistake it is. A sequence is made short with the same kind of mistake at its end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// It handed out what it must not.
-    Served,
-    /// It refused what it could have served.
-    Refused,
-    /// It did not take back what was its owner's.
-    NotTakenBack,
-    /// It took a free for good that is not.
-    Accepted,
-    /// It refused rightly, and said a wrong reason.
-    Reason,
-    /// It counts wrongly.
-    Counts,
-    /// It served from a zone that is not the first to be asked.
-    Zone,
-    /// It served what a zone keeps for others.
-    Mark,
-    /// It served, or refused for another reason, what is larger than anything there is.
-    TooLarge,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: &[Self] = &[
-        Self::Served,
-        Self::Refused,
-        Self::NotTakenBack,
-        Self::Accepted,
-        Self::Reason,
-        Self::Counts,
-        Self::Zone,
-        Self::Mark,
-        Self::TooLarge,
-    ];
-}
-
-/// What is wrong.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
-    /// The operation with which it came to light.
-    pub operation: usize,
-    /// Of what kind it is.
-    pub kind: Kind,
-    /// Said to its author.
-    pub text: String,
-}
-
-/// What happens while a sequence is done, for somebody who draws it.
-#[derive(Debug)]
-pub enum Event {
-    /// The piece is asked something, and may never answer.
-    Asked(String),
-    /// It has answered.
-    Answered {
-        /// What it said.
-        answer: String,
-        /// What each frame is after that.
-        states: String,
-        /// The frames that it was about.
-        touched: Range<Frame>,
-    },
-}
 
 /// What is known of an owner.
 #[derive(Clone, Copy)]
@@ -96,21 +23,6 @@ struct Owned {
     frame: Frame,
     order: u8,
     is_live: bool,
-}
-
-/// How often something could have gone wrong, and did not, by its kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally([usize; Kind::ALL.len()]);
-
-impl Tally {
-    /// Of one kind.
-    pub fn of(&self, kind: Kind) -> usize {
-        self.0[kind as usize]
-    }
-
-    fn count(&mut self, kind: Kind) {
-        self.0[kind as usize] += 1;
-    }
 }
 
 /// A piece at work.
@@ -127,7 +39,7 @@ struct Work<'a, P> {
 
 /// Has a piece do a sequence in some memory, up to its first mistake; what went right, and the mistake. What happens is shown to
 /// `see`.
-pub fn perform<'a, P: Frames>(
+pub(crate) fn perform<'a, P: Frames>(
     layout: &'a Layout,
     operations: &[Operation],
     rules: Rules,
@@ -135,21 +47,15 @@ pub fn perform<'a, P: Frames>(
 ) -> (Tally, Option<Failure>) {
     let (piece, owners) = (P::new(layout.memory()), BTreeMap::new());
     let mut work = Work { piece, oracle: layout.oracle(), layout, rules, owners, right: Tally::default(), see };
-    for (number, operation) in operations.iter().enumerate() {
-        if let Err((kind, text)) = work.step(*operation) {
-            return (work.right, Some(Failure { operation: number, kind, text }));
-        }
-    }
-    (work.right, None)
+    let failure = drive(operations, |operation| work.step(operation));
+    (work.right, failure)
 }
-
-type Step = Result<(), (Kind, String)>;
 
 impl<P: Frames> Work<'_, P> {
     fn step(&mut self, operation: Operation) -> Step {
         let (owner, wrong) = match operation {
             Operation::Allocate { owner, request } => return self.allocate(owner, request),
-            Operation::FreeFrame { frame, order } => return self.free_badly(frame, order, BadFree::NotMemory),
+            Operation::FreeOther { place, order } => return self.free_badly(place, order, BadFree::NotMemory),
             Operation::Free { owner, wrong } => (owner, wrong),
         };
         let Some(owned) = self.owners.get(&owner).copied() else { return Ok(()) };
@@ -272,12 +178,7 @@ impl<P: Frames> Work<'_, P> {
                 self.right.count(Kind::NotTakenBack);
                 self.count()
             }
-            Err(reason) => Err((
-                Kind::NotTakenBack,
-                format!(
-                    "the block of order {order} at {frame:#x} was not taken back ({reason:?}), and it is its owner's"
-                ),
-            )),
+            Err(reason) => Err(not_taken_back(&format!("the block of order {order} at {frame:#x}"), reason)),
         }
     }
 
@@ -289,22 +190,9 @@ impl<P: Frames> Work<'_, P> {
         self.ask(|_| format!("free {frame:#x}, order {order}"));
         let answer = self.piece.free(frame, order);
         self.answer(frame..frame.saturating_add(1), || said(answer));
-        match answer {
-            Err(said) if said == reason => {
-                self.right.count(Kind::Accepted);
-                self.count()
-            }
-            Err(said) => Err((
-                Kind::Reason,
-                format!("the free of order {order} at {frame:#x} was refused as {said:?}: it is {reason:?} ({reason})"),
-            )),
-            Ok(()) => Err((
-                Kind::Accepted,
-                format!(
-                    "the free of order {order} at {frame:#x} was accepted, and must be refused as {reason:?}: {reason}"
-                ),
-            )),
-        }
+        check_refused(&format!("order {order} at {frame:#x}"), answer, reason)?;
+        self.right.count(Kind::Accepted);
+        self.count()
     }
 
     /// Whether the piece counts as many free blocks of each order as there are.
@@ -343,10 +231,6 @@ fn asked(layout: &Layout, request: Request) -> String {
         1 => format!("allocate order {order}"),
         _ => format!("allocate order {order}, zone <= {highest}, {urgency:?}"),
     }
-}
-
-fn said(answer: Result<(), BadFree>) -> String {
-    answer.map_or_else(|reason| format!("{reason:?}"), |()| "done".to_string())
 }
 
 /// Whether a block may be handed out, where there is none above `largest`.

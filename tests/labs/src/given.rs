@@ -81,3 +81,31 @@ impl Buddies {
         self.free[usize::from(order)].insert(frame);
     }
 }
+
+/// Sets of frames by a number: for lab 4, which slabs of each class have a free slot.
+#[derive(Debug)]
+pub struct Sets {
+    sets: Vec<BTreeSet<Frame>>,
+}
+
+impl Sets {
+    /// So many sets, without a frame.
+    pub fn new(count: usize) -> Self {
+        Self { sets: (0..count).map(|_| BTreeSet::new()).collect() }
+    }
+
+    /// Puts a frame into a set, if it is not in that.
+    pub fn insert(&mut self, set: usize, frame: Frame) {
+        self.sets[set].insert(frame);
+    }
+
+    /// Takes a frame out of a set, if it is in that.
+    pub fn remove(&mut self, set: usize, frame: Frame) {
+        self.sets[set].remove(&frame);
+    }
+
+    /// The lowest frame of a set.
+    pub fn first(&self, set: usize) -> Option<Frame> {
+        self.sets[set].first().copied()
+    }
+}

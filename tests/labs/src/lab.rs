@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::exam::{Kind, Rules};
-use crate::layout::{LAYOUTS, Layout, ZONED};
-use crate::operation::{Mix, Operation, Wanted, sequence};
+use crate::judge::{Kind, Rules};
+use crate::layout::{BATCHED, LAYOUTS, Layout, SLABBED, ZONED};
+use crate::operation::{Mix, Wanted};
+use crate::subject::Subject;
 
 /// A lab.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct Lab {
     pub number: u8,
     /// What it is about.
     pub title: &'static str,
+    /// What the signs in its pictures mean.
+    pub legend: &'static str,
     /// The largest order that the piece serves.
     pub largest: u8,
     /// The memory that it is tried on.
@@ -25,6 +28,8 @@ pub struct Lab {
     pub fragmentation: Option<(u32, u64)>,
     /// What is tried in a booted kernel.
     pub boots: &'static [Booted],
+    /// Frames that the memory spans which it is given in a booted kernel.
+    pub booted_frames: u64,
     /// Points for a piece that is not slow: as many instructions may an operation take on average, in a booted kernel.
     pub instructions: (u32, u64),
 }
@@ -69,11 +74,22 @@ const ROUNDS_IN_MORE: u64 = 5;
 /// As many frames are little.
 const LITTLE: u64 = 64;
 
-const GOOD: Mix =
-    Mix { too_large: 0, again: 0, inside: 0, wrong_order: 0, foreign: 0, keeps_all: false, emergency: false };
+const GOOD: Mix = Mix::GOOD;
 
 const SERVES: &[Kind] = &[Kind::Served, Kind::Refused, Kind::NotTakenBack];
+/// What comes of being disturbed, sooner or later.
+const RACES: &[Kind] = &[Kind::Served, Kind::Refused, Kind::NotTakenBack, Kind::Took, Kind::Kept, Kind::GaveAway];
 const REFUSES: &[Kind] = &[Kind::Accepted, Kind::Reason];
+
+const BLOCKS: &str = "\
+    (. free, | the first of a free block; 0 to A the first of an allocated block, and its order, # the rest of it;\n \
+    + allocated in part, : free blocks; ^ what the last operation was about. What is shown is what should be.)";
+const OBJECTS: &str = "\
+    (. free, | the first of a free slot; 0 to B the first of an object, and its class, # the rest of it;\n \
+    + used in part, : free slots; ^ what the last operation was about. What is shown is what should be.)";
+const CACHED: &str = "\
+    (. free in a batch of some CPU, 0 to 3 somebody's, from a batch of that CPU; ? somebody's, and in no batch;\n \
+    ^ what the last operation was about. What is set in came in the middle of what stands above it.)";
 
 /// Whether free blocks are counted.
 const fn counts(points: u32) -> Exam {
@@ -110,6 +126,7 @@ pub static LABS: &[Lab] = &[
     Lab {
         number: 1,
         title: "a free list",
+        legend: BLOCKS,
         largest: 0,
         layouts: LAYOUTS,
         builds: 5,
@@ -129,11 +146,13 @@ pub static LABS: &[Lab] = &[
         ],
         fragmentation: None,
         boots: BOOTS,
+        booted_frames: 4096,
         instructions: (5, 300),
     },
     Lab {
         number: 2,
         title: "buddies",
+        legend: BLOCKS,
         largest: 10,
         layouts: LAYOUTS,
         builds: 5,
@@ -154,11 +173,13 @@ pub static LABS: &[Lab] = &[
         ],
         fragmentation: Some((5, 500)),
         boots: BOOTS,
+        booted_frames: 4096,
         instructions: (5, 800),
     },
     Lab {
         number: 3,
         title: "zones and watermarks",
+        legend: BLOCKS,
         largest: 10,
         layouts: ZONED,
         builds: 5,
@@ -177,12 +198,100 @@ pub static LABS: &[Lab] = &[
         ],
         fragmentation: None,
         boots: BOOTS,
+        booted_frames: 4096,
         // What is given takes most of them.
         instructions: (0, 20_000),
     },
     Lab {
+        number: 4,
+        title: "bitmap slabs",
+        legend: OBJECTS,
+        largest: 0,
+        layouts: SLABBED,
+        builds: 5,
+        exams: &[
+            Exam {
+                name: "each object has a place of its own",
+                points: 10,
+                mix: Mix { keeps_all: true, ..GOOD },
+                kinds: SERVES,
+            },
+            Exam { name: "what is freed is handed out again", points: 10, mix: GOOD, kinds: SERVES },
+            Exam { name: "objects lie among those of their class", points: 5, mix: GOOD, kinds: &[Kind::Class] },
+            Exam { name: "a frame is taken only if no slot is free", points: 5, mix: GOOD, kinds: &[Kind::Took] },
+            Exam { name: "an empty slab is given back", points: 10, mix: GOOD, kinds: &[Kind::Kept, Kind::GaveAway] },
+            Exam {
+                name: "larger objects are refused",
+                points: 5,
+                mix: Mix { too_large: 200, ..GOOD },
+                kinds: &[Kind::TooLarge],
+            },
+            double_free(5),
+            Exam {
+                name: "a free inside an object is refused",
+                points: 5,
+                mix: Mix { inside: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+            Exam {
+                name: "a free with a wrong size is refused",
+                points: 5,
+                mix: Mix { wrong_order: 200, ..GOOD },
+                kinds: REFUSES,
+            },
+            foreign(5),
+        ],
+        fragmentation: None,
+        boots: BOOTS,
+        booted_frames: 128,
+        instructions: (5, 2000),
+    },
+    Lab {
+        number: 5,
+        title: "a cache for each CPU",
+        legend: CACHED,
+        largest: 0,
+        layouts: BATCHED,
+        builds: 5,
+        exams: &[
+            Exam {
+                name: "each frame is handed out, and once",
+                points: 10,
+                mix: Mix { keeps_all: true, ..GOOD },
+                kinds: SERVES,
+            },
+            Exam { name: "what is freed is handed out again", points: 5, mix: GOOD, kinds: SERVES },
+            Exam { name: "a batch is taken only if no frame is free", points: 10, mix: GOOD, kinds: &[Kind::Took] },
+            Exam {
+                name: "what is not needed is given back",
+                points: 5,
+                mix: GOOD,
+                kinds: &[Kind::Kept, Kind::GaveAway],
+            },
+            Exam {
+                name: "an interrupt may come at any step",
+                points: 15,
+                mix: Mix { interrupts: 300, ..GOOD },
+                kinds: RACES,
+            },
+            Exam {
+                name: "other CPUs may come at any step",
+                points: 15,
+                mix: Mix { meetings: 300, ..GOOD },
+                kinds: RACES,
+            },
+            double_free(5),
+            foreign(5),
+        ],
+        fragmentation: None,
+        boots: BOOTS_OF_CACHES,
+        booted_frames: 512,
+        instructions: (0, 2000),
+    },
+    Lab {
         number: 6,
         title: "five mistakes",
+        legend: BLOCKS,
         largest: 10,
         layouts: LAYOUTS,
         builds: 5,
@@ -203,6 +312,7 @@ pub static LABS: &[Lab] = &[
         ],
         fragmentation: None,
         boots: BOOTS,
+        booted_frames: 4096,
         instructions: (3, 4000),
     },
 ];
@@ -210,6 +320,13 @@ pub static LABS: &[Lab] = &[
 /// What every piece is tried at in a booted kernel.
 const BOOTS: &[Booted] = &[
     Booted { name: "it works in a kernel", points: 10, test: "stress", cpus: 1 },
+    Booted { name: "it works with four CPUs", points: 10, test: "stress", cpus: 4 },
+    Booted { name: "it stands bad frees in a kernel", points: 5, test: "bad_frees", cpus: 1 },
+];
+
+/// The same of pieces that work on several CPUs at a time.
+const BOOTS_OF_CACHES: &[Booted] = &[
+    Booted { name: "it works in a kernel, with interrupts", points: 10, test: "stress", cpus: 1 },
     Booted { name: "it works with four CPUs", points: 10, test: "stress", cpus: 4 },
     Booted { name: "it stands bad frees in a kernel", points: 5, test: "bad_frees", cpus: 1 },
 ];
@@ -236,19 +353,21 @@ impl Exam {
     }
 
     /// Its sequences, in the order in which they are tried: small memory first.
-    pub fn sequences(&self, lab: &Lab, seed: u64) -> impl Iterator<Item = (&'static Layout, Vec<Operation>)> {
+    pub fn sequences<S: Subject>(
+        &self,
+        lab: &Lab,
+        seed: u64,
+    ) -> impl Iterator<Item = (&'static Layout, Vec<S::Operation>)> {
         lab.layouts.iter().enumerate().flat_map(move |(number, layout)| {
             (0..if layout.frames() <= LITTLE { ROUNDS } else { ROUNDS_IN_MORE }).map(move |round| {
-                // Small memory is full with few operations; of large there is no need to see all of it.
-                let length = (4 * layout.frames() + 8).min(if self.mix.keeps_all { 4000 } else { 600 }) as usize;
                 let wanted = Wanted {
                     mix: self.mix,
                     largest: lab.largest,
                     zones: layout.zones.len(),
-                    length,
+                    length: S::length(layout, self.mix.keeps_all),
                     frames: layout.ranges,
                 };
-                (layout, sequence(seed << 16 | (number as u64) << 8 | round, wanted))
+                (layout, S::sequence(seed << 16 | (number as u64) << 8 | round, wanted))
             })
         })
     }

@@ -7,6 +7,7 @@ use core::ops::Range;
 use bifolio::frame::{Pfn, PfnRange};
 use kit::oracle::Oracle;
 
+use crate::source::Source;
 use crate::{Frame, Memory, Request, Urgency, Zone};
 
 /// Memory, as ranges of frames.
@@ -52,6 +53,19 @@ pub const LAYOUTS: &[Layout] = &[
     Layout { ranges: &[0x1021..0x1802, 0x1900..0x1bff], zones: ONE_ZONE },
 ];
 
+/// Memory for slabs: a few frames, so that they are soon gone.
+pub const SLABBED: &[Layout] = &[
+    Layout { ranges: &[0x1000..0x1002], zones: ONE_ZONE },
+    Layout { ranges: &[0x1000..0x1006], zones: ONE_ZONE },
+    Layout { ranges: &[0x1001..0x1005, 0x1008..0x1021], zones: ONE_ZONE },
+];
+
+/// Memory for batches of frames: fewer than CPUs could have, and enough.
+pub const BATCHED: &[Layout] = &[
+    Layout { ranges: &[0x1000..0x1018], zones: ONE_ZONE },
+    Layout { ranges: &[0x1000..0x1020, 0x1028..0x1040], zones: ONE_ZONE },
+];
+
 impl Layout {
     /// A usual request for a block, from any zone.
     pub fn request(&self, order: u8) -> Request {
@@ -77,6 +91,11 @@ impl Layout {
     pub fn memory(&self) -> Memory {
         let words = vec![0xdead_beef_dead_beef; (self.end() - self.first()) as usize];
         Memory { ranges: self.ranges, words: Box::leak(words.into_boxed_slice()), zones: self.zones }
+    }
+
+    /// Runs of so many frames of that memory, to be taken one by one. Leaked as well.
+    pub fn source(&self, length: u64) -> &'static Source {
+        Box::leak(Box::new(Source::new(self.ranges, length)))
     }
 
     /// What knows how that memory is used.

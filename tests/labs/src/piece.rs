@@ -108,9 +108,9 @@ impl Request {
 /// Why a request is not served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// No block of that order is free.
+    /// Nothing is free that is large enough.
     OutOfMemory,
-    /// There never is a block of that order here.
+    /// There is never anything as large here.
     TooLarge,
 }
 
@@ -119,7 +119,7 @@ impl Refused {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::OutOfMemory => "out of memory",
-            Self::TooLarge => "there are no blocks of that order here",
+            Self::TooLarge => "there is nothing as large here",
         }
     }
 }
@@ -133,24 +133,27 @@ impl fmt::Display for Refused {
 /// Why a free is not done. Nothing has changed then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadFree {
-    /// The frame is not in the memory that the allocator has.
+    /// The frame or the address is not in the memory that the allocator has.
     NotMemory,
-    /// The frame is free already.
+    /// What is there is free already.
     AlreadyFree,
-    /// The frame lies inside an allocated block, behind its first frame.
+    /// It lies inside an allocated block or object, behind the start of that.
     Inside,
     /// An allocated block begins there, but it is not of that order.
     WrongOrder,
+    /// An object begins there, but its size is one of another class.
+    WrongSize,
 }
 
 impl BadFree {
     /// The same in words.
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::NotMemory => "that frame is not memory of this allocator",
-            Self::AlreadyFree => "that frame is free already",
-            Self::Inside => "that frame lies inside an allocated block",
+            Self::NotMemory => "that is not memory of this allocator",
+            Self::AlreadyFree => "that is free already",
+            Self::Inside => "that lies inside of something allocated",
             Self::WrongOrder => "the block there is not of that order",
+            Self::WrongSize => "the object there is not of that size",
         }
     }
 }

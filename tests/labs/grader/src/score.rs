@@ -116,14 +116,7 @@ impl fmt::Display for Score {
                 "\nThe first that went wrong, \"{name}\", in {count} operations, of which none can be left out:\n"
             )?;
             writeln!(f, "{}", found.picture)?;
-            writeln!(
-                f,
-                "(. free, | the first of a free block; 0 to A the first of an allocated block, and its order, # the rest of it;"
-            )?;
-            writeln!(
-                f,
-                " + allocated in part, : free blocks; ^ what the last operation was about. What is shown is what should be.)"
-            )?;
+            writeln!(f, "{}", lab.legend)?;
         }
         writeln!(f, "\nTotal: {} of {} points", self.total(), lab.points())
     }

@@ -51,22 +51,47 @@ fn files_are_worth_what_they_do() {
     let shown = broken.to_string();
     assert!(broken.total() == 0 && shown.contains("mismatched types") && shown.contains("broken.rs:"), "{shown}");
     // So is what is no piece.
-    let none = score(1, &file(&folder, "none.rs", "pub struct Piece;\n"), Trust::Own);
+    let none = score(1, &file(&folder, "none.rs", "pub struct Piece;\npub fn first_test(_: Piece) {}\n"), Trust::Own);
     assert!(none.total() == 0 && none.remark().contains("Frames"), "{}", none.remark());
 
     // The kernel's shell works on it, and says what it cannot.
     let commands = "alloc 3; alloc 0; buddyinfo; kmalloc 100; free all; validate; free 1";
     let said = shell(1, &file(&folder, "mine.rs", &solution(1)), commands);
     for part in [
-        "error: there are no blocks of that order here",
+        "error: there is nothing as large here",
         "order 0, 4 kB: free 0x",
         "Node 0, zone      lab   4056      0 ",
         "error: the allocator at work here, a learner's, does not serve that",
         "freed 1 blocks, 1 frames",
         "the piece counts as many free blocks as there are",
-        "error: that frame is not memory of this allocator",
+        "error: that is not memory of this allocator",
     ] {
         assert!(said.contains(part), "{part} in {said}");
+    }
+
+    // So it does where what is handed out is something else.
+    let commands = "kmalloc 100; kmalloc 100; kfree 0x1; alloc 0; map; kfree all; validate; churn 500; validate";
+    let said = shell(4, &file(&folder, "slabs.rs", &solution(4)), commands);
+    for part in [
+        "100 bytes: kfree 0x",
+        "error: that is not memory of this allocator",
+        "error: the allocator at work here, a learner's, does not serve that",
+        "5#######5#######|.......",
+        "freed 2 objects",
+        "the piece holds the frames that have an object, and no others",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let commands = "alloc; alloc 1; map; free all 2; drain; map; kmalloc 8";
+    let said = shell(5, &file(&folder, "caches.rs", &solution(5)), commands);
+    for part in [
+        "a frame of CPU 1's: free 0x",
+        "  0.......1.......",
+        "freed 2 frames on CPU 2",
+        "CPU 0 was drained",
+        "  ........\n",
+    ] {
+        assert!(said.replace('\r', "").contains(part), "{part} in {said}");
     }
 
     // A class: a stranger's files, in a sandbox or in QEMU.

@@ -9,13 +9,14 @@ use std::ptr;
 use std::time::Duration;
 
 use child::Ended;
-use labs::Frames;
+use labs::caches::Caches;
 use labs::draw::{Row, picture};
-use labs::exam::{Event, Failure, Kind, Rules, perform};
-use labs::fragmentation;
+use labs::judge::{Event, Failure, Kind, Rules};
 use labs::lab::{Exam, FRAGMENTATION, LEAST, Lab};
 use labs::layout::Layout;
-use labs::operation::Operation;
+use labs::objects::Objects;
+use labs::subject::{OfCaches, OfFrames, OfObjects, Subject, Visitor};
+use labs::{Frames, fragmentation};
 use serde::{Deserialize, Serialize};
 
 /// The longest that a sequence may take, in time of this process and not of the clock: a thousand times what it takes.
@@ -89,19 +90,19 @@ struct Trial {
 
 impl Trial {
     /// Has a piece do a sequence.
-    fn run<P: Frames>(self, operations: &[Operation]) -> Verdict {
-        self.try_it::<P>(operations, false).verdict
+    fn run<S: Subject>(self, operations: &[S::Operation]) -> Verdict {
+        self.try_it::<S>(operations, false).verdict
     }
 
     /// As [`run`](Self::run), with all that is known of it.
-    fn try_it<P: Frames>(self, operations: &[Operation], is_drawn: bool) -> Tried {
+    fn try_it<S: Subject>(self, operations: &[S::Operation], is_drawn: bool) -> Tried {
         let mut tried = Tried { verdict: Verdict::Fine, right: 0, rows: Vec::new() };
         let ended = child::run(
             self.limit,
             |tell| {
                 let mut see = |event| tell(&Message::from(event));
                 let see = is_drawn.then_some(&mut see as &mut dyn FnMut(Event));
-                let (tally, failure) = perform::<P>(self.layout, operations, self.rules, see);
+                let (tally, failure) = S::perform(self.layout, operations, self.rules, see);
                 tell(&Message::Right(self.kinds.iter().map(|kind| tally.of(*kind)).sum()));
                 failure.iter().for_each(|Failure { operation, kind, text }| {
                     tell(&Message::Wrong(*operation, *kind as usize, text.clone()));
@@ -156,27 +157,47 @@ pub fn first_test(test: impl FnOnce()) -> Examined {
     Examined { name: "the first test, which is in the file".into(), points: 0, of: 0, failure }
 }
 
-/// Tries a piece at everything that a lab asks on the host. Of the first that goes wrong there is a picture.
-pub fn examine<P: Frames>(lab: &Lab, seed: u64) -> Vec<Examined> {
+/// Somebody who tries a piece at everything that a lab asks on the host, with sequences of a seed. Of the first that goes wrong there is
+/// a picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Examiner(pub &'static Lab, pub u64);
+
+impl Visitor for Examiner {
+    type Output = Vec<Examined>;
+
+    fn frames<P: Frames + Send + 'static>(self) -> Self::Output {
+        let Self(lab, seed) = self;
+        let mut all = examine::<OfFrames<P>>(lab, seed);
+        all.extend(lab.fragmentation.map(|(points, least)| fragments::<P>(points, least, seed)));
+        all
+    }
+
+    fn objects<P: Objects + Send + 'static>(self) -> Self::Output {
+        examine::<OfObjects<P>>(self.0, self.1)
+    }
+
+    fn caches<P: Caches + Send + 'static>(self) -> Self::Output {
+        examine::<OfCaches<P>>(self.0, self.1)
+    }
+}
+
+fn examine<S: Subject>(lab: &Lab, seed: u64) -> Vec<Examined> {
     let mut all: Vec<Examined> = Vec::new();
     for exam in lab.exams {
         let is_first = all.iter().all(|result| result.failure.is_none());
-        all.push(examine_one::<P>(lab, exam, seed, is_first));
-    }
-    if let Some((points, least)) = lab.fragmentation {
-        all.push(fragments::<P>(points, least, seed));
+        all.push(examine_one::<S>(lab, exam, seed, is_first));
     }
     all
 }
 
 /// A sequence that went wrong, where and how.
-type Wrong = (Trial, Vec<Operation>, Verdict);
+type Wrong<S> = (Trial, Vec<<S as Subject>::Operation>, Verdict);
 
-fn examine_one<P: Frames>(lab: &Lab, exam: &Exam, seed: u64, is_drawn: bool) -> Examined {
-    let (mut right, mut wrong, mut other): (_, Vec<Wrong>, Option<Wrong>) = (0, Vec::new(), None);
-    for (layout, operations) in exam.sequences(lab, seed) {
+fn examine_one<S: Subject>(lab: &Lab, exam: &Exam, seed: u64, is_drawn: bool) -> Examined {
+    let (mut right, mut wrong, mut other): (_, Vec<Wrong<S>>, Option<Wrong<S>>) = (0, Vec::new(), None);
+    for (layout, operations) in exam.sequences::<S>(lab, seed) {
         let trial = Trial { layout, rules: exam.rules(lab), kinds: exam.kinds, limit: LIMIT };
-        let Tried { verdict, right: times, .. } = trial.try_it::<P>(&operations, false);
+        let Tried { verdict, right: times, .. } = trial.try_it::<S>(&operations, false);
         right += times;
         let is_other = matches!(&verdict, Verdict::Wrong(failure) if !exam.kinds.contains(&failure.kind));
         let has_ended = matches!(verdict, Verdict::Ended(_));
@@ -190,8 +211,8 @@ fn examine_one<P: Frames>(lab: &Lab, exam: &Exam, seed: u64, is_drawn: bool) -> 
             break;
         }
     }
-    let found = |wrong: &[Wrong]| match is_drawn {
-        true => shortest::<P>(wrong),
+    let found = |wrong: &[Wrong<S>]| match is_drawn {
+        true => shortest::<S>(wrong),
         false => wrong.first().map(|(.., verdict)| Found::of(verdict.text())),
     };
     let failure = found(&wrong).or_else(|| {
@@ -214,7 +235,7 @@ impl Found {
 }
 
 /// The shortest part of any of these sequences that goes wrong in the same way as the first, drawn.
-fn shortest<P: Frames>(wrong: &[Wrong]) -> Option<Found> {
+fn shortest<S: Subject>(wrong: &[Wrong<S>]) -> Option<Found> {
     let (place, _, first) = wrong.first()?;
     // In the same memory: other is larger.
     let alike =
@@ -223,12 +244,12 @@ fn shortest<P: Frames>(wrong: &[Wrong]) -> Option<Found> {
         let limit = if matches!(verdict, Verdict::Ended(Ended::Hung)) { SHORT_LIMIT } else { LIMIT };
         let trial = Trial { limit, ..*trial };
         let end = if let Verdict::Wrong(failure) = verdict { failure.operation + 1 } else { operations.len() };
-        (trial, kit::shortest(&operations[..end], |part| trial.run::<P>(part).is_like(verdict)))
+        (trial, kit::shortest(&operations[..end], |part| trial.run::<S>(part).is_like(verdict)))
     });
     let (trial, short) = shorts.min_by_key(|(_, short)| short.len())?;
-    let Tried { verdict, rows, .. } = trial.try_it::<P>(&short, true);
+    let Tried { verdict, rows, .. } = trial.try_it::<S>(&short, true);
     let what = verdict.text();
-    Some(Found { picture: picture(trial.layout, &rows, &what), what, operations: short.len() })
+    Some(Found { picture: picture(&S::strip(trial.layout), &rows, &what), what, operations: short.len() })
 }
 
 /// Whether a piece leaves large blocks large.

@@ -14,20 +14,80 @@ pub mod stress;
 use alloc::format;
 use alloc::string::String;
 
+use kernel::println;
 use labs::Frames;
-use labs::exam::{Rules, perform};
+use labs::caches::Caches;
+use labs::judge::Rules;
 use labs::lab::{LEAST, Lab};
-use labs::operation::{Mix, Wanted, sequence};
+use labs::objects::Objects;
+use labs::operation::{Mix, Wanted};
+use labs::subject::{OfCaches, OfFrames, OfObjects, Subject, Visitor};
+
+/// What is done with a piece.
+#[derive(Clone, Copy, Debug)]
+pub enum Trial {
+    /// All CPUs at work with it.
+    Stress,
+    /// Bad frees of every kind among good ones.
+    BadFrees,
+    /// What an operation takes, which is printed.
+    Costs,
+    /// The exam with this number, with a seed.
+    Exam(usize, u64),
+    /// Whether it leaves large blocks large, with a seed.
+    Fragmentation(u64),
+}
+
+/// Somebody who does it.
+#[derive(Clone, Copy, Debug)]
+pub struct Trier(pub &'static Lab, pub Trial);
+
+impl Trier {
+    fn try_it<S: Subject>(
+        self,
+        stress: fn(&Lab) -> Result<(), String>,
+        costs: fn(&Lab) -> u64,
+        fragmentation: fn(&Lab, u64) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let Self(lab, trial) = self;
+        match trial {
+            Trial::Stress => stress(lab),
+            Trial::BadFrees => bad_frees::<S>(lab),
+            Trial::Exam(number, seed) => exam::<S>(lab, number, seed),
+            Trial::Fragmentation(seed) => fragmentation(lab, seed),
+            Trial::Costs => {
+                println!("instructions: {}", costs(lab));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Visitor for Trier {
+    type Output = Result<(), String>;
+
+    fn frames<P: Frames + Send + 'static>(self) -> Self::Output {
+        self.try_it::<OfFrames<P>>(stress::stress_frames::<P>, costs::frames::<P>, fragmentation::<P>)
+    }
+
+    fn objects<P: Objects + Send + 'static>(self) -> Self::Output {
+        self.try_it::<OfObjects<P>>(stress::stress_objects::<P>, costs::objects::<P>, |_, _| Ok(()))
+    }
+
+    fn caches<P: Caches + Send + 'static>(self) -> Self::Output {
+        self.try_it::<OfCaches<P>>(stress::stress_caches::<P>, costs::caches::<P>, |_, _| Ok(()))
+    }
+}
 
 /// Has a piece do the sequences of one of a lab's exams, as the host does where it can be trusted with a stranger's piece.
 ///
 /// # Errors
 /// What it does wrong, of what the exam is about, or what kept that from being tried.
-pub fn exam<P: Frames>(lab: &Lab, number: usize, seed: u64) -> Result<(), String> {
+fn exam<S: Subject>(lab: &Lab, number: usize, seed: u64) -> Result<(), String> {
     let Some(exam) = lab.exams.get(number) else { return Ok(()) };
     let (mut right, mut other) = (0, None);
-    for (layout, operations) in exam.sequences(lab, seed) {
-        let (tally, failure) = perform::<P>(layout, &operations, exam.rules(lab), None);
+    for (layout, operations) in exam.sequences::<S>(lab, seed) {
+        let (tally, failure) = S::perform(layout, &operations, exam.rules(lab), None);
         right += exam.kinds.iter().map(|kind| tally.of(*kind)).sum::<usize>();
         match failure {
             Some(failure) if exam.kinds.contains(&failure.kind) => return Err(failure.text),
@@ -46,7 +106,7 @@ pub fn exam<P: Frames>(lab: &Lab, number: usize, seed: u64) -> Result<(), String
 ///
 /// # Errors
 /// It does not.
-pub fn fragmentation<P: Frames>(lab: &Lab, seed: u64) -> Result<(), String> {
+fn fragmentation<P: Frames>(lab: &Lab, seed: u64) -> Result<(), String> {
     let Some((_, least)) = lab.fragmentation else { return Ok(()) };
     match labs::fragmentation::measure::<P>(seed) {
         Some(large) if large >= least => Ok(()),
@@ -56,16 +116,15 @@ pub fn fragmentation<P: Frames>(lab: &Lab, seed: u64) -> Result<(), String> {
 }
 
 /// Good operations and bad frees of every kind, each checked against the oracle.
-const MIXED: Mix =
-    Mix { too_large: 50, again: 100, inside: 100, wrong_order: 100, foreign: 100, keeps_all: false, emergency: false };
+const MIXED: Mix = Mix { too_large: 50, again: 100, inside: 100, wrong_order: 100, foreign: 100, ..Mix::GOOD };
 /// So many.
 const OPERATIONS: usize = 1500;
 
-/// Has a piece stand bad frees among good ones, as [`perform`] has it.
+/// Has a piece stand bad frees among good ones.
 ///
 /// # Errors
 /// What it does wrong.
-pub fn bad_frees<P: Frames>(lab: &Lab) -> Result<(), String> {
+fn bad_frees<S: Subject>(lab: &Lab) -> Result<(), String> {
     let layout = memory::layout(lab);
     let wanted = Wanted {
         mix: MIXED,
@@ -74,7 +133,7 @@ pub fn bad_frees<P: Frames>(lab: &Lab) -> Result<(), String> {
         length: OPERATIONS,
         frames: layout.ranges,
     };
-    let operations = sequence(1, wanted);
-    let (_, failure) = perform::<P>(&layout, &operations, Rules { largest: lab.largest, counts: false }, None);
+    let operations = S::sequence(1, wanted);
+    let (_, failure) = S::perform(&layout, &operations, Rules { largest: lab.largest, counts: false }, None);
     failure.map_or(Ok(()), |failure| Err(failure.text))
 }

@@ -4,7 +4,8 @@
 
 use bootloader_api::{BootInfo, entry_point};
 use kernel::{console, cpu, host, memory};
-use lab_piece::{LAB, Piece};
+use lab_kernel::shell::Talk;
+use lab_piece::LAB;
 use labs::lab::Lab;
 use log::LevelFilter;
 use protocol::Event;
@@ -19,5 +20,6 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     memory::init(boot_info);
     cpu::start_all();
     host::send(&Event::Ready);
-    lab_kernel::shell::run::<Piece>(Lab::find(LAB).expect("the lab that the piece was built for"))
+    lab_piece::with(Talk(Lab::find(LAB).expect("the lab that the piece was built for")));
+    unreachable!("the shell does not come back")
 }

@@ -10,34 +10,34 @@ extern crate alloc;
 
 use alloc::string::String;
 
-use kernel::println;
-use lab_piece::{LAB, Piece, SEED};
+use lab_kernel::{Trial, Trier};
+use lab_piece::{LAB, SEED};
 use labs::lab::Lab;
 
 framework::entry!(test_main);
 
-fn lab() -> &'static Lab {
-    Lab::find(LAB).expect("the lab that the piece was built for")
+fn try_it(trial: Trial) -> Result<(), String> {
+    lab_piece::with(Trier(Lab::find(LAB).expect("the lab that the piece was built for"), trial))
 }
 
 #[test_case]
 fn stress() -> Result<(), String> {
-    lab_kernel::stress::stress::<Piece>(lab())
+    try_it(Trial::Stress)
 }
 
 #[test_case]
 fn bad_frees() -> Result<(), String> {
-    lab_kernel::bad_frees::<Piece>(lab())
+    try_it(Trial::BadFrees)
 }
 
 #[test_case]
-fn costs() {
-    println!("instructions: {}", lab_kernel::costs::costs::<Piece>(lab()));
+fn costs() -> Result<(), String> {
+    try_it(Trial::Costs)
 }
 
 #[test_case]
 fn fragmentation() -> Result<(), String> {
-    lab_kernel::fragmentation::<Piece>(lab(), SEED)
+    try_it(Trial::Fragmentation(SEED))
 }
 
 /// The lab's exams, each a test: a lab that has fewer passes those that it has not.
@@ -45,7 +45,7 @@ macro_rules! exams {
     ($($name:ident $number:literal),*) => {
         $(#[test_case]
         fn $name() -> Result<(), String> {
-            lab_kernel::exam::<Piece>(lab(), $number, SEED)
+            try_it(Trial::Exam($number, SEED))
         })*
     };
 }

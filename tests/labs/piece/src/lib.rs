@@ -4,11 +4,3 @@
 #![allow(missing_docs, dead_code, unused, reason = "how a learner's file looks is the learner's matter")]
 
 include!(concat!(env!("OUT_DIR"), "/piece.rs"));
-
-pub use piece::Piece;
-
-/// A piece that is none is told so here, and not where it is used.
-const _: fn() = || {
-    fn is_piece<P: labs::Frames + Send>() {}
-    is_piece::<Piece>();
-};

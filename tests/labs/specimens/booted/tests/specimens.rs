@@ -10,37 +10,11 @@ extern crate alloc;
 
 use alloc::string::String;
 
-use kernel::println;
-use lab_specimens::{Visitor, with};
-use labs::Frames;
+use lab_kernel::{Trial, Trier};
+use lab_specimens::with;
 use labs::lab::Lab;
 
 framework::entry!(test_main);
-
-/// What is done with a specimen.
-enum Trial {
-    Stress,
-    BadFrees,
-    Costs,
-}
-
-/// Somebody who does it.
-struct Trier(&'static Lab, Trial);
-
-impl Visitor for Trier {
-    type Output = Result<(), String>;
-
-    fn visit<P: Frames + Send>(self) -> Result<(), String> {
-        match self.1 {
-            Trial::Stress => lab_kernel::stress::stress::<P>(self.0),
-            Trial::BadFrees => lab_kernel::bad_frees::<P>(self.0),
-            Trial::Costs => {
-                println!("instructions: {}", lab_kernel::costs::costs::<P>(self.0));
-                Ok(())
-            }
-        }
-    }
-}
 
 fn try_it(lab: u8, name: &str, trial: Trial) -> Result<(), String> {
     let lab = Lab::find(lab).expect("the lab is there");
@@ -77,5 +51,9 @@ specimen!(lab2_solution, 2, "solution");
 specimen!(lab2_merged, 2, "a merged buddy stays in its list");
 specimen!(lab3_solution, 3, "solution");
 specimen!(lab3_lowest, 3, "the lowest zone first");
+specimen!(lab4_solution, 4, "solution");
+specimen!(lab4_last, 4, "one slot too many in the last word");
+specimen!(lab5_solution, 5, "solution");
+specimen!(lab5_unmasked, 5, "no mask in an allocation");
 specimen!(lab6_solution, 6, "solution");
 specimen!(lab6_counted, 6, "a merged buddy is counted still");

@@ -11,7 +11,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
             "",
         )],
         fails: &["a double free is refused"],
-        says: "the free of order 0 at 0x1000 was accepted, and must be refused as AlreadyFree: that frame is free already",
+        says: "the free of order 0 at 0x1000 was accepted, and must be refused as AlreadyFree: that is free already",
         operations: 3,
     },
     Mistake {

@@ -52,7 +52,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         name: "a double free is accepted",
         edits: &[("State::Free { .. } => Err(BadFree::AlreadyFree)", "State::Free { .. } => Ok(())")],
         fails: &["a double free is refused"],
-        says: "the free of order 0 at 0x1000 was accepted, and must be refused as AlreadyFree: that frame is free already",
+        says: "the free of order 0 at 0x1000 was accepted, and must be refused as AlreadyFree: that is free already",
         operations: 3,
     },
     Mistake {
@@ -60,7 +60,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         name: "a free inside a free block is named wrongly",
         edits: &[("            State::Inside if self.is_inside_free(frame) => Err(BadFree::AlreadyFree),\n", "")],
         fails: &["a double free is refused"],
-        says: "the free of order 0 at 0x1001 was refused as Inside: it is AlreadyFree (that frame is free already)",
+        says: "the free of order 0 at 0x1001 was refused as Inside: it is AlreadyFree (that is free already)",
         operations: 5,
     },
     Mistake {

@@ -30,7 +30,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         name: "the largest free blocks are not looked at",
         edits: &[("        (0..=MAX_ORDER).any(|order| {", "        (0..MAX_ORDER).any(|order| {")],
         fails: &["a double free is refused"],
-        says: "the free of order 1 at 0x1000 was refused as Inside: it is AlreadyFree (that frame is free already)",
+        says: "the free of order 1 at 0x1000 was refused as Inside: it is AlreadyFree (that is free already)",
         operations: 3,
     },
     Mistake {
@@ -46,7 +46,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         name: "the end is one of them",
         edits: &[("frame >= range.start && frame < range.end", "frame >= range.start && frame <= range.end")],
         fails: &["a free of what is not memory is refused"],
-        says: "the free of order 0 at 0x1010 was refused as Inside: it is NotMemory (that frame is not memory of this allocator)",
+        says: "the free of order 0 at 0x1010 was refused as Inside: it is NotMemory (that is not memory of this allocator)",
         operations: 1,
     },
 ];

@@ -3,6 +3,8 @@
 mod lab1;
 mod lab2;
 mod lab3;
+mod lab4;
+mod lab5;
 mod lab6;
 
 /// A mistake.
@@ -23,9 +25,11 @@ pub struct Mistake {
 }
 
 /// The labs that there are.
-pub const LABS: &[u8] = &[1, 2, 3, 6];
+pub const LABS: &[u8] = &[1, 2, 3, 4, 5, 6];
 
 /// All mistakes.
 pub fn all() -> impl Iterator<Item = &'static Mistake> {
-    [lab1::MISTAKES, lab2::MISTAKES, lab3::MISTAKES, lab6::MISTAKES].into_iter().flatten()
+    [lab1::MISTAKES, lab2::MISTAKES, lab3::MISTAKES, lab4::MISTAKES, lab5::MISTAKES, lab6::MISTAKES]
+        .into_iter()
+        .flatten()
 }

@@ -1,6 +1,4 @@
-//! The kernel's shell on a piece: its own commands where they are about the machine, others where they are about page frames.
-//!
-//! What a piece cannot serve says so. Beside the piece an oracle looks on, so that what it hands out twice is told at once.
+//! Commands about page frames, of a piece that hands them out.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,7 +7,7 @@ use core::fmt::Write;
 use bifolio::frame::{Order, Pfn, ZoneKind};
 use kernel::console::Console;
 use kernel::println;
-use kernel::shell::{Argument, Command, Error, GROUPS, Groups, Shell, expect, number};
+use kernel::shell::{Argument, Command, Error, Shell, expect, number};
 use kernel::sync::Mutex;
 use kit::Random;
 use kit::oracle::Oracle;
@@ -20,8 +18,6 @@ use labs::{Frame, Frames, MAX_ORDER, draw};
 
 use crate::memory;
 
-/// Frames in a row of the map.
-const ROW: u64 = 64;
 /// Blocks that `churn` has at a time, at most.
 const CHURNED: usize = 256;
 
@@ -43,25 +39,8 @@ pub fn run<P: Frames + Send + 'static>(lab: &'static Lab) -> ! {
     let (piece, oracle) = (Box::new(P::new(layout.memory())), layout.oracle());
     println!("lab {}, {}: page frames are those of the piece, {} of them", lab.number, lab.title, layout.frames());
     *BENCH.lock() = Some(Bench { piece, lab, layout, oracle, held: Vec::new() });
-    kernel::shell::run_with(groups())
+    super::talk(COMMANDS)
 }
-
-/// The kernel's groups of commands, each as it is here.
-fn groups() -> Groups {
-    let here = |command: &Command| {
-        let own = COMMANDS.iter().find(|own| own.name() == command.name());
-        let is_the_kernels = OF_THE_KERNEL.contains(&command.name());
-        own.copied().unwrap_or(Command { run: if is_the_kernels { command.run } else { unserved }, ..*command })
-    };
-    let groups = GROUPS.iter().map(|(about, commands)| {
-        let commands: Vec<Command> = commands.iter().map(here).collect();
-        (*about, &*commands.leak())
-    });
-    groups.collect::<Vec<_>>().leak()
-}
-
-/// Commands that have nothing to do with who hands out frames.
-const OF_THE_KERNEL: &[&str] = &["memmap", "cpus", "watch", "lockdep", "help", "?", "poweroff", "exit"];
 
 /// Commands about page frames.
 static COMMANDS: &[Command] = &[
@@ -131,10 +110,6 @@ static COMMANDS: &[Command] = &[
 ];
 
 type Done<'a> = Result<(), Error<'a>>;
-
-fn unserved<'a>(_: &mut Shell, _: &[&'a str]) -> Done<'a> {
-    Err(Error::Said("the allocator at work here, a learner's, does not serve that"))
-}
 
 /// Has a command without arguments work on the bench.
 fn with<'a>(words: &[&'a str], work: impl FnOnce(&mut Bench) -> Done<'a>) -> Done<'a> {
@@ -251,13 +226,7 @@ impl Bench {
             self.held.retain(|(held, _)| *held != frame);
             Order::new(order).into_iter().for_each(|order| self.oracle.free(Pfn::new(frame), order));
         }
-        match (right, answer) {
-            (Err(right), Ok(())) => println!("the piece is wrong: that was accepted, and it is {right:?}"),
-            (Ok(()), Err(_)) => println!("the piece is wrong: that block is the shell's"),
-            (Err(right), Err(said)) if right != said => println!("the piece is wrong: it is {right:?}"),
-            _ => {}
-        }
-        answer.map_err(|reason| Error::Said(reason.reason()))
+        super::complain(right, answer)
     }
 
     fn blocks<'a>(&mut self) -> Done<'a> {
@@ -299,18 +268,7 @@ impl Bench {
 
     /// Rows of frames as they should be; of rows that are alike one is drawn.
     fn map<'a>(&mut self) -> Done<'a> {
-        let first = self.layout.first() / ROW * ROW;
-        let states = draw::states(&self.oracle, &self.layout, self.lab.largest);
-        // Rows begin at multiples of their length.
-        let states = " ".repeat((self.layout.first() - first) as usize) + &states;
-        let mut before = "";
-        for start in (0..states.len()).step_by(ROW as usize) {
-            let row = &states[start..(start + ROW as usize).min(states.len())];
-            if row != before {
-                println!("{:#10x}  {row}", first + start as u64);
-            }
-            before = row;
-        }
+        super::map(&draw::states(&self.oracle, &self.layout, self.lab.largest), self.layout.first(), 1);
         println!(
             "a digit begins an allocated block and is its order, | begins a free one; a row like the one before is left out"
         );
