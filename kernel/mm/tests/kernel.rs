@@ -6,7 +6,7 @@ use std::ops::Range;
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, Profile};
 use bifolio::heap::{RegionError, StaticHeap};
-use bifolio::kernel::{InitError, Kernel, NoInterrupts, Regions, Shared, Uniprocessor};
+use bifolio::kernel::{Frames, InitError, Kernel, NoInterrupts, Regions, Shared, Uniprocessor};
 use bifolio::memory_map::{MapError, Region, RegionKind};
 
 const MIB: u64 = 1 << 20;
@@ -17,15 +17,15 @@ fn ram() -> Region {
     Region { start: 0, end: RAM.end, kind: RegionKind::Usable }
 }
 
-/// The difference between where the host has so much memory and [`RAM`].
+/// Where the host has memory for what is up to the end of [`RAM`], from address 0 on.
 fn window() -> u64 {
-    let layout = Layout::from_size_align((RAM.end - RAM.start) as usize, 4 << 20).unwrap();
+    let layout = Layout::from_size_align(RAM.end as usize, 4 << 20).unwrap();
     // SAFETY: the layout is not empty.
     let memory = unsafe { std::alloc::alloc(layout) };
     assert!(!memory.is_null());
     // SAFETY: so long is it. A machine's memory holds something, and not zeros.
     unsafe { memory.write_bytes(0xa5, layout.size()) };
-    (memory.expose_provenance() as u64).wrapping_sub(RAM.start)
+    memory.expose_provenance() as u64
 }
 
 #[test]
@@ -79,6 +79,15 @@ fn a_kernel_has_frames_and_a_heap() {
     assert_eq!(wrong, Err(FreeError::Reserved(image.start)));
 }
 
+/// Whoever has them may lock them into a static, or hand them to an interrupt handler: the one `init` is the promise for all.
+#[test]
+fn a_kernel_of_one_cpu_and_its_frames_can_be_shared() {
+    fn can_be_shared<T: Send + Sync>() {}
+    can_be_shared::<Kernel<Uniprocessor<NoInterrupts>>>();
+    can_be_shared::<Frames<'_, Uniprocessor<NoInterrupts>>>();
+    can_be_shared::<StaticHeap<Shared<NoInterrupts>>>();
+}
+
 /// Half a MiB from address 0 on, as a microcontroller may have it.
 #[test]
 fn a_kernel_needs_little_memory() {
@@ -128,6 +137,11 @@ fn a_map_that_is_no_good_is_refused_and_can_be_mended() {
     let mut regions = Regions::new();
     regions.extend([ram(); 3]);
     assert_eq!(init(regions), Err(InitError::TooManyRegions { given: 3, room: 2 }));
+    for offset in [window + FRAME_SIZE, window + (2 << 20)] {
+        // SAFETY: it is refused before anything is set up, so no memory changes hands.
+        let refused = unsafe { MEMORY.init(Regions::<2>::new(), offset) };
+        assert_eq!(refused, Err(InitError::Offset { offset, align: 4 << 20 }));
+    }
     let mut regions = Regions::new();
     regions.extend([ram()]);
     regions.reserve(5..5);

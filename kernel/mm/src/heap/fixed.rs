@@ -29,6 +29,10 @@ use crate::cpu::Cpu;
 /// ```
 pub struct StaticHeap<C: 'static, const CPUS: usize = 1>(Once<RegionHeap<'static, C, CPUS>>);
 
+// SAFETY: the contract of `init` says that the machine's CPUs are those that `C` says they are, so no two share what one has of its
+// own. Until then there is no heap.
+unsafe impl<C: Cpu + 'static, const CPUS: usize> Sync for StaticHeap<C, CPUS> {}
+
 impl<C: Cpu + 'static, const CPUS: usize> StaticHeap<C, CPUS> {
     /// No memory yet.
     pub const fn new() -> Self {
@@ -42,7 +46,8 @@ impl<C: Cpu + 'static, const CPUS: usize> StaticHeap<C, CPUS> {
     ///
     /// # Safety
     /// - So many bytes from `start` on are readable and writable for as long as the program runs, and nobody else's.
-    /// - The machine's CPUs are those that `C` says they are: for [`Uniprocessor`](crate::kernel::Uniprocessor), one.
+    /// - The CPUs that use this are those that `C` says they are: for [`Uniprocessor`](crate::kernel::Uniprocessor), one; with
+    ///   [`NoInterrupts`](crate::kernel::NoInterrupts), no handler of an interrupt does.
     pub unsafe fn init(&self, start: *mut u8, bytes: usize) -> Result<(), RegionError> {
         if self.0.is_completed() {
             return Err(RegionError::Twice);

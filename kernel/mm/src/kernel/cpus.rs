@@ -1,5 +1,6 @@
 //! Ready-made CPUs.
 
+use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -22,7 +23,8 @@ pub unsafe trait Interrupts {
 #[expect(clippy::exhaustive_structs, reason = "it has no state")]
 pub struct NoInterrupts;
 
-// SAFETY: that no handler allocates or frees is promised where `Kernel::init` is called on a kernel of this type.
+// SAFETY: what leans on it is shared with handlers only by the contract of `Kernel::init` or `StaticHeap::init`, which says that there
+// are none that allocate or free; or by `Shared`, to whose CPUs they are other CPUs.
 unsafe impl Interrupts for NoInterrupts {
     #[inline(always)]
     fn mask() -> bool {
@@ -81,17 +83,36 @@ interrupts! {
 }
 
 /// A CPU that says the same number, whichever it is: [`Uniprocessor`] and [`Shared`]. Its interrupts are masked by `I`.
-pub struct Numbered<I, const NUMBER: usize>(PhantomData<I>);
+///
+/// A cell is what no two CPUs may look at.
+pub struct Numbered<I, const NUMBER: usize>(PhantomData<I>, PhantomData<Cell<()>>);
 
 /// The CPU of a machine that has one.
+///
+/// That there is one is promised where a [`Kernel`](super::Kernel) or a [`StaticHeap`](crate::heap::StaticHeap) is given its memory.
+/// The type by itself is not `Sync`, and so a [`Heap`](crate::heap::Heap) or a [`PageAllocator`](crate::allocator::PageAllocator)
+/// of such CPUs that is put together by hand stays with its owner:
+///
+/// ```compile_fail,E0277
+/// # use bifolio::{heap::Heap, kernel::{NoInterrupts, Uniprocessor}};
+/// let mut region = vec![0; 1 << 20];
+/// let heap = Heap::<_, Uniprocessor<NoInterrupts>, 1>::in_shared_region(&mut region).unwrap();
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| _ = heap.malloc(100)); // `Uniprocessor` cannot be shared between threads safely
+///     _ = heap.malloc(100);
+/// });
+/// ```
 pub type Uniprocessor<I> = Numbered<I, 0>;
 
 /// Any of a machine's CPUs, none of which has anything of its own: all wait for the same locks. Interrupts between them are not
 /// needed.
 pub type Shared<I> = Numbered<I, { usize::MAX }>;
 
-// SAFETY: with pages or an arena of that number, there is one CPU, by the contract of `Kernel::init`; without them, no barrier is
-// needed, however many there are. Interrupts are masked where that is asked for.
+// SAFETY: no CPU has pages or an arena of that number, so it does not matter how many there are.
+unsafe impl<I> Sync for Shared<I> {}
+
+// SAFETY: with pages or an arena of that number, there is one CPU, since the type is not `Sync`; without them, no barrier is needed,
+// however many there are. Interrupts are masked where that is asked for.
 unsafe impl<I: Interrupts, const NUMBER: usize> Cpu for Numbered<I, NUMBER> {
     #[inline(always)]
     fn current() -> usize {

@@ -44,7 +44,7 @@ pub use cpus::X86;
 pub use cpus::{Interrupts, NoInterrupts, Numbered, Shared, Uniprocessor};
 pub use regions::Regions;
 
-use crate::allocator::{PageAllocator, PerCpuPages, Plan, SetupError};
+use crate::allocator::{PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
 use crate::cpu::Cpu;
 use crate::error::{FreeError, table::errors};
 use crate::frame::{Gfp, Order, Pfn};
@@ -63,6 +63,13 @@ errors! {
         } => "there are {given} regions of memory, and room for {room}",
         /// It was set up before.
         Twice => "memory was set up before",
+        /// Blocks would not be aligned to their size where the window shows them: the largest of them are as large as `align`.
+        Offset {
+            /// What is added to a physical address.
+            offset: u64,
+            /// What it must be a multiple of, in bytes.
+            align: u64,
+        } => "a window at an offset of {offset:#x} does not show memory aligned to {align:#x} as such",
         /// The map makes no sense.
         Map(error: MapError) => from,
         /// The page allocator cannot be set up.
@@ -79,6 +86,10 @@ pub struct Kernel<C, const CPUS: usize = 1> {
     pages: [PerCpuPages; CPUS],
 }
 
+// SAFETY: the contract of `init` says that the machine's CPUs are those that `C` says they are, so no two share what one has of its
+// own. Until then nothing is there that they could be given.
+unsafe impl<C: Cpu, const CPUS: usize> Sync for Kernel<C, CPUS> {}
+
 /// Page frames, where a window onto physical memory shows them.
 struct Window<C> {
     ready: Once<Ready<C>>,
@@ -93,8 +104,8 @@ struct Ready<C> {
 /// The flags of the heap's requests: nothing says whether they may wait.
 const GFP: Gfp = Gfp::ATOMIC.union(Gfp::NOWARN);
 
-// SAFETY: the allocator gives a block to one owner at a time, aligned to its size, and the window shows all of it: by the contract
-// of `Kernel::init`.
+// SAFETY: the allocator gives a block to one owner at a time, aligned to its size, and the window shows all of it, by the contract
+// of `Kernel::init`, which has seen that it is aligned there too.
 unsafe impl<C: Cpu> PageSource for Window<C> {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
         let ready = self.ready.get()?;
@@ -120,17 +131,20 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
     /// Takes charge of the machine's memory. The metadata goes into what is usable; the heap works from here on.
     ///
     /// # Errors
-    /// [`InitError`] if there are too many regions, nothing is usable, or all of it is too small. Nothing has been written to then.
+    /// [`InitError`] if there are too many regions, nothing is usable, all of it is too small, or `offset` is no multiple of 4 MiB.
+    /// Nothing has been written to then.
     ///
     /// # Safety
     /// - Nobody uses what the regions call usable, but for what of it is reserved in them: this is its owner from here on.
     /// - Adding `offset` to a physical address makes the one at which the kernel sees it, readable and writable, for as long as it
     ///   runs.
-    /// - The machine's CPUs are those that `C` says they are: for [`Uniprocessor`], one.
-    pub unsafe fn init<const N: usize>(&'static self, mut regions: Regions<N>, offset: u64) -> Result<(), InitError>
-    where
-        C: Send + Sync,
-    {
+    /// - The CPUs that use this are those that `C` says they are: for [`Uniprocessor`], one; with [`NoInterrupts`], no handler of an
+    ///   interrupt does.
+    pub unsafe fn init<const N: usize>(&'static self, mut regions: Regions<N>, offset: u64) -> Result<(), InitError> {
+        let align = Order::MAX.bytes();
+        if offset % align != 0 {
+            return Err(InitError::Offset { offset, align });
+        }
         let plan = Plan::new(regions.map(offset)?)?;
         let start = plan.metadata().start.address().wrapping_add(offset);
         let window = &self.heap.source().ready;
@@ -138,7 +152,7 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
             return Err(InitError::Twice);
         }
         // SAFETY: by this function's contract nobody else uses these frames, which the plan took out of usable ones, and they are
-        // seen there for as long as the kernel runs. Frames are aligned, and any bits are valid words.
+        // seen there for as long as the kernel runs. Frames are aligned there too, and any bits are valid words.
         let metadata = unsafe {
             let words = core::ptr::with_exposed_provenance_mut(start as usize);
             core::slice::from_raw_parts_mut(words, plan.metadata_words())
@@ -146,7 +160,7 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
         // SAFETY: by this function's contract nobody else uses what is usable.
         let frames = unsafe { PageAllocator::new(&plan, metadata, &self.pages) }?;
         let ready = window.call_once(|| Ready { frames, offset });
-        ready.frames.add_shrinker(&self.heap).expect("there is room for the first shrinker");
+        ready.frames.add_shrinker(self).expect("there is room for the first shrinker");
         Ok(())
     }
 
@@ -164,6 +178,13 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
     }
 }
 
+/// Gives back what its heap does not use.
+impl<C: Cpu, const CPUS: usize> Shrinker for Kernel<C, CPUS> {
+    fn shrink(&self, _: u64) -> u64 {
+        self.heap.shrink()
+    }
+}
+
 impl<C: Cpu, const CPUS: usize> Default for Kernel<C, CPUS> {
     fn default() -> Self {
         Self::new()
@@ -178,6 +199,11 @@ impl<C, const CPUS: usize> fmt::Debug for Kernel<C, CPUS> {
 
 /// A kernel's page frames: a [`PageAllocator`], and, with the feature `x86_64`, what that crate has page tables made of.
 pub struct Frames<'a, C>(&'a PageAllocator<'static, C>);
+
+// SAFETY: they are a kernel's that was given its memory, by the contract of whose `init` its CPUs are those that `C` says they are.
+unsafe impl<C: Cpu> Sync for Frames<'_, C> {}
+// SAFETY: likewise.
+unsafe impl<C: Cpu> Send for Frames<'_, C> {}
 
 impl<C> Deref for Frames<'_, C> {
     type Target = PageAllocator<'static, C>;
