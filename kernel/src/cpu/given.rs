@@ -22,6 +22,9 @@ pub trait Memory: Sync {
     /// It has so many pages, and nobody uses it.
     unsafe fn free_stack(&self, start: NonNull<u8>, pages: u64);
 
+    /// Gets ready what the CPU that runs this has of its own, so that its first requests are quick. Without memory it has it later.
+    fn prepare_cpu(&self);
+
     /// Where an address lies at which nothing is mapped, as a fault's report calls it. Takes no lock.
     fn name_of(&self, address: u64) -> Option<&'static str>;
 }

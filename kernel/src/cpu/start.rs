@@ -185,6 +185,8 @@ extern "C" fn enter(number: usize) -> ! {
     // Whoever has asked before this CPU last stopped, and has not noticed that it did, still waits: the interrupt is lost.
     ipi::answer();
     interrupts::enable();
+    // Others may wait for it from here on, so that it can take part in what needs them all.
+    given::memory().into_iter().for_each(|memory| memory.prepare_cpu());
     while !own.stop.swap(false, Ordering::Acquire) {
         work::wait();
     }

@@ -1,11 +1,12 @@
 //! Memory as CPUs are given it.
 
-use super::{paging, vmalloc};
+use super::heap::HEAP;
+use super::{paging, reclaim, vmalloc};
 use crate::cpu::given::Memory;
 use core::ptr::NonNull;
 use x86_64::{PhysAddr, VirtAddr};
 
-/// Page tables for devices, mappings for stacks.
+/// Page tables for devices, mappings for stacks, arenas of the heap.
 pub(super) struct ForCpus;
 
 impl Memory for ForCpus {
@@ -24,6 +25,12 @@ impl Memory for ForCpus {
     unsafe fn free_stack(&self, start: NonNull<u8>, pages: u64) {
         // SAFETY: by this function's contract the mapping has so many pages, which nobody uses.
         unsafe { vmalloc::free(start, pages) }.expect("a stack is a mapping");
+    }
+
+    fn prepare_cpu(&self) {
+        HEAP.prepare_cpu();
+        // If it then has nothing to do, its pages are not to keep what was fetched for that.
+        reclaim::postpone_decay();
     }
 
     fn name_of(&self, address: u64) -> Option<&'static str> {

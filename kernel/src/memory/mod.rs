@@ -73,6 +73,7 @@ pub fn init(boot_info: &'static mut BootInfo) {
     sync::when_memory_is_low(reclaim::wake);
     frames().add_shrinker(&vmalloc::DeferredFrees).expect("there is room for the first shrinker");
     frames().add_shrinker(&heap::HEAP).expect("there is room for the second shrinker");
+    heap::HEAP.prepare_cpu();
     let setting_up = stopwatch.elapsed();
 
     map::summarise(count, sanitising);

@@ -17,15 +17,18 @@ use alloc::vec::Vec;
 use bifolio::allocator::Cpu;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn};
 use booted::{Hoard, fault_at};
+use core::alloc::Layout;
 use core::hint::black_box;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 use kernel::cpu::start::StartError;
 use kernel::cpu::{self, MAX_CPUS, Trap, apic, catch, clock, exceptions, ipi, local, timer};
-use kernel::host::Input;
+use kernel::host::{Input, Stopwatch};
 use kernel::memory::frames::Processor;
+use kernel::memory::heap::HEAP;
 use kernel::memory::{frames, vmalloc};
+use kernel::println;
 use kit::Raw;
 use protocol::input;
 use x86_64::VirtAddr;
@@ -71,6 +74,49 @@ fn work_goes_to_the_cpus_that_were_asked() {
         let seen = AtomicU64::new(0);
         cpu::on(asked, &|number| _ = seen.fetch_or(1 << number, Ordering::Relaxed));
         assert_eq!(seen.load(Ordering::Relaxed), 1 << asked);
+    }
+}
+
+/// How long the first allocation of a CPU takes that has an arena without a slab. It may be the first that it makes at all.
+fn first_allocation() -> u64 {
+    let layout = Layout::new::<[u64; 12]>();
+    interrupts::without_interrupts(|| {
+        let stopwatch = Stopwatch::start();
+        let object = black_box(HEAP.allocate(layout));
+        let time = stopwatch.elapsed().0;
+        // SAFETY: the object is ours, and not used afterwards.
+        unsafe { HEAP.free(object.expect("there is memory"), layout) }.expect("it was allocated");
+        time
+    })
+}
+
+#[test_case]
+fn a_cpu_is_prepared_when_it_comes_up_and_its_first_allocation_is_short() {
+    /// Instructions that it may take, and with the validator of locks, which looks on where assertions are on.
+    const MOST: u64 = if cfg!(debug_assertions) { 5_000 } else { 4_000 };
+    let has_arena = |cpu| HEAP.arena_stats(Some(cpu)).is_some();
+    for cpu in cpu::online().collect::<Vec<_>>() {
+        let times = [(); 3].map(|()| {
+            cpu::on(cpu, &|_| HEAP.retire_cpu());
+            HEAP.shrink();
+            assert!(!has_arena(cpu), "CPU {cpu} has an arena without a slab");
+            if cpu == 0 {
+                HEAP.prepare_cpu();
+            } else {
+                cpu::stop(cpu);
+                cpu::start(cpu).expect("the CPU ran before");
+            }
+            let time = AtomicU64::new(0);
+            cpu::on(cpu, &|_| {
+                assert!(has_arena(cpu), "CPU {cpu} was not prepared");
+                time.store(first_allocation(), Ordering::Relaxed);
+            });
+            time.into_inner()
+        });
+        println!("CPU {cpu}: {times:?} instructions");
+        // Where another CPU has had its turn in between, that counts too.
+        let shortest = times.into_iter().min().expect("there are three");
+        assert!(!Input::read(input::CLOCK_SHIFT).is_given() || shortest <= MOST, "CPU {cpu}: {times:?}");
     }
 }
 
