@@ -118,6 +118,14 @@ pub const PLANTS: &[Plant] = &[
         new: "NonZero::new(free | (free & self.remote_word(word).load(Relaxed)))",
     },
     Plant {
+        what: "a slab that is given to another arena by a load and a store",
+        tool: Tool::Loom,
+        test: "loom::of_two_frees_of_one_slot_one_is_noticed_wherever_the_slab_goes",
+        file: "slab/descriptor.rs",
+        old: "self.tag.fetch_xor(before ^ tag_of(arena), AcqRel);",
+        new: "let announced = self.tag.load(Relaxed) & ANNOUNCED;\n        self.tag.store(tag_of(arena) | announced, Release);\n        let _ = before;",
+    },
+    Plant {
         what: "a slab that is closed without a look at what was freed twice",
         tool: Tool::Loom,
         test: "loom::a_slab_that_a_second_free_empties_is_closed_with_all_that_was_freed",

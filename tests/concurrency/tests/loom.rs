@@ -395,6 +395,12 @@ fn of_two_frees_of_one_slot_one_is_noticed() {
 }
 
 #[test]
+fn of_two_frees_of_one_slot_one_is_noticed_wherever_the_slab_goes() {
+    let model = models::of_two_frees_of_one_slot_one_is_noticed_wherever_the_slab_goes;
+    explore("two frees of a slot whose slab moves", None, model);
+}
+
+#[test]
 fn a_slab_that_a_second_free_empties_is_closed_with_all_that_was_freed() {
     let model = models::a_slab_that_a_second_free_empties_is_closed_with_all_that_was_freed;
     explore("two frees of the last live slot, and the end of its slab", None, model);

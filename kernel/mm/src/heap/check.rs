@@ -159,44 +159,7 @@ mod tests {
 
     use super::super::large::Large;
     use super::*;
-    use crate::cpu::Hooks;
-    use crate::error::FreeError;
-    use crate::frame::Order;
-
-    struct Host;
-
-    // SAFETY: one CPU at a time, which nothing interrupts.
-    unsafe impl Cpu for Host {
-        fn current() -> usize {
-            0
-        }
-
-        fn synchronize() {}
-
-        fn mask_interrupts() -> bool {
-            false
-        }
-
-        fn restore_interrupts(_: bool) {}
-    }
-
-    impl Hooks for Host {}
-
-    /// Blocks that are never given back: what is corrupt must not be freed.
-    struct Leak;
-
-    // SAFETY: the host's allocator gives out exclusive memory of the layout asked for.
-    unsafe impl PageSource for Leak {
-        fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-            let bytes = order.bytes() as usize;
-            // SAFETY: the layout is not empty.
-            NonNull::new(unsafe { std::alloc::alloc(Layout::from_size_align(bytes, bytes).ok()?) })
-        }
-
-        unsafe fn release(&self, _: NonNull<u8>, _: Order) -> Result<(), FreeError> {
-            Ok(())
-        }
-    }
+    use crate::heap::tests::{Host, Leak};
 
     /// The rule that `validate` finds broken after `corrupt` has been at a sound heap, and at the slab of an object.
     fn rule_broken_by(corrupt: impl FnOnce(&mut Stopped<'_, Host>, &PageMap, Meta<Slab>)) -> &'static str {

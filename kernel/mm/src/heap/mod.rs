@@ -99,6 +99,8 @@ mod shrink;
 mod slow;
 mod stop;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod waste;
 
 use crate::sync::atomic::AtomicBool;

@@ -381,7 +381,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Frees a slot of another arena than that of the CPU in this place. `Err`, and nothing changed, if it is free already, or in none.
     #[inline(always)]
-    fn put_remotely(&self, place: &PerCpu, slab: Meta<Slab>, slot: usize) -> Result<(), ()> {
+    pub(super) fn put_remotely(&self, place: &PerCpu, slab: Meta<Slab>, slot: usize) -> Result<(), ()> {
         let owner = slab.arena();
         if !owner.is_there() {
             return Err(());

@@ -99,6 +99,23 @@ pub fn of_two_frees_of_one_slot_one_is_noticed() {
     assert_eq!(freed - shared.collect(), 1);
 }
 
+/// The owner and another CPU free one slot, and the owner gives the slab away, from where a third CPU has it next: one of the two
+/// is told, or the third finds it out.
+pub fn of_two_frees_of_one_slot_one_is_noticed_wherever_the_slab_goes() {
+    let shared = Shared::new();
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || shared.free_remotely(3))
+    };
+    let own = shared.slab.put_any(3);
+    shared.slab.set_arena(ArenaId::SHARED);
+    let third = ArenaId::of(2).expect("there is a third");
+    shared.slab.set_arena(third);
+    let freed = u32::from(own) + u32::from(other.join().expect("it says itself what is wrong"));
+    assert_eq!(freed - shared.collect(), 1);
+    assert_eq!((shared.slab.free(), shared.slab.arena(), shared.slab.is_announced()), (1, third, false));
+}
+
 /// A slot that was freed long ago is freed again while the owner takes it over: it is free all the time.
 pub fn a_slot_is_free_while_it_is_taken_over() {
     let shared = Shared::new();

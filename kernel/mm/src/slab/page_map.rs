@@ -120,6 +120,8 @@ impl PageMap {
     /// Some lock of the heap is held.
     #[inline]
     pub(crate) unsafe fn find(&self, address: usize) -> Meta<Slab> {
+        #[cfg(test)]
+        tests::WALKS.set(tests::WALKS.get() + 1);
         // SAFETY: the caller holds a lock.
         let slab = unsafe { self.entry(address, 0) }.load(Ordering::Acquire).cast::<Slab>();
         // SAFETY: an entry at level 0 leads to an initialised descriptor, `NO_SLAB` at least (invariant *Metadata*).
@@ -268,5 +270,15 @@ impl PageMap {
         let entry = unsafe { self.entry(address, level + 1) };
         let table = entry.swap(nothing(level + 1), Ordering::Relaxed);
         NonNull::new(table.cast())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use core::cell::Cell;
+
+    std::thread_local! {
+        /// How often this thread has looked for a slab.
+        pub(crate) static WALKS: Cell<usize> = const { Cell::new(0) };
     }
 }

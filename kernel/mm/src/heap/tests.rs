@@ -1,0 +1,111 @@
+//! What the heap's parts do between two steps of an operation, which nobody can bring about who calls it.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::Heap;
+use crate::cpu::{Cpu, Hooks};
+use crate::error::FreeError;
+use crate::frame::Order;
+use crate::slab::arena::{ArenaId, Emptied};
+use crate::slab::descriptor::Slab;
+use crate::slab::list::Meta;
+use crate::slab::page_map::tests::WALKS;
+use crate::slab::source::PageSource;
+
+pub(super) struct Host;
+
+// SAFETY: one CPU at a time, which nothing interrupts.
+unsafe impl Cpu for Host {
+    fn current() -> usize {
+        0
+    }
+
+    fn synchronize() {}
+
+    fn mask_interrupts() -> bool {
+        false
+    }
+
+    fn restore_interrupts(_: bool) {}
+}
+
+impl Hooks for Host {}
+
+/// Blocks that are never given back: what is corrupt must not be freed.
+pub(super) struct Leak;
+
+// SAFETY: the host's allocator gives out exclusive memory of the layout asked for.
+unsafe impl PageSource for Leak {
+    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+        let bytes = order.bytes() as usize;
+        // SAFETY: the layout is not empty.
+        NonNull::new(unsafe { std::alloc::alloc(Layout::from_size_align(bytes, bytes).ok()?) })
+    }
+
+    unsafe fn release(&self, _: NonNull<u8>, _: Order) -> Result<(), FreeError> {
+        Ok(())
+    }
+}
+
+type HostHeap = Heap<Leak, Host>;
+
+const OBJECT: Layout = Layout::new::<[u64; 8]>();
+
+/// A heap, and an object on it.
+fn with_object() -> (Box<HostHeap>, NonNull<u8>) {
+    let heap = Box::new(HostHeap::new(Leak));
+    let object = heap.allocate(OBJECT).unwrap();
+    (heap, object)
+}
+
+/// A CPU that comes while all stand still may be overlooked by the CPU that stopped them, and that gives tables back.
+#[test]
+fn a_cpu_whose_gate_is_closed_reads_no_table_of_the_page_map() {
+    let (heap, object) = with_object();
+    let address = object.as_ptr().addr();
+    heap.stopped(|_| {
+        let before = WALKS.get();
+        let Err(entered) = heap.free_quickly(address, None) else { panic!("its gate is closed") };
+        assert!(!heap.free_by_map(entered, address, None));
+        assert_eq!(WALKS.get(), before);
+    });
+    let (entered, _) = heap.enter();
+    assert!(heap.free_by_map(entered, address, None), "its gate is open again");
+    assert!(WALKS.get() > 0);
+    heap.validate().unwrap();
+}
+
+/// Where CPU 1 frees a slot of CPU 0's slab for the second time, and the slab goes elsewhere after CPU 1 has seen whose it is.
+fn second_free_after(moved: impl FnOnce(&HostHeap, Meta<Slab>)) {
+    let (heap, object) = with_object();
+    // SAFETY: nothing else uses the heap.
+    let slab = unsafe { heap.registry.map.find(object.as_ptr().addr()) };
+    let slot = slab.slot_at(object.as_ptr().addr()).unwrap();
+    // SAFETY: the object is ours, and not used afterwards.
+    unsafe { heap.free(object, OBJECT) }.unwrap();
+    assert_eq!(slab.arena(), ArenaId::of(0).unwrap());
+    moved(&heap, slab);
+    assert_eq!(heap.put_remotely(heap.per_cpu(1), slab, slot), Err(()));
+    assert_eq!(slab.put_remotely(slot), Err(()), "nor if it did not look whose it is now");
+    assert!(!slab.is_announced());
+    heap.validate().unwrap();
+}
+
+#[test]
+fn a_second_free_is_refused_wherever_its_slab_went_meanwhile() {
+    second_free_after(|_, _| {});
+    second_free_after(|heap, _| heap.retire_cpu());
+    second_free_after(|heap, slab| {
+        heap.retire_cpu();
+        // As a CPU does that has found none of its own.
+        let adopted = heap.shared.pop_partial(slab.cache()).unwrap();
+        assert_eq!(adopted, slab);
+        heap.in_own(|arena| arena.adopt(adopted)).unwrap();
+    });
+    second_free_after(|heap, slab| {
+        heap.retire_cpu();
+        let emptied = heap.shared.pop_any(slab.cache()).and_then(Emptied::new).unwrap();
+        heap.close(emptied);
+    });
+}
