@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants semver soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
-.PHONY: lab lab-shell handout grade
+.PHONY: lab lab-shell handout grade test-labs
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
 unexport MAKEFLAGS MFLAGS
@@ -114,6 +114,9 @@ lab: ## a lab of docs/labs: builds the learner's file, tries it on the host and 
 lab-shell: ## the kernel's shell, with page frames from the learner's file of a lab: N=2
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo run -q -p lab -- shell
+
+test-labs: ## every solution of the labs and every planted mistake, booted on all machines of `make test`; takes half an hour
+	$(with-toolchain) cargo test -p lab --test booted -- --include-ignored --nocapture
 
 handout: ## the tree that a class is given for the labs, without solutions, in target/handout or DIR=...
 	$(with-toolchain) cargo run -q -p lab -- handout

@@ -33,7 +33,7 @@ use times::Part;
 /// The machines that booted tests run on: memory below, at and above what decides how many zones and what kind of map there
 /// is, with either firmware; of each pair of those, one on a single CPU and one on several. Where QEMU has x2APIC, two are
 /// without it all the same.
-const MACHINES: [Machine; 6] = [
+pub const MACHINES: [Machine; 6] = [
     Machine::new(Firmware::Bios, Memory::from_mib(64), 1),
     Machine::new(Firmware::Bios, MEDIUM, 4),
     Machine { apic: Apic::XApic, ..Machine::new(Firmware::Bios, LARGE, 1) },

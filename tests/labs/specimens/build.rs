@@ -7,15 +7,18 @@ use std::{env, fs};
 #[path = "src/mistakes/mod.rs"]
 #[allow(dead_code, reason = "what a mistake costs is for the tests")]
 mod mistakes;
+#[path = "src/module.rs"]
+mod module;
 
 fn main() {
     let solutions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../solutions");
     println!("cargo::rerun-if-changed={}", solutions.display());
     println!("cargo::rerun-if-changed=src/mistakes");
+    println!("cargo::rerun-if-changed=src/module.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where"));
     let (mut modules, mut arms) = (String::new(), String::new());
     let mut add = |lab: u8, name: &str, source: &str| {
-        let module = format!("lab{lab}_{}", name.to_lowercase().replace([' ', ','], "_"));
+        let module = module::module(lab, name);
         let file = out.join(format!("{module}.rs"));
         fs::write(&file, source).expect("it can be written there");
         let _ = writeln!(modules, "#[path = {:?}]\nmod {module};", file.display().to_string());

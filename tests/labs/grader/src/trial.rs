@@ -133,8 +133,8 @@ fn instructions(test: &Tested) -> Option<u64> {
     test.console.lines().find_map(|line| line.strip_prefix("instructions: ")?.trim().parse().ok())
 }
 
-/// What became of a test.
-fn examined(tests: &Tests, test: &str, name: &str, points: u32) -> Examined {
+/// What became of a test, which is worth so many points if it passed.
+pub fn examined(tests: &Tests, test: &str, name: &str, points: u32) -> Examined {
     let tested = tests.tests.iter().find(|tested| tested.name == test);
     let what = match tested.map(|tested| (&tested.verdict, tested)) {
         Some((Verdict::Passed, _)) => None,

@@ -44,16 +44,19 @@ macro_rules! specimen {
     };
 }
 
-specimen!(lab1_solution, 1, "solution");
-specimen!(lab1_double, 1, "a double free is accepted");
-specimen!(lab1_ring, 1, "a ring is counted");
-specimen!(lab2_solution, 2, "solution");
-specimen!(lab2_merged, 2, "a merged buddy stays in its list");
-specimen!(lab3_solution, 3, "solution");
-specimen!(lab3_lowest, 3, "the lowest zone first");
-specimen!(lab4_solution, 4, "solution");
-specimen!(lab4_last, 4, "one slot too many in the last word");
-specimen!(lab5_solution, 5, "solution");
-specimen!(lab5_unmasked, 5, "no mask in an allocation");
-specimen!(lab6_solution, 6, "solution");
-specimen!(lab6_counted, 6, "a merged buddy is counted still");
+include!(concat!(env!("OUT_DIR"), "/tests.rs"));
+
+/// What no piece can do, since it is compiled without `unsafe`; and if one did, the graders would have to tell it from a panic.
+mod triple_fault {
+    use x86_64::VirtAddr;
+    use x86_64::instructions::{interrupts, tables};
+    use x86_64::structures::DescriptorTablePointer;
+
+    #[test_case]
+    fn stress() {
+        let nothing = DescriptorTablePointer { limit: 0, base: VirtAddr::zero() };
+        // SAFETY: not sound, and not meant to be: without an exception table the next exception is a triple fault.
+        unsafe { tables::lidt(&nothing) };
+        interrupts::int3();
+    }
+}

@@ -13,6 +13,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused"],
         says: "the free of order 0 at 0x1000 was accepted, and must be refused as AlreadyFree: that is free already",
         operations: 3,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 1,
@@ -21,6 +22,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["each frame is handed out, and once", "what is freed is handed out again", "free frames are counted"],
         says: "order 0 was refused as OutOfMemory: the frames 0x100f..0x1010 are a free block",
         operations: 16,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 1,
@@ -37,6 +39,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "it panicked: index out of bounds: the len is 16 but the index is 16, at lab1_one_frame_behind_the_end.rs:21",
         operations: 0,
+        boots: [&["stress", "bad_frees", "costs"], &["stress", "bad_frees", "costs"]],
     },
     Mistake {
         lab: 1,
@@ -45,6 +48,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["each frame is handed out, and once", "what is freed is handed out again", "free frames are counted"],
         says: "frame 0x1010 was handed out, and is not memory of this allocator",
         operations: 26,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 1,
@@ -56,6 +60,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["what is freed is handed out again"],
         says: "order 0 was refused as OutOfMemory: the frames 0x100c..0x100d are a free block",
         operations: 18,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 1,
@@ -69,6 +74,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "order 0 was refused as OutOfMemory: the frames 0x1001..0x1002 are a free block",
         operations: 2,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 1,
@@ -77,6 +83,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["free frames are counted"],
         says: "free_blocks(0) says 16, and there are 15",
         operations: 1,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 1,
@@ -85,6 +92,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["larger blocks are refused"],
         says: "order 1 was served, with frame 0x1000: there is none here above 0",
         operations: 1,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 1,
@@ -96,6 +104,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a free of what is not memory is refused"],
         says: "it panicked: index out of bounds: the len is 16 but the index is 16, at lab1_any_frame_is_looked_up.rs:21",
         operations: 1,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 1,
@@ -104,6 +113,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a free with a wrong order is refused"],
         says: "the free of order 1 at 0x1000 was accepted, and must be refused as WrongOrder: the block there is not of that order",
         operations: 2,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 1,
@@ -117,6 +127,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "frame 0x1000 was handed out, and somebody has it already",
         operations: 2,
+        boots: [&["stress", "bad_frees", "costs"], &["stress", "bad_frees", "costs"]],
     },
     Mistake {
         lab: 1,
@@ -139,5 +150,6 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused"],
         says: "it hung: it never came back from this",
         operations: 3,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
 ];

@@ -10,6 +10,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["what is freed is merged", "free blocks are counted"],
         says: "order 10 was refused as OutOfMemory: the frames 0x1400..0x1800 are a free block",
         operations: 1,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 2,
@@ -25,6 +26,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "order 1 was refused as OutOfMemory: the frames 0x1000..0x1010 are a free block",
         operations: 1,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 2,
@@ -46,6 +48,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "frame 0x1042 was handed out, and somebody has it already",
         operations: 49,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 2,
@@ -54,6 +57,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused"],
         says: "the free of order 0 at 0x1000 was accepted, and must be refused as AlreadyFree: that is free already",
         operations: 3,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 2,
@@ -62,6 +66,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused"],
         says: "the free of order 0 at 0x1001 was refused as Inside: it is AlreadyFree (that is free already)",
         operations: 5,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 2,
@@ -75,6 +80,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "order 3 was refused as OutOfMemory: the frames 0x1008..0x1010 are a free block",
         operations: 2,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 2,
@@ -88,6 +94,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "frame 0x1000 was handed out, and somebody has it already",
         operations: 2,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 2,
@@ -99,6 +106,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["blocks are split, and each handed out once", "what is freed is merged", "free blocks are counted"],
         says: "order 3 was refused as OutOfMemory: the frames 0x1008..0x1010 are a free block",
         operations: 2,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 2,
@@ -107,6 +115,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a free with a wrong order is refused"],
         says: "the free of order 2 at 0x1000 was accepted, and must be refused as WrongOrder: the block there is not of that order",
         operations: 2,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 2,
@@ -123,6 +132,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "order 3 was refused as OutOfMemory: the frames 0x1000..0x1008 are a free block",
         operations: 4,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 2,
@@ -140,6 +150,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "frame 0x100c was handed out, and somebody has it already",
         operations: 2,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 2,
@@ -148,6 +159,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["large blocks are kept whole"],
         says: "of 1000 free frames, 0 are in blocks of order 5 or more: 500 can be",
         operations: 0,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 2,
@@ -156,6 +168,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["what is freed is merged", "larger blocks are refused"],
         says: "order 10 was refused as TooLarge: the frames 0x1400..0x1800 are a free block",
         operations: 1,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 2,
@@ -164,6 +177,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["larger blocks are refused"],
         says: "order 12 was refused as OutOfMemory: it is TooLarge",
         operations: 1,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 2,
@@ -186,5 +200,6 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "it hung: it never came back from this",
         operations: 2,
+        boots: [&[], &[]],
     },
 ];

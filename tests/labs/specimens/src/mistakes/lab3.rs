@@ -15,6 +15,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "zone 0 gave the block, and zone 2 may: 0x1020 is free there",
         operations: 1,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 3,
@@ -23,6 +24,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["each frame is handed out in an emergency, and once", "what may be given is given"],
         says: "order 3 was refused as OutOfMemory: the frames 0x1000..0x1008 are a free block, and their zone may give it",
         operations: 5,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 3,
@@ -38,6 +40,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "that could not be tried: it was served from zone 2, and zone 0 is the highest that will do",
         operations: 1,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 3,
@@ -46,6 +49,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["marks and reserves hold"],
         says: "zone 2 has 32 free frames, must keep 5 from Normal requests up to zone 2, and gave 32",
         operations: 1,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 3,
@@ -54,6 +58,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["marks and reserves hold"],
         says: "zone 0 has 10 free frames, must keep 7 from Normal requests up to zone 1, and gave 4",
         operations: 8,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 3,
@@ -62,6 +67,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["the highest zone that may give does", "what may be given is given"],
         says: "zone 0 gave the block, and zone 1 may: 0x1010 is free there",
         operations: 4,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 3,
@@ -70,6 +76,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["the highest zone that may give does", "what may be given is given"],
         says: "zone 0 gave the block, and zone 1 may: 0x1018 is free there",
         operations: 5,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 3,
@@ -82,6 +89,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "order 5 was refused as OutOfMemory: the frames 0x1020..0x1040 are a free block, and their zone may give it",
         operations: 1,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 3,
@@ -90,6 +98,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["marks and reserves hold"],
         says: "zone 1 has 4 free frames, must keep 4 from Normal requests up to zone 1, and gave 1",
         operations: 5,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 3,
@@ -101,5 +110,6 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["each frame is handed out in an emergency, and once", "what may be given is given"],
         says: "order 9 was refused as OutOfMemory: the frames 0x1000..0x1200 are a free block, and their zone may give it",
         operations: 1,
+        boots: [&[], &[]],
     },
 ];

@@ -13,6 +13,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused"],
         says: "the free of 0x1000100, 256 bytes was accepted, and must be refused as AlreadyFree: that is free already",
         operations: 4,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -29,6 +30,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "0x1000010 was handed out, and is no multiple of 64",
         operations: 2,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 4,
@@ -44,6 +46,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "16 bytes were refused as OutOfMemory: the slab 0x1001 has a free slot",
         operations: 3,
+        boots: [&["bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -56,6 +59,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "0x1001000 was handed out, and lies in no frame that the heap has taken",
         operations: 5,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -69,6 +73,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "1024 bytes were refused as OutOfMemory: the slab 0x1001 has a free slot",
         operations: 5,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -77,6 +82,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["what is freed is handed out again", "a double free is refused"],
         says: "0x1000000 was handed out, and somebody has it already",
         operations: 67,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 4,
@@ -85,6 +91,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["an empty slab is given back"],
         says: "frame 0x1000 has no live object any more, and was not given back",
         operations: 2,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -93,6 +100,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["an empty slab is given back"],
         says: "frame 0x1000 was given back, and what begins at 0x1000000 there is live",
         operations: 3,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -104,6 +112,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["what is freed is handed out again", "a frame is taken only if no slot is free"],
         says: "1006 bytes were refused as OutOfMemory: the slab 0x1000 has a free slot",
         operations: 7,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -126,6 +135,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "it panicked: it has a free slot, at lab4_what_is_full_is_asked_again.rs:69",
         operations: 5,
+        boots: [&["stress", "bad_frees", "costs"], &["stress", "bad_frees", "costs"]],
     },
     Mistake {
         lab: 4,
@@ -143,6 +153,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "0x1000000 was handed out, and lies in no frame that the heap has taken",
         operations: 3,
+        boots: [&["stress", "bad_frees", "costs"], &["stress", "bad_frees", "costs"]],
     },
     Mistake {
         lab: 4,
@@ -154,6 +165,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused", "a free with a wrong size is refused"],
         says: "the free of 0x1000000, 16 bytes was accepted, and must be refused as WrongSize: the object there is not of that size",
         operations: 4,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -165,5 +177,6 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused", "a free inside an object is refused"],
         says: "the free of 0x1000180, 384 bytes was refused as WrongSize: it is Inside (that lies inside of something allocated)",
         operations: 6,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
 ];

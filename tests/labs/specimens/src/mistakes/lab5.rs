@@ -10,6 +10,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["an interrupt may come at any step"],
         says: "frame 0x1001 was handed out, and somebody has it already",
         operations: 3,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 5,
@@ -18,6 +19,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["an interrupt may come at any step"],
         says: "frame 0x1001 was handed out, and somebody has it already",
         operations: 3,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 5,
@@ -26,6 +28,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["an interrupt may come at any step"],
         says: "the batch of frame 0x1001 was given back, and somebody has that frame",
         operations: 3,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 5,
@@ -37,6 +40,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["other CPUs may come at any step"],
         says: "frame 0x1000 was not taken back (AlreadyFree), and it is its owner's",
         operations: 9,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 5,
@@ -48,6 +52,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["other CPUs may come at any step"],
         says: "CPU 1 was refused a frame: 0x1000 is free in a batch of its own",
         operations: 22,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 5,
@@ -63,6 +68,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "CPU 0 was refused a frame: 0x1002 is free in a batch of its own",
         operations: 12,
+        boots: [&["bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 5,
@@ -77,6 +83,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "CPU 0 was refused a frame: 0x1002 is free in a batch of its own",
         operations: 12,
+        boots: [&["bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 5,
@@ -85,6 +92,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["other CPUs may come at any step"],
         says: "frame 0x1001 was handed out by CPU 1, and its batch is CPU 3's",
         operations: 10,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 5,
@@ -104,6 +112,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "frame 0x1001 was handed out by CPU 0, and its batch is CPU 1's",
         operations: 4,
+        boots: [&["bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 5,
@@ -122,6 +131,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "frame 0x1001 was handed out by CPU 1, and its batch is CPU 0's",
         operations: 2,
+        boots: [&["bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 5,
@@ -136,6 +146,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "CPU 1 was refused a frame: 0x1007 is free in a batch of its own",
         operations: 10,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 5,
@@ -148,6 +159,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "CPU 1 was drained, and kept the batch at 0x1000, all of which is free",
         operations: 3,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 5,
@@ -161,6 +173,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "frame 0x1001 was handed out, and somebody has it already",
         operations: 10,
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 5,
@@ -169,6 +182,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused"],
         says: "the free of 0x1000 was accepted, and must be refused as AlreadyFree: that is free already",
         operations: 3,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 5,
@@ -177,5 +191,6 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused"],
         says: "the free of 0x1000 was accepted, and must be refused as AlreadyFree: that is free already",
         operations: 3,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
 ];

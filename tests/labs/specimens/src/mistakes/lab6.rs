@@ -13,6 +13,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["blocks are split, and each handed out once", "what is free is found"],
         says: "order 0 was refused as OutOfMemory: the frames 0x1009..0x100a are a free block",
         operations: 6,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 6,
@@ -24,6 +25,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["free blocks are counted"],
         says: "free_blocks(0) says 8, and there are 0",
         operations: 1,
+        boots: [&["stress"], &["stress"]],
     },
     Mistake {
         lab: 6,
@@ -32,6 +34,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a double free is refused"],
         says: "the free of order 1 at 0x1000 was refused as Inside: it is AlreadyFree (that is free already)",
         operations: 3,
+        boots: [&[], &[]],
     },
     Mistake {
         lab: 6,
@@ -40,6 +43,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a free with a wrong order is refused"],
         says: "the free of order 0 at 0x1000 was accepted, and must be refused as WrongOrder: the block there is not of that order",
         operations: 2,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
     Mistake {
         lab: 6,
@@ -48,5 +52,6 @@ pub(super) const MISTAKES: &[Mistake] = &[
         fails: &["a free of what is not memory is refused"],
         says: "the free of order 0 at 0x1010 was refused as Inside: it is NotMemory (that is not memory of this allocator)",
         operations: 1,
+        boots: [&["bad_frees"], &["bad_frees"]],
     },
 ];

@@ -22,6 +22,8 @@ pub struct Mistake {
     pub says: &'static str,
     /// Operations in the shortest sequence that shows it.
     pub operations: usize,
+    /// Which tests it fails in a kernel, with one CPU and with several.
+    pub boots: [&'static [&'static str]; 2],
 }
 
 /// The labs that there are.
