@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 
 use bifolio::allocator::BlockState;
@@ -92,34 +93,73 @@ impl Row {
     }
 }
 
+/// A sequence in some memory, drawn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Where it begins, and what its columns are.
+    pub head: String,
+    /// Operations before the first that is shown.
+    pub left_out: usize,
+    /// The operations.
+    pub steps: Vec<Step>,
+    /// What is wrong with the last one.
+    pub what: String,
+}
+
+/// An operation, drawn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// What was asked and said.
+    pub said: String,
+    /// What is in each column.
+    pub cells: String,
+    /// A `^` below each column that it was about.
+    pub marks: String,
+}
+
 /// The picture of a sequence in some memory; the last row is where it went wrong, as `what` says.
-pub fn picture(strip: &Strip, rows: &[Row], what: &str) -> String {
+pub fn picture(strip: &Strip, rows: &[Row], what: &str) -> Picture {
     let (start, scale) = window(strip, rows);
     let columns = strip.cells.end.div_ceil(scale).min(start / scale + WIDTH) - start / scale;
-    // What was asked and said beside the frames, and wider where that is long.
-    let width = rows.iter().map(|row| said(0, row).len() + 1).max().unwrap_or(0).max(44);
-    let mut text = format!("{:<width$} {}\n", "", strip.head(start, scale));
-    let first = rows.len().saturating_sub(ROWS);
-    if first > 0 {
-        text += &format!("(the first {first} operations are left out here)\n");
-    }
-    for (number, row) in rows.iter().enumerate().skip(first) {
-        let said = said(number + 1, row);
-        text += &format!("{said:<width$} {}\n", squeezed(strip, &row.states, start, scale));
-        if number + 1 == rows.len() && row.touched.start >= start && !row.touched.is_empty() {
-            let marks: String = (0..columns)
-                .map(|column| start / scale * scale + column * scale)
-                .map(|frame| if frame < row.touched.end && frame + scale > row.touched.start { '^' } else { ' ' })
-                .collect();
-            if marks.contains('^') {
-                text += &format!("{:<width$} {}\n", "", marks.trim_end());
-            }
+    let left_out = rows.len().saturating_sub(ROWS);
+    let marks = |row: &Row| {
+        if row.touched.start < start || row.touched.is_empty() {
+            return String::new();
         }
+        let marks: String = (0..columns)
+            .map(|column| start / scale * scale + column * scale)
+            .map(|cell| if cell < row.touched.end && cell + scale > row.touched.start { '^' } else { ' ' })
+            .collect();
+        marks.trim_end().to_string()
+    };
+    let step = |(number, row): (usize, &Row)| Step {
+        said: said(number + 1, row),
+        cells: squeezed(strip, &row.states, start, scale),
+        marks: marks(row),
+    };
+    let steps = rows.iter().enumerate().skip(left_out).map(step).collect();
+    Picture { head: strip.head(start, scale), left_out, steps, what: what.to_string() }
+}
+
+impl fmt::Display for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { head, left_out, steps, what } = self;
+        // What was asked and said beside the cells, and wider where that is long.
+        let width = steps.iter().map(|step| step.said.len() + 1).max().unwrap_or(0).max(44);
+        writeln!(f, "{:<width$} {head}", "")?;
+        if *left_out > 0 {
+            writeln!(f, "(the first {left_out} operations are left out here)")?;
+        }
+        for Step { said, cells, .. } in steps {
+            writeln!(f, "{said:<width$} {cells}")?;
+        }
+        match steps.last() {
+            Some(Step { marks, .. }) if !marks.is_empty() => writeln!(f, "{:<width$} {marks}", "")?,
+            Some(_) => {}
+            None => writeln!(f, "  (before the first operation)")?,
+        }
+        writeln!(f, "    {what}")
     }
-    if rows.is_empty() {
-        text += "  (before the first operation)\n";
-    }
-    text + &format!("    {what}\n")
 }
 
 /// A row's number, and what was asked and said.

@@ -7,12 +7,14 @@
 //! | [`sandbox`] | a program that is kept from the host |
 //! | [`trial`] | the file, tried on the host and in QEMU |
 //! | [`score`] | points, as a table or as a line of CSV |
+//! | [`page`] | the first mistake as a page |
 //! | [`class`] | many files, graded |
 //! | [`handout`] | the tree that a class is given |
 
 pub mod build;
 pub mod class;
 pub mod handout;
+pub mod page;
 pub mod sandbox;
 pub mod score;
 pub mod screen;

@@ -8,6 +8,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use lab::build::{Built, Source};
+use lab::page::page;
+use lab::score::Score;
 use lab::trial::{self, Trust};
 use lab::{class, handout, piece};
 use labs::lab::{LABS, Lab};
@@ -86,7 +88,9 @@ fn execute(action: Action) -> Result<ExitCode> {
             let Some(lab) = find(lab)? else { return Ok(ExitCode::SUCCESS) };
             let file = file.unwrap_or_else(|| piece(lab.number));
             let source = Source { file: &file, lab: lab.number, seed };
-            print!("{}", trial::run(lab, source, Trust::Own, &mut show)?);
+            let score = trial::run(lab, source, Trust::Own, &mut show)?;
+            print!("{score}");
+            draw(&score)?;
         }
         Action::Shell { lab, file } => {
             let Some(lab) = find(lab)? else { return Ok(ExitCode::SUCCESS) };
@@ -106,6 +110,15 @@ fn execute(action: Action) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the page of the first mistake, if there is one to draw.
+fn draw(score: &Score) -> Result<()> {
+    let Some((exam, found)) = score.drawn() else { return Ok(()) };
+    let file = format!("target/lab{}.html", score.lab.number);
+    std::fs::write(&file, page(score.lab, exam, found)).with_context(|| format!("cannot write {file}"))?;
+    println!("The first that went wrong, step by step, is in {file}: open it in a browser.");
+    Ok(())
 }
 
 /// Boots the kernel whose shell works on a file. The machine and the commands are what the host program takes from the environment.

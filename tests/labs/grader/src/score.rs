@@ -3,7 +3,7 @@
 use std::fmt;
 
 use console::Style;
-use lab_host::Examined;
+use lab_host::{Examined, Found};
 use labs::lab::{FRAGMENTATION, INSTRUCTIONS, Lab};
 
 /// Columns of what is tried.
@@ -53,6 +53,12 @@ impl Score {
                 .find_map(|result| Some(format!("{}: {}", result.name, result.failure.as_ref()?.what)))
         };
         refused.or_else(failed).unwrap_or_default()
+    }
+
+    /// The first that went wrong, if it is drawn, and what was tried then.
+    pub fn drawn(&self) -> Option<(&str, &Found)> {
+        let mut failed = self.examined().filter_map(|result| Some((result.name.as_str(), result.failure.as_ref()?)));
+        failed.find(|(_, found)| !found.picture.is_empty())
     }
 
     /// The names of the columns of [`row`](Self::row), without that of the file.
@@ -108,8 +114,7 @@ impl fmt::Display for Score {
         if let Some(count) = self.instructions {
             writeln!(f, "An operation takes {count} instructions.")?;
         }
-        let drawn = self.examined().find_map(|result| Some((&result.name, result.failure.as_ref()?)));
-        if let Some((name, found)) = drawn.filter(|(_, found)| !found.picture.is_empty()) {
+        if let Some((name, found)) = self.drawn() {
             let count = found.operations;
             writeln!(
                 f,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use child::Ended;
 use labs::caches::Caches;
-use labs::draw::{Row, picture};
+use labs::draw::{Row, Step, picture};
 use labs::judge::{Event, Failure, Kind, Rules};
 use labs::lab::{Exam, FRAGMENTATION, LEAST, Lab};
 use labs::layout::Layout;
@@ -42,10 +42,29 @@ pub struct Examined {
 pub struct Found {
     /// In a line.
     pub what: String,
-    /// The shortest sequence that shows it, drawn.
+    /// The shortest sequence that shows it, drawn; empty if there is none.
     pub picture: String,
+    /// The same step by step.
+    pub steps: Vec<Shown>,
     /// Operations in that; 0 if there is none.
     pub operations: usize,
+}
+
+/// A step of a picture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// What was asked and said.
+    pub said: String,
+    /// What is in each column.
+    pub cells: String,
+    /// A `^` below each column that it was about.
+    pub marks: String,
+}
+
+impl From<Step> for Shown {
+    fn from(Step { said, cells, marks }: Step) -> Self {
+        Self { said, cells, marks }
+    }
 }
 
 /// So many sequences are made short, to show the shortest.
@@ -230,7 +249,7 @@ fn examine_one<S: Subject>(lab: &Lab, exam: &Exam, seed: u64, is_drawn: bool) ->
 impl Found {
     /// Without a picture.
     pub fn of(what: String) -> Self {
-        Self { what, picture: String::new(), operations: 0 }
+        Self { what, picture: String::new(), steps: Vec::new(), operations: 0 }
     }
 }
 
@@ -249,7 +268,10 @@ fn shortest<S: Subject>(wrong: &[Wrong<S>]) -> Option<Found> {
     let (trial, short) = shorts.min_by_key(|(_, short)| short.len())?;
     let Tried { verdict, rows, .. } = trial.try_it::<S>(&short, true);
     let what = verdict.text();
-    Some(Found { picture: picture(&S::strip(trial.layout), &rows, &what), what, operations: short.len() })
+    let picture = picture(&S::strip(trial.layout), &rows, &what);
+    let text = picture.to_string();
+    let steps = picture.steps.into_iter().map(Shown::from).collect();
+    Some(Found { picture: text, steps, what, operations: short.len() })
 }
 
 /// Whether a piece leaves large blocks large.
