@@ -20,6 +20,7 @@ const SCRIPT: &str = concat!(
     include_str!("../explorer/page/save.js"),
     include_str!("../explorer/page/map.js"),
     include_str!("../explorer/page/controls.js"),
+    include_str!("../explorer/page/exhibits.js"),
 );
 /// The part that a page has beside them which is served while a machine runs, and whom that may ask.
 const ATTACHED: &str = include_str!("../explorer/page/attached.js");

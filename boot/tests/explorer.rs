@@ -388,3 +388,23 @@ fn a_machine_has_the_memory_map_of_real_firmware_or_one_that_is_pasted() {
     }
     assert_eq!(browser.take_problems(), [""; 0]);
 }
+
+/// Each lesson's exhibit, as its link opens it: something was done, all of it went as it should, and it is said what to look at.
+#[test]
+fn each_lesson_has_an_exhibit() {
+    let Some((mut browser, _directory, file)) = open(&[]) else { return };
+    for lesson in 0..10 {
+        assert_eq!(browser.evaluate(&format!("explorer.exhibit({lesson})")).unwrap(), true, "lesson {lesson}");
+        let total = number(&mut browser, "explorer.wasm.total()");
+        assert!(total >= 4, "lesson {lesson}: {total} operations");
+        assert_eq!(number(&mut browser, "explorer.wasm.operation()"), 0, "lesson {lesson}");
+        let told = browser.evaluate("document.getElementById('told').textContent").unwrap();
+        assert!(told.as_str().unwrap().starts_with(&format!("Lesson {lesson}: ")), "{told}");
+        browser.evaluate(&format!("explorer.seek({total})")).unwrap();
+        assert_eq!(number(&mut browser, "explorer.run('validate')"), 1, "lesson {lesson}");
+    }
+    browser.open(&file, "?again#lesson=5").unwrap();
+    let told = browser.evaluate("document.getElementById('told').textContent").unwrap();
+    assert!(told.as_str().unwrap().starts_with("Lesson 5: frames that a CPU keeps at hand. "), "{told}");
+    assert_eq!(browser.take_problems(), [""; 0]);
+}

@@ -26,9 +26,9 @@ if (typeof attach === "function") {
   attach();
 } else if (recorded) {
   open(decoded(recorded), "a recorded kernel");
-} else {
+} else if (!(exhibits[lesson] && exhibit(lesson))) {
   begin("64 MiB", wasm.machine(64, 4));
 }
 // For tests, and for anybody with the browser's own tools open.
-globalThis.explorer = { wasm, text, run, seek, glimpse, begin, state };
+globalThis.explorer = { wasm, text, run, seek, glimpse, begin, exhibit, state };
 document.documentElement.dataset.ready = "1";
