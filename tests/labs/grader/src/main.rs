@@ -123,12 +123,11 @@ fn draw(score: &Score) -> Result<()> {
 
 /// Boots the kernel whose shell works on a file. The machine and the commands are what the host program takes from the environment.
 fn shell(source: Source<'_>) -> Result<ExitCode> {
-    let kernel = match trial::screened(source.file)?
-        .map_or_else(|| source.for_shell(), |refused| Ok(Built::Refused(refused)))?
-    {
-        Built::Program(kernel) => kernel,
-        Built::Refused(complaints) => bail!("{}\n{}", source.file.display(), complaints.trim_end()),
-    };
+    let kernel =
+        match trial::screened(source)?.map_or_else(|| source.for_shell(), |refused| Ok(Built::Refused(refused)))? {
+            Built::Program(kernel) => kernel,
+            Built::Refused(complaints) => bail!("{}\n{}", source.file.display(), complaints.trim_end()),
+        };
     let boot = std::env::current_exe()?.with_file_name("boot");
     let status =
         Command::new(boot).arg("run").arg("--kernel").arg(kernel).status().context("cannot start the host program")?;

@@ -30,6 +30,11 @@ const IN_ATTRIBUTES: &[(&str, &str)] = &[
     ("cfg_attr", "what it adds is not looked at"),
 ];
 
+/// What is refused besides in labs that build on nothing: their solutions are in it.
+const OF_OTHER_LABS: &[(&str, &str)] = &[("given", "what it gives is what this lab is about")];
+/// Labs that build on what is given.
+const BUILDING_ON_IT: &[u8] = &[3, 4];
+
 /// Something that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -47,11 +52,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Everything in a file that is refused, in its order. What is not even Rust is left to the compiler.
-pub fn refusals(source: &str) -> Vec<Refusal> {
+/// Everything in a file for a lab that is refused, in its order. What is not even Rust is left to the compiler.
+pub fn refusals(source: &str, lab: u8) -> Vec<Refusal> {
     let mut found = Vec::new();
+    let more = if BUILDING_ON_IT.contains(&lab) { &[] } else { OF_OTHER_LABS };
     if let Ok(tokens) = TokenStream::from_str(source) {
-        walk(tokens, WORDS, &mut found);
+        walk(tokens, &[WORDS, more].concat(), &mut found);
     }
     found
 }
@@ -77,7 +83,7 @@ fn walk(tokens: TokenStream, words: &[(&str, &'static str)], found: &mut Vec<Ref
                     && before
                         .is_some_and(|token| matches!(token, TokenTree::Punct(mark) if "#!".contains(mark.as_char())));
                 if is_attribute {
-                    walk(group.stream(), &[WORDS, IN_ATTRIBUTES].concat(), found);
+                    walk(group.stream(), &[words, IN_ATTRIBUTES].concat(), found);
                 } else {
                     walk(group.stream(), words, found);
                 }
@@ -97,7 +103,7 @@ mod tests {
     use super::*;
 
     fn words(source: &str) -> Vec<String> {
-        refusals(source).into_iter().map(|refusal| refusal.word).collect()
+        refusals(source, 1).into_iter().map(|refusal| refusal.word).collect()
     }
 
     #[test]
@@ -132,16 +138,24 @@ mod tests {
     fn harmless_words_are_not() {
         let source = "//! unsafe, std::fs and include!\n/* asm! */ mod inside { fn path() -> &'static str { \"unsafe env!\" } }\n\
                       #[derive(Clone)] struct Environment { feature: u8 }\nfn f(path: u8) { /* extern */ }";
-        assert_eq!(refusals(source), []);
+        assert_eq!(refusals(source, 1), []);
         for lab in labs::lab::LABS {
             let source = std::fs::read_to_string(crate::piece(lab.number)).unwrap();
-            assert_eq!(refusals(&source), [], "lab {}", lab.number);
+            assert_eq!(refusals(&source, lab.number), [], "lab {}", lab.number);
+        }
+    }
+
+    #[test]
+    fn what_a_lab_is_about_is_not_taken_from_another_one() {
+        let source = "use labs::given::Buddies;";
+        for (lab, count) in [(1, 1), (2, 1), (3, 0), (6, 1)] {
+            assert_eq!(refusals(source, lab).len(), count, "lab {lab}");
         }
     }
 
     #[test]
     fn a_refusal_says_where() {
-        let [refusal] = &refusals("fn f() {\n    unsafe {}\n}")[..] else { panic!("one is refused") };
+        let [refusal] = &refusals("fn f() {\n    unsafe {}\n}", 1)[..] else { panic!("one is refused") };
         assert_eq!(refusal.to_string(), "line 2: `unsafe` is refused: nothing here needs it");
     }
 }

@@ -35,7 +35,7 @@ pub enum Trust {
 /// The file cannot be read, what is around it does not build, or no machine can be started.
 pub fn run(lab: &'static Lab, source: Source<'_>, trust: Trust, show: &mut dyn FnMut(&str)) -> Result<Score> {
     let mut score = Score::new(lab);
-    if let Some(refused) = screened(source.file)? {
+    if let Some(refused) = screened(source)? {
         score.refuse(refused);
         return Ok(score);
     }
@@ -73,9 +73,9 @@ pub fn run(lab: &'static Lab, source: Source<'_>, trust: Trust, show: &mut dyn F
 ///
 /// # Errors
 /// It cannot be read.
-pub fn screened(file: &Path) -> Result<Option<String>> {
+pub fn screened(Source { file, lab, .. }: Source<'_>) -> Result<Option<String>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let refused: Vec<String> = refusals(&text).iter().map(ToString::to_string).collect();
+    let refused: Vec<String> = refusals(&text, lab).iter().map(ToString::to_string).collect();
     Ok((!refused.is_empty()).then(|| refused.join("\n")))
 }
 
