@@ -151,6 +151,32 @@ fn a_map_that_is_no_good_is_refused_and_can_be_mended() {
     MEMORY.frames().free(block).unwrap();
 }
 
+/// Some of memory is where a boot loader says, some where the kernel knows it to be.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn what_a_boot_loader_uses_itself_is_kept() {
+    use bootloader::bootinfo::{FrameRange, MemoryRegion, MemoryRegionType as Type};
+
+    static MEMORY: Kernel<Uniprocessor<NoInterrupts>> = Kernel::new();
+    let region = |mib: Range<u64>, region_type| MemoryRegion {
+        range: FrameRange::new(mib.start * MIB, mib.end * MIB),
+        region_type,
+    };
+    let map = [region(1..4, Type::Usable), region(4..5, Type::Kernel), region(5..6, Type::PageTable)];
+    let mut regions = Regions::<8>::of(Profile::X86_64);
+    regions.extend(map.iter());
+    regions.usable(6 * MIB + 1..RAM.end);
+    regions.usable(7 * MIB..7 * MIB);
+    // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
+    unsafe { MEMORY.init(regions, window()) }.unwrap();
+    let frames = MEMORY.frames();
+    let of_kernel = frames.metadata().frames();
+    assert_eq!(frames.usage().total, 6 * MIB / FRAME_SIZE - 1 - of_kernel, "a frame of which a part is RAM is none");
+    let gfp = Gfp::KERNEL | Gfp::MEMALLOC | Gfp::NOWARN;
+    let mut all = std::iter::from_fn(|| frames.allocate(Order::ZERO, gfp).ok()).map(|block| block.into_raw().0);
+    assert!(all.all(|pfn| !(4 * MIB..6 * MIB).contains(&pfn.address())));
+}
+
 /// As a microcontroller has it: a static array.
 #[test]
 fn a_heap_in_64_kib_can_be_a_global_allocator() {

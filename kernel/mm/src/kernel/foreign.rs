@@ -1,5 +1,24 @@
 //! The types of other crates: boot protocols, and page tables. Each with a feature that is off by default.
 
+#[cfg(feature = "bootloader")]
+mod bootloader_0_9 {
+    use bootloader::bootinfo::{MemoryRegion, MemoryRegionType};
+
+    use crate::memory_map::{Region, RegionKind};
+
+    impl From<&MemoryRegion> for Region {
+        /// What the boot loader has used is reserved: the kernel, its stack and its page tables lie there.
+        fn from(raw: &MemoryRegion) -> Self {
+            let kind = match raw.region_type {
+                MemoryRegionType::Usable => RegionKind::Usable,
+                MemoryRegionType::AcpiReclaimable => RegionKind::AcpiReclaimable,
+                _ => RegionKind::Reserved,
+            };
+            Self { start: raw.range.start_addr(), end: raw.range.end_addr(), kind }
+        }
+    }
+}
+
 #[cfg(feature = "bootloader_api")]
 mod bootloader {
     use bootloader_api::info::{MemoryRegion, MemoryRegionKind};

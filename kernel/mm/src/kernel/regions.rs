@@ -34,6 +34,13 @@ impl<const N: usize> Regions<N> {
         self.given += 1;
     }
 
+    /// Gives the allocator these bytes, in whole frames: RAM, for a kernel that knows by itself where that is.
+    pub fn usable(&mut self, bytes: Range<u64>) {
+        if bytes.start < bytes.end {
+            self.push(Region { start: bytes.start, end: bytes.end, kind: RegionKind::Usable });
+        }
+    }
+
     /// Keeps these bytes from the allocator, with every frame that they have a part of, whatever else is said of them: the kernel's
     /// image, an initial RAM disk, a framebuffer.
     pub fn reserve(&mut self, bytes: Range<u64>) {
