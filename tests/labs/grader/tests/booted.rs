@@ -26,8 +26,8 @@ use module::module;
 /// By the machine's own time: long enough for any of them, short enough to wait for those that hang.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// What each specimen is tried at.
-const TRIALS: [&str; 3] = ["stress", "bad_frees", "costs"];
+/// What each specimen is tried at. What an operation takes is measured of solutions alone: it says nothing of a mistake.
+const TRIALS: [&str; 2] = ["stress", "bad_frees"];
 
 /// A mistake of each lab.
 const ONE_OF_EACH: [(u8, &str); 6] = [
@@ -116,14 +116,16 @@ fn solutions_pass_with_four_cpus() {
 #[test]
 fn panics_hangs_and_triple_faults_are_told_apart() {
     let machine = Machine::new(Firmware::Bios, Memory::from_mib(512), 1);
-    let tests =
-        boot(machine, "~triple_fault::\n=lab1_a_ring_is_counted::bad_frees\n=lab4_what_is_full_is_asked_again::stress");
+    let tests = boot(
+        machine,
+        "=triple_fault::resets\n=lab1_a_ring_is_counted::bad_frees\n=lab4_what_is_full_is_asked_again::stress",
+    );
     let said = |test: &str| {
         let examined = examined(&tests, test, "", 10);
         assert_eq!((examined.points, examined.of), (0, 10), "{test}");
         examined.failure.unwrap().what
     };
-    assert_eq!(said("triple_fault::stress"), "the machine reset by a triple fault");
+    assert_eq!(said("triple_fault::resets"), "the machine reset by a triple fault");
     let hung = said("lab1_a_ring_is_counted::bad_frees");
     assert!(hung.contains("hung"), "{hung}");
     let panicked = said("lab4_what_is_full_is_asked_again::stress");
@@ -136,10 +138,11 @@ fn panics_hangs_and_triple_faults_are_told_apart() {
 fn all_solutions_and_all_mistakes_are_what_they_are_on_all_machines() {
     let mut all = Vec::new();
     for machine in MACHINES {
-        let tests = boot(machine, "~lab");
+        let tests = boot(machine, "~::stress\n~::bad_frees\n~_solution::");
         check_solutions(&tests);
-        all.extend(differences(&tests, machine, mistakes::all()));
-        eprintln!("{machine}: {} specimens, {} differences so far", LABS.len() + mistakes::all().count(), all.len());
+        let found = differences(&tests, machine, mistakes::all());
+        eprintln!("{machine}: {} specimens; different: {found:?}", LABS.len() + mistakes::all().count());
+        all.extend(found);
     }
     assert!(all.is_empty(), "{}", all.join("\n"));
 }

@@ -53,7 +53,7 @@ mod triple_fault {
     use x86_64::structures::DescriptorTablePointer;
 
     #[test_case]
-    fn stress() {
+    fn resets() {
         let nothing = DescriptorTablePointer { limit: 0, base: VirtAddr::zero() };
         // SAFETY: not sound, and not meant to be: without an exception table the next exception is a triple fault.
         unsafe { tables::lidt(&nothing) };

@@ -39,7 +39,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "it panicked: index out of bounds: the len is 16 but the index is 16, at lab1_one_frame_behind_the_end.rs:21",
         operations: 0,
-        boots: [&["stress", "bad_frees", "costs"], &["stress", "bad_frees", "costs"]],
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 1,
@@ -127,7 +127,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "frame 0x1000 was handed out, and somebody has it already",
         operations: 2,
-        boots: [&["stress", "bad_frees", "costs"], &["stress", "bad_frees", "costs"]],
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 1,

@@ -135,7 +135,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "it panicked: it has a free slot, at lab4_what_is_full_is_asked_again.rs:69",
         operations: 5,
-        boots: [&["stress", "bad_frees", "costs"], &["stress", "bad_frees", "costs"]],
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 4,
@@ -153,7 +153,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         ],
         says: "0x1000000 was handed out, and lies in no frame that the heap has taken",
         operations: 3,
-        boots: [&["stress", "bad_frees", "costs"], &["stress", "bad_frees", "costs"]],
+        boots: [&["stress", "bad_frees"], &["stress", "bad_frees"]],
     },
     Mistake {
         lab: 4,
