@@ -40,6 +40,12 @@ fn window_on(pfn: Pfn) -> Option<NonNull<u8>> {
     NonNull::new(paging::to_virtual(PhysAddr::new(pfn.address())).as_mut_ptr())
 }
 
+/// A block of frames, by a request with these flags beside the usual ones.
+fn block_of(order: Order, flags: Gfp) -> Option<NonNull<u8>> {
+    let gfp = if HEAP.may_wait_recorded() { Gfp::KERNEL } else { gfp() };
+    window_on(try_frames()?.allocate(order, gfp | flags).ok()?.into_raw().0)
+}
+
 /// The pages of a run.
 fn pages_of(run: Layout) -> u64 {
     (run.size() / PAGE) as u64
@@ -55,8 +61,13 @@ fn is_mapped(run: NonNull<u8>) -> bool {
 // for. All addresses lie in the upper half.
 unsafe impl PageSource for KernelPages {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        let gfp = if HEAP.may_wait_recorded() { Gfp::KERNEL } else { gfp() };
-        window_on(try_frames()?.allocate(order, gfp).ok()?.into_raw().0)
+        block_of(order, Gfp::empty())
+    }
+
+    fn allocate_slab(&self, order: Order) -> Option<NonNull<u8>> {
+        // Where there is none of this order the heap asks for a smaller one. As in Linux's SLUB, that is nothing to warn of.
+        let quiet = if order > Order::ZERO { Gfp::NOWARN } else { Gfp::empty() };
+        block_of(order, quiet)
     }
 
     unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
