@@ -203,10 +203,11 @@ fn memory_that_is_fragmented_has_no_block_of_two_frames() {
     assert!(single > before.free() * 2 / 5, "{single} of {}", before.free());
     // But for a few that the shell's own notes have moved.
     assert!(larger < 20, "{larger}");
+    // Each frame is taken and freed by itself, which takes long on a large machine: all is looked at that there is to see of it.
+    assert_eq!(shell.run_all("extfrag; unusable; map"), ExitCode::Success);
     assert_eq!(shell.run_all("alloc 5; free all"), ExitCode::Failure, "nothing larger is left");
     HEAP.shrink();
     frames().validate().unwrap();
-    assert_eq!(shell.run_all("fragment 25; extfrag; unusable; map; free all"), ExitCode::Success);
     is_refused("fragment 101");
     is_refused("fragment all");
 }
