@@ -4,7 +4,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 
 use super::zonelist::Request;
 use super::{AllocError, Cpu, PageAllocator};
-use crate::frame::Gfp;
+use crate::frame::{Gfp, ZoneKind};
 
 /// Milliseconds between two reports.
 const INTERVAL: u64 = 10_000;
@@ -16,6 +16,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.slow.refused.fetch_add(1, Relaxed);
         if request.gfp.contains(Gfp::NOWARN) {
             return;
+        }
+        // To count what is free settles it. Whether there is a report depends on the time, which nobody has who repeats what was recorded;
+        // so the state must not depend on the report.
+        for kind in ZoneKind::ALL {
+            self.with(kind, |zone| zone.stats());
         }
         let now = C::uptime().as_millis() as u64 + 1;
         let last = self.slow.reported.load(Relaxed);

@@ -227,6 +227,29 @@ fn refusals_are_reported_at_most_every_ten_seconds() {
     assert_eq!(frames.stats().refused, 10);
 }
 
+/// What is recorded has no time in it, and is repeated to the same state all the same.
+#[test]
+fn whether_a_refusal_is_reported_makes_no_difference_to_the_state() {
+    let refused_at = |times: [u64; 2]| {
+        let arenas: &'static [PerCpuPages; 1] = Box::leak(Box::new([PerCpuPages::new()]));
+        let map = [usable(0x100, 0x1000), usable(NORMAL, NORMAL + 4096)];
+        let frames: &'static Frames = Box::leak(Box::new(allocator_with(&map, arenas)));
+        let blocks = take_all(frames, Gfp::KERNEL | Gfp::MOVABLE | Gfp::NOWARN);
+        let (one, other): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|(pfn, _)| pfn.number() % 2 == 0);
+        let reports = [one, other].into_iter().zip(times).map(|(blocks, time)| {
+            // Searches have not looked at the pageblocks yet in which these lie.
+            blocks.iter().step_by(3).for_each(|(pfn, order)| frames.give(*pfn, *order).unwrap());
+            Turns::set_uptime(Duration::from_millis(time));
+            frames.take(Order::MAX, Gfp::KERNEL | Gfp::DMA).unwrap_err();
+            Turns::reports().len()
+        });
+        (reports.collect::<Vec<_>>(), frames.hash())
+    };
+    let ((often, reported), (once, silent)) = (refused_at([0, 20_000]), refused_at([0, 1]));
+    assert_eq!((often, once), (vec![1, 1], vec![1, 0]));
+    assert_eq!(reported, silent);
+}
+
 #[test]
 fn refusals_that_nobody_wants_to_hear_of_are_not_reported() {
     let frames = machine();
