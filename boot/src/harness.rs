@@ -30,13 +30,23 @@ pub struct Plan<'a> {
     pub gdb: Option<&'a TcpListener>,
     /// Further arguments for QEMU.
     pub qemu_args: &'a [String],
+    /// Where a trace of each boot goes, with its number as name.
+    pub traces: Option<&'a Path>,
 }
 
 impl<'a> Plan<'a> {
     /// All tests of a kernel, on a machine.
     #[must_use]
     pub fn new(kernel: &'a Path, machine: Machine) -> Plan<'a> {
-        Plan { kernel, machine, selection: String::new(), time_limit: Limits::QUIET, gdb: None, qemu_args: &[] }
+        Plan {
+            kernel,
+            machine,
+            selection: String::new(),
+            time_limit: Limits::QUIET,
+            gdb: None,
+            qemu_args: &[],
+            traces: None,
+        }
     }
 
     fn limits(&self) -> Limits {
@@ -152,7 +162,7 @@ impl std::error::Error for Interrupted {}
 pub fn list(plan: &Plan<'_>) -> Result<Vec<String>> {
     let mut silent = Silent;
     let mut boot = Boot::new(&mut silent);
-    let outcome = boot.run(plan, &[(input::LIST, "1".into())])?;
+    let outcome = boot.run(plan, &[(input::LIST, "1".into())], None)?;
     if !outcome.is_success() || boot.plan.is_none_or(|(_, selected)| selected as usize != boot.listed.len()) {
         anyhow::bail!("the kernel did not list its tests: {}\n{}", outcome.explain(), outcome.tail.join("\n"));
     }
@@ -168,9 +178,10 @@ pub fn run(plan: &Plan<'_>, progress: &mut dyn Progress) -> Result<Tests> {
     let mut all = Tests::default();
     let mut first = 0;
     let mut announced = None;
-    loop {
+    for nth in 1.. {
         let mut boot = Boot::new(progress);
-        let outcome = boot.run(plan, &[(input::FIRST_TEST, first.to_string())])?;
+        let trace = plan.traces.map(|traces| traces.join(format!("{nth}.trace")));
+        let outcome = boot.run(plan, &[(input::FIRST_TEST, first.to_string())], trace.as_deref())?;
         let Boot { plan, finished, next, open, fault, progress, capture, .. } = boot;
         let (passed, ran_any) = (finished.iter().all(|test| test.verdict.is_pass()), !finished.is_empty());
         all.tests.extend(finished);
@@ -292,13 +303,14 @@ impl<'a> Boot<'a> {
         }
     }
 
-    fn run(&mut self, plan: &Plan<'_>, inputs: &[(&'static str, String)]) -> Result<Outcome> {
+    fn run(&mut self, plan: &Plan<'_>, inputs: &[(&'static str, String)], trace: Option<&Path>) -> Result<Outcome> {
         self.counted = !plan.machine.parallel;
         let mut inputs = inputs.to_vec();
         if !plan.selection.is_empty() {
             inputs.push((input::SELECTION, plan.selection.clone()));
         }
-        let setup = Setup { inputs, gdb: plan.gdb, qemu_args: plan.qemu_args, ..Setup::new(plan.kernel, plan.machine) };
+        let setup =
+            Setup { inputs, gdb: plan.gdb, qemu_args: plan.qemu_args, trace, ..Setup::new(plan.kernel, plan.machine) };
         let outcome = run::run(&setup, plan.limits(), None, self)?;
         match outcome.ending {
             Ending::Interrupted(signal) => Err(Interrupted(signal).into()),

@@ -202,6 +202,9 @@ struct RunnerArguments {
     /// The longest that a test may take, in seconds of the machine's own time: each is eight million instructions
     #[arg(long, value_name = "SECONDS", value_parser = options::seconds, default_value = "600")]
     timeout: Duration,
+    /// Record each boot, and leave the traces, 1.trace and so on, in this directory
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "parallel")]
+    traces: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -410,6 +413,7 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
         time_limit,
         gdb: gdb.as_ref(),
         qemu_args: &arguments.emulator.qemu_args.0,
+        traces: arguments.traces.as_deref(),
         ..Plan::new(&arguments.elf, arguments.machine)
     };
     if arguments.list {

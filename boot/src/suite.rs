@@ -18,16 +18,20 @@ pub use cargo::executables;
 
 use crate::harness::{self, Plan};
 use crate::machine::{Apic, Firmware, Machine, Memory};
+use crate::replay;
 use crate::report::{Report, sum_results};
 use crate::terminal;
 use anyhow::{Result, bail, ensure};
 use board::{Board, Finished};
 use busy::Busy;
 use checks::{Check, DOCUMENTATION, ELSEWHERE, FORMAT, GUEST, LINTS, TESTS, TESTS_OF_BIFOLIO, TESTS_OF_BOOT};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
+use tempfile::TempDir;
 use times::Part;
 
 /// The machines that booted tests run on: memory below, at and above what decides how many zones and what kind of map there
@@ -54,6 +58,14 @@ fn is_for(machine: Machine, kernel: &Path) -> bool {
 
 /// The machine of the quick suite: one that boots fast, and whose CPUs meet.
 const QUICK_MACHINE: [Machine; 1] = [Machine::new(Firmware::Bios, MEDIUM, 4)];
+
+/// Subjects whose operations on page frames and heap are recorded where memory is small, and done again on the host.
+const RECORDED: &[&str] = &["frames", "large"];
+
+fn is_recorded(machine: Machine, kernel: &Path) -> bool {
+    let is_small = machine.firmware == Firmware::Bios && machine.memory <= MEDIUM;
+    is_small && RECORDED.contains(&subject(kernel).as_str())
+}
 
 /// What the suite runs.
 #[derive(Clone, Copy, Debug)]
@@ -168,14 +180,42 @@ fn subject(program: &Path) -> String {
 
 /// Runs the tests of a kernel on a machine.
 fn boot(kernel: &Path, machine: Machine, qemu_args: &[String]) -> Result<Finished> {
-    let plan = Plan { qemu_args, ..Plan::new(kernel, machine) };
+    let traces = is_recorded(machine, kernel).then(tempfile::tempdir).transpose()?;
+    let traces = traces.as_ref().map(TempDir::path);
+    let plan = Plan { qemu_args, traces, ..Plan::new(kernel, machine) };
     let mut output = Vec::new();
     let mut report = Report::new(&mut output, false, false);
     let tests = harness::run(&plan, &mut report)?;
     report.conclude(&tests);
-    let count = Count { passed: tests.passed(), failed: tests.failed() };
+    let mut count = Count { passed: tests.passed(), failed: tests.failed() };
+    if let Some(traces) = traces {
+        let replayed = replay_all(traces, &mut output)?;
+        count = Count { passed: count.passed + replayed.passed, failed: count.failed + replayed.failed };
+    }
     let times = vec![(subject(kernel), tests.time)];
     Ok(Finished { count, output: String::from_utf8_lossy(&output).into_owned(), times })
+}
+
+/// Does again what was recorded of each boot. Each trace counts as one test: all that it says must come out the same.
+fn replay_all(traces: &Path, output: &mut Vec<u8>) -> Result<Count> {
+    let mut count = Count::default();
+    let files = fs::read_dir(traces)?.map(|entry| Ok(entry?.path()));
+    let mut files = files.collect::<Result<Vec<PathBuf>>>()?;
+    files.sort();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().display();
+        match replay::run(&file) {
+            Ok(text) => {
+                count.passed += 1;
+                writeln!(output, "{name}: {}", text.lines().next().unwrap_or_default())?;
+            }
+            Err(error) => {
+                count.failed += 1;
+                writeln!(output, "{name}: FAILED: {error:#}")?;
+            }
+        }
+    }
+    Ok(count)
 }
 
 /// Has cargo check something. What prints no test results counts as one test.
