@@ -103,7 +103,7 @@ fn every_package_and_test_that_cargo_is_asked_for_is_there() {
 }
 
 /// Commands of cargo that need nothing beside it but rustfmt and clippy.
-const KNOWN: [&str; 9] = ["build", "clean", "clippy", "doc", "fmt", "install", "metadata", "run", "test"];
+const KNOWN: [&str; 10] = ["build", "clean", "clippy", "doc", "fmt", "install", "metadata", "package", "run", "test"];
 
 /// The workspace's packages, each with the names of what is built for it.
 fn packages() -> Vec<(String, Vec<String>)> {
