@@ -6,7 +6,7 @@ use core::hint;
 use core::marker::PhantomData;
 use core::time::Duration;
 
-use crate::frame::PfnRange;
+use crate::frame::{Gfp, PfnRange};
 
 /// A lock, as [hooks](Hooks::acquire) see it that look on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -231,6 +231,17 @@ pub trait Hooks {
     /// nothing by default.
     #[inline(always)]
     fn might_wait() {}
+
+    /// Whether a request for so many frames, with these flags, is to be refused although it might be served; asked when one
+    /// begins, only where debug assertions are on.
+    ///
+    /// For tests of what a kernel does then: with [`Faults`](crate::sync::Faults), each request can be the one that fails (Linux:
+    /// `should_fail_alloc_page`). Refuses nothing by default, nor what is part of an operation that is being recorded.
+    #[inline(always)]
+    fn should_fail(frames: u64, gfp: Gfp) -> bool {
+        let _ = (frames, gfp);
+        false
+    }
 
     /// Learns that a request, or the refill of a CPU's pages, found no zone that may give it frames and stays above its `low` mark:
     /// time to [reclaim memory in the background](crate::allocator::PageAllocator::balance) (Linux: `wakeup_kswapd`).

@@ -9,8 +9,8 @@ mod mutex;
 mod processor;
 
 pub use mutex::{Mutex, MutexGuard};
-pub use processor::Processor;
 pub(crate) use processor::when_memory_is_low;
+pub use processor::{FAULTS, Processor};
 
 use crate::arch::local;
 use x86_64::instructions::interrupts;

@@ -3,8 +3,8 @@
 use super::lockdep;
 use crate::arch::{clock, ipi, local, window};
 use bifolio::cpu::{Cpu, Hooks};
-use bifolio::frame::{FRAME_SIZE, PfnRange};
-use bifolio::sync::{Acquire, Lock};
+use bifolio::frame::{FRAME_SIZE, Gfp, PfnRange};
+use bifolio::sync::{Acquire, Faults, Lock};
 use core::fmt;
 use core::time::Duration;
 use log::warn;
@@ -14,6 +14,9 @@ use x86_64::instructions::interrupts;
 
 /// What is done when memory is low. In any context.
 static LOW_MEMORY: Once<fn()> = Once::new();
+
+/// Which requests for frames are refused, so that a test sees what comes of it; heeded where debug assertions are on.
+pub static FAULTS: Faults = Faults::new();
 
 /// Tells what to do when memory is low: at any moment, in any context. Only the first time counts.
 pub(crate) fn when_memory_is_low(act: fn()) {
@@ -76,6 +79,10 @@ impl Hooks for Processor {
 
     fn might_wait() {
         lockdep::might_sleep("a request for memory that may wait");
+    }
+
+    fn should_fail(_: u64, _: Gfp) -> bool {
+        FAULTS.is_due()
     }
 
     fn low_memory() {

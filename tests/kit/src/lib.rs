@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+pub mod everything;
 #[cfg(feature = "std")]
 pub mod machine;
 pub mod oracle;

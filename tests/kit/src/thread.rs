@@ -5,12 +5,15 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bifolio::cpu::{Cpu, Hooks};
+use bifolio::frame::Gfp;
+use bifolio::sync::Faults;
 
 /// Of a thread that has no number.
 const NONE: usize = usize::MAX;
 
 std::thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(NONE) };
+    static FAULTS: Faults = const { Faults::new() };
 }
 
 /// A thread as a CPU: nothing interrupts it, and until it [says](Self::become_cpu) which it is, it is none that has anything of
@@ -43,6 +46,16 @@ impl Thread {
         if NUMBER.get() == NONE {
             NUMBER.set(THREADS.fetch_add(1, Relaxed));
         }
+    }
+
+    /// Has requests of the calling thread refused: so many, behind so many that are served.
+    pub fn begin_faults(served: usize, refused: usize) {
+        FAULTS.with(|faults| faults.begin(served, refused));
+    }
+
+    /// Ends that, and returns how many were refused.
+    pub fn end_faults() -> usize {
+        FAULTS.with(Faults::end)
     }
 
     /// Does some work as this CPU, and is none behind it.
@@ -79,6 +92,10 @@ unsafe impl Cpu for Thread {
 impl Hooks for Thread {
     fn relax() {
         std::thread::yield_now();
+    }
+
+    fn should_fail(_: u64, _: Gfp) -> bool {
+        FAULTS.with(Faults::is_due)
     }
 }
 

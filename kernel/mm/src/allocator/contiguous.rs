@@ -44,6 +44,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// [`RangeError`], saying which frame is in the way; nothing is allocated then, and every pageblock is as it was.
     pub fn allocate_range(&self, range: PfnRange, gfp: Gfp) -> Result<Blocks, RangeError> {
         self.announce(gfp);
+        if self.must_fail(range.frames(), gfp) {
+            return Err(RangeError::Busy(range.start));
+        }
         let call = Call::AllocateRange { range, gfp };
         if let Some(taken) = self.recorded(call, first_of, || self.allocate_range(range, gfp)) {
             return taken;
@@ -88,6 +91,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// As for [`allocate_contiguous`](Self::allocate_contiguous).
     pub fn allocate_contiguous_aligned(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
         self.announce(gfp);
+        if self.must_fail(frames, gfp) {
+            return Err(AllocError::NoFreeRun { frames, gfp });
+        }
         let call = Call::AllocateContiguous { frames, align, gfp };
         if let Some(taken) = self.recorded(call, first_of, || self.allocate_contiguous_aligned(frames, align, gfp)) {
             return taken;
@@ -129,6 +135,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// [`AllocError`] if no frames are asked for, the flags contradict each other, or no run was found.
     pub fn allocate_run(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
         self.announce(gfp);
+        if self.must_fail(frames, gfp) {
+            return Err(AllocError::NoFreeRun { frames, gfp });
+        }
         let call = Call::AllocateRun { frames, align, gfp };
         if let Some(run) = self.recorded(call, first_of, || self.allocate_run(frames, align, gfp)) {
             return run;

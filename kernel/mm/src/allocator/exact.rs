@@ -66,6 +66,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// As for [`allocate_exact`](Self::allocate_exact).
     pub fn allocate_exact_aligned(&self, frames: u64, align: Order, gfp: Gfp) -> Result<Blocks, AllocError> {
         self.announce(gfp);
+        if self.must_fail(frames, gfp) {
+            return Err(AllocError::OutOfMemory { order: Order::covering(frames).unwrap_or(Order::MAX), gfp });
+        }
         let call = Call::AllocateExact { frames, align, gfp };
         if let Some(exact) = self.recorded(call, first_of, || self.allocate_exact_aligned(frames, align, gfp)) {
             return exact;

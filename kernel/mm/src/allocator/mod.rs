@@ -188,6 +188,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
         self.announce(gfp);
+        if self.must_fail(order.frames(), gfp) {
+            return Err(AllocError::OutOfMemory { order, gfp });
+        }
         let pfn = self.allocate_pfn(order, gfp)?;
         // SAFETY: the block was allocated just now, as one of `order`, to this call alone.
         Ok(unsafe { Block::from_raw(pfn, order) })
@@ -242,11 +245,20 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Says that a request with these flags begins, where such things are checked.
     #[inline(always)]
     fn announce(&self, gfp: Gfp) {
-        // One that is being recorded has been told of before, and has interrupts masked now.
-        let is_told = || self.recording.is_some_and(Recording::is_at_work::<C>);
-        if cfg!(debug_assertions) && gfp.contains(Gfp::WAIT) && !is_told() {
+        if cfg!(debug_assertions) && gfp.contains(Gfp::WAIT) && !self.is_told() {
             C::might_wait();
         }
+    }
+
+    /// Whether a request is to be refused for a test's sake, where such things are asked.
+    #[inline(always)]
+    fn must_fail(&self, frames: u64, gfp: Gfp) -> bool {
+        cfg!(debug_assertions) && C::should_fail(frames, gfp) && !self.is_told()
+    }
+
+    /// Whether a request that begins here is being recorded: hooks were told of it before, and interrupts are masked now.
+    fn is_told(&self) -> bool {
+        self.recording.is_some_and(Recording::is_at_work::<C>)
     }
 
     /// Gives the frames in all CPUs' pages back to the zones: what the calling CPU holds, and, as far as nobody else

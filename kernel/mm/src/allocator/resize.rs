@@ -36,6 +36,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// in use.
     pub unsafe fn resize_raw(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
         self.announce(gfp);
+        let added = frames.saturating_sub(range.frames());
+        if added > 0 && self.must_fail(added, gfp) {
+            return Err(ResizeError::OutOfMemory { frames: added, gfp });
+        }
         let call = Call::Resize { range, frames, gfp };
         // SAFETY: the frames are the caller's to resize, by what the caller promises of them.
         if let Some(resized) = self.recorded(call, done, || unsafe { self.resize_raw(range, frames, gfp) }) {

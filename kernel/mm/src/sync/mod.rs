@@ -10,11 +10,15 @@
 pub(crate) mod atomic;
 #[cfg(target_has_atomic = "ptr")]
 mod barriers;
+#[cfg(target_has_atomic = "ptr")]
+mod faults;
 mod gate;
 mod mutex;
 
 #[cfg(target_has_atomic = "ptr")]
 pub use barriers::Barriers;
+#[cfg(target_has_atomic = "ptr")]
+pub use faults::Faults;
 #[cfg(feature = "heap")]
 pub(crate) use gate::Sign;
 pub use gate::{Gate, Inside};

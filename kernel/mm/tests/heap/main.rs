@@ -4,6 +4,7 @@ mod bad_frees;
 mod caches;
 mod collections;
 mod debug;
+mod faults;
 mod frames;
 mod large;
 mod layouts;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
-use bifolio::allocator::{BlockState, PageAllocator, Plan};
+use bifolio::allocator::{BlockState, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::PageSource;
@@ -33,6 +33,8 @@ pub struct Runs {
     mappings: Mutex<BTreeMap<usize, Mapping>>,
     /// Runs that were asked for, and resized.
     pub requests: Cell<usize>,
+    /// Runs of more frames than this are mapped.
+    pub most_in_a_row: Cell<u64>,
     /// Mappings cannot grow further than this.
     pub room: Cell<usize>,
     /// What it says that it keeps.
@@ -53,6 +55,11 @@ const fn layout(bytes: usize) -> Layout {
 
 impl Runs {
     pub fn new() -> Self {
+        Self::with_pages(&[])
+    }
+
+    /// With pages of their own for CPUs.
+    pub fn with_pages(pages: &'static [PerCpuPages]) -> Self {
         Thread::become_first();
         // Above what is kept for devices, so that zones do not matter.
         let start = 4 << 30;
@@ -62,12 +69,13 @@ impl Runs {
         // SAFETY: the layout is not empty.
         let memory = NonNull::new(unsafe { alloc(layout(BYTES)) }).unwrap();
         // SAFETY: the frames are this machine's alone, and `memory` shows them.
-        let frames = unsafe { PageAllocator::new(&plan, metadata, &[]) }.unwrap();
+        let frames = unsafe { PageAllocator::new(&plan, metadata, pages) }.unwrap();
         Self {
             memory,
             frames,
             mappings: Mutex::default(),
             requests: Cell::new(0),
+            most_in_a_row: Cell::new(u64::MAX),
             room: Cell::new(ROOM),
             kept: Cell::new(0),
         }
@@ -146,7 +154,7 @@ unsafe impl PageSource for Runs {
         self.requests.set(self.requests.get() + 1);
         let (frames, align) = ((run.size() / FRAME) as u64, run.align().div_ceil(FRAME) as u64);
         let exact = |align| self.frames.take_exact_aligned(frames, align, Gfp::KERNEL).ok();
-        if let Some(range) = Order::covering(align).and_then(exact) {
+        if let Some(range) = Order::covering(align).filter(|_| frames <= self.most_in_a_row.get()).and_then(exact) {
             return Some(self.show(range.start));
         }
         let mut mapping = Mapping { memory: NonNull::dangling(), frames: Vec::new() };

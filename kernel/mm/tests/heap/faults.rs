@@ -1,0 +1,54 @@
+//! Each request for frames that a workload makes, refused once: nothing is lost, nothing breaks, and the first state is back.
+
+use bifolio::allocator::PerCpuPages;
+use bifolio::heap::{Heap, HeapFrames};
+use kit::everything::Everything;
+
+use crate::runs::Runs;
+use crate::source::Thread;
+
+/// Does everything with requests refused, so many behind so many that are served, and asserts that the first state is back.
+/// Returns how many were refused.
+fn run(heap: &Heap<Runs, Thread>, everything: &mut Everything, served: usize, refused: usize) -> usize {
+    let frames = &heap.source().frames;
+    let before = heap.source().blocks();
+    Thread::begin_faults(served, refused);
+    everything.run(frames, heap, |work| {
+        Thread::become_cpu(1);
+        work();
+        Thread::become_cpu(0);
+    });
+    let were_refused = Thread::end_faults();
+    let what = format!("{refused} refused behind {served}");
+    heap.validate().unwrap_or_else(|violation| panic!("{what}: {violation}"));
+    heap.shrink();
+    frames.drain();
+    assert_eq!(heap.frames(), HeapFrames::default(), "{what}");
+    assert_eq!(heap.source().blocks(), before, "{what}");
+    frames.validate().unwrap_or_else(|violation| panic!("{what}: {violation}"));
+    were_refused
+}
+
+/// Refuses `refused` requests from the n-th on, for each n until all are served. Returns n then.
+fn refuse_each(refused: usize) -> usize {
+    let pages = Box::leak(Box::new([const { PerCpuPages::new() }; 2]));
+    let heap = Heap::new(Runs::with_pages(pages));
+    heap.source().most_in_a_row.set(16);
+    let mut everything = Everything::new();
+    assert_eq!(run(&heap, &mut everything, 0, 0), 0);
+    (0..).find(|served| run(&heap, &mut everything, *served, refused) == 0).expect("the workload has an end")
+}
+
+#[test]
+fn each_request_for_frames_can_fail_alone() {
+    let requests = refuse_each(1);
+    println!("{requests} requests for frames, each refused alone");
+    assert!(requests > 400, "{requests} requests");
+}
+
+#[test]
+fn all_requests_for_frames_can_fail_from_any_on() {
+    let requests = refuse_each(usize::MAX);
+    println!("{requests} requests for frames, all refused from each on");
+    assert!(requests > 400, "{requests} requests");
+}
