@@ -109,3 +109,23 @@ fn a_second_free_is_refused_wherever_its_slab_went_meanwhile() {
         heap.close(emptied);
     });
 }
+
+#[test]
+fn a_free_slot_has_no_size_for_anybody() {
+    let (heap, object) = with_object();
+    assert_eq!(heap.object_size(object), Ok(OBJECT.size()));
+    // SAFETY: the object is ours, and not used afterwards.
+    unsafe { heap.free(object, OBJECT) }.unwrap();
+    assert!(heap.object_size(object).is_err());
+}
+
+#[test]
+fn in_a_shortage_the_current_slab_of_another_cpu_is_taken_too() {
+    let (heap, object) = with_object();
+    // SAFETY: nothing else uses the heap.
+    let slab = unsafe { heap.registry.map.find(object.as_ptr().addr()) };
+    let taken = heap.in_own(|arena| arena.pop_with_room(slab.cache())).unwrap();
+    assert_eq!(taken, Some(slab));
+    heap.in_own(|arena| arena.adopt(slab)).unwrap();
+    heap.validate().unwrap();
+}
