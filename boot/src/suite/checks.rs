@@ -51,7 +51,7 @@ pub(super) const LINTS: &[Check] = &[
     ]),
     // Whether they are fast is `make bench`'s to say; that they build is looked after here.
     check("lints of the benchmarks and of what looks for races", Part::Lints, &[
-        "clippy", "-p", "bench", "-p", "workloads", "-p", "recorder", "-p", "concurrency", "--all-targets",
+        "clippy", "-p", "bench", "-p", "workloads", "-p", "recorder", "-p", "concurrency", "-p", "planted", "--all-targets",
         "--", "-D", "warnings",
     ]),
 ];
@@ -61,6 +61,7 @@ pub(super) const TESTS: &[Check] = &[
     check("host tests", Part::Tests, &["test", "--no-fail-fast"]),
     // What the tools find is `make concurrency`'s to say; that what they are to find has its place in the sources, this.
     check("mistakes planted by make concurrency", Part::Tests, &["test", "-p", "concurrency", "--bin", "concurrency"]),
+    check("mistakes planted in one build", Part::Tests, &["test", "-p", "planted"]),
 ];
 
 /// The tests of the crate that all is about.

@@ -1,10 +1,10 @@
 //! Mistakes, planted in a copy of the crate: each is a few words of it, changed to what somebody might have written.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use planted::{copy, replaced, write};
 
 use crate::tools::Tool;
 
@@ -223,14 +223,12 @@ impl Plant {
     fn applied(&self, root: &Path) -> Result<String> {
         let path = root.join(SOURCES).join(self.file);
         let sound = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let found = sound.matches(self.old).count();
-        ensure!(found == 1, "{} has {found} times `{}`: plant {} elsewhere", self.file, self.old, self.what);
-        Ok(sound.replace(self.old, self.new))
+        replaced(&sound, self.old, self.new, self.file).with_context(|| format!("plant {} elsewhere", self.what))
     }
 }
 
 /// What a copy consists of: the crate, this one, and what says how they are built.
-const PARTS: [&str; 4] = ["Cargo.lock", "kernel/mm/src", "tests/concurrency", "tests/kit"];
+const PARTS: [&str; 5] = ["Cargo.lock", "kernel/mm/src", "tests/concurrency", "tests/kit", "tests/planted"];
 const SOURCES: &str = "kernel/mm/src";
 
 /// A workspace with a copy of the crate and of its tests.
@@ -244,7 +242,9 @@ impl Copy {
         let path = target.join("planted");
         let manifest = fs::read_to_string(root.join("Cargo.toml")).context("Cargo.toml")?;
         let manifest = manifest.lines().map(|line| match line.split_once(" = ") {
-            Some(("members", _)) => "members = [\"tests/concurrency\", \"tests/concurrency/modelled\", \"tests/kit\"]",
+            Some(("members", _)) => {
+                "members = [\"tests/concurrency\", \"tests/concurrency/modelled\", \"tests/kit\", \"tests/planted\"]"
+            }
             Some(("default-members", _)) => "",
             // The same sources, as the package that may depend on the tools.
             Some(("bifolio", _)) => "bifolio = { path = \"tests/concurrency/modelled\", package = \"modelled\" }",
@@ -265,32 +265,11 @@ impl Copy {
     pub fn plant(&self, plant: Option<&Plant>) -> Result<()> {
         let changed = plant.map_or_else(PathBuf::new, |plant| Path::new(SOURCES).join(plant.file));
         for part in PARTS {
-            copy(&self.original, &self.path, Path::new(part), &changed)?;
+            copy(&self.original, &self.path, Path::new(part), &|file, text| Ok((file != changed).then_some(text)))?;
         }
         let Some(plant) = plant else { return Ok(()) };
         write(&self.path.join(&changed), &plant.applied(&self.original)?)
     }
-}
-
-/// Copies a file, or all files of a directory, but this one.
-fn copy(from: &Path, to: &Path, part: &Path, but: &Path) -> Result<()> {
-    let source = from.join(part);
-    if source.is_dir() {
-        let entries = fs::read_dir(&source)?.collect::<io::Result<Vec<_>>>()?;
-        return entries.iter().try_for_each(|entry| copy(from, to, &part.join(entry.file_name()), but));
-    }
-    if part == but { Ok(()) } else { write(&to.join(part), &fs::read_to_string(source)?) }
-}
-
-/// Writes a file, unless that is what it has in it: cargo builds anew what was written.
-fn write(path: &Path, text: &str) -> Result<()> {
-    if fs::read_to_string(path).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    fs::write(path, text).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

@@ -129,6 +129,8 @@ fn a_range_is_freed_as_a_whole_or_not_at_all() {
     assert_eq!(frames.give_range(PfnRange::new(last, taken.start)), Err(FreeError::NoFrames));
     let wrong = FreeError::WrongOrder { pfn: taken.start, given: order(3), actual: order(4) };
     assert_eq!(frames.give_range(PfnRange::new(taken.start, taken.start.offset(8))), Err(wrong));
+    let later = FreeError::WrongOrder { pfn: taken.start.offset(16), given: Order::ZERO, actual: order(2) };
+    assert_eq!(frames.give_range(PfnRange::new(taken.start, taken.start.offset(17))), Err(later));
     assert_eq!(blocks(&frames), before);
     assert_eq!(frames.give_range(PfnRange::new(taken.start, last)), Ok(()));
 }
