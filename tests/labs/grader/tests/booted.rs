@@ -23,8 +23,8 @@ mod module;
 use mistakes::{LABS, Mistake};
 use module::module;
 
-/// By the machine's own time: long enough for any of them, short enough to wait for those that hang.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// By the machine's own time, as the grader has it: a mistake that only makes an operation slow takes more than ten.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// What each specimen is tried at. What an operation takes is measured of solutions alone: it says nothing of a mistake.
 const TRIALS: [&str; 2] = ["stress", "bad_frees"];
