@@ -17,7 +17,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if request.gfp.contains(Gfp::NOWARN) {
             return;
         }
-        // To count what is free settles it. Whether there is a report depends on the time, which nobody has who repeats what was recorded;
+        // A report counts what is free, which settles it, and whether there is one depends on the time. A replay does not have the time,
         // so the state must not depend on the report.
         for kind in ZoneKind::ALL {
             self.with(kind, |zone| zone.stats());

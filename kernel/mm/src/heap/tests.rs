@@ -1,4 +1,4 @@
-//! What the heap's parts do between two steps of an operation, which nobody can bring about who calls it.
+//! What the heap's parts do between two steps of an operation, which no caller can bring about.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
