@@ -15,7 +15,7 @@
 //!   behind the last slot of one), `AlreadyFree` (it lies in a free slot, wherever in that), `Inside` (it lies in a slot that is in use,
 //!   behind the start), `WrongSize` (an object begins there, but the layout is one of another class).
 //! - `frames.words(frame)` is what you have written down of a frame: eight words of 64 bits, rubbish at first. `None` says that the
-//!   frame is none of yours. Nothing can be written into the slots: they belong to who has them.
+//!   frame is none of yours. Nothing can be written into the slots: they belong to whoever has them.
 //! - An operation takes a time that does not depend on how many slabs there are. `Sets` is given for that: sets of frames, one for
 //!   each class, say, with `insert`, `remove` and `first`.
 //!

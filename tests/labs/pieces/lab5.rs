@@ -17,7 +17,7 @@
 //!   `cpu.store(word, value)`, `cpu.set(word, bits)` and `cpu.swap(word, value)`. The last two say what was there before, and no
 //!   other CPU comes in between.
 //! - `let _masked = cpu.mask();` keeps interrupts from this CPU until the end of the block. Other CPUs go on.
-//! - Wait for nobody: who you wait for may be what you interrupted. No loop waits for a word to change.
+//! - Wait for nothing: what you wait for may be what you interrupted. No loop waits for a word to change.
 //!
 //! This file is compiled without `std` and without `unsafe`, for the host and for the kernel.
 

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`operation`] | sequences of allocations and frees, good and bad, that a seed decides |
 //! | [`layout`] | the memory that a piece is given |
-//! | [`subject`] | pieces of all kinds, for who need not know which it is |
+//! | [`subject`] | pieces of all kinds, for code that need not know which it is |
 //! | [`exam`] | a sequence done by a piece, with the oracle of all tests beside it |
 //! | [`judge`] | what is said of that |
 //! | [`draw`] | the same as a picture, to show where it went wrong |

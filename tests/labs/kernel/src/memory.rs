@@ -27,7 +27,7 @@ const FRAMES: u64 = 4096;
 pub fn layout(lab: &Lab) -> Layout {
     let (align, span) = (Order::MAX.frames(), lab.booted_frames.min(FRAMES));
     let given = *GIVEN.lock();
-    // Not with the lock held: who looks for so many frames in a row may have to wait for other CPUs.
+    // Not with the lock held: a search for so many frames in a row may have to wait for other CPUs.
     let start = given.unwrap_or_else(|| {
         let run = frames().allocate_contiguous(FRAMES + align, Gfp::KERNEL).expect("the kernel has memory left");
         run.into_raw().start.number().next_multiple_of(align)
