@@ -131,7 +131,7 @@ impl Tests {
     }
 }
 
-/// Who wants to know how the tests get on.
+/// What is told how the tests get on.
 pub trait Progress {
     /// So many tests are going to run.
     fn planned(&mut self, selected: u32);

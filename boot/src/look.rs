@@ -8,7 +8,7 @@ use crate::qemu::Qemu;
 use crate::qmp::{self, Answer};
 use std::time::{Duration, Instant};
 
-/// Who looks at one machine.
+/// What looks at one machine.
 pub struct Observer {
     /// The machine's time is that of its clock, which instructions drive; otherwise, what it has computed.
     is_counted: bool,

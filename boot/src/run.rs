@@ -51,7 +51,7 @@ impl Limits {
     }
 }
 
-/// Who wants to know what happens during a run.
+/// What is told of all that happens during a run.
 pub trait Watcher {
     /// The guest's text, from its first line on, is written here.
     fn console(&mut self) -> &mut dyn Write;

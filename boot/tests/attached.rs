@@ -168,7 +168,7 @@ fn the_page_shows_what_is_typed_while_the_machine_runs() {
     machine.enter("alloc 7 MOVABLE");
     browser.wait_for(&is_told("alloc 7 ")).unwrap();
     assert_eq!(browser.evaluate("document.getElementById('live').textContent").unwrap(), "attached");
-    // Who looks at another moment goes on looking at it.
+    // A page that shows another moment goes on showing it.
     browser.evaluate("explorer.seek(5)").unwrap();
     let total = browser.evaluate("explorer.wasm.total()").unwrap();
     machine.enter("alloc 8");

@@ -30,7 +30,7 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
     // Memory: the firmware's map, sanitised; zones of page frames over it; the heap on top of those.
     memory::init(boot_info);
 
-    // Interrupts, and the other CPUs: who has nothing to do sleeps.
+    // Interrupts, and the other CPUs: one that has nothing to do sleeps.
     cpu::start_all();
 
     log::info!("ready after {}", boot.elapsed());

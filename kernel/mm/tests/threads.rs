@@ -29,7 +29,7 @@ fn blocks(frames: &PageAllocator<'_, Thread>) -> Vec<(Pfn, Order, BlockState)> {
     blocks
 }
 
-/// Who owns each frame: a frame that two have at once is found at once.
+/// The owner of each frame: a frame that two have at once is found at once.
 struct Owners(Vec<AtomicBool>);
 
 impl Owners {
@@ -263,7 +263,7 @@ fn ranges_are_taken_from_under_busy_cpus_and_put_back() {
     assert_eq!(blocks(&frames), fresh);
 }
 
-/// CPUs that take all of memory between them: who needs the last frames finds them in the others' arenas, even if
+/// CPUs that take all of memory between them: a CPU that needs the last frames finds them in the others' arenas, even if
 /// another is looking through arenas at that very moment.
 #[test]
 fn no_frame_is_missing_while_another_cpu_drains() {
@@ -289,7 +289,7 @@ fn no_frame_is_missing_while_another_cpu_drains() {
     frames.validate().unwrap();
 }
 
-/// Who waits for a lock does it in the CPU's own way.
+/// A CPU that waits for a lock does it in its own way.
 #[test]
 fn who_waits_for_a_lock_relaxes() {
     static RELAXED: AtomicU64 = AtomicU64::new(0);

@@ -97,7 +97,7 @@ pub(super) fn init() {
     let own = apic::number_of(local::local().apic_id());
     let others = topology.apic_ids().iter().filter(|&&number| number != own);
     for &apic_number in others.take(MAX_CPUS - 1) {
-        // The numbers have no holes: who does not answer leaves his to the next.
+        // The numbers have no holes: a CPU that does not answer leaves its own to the next.
         if let Err(error) = add(apic_number) {
             warn!("the CPU with local APIC {apic_number} is left alone: {error}");
         }

@@ -1,4 +1,4 @@
-//! Which frames stress has, a bit each: who is given one that somebody has finds out at once.
+//! Which frames stress has, a bit each: a CPU that is given one that another has finds out at once.
 
 use crate::failure::Failure;
 use alloc::vec::Vec;

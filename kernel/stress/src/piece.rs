@@ -112,7 +112,7 @@ impl<M: Machine> Piece<M> {
             owners.take(range).map_err(|pfn| Failure::FrameTaken { pfn, id })?;
         }
         for place in [0, words - 1] {
-            // SAFETY: the memory was just allocated, so it is ours, though perhaps not ours alone; who knows is what is asked.
+            // SAFETY: the memory was just allocated, so it is ours, though perhaps not ours alone: whether it is, is what is asked.
             let word = unsafe { start.add(place).read_volatile() };
             if let Some(other) = Id::of_live(word) {
                 return Err(Failure::Shared { address: start.addr() + place * size_of::<u64>(), id, other });

@@ -1,4 +1,4 @@
-//! The state of all page frames, so that who gives everything back can show that it did: *exactly*.
+//! The state of all page frames, so that code that gives everything back can show that it did: *exactly*.
 
 use crate::machine::Machine;
 use bifolio::allocator::{BlockInfo, BlockState, Cpu, View};

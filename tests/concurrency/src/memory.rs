@@ -4,14 +4,14 @@ use std::cell::UnsafeCell;
 
 use bifolio::frame::{Order, Pfn};
 
-/// What frames hold, a word each: whose they are. Plain memory, so that ThreadSanitizer sees whether who frees a frame is
+/// What frames hold, a word each: whose they are. Plain memory, so that ThreadSanitizer sees whether a CPU that frees a frame is
 /// done with it before the next begins.
 pub struct Memory {
     first: u64,
     words: Vec<UnsafeCell<u64>>,
 }
 
-// SAFETY: as with all memory, who has a frame has it to himself. That this is so is what is tested here.
+// SAFETY: as with all memory, a CPU that has a frame has it to itself. That this is so is what is tested here.
 unsafe impl Sync for Memory {}
 
 /// What is in a frame that nobody has.

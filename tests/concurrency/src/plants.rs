@@ -11,7 +11,7 @@ use crate::tools::Tool;
 /// A mistake.
 pub struct Plant {
     pub what: &'static str,
-    /// Who must find it, by which test.
+    /// The tool that must find it, and by which test.
     pub tool: Tool,
     pub test: &'static str,
     /// Where it is, in the crate's sources; what is there, and what is planted instead.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Who runs these programs: ThreadSanitizer comes for a named target, so that what cargo itself runs is built without.
+/// The machine that runs these programs: ThreadSanitizer comes for a named target, so that what cargo itself runs is built without.
 const HOST: &str = "x86_64-unknown-linux-gnu";
 /// Nothing here takes nearly as long.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -122,7 +122,7 @@ impl Tool {
     pub fn run(self, root: &Path, target: &Path, only: Option<&str>) -> Result<Outcome> {
         let (log, known) = (target.join("log"), target.join("known"));
         // The library is built without the sanitizer, which so sees neither that the test harness sends a result before it is
-        // received, nor that who prints has a lock.
+        // received, nor that a thread that prints has a lock.
         fs::write(&known, "race:CompletedTest\nrace:Stdout\n")?;
         let file = fs::File::create(&log)?;
         let mut child = self

@@ -118,7 +118,7 @@ fn pages_are_emptied_only_while_their_owner_is_outside() {
     });
 }
 
-/// CPUs that take all of memory between them: who needs the last frames finds them in the others' pages.
+/// CPUs that take all of memory between them: a CPU that needs the last frames finds them in the others' pages.
 #[test]
 fn no_frame_is_missing_where_it_is_needed() {
     let effort = Effort { schedules: 200, rounds: 100, short: 0, long: 0 };

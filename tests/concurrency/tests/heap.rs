@@ -23,7 +23,7 @@ struct Object {
 // SAFETY: the memory belongs to the object, which belongs to one CPU at a time.
 unsafe impl Send for Object {}
 
-// SAFETY: who shares an object reads no more than where it is.
+// SAFETY: a thread that shares an object reads no more than where it is.
 unsafe impl Sync for Object {}
 
 impl Object {
@@ -58,7 +58,7 @@ impl Object {
 
     fn free(self, heap: &TestHeap) {
         for word in self.ends() {
-            // SAFETY: the object is ours; and so that who has it too sees it.
+            // SAFETY: the object is ours; and another thread that has it too sees it.
             let mark = unsafe { word.replace(0) };
             assert_eq!(mark, self.mark(), "an object of {} bytes was overwritten", self.layout.size());
         }

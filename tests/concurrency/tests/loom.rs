@@ -29,7 +29,7 @@ loom::lazy_static! {
     static ref LOCKS: Mutex<HashMap<usize, Held>> = Mutex::default();
 }
 
-/// A thread of loom's as a CPU. It takes a lock of loom's for each of the crate's, so that loom knows who waits for whom.
+/// A thread of loom's as a CPU. It takes a lock of loom's for each of the crate's, so that loom knows which CPU waits for which.
 struct Thread;
 
 // SAFETY: threads that share an allocator have different numbers; nothing interrupts them.
@@ -116,7 +116,7 @@ fn explore(name: &str, changes: Option<usize>, model: impl Fn() + Send + Sync + 
 const FIRST: u64 = 1 << 20;
 const FRAMES: u64 = 128;
 
-/// An allocator with pages for CPUs 0 and 1, and what the frames hold: loom sees who touches them at once.
+/// An allocator with pages for CPUs 0 and 1, and what the frames hold: loom sees which CPUs touch them at once.
 struct Machine {
     frames: PageAllocator<'static, Thread>,
     memory: Vec<UnsafeCell<bool>>,
@@ -144,7 +144,7 @@ impl Machine {
         // Of a large block a frame here and there will do.
         let step = if order > half_a_word() { 1 << half_a_word().get() } else { 1 };
         for frame in self.memory[first..first + order.frames() as usize].iter().step_by(step) {
-            // SAFETY: who has a frame has it to himself: loom sees whether that is so.
+            // SAFETY: a CPU that has a frame has it to itself: loom sees whether that is so.
             let before = frame.with_mut(|frame| unsafe { frame.replace(is_used) });
             assert_ne!(before, is_used, "{pfn} was handed out or freed twice");
         }

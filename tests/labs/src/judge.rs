@@ -76,7 +76,7 @@ pub struct Failure {
     pub text: String,
 }
 
-/// What happens while a sequence is done, for somebody who draws it.
+/// What happens while a sequence is done, as code that draws it is told.
 #[derive(Debug)]
 pub enum Event {
     /// The piece is asked something, and may never answer.

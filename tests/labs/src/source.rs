@@ -16,7 +16,7 @@ pub struct Source {
     starts: Vec<Frame>,
     /// Frames in a run.
     length: u64,
-    /// Who has each.
+    /// The number of the holder of each.
     holders: Vec<AtomicUsize>,
 }
 
@@ -35,7 +35,7 @@ impl Source {
         Self { starts, length, holders }
     }
 
-    /// The lowest run that nobody has, for somebody with a number: which one it is.
+    /// Takes the lowest run that nobody has, for the holder with this number: which one it is.
     pub(crate) fn take(&self, holder: usize) -> Option<usize> {
         self.holders
             .iter()
@@ -68,7 +68,7 @@ impl Source {
         self.starts[run]
     }
 
-    /// Who has a run.
+    /// The number of the holder of a run.
     pub fn holder(&self, run: usize) -> Option<usize> {
         Some(self.holders[run].load(Ordering::Acquire)).filter(|holder| *holder != NOBODY)
     }

@@ -1,4 +1,4 @@
-//! Pieces of all kinds: of each, what its sequences are, who does them, and what a picture of it shows.
+//! Pieces of all kinds: of each, what its sequences are, what does them, and what a picture of it shows.
 
 use core::alloc::Layout as Size;
 use core::marker::PhantomData;
@@ -139,7 +139,7 @@ impl<P: Caches> Subject for OfCaches<P> {
     }
 }
 
-/// Somebody who does something with a piece, of whatever type it is.
+/// Does something with a piece, of whatever type it is.
 pub trait Visitor: Sized {
     /// What comes of it.
     type Output;

@@ -1,4 +1,4 @@
-//! What a single frame is, for somebody who asks.
+//! What a single frame is: questions that change nothing.
 
 use super::{Cpu, View};
 use crate::buddy::WORD_FRAMES;

@@ -103,7 +103,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.note(blocks, freed);
         if twice != 0 {
             self.latest.store(base.number() + u64::from(twice.trailing_zeros()), Relaxed);
-            // Who sees that there are some sees one of them.
+            // A CPU that sees that there are some sees one of them.
             self.late.fetch_add(twice.count_ones().into(), Release);
         }
     }

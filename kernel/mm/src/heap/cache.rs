@@ -227,7 +227,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
         self.heap.stats_of(self.number, &self.geometry)
     }
 
-    /// Ends the cache. Every object that still lives is shown to `leaked`, and stays allocated for ever: who frees it is told
+    /// Ends the cache. Every object that still lives is shown to `leaked`, and stays allocated for ever: code that frees it is told
     /// [`HeapError::Destroyed`]. Returns how many there are.
     pub fn destroy(self, leaked: impl FnMut(LiveObject)) -> usize {
         ManuallyDrop::new(self).end(leaked)
@@ -237,7 +237,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
         let end = || self.heap.end_cache(self.number);
         self.heap.recorded(HeapCall::EndCache { cache: self.number }, |()| Some(0), end).unwrap_or_else(end);
         let mut count = 0;
-        // One by one, since who is told may want to allocate.
+        // One by one, since what is told may want to allocate.
         while let Some(object) = self.heap.debugging.records.with(|records| {
             let record = records.get(self.number)?;
             let plain = record.leaked.iter().flat_map(|slab| {

@@ -139,7 +139,7 @@ pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     /// A place for each CPU that can have an arena.
     per_cpu: Places<CPUS>,
     shared: Arena,
-    /// Who holds it has the shared arena to itself.
+    /// A CPU that holds it has the shared arena to itself.
     shared_lock: Mutex<(), C>,
     /// Somebody has stopped all arenas.
     stopped: AtomicBool,

@@ -75,7 +75,7 @@ impl<const CPUS: usize> Barriers<CPUS> {
     }
 
     /// Passes a barrier on this CPU, has each of the others interrupted, and waits for its answer, until that comes or this CPU
-    /// `gives_up`. Who has not answered by then is `missed`.
+    /// `gives_up`. A CPU that has not answered by then is `missed`.
     ///
     /// The others are all that run. One that begins to is among them before it passes a barrier, and then allocates or frees.
     ///

@@ -1,8 +1,8 @@
 //! Mappings that were freed where nothing may wait (Linux: `vfree_atomic`).
 //!
 //! Unmapping ends with every other CPU having forgotten the pages, which an interrupt handler must not wait for. So a
-//! handler only notes the mapping, in its own first words, and somebody who may wait unmaps it: an idle CPU, the next who
-//! maps something, or who runs out of memory.
+//! handler only notes the mapping, in its own first words, and code that may wait unmaps it: an idle CPU, the next that
+//! maps something, or one that runs out of memory.
 
 use crate::arch::ipi;
 use crate::cpu::work;

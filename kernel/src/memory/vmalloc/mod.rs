@@ -182,7 +182,7 @@ pub fn free_deferred() -> u64 {
     deferred::free_noted(free)
 }
 
-/// Who runs out of memory can have what is about to be freed anyway.
+/// A CPU that runs out of memory can have what is about to be freed anyway.
 pub(super) struct DeferredFrees;
 
 impl Shrinker for DeferredFrees {

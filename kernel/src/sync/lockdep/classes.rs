@@ -224,8 +224,8 @@ impl Class {
 }
 
 /// Two classes not known so far of which the first is taken in interrupt handlers, while the second is held with interrupts
-/// enabled and, elsewhere, taken with the first held. A handler that interrupts who holds the second, and waits for the first,
-/// then waits for somebody who waits for what it interrupted.
+/// enabled and, elsewhere, taken with the first held. A handler that interrupts a CPU that holds the second, and waits for the first,
+/// then waits for a CPU that waits for what it interrupted.
 pub(super) fn new_hazard() -> Option<(Class, Class)> {
     // What changes while this looks is for the next look.
     if !CHANGED.load(Ordering::Relaxed) || !CHANGED.swap(false, Ordering::AcqRel) {

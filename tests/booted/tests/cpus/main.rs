@@ -151,7 +151,7 @@ fn a_cpu_stops_and_starts_again_with_its_number() {
     for cpu in cpu::online().skip(1).collect::<Vec<_>>() {
         cpu::stop(cpu);
         assert_eq!(all(), before & !(1 << cpu));
-        // Who does not run is not waited for.
+        // A CPU that does not run is not waited for.
         Processor::synchronize();
         cpu::on_cpus(MAX_CPUS, &|number| assert_ne!(number, cpu));
         cpu::start(cpu).expect("the CPU ran before");
@@ -210,7 +210,7 @@ fn every_other_cpu_has_passed_a_barrier_when_it_was_asked_for() {
 
 #[test_case]
 fn no_cpu_remembers_a_page_that_another_has_unmapped() {
-    // One page is flushed by itself, so many all at once; who masks interrupts leaves it to somebody else.
+    // One page is flushed by itself, so many all at once; a CPU that masks interrupts leaves it to another.
     for (pages, masked) in [(1, false), (3, true), (100, false), (600, true)] {
         for cpu in cpu::online().collect::<Vec<_>>() {
             let start = vmalloc::allocate(pages, 1).expect("there is memory for the mapping");

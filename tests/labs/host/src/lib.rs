@@ -176,7 +176,7 @@ pub fn first_test(test: impl FnOnce()) -> Examined {
     Examined { name: "the first test, which is in the file".into(), points: 0, of: 0, failure }
 }
 
-/// Somebody who tries a piece at everything that a lab asks on the host, with sequences of a seed. Of the first that goes wrong there is
+/// Tries a piece at everything that a lab asks on the host, with sequences of a seed. Of the first that goes wrong there is
 /// a picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Examiner(pub &'static Lab, pub u64);

@@ -38,7 +38,7 @@ pub enum Trial {
     Fragmentation(u64),
 }
 
-/// Somebody who does it.
+/// Does it.
 #[derive(Clone, Copy, Debug)]
 pub struct Trier(pub &'static Lab, pub Trial);
 

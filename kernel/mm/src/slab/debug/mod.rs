@@ -1,4 +1,4 @@
-//! Debugging caches: to find who writes where nothing is his, and who never frees.
+//! Debugging caches: to find code that writes where nothing is its own, and code that never frees.
 //!
 //! Bad frees are named always, because a slab's state lies out of reach. Stray writes are not: an object's neighbours and
 //! what was freed look like any other memory. A cache that is debugged has other slabs, in which they do not: around each
@@ -38,13 +38,13 @@ bitflags! {
         /// that they still hold that is checked before they are allocated again (Linux: `SLAB_POISON`).
         const POISON = 1;
         /// Surrounds objects with `0xcc` while they live and with `0xbb` afterwards (Linux: `SLAB_RED_ZONE`). The redzone
-        /// begins with the first byte that was not asked for: who uses the rest of the slot, by
+        /// begins with the first byte that was not asked for: code that uses the rest of the slot, by
         /// [`usable_size`](crate::heap::Heap::usable_size), is told that he must not.
         const RED_ZONE = 2;
         /// Keeps who allocated and who freed an object last: the place in the program and the CPU (Linux:
         /// `SLAB_STORE_USER`).
         const STORE_USER = 4;
-        /// Lets freed slots rest for as long as possible before they are used again, so that who writes to them is found out.
+        /// Lets freed slots rest for as long as possible before they are used again, so that code that writes to them is found out.
         const QUARANTINE = 8;
         /// Takes any free slot, not the lowest.
         const RANDOM = 16;
@@ -55,9 +55,9 @@ bitflags! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SlotPart {
-    /// The redzone before an object: who writes there mostly means the object behind it.
+    /// The redzone before an object: code that writes there mostly means the object behind it.
     LeftRedZone,
-    /// The redzone behind an object: who writes there mostly means the object before it.
+    /// The redzone behind an object: code that writes there mostly means the object before it.
     RightRedZone,
     /// An object that was freed.
     Freed,

@@ -266,7 +266,7 @@ pub(crate) struct Records {
     first: Option<NonNull<Record>>,
 }
 
-// SAFETY: records are bound to no thread; who has the records has each of them to itself.
+// SAFETY: records are bound to no thread; a CPU that has the records has each of them to itself.
 unsafe impl Send for Records {}
 
 impl Records {

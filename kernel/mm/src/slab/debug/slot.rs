@@ -27,7 +27,7 @@ pub(crate) enum State {
     Resting,
 }
 
-/// Who did something.
+/// The place in the program, and the CPU, that did something.
 pub(crate) type Site = &'static Location<'static>;
 
 /// What is known of a slot. It lies behind all slots of its slab.

@@ -16,7 +16,7 @@ use labs::objects::Objects;
 use labs::subject::Visitor;
 use labs::{BadFree, Frames};
 
-/// Somebody who talks to a person or runs `CMD=`, with memory from a piece, and does not come back.
+/// The shell: talks to a person or runs `CMD=`, with memory from a piece, and does not come back.
 #[derive(Clone, Copy, Debug)]
 pub struct Talk(pub &'static Lab);
 
