@@ -4,11 +4,13 @@ use super::compiler::{self, Compiler};
 use crate::harness::Interrupted;
 use crate::{options, terminal};
 use anyhow::{Context, Result};
+use rustix::process::{self, Pid, Signal};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, io, thread};
 
@@ -58,8 +60,10 @@ fn command_of(cargo: &OsStr, arguments: &[&str]) -> Command {
     command
 }
 
+/// Waits for a command to end, or for a signal, which ends it with all that it has started: cargo's compilers and tests, and
+/// the machines of those. A signal may be for this process alone, so they are a process group, which hears of none by itself.
 fn wait(command: &mut Command) -> Result<ExitStatus> {
-    let mut child = command.spawn().with_context(|| {
+    let mut child = command.process_group(0).spawn().with_context(|| {
         format!("cannot start {}. `make setup` installs the toolchain", command.get_program().display())
     })?;
     loop {
@@ -67,12 +71,18 @@ fn wait(command: &mut Command) -> Result<ExitStatus> {
             return Ok(status);
         }
         if let Some(signal) = terminal::signals()?.received() {
-            child.kill()?;
-            child.wait()?;
+            kill(&mut child)?;
             return Err(Interrupted(signal).into());
         }
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Kills a child that is the first of a process group, and the others of it.
+fn kill(child: &mut Child) -> Result<()> {
+    process::kill_process_group(Pid::from_child(child), Signal::KILL)?;
+    child.wait()?;
+    Ok(())
 }
 
 fn read_all(file: &mut File) -> io::Result<String> {
@@ -94,6 +104,19 @@ pub fn executables(messages: &str, kind: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
+
+    #[test]
+    fn what_a_child_has_started_ends_with_it() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "(sleep 5; echo survived) & echo started; wait"]).stdout(Stdio::piped()).process_group(0);
+        let mut child = shell.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().as_deref(), Some("started"));
+        kill(&mut child).unwrap();
+        // The pipe has an end when no process is left that could write to it.
+        assert_eq!(lines.next(), None);
+    }
 
     #[test]
     fn programs_are_found_among_cargos_messages() {

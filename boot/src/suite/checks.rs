@@ -68,9 +68,12 @@ pub(super) const TESTS: &[Check] = &[
 pub(super) const TESTS_OF_BIFOLIO: &[Check] =
     &[check("tests of bifolio", Part::Tests, &["test", "-p", "bifolio", "--no-fail-fast"])];
 
-/// The tests of the host program, most of which boot machines.
-pub(super) const TESTS_OF_BOOT: &[Check] =
-    &[check("tests of the host program", Part::Tests, &["test", "-p", "boot", "--no-fail-fast"])];
+/// The tests of the host program, most of which boot machines: many at a time, since they are run beside busy processes, which
+/// would leave a ninth of the host to two.
+#[rustfmt::skip]
+pub(super) const TESTS_OF_BOOT: &[Check] = &[
+    check("tests of the host program", Part::Tests, &["test", "-p", "boot", "--no-fail-fast", "--", "--test-threads=8"]),
+];
 
 pub(super) const DOCUMENTATION: &[Check] = &[
     check("documentation", Part::Documentation, &["doc", "--no-deps"]),
