@@ -70,6 +70,6 @@ pub(crate) fn current() -> usize {
 }
 
 /// Makes what follows on this thread the turn of `cpu`.
-pub(crate) fn take_turn_of(cpu: usize) {
+pub fn take_turn_of(cpu: usize) {
     current::set(cpu);
 }

@@ -21,7 +21,7 @@ mod script;
 mod source;
 mod world;
 
-pub use cpu::Replayed;
+pub use cpu::{Replayed, take_turn_of};
 pub use script::{Difference, Found};
 pub use source::Source;
 pub use world::{Last, OpenError, Stop, World};

@@ -4,13 +4,11 @@
 extern crate alloc;
 
 pub mod everything;
-#[cfg(feature = "std")]
 pub mod machine;
 pub mod oracle;
 mod random;
 mod raw;
 mod shortest;
-#[cfg(feature = "std")]
 pub mod source;
 #[cfg(feature = "std")]
 mod thread;

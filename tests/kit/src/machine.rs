@@ -1,5 +1,8 @@
 //! Allocators over a map, for tests that want one and no more.
 
+use alloc::boxed::Box;
+use alloc::vec;
+
 use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
 pub use bifolio::heap::SingleCpu;
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};

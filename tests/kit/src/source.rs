@@ -1,12 +1,32 @@
 //! Memory of the host's for heaps.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+#[cfg(feature = "std")]
+use std::alloc::System;
 
 use bifolio::error::FreeError;
 use bifolio::frame::Order;
 use bifolio::heap::PageSource;
+
+/// The program's allocator, where there is no system.
+#[cfg(not(feature = "std"))]
+struct System;
+
+// SAFETY: the program's allocator keeps the promises, and is handed what came with the call.
+#[cfg(not(feature = "std"))]
+unsafe impl GlobalAlloc for System {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        unsafe { alloc::alloc::alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { alloc::alloc::dealloc(block, layout) }
+    }
+}
 
 /// Blocks of the system's memory, whatever the program's allocator is, and how many frames are out.
 #[derive(Debug, Default)]

@@ -1,9 +1,15 @@
 //! Lessons 5 and 9: what CPUs have at hand, and what becomes of a frame that one of them frees for another.
 
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use bifolio::allocator::Holding;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use kit::Random;
 use kit::machine::usable;
-use kit::{Random, Turns};
+use replay::take_turn_of;
 
 use crate::Question;
 use crate::machine::{Frames, NORMAL, allocate, free, machine};
@@ -16,7 +22,7 @@ fn fresh(cpus: usize) -> Frames {
 
 /// Has this CPU allocate a frame.
 fn take(frames: &Frames, cpu: usize, kind: Gfp, narration: &mut Vec<String>) -> Pfn {
-    Turns::switch_to(cpu);
+    take_turn_of(cpu);
     allocate(frames, Order::ZERO, kind | Gfp::KERNEL, narration, |step| {
         !matches!(step, bifolio::allocator::Step::Split { .. })
     })
@@ -35,7 +41,7 @@ pub fn ask_what_is_free(random: &mut Random) -> Question {
             let whose = if owner == cpu { "its own" } else { "the other CPU's" };
             done.push(format!("CPU {cpu} frees one of {whose} frames"));
             narration.push(format!("{}:", done[done.len() - 1]));
-            Turns::switch_to(cpu);
+            take_turn_of(cpu);
             free(&frames, pfn, &mut narration, |_| true);
         } else {
             let (name, kind) = random.one_of(&KINDS);
@@ -45,7 +51,7 @@ pub fn ask_what_is_free(random: &mut Random) -> Question {
         }
     }
     let (free, cached) = (frames.zone(ZoneKind::Normal).free, frames.stats().cached);
-    Turns::switch_to(0);
+    take_turn_of(0);
     Question {
         text: format!(
             "A machine with much free memory has two CPUs, and neither has anything at hand. Then: {}. How many frames less does the zone \
@@ -72,7 +78,7 @@ pub fn ask_who_has_it(random: &mut Random) -> Question {
         let cpu = random.index(3);
         done.push(format!("CPU {cpu} frees {pfn}"));
         narration.push(format!("CPU {cpu} frees {pfn}:"));
-        Turns::switch_to(cpu);
+        take_turn_of(cpu);
         free(&frames, pfn, &mut narration, |_| true);
     }
     let asked = held[random.index(held.len())];
@@ -84,7 +90,7 @@ pub fn ask_who_has_it(random: &mut Random) -> Question {
     };
     narration.push("CPU 0 allocates again:".into());
     let next = take(&frames, 0, Gfp::MOVABLE, &mut narration);
-    Turns::switch_to(0);
+    take_turn_of(0);
     Question {
         text: format!(
             "CPU 0 of three has been lent a word of 64 frames, and has handed these out: {names}. Then: {}. Who has frame {asked} now? And \

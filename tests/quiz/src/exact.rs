@@ -1,5 +1,9 @@
 //! Lesson 7: exactly so many frames, and as many more in place.
 
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
+
 use bifolio::frame::{Order, ZoneKind};
 use kit::{Random, Raw};
 

@@ -1,5 +1,8 @@
 //! Lesson 2: what can be believed of a map.
 
+use alloc::format;
+use alloc::string::String;
+
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::Random;
 

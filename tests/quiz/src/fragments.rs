@@ -1,5 +1,10 @@
 //! Lesson 4: what is free, and of what use it is.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
 use bifolio::frame::{Order, ZoneKind};
 use bifolio::report;
 use kit::Random;

@@ -2,7 +2,10 @@
 //!
 //! No answer is written down anywhere: the allocator, or the heap, does what the question is about, and what comes of it is the
 //! answer. Where there is an explanation, it is the one that the allocator gives of itself. Frames are numbers here, and all
-//! that is random comes from the seed, so a question is the same on every machine.
+//! that is random comes from the seed, so a question is the same on every machine, and in the explorer's page.
+#![no_std]
+
+extern crate alloc;
 
 mod cpus;
 mod exact;
@@ -17,7 +20,10 @@ mod post;
 mod shell;
 pub mod task;
 
-use std::fmt;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use kit::Random;
 

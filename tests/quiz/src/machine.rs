@@ -1,12 +1,18 @@
 //! The machines that questions are about, and words for what is on them.
 
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
 use bifolio::allocator::{PageAllocator, PerCpuPages, Plan, Step};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region};
 use kit::machine::usable;
-use kit::{Raw, Turns, over_numbers};
+use kit::{Raw, over_numbers};
+use replay::{Replayed, take_turn_of};
 
-pub type Frames = PageAllocator<'static, Turns>;
+pub type Frames = PageAllocator<'static, Replayed>;
 
 /// The first frame of zone Normal.
 pub const NORMAL: u64 = Profile::X86_64.range(ZoneKind::Normal).start.number();
@@ -24,7 +30,7 @@ pub fn machine(regions: &[Region], cpus: usize) -> Frames {
     let plan = Plan::apart(map).expect("the map has memory");
     let metadata = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
     let pages = Box::leak((0..cpus).map(|_| PerCpuPages::new()).collect::<Vec<_>>().into_boxed_slice());
-    Turns::switch_to(0);
+    take_turn_of(0);
     over_numbers(&plan, metadata, pages).expect("the metadata has the planned size")
 }
 

@@ -1,5 +1,8 @@
 //! Lesson 3: whether a request is served.
 
+use alloc::format;
+use alloc::vec::Vec;
+
 use bifolio::frame::{Gfp, Pfn, PfnRange, ZoneKind};
 use kit::machine::usable;
 use kit::{Random, Raw};

@@ -1,5 +1,9 @@
 //! Lesson 1: how far a freed block merges.
 
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
 use bifolio::frame::{Gfp, Pfn, PfnRange};
 use kit::machine::usable;
 use kit::{Random, Raw};

@@ -1,5 +1,9 @@
 //! Lesson 8: what is said to a free.
 
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use kit::machine::usable;
 use kit::{Random, Raw};

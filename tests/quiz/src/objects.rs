@@ -1,16 +1,20 @@
 //! Lesson 6: objects in slots of slabs.
 
-use std::alloc::Layout;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::alloc::Layout;
 
 use bifolio::heap::{Heap, SizeClass};
+use kit::Random;
 use kit::source::SystemPages;
-use kit::{Random, Turns};
+use replay::{Replayed, take_turn_of};
 
 use crate::Question;
 
 pub fn ask(random: &mut Random) -> Question {
-    Turns::switch_to(0);
-    let heap: Heap<SystemPages, Turns, 1> = Heap::new(SystemPages::new());
+    take_turn_of(0);
+    let heap: Heap<SystemPages, Replayed, 1> = Heap::new(SystemPages::new());
     let size = random.between(9, 2000) as usize;
     let layout = Layout::from_size_align(size, 8).expect("the size is small");
     let class = SizeClass::of(layout).expect("the size is small");

@@ -1,5 +1,9 @@
 //! Lesson 0: chunks out of 256 KiB.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use bifolio::frame::{FRAME_SIZE, Order, ZoneKind};
 use kit::Random;
 

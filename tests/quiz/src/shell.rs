@@ -1,13 +1,20 @@
 //! The commands by which a task is done: the kernel's, as far as tasks need them. Objects have numbers in place of addresses, which
 //! differ from machine to machine.
 
-use std::alloc::Layout;
-use std::ptr::NonNull;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::mem::{self, Discriminant};
+use core::ptr::NonNull;
 
+use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::{Heap, HeapError};
+use bifolio::memory_map::{Region, RegionKind};
+use kit::Raw;
 use kit::source::SystemPages;
-use kit::{Raw, Turns};
+use replay::{Replayed, take_turn_of};
 
 use crate::machine::Frames;
 
@@ -22,7 +29,15 @@ pub struct Shell {
     pub stranded: u64,
     /// The most that the heap's slabs took behind a command while [hardly any](FEW) object was live.
     pub stranded_in_slabs: u64,
-    pub heap: Heap<SystemPages, Turns, 1>,
+    /// The most that CPUs had at hand behind a command, whatever was held.
+    pub at_hand: u64,
+    /// Whether there were other commands than `alloc`, `free` and `cpu`.
+    pub has_others: bool,
+    /// In how many different ways frees were refused.
+    pub refusals: Vec<Discriminant<FreeError>>,
+    /// What firmware says of memory.
+    pub map: Vec<Region>,
+    pub heap: Heap<SystemPages, Replayed, 1>,
     /// All objects so far; those that are live.
     objects: Vec<Option<(NonNull<u8>, Layout)>>,
     cpus: usize,
@@ -36,8 +51,20 @@ const LARGEST_OBJECT: u64 = 8192;
 
 impl Shell {
     pub fn new(frames: Frames, cpus: usize) -> Self {
-        let (held, objects, heap) = (Vec::new(), Vec::new(), Heap::new(SystemPages::new()));
-        Self { frames, held, commands: 0, stranded: 0, stranded_in_slabs: 0, heap, objects, cpus }
+        Self {
+            frames,
+            held: Vec::new(),
+            commands: 0,
+            stranded: 0,
+            stranded_in_slabs: 0,
+            at_hand: 0,
+            has_others: false,
+            refusals: Vec::new(),
+            map: Vec::new(),
+            heap: Heap::new(SystemPages::new()),
+            objects: Vec::new(),
+            cpus,
+        }
     }
 
     /// Frames that are held.
@@ -59,7 +86,21 @@ impl Shell {
     pub fn run(&mut self, command: &str) -> Result<String, String> {
         self.commands += 1;
         let words: Vec<&str> = command.split_whitespace().collect();
-        let said = match words[..] {
+        self.has_others |= !matches!(words[..], ["alloc" | "free" | "cpu", ..]);
+        let said = self.run_one(command, &words)?;
+        let at_hand = self.frames.stats().cached;
+        self.at_hand = self.at_hand.max(at_hand);
+        if self.held.is_empty() {
+            self.stranded = self.stranded.max(at_hand);
+        }
+        if self.live() <= FEW {
+            self.stranded_in_slabs = self.stranded_in_slabs.max(self.slab_frames());
+        }
+        Ok(said)
+    }
+
+    fn run_one(&mut self, command: &str, words: &[&str]) -> Result<String, String> {
+        match *words {
             ["alloc", order, ref flags @ ..] => self.alloc(order_of(order)?, gfp(flags)?),
             ["alloc_exact", frames, ref flags @ ..] => {
                 let range = self.frames.take_exact(number(frames)?, gfp(flags)?).map_err(|error| error.to_string())?;
@@ -73,13 +114,21 @@ impl Shell {
             }
             ["split", pfn, order] => self.split(Pfn::new(number(pfn)?), order_of(order)?),
             ["free", "all"] => {
-                let held = std::mem::take(&mut self.held);
+                let held = mem::take(&mut self.held);
                 held.iter()
                     .try_for_each(|(pfn, order)| self.frames.give(*pfn, *order))
                     .map_err(|error| error.to_string())?;
                 Ok(format!("freed {} blocks", held.len()))
             }
-            ["free", pfn] => self.free(Pfn::new(number(pfn)?)),
+            ["free", pfn] => {
+                let pfn = Pfn::new(number(pfn)?);
+                let order = self.frames.order_of(pfn).map_err(|error| self.refused(error))?;
+                self.free(pfn, order)
+            }
+            ["free", pfn, order] => self.free(Pfn::new(number(pfn)?), order_of(order)?),
+            ["free_range", pfn, frames] => self.free_range(Pfn::new(number(pfn)?), number(frames)?),
+            ["usable", from, up_to] => self.entry(number(from)?, number(up_to)?, RegionKind::Usable),
+            ["reserved", from, up_to] => self.entry(number(from)?, number(up_to)?, RegionKind::Reserved),
             ["drain"] => {
                 self.frames.drain();
                 Ok("the CPUs have nothing at hand".into())
@@ -92,14 +141,7 @@ impl Shell {
             ["shrink"] => Ok(format!("{} frames went back", self.heap.shrink())),
             ["cpu", cpu] => self.switch_to(number(cpu)?),
             _ => Err(format!("there is no command '{command}' here: {COMMANDS}")),
-        }?;
-        if self.held.is_empty() {
-            self.stranded = self.stranded.max(self.frames.stats().cached);
         }
-        if self.live() <= FEW {
-            self.stranded_in_slabs = self.stranded_in_slabs.max(self.slab_frames());
-        }
-        Ok(said)
     }
 
     fn kmalloc(&mut self, bytes: u64, count: u64) -> Result<String, String> {
@@ -141,13 +183,32 @@ impl Shell {
         Ok(format!("{} frames at {range}", range.frames()))
     }
 
-    fn free(&mut self, pfn: Pfn) -> Result<String, String> {
-        let order = self.frames.order_of(pfn).map_err(|error| error.to_string())?;
-        let place = self.held.iter().position(|held| *held == (pfn, order));
-        let place = place.ok_or_else(|| format!("the block at frame {pfn} is not yours"))?;
-        self.held.remove(place);
-        self.frames.give(pfn, order).map_err(|error| error.to_string())?;
+    /// Frees a block, right or wrong. Whatever is allocated is the shell's.
+    fn free(&mut self, pfn: Pfn, order: Order) -> Result<String, String> {
+        self.frames.give(pfn, order).map_err(|error| self.refused(error))?;
+        self.held.retain(|held| *held != (pfn, order));
         Ok(format!("freed order {order} at {pfn}"))
+    }
+
+    fn free_range(&mut self, pfn: Pfn, frames: u64) -> Result<String, String> {
+        let range = PfnRange::new(pfn, Pfn::new(pfn.number().saturating_add(frames)));
+        self.frames.give_range(range).map_err(|error| self.refused(error))?;
+        self.held.retain(|(pfn, _)| !range.contains(*pfn));
+        Ok(format!("freed {frames} frames at {range}"))
+    }
+
+    /// Takes note of why a free was refused.
+    fn refused(&mut self, error: FreeError) -> String {
+        let how = mem::discriminant(&error);
+        if !self.refusals.contains(&how) {
+            self.refusals.push(how);
+        }
+        error.to_string()
+    }
+
+    fn entry(&mut self, start: u64, end: u64, kind: RegionKind) -> Result<String, String> {
+        self.map.push(Region { start, end, kind });
+        Ok(format!("{} entries", self.map.len()))
     }
 
     fn split(&mut self, pfn: Pfn, into: Order) -> Result<String, String> {
@@ -164,14 +225,15 @@ impl Shell {
     fn switch_to(&mut self, cpu: u64) -> Result<String, String> {
         let cpu = usize::try_from(cpu).ok().filter(|cpu| *cpu < self.cpus);
         let cpu = cpu.ok_or_else(|| format!("this machine has {} CPUs, from 0 on", self.cpus))?;
-        Turns::switch_to(cpu);
+        take_turn_of(cpu);
         Ok(format!("CPU {cpu} does what follows"))
     }
 }
 
 /// What there is.
-const COMMANDS: &str = "alloc ORDER [FLAGS], alloc_exact FRAMES [FLAGS], alloc_range PFN FRAMES [FLAGS], free PFN, free all, \
-                        split PFN ORDER, drain, cpu NUMBER, kmalloc BYTES [COUNT], kfree FIRST [LAST], kfree all, shrink";
+const COMMANDS: &str = "alloc ORDER [FLAGS], alloc_exact FRAMES [FLAGS], alloc_range PFN FRAMES [FLAGS], free PFN [ORDER], free all, \
+                        free_range PFN FRAMES, split PFN ORDER, drain, cpu NUMBER, kmalloc BYTES [COUNT], kfree FIRST [LAST], kfree all, \
+                        shrink, usable FROM UP-TO, reserved FROM UP-TO";
 
 fn number(word: &str) -> Result<u64, String> {
     let parsed = match word.strip_prefix("0x") {

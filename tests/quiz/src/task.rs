@@ -1,10 +1,15 @@
 //! Tasks, which the allocator judges.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use bifolio::frame::{Gfp, Order, ZoneKind};
+use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::Raw;
 use kit::machine::usable;
 
-use crate::machine::{Frames, NORMAL, machine, order};
+use crate::machine::{CHUNK, Frames, NORMAL, chunk, machine, order};
 use crate::shell::Shell;
 
 /// A task to a lesson.
@@ -22,6 +27,10 @@ pub struct Task {
     pub more_is_better: bool,
     /// The best score that is known.
     pub best: u64,
+    /// Whether commands that are refused belong to it; else the first ends the attempt.
+    may_be_refused: bool,
+    /// CPUs of the machine that commands can be given to.
+    cpus: usize,
     machine: fn() -> Frames,
     judge: fn(&Shell) -> Result<u64, String>,
 }
@@ -38,6 +47,19 @@ pub struct Attempt {
 /// All tasks.
 pub static TASKS: &[Task] = &[
     Task {
+        lesson: 0,
+        number: 1,
+        text: "Memory is one chunk of 256 KiB, the frames 0x100000..0x100040, and all of it is free. Bring about that at least half of it is \
+               free, and no free chunk is larger than 16 KiB.",
+        unit: "commands",
+        more_is_better: false,
+        best: 3,
+        may_be_refused: false,
+        cpus: 1,
+        machine: chunk,
+        judge: cut_small,
+    },
+    Task {
         lesson: 1,
         number: 1,
         text: "Zone DMA has the frames 0x100..0x1000, and all are free. Bring about that exactly one block of order 0 is free there, and \
@@ -45,8 +67,24 @@ pub static TASKS: &[Task] = &[
         unit: "commands",
         more_is_better: false,
         best: 1,
+        may_be_refused: false,
+        cpus: 1,
         machine: zone_dma,
         judge: one_single_frame,
+    },
+    Task {
+        lesson: 2,
+        number: 1,
+        text: "You are a firmware. 'usable FROM UP-TO' and 'reserved FROM UP-TO' are entries of your memory map, in bytes. Have an allocator get \
+               eight frames or more from it that it would not get, nor any other, if each entry were rounded to whole frames by itself. With \
+               as few entries as you can.",
+        unit: "entries",
+        more_is_better: false,
+        best: 9,
+        may_be_refused: false,
+        cpus: 1,
+        machine: chunk,
+        judge: whole_only_together,
     },
     Task {
         lesson: 3,
@@ -56,6 +94,8 @@ pub static TASKS: &[Task] = &[
         unit: "frames held",
         more_is_better: false,
         best: 14,
+        may_be_refused: false,
+        cpus: 1,
         machine: || machine(&[usable(0x1000, 0x5000), usable(NORMAL, NORMAL + 0x4000)], 1),
         judge: falls_back,
     },
@@ -67,6 +107,8 @@ pub static TASKS: &[Task] = &[
         unit: "frames held",
         more_is_better: false,
         best: 3,
+        may_be_refused: false,
+        cpus: 1,
         machine: zone_dma,
         judge: is_in_pieces,
     },
@@ -78,6 +120,8 @@ pub static TASKS: &[Task] = &[
         unit: "frames stranded",
         more_is_better: true,
         best: 2560,
+        may_be_refused: false,
+        cpus: 1,
         machine: || machine(&[usable(NORMAL, NORMAL + 0x4000)], 1),
         judge: stranded_and_got_back,
     },
@@ -90,8 +134,50 @@ pub static TASKS: &[Task] = &[
         unit: "frames stranded",
         more_is_better: true,
         best: 384,
+        may_be_refused: false,
+        cpus: 1,
         machine: zone_dma,
         judge: stranded_in_slabs,
+    },
+    Task {
+        lesson: 7,
+        number: 1,
+        text: "Zone DMA has the frames 0x100..0x1000, and all are free. Have a request for 1024 frames in a row, with the flag DMA, be refused \
+               while at least 3000 are free. Hold as few frames as you can.",
+        unit: "frames held",
+        more_is_better: false,
+        best: 3,
+        may_be_refused: false,
+        cpus: 1,
+        machine: zone_dma,
+        judge: no_long_run,
+    },
+    Task {
+        lesson: 8,
+        number: 1,
+        text: "Zone DMA has the frames 0x100..0x1000, of which the firmware keeps 0x800..0x810. All others are free. Have 'free' and 'free_range' be \
+               refused for as many different reasons as you can. With at most 15 commands.",
+        unit: "reasons",
+        more_is_better: true,
+        best: 6,
+        may_be_refused: true,
+        cpus: 1,
+        machine: || machine(&[usable(0x100, 0x1000), kept(0x800, 0x810)], 1),
+        judge: refused_in_many_ways,
+    },
+    Task {
+        lesson: 9,
+        number: 1,
+        text: "A machine with two CPUs has 64 MiB in zone Normal, all free: the frames 0x100000..0x104000. By 'alloc', 'free' and 'cpu' alone, have \
+               CPU 0 be lent frames of which it has some at hand, and have the zone get all of them back: at the end nobody holds any, and no CPU \
+               has any at hand.",
+        unit: "commands",
+        more_is_better: false,
+        best: 7,
+        may_be_refused: false,
+        cpus: 2,
+        machine: || machine(&[usable(NORMAL, NORMAL + 0x4000)], 2),
+        judge: lent_and_taken_off,
     },
 ];
 
@@ -101,13 +187,14 @@ impl Task {
         TASKS.iter().find(|task| (task.lesson, task.number) == (lesson, number))
     }
 
-    /// Has commands run on the task's machine, up to the first that fails, and judges what they have brought about.
+    /// Has commands run on the task's machine, up to the first that fails if that is no part of it, and judges what they have brought about.
     pub fn attempt(&self, commands: &str) -> Attempt {
-        let mut shell = Shell::new((self.machine)(), 1);
+        let mut shell = Shell::new((self.machine)(), self.cpus);
         let mut said = Vec::new();
         for command in commands.split(';').map(str::trim).filter(|command| !command.is_empty()) {
             match shell.run(command) {
                 Ok(text) => said.push(format!("{command}: {text}")),
+                Err(error) if self.may_be_refused => said.push(format!("{command}: {error}")),
                 Err(error) => return Attempt { said, score: Err(format!("{command}: {error}")) },
             }
         }
@@ -117,6 +204,70 @@ impl Task {
 
 fn zone_dma() -> Frames {
     machine(&[usable(0x100, 0x1000)], 1)
+}
+
+/// What firmware keeps, in frames.
+fn kept(start: u64, end: u64) -> Region {
+    Region { kind: RegionKind::Reserved, ..usable(start, end) }
+}
+
+/// The largest order of which 16 KiB are.
+const SMALL: u8 = 2;
+
+fn cut_small(shell: &Shell) -> Result<u64, String> {
+    let free = shell.frames.free_blocks(ZoneKind::Normal);
+    let frames: u64 = Order::all().map(|order| free.of(order) * order.frames()).sum();
+    let largest = Order::all().rfind(|order| free.of(*order) > 0);
+    match largest {
+        _ if frames * 2 < CHUNK => Err(format!("only {} of 256 KiB are free", frames * 4)),
+        Some(order) if order > self::order(SMALL) => Err(format!("a chunk of {} KiB is free", order.bytes() >> 10)),
+        _ => Ok(shell.commands),
+    }
+}
+
+/// Frames that only the whole of a map gives.
+const TOGETHER: u64 = 8;
+
+fn whole_only_together(shell: &Shell) -> Result<u64, String> {
+    // A map that has none is refused as a whole.
+    let usable = |map: &mut [Region]| MemoryMap::sanitise(map).map_or(0, |map| map.frames(RegionKind::Usable));
+    let together = usable(&mut shell.map.clone());
+    let apart: u64 = shell.map.iter().map(|entry| usable(&mut [*entry])).sum();
+    match () {
+        () if together < TOGETHER => Err(format!("an allocator gets {together} frames")),
+        () if apart > 0 => Err(format!("rounded by themselves, the entries give {apart} frames")),
+        () => Ok(shell.map.len() as u64),
+    }
+}
+
+fn no_long_run(shell: &Shell) -> Result<u64, String> {
+    let free = shell.frames.zone(ZoneKind::Dma).free;
+    if free < 3000 {
+        return Err(format!("only {free} frames are free"));
+    }
+    match shell.frames.take_contiguous(Order::MAX.frames(), Gfp::KERNEL | Gfp::DMA | Gfp::NOWARN) {
+        Ok(range) => Err(format!("the request is served, with the frames {range}")),
+        Err(_) => Ok(shell.held_frames()),
+    }
+}
+
+fn refused_in_many_ways(shell: &Shell) -> Result<u64, String> {
+    match (shell.commands, shell.refusals.len()) {
+        (commands, _) if commands > MOST_COMMANDS => Err(format!("these are {commands} commands")),
+        (_, 0) => Err("no free was refused".into()),
+        (_, reasons) => Ok(reasons as u64),
+    }
+}
+
+fn lent_and_taken_off(shell: &Shell) -> Result<u64, String> {
+    let cached = shell.frames.stats().cached;
+    match () {
+        () if shell.has_others => Err("there are other commands than 'alloc', 'free' and 'cpu'".into()),
+        () if !shell.held.is_empty() => Err(format!("you hold {} frames still", shell.held_frames())),
+        () if cached > 0 => Err(format!("CPUs have {cached} frames at hand still")),
+        () if shell.at_hand == 0 => Err("no CPU ever had any at hand".into()),
+        () => Ok(shell.commands),
+    }
 }
 
 fn one_single_frame(shell: &Shell) -> Result<u64, String> {
