@@ -155,7 +155,8 @@ pub unsafe trait Cpu: Hooks {
         critical()
     }
 
-    /// Fills frames with zeros, for [`Gfp::ZERO`](crate::frame::Gfp::ZERO). The allocator itself never touches memory.
+    /// Fills frames with zeros, for [`Gfp::ZERO`](crate::frame::Gfp::ZERO): where an allocator was not told at
+    /// [which address](crate::allocator::PageAllocator::zero_at) it sees them.
     ///
     /// By default it says that it cannot: `false`, and requests for zeroed frames are refused.
     ///

@@ -26,7 +26,7 @@ errors! {
             /// The flags of the request.
             gfp: Gfp,
         } => "no {frames} free frames in a row for {gfp}",
-        /// [`Gfp::ZERO`], on a machine whose [`Cpu`](crate::allocator::Cpu) cannot zero frames.
+        /// [`Gfp::ZERO`], of an allocator that sees no memory, on a machine whose [`Cpu`](crate::allocator::Cpu) cannot zero frames.
         CannotZero => "this machine's frames cannot be zeroed",
         /// No zone that the request may use has a free block of this order above its watermark and reserve.
         OutOfMemory {
@@ -98,7 +98,7 @@ errors! {
         Isolated(pfn: Pfn) => "the pageblock at frame {pfn} is isolated already",
         /// The frame is in a pageblock of another mobility than the request's, part of which is allocated.
         OtherMobility(pfn: Pfn) => "frame {pfn} is in a pageblock of another mobility",
-        /// [`Gfp::ZERO`], on a machine whose [`Cpu`](crate::allocator::Cpu) cannot zero frames.
+        /// [`Gfp::ZERO`], of an allocator that sees no memory, on a machine whose [`Cpu`](crate::allocator::Cpu) cannot zero frames.
         CannotZero => ("{}", AllocError::CannotZero),
     }
 

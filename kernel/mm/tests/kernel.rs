@@ -3,8 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::ops::Range;
 
+use bifolio::cpu::Cpu;
 use bifolio::error::FreeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, Profile};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile};
 use bifolio::heap::{RegionError, StaticHeap};
 use bifolio::kernel::{Frames, InitError, Kernel, NoInterrupts, Regions, Shared, Uniprocessor};
 use bifolio::memory_map::{MapError, Region, RegionKind};
@@ -149,6 +150,65 @@ fn a_map_that_is_no_good_is_refused_and_can_be_mended() {
     let block = MEMORY.frames().allocate(Order::ZERO, Gfp::KERNEL).unwrap();
     assert_eq!(MEMORY.frames().cached(), 0, "no CPU has pages of its own");
     MEMORY.frames().free(block).unwrap();
+}
+
+/// Ready-made CPUs know of no memory: it is zeroed where the kernel sees it.
+#[test]
+fn frames_that_are_to_hold_zeros_do() {
+    fn check<C: Cpu>(memory: &'static Kernel<C>) {
+        let mut regions = Regions::<2>::of(Profile::X86_64);
+        regions.extend([ram()]);
+        let window = window();
+        // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
+        unsafe { memory.init(regions, window) }.unwrap();
+        let bytes = |frames: PfnRange| {
+            let start = std::ptr::with_exposed_provenance::<u8>((window + frames.start.address()) as usize);
+            // SAFETY: the window is at least as long, and the frames are this test's.
+            unsafe { std::slice::from_raw_parts(start, (frames.frames() * FRAME_SIZE) as usize) }
+        };
+        let gfp = Gfp::ATOMIC | Gfp::ZERO;
+        let block = memory.frames().allocate(Order::new(3).unwrap(), gfp).unwrap();
+        assert!(bytes(block.range()).iter().all(|byte| *byte == 0));
+        let five = memory.frames().allocate_exact(5, gfp).unwrap();
+        let behind = PfnRange::new(five.range().end, five.range().end.offset(1));
+        assert!(bytes(five.range()).iter().all(|byte| *byte == 0));
+        assert!(bytes(behind).iter().all(|byte| *byte == 0xa5), "nothing else is written to");
+        let six = memory.frames().resize(five, 6, gfp).unwrap();
+        assert!(bytes(six.range()).iter().all(|byte| *byte == 0));
+        memory.frames().free_range(six).unwrap();
+        memory.frames().free(block).unwrap();
+    }
+
+    static MEMORY: Kernel<Uniprocessor<NoInterrupts>> = Kernel::new();
+    static OF_ALL: Kernel<Shared<NoInterrupts>> = Kernel::new();
+    check(&MEMORY);
+    check(&OF_ALL);
+}
+
+/// As code has it that was written for another allocator: nothing but the allocator says how large a frame is.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn frames_are_the_page_tables_crates_without_a_word_of_their_size() {
+    use x86_64::structures::paging::{FrameAllocator, FrameDeallocator};
+
+    static MEMORY: Kernel<Uniprocessor<NoInterrupts>> = Kernel::new();
+    let mut regions = Regions::<2>::of(Profile::X86_64);
+    regions.extend([ram()]);
+    // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
+    unsafe { MEMORY.init(regions, window()) }.unwrap();
+    let used = || MEMORY.frames().usage().used;
+
+    let frame = MEMORY.frames().allocate_frame().unwrap();
+    assert_eq!((frame.size(), used()), (4096, 1));
+    let large = MEMORY.frames().large().allocate_frame().unwrap();
+    assert_eq!((large.size(), used()), (2 * MIB, 513));
+    assert!(large.start_address().is_aligned(2 * MIB));
+    // SAFETY: nobody uses them.
+    unsafe {
+        MEMORY.frames().large().deallocate_frame(large);
+        MEMORY.frames().deallocate_frame(frame);
+    }
+    assert_eq!(used(), 0);
 }
 
 /// Some of memory is where a boot loader says, some where the kernel knows it to be.

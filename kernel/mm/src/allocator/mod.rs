@@ -111,7 +111,7 @@ const FAST: Gfp = Gfp::WAIT
 
 /// The page-frame allocator: Linux-style zones over the physical memory of a machine, and pages of its own for each CPU.
 ///
-/// It never touches the memory that it manages. All its state is in the metadata that [`Plan`] laid out, so a stray
+/// It never touches the memory that it manages, but to [zero](Gfp::ZERO) it where it is asked to. All its state is in the metadata that [`Plan`] laid out, so a stray
 /// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
 ///
 /// What there is to know of it, it has from its [`View`].
@@ -151,6 +151,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             latest: AtomicU64::new(0),
             profile: plan.profile(),
             metadata: plan.metadata(),
+            seen_at: None,
             later,
             words,
             slow: SlowPath::new(has_normal),

@@ -71,7 +71,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let added = PfnRange::new(range.end, resized.end);
         if gfp.contains(Gfp::ZERO) && !added.is_empty() {
             // SAFETY: the frames are RAM, by the promise of `new`, and were allocated just now: no other code knows of them yet.
-            if !unsafe { C::zero(added) } {
+            if !unsafe { self.zero(added) } {
                 // SAFETY: the range is allocated as its largest blocks, and what is freed, the frames added just now, no one uses.
                 unsafe { self.resize_raw(resized, range.frames(), gfp) }?;
                 return Err(RangeError::CannotZero.into());

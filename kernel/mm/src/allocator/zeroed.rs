@@ -1,9 +1,18 @@
-//! Zeroed frames. The allocator touches no memory: it asks [`Cpu::zero`] to.
+//! Zeroed frames. The allocator touches no memory but these: where it was told that they are seen; or else it asks [`Cpu::zero`] to.
 
 use super::{AllocError, Cpu, PageAllocator};
-use crate::frame::{Blocks, Gfp, Order, Pfn};
+use crate::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
 
 impl<C: Cpu> PageAllocator<'_, C> {
+    /// Has frames be zeroed where they are seen, at their address plus `offset`, in place of [`Cpu::zero`]: for a kernel that has all
+    /// of its memory mapped so. A [`Kernel`](crate::kernel::Kernel) does that by itself.
+    ///
+    /// # Safety
+    /// Each frame that is given out is seen there, readable and writable, for as long as the allocator is used.
+    pub unsafe fn zero_at(&mut self, offset: u64) {
+        self.0.seen_at = Some(offset);
+    }
+
     /// Serves a request for zeroed frames.
     #[cold]
     pub(super) fn allocate_zeroed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
@@ -14,10 +23,26 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Fills frames with zeros; if that cannot be, frees them.
     pub(super) fn zeroed(&self, frames: Blocks) -> Result<Blocks, AllocError> {
         // SAFETY: the frames are RAM, by the promise of `new`, and `frames` is their only owner.
-        if unsafe { C::zero(frames.range()) } {
+        if unsafe { self.zero(frames.range()) } {
             return Ok(frames);
         }
         self.free_range(frames).expect("the frames were allocated just now");
         Err(AllocError::CannotZero)
+    }
+
+    /// Fills frames with zeros; false if that cannot be.
+    ///
+    /// # Safety
+    /// The frames are RAM, and the caller's alone.
+    pub(super) unsafe fn zero(&self, frames: PfnRange) -> bool {
+        let Some(offset) = self.seen_at else {
+            // SAFETY: by this function's contract.
+            return unsafe { C::zero(frames) };
+        };
+        let start = frames.start.address().wrapping_add(offset);
+        let start = core::ptr::with_exposed_provenance_mut::<u8>(start as usize);
+        // SAFETY: the frames are seen there by the promise of `zero_at`, and nobody else uses them, by this function's contract.
+        unsafe { start.write_bytes(0, (frames.frames() * FRAME_SIZE) as usize) };
+        true
     }
 }

@@ -140,7 +140,12 @@ mod uefi_map {
 }
 
 #[cfg(feature = "x86_64")]
+pub use page_tables::LargeFrames;
+
+#[cfg(feature = "x86_64")]
 mod page_tables {
+    use core::fmt;
+
     use x86_64::PhysAddr;
     use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, PhysFrame, Size2MiB, Size4KiB};
 
@@ -179,10 +184,29 @@ mod page_tables {
         }
     }
 
+    /// A kernel's page frames for that crate, those of 2 MiB.
+    ///
+    /// By a type of their own, since then the allocator alone tells the compiler how large a frame is: `frames.allocate_frame()` needs
+    /// no further word, nor does `mapper.map_to(page, frame, flags, &mut frames)`, whose page tables are frames of 4 KiB in any case.
+    pub struct LargeFrames<'a, C>(Frames<'a, C>);
+
+    impl<'a, C: Cpu> Frames<'a, C> {
+        /// The same frames, for pages of 2 MiB of the crate `x86_64`.
+        pub fn large(&self) -> LargeFrames<'a, C> {
+            LargeFrames(Frames(self.0))
+        }
+    }
+
+    impl<C> fmt::Debug for LargeFrames<'_, C> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("LargeFrames")
+        }
+    }
+
     // SAFETY: the allocator gives a frame to one owner at a time, and only frames that the memory map calls usable.
-    unsafe impl<C: Cpu> FrameAllocator<Size2MiB> for Frames<'_, C> {
+    unsafe impl<C: Cpu> FrameAllocator<Size2MiB> for LargeFrames<'_, C> {
         fn allocate_frame(&mut self) -> Option<PhysFrame<Size2MiB>> {
-            allocate(self)
+            allocate(&self.0)
         }
     }
 
@@ -196,10 +220,10 @@ mod page_tables {
     }
 
     /// As for 4 KiB.
-    impl<C: Cpu> FrameDeallocator<Size2MiB> for Frames<'_, C> {
+    impl<C: Cpu> FrameDeallocator<Size2MiB> for LargeFrames<'_, C> {
         unsafe fn deallocate_frame(&mut self, frame: PhysFrame<Size2MiB>) {
             // SAFETY: by the trait's contract the frame is unused.
-            unsafe { deallocate(self, frame) };
+            unsafe { deallocate(&self.0, frame) };
         }
     }
 }

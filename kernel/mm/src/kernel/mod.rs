@@ -42,6 +42,8 @@ pub use cpus::Riscv64;
 #[cfg(target_arch = "x86_64")]
 pub use cpus::X86;
 pub use cpus::{Interrupts, NoInterrupts, Numbered, Shared, Uniprocessor};
+#[cfg(feature = "x86_64")]
+pub use foreign::LargeFrames;
 pub use regions::Regions;
 
 use crate::allocator::{PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
@@ -158,7 +160,9 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
             core::slice::from_raw_parts_mut(words, plan.metadata_words())
         };
         // SAFETY: by this function's contract nobody else uses what is usable.
-        let frames = unsafe { PageAllocator::new(&plan, metadata, &self.pages) }?;
+        let mut frames = unsafe { PageAllocator::new(&plan, metadata, &self.pages) }?;
+        // SAFETY: they are seen there by this function's contract.
+        unsafe { frames.zero_at(offset) };
         let ready = window.call_once(|| Ready { frames, offset });
         ready.frames.add_shrinker(self).expect("there is room for the first shrinker");
         Ok(())
@@ -197,7 +201,7 @@ impl<C, const CPUS: usize> fmt::Debug for Kernel<C, CPUS> {
     }
 }
 
-/// A kernel's page frames: a [`PageAllocator`], and, with the feature `x86_64`, what that crate has page tables made of.
+/// A kernel's page frames: a [`PageAllocator`], and, with the feature `x86_64`, what that crate has page tables made of, frames of 4 KiB.
 pub struct Frames<'a, C>(&'a PageAllocator<'static, C>);
 
 // SAFETY: they are a kernel's that was given its memory, by the contract of whose `init` its CPUs are those that `C` says they are.

@@ -11,7 +11,7 @@ use bootloader_api::{BootInfo, entry_point};
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::{
-    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, Size4KiB,
+    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags,
 };
 
 #[global_allocator]
@@ -38,12 +38,12 @@ fn main(boot_info: &'static mut BootInfo) -> ! {
 /// Page tables are made of the allocator's frames, and a page of what they map.
 fn a_page_is_mapped(window: VirtAddr) {
     let before = MEMORY.frames().usage();
-    let page = Page::<Size4KiB>::containing_address(VirtAddr::new(0x5555_5555_0000));
+    let page = Page::containing_address(VirtAddr::new(0x5555_5555_0000));
     let root = window + Cr3::read().0.start_address().as_u64();
     // SAFETY: the table is the one in use, which the window shows, and nobody else has a reference to it.
     let mut mapper = unsafe { OffsetPageTable::new(&mut *root.as_mut_ptr::<PageTable>(), window) };
     let mut frames = MEMORY.frames();
-    let frame = FrameAllocator::<Size4KiB>::allocate_frame(&mut frames).expect("there is a frame");
+    let frame = frames.allocate_frame().expect("there is a frame");
     let flags = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
     // SAFETY: the page is nobody's, and the frame was allocated for it.
     unsafe { mapper.map_to(page, frame, flags, &mut frames) }.expect("nothing is mapped there").flush();
