@@ -1,5 +1,6 @@
 //! The explorer's page: one file with all that it needs, to be opened from disk.
 
+use crate::lessons;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +21,7 @@ const SCRIPT: &str = concat!(
     include_str!("../explorer/page/save.js"),
     include_str!("../explorer/page/map.js"),
     include_str!("../explorer/page/controls.js"),
+    include_str!("../explorer/page/lesson.js"),
     include_str!("../explorer/page/exhibits.js"),
 );
 /// The part that a page has beside them which is served while a machine runs, and whom that may ask.
@@ -78,6 +80,7 @@ fn with(code: &[u8], trace: &[u8], part: &str, may_ask: &str) -> String {
     PAGE.replace("/*STYLE*/", STYLE)
         .replace("/*SCRIPT*/", &script)
         .replace("/*MAY-ASK*/", may_ask)
+        .replace("<!--LESSONS-->", &lessons::templates())
         .replace("/*WASM*/", &STANDARD.encode(code))
         .replace("/*TRACE*/", &STANDARD.encode(trace))
 }
@@ -90,10 +93,11 @@ mod tests {
     fn a_page_has_all_that_it_needs_and_asks_nobody_for_more() {
         let page = put_together(b"code", b"trace");
         assert!(page.contains(">Y29kZQ==<") && page.contains(">dHJhY2U=<"));
-        for placeholder in ["/*STYLE*/", "/*SCRIPT*/", "/*MAY-ASK*/", "/*WASM*/", "/*TRACE*/"] {
+        for placeholder in ["/*STYLE*/", "/*SCRIPT*/", "/*MAY-ASK*/", "<!--LESSONS-->", "/*WASM*/", "/*TRACE*/"] {
             assert!(!page.contains(placeholder), "{placeholder}");
         }
-        let names = page.replace("http://www.w3.org/2000/svg", "");
+        // Where a lesson's links lead is asked for by whoever follows them.
+        let names = page.replace(&lessons::templates(), "").replace("http://www.w3.org/2000/svg", "");
         for far in
             ["http:", "https:", "//cdn", "@import", "src=", "fetch(", "XMLHttpRequest", "WebSocket", "importScripts"]
         {

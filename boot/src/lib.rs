@@ -22,6 +22,7 @@
 //! | [`soak`] | one machine after another at work for as long as is wanted, for `make soak-kernel` |
 //! | [`replay`], [`minimise`] | what a trace says, done again and compared; and made short if it fails |
 //! | [`explorer`], [`browser`], [`pictures`] | the page that shows it, what shows that page, and pictures of it |
+//! | [`lessons`] | the lessons, as that page has them |
 //! | [`scrub`] | how fast that page is |
 //! | [`attached`] | that page, served while a machine runs, with what happens there |
 //! | [`suite`] | everything that `make test` runs |
@@ -36,6 +37,7 @@ pub mod firmware;
 pub mod hardware;
 pub mod harness;
 pub mod image;
+pub mod lessons;
 pub mod look;
 pub mod machine;
 pub mod matrix;

@@ -389,6 +389,30 @@ fn a_machine_has_the_memory_map_of_real_firmware_or_one_that_is_pasted() {
     assert_eq!(browser.take_problems(), [""; 0]);
 }
 
+/// What the page asks to a lesson, and answers, is what `make quiz` does: for three seeds a lesson.
+#[test]
+fn the_page_asks_and_answers_as_make_quiz_does() {
+    let Some((mut browser, ..)) = open(&[]) else { return };
+    let shown = "document.getElementById('question').textContent";
+    for lesson in 0..quiz::LESSONS {
+        browser.evaluate(&format!("explorer.exhibit({lesson})")).unwrap();
+        for seed in 1..=3 {
+            let question = quiz::Question::new(lesson, seed).unwrap();
+            assert_eq!(browser.evaluate(shown).unwrap(), question.text, "lesson {lesson}, seed {seed}");
+            browser.evaluate("document.getElementById('answer').click()").unwrap();
+            let told = format!("{}\n\n{}", question.text, question.solution());
+            assert_eq!(browser.evaluate(shown).unwrap(), told, "lesson {lesson}, seed {seed}");
+            browser.evaluate("document.getElementById('ask').click()").unwrap();
+        }
+    }
+    let question = quiz::Question::new(3, 7).unwrap();
+    browser.evaluate("explorer.run('answer 3 7')").unwrap();
+    let log = browser.evaluate("document.getElementById('log').lastChild.textContent").unwrap();
+    assert!(log.as_str().unwrap().ends_with(&format!("Answer: {}", question.answer)), "{log}");
+    assert_eq!(number(&mut browser, "explorer.run('quiz 10')"), 0, "there is no such lesson");
+    assert_eq!(browser.take_problems(), [""; 0]);
+}
+
 /// Each lesson's exhibit, as its link opens it: something was done, all of it went as it should, and it is said what to look at.
 #[test]
 fn each_lesson_has_an_exhibit() {
@@ -400,9 +424,14 @@ fn each_lesson_has_an_exhibit() {
         assert_eq!(number(&mut browser, "explorer.wasm.operation()"), 0, "lesson {lesson}");
         let told = browser.evaluate("document.getElementById('told').textContent").unwrap();
         assert!(told.as_str().unwrap().starts_with(&format!("Lesson {lesson}: ")), "{told}");
+        let title = browser.evaluate("document.querySelector('#lesson:not([hidden]) h2').textContent").unwrap();
+        assert!(title.as_str().unwrap().starts_with(&format!("Lesson {lesson}: ")), "{title}");
         browser.evaluate(&format!("explorer.seek({total})")).unwrap();
         assert_eq!(number(&mut browser, "explorer.run('validate')"), 1, "lesson {lesson}");
     }
+    // A link in the text leads to the next lesson.
+    browser.evaluate("explorer.exhibit(3), document.getElementById('next-lesson').click()").unwrap();
+    browser.wait_for("document.querySelector('#lesson h2').textContent.startsWith('Lesson 4: ')").unwrap();
     browser.open(&file, "?again#lesson=5").unwrap();
     let told = browser.evaluate("document.getElementById('told').textContent").unwrap();
     assert!(told.as_str().unwrap().starts_with("Lesson 5: frames that a CPU keeps at hand. "), "{told}");

@@ -30,6 +30,7 @@ function exhibit(lesson) {
   if (!begin(name, map === undefined ? wasm.machine(mib, cpus) : wasm.machine_of_map(cpus))) return false;
   commands.forEach(run);
   seek(0);
+  read(lesson);
   $("told").textContent = `${name}. ${words}`;
   say($("told").textContent);
   return true;
@@ -37,7 +38,13 @@ function exhibit(lesson) {
 
 $("exhibit").append(...exhibits.map(({ title }, lesson) => element("option", { value: lesson }, `${lesson}: ${title}`)));
 $("exhibit").onchange = () => {
-  if ($("exhibit").value && exhibit($("exhibit").value)) $("machine-menu").open = false;
+  if ($("exhibit").value && exhibit(Number($("exhibit").value))) $("machine-menu").open = false;
 };
 // A lesson's link names it.
-const lesson = new URLSearchParams(location.hash.slice(1)).get("lesson");
+const named = () => {
+  const lesson = Number(new URLSearchParams(location.hash.slice(1)).get("lesson") ?? NaN);
+  return exhibits[lesson] ? lesson : null;
+};
+addEventListener("hashchange", () => {
+  if (named() !== null && exhibit(named())) scrollTo(0, 0);
+});

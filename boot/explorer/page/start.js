@@ -26,7 +26,7 @@ if (typeof attach === "function") {
   attach();
 } else if (recorded) {
   open(decoded(recorded), "a recorded kernel");
-} else if (!(exhibits[lesson] && exhibit(lesson))) {
+} else if (named() === null || !exhibit(named())) {
   begin("64 MiB", wasm.machine(64, 4));
 }
 // For tests, and for anybody with the browser's own tools open.

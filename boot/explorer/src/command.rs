@@ -36,6 +36,8 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("pagetypeinfo", "free blocks by mobility and order"),
     ("slabinfo", "the heap's caches that have slabs"),
     ("validate", "check every invariant"),
+    ("quiz <lesson> [seed]", "a question to a lesson, other ones with other seeds"),
+    ("answer <lesson> [seed]", "the same with its answer, and how that comes about"),
     ("undo", "go back to before the last command"),
     ("redo", "do again what was undone"),
     ("help", "this list"),
@@ -128,6 +130,8 @@ impl App {
                 self.world.look_at_heap(|heap| heap.validate()).map_err(|violation| violation.to_string())?;
                 text.push_str("page frames and heap: every invariant holds");
             }
+            ["quiz", lesson, seed @ ..] => return question(lesson, seed, false),
+            ["answer", lesson, seed @ ..] => return question(lesson, seed, true),
             ["undo"] => self.undo(),
             ["redo"] => self.redo(),
             ["help"] => {
@@ -274,6 +278,13 @@ impl App {
         let (.., order) = meaning(self.cells.code(pfn))?;
         Some((PfnRange::of(crate::cells::Cells::head(pfn, order), order).start.number(), order))
     }
+}
+
+/// A question to a lesson, on a machine of its own.
+fn question(lesson: &str, seed: &[&str], is_answered: bool) -> Said {
+    let seed = seed.first().map_or(Ok(1), |seed| number(seed))?;
+    describe::question(number(lesson)?, seed, is_answered)
+        .ok_or_else(|| format!("lessons are 0 to {}", quiz::LESSONS - 1))
 }
 
 /// The lines of slabinfo about caches that have slabs, and those above them.

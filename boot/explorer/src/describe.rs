@@ -7,6 +7,7 @@ use core::fmt::Write;
 
 use bifolio::allocator::{BlockState, Call, HeapCall};
 use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
+use quiz::Question;
 use replay::{Last, World};
 
 use crate::app::App;
@@ -283,4 +284,11 @@ pub fn gauges(app: &mut App) -> String {
     let names: Vec<String> = Mobility::ALL.iter().map(|mobility| format!("\"{mobility}\"")).collect();
     let _ = write!(text, "],\"mobilities\":[{}]}}", names.join(","));
     text
+}
+
+/// A question to a lesson, perhaps with its answer; none if there is no such lesson.
+pub fn question(lesson: u64, seed: u64, is_answered: bool) -> Option<String> {
+    let question = Question::new(lesson, seed)?;
+    let answer = if is_answered { format!("\n\n{}", question.solution()) } else { String::new() };
+    Some(question.text + &answer)
 }

@@ -388,6 +388,15 @@ extern "C" fn trace_bytes() -> *const u8 {
     with(|page| page.room.as_ptr())
 }
 
+/// A question to a lesson, perhaps with its answer; false if there is no such lesson.
+#[unsafe(no_mangle)]
+extern "C" fn quiz(lesson: f64, seed: f64, is_answered: bool) -> bool {
+    with(|page| {
+        let question = describe::question(lesson as u64, seed as u64, is_answered);
+        question.map(|question| page.text = question).is_some()
+    })
+}
+
 /// The names of sections and the labels of blocks, as JSON, each with where it goes.
 #[unsafe(no_mangle)]
 extern "C" fn labels() {
