@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants planted semver soak soak-kernel concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants planted semver soak soak-kernel states concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 .PHONY: lab lab-shell handout grade test-labs
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
@@ -22,6 +22,8 @@ $(foreach variable,$(variables),$(if $(value $(variable)),$(eval $(call hand-ove
 OPERATIONS ?= 100000000
 SEED ?= 1
 export OPERATIONS SEED
+# How many states of each machine `make states` goes on from.
+export STATES
 # What `make mutants` does: so many of all mutants, and of which files.
 export SAMPLE FILES
 # What `make semver` compares with.
@@ -67,6 +69,8 @@ help: ## this list
 	@echo 'What `make soak` does is changed by'
 	@echo '  OPERATIONS=1000000  that many operations'
 	@echo '  SEED=2              other ones'
+	@echo 'What `make states` does is changed by'
+	@echo '  STATES=100000       goes on from so many states of each machine, at most'
 	@echo 'What `make soak-kernel` does is changed by'
 	@echo '  MINUTES=60          for so long, and to the end of the boot that is under way then'
 	@echo 'What `make matrix` does is changed by'
@@ -152,6 +156,9 @@ semver: ## what changed of the crate for those who use it since BASE=v0.1.0, or 
 
 soak: ## random operations on page frames and on the heap, each checked: a hundred million each, in some minutes
 	$(with-toolchain) cargo run --release -p model
+
+states: ## every state of small machines, and every operation in each, all invariants checked: over ten million of them, in minutes
+	$(with-toolchain) cargo run -q -p model --bin states
 
 soak-kernel: ## four CPUs at everything at once in a kernel, for MINUTES=60: nothing is lost, nothing grows
 	$(with-toolchain) boot/build.sh

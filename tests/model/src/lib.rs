@@ -7,6 +7,8 @@
 //!
 //! CPUs are simulated: one thread says before each operation which CPU it is. Operations of several CPUs interleave that
 //! way in every order but within one another, and a run can be repeated by its seed.
+//!
+//! [`states`] leaves nothing to chance: it visits every state of machines so small that they can be counted.
 
 pub mod bad_frees;
 pub mod check;
@@ -16,4 +18,5 @@ mod oddities;
 mod refusals;
 mod resize;
 pub mod soak;
+pub mod states;
 pub mod tally;

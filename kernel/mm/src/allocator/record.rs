@@ -338,12 +338,22 @@ impl<C: Cpu> View<'_, C> {
     ///
     /// It means something only while no CPU is at work.
     pub fn hash(&self) -> u64 {
+        self.hash_with(true)
+    }
+
+    /// [`hash`](Self::hash) without what is counted for reports and nothing else: in two states with the same one, an operation does
+    /// the same, and what comes of it has the same one again.
+    pub fn hash_of_state(&self) -> u64 {
+        self.hash_with(false)
+    }
+
+    fn hash_with(&self, counts: bool) -> u64 {
         let mut hash = 0;
         let mut mix = |word: u64| hash = mixed(hash, word);
         for kind in ZoneKind::ALL {
-            self.with(kind, |zone| zone.for_each_word(&mut mix));
+            self.with(kind, |zone| zone.for_each_word(counts, &mut mix));
         }
-        self.pages.iter().for_each(|pages| pages.for_each_word(&mut mix));
+        self.pages.iter().for_each(|pages| pages.for_each_word(counts, &mut mix));
         hash
     }
 }

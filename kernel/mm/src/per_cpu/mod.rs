@@ -167,8 +167,9 @@ impl PerCpuPages {
         }
     }
 
-    /// Shows every word that what the owner does next may depend on, in a fixed order, for a hash.
-    pub(crate) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
+    /// Shows every word that what the owner does next may depend on, in a fixed order, for a hash; with `counts`, that too which is only
+    /// reported.
+    pub(crate) fn for_each_word(&self, counts: bool, visit: &mut impl FnMut(u64)) {
         for (_, batch) in self.batches() {
             batch.words().into_iter().for_each(&mut *visit);
         }
@@ -176,7 +177,8 @@ impl PerCpuPages {
             recent.held().for_each(|pfn| visit(pfn.number()));
             visit(order.frames());
         }
-        [self.used.load(Relaxed).into(), self.least(), self.refills.load(Relaxed)].into_iter().for_each(visit);
+        let refills = counts.then(|| self.refills.load(Relaxed));
+        [self.used.load(Relaxed).into(), self.least()].into_iter().chain(refills).for_each(visit);
     }
 
     /// Runs `outside` while no CPU is inside any of these: once each has passed a barrier, however long that takes. For one

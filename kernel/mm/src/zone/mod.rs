@@ -166,15 +166,17 @@ impl<'m> Zone<'m> {
         self.low_for_normal = low.min(u64::MAX - Order::MAX.frames());
     }
 
-    /// Shows every word that what the zone does next may depend on, in a fixed order, for a hash.
-    pub(crate) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
+    /// Shows every word that what the zone does next may depend on, in a fixed order, for a hash; with `counts`, those too that it only
+    /// reports.
+    pub(crate) fn for_each_word(&self, counts: bool, visit: &mut impl FnMut(u64)) {
         self.blocks.for_each_word(visit);
         self.index.for_each_word(visit);
         self.wholes.for_each_word(visit);
         let special = &self.special;
-        let counts = [special.isolated, special.free_highatomic, special.reserved_highatomic, special.allocated];
+        let apart = [special.isolated, special.free_highatomic, special.reserved_highatomic];
         let [dirty, counted_to] = [self.dirty, self.counted_to].map(|number| number.map_or(u64::MAX, u64::from));
-        [dirty, counted_to, self.managed, self.free].into_iter().chain(counts).for_each(visit);
+        let words = [dirty, counted_to, self.managed, self.free].into_iter().chain(apart);
+        words.chain(counts.then_some(special.allocated)).for_each(visit);
     }
 
     /// The zone's pageblocks, to be used without its lock.
