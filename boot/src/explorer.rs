@@ -53,10 +53,12 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// Its code was not built, or a file cannot be read.
 pub fn page(trace: Option<&Path>) -> Result<String> {
-    let trace = trace.map(|trace| {
-        // Whoever opens the page is not to find that out.
-        crate::replay::open(trace)?;
-        read(trace)
+    let trace = trace.map(|trace| -> Result<Vec<u8>> {
+        // Whoever opens the page is not to find out that it is broken.
+        let world = crate::replay::open(trace)?;
+        let mut bytes = read(trace)?;
+        bytes.truncate(world.unfinished().map_or(bytes.len(), |(whole, _)| whole));
+        Ok(bytes)
     });
     Ok(put_together(&code()?, &trace.transpose()?.unwrap_or_default()))
 }

@@ -28,7 +28,9 @@ fn operations(world: &World) -> Vec<Operation> {
     let mut all = Vec::new();
     world.for_each_operation(|_, within, Last { cpu, call, returned }| {
         // What the heap asks for within an operation, it asks for again.
-        let is_asked = matches!(call, Call::Shrink { .. }) || within.iter().any(|call| matches!(call, Call::Heap(_)));
+        // What shrinkers do, and what others did meanwhile, it does not.
+        let mut asking = within.iter().rev().take_while(|call| !matches!(call, Call::Shrink { .. }));
+        let is_asked = matches!(call, Call::Shrink { .. }) || asking.any(|call| matches!(call, Call::Heap(_)));
         if !is_asked {
             all.push(Operation { cpu, call, returned });
         }

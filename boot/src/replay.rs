@@ -11,13 +11,22 @@ use std::path::Path;
 /// What checkpoints may take: a replay that goes on to the end needs few.
 const BUDGET: usize = 16 << 20;
 
-/// Reads a trace.
+/// Reads a trace, which may end in the middle of an operation.
 ///
 /// # Errors
 /// There is no such file, or it is no trace; then it says at which byte.
 pub fn open(file: &Path) -> Result<World> {
     let trace = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    World::open(trace, BUDGET).with_context(|| format!("{} cannot be replayed", file.display()))
+    World::attach(trace, BUDGET).with_context(|| format!("{} cannot be replayed", file.display()))
+}
+
+/// How a trace ends that a panic, or the end of the machine, has cut off.
+fn cut_off(world: &World) -> Option<String> {
+    let (place, opened) = world.unfinished()?;
+    let at = opened.iter().map(|(cpu, call)| format!("{call:?} on CPU {cpu}"));
+    let at = at.collect::<Vec<_>>().join(", and within it ");
+    let at = if at.is_empty() { "a record".to_owned() } else { at };
+    Some(format!("the trace ends there, at byte {place:#x}, in the middle of {at}\n"))
 }
 
 /// Replays a trace to its end, and says what it came to.
@@ -43,6 +52,7 @@ pub fn run(file: &Path) -> Result<String> {
         world.cpus(),
         world.hash()
     );
+    text += &cut_off(&world).unwrap_or_default();
     for kind in ZoneKind::ALL {
         let free = world.frames().free_blocks(kind);
         let counts: Vec<u64> = Order::all().map(|order| free.of(order)).collect();

@@ -101,6 +101,8 @@ struct Inner {
     run: Option<u64>,
     /// Within the operation that is being done, the trace has others.
     has_others: bool,
+    /// If it has opened a slab: the frames that the trace has for what is known of that, as far as they were not asked for.
+    slab_frames: Option<Vec<(Order, Pfn)>>,
     addresses: Addresses,
     chunks: Vec<Chunk>,
 }
@@ -132,6 +134,7 @@ impl Script {
             writer: None,
             run: None,
             has_others: false,
+            slab_frames: None,
             addresses,
             chunks,
         }))
@@ -232,24 +235,31 @@ impl Script {
         if let HeapCall::OpenRun { address, .. } = call {
             self.with(|inner| inner.run = Some(address));
         }
+        let of_outer = self.with(|inner| inner.slab_frames.take());
         // SAFETY: objects are numbers here, which nobody uses as memory.
-        unsafe { heap.perform(call, |number| self.pointer_to(number)) }
+        let returned = unsafe { heap.perform(call, |number| self.pointer_to(number)) };
+        self.with(|inner| inner.slab_frames = of_outer);
+        returned
     }
 
-    /// Does an operation that was read, with all that is within it: false if that is not as the trace says.
-    fn follow(&self, offset: usize, record: Record) -> bool {
+    /// Does an operation that was read within one of the CPU whose turn it is, with all that is within it, and returns what it returned.
+    /// `None` if something is not as the trace says.
+    fn follow(&self, offset: usize, record: Record) -> Option<Option<u64>> {
+        let own = cpu::current();
         let (cpu, call, actual, expected) = match record {
             Record::Operation { cpu, call, returned } => (cpu, call, self.repeat(cpu, call, false), Some(returned)),
             Record::Opened { cpu, call } => (cpu, call, self.repeat(cpu, call, true), self.follow_to_end()),
-            _ => return false,
+            _ => return None,
         };
-        let Some(expected) = expected else { return false };
+        cpu::take_turn_of(own);
+        let expected = expected?;
         if actual != expected {
             let is_asked_for = matches!(call, Call::Shrink { .. } | Call::Heap(HeapCall::Slab { .. }));
             let found = Found::Returned { cpu, call, expected, actual };
             self.met(offset, if is_asked_for { Found::NotAsked } else { found });
+            return None;
         }
-        actual == expected
+        Some(actual)
     }
 
     /// Does what is left within the operation that was opened last, and returns what that is to return. `None` if something is not as
@@ -259,7 +269,7 @@ impl Script {
             let offset = self.place().offset();
             match self.next() {
                 Ok(Some(Record::Closed(returned))) => return Some(returned),
-                Ok(Some(record)) if self.follow(offset, record) => {}
+                Ok(Some(record)) if self.follow(offset, record).is_some() => {}
                 _ => {
                     self.met(offset, Found::NotAsked);
                     return None;
@@ -268,8 +278,9 @@ impl Script {
         }
     }
 
-    /// What was asked for within an operation, once all is done that comes before: what was returned. `None` if there is no such thing.
-    fn answer(&self, asked: Call, found: Found) -> Option<u64> {
+    /// What was asked for within an operation, once all is done that comes before: what was returned, and where what is within it begins.
+    /// `None` if there is no such thing.
+    fn answer(&self, asked: Call, found: Found) -> Option<(Option<u64>, Place)> {
         loop {
             let before = self.place();
             let offset = before.offset();
@@ -278,9 +289,14 @@ impl Script {
                 return None;
             }
             match self.next() {
-                Ok(Some(Record::Operation { call, returned, .. })) if call == asked => return returned,
-                Ok(Some(Record::Opened { call, .. })) if call == asked => return self.follow_to_end()?,
-                Ok(Some(record)) if self.follow(offset, record) => {}
+                Ok(Some(Record::Operation { call, returned, .. })) if call == asked => {
+                    return Some((returned, self.place()));
+                }
+                Ok(Some(Record::Opened { call, .. })) if call == asked => {
+                    let inside = self.place();
+                    return self.follow_to_end().map(|returned| (returned, inside));
+                }
+                Ok(Some(record)) if self.follow(offset, record).is_some() => {}
                 _ => {
                     self.with(|inner| inner.place = before);
                     self.met(offset, found);
@@ -294,39 +310,74 @@ impl Script {
     pub(crate) fn ask_for_slab(&self, order: Order) -> Option<u64> {
         let call = HeapCall::Slab { order };
         if !self.is_written() {
-            return self.answer(Call::Heap(call), Found::AskedForSlab(order));
+            let (slab, inside) = self.answer(Call::Heap(call), Found::AskedForSlab(order))?;
+            let frames = self.frames_kept(inside, slab?);
+            self.with(|inner| inner.slab_frames = Some(frames));
+            return slab;
         }
         self.begin(Call::Heap(call));
         let block = self.do_within(Call::Allocate { order, gfp: Gfp::KERNEL }).map(|pfn| Pfn::new(pfn).address());
         self.end(block);
+        self.with(|inner| inner.slab_frames = block.map(|_| Vec::new()));
         block
     }
 
+    /// The frames that were allocated from `place` on to where the trace was followed, and are still: but for those of the slab.
+    fn frames_kept(&self, mut place: Place, slab: u64) -> Vec<(Order, Pfn)> {
+        let (end, mut kept, mut within) = (self.place().offset(), Vec::new(), Vec::new());
+        while place.offset() < end {
+            let record = self.with(|inner| place.next(&inner.trace[..inner.whole]));
+            let (call, returned) = match record {
+                Ok(Some(Record::Operation { call, returned, .. })) => (call, returned),
+                Ok(Some(Record::Opened { call, .. })) => {
+                    within.push(call);
+                    continue;
+                }
+                Ok(Some(Record::Closed(returned))) => match within.pop() {
+                    Some(call) => (call, returned),
+                    None => break,
+                },
+                _ => break,
+            };
+            match (call, returned) {
+                (Call::Allocate { order, .. }, Some(pfn)) if within.is_empty() => kept.push((order, Pfn::new(pfn))),
+                (Call::Free { pfn, order }, Some(_)) if within.is_empty() => kept.retain(|own| *own != (order, pfn)),
+                _ => {}
+            }
+        }
+        kept.retain(|(_, pfn)| pfn.address() != slab);
+        kept
+    }
+
     /// Frames for something that the heap keeps of itself: `None` if they are refused, and else their number, if that is known.
+    ///
+    /// None are refused that are for a slab: whether it was opened, the trace says of the slab.
     pub(crate) fn ask_for_frames(&self, order: Order) -> Option<Option<u64>> {
         if self.is_written() {
-            return self.do_within(Call::Allocate { order, gfp: Gfp::KERNEL }).map(Some);
+            let block = self.do_within(Call::Allocate { order, gfp: Gfp::KERNEL });
+            let is_for_slab = self.with(|inner| inner.slab_frames.is_some());
+            return if is_for_slab { Some(block) } else { block.map(Some) };
+        }
+        if let Some(known) = self.with(|inner| {
+            let frames = inner.slab_frames.as_mut()?;
+            let place = frames.iter().position(|(of, _)| *of == order);
+            Some(place.map(|place| frames.swap_remove(place).1.number()))
+        }) {
+            return Some(known);
         }
         if !self.has_others() {
             return Some(None);
         }
         loop {
             let before = self.place();
-            let (call, returned) = match self.next() {
-                Ok(Some(Record::Operation { call, returned, .. })) => (call, returned),
-                _ => (Call::Drain, None),
-            };
-            match call {
-                Call::Free { .. } => {
-                    self.with(|inner| inner.place = before);
-                    let record = self.next().ok().flatten()?;
-                    self.follow(before.offset(), record);
+            match self.next() {
+                Ok(Some(record)) if is_of(&record, |call| matches!(call, Call::Free { .. })) => {
+                    self.follow(before.offset(), record)?;
                 }
-                Call::Allocate { order: of, .. } if of == order => {
-                    self.with(|inner| inner.place = before);
-                    let record = self.next().ok().flatten()?;
-                    self.follow(before.offset(), record);
-                    return returned.map(Some);
+                Ok(Some(record))
+                    if is_of(&record, |call| matches!(call, Call::Allocate { order: of, .. } if *of == order)) =>
+                {
+                    return self.follow(before.offset(), record)?.map(Some);
                 }
                 _ => {
                     self.with(|inner| inner.place = before);
@@ -404,12 +455,17 @@ impl Script {
     }
 }
 
+/// Whether a record is of such an operation.
+fn is_of(record: &Record, is_such: impl Fn(&Call) -> bool) -> bool {
+    matches!(record, Record::Operation { call, .. } | Record::Opened { call, .. } if is_such(call))
+}
+
 /// Does what the trace says that a shrinker did.
 impl Shrinker for Script {
     fn shrink(&self, frames: u64) -> u64 {
         let call = Call::Shrink { frames };
         if !self.is_written() {
-            return self.answer(call, Found::Asked(frames)).unwrap_or(0);
+            return self.answer(call, Found::Asked(frames)).and_then(|(given, _)| given).unwrap_or(0);
         }
         // Whoever did something here before is not there any more.
         self.begin(call);

@@ -269,6 +269,23 @@ impl World {
         self.script.with_trace(show)
     }
 
+    /// How the trace ends, if that is in the middle of something: the place behind which nothing is there as a whole, and the operations
+    /// that have begun there and not ended, each within the one before, with their CPUs.
+    pub fn unfinished(&self) -> Option<(usize, Vec<(usize, Call)>)> {
+        self.script.with_all(|trace| {
+            let (mut place, mut opened) = (self.counted, Vec::new());
+            while let Ok(Some(record)) = place.next(trace) {
+                match record {
+                    Record::Opened { cpu, call } => opened.push((cpu, call)),
+                    Record::Closed(_) => _ = opened.pop(),
+                    Record::Lost(_) => return None,
+                    _ => {}
+                }
+            }
+            (self.counted.offset() < trace.len()).then(|| (self.counted.offset(), opened))
+        })
+    }
+
     /// Shows every operation up to this moment, in the order in which they ended, with the number of the outermost one that it is
     /// within, or is, and those that it is within, outermost first.
     pub fn for_each_operation(&self, visit: impl FnMut(u64, &[Call], Last)) {
@@ -278,16 +295,19 @@ impl World {
     /// [`for_each_operation`](Self::for_each_operation) up to another moment.
     pub fn for_each_operation_until(&self, moment: u64, mut visit: impl FnMut(u64, &[Call], Last)) {
         self.with_trace(|trace| {
-            let (mut place, mut number, mut opened) = (self.first, 0, Vec::new());
+            let (mut place, mut number, mut opened, mut cpus) = (self.first, 0, Vec::new(), Vec::new());
             while number < moment
                 && let Ok(Some(record)) = place.next(trace)
             {
                 match record {
                     Record::Operation { cpu, call, returned } => visit(number, &opened, Last { cpu, call, returned }),
-                    Record::Opened { call, .. } => opened.push(call),
+                    Record::Opened { cpu, call } => {
+                        opened.push(call);
+                        cpus.push(cpu);
+                    }
                     Record::Closed(returned) => {
-                        let call = opened.pop().expect("the reader has matched them");
-                        visit(number, &opened, Last { cpu: place.cpu(), call, returned });
+                        let (call, cpu) = opened.pop().zip(cpus.pop()).expect("the reader has matched them");
+                        visit(number, &opened, Last { cpu, call, returned });
                     }
                     _ => continue,
                 }

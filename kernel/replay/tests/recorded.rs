@@ -220,6 +220,29 @@ fn the_first_difference_is_named() {
 }
 
 #[test]
+fn of_a_trace_that_is_cut_off_all_is_done_that_is_there_and_the_rest_is_named() {
+    // Memory runs out, and what is asked for then asks the shrinker, which is at it when the trace ends.
+    let (trace, _) = record(&[(0, (110, 10, 0)); 200]);
+    let world = World::open(trace.clone(), 0).unwrap();
+    assert_eq!(world.unfinished(), None);
+    let mut place = trace::Header::read(&trace).unwrap().1;
+    let end = loop {
+        if let trace::Record::Opened { call: Call::Shrink { .. }, .. } = place.next(&trace).unwrap().unwrap() {
+            break place.offset();
+        }
+    };
+    let mut world = World::attach(trace[..end].to_vec(), 0).unwrap();
+    world.run().unwrap();
+    let (offset, opened) = world.unfinished().unwrap();
+    assert_eq!(offset, world.with_trace(<[u8]>::len));
+    assert!(offset < end && world.operation() == world.total());
+    assert!(
+        matches!(opened[..], [(0, Call::Allocate { order: Order::MAX, .. }), (0, Call::Shrink { .. })]),
+        "{opened:?}"
+    );
+}
+
+#[test]
 fn a_state_with_another_hash_is_named() {
     let (mut trace, _) = record(&[(0, (0, 0, 0))]);
     *trace.last_mut().unwrap() ^= 1;

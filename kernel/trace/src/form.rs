@@ -90,6 +90,8 @@ pub(crate) enum Returns {
 }
 
 impl Returns {
+    const ALL: [Self; 4] = [Self::Number, Self::Frame, Self::Address, Self::Number];
+
     pub(crate) fn of(call: &Call) -> Self {
         match call {
             Call::Allocate { .. }
@@ -106,17 +108,19 @@ impl Returns {
 /// Operations that have begun and not ended, each within the one before, of which it is known what they will return.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Opened {
-    depth: u8,
-    returns: [Returns; Self::DEPTH],
+    depth: u16,
+    /// By their places in [`Returns::ALL`], each in two bits.
+    returns: [u64; Self::DEPTH / Self::IN_WORD],
 }
 
 impl Opened {
-    /// The heap asks for a slab, which asks page frames, which ask a shrinker, which shrinks the heap, which gives frames back: and
-    /// room for some more.
-    const DEPTH: usize = 12;
+    /// Of each CPU: the heap opens a slab, which asks page frames, which ask a shrinker. Then another does so. Of the last one the
+    /// shrinker shrinks the heap, which gives frames back. So there is room for 64 CPUs, and some more.
+    const DEPTH: usize = 384;
+    const IN_WORD: usize = 32;
 
     pub(crate) const fn none() -> Self {
-        Self { depth: 0, returns: [Returns::Number; Self::DEPTH] }
+        Self { depth: 0, returns: [0; Self::DEPTH / Self::IN_WORD] }
     }
 
     pub(crate) fn is_none(&self) -> bool {
@@ -125,17 +129,26 @@ impl Opened {
 
     /// One more begins; false if there are too many.
     pub(crate) fn push(&mut self, returns: Returns) -> bool {
-        let place = self.returns.get_mut(usize::from(self.depth));
-        let is_there = place.is_some();
-        place.into_iter().for_each(|place| *place = returns);
-        self.depth += u8::from(is_there);
-        is_there
+        let (word, shift) = Self::place(self.depth);
+        let Some(word) = self.returns.get_mut(word) else { return false };
+        *word = *word & !(3 << shift) | (returns as u64) << shift;
+        self.depth += 1;
+        true
     }
 
     /// The last one ends.
     pub(crate) fn pop(&mut self) -> Option<Returns> {
         self.depth = self.depth.checked_sub(1)?;
-        Some(self.returns[usize::from(self.depth)])
+        Some(self.at(self.depth))
+    }
+
+    fn place(depth: u16) -> (usize, usize) {
+        (usize::from(depth) / Self::IN_WORD, usize::from(depth) % Self::IN_WORD * 2)
+    }
+
+    fn at(&self, depth: u16) -> Returns {
+        let (word, shift) = Self::place(depth);
+        Returns::ALL[(self.returns[word] >> shift & 3) as usize]
     }
 }
 

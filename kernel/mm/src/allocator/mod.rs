@@ -240,6 +240,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if let Some(result) = self.recorded(call, record::first_frame, || self.allocate_pfn(order, gfp)) {
             return result;
         }
+        if let Some(pfn) = self.allocate_withheld(order, gfp) {
+            return Ok(pfn);
+        }
         if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
     }
 

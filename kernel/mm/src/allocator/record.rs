@@ -6,6 +6,9 @@
 //!
 //! What changes nothing is not recorded. What reports look at is: zones settle what they were freed for it.
 //!
+//! An operation that asks a shrinker gives up its turn for as long as that takes: a shrinker may need what others hold who wait for
+//! theirs. What they do meanwhile comes within it.
+//!
 //! Operations of the heap are recorded along with them ([`HeapCall`]), by the same recorder and in the same order. What one asks
 //! of page frames is an operation of its own, within it.
 
@@ -15,7 +18,7 @@ mod heap_call;
 
 use core::fmt;
 
-use super::{Cpu, PageAllocator, View};
+use super::{Cpu, FAST, PageAllocator, View};
 use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::{
@@ -120,7 +123,7 @@ pub enum Call {
     /// [`PageAllocator::remove_shrinker`].
     RemoveShrinker,
     /// An operation, the one that has begun and not ended, asks a shrinker for frames; returns how many it gave. What the shrinker
-    /// itself does comes in between.
+    /// itself does comes in between, and what other CPUs do meanwhile.
     Shrink {
         /// How many it asks for.
         frames: u64,
@@ -134,7 +137,7 @@ pub enum Call {
 /// With interrupts masked, by the CPU that does the operation, while no other CPU does any: it must neither allocate nor free,
 /// nor wait for a CPU that might.
 pub trait Recorder: Sync {
-    /// `cpu` begins an operation: if one has begun and not ended, one within that.
+    /// `cpu` begins an operation: if one has begun and not ended, one within that, maybe of another CPU that asks a shrinker.
     fn begin(&self, cpu: usize, call: Call);
 
     /// The operation that began last, and has not ended, ends. `returned` is what it returned, as a number; `None` if it was
@@ -166,6 +169,8 @@ pub struct Recording<'m> {
     may_wait: AtomicBool,
     /// Held for as long as an operation and its record take.
     turn: AtomicBool,
+    /// How many operations have given up their turn, each within the one before. Changed by the CPU whose turn it is.
+    given_up: AtomicUsize,
     /// The heap whose operations are recorded too.
     heap: Once<&'static dyn Withhold>,
 }
@@ -182,7 +187,8 @@ impl<'m> Recording<'m> {
     pub const fn new(recorder: &'m dyn Recorder) -> Self {
         let inside = AtomicUsize::new(0);
         let at = AtomicU8::new(At::Others as u8);
-        Self { recorder, inside, at, may_wait: AtomicBool::new(false), turn: AtomicBool::new(false), heap: Once::new() }
+        let (may_wait, turn, given_up) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
+        Self { recorder, inside, at, may_wait, turn, given_up, heap: Once::new() }
     }
 
     /// Whether what is here is part of an operation that is being recorded, which masks interrupts, and was begun where they were
@@ -217,6 +223,31 @@ impl<'m> Recording<'m> {
     fn end_turn<C: Cpu>(&self) {
         self.turn.store(false, Release);
         C::release(&self.lock());
+    }
+
+    /// Gives up this CPU's turn while something is done, which may wait if the operation may. Behind it the turn is this CPU's again, once
+    /// all operations have ended that have given up theirs since.
+    fn give_up_turn<C: Cpu>(&self, what: &mut dyn FnMut()) {
+        let (inside, at, may_wait) = (self.inside.load(Relaxed), self.at.load(Relaxed), self.may_wait.load(Relaxed));
+        let depth = self.given_up.load(Relaxed) + 1;
+        self.given_up.store(depth, Relaxed);
+        self.inside.store(0, Relaxed);
+        self.end_turn::<C>();
+        C::restore_interrupts(may_wait);
+        what();
+        C::mask_interrupts();
+        loop {
+            self.begin_turn::<C>();
+            if self.given_up.load(Relaxed) == depth {
+                break;
+            }
+            self.end_turn::<C>();
+            C::relax();
+        }
+        self.given_up.store(depth - 1, Relaxed);
+        self.inside.store(inside, Relaxed);
+        self.at.store(at, Relaxed);
+        self.may_wait.store(may_wait, Relaxed);
     }
 
     /// Whether an operation on page frames that is now here is part of one that is at work on this CPU. (Not in a shrinker, whose
@@ -260,7 +291,8 @@ impl fmt::Debug for Recording<'_> {
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Has every operation recorded from now on, for good.
     ///
-    /// It costs nothing where it is off. Where it is on, one operation is at work at a time, with interrupts masked.
+    /// It costs nothing where it is off. Where it is on, one operation is at work at a time, with interrupts masked; but for the time
+    /// that a shrinker takes, during which a thread must stay on its CPU.
     pub fn record(&mut self, recording: &'m Recording<'m>) {
         self.0.recording = Some(recording);
         PerCpuPages::withhold_all::<C>(self.pages);
@@ -305,16 +337,40 @@ impl<C: Cpu> View<'_, C> {
         });
     }
 
-    /// Lets operations of this CPU end where they would if nothing was recorded.
+    /// Lets operations of this CPU end where they would if nothing was recorded; but for those on whole pageblocks, which end where all
+    /// CPUs' do, and so are [done](Self::allocate_withheld) where they come to then.
     fn open_fast_paths(&self, cpu: usize) {
         self.pages.get(cpu).into_iter().for_each(PerCpuPages::admit);
-        self.zones.iter().for_each(|zone| zone.lock().withhold_wholes(false));
     }
 
-    /// Sends all operations of this CPU, and those on whole pageblocks of any, to where they wait for their turn.
+    /// Sends all operations of this CPU to where they wait for their turn.
     fn close_fast_paths(&self, cpu: usize) {
-        self.zones.iter().for_each(|zone| zone.lock().withhold_wholes(true));
         self.pages.get(cpu).into_iter().for_each(PerCpuPages::withhold);
+    }
+
+    /// Serves a request, whose turn it is, from the pageblocks that zone Normal would give it quickly if nothing was recorded.
+    #[inline(always)]
+    pub(super) fn allocate_withheld(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
+        self.recording?;
+        self.allocate_whole_in_turn(order, gfp)
+    }
+
+    #[cold]
+    fn allocate_whole_in_turn(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
+        let mobility = gfp.mobility().filter(|_| FAST.contains(gfp) && order >= Order::PAGEBLOCK)?;
+        self.with(ZoneKind::Normal, |zone| zone.with_wholes(|zone| zone.allocate_whole(order, mobility)))
+    }
+
+    /// Frees a pageblock, by an operation whose turn it is, as it would be freed quickly if nothing was recorded. False if that is not
+    /// so.
+    #[inline(always)]
+    pub(super) fn free_withheld(&self, pfn: Pfn, order: Order) -> bool {
+        self.recording.is_some() && order == Order::PAGEBLOCK && self.free_whole_in_turn(pfn)
+    }
+
+    #[cold]
+    fn free_whole_in_turn(&self, pfn: Pfn) -> bool {
+        self.with(self.zone_of(pfn), |zone| zone.with_wholes(|zone| zone.free_whole(pfn)))
     }
 
     /// Asks a shrinker, which is recorded if the operation that asks is.
@@ -325,7 +381,7 @@ impl<C: Cpu> View<'_, C> {
         recording.take_turn::<C>(Call::Shrink { frames }, At::Others, &mut |own| {
             let heap = recording.heap.get().map(|heap| (heap, heap.withhold(own, true)));
             self.close_fast_paths(own);
-            given = shrink.take()?();
+            recording.give_up_turn::<C>(&mut || given = shrink.take().map_or(0, |shrink| shrink()));
             self.open_fast_paths(own);
             heap.map(|(heap, was_withheld)| heap.withhold(own, was_withheld));
             Some(given)

@@ -170,7 +170,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[cold]
     #[inline(never)]
     fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let freed = self.recorded(Call::Free { pfn, order }, done, || self.free_pfn(pfn, order));
-        freed.unwrap_or_else(|| self.with(self.zone_of(pfn), |zone| zone.free(pfn, order)))
+        if let Some(freed) = self.recorded(Call::Free { pfn, order }, done, || self.free_pfn(pfn, order)) {
+            return freed;
+        }
+        if self.free_withheld(pfn, order) {
+            return Ok(());
+        }
+        self.with(self.zone_of(pfn), |zone| zone.free(pfn, order))
     }
 }

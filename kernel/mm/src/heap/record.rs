@@ -133,20 +133,23 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         hash
     }
 
-    /// Shows each slab, and each large object, that is part of what is recorded. Only while no CPU is at work.
+    /// Shows each slab, and each large object, that is part of what is recorded. Only while no CPU is at work but with what is not.
     fn for_each_block(&self, mut visit: impl FnMut(Meta<Slab>)) {
         let (mut cursor, mut last) = (Some(0), None);
-        // SAFETY: no CPU is at work, so no lock is needed for what they guard.
-        while let Some(table) = unsafe { self.registry.map.next_table(0, cursor) } {
-            cursor = PageMap::behind(0, table);
-            // SAFETY: likewise.
-            for (_, slab) in unsafe { self.registry.map.slabs(table) } {
-                let is_state = slab.arena() != ArenaId::TRANSIT && slab.debugged_cache().is_none();
-                if last.replace(slab) != Some(slab) && is_state {
-                    visit(slab);
+        // The memory of a large object comes and goes outside of operations that are recorded, and so do slabs that are debugged.
+        self.registry.books.with(|_| {
+            // SAFETY: we hold the registry's lock.
+            while let Some(table) = unsafe { self.registry.map.next_table(0, cursor) } {
+                cursor = PageMap::behind(0, table);
+                // SAFETY: likewise.
+                for (_, slab) in unsafe { self.registry.map.slabs(table) } {
+                    let is_state = slab.arena() != ArenaId::TRANSIT && !slab.is_debugged();
+                    if last.replace(slab) != Some(slab) && is_state {
+                        visit(slab);
+                    }
                 }
             }
-        }
+        });
     }
 
     /// Does again what a recorder was told of, on the CPU that this runs on, and returns what is to be what was returned then. `at` has

@@ -167,11 +167,15 @@ impl Slab {
         Self::DEBUGGED | cache
     }
 
+    /// Whether the slab is one that is debugged, open or not.
+    pub(crate) fn is_debugged(&self) -> bool {
+        let number = self.cache() & !Self::DEBUGGED;
+        self.cache() & Self::DEBUGGED != 0 && usize::from(number) < Arena::BINS
+    }
+
     /// The number of the cache, if the slab is one that is debugged, and open.
     pub(crate) fn debugged_cache(&self) -> Option<u16> {
-        let number = self.cache() & !Self::DEBUGGED;
-        let is_debugged = self.cache() & Self::DEBUGGED != 0 && usize::from(number) < Arena::BINS;
-        (is_debugged && self.arena() == ArenaId::NONE).then_some(number)
+        (self.is_debugged() && self.arena() == ArenaId::NONE).then_some(self.cache() & !Self::DEBUGGED)
     }
 
     /// Whether this is a large object that lives.

@@ -89,8 +89,24 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
 
     /// Fetches a block of frames and opens it as these slots, which no arena has yet.
     /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
+    ///
+    /// Whoever repeats a recorded operation has the answer from the record: another heap may lack frames for a table or a page of
+    /// descriptors where this one has them.
     pub(crate) fn open(&self, order: Order, slots: Slots) -> Option<Meta<Slab>> {
-        let block = self.slab_block(order)?;
+        let Some(recording) = self.recording.get().filter(|recording| recording.is_in_heap::<C>()) else {
+            return self.open_slab(order, slots);
+        };
+        let mut slab = None;
+        recording.take_turn_for_heap::<C>(HeapCall::Slab { order }, &mut |_| {
+            slab = self.open_slab(order, slots);
+            slab.map(|slab| self.source.number_of(slab.base().addr()))
+        });
+        slab
+    }
+
+    /// [`open`](Self::open), without a word to anybody.
+    fn open_slab(&self, order: Order, slots: Slots) -> Option<Meta<Slab>> {
+        let block = self.source.allocate_slab(order)?;
         let frames = mapped_frames(slots.count, order);
         let mut spare = Spare::new();
         let slab = loop {
@@ -106,19 +122,6 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
             unsafe { self.give_back_slab(block, order) };
         }
         slab
-    }
-
-    /// Asks the source for a slab's block. Whoever repeats a recorded operation has the answer from the record.
-    fn slab_block(&self, order: Order) -> Option<NonNull<u8>> {
-        let Some(recording) = self.recording.get().filter(|recording| recording.is_in_heap::<C>()) else {
-            return self.source.allocate_slab(order);
-        };
-        let mut block = None;
-        recording.take_turn_for_heap::<C>(HeapCall::Slab { order }, &mut |_| {
-            block = self.source.allocate_slab(order);
-            block.map(|block| self.source.number_of(block.as_ptr().addr()))
-        });
-        block
     }
 
     /// Fetches a run like this, which is [one that there is](PageSource::run_for), that nobody owns yet.

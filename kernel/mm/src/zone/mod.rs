@@ -82,7 +82,12 @@ pub(crate) struct Zone<'m> {
     pub protection: [u64; ZoneKind::COUNT],
     /// What the fast path leaves to others, of a request that may use every zone: the `low` mark, and what is kept from it.
     low_for_normal: u64,
+    /// The same for whole pageblocks; [`WITHHELD`] if those are not to be had that way.
+    low_for_wholes: u64,
 }
+
+/// More than any zone has free.
+const WITHHELD: u64 = u64::MAX - Order::MAX.frames();
 
 /// What a zone counts beside its free frames.
 #[derive(Default)]
@@ -155,6 +160,7 @@ impl<'m> Zone<'m> {
             watermarks: Watermarks::default(),
             protection: [0; ZoneKind::COUNT],
             low_for_normal: 0,
+            low_for_wholes: 0,
         }
     }
 
@@ -162,8 +168,10 @@ impl<'m> Zone<'m> {
     pub(crate) fn set_marks(&mut self, watermarks: Watermarks, protection: [u64; ZoneKind::COUNT]) {
         (self.watermarks, self.protection) = (watermarks, protection);
         let low = watermarks.low.saturating_add(protection[ZoneKind::Normal.index()]);
-        // No zone has more.
-        self.low_for_normal = low.min(u64::MAX - Order::MAX.frames());
+        self.low_for_normal = low.min(WITHHELD - 1);
+        if self.low_for_wholes != WITHHELD {
+            self.low_for_wholes = self.low_for_normal;
+        }
     }
 
     /// Shows every word that what the zone does next may depend on, in a fixed order, for a hash; with `counts`, those too that it only
@@ -296,7 +304,7 @@ impl<'m> Zone<'m> {
     /// leaves it with more than its `low` mark.
     #[inline(always)]
     pub(crate) fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        if self.free < self.low_for_normal + order.frames() {
+        if self.free < self.low_for_wholes + order.frames() {
             return None;
         }
         let number = self.wholes.take(order, mobility)?;
@@ -309,10 +317,15 @@ impl<'m> Zone<'m> {
     /// there is.
     pub(crate) fn withhold_wholes(&mut self, withheld: bool) {
         self.blocks.withhold_first(withheld);
-        self.set_marks(self.watermarks, self.protection);
-        if withheld {
-            self.low_for_normal = u64::MAX - Order::MAX.frames();
-        }
+        self.low_for_wholes = if withheld { WITHHELD } else { self.low_for_normal };
+    }
+
+    /// Runs `act` as if nothing were [withheld](Self::withhold_wholes), which it is.
+    pub(crate) fn with_wholes<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
+        self.withhold_wholes(false);
+        let result = act(self);
+        self.withhold_wholes(true);
+        result
     }
 
     /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free, or

@@ -187,8 +187,7 @@ pub(super) struct DeferredFrees;
 
 impl Shrinker for DeferredFrees {
     fn shrink(&self, _: u64) -> u64 {
-        // In an operation that is being recorded others wait for its end, maybe with what is needed here.
-        if sync::may_sleep() { free_deferred() } else { 0 }
+        free_deferred()
     }
 }
 

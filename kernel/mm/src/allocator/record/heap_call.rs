@@ -25,7 +25,8 @@ pub enum HeapCall {
         /// The number of the cache that it is to be of, if that was said.
         cache: Option<u16>,
     },
-    /// A slab's block is asked for, within an operation that opens a slab; returns its address.
+    /// A slab is opened, within an operation that needs one; returns its address. What frames that takes, for itself and for what is
+    /// known of it, come within this.
     Slab {
         /// The block's size.
         order: Order,

@@ -1,0 +1,210 @@
+//! CPUs that really run at the same time are recorded, and a world does again what they did.
+
+mod common;
+
+use std::alloc::{Layout, alloc_zeroed};
+use std::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+use bifolio::allocator::{PageAllocator, PerCpuPages, Plan, Recording, Shrinker};
+use bifolio::error::FreeError;
+use bifolio::frame::{Block, FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
+use bifolio::heap::{Heap, PageSource};
+use bifolio::memory_map::MemoryMap;
+use common::{CPUS, Scribe, Thread, be, machine};
+use replay::World;
+
+const LOW: u64 = 48 << 20;
+const HIGH: u64 = 4096 << 20;
+const MEMORY: Layout = match Layout::from_size_align(96 << 20, 4 << 20) {
+    Ok(layout) => layout,
+    Err(_) => panic!(),
+};
+
+type Frames = PageAllocator<'static, Thread>;
+type Objects = Heap<Pages, Thread>;
+
+/// Frames of the allocator, which are memory.
+struct Pages {
+    frames: &'static Frames,
+    base: usize,
+}
+
+impl Pages {
+    fn at(&self, pfn: Pfn) -> Option<NonNull<u8>> {
+        let address = pfn.address();
+        let offset = if address < HIGH { address } else { address - HIGH + LOW };
+        NonNull::new(std::ptr::with_exposed_provenance_mut(self.base + offset as usize))
+    }
+
+    fn pfn(&self, block: NonNull<u8>) -> Pfn {
+        Pfn::containing(self.number_of(block.as_ptr().addr()))
+    }
+}
+
+// SAFETY: the allocator gives each frame to one owner, and each is other memory, aligned as it is.
+unsafe impl PageSource for Pages {
+    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+        self.at(self.frames.allocate(order, Gfp::KERNEL).ok()?.into_raw().0)
+    }
+
+    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+        // SAFETY: the block is the caller's to give back, by the contract of `release`.
+        unsafe { self.frames.free_raw(self.pfn(block), order) }
+    }
+
+    fn number_of(&self, address: usize) -> u64 {
+        let offset = (address - self.base) as u64;
+        if offset < LOW { offset } else { offset - LOW + HIGH }
+    }
+
+    fn run_for(object: Layout) -> Option<Layout> {
+        Layout::from_size_align(object.size().max(1).checked_next_multiple_of(4096)?, object.align()).ok()
+    }
+
+    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
+        let align = Order::covering((run.align() as u64).div_ceil(FRAME_SIZE))?;
+        let run = self.frames.allocate_exact_aligned(run.size() as u64 / FRAME_SIZE, align, Gfp::KERNEL).ok()?;
+        self.at(run.into_raw().start)
+    }
+
+    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
+        let first = self.pfn(start);
+        // SAFETY: the run is the caller's to give back, by the contract of `release_run`.
+        unsafe { self.frames.free_range_raw(PfnRange::new(first, first.offset(run.size() as u64 / FRAME_SIZE))) }
+    }
+}
+
+/// Blocks that one CPU at a time gives back when it is asked: whoever asks meanwhile waits for that one, as for a mapping that is
+/// being unmapped.
+struct Spare {
+    frames: &'static Frames,
+    blocks: Mutex<Vec<Block>>,
+    at_work: Mutex<()>,
+    calls: AtomicUsize,
+}
+
+impl Shrinker for Spare {
+    fn shrink(&self, frames: u64) -> u64 {
+        self.calls.fetch_add(1, Relaxed);
+        let _at_work = self.at_work.lock().unwrap();
+        let mut given = 0;
+        while given < frames {
+            let Some(block) = self.blocks.lock().unwrap().pop() else { break };
+            given += block.order().frames();
+            self.frames.free(block).unwrap();
+            thread::yield_now();
+        }
+        given
+    }
+}
+
+/// What CPUs hand to each other.
+#[derive(Default)]
+struct Shared {
+    objects: Mutex<Vec<(usize, Layout)>>,
+    blocks: Mutex<Vec<Block>>,
+}
+
+/// What a CPU does, out of numbers of its own.
+fn work(cpu: usize, seed: u64, heap: &'static Objects, spare: &Spare, shared: &Shared) {
+    be(cpu);
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let frames = heap.source().frames;
+    for _ in 0..1500 {
+        let (what, size) = (next() % 100, next());
+        let pick = |all: usize| (size >> 20) as usize % all;
+        match what {
+            0..45 => {
+                let bytes = if size % 50 == 0 { 9000 + size % 100_000 } else { 1 + size % 2000 };
+                let layout = Layout::from_size_align(bytes as usize, 8).unwrap();
+                let object = heap.allocate(layout).map(|object| (object.as_ptr().expose_provenance(), layout));
+                shared.objects.lock().unwrap().extend(object);
+            }
+            45..75 => {
+                let mut objects = shared.objects.lock().unwrap();
+                if !objects.is_empty() {
+                    let at = pick(objects.len());
+                    let (object, layout) = objects.swap_remove(at);
+                    drop(objects);
+                    let object = NonNull::new(std::ptr::with_exposed_provenance_mut(object)).unwrap();
+                    // SAFETY: the object was on the list, from which it is taken off, and is used no more.
+                    unsafe { heap.free(object, layout) }.unwrap();
+                }
+            }
+            75..86 => {
+                let order = Order::new([0, 0, 1, 3, 6, 9, 9, 9, 10][(size % 9) as usize]).unwrap();
+                let block = frames.allocate(order, Gfp::KERNEL);
+                let list = if size % 4 == 0 { &spare.blocks } else { &shared.blocks };
+                list.lock().unwrap().extend(block);
+            }
+            86..97 => {
+                let mut blocks = shared.blocks.lock().unwrap();
+                if !blocks.is_empty() {
+                    let at = pick(blocks.len());
+                    let block = blocks.swap_remove(at);
+                    drop(blocks);
+                    frames.free(block).unwrap();
+                }
+            }
+            97 => heap.retire_cpu(),
+            98 => drop(heap.shrink()),
+            _ => frames.drain(),
+        }
+    }
+}
+
+#[test]
+fn what_cpus_do_at_the_same_time_is_done_again_to_the_same_state() {
+    let mut asked = 0;
+    for seed in 0..6 {
+        let mut map = machine();
+        let plan = Plan::new(MemoryMap::sanitise(&mut map).unwrap()).unwrap();
+        let metadata = vec![0; plan.metadata_words()].leak();
+        let pages = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
+        let scribe: &Scribe = Box::leak(Box::new(Scribe::new(7)));
+        let recording: &'static Recording<'static> = Box::leak(Box::new(Recording::new(scribe)));
+        // SAFETY: the frames are the memory's below, which nobody else uses.
+        let mut frames = unsafe { Frames::new(&plan, metadata, pages) }.unwrap();
+        frames.record(recording);
+        let frames: &'static Frames = Box::leak(Box::new(frames));
+        // SAFETY: the layout is not of size 0.
+        let base = unsafe { alloc_zeroed(MEMORY) };
+        assert!(!base.is_null());
+        let heap: &'static Objects = Box::leak(Box::new(Heap::new(Pages { frames, base: base.expose_provenance() })));
+        scribe.hash_of(move || frames.hash() ^ heap.hash());
+        be(0);
+        heap.record(recording);
+        let (blocks, at_work, calls) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
+        let spare: &Spare = Box::leak(Box::new(Spare { frames, blocks, at_work, calls }));
+        frames.add_shrinker(spare).unwrap();
+        frames.add_shrinker(heap).unwrap();
+        let shared = Shared::default();
+        thread::scope(|scope| {
+            for cpu in 0..=CPUS {
+                let shared = &shared;
+                scope.spawn(move || work(cpu, seed * 8 + cpu as u64 + 1, heap, spare, shared));
+            }
+        });
+        asked += spare.calls.load(Relaxed);
+        let hash = frames.hash() ^ heap.hash();
+        let mut world = World::open(scribe.finish(), 1 << 20).unwrap();
+        if let Err(stop) = world.run() {
+            panic!("seed {seed}: {stop}; {:?}", world.last());
+        }
+        assert_eq!(world.hash(), hash);
+        // What is held is forgotten with its memory.
+        shared.blocks.into_inner().unwrap().drain(..).for_each(|block| _ = block.into_raw());
+        // SAFETY: it was allocated with this layout; what refers to it is used no more.
+        unsafe { std::alloc::dealloc(base, MEMORY) };
+    }
+    assert!(asked > 0, "memory was never short");
+}
