@@ -3,13 +3,14 @@
 use crate::console;
 use crate::cpu::{self, MAX_CPUS, timer};
 use crate::memory::frames::Processor;
-use crate::memory::heap::{HEAP, KernelPages};
+use crate::memory::heap::HEAP;
 use crate::memory::{frames, map, paging, vmalloc};
 use crate::sync::lockdep;
 use bifolio::allocator::PageAllocator;
 use bifolio::error::FreeError;
 use bifolio::frame::Pfn;
 use bifolio::heap::Heap;
+use bifolio::kernel::Window;
 use core::ptr::NonNull;
 use core::time::Duration;
 use stress::{Id, Tick};
@@ -22,14 +23,14 @@ pub struct Machine;
 // SAFETY: the window shows all RAM, for as long as the kernel runs.
 unsafe impl stress::Machine for Machine {
     type Cpu = Processor;
-    type Pages = KernelPages;
+    type Pages = Window<Processor>;
 
     fn frames() -> &'static PageAllocator<'static, Processor> {
         frames()
     }
 
-    fn heap() -> &'static Heap<KernelPages, Processor> {
-        &HEAP
+    fn heap() -> &'static Heap<Window<Processor>, Processor> {
+        HEAP
     }
 
     fn address_of(pfn: Pfn) -> *mut u64 {

@@ -2,13 +2,18 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use bifolio::allocator::{PageAllocator, Plan};
 use bifolio::cpu::Cpu;
 use bifolio::error::FreeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile};
+use bifolio::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile};
 use bifolio::heap::{RegionError, StaticHeap};
-use bifolio::kernel::{Frames, InitError, Kernel, NoInterrupts, Regions, Shared, Uniprocessor};
-use bifolio::memory_map::{MapError, Region, RegionKind};
+use bifolio::kernel::{
+    Frames, InitError, Kernel, Mappings, Memory, NoInterrupts, NoMappings, Regions, Shared, Uniprocessor,
+};
+use bifolio::memory_map::{MapError, MemoryMap, Region, RegionKind};
 
 const MIB: u64 = 1 << 20;
 /// What the machine has, behind its first MiB, which is nobody's.
@@ -235,6 +240,95 @@ fn what_a_boot_loader_uses_itself_is_kept() {
     let gfp = Gfp::KERNEL | Gfp::MEMALLOC | Gfp::NOWARN;
     let mut all = std::iter::from_fn(|| frames.allocate(Order::ZERO, gfp).ok()).map(|block| block.into_raw().0);
     assert!(all.all(|pfn| !(4 * MIB..6 * MIB).contains(&pfn.address())));
+}
+
+/// Memory of the host's, in place of what a kernel maps, and how many pages of it are out.
+struct Host(AtomicUsize);
+
+impl Host {
+    /// What is mapped is larger than any block.
+    const LEAST: usize = 5 << 20;
+
+    fn layout(run: Layout) -> Layout {
+        Layout::from_size_align(run.size(), run.align().max(FRAME_SIZE as usize)).unwrap()
+    }
+}
+
+static MAPPED: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
+
+// SAFETY: what is mapped is the system's, and nobody else's, until it is given back.
+unsafe impl Mappings for Host {
+    fn map(&self, run: Layout) -> Option<NonNull<u8>> {
+        assert!(run.size() >= Self::LEAST && run.size() % FRAME_SIZE as usize == 0, "{run:?}");
+        // SAFETY: the layout is not empty.
+        let start = NonNull::new(unsafe { std::alloc::alloc(Self::layout(run)) })?;
+        MAPPED.lock().unwrap().push(start.addr().get());
+        self.0.fetch_add(run.size() / FRAME_SIZE as usize, Relaxed);
+        Some(start)
+    }
+
+    fn is_mapped(&self, start: NonNull<u8>) -> bool {
+        MAPPED.lock().unwrap().contains(&start.addr().get())
+    }
+
+    unsafe fn unmap(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
+        self.0.fetch_sub(run.size() / FRAME_SIZE as usize, Relaxed);
+        MAPPED.lock().unwrap().retain(|address| *address != start.addr().get());
+        // SAFETY: it was allocated as such, and nobody uses it.
+        unsafe { std::alloc::dealloc(start.as_ptr(), Self::layout(run)) };
+        Ok(())
+    }
+}
+
+/// Metadata elsewhere, tables before there is an allocator, no CPU with pages of its own, and mappings.
+#[test]
+fn a_kernel_can_set_its_page_frames_up_by_itself() {
+    static MEMORY: Memory<Uniprocessor<NoInterrupts>, 1> = Memory::new();
+    static HOST: Host = Host(AtomicUsize::new(0));
+    assert!(MEMORY.try_frames().is_none());
+    let regions = Vec::leak(vec![ram()]);
+    let plan = Plan::apart(MemoryMap::sanitise_for(Profile::X86_64, regions).unwrap()).unwrap();
+    let mut early = plan.early_frames(3).unwrap();
+    let table = early.take(1).unwrap();
+    let allocator = || {
+        let metadata = Vec::leak(vec![!0; plan.metadata_words()]);
+        // SAFETY: nobody else uses the memory, which is allocated below; it is given to the first of these alone.
+        unsafe { PageAllocator::new(&plan, metadata, &[]) }.unwrap()
+    };
+    let frames = allocator();
+    // The table is for good.
+    let _ = frames.hand_over(early).unwrap().map(Blocks::into_raw);
+    let window = window();
+    // SAFETY: the window was allocated for this, and stays; one thread uses this kernel.
+    unsafe {
+        let crooked = InitError::Offset { offset: window + FRAME_SIZE, align: 4 << 20 };
+        assert_eq!(MEMORY.start(allocator(), window + FRAME_SIZE, &NoMappings), Err(crooked));
+        MEMORY.start(frames, window, &HOST).unwrap();
+        assert_eq!(MEMORY.start(allocator(), window, &NoMappings), Err(InitError::Twice));
+    }
+
+    let usage = MEMORY.frames().usage();
+    assert_eq!((usage.total, usage.used), (8 * MIB / FRAME_SIZE, 1), "metadata takes none of it, and the table one");
+    assert_eq!(MEMORY.frames().order_of(table.start), Ok(Order::ZERO));
+    let layout = |size| Layout::from_size_align(size, 8).unwrap();
+    let [small, large] = [layout(25 * FRAME_SIZE as usize - 7), layout(Host::LEAST + 1)];
+    let heap = MEMORY.heap();
+    let objects = [small, large].map(|layout| heap.allocate(layout).unwrap());
+    assert_eq!(HOST.0.load(Relaxed) as u64, Host::LEAST as u64 / FRAME_SIZE + 1, "larger than any block");
+    assert_eq!(heap.frames().large, 25 + Host::LEAST as u64 / FRAME_SIZE + 1, "and not one page more");
+    // SAFETY: the object is used within its layout; each is freed once, with the layout that it has.
+    unsafe {
+        objects[1].write_bytes(7, large.size());
+        let moved = heap.reallocate(objects[1], large, small.size()).unwrap().unwrap();
+        assert!((0..small.size()).all(|at| moved.add(at).read() == 7));
+        assert_eq!(HOST.0.load(Relaxed), 0, "it is in frames now");
+        heap.free(moved, small).unwrap();
+        heap.free(objects[0], small).unwrap();
+    }
+    heap.validate().unwrap();
+    heap.shrink();
+    assert_eq!(MEMORY.frames().usage().used, 1);
+    MEMORY.frames().validate().unwrap();
 }
 
 /// As a microcontroller has it: a static array.

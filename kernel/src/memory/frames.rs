@@ -2,13 +2,14 @@
 
 use super::{early, map};
 use crate::arch::local::MAX_CPUS;
+use crate::arch::window;
 use crate::host::Ticks;
 use crate::sync;
 use bifolio::allocator::{PageAllocator, PerCpuPages};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::kernel::{Mappings, Memory};
 use bifolio::memory_map::RegionKind;
 use log::{error, info};
-use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, PhysFrame, Size2MiB, Size4KiB};
 
@@ -17,7 +18,9 @@ pub use crate::sync::Processor;
 /// The page allocator over all of the machine's memory.
 pub type Frames = PageAllocator<'static, Processor>;
 
-static FRAMES: Once<Frames> = Once::new();
+/// All memory: page frames, and the [heap](super::heap) on top of them.
+#[global_allocator]
+pub(super) static MEMORY: Memory<Processor> = Memory::new();
 
 /// The processors' own pages.
 pub(super) static PAGES: [PerCpuPages; MAX_CPUS] = [const { PerCpuPages::new() }; MAX_CPUS];
@@ -32,11 +35,20 @@ pub fn frames() -> &'static Frames {
 
 /// The machine's page frames; `None` before [`memory::init`](super::init).
 pub(super) fn try_frames() -> Option<&'static Frames> {
-    FRAMES.get()
+    MEMORY.try_frames().map(|frames| frames.allocator())
 }
 
-pub(super) fn init(allocator: Frames) {
-    FRAMES.call_once(|| allocator);
+/// Takes charge of page frames; the heap works from here on, with these mappings.
+///
+/// # Panics
+/// The second time.
+///
+/// # Safety
+/// They are the machine's, and the window is open.
+pub(super) unsafe fn init(allocator: Frames, mappings: &'static dyn Mappings) {
+    // SAFETY: the window shows all RAM that can be given out, for as long as the kernel runs; each CPU has a number of its own.
+    let started = unsafe { MEMORY.start(allocator, window::START.as_u64(), mappings) };
+    started.unwrap_or_else(|error| panic!("no memory: {error}"));
 }
 
 /// Says in the log what became of the machine's memory.

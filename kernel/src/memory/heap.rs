@@ -9,118 +9,60 @@
 //! Slabs and objects of up to 4 MiB lie in the window onto physical memory. Larger ones, and those for which no frames in a
 //! row are found, are [mapped](super::vmalloc) (Linux: `kvmalloc`).
 
-use super::frames::{Processor, gfp, try_frames};
+use super::frames::{MEMORY, Processor, gfp};
 use super::{paging, vmalloc};
 use crate::sync;
 use bifolio::error::FreeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
-use bifolio::heap::{Heap, PageSource};
+use bifolio::frame::{FRAME_SIZE, Gfp};
+use bifolio::heap::Heap;
+use bifolio::kernel::{Mappings, Window};
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use x86_64::{PhysAddr, VirtAddr};
-
-/// Bytes in a page.
-const PAGE: usize = FRAME_SIZE as usize;
+use x86_64::VirtAddr;
 
 /// The kernel's heap.
-#[global_allocator]
-pub static HEAP: Heap<KernelPages, Processor> = Heap::new(KernelPages);
+pub static HEAP: &Heap<Window<Processor>, Processor> = MEMORY.heap();
 
-/// Page frames where the window onto physical memory shows them, and mappings for what is too large for that.
-#[derive(Clone, Copy, Debug)]
-pub struct KernelPages;
+/// What the heap has mapped: what is too large for frames in a row, or finds none.
+pub(super) struct Mapped;
 
-/// The first frame of what the window shows here.
-fn frame_at(address: NonNull<u8>) -> Pfn {
-    Pfn::containing(paging::to_physical(VirtAddr::from_ptr(address.as_ptr())).as_u64())
+/// So many bytes in pages.
+fn pages(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(FRAME_SIZE)
 }
 
-/// Where the window shows a frame.
-fn window_on(pfn: Pfn) -> Option<NonNull<u8>> {
-    NonNull::new(paging::to_virtual(PhysAddr::new(pfn.address())).as_mut_ptr())
-}
-
-/// A block of frames, by a request with these flags beside the usual ones.
-fn block_of(order: Order, flags: Gfp) -> Option<NonNull<u8>> {
-    let gfp = if HEAP.may_wait_recorded() { Gfp::KERNEL } else { gfp() };
-    window_on(try_frames()?.allocate(order, gfp | flags).ok()?.into_raw().0)
-}
-
-/// The pages of a run.
-fn pages_of(run: Layout) -> u64 {
-    (run.size() / PAGE) as u64
-}
-
-fn is_mapped(run: NonNull<u8>) -> bool {
-    vmalloc::contains(VirtAddr::from_ptr(run.as_ptr()))
-}
-
-// SAFETY: the allocator gives a frame to one owner at a time, out of usable memory that the window shows, readable and
-// writable, for as long as the kernel runs. The window is aligned to more than any block, so a block is aligned in
-// virtual memory as it is in physical memory. A mapping has frames and addresses of its own, and is aligned as it was asked
-// for. All addresses lie in the upper half.
-unsafe impl PageSource for KernelPages {
-    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        block_of(order, Gfp::empty())
+// SAFETY: a mapping has frames and addresses of its own, in the upper half and not in the window, is aligned as it was asked for, and
+// readable and writable until it is given back.
+unsafe impl Mappings for Mapped {
+    fn gfp(&self) -> Gfp {
+        if HEAP.may_wait_recorded() { Gfp::KERNEL } else { gfp() }
     }
 
-    fn allocate_slab(&self, order: Order) -> Option<NonNull<u8>> {
-        // Where there is none of this order the heap asks for a smaller one. As in Linux's SLUB, that is nothing to warn of.
-        let quiet = if order > Order::ZERO { Gfp::NOWARN } else { Gfp::empty() };
-        block_of(order, quiet)
+    fn map(&self, run: Layout) -> Option<NonNull<u8>> {
+        // A mapping takes page tables, and address space.
+        if sync::may_sleep() { vmalloc::allocate(pages(run.size()), pages(run.align())) } else { None }
     }
 
-    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        // SAFETY: by this function's contract the block is the caller's to free.
-        unsafe { super::frames().free_raw(frame_at(block), order) }
+    fn is_mapped(&self, start: NonNull<u8>) -> bool {
+        vmalloc::contains(VirtAddr::from_ptr(start.as_ptr()))
     }
 
-    /// Physical addresses; behind them, those of mappings; behind those, whatever else somebody wants to free.
-    fn number_of(&self, address: usize) -> u64 {
+    unsafe fn unmap(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
+        // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses it.
+        unsafe { vmalloc::free(start, pages(run.size())) }
+    }
+
+    unsafe fn resize(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
+        // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses those behind its new end.
+        unsafe { vmalloc::resize(start, pages(run.size()), pages(bytes)) }
+    }
+
+    /// Behind physical addresses, those of mappings; behind those, whatever else somebody wants to free.
+    fn number_of(&self, address: usize) -> Option<u64> {
         const MAPPED: u64 = 1 << 60;
         const ELSEWHERE: u64 = 1 << 61;
         let mapped = VirtAddr::try_new(address as u64).ok().and_then(vmalloc::offset).map(|offset| MAPPED + offset);
-        mapped.or_else(|| paging::physical_in_window(address)).unwrap_or(ELSEWHERE | address as u64)
-    }
-
-    fn run_for(object: Layout) -> Option<Layout> {
-        Layout::from_size_align(object.size().max(1).checked_next_multiple_of(PAGE)?, object.align()).ok()
-    }
-
-    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
-        let (pages, align) = (pages_of(run), (run.align() as u64).div_ceil(FRAME_SIZE));
-        let (frames, gfp) = (try_frames()?, gfp() | Gfp::NOWARN);
-        // A mapping takes page tables, and address space.
-        let block = Order::covering(pages).and_then(|_| {
-            let exact = |align| frames.allocate_exact_aligned(pages, align, gfp).ok();
-            let exact = Order::covering(align).and_then(exact);
-            exact.or_else(|| frames.allocate_run(pages, align, gfp).ok())
-        });
-        match block {
-            Some(block) => window_on(block.into_raw().start),
-            None if sync::may_sleep() => vmalloc::allocate(pages, align),
-            None => None,
-        }
-    }
-
-    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
-        if is_mapped(start) {
-            // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses it.
-            return unsafe { vmalloc::free(start, pages_of(run)) };
-        }
-        let first = frame_at(start);
-        // SAFETY: as for a block.
-        unsafe { super::frames().free_range_raw(PfnRange::new(first, first.offset(pages_of(run)))) }
-    }
-
-    unsafe fn resize_run(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
-        let (from, to) = (pages_of(run), (bytes / PAGE) as u64);
-        if is_mapped(start) {
-            // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses those behind `to`.
-            return unsafe { vmalloc::resize(start, from, to) };
-        }
-        let first = frame_at(start);
-        // SAFETY: by this function's contract the run is the caller's, who does not use what is behind its new end.
-        unsafe { super::frames().resize_raw(PfnRange::new(first, first.offset(from)), to, gfp()) }.is_ok()
+        let is_in_window = paging::physical_in_window(address).is_some();
+        mapped.or((!is_in_window).then_some(ELSEWHERE | address as u64))
     }
 }

@@ -69,10 +69,10 @@ pub fn init(boot_info: &'static mut BootInfo) {
         record::begin(cpus, &mut allocator);
     }
     early::hand_over(&allocator);
-    frames::init(allocator);
+    allocator.add_shrinker(&vmalloc::DeferredFrees).expect("there is room for the first shrinker");
+    // SAFETY: they are all that the map calls usable, and the window has been open since there are tables.
+    unsafe { frames::init(allocator, &heap::Mapped) };
     sync::when_memory_is_low(reclaim::wake);
-    frames().add_shrinker(&vmalloc::DeferredFrees).expect("there is room for the first shrinker");
-    frames().add_shrinker(&heap::HEAP).expect("there is room for the second shrinker");
     heap::HEAP.prepare_cpu();
     let setting_up = stopwatch.elapsed();
 

@@ -1,15 +1,14 @@
 //! The processor, as the crate [`bifolio`] wants to know it.
 
 use super::lockdep;
-use crate::arch::{clock, ipi, local, window};
+use crate::arch::{clock, ipi, local};
 use bifolio::cpu::{Cpu, Hooks};
-use bifolio::frame::{FRAME_SIZE, Gfp, PfnRange};
+use bifolio::frame::Gfp;
 use bifolio::sync::{Acquire, Faults, Lock};
 use core::fmt;
 use core::time::Duration;
 use log::warn;
 use spin::Once;
-use x86_64::PhysAddr;
 use x86_64::instructions::interrupts;
 
 /// What is done when memory is low. In any context.
@@ -54,13 +53,6 @@ unsafe impl Cpu for Processor {
         if were_enabled {
             interrupts::enable();
         }
-    }
-
-    unsafe fn zero(frames: PfnRange) -> bool {
-        let start = window::to_virtual(PhysAddr::new(frames.start.address()));
-        // SAFETY: the window shows all RAM, and by this function's contract the frames are nobody else's.
-        unsafe { start.as_mut_ptr::<u8>().write_bytes(0, (frames.frames() * FRAME_SIZE) as usize) };
-        true
     }
 }
 

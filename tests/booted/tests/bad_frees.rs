@@ -173,11 +173,11 @@ framework::should_panic! {
         // Through the trait, since the compiler may leave out calls of `alloc` and `dealloc` that it sees through.
         // SAFETY: the second free is wrong on purpose, and never returns.
         unsafe {
-            let keeps_the_slab = GlobalAlloc::alloc(&HEAP, layout);
-            let object = GlobalAlloc::alloc(&HEAP, layout);
-            GlobalAlloc::dealloc(&HEAP, object, layout);
-            GlobalAlloc::dealloc(&HEAP, object, layout);
-            GlobalAlloc::dealloc(&HEAP, keeps_the_slab, layout);
+            let keeps_the_slab = GlobalAlloc::alloc(HEAP, layout);
+            let object = GlobalAlloc::alloc(HEAP, layout);
+            GlobalAlloc::dealloc(HEAP, object, layout);
+            GlobalAlloc::dealloc(HEAP, object, layout);
+            GlobalAlloc::dealloc(HEAP, keeps_the_slab, layout);
         }
     }
 }

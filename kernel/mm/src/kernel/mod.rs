@@ -21,19 +21,18 @@
 //! # }
 //! ```
 //!
-//! A kernel that wants more, such as an arena of the heap for each CPU, mappings for large objects, or shrinkers of its own, is made
-//! of the same parts: [`PageAllocator`] and [`Heap`].
+//! A kernel that wants more, such as metadata that is mapped elsewhere, mappings for large objects, or shrinkers of its own, sets its
+//! page frames up by itself and hands them to a [`Memory`], which a [`Kernel`] is made of too.
 
 mod cpus;
 mod foreign;
+mod memory;
 mod regions;
+mod window;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::ops::Deref;
-use core::ptr::NonNull;
-
-use spin::Once;
 
 #[cfg(target_arch = "aarch64")]
 pub use cpus::Aarch64;
@@ -44,13 +43,13 @@ pub use cpus::X86;
 pub use cpus::{Interrupts, NoInterrupts, Numbered, Shared, Uniprocessor};
 #[cfg(feature = "x86_64")]
 pub use foreign::LargeFrames;
+pub use memory::Memory;
 pub use regions::Regions;
+pub use window::{Mappings, NoMappings, Window};
 
-use crate::allocator::{PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
+use crate::allocator::{PageAllocator, PerCpuPages, Plan, SetupError};
 use crate::cpu::Cpu;
-use crate::error::{FreeError, table::errors};
-use crate::frame::{Gfp, Order, Pfn};
-use crate::heap::{Heap, PageSource};
+use crate::error::table::errors;
 use crate::memory_map::MapError;
 
 errors! {
@@ -80,54 +79,18 @@ errors! {
 }
 
 /// All memory of a kernel on CPUs of kind `C`, of which the first `CPUS` have pages, and an arena of the heap, of their own: page
-/// frames, and the heap as a `GlobalAlloc`.
+/// frames, and the heap as a `GlobalAlloc`. It is a [`Memory`], which sets its page frames up by itself.
 ///
 /// Until [`init`](Self::init) there are no frames, and so every allocation is refused.
 pub struct Kernel<C, const CPUS: usize = 1> {
-    heap: Heap<Window<C>, C, CPUS>,
+    memory: Memory<C, CPUS>,
     pages: [PerCpuPages; CPUS],
-}
-
-// SAFETY: the contract of `init` says that the machine's CPUs are those that `C` says they are, so no two share what one has of its
-// own. Until then nothing is there that they could be given.
-unsafe impl<C: Cpu, const CPUS: usize> Sync for Kernel<C, CPUS> {}
-
-/// Page frames, where a window onto physical memory shows them.
-struct Window<C> {
-    ready: Once<Ready<C>>,
-}
-
-struct Ready<C> {
-    frames: PageAllocator<'static, C>,
-    /// What is added to a physical address for the one at which it is seen.
-    offset: u64,
-}
-
-/// The flags of the heap's requests: nothing says whether they may wait.
-const GFP: Gfp = Gfp::ATOMIC.union(Gfp::NOWARN);
-
-// SAFETY: the allocator gives a block to one owner at a time, aligned to its size, and the window shows all of it, by the contract
-// of `Kernel::init`, which has seen that it is aligned there too.
-unsafe impl<C: Cpu> PageSource for Window<C> {
-    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        let ready = self.ready.get()?;
-        let (pfn, _) = ready.frames.allocate(order, GFP).ok()?.into_raw();
-        let address = pfn.address().wrapping_add(ready.offset);
-        NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
-    }
-
-    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        let ready = self.ready.get().expect("set up, since it gave out the block");
-        let address = (block.as_ptr().expose_provenance() as u64).wrapping_sub(ready.offset);
-        // SAFETY: by this function's contract the block was allocated above, and is the caller's to free.
-        unsafe { ready.frames.free_raw(Pfn::containing(address), order) }
-    }
 }
 
 impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
     /// No memory yet.
     pub const fn new() -> Self {
-        Self { heap: Heap::new(Window { ready: Once::new() }), pages: [const { PerCpuPages::new() }; CPUS] }
+        Self { memory: Memory::new(), pages: [const { PerCpuPages::new() }; CPUS] }
     }
 
     /// Takes charge of the machine's memory. The metadata goes into what is usable; the heap works from here on.
@@ -143,16 +106,9 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
     /// - The CPUs that use this are those that `C` says they are: for [`Uniprocessor`], one; with [`NoInterrupts`], no handler of an
     ///   interrupt does.
     pub unsafe fn init<const N: usize>(&'static self, mut regions: Regions<N>, offset: u64) -> Result<(), InitError> {
-        let align = Order::MAX.bytes();
-        if offset % align != 0 {
-            return Err(InitError::Offset { offset, align });
-        }
+        self.memory.admit(offset)?;
         let plan = Plan::new(regions.map(offset)?)?;
         let start = plan.metadata().start.address().wrapping_add(offset);
-        let window = &self.heap.source().ready;
-        if window.is_completed() {
-            return Err(InitError::Twice);
-        }
         // SAFETY: by this function's contract nobody else uses these frames, which the plan took out of usable ones, and they are
         // seen there for as long as the kernel runs. Frames are aligned there too, and any bits are valid words.
         let metadata = unsafe {
@@ -160,32 +116,18 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
             core::slice::from_raw_parts_mut(words, plan.metadata_words())
         };
         // SAFETY: by this function's contract nobody else uses what is usable.
-        let mut frames = unsafe { PageAllocator::new(&plan, metadata, &self.pages) }?;
-        // SAFETY: they are seen there by this function's contract.
-        unsafe { frames.zero_at(offset) };
-        let ready = window.call_once(|| Ready { frames, offset });
-        ready.frames.add_shrinker(self).expect("there is room for the first shrinker");
-        Ok(())
-    }
-
-    /// The machine's page frames.
-    ///
-    /// # Panics
-    /// Before [`init`](Self::init).
-    pub fn frames(&self) -> Frames<'_, C> {
-        Frames(&self.heap.source().ready.get().expect("memory is set up").frames)
-    }
-
-    /// The heap.
-    pub fn heap(&self) -> &Heap<impl PageSource + use<C, CPUS>, C, CPUS> {
-        &self.heap
+        let frames = unsafe { PageAllocator::new(&plan, metadata, &self.pages) }?;
+        // SAFETY: by this function's contract.
+        unsafe { self.memory.start(frames, offset, &NoMappings) }
     }
 }
 
-/// Gives back what its heap does not use.
-impl<C: Cpu, const CPUS: usize> Shrinker for Kernel<C, CPUS> {
-    fn shrink(&self, _: u64) -> u64 {
-        self.heap.shrink()
+impl<C, const CPUS: usize> Deref for Kernel<C, CPUS> {
+    type Target = Memory<C, CPUS>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.memory
     }
 }
 
@@ -209,6 +151,14 @@ unsafe impl<C: Cpu> Sync for Frames<'_, C> {}
 // SAFETY: likewise.
 unsafe impl<C: Cpu> Send for Frames<'_, C> {}
 
+impl<'a, C> Frames<'a, C> {
+    /// The page allocator, for as long as it is there.
+    #[inline]
+    pub fn allocator(&self) -> &'a PageAllocator<'static, C> {
+        self.0
+    }
+}
+
 impl<C> Deref for Frames<'_, C> {
     type Target = PageAllocator<'static, C>;
 
@@ -228,22 +178,22 @@ unsafe impl<C: Cpu, const CPUS: usize> GlobalAlloc for Kernel<C, CPUS> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the trait's contract, which is the same there.
-        unsafe { self.heap.alloc(layout) }
+        unsafe { self.memory.alloc(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
         // SAFETY: by the trait's contract the object is of this heap, and has this layout.
-        unsafe { self.heap.dealloc(object, layout) };
+        unsafe { self.memory.dealloc(object, layout) };
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the trait's contract, which is the same there.
-        unsafe { self.heap.alloc_zeroed(layout) }
+        unsafe { self.memory.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: by the trait's contract the object is of this heap, and has this layout.
-        unsafe { self.heap.realloc(object, layout, size) }
+        unsafe { self.memory.realloc(object, layout, size) }
     }
 }
