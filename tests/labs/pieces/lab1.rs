@@ -13,6 +13,7 @@
 //! - An operation takes the same time however much memory there is. (`new` may take longer.)
 //!
 //! This file is compiled without `std` and without `unsafe`, for the host and for the kernel.
+//! `Memory`, `Request` and the rest of `labs`, with their types and fields, are in `tests/labs/src/piece.rs`.
 
 use labs::{BadFree, Frame, Frames, Memory, Refused, Request};
 

@@ -18,6 +18,7 @@
 //! - An operation takes a time that depends on the number of orders, and not on how much memory there is.
 //!
 //! This file is compiled without `std` and without `unsafe`, for the host and for the kernel.
+//! `Memory`, `Request` and the rest of `labs`, with their types and fields, are in `tests/labs/src/piece.rs`.
 
 use labs::{BadFree, Frame, Frames, MAX_ORDER, Memory, Refused, Request};
 

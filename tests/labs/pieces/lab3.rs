@@ -14,6 +14,7 @@
 //! - Everything is freed to the zone that it is in: `memory.zone_of(frame)`. What is wrong with a free, `Buddies` says.
 //!
 //! This file is compiled without `std` and without `unsafe`, for the host and for the kernel.
+//! `Memory`, `Request` and the rest of `labs` are in `tests/labs/src/piece.rs`, `Buddies` is in `given.rs` there.
 
 use labs::given::Buddies;
 use labs::{BadFree, Frame, Frames, MAX_ORDER, Memory, Refused, Request, Urgency, Zone};

@@ -20,6 +20,7 @@
 //!   each class, say, with `insert`, `remove` and `first`.
 //!
 //! This file is compiled without `std` and without `unsafe`, for the host and for the kernel.
+//! What is used of `labs` here is in `tests/labs/src/objects/mod.rs`, and `Sets` in `tests/labs/src/given.rs`.
 
 use core::alloc::Layout;
 

@@ -20,6 +20,7 @@
 //! - Wait for nothing: what you wait for may be what you interrupted. No loop waits for a word to change.
 //!
 //! This file is compiled without `std` and without `unsafe`, for the host and for the kernel.
+//! What is used of `labs` here is in `tests/labs/src/caches/mod.rs`.
 
 use labs::caches::{BATCH, Batches, Caches, Cpu};
 use labs::{BadFree, Frame, Refused};

@@ -12,6 +12,8 @@ use crate::checkout;
 
 /// Seconds of the processor's time that building may take: a file may have the compiler compute for ever.
 const SECONDS: u32 = 600;
+/// KiB of address space that it may take: or grow for ever.
+const MOST_KIB: u32 = 8 << 20;
 
 /// A file to be built.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +66,7 @@ impl Source<'_> {
     fn build(&self, arguments: &[&str], kind: &str) -> Result<Built> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let file = self.file.canonicalize().with_context(|| format!("cannot read {}", self.file.display()))?;
-        let limited = format!("ulimit -t {SECONDS} && exec \"$@\"");
+        let limited = format!("ulimit -t {SECONDS} && ulimit -v {MOST_KIB} && exec \"$@\"");
         let mut command = Command::new("sh");
         command.args(["-c", &limited, "sh"]).arg(cargo).args(arguments).args(["--message-format=json", "--offline"]);
         command.env("LAB_FILE", file).env("LAB_NUMBER", self.lab.to_string()).env("LAB_SEED", self.seed.to_string());
@@ -74,11 +76,12 @@ impl Source<'_> {
             let program = boot::suite::executables(&text, kind).pop();
             return program.map(Built::Program).context("cargo built no program");
         }
-        let complaints = complaints(&text);
-        if complaints.is_empty() {
-            bail!("what is around the file does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stderr);
+        match complaints(&text) {
+            complaints if !complaints.is_empty() => Ok(Built::Refused(complaints)),
+            _ if has_given_up(&said) => Ok(Built::Refused(GIVEN_UP.into())),
+            _ => bail!("what is around the file does not build:\n{said}"),
         }
-        Ok(Built::Refused(complaints))
     }
 }
 
@@ -92,6 +95,14 @@ fn complaints(messages: &str) -> String {
             && package.contains(PIECE_FOLDER)
     });
     of_piece.filter_map(|message| message["message"]["rendered"].as_str().map(str::to_owned)).collect()
+}
+
+/// What is said of a file that ends the compiler.
+const GIVEN_UP: &str = "the compiler ended before it was done with this: it ran out of time, memory or stack";
+
+/// Whether the compiler ended by a signal, by what cargo says, while it was at a learner's file.
+fn has_given_up(said: &str) -> bool {
+    said.lines().any(|line| line.contains("could not compile `lab-piece`")) && said.contains("(signal: ")
 }
 
 /// What cargo's name for the package ends with, but for its version: the folder.
@@ -112,5 +123,17 @@ mod tests {
         assert_eq!(complaints(&of("tests/labs/piece#lab-piece@0.1.0")), "mismatched types");
         assert_eq!(complaints(&of("tests/labs/host#lab-host@0.1.0")), "");
         assert_eq!(complaints(&message("tests/labs/piece#lab-piece@0.1.0", "warning", "unused")), "");
+    }
+
+    #[test]
+    fn a_compiler_that_ends_at_a_learners_file_is_the_learners() {
+        let said = |package: &str, how: &str| {
+            format!(
+                "error: could not compile `{package}` (lib)\n\nCaused by:\n  process didn't exit successfully: `rustc` ({how})\n"
+            )
+        };
+        assert!(has_given_up(&said("lab-piece", "signal: 9, SIGKILL: kill")));
+        assert!(!has_given_up(&said("lab-piece", "exit status: 1")));
+        assert!(!has_given_up(&said("lab-host", "signal: 9, SIGKILL: kill")));
     }
 }

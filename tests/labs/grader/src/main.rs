@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use lab::build::{Built, Source};
 use lab::page::page;
@@ -104,9 +104,10 @@ fn execute(action: Action) -> Result<ExitCode> {
         Action::Grade { lab, dir, out, seed } => {
             let Some(lab) = find(lab)? else { return Ok(ExitCode::SUCCESS) };
             let mut file = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
-            class::grade(lab, &dir, seed, &mut file, &mut show)?;
+            let left_out = class::grade(lab, &dir, seed, &mut file, &mut show)?;
             io::stdout().write_all(&std::fs::read(&out)?)?;
             eprintln!("That is in {}.", out.display());
+            ensure!(left_out.is_empty(), "not graded, and why stands in the table: {}", left_out.join(", "));
         }
     }
     Ok(ExitCode::SUCCESS)

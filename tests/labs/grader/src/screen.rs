@@ -30,10 +30,15 @@ const IN_ATTRIBUTES: &[(&str, &str)] = &[
     ("cfg_attr", "what it adds is not looked at"),
 ];
 
+/// Words that are refused besides where a file is not taken for Rust.
+const IN_NO_RUST: &[(&str, &str)] = &[("mod", "a piece is one file")];
+
 /// What is refused besides in labs that build on nothing: their solutions are in it.
 const OF_OTHER_LABS: &[(&str, &str)] = &[("given", "what it gives is what this lab is about")];
 /// Labs that build on what is given.
 const BUILDING_ON_IT: &[u8] = &[3, 4];
+/// Brackets within brackets, at most: many times what anybody writes, and far from what a compiler's stack holds.
+const DEEPEST: usize = 100;
 
 /// Something that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,17 +57,34 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Everything in a file for a lab that is refused, in its order. What is not even Rust is left to the compiler.
+/// Everything in a file for a lab that is refused, in its order. What is not even Rust is left to the compiler, without such words.
 pub fn refusals(source: &str, lab: u8) -> Vec<Refusal> {
-    let mut found = Vec::new();
+    // The compiler takes such a line away. What it would hide of the rest is not looked for.
+    let first = source.trim_start_matches('\u{feff}').strip_prefix("#!");
+    if first.is_some_and(|rest| !rest.trim_start().starts_with('[')) {
+        return vec![Refusal { line: 1, word: "#!".into(), why: "a piece is no script" }];
+    }
     let more = if BUILDING_ON_IT.contains(&lab) { &[] } else { OF_OTHER_LABS };
-    if let Ok(tokens) = TokenStream::from_str(source) {
-        walk(tokens, &[WORDS, more].concat(), &mut found);
+    let words = [WORDS, more].concat();
+    let mut found = Vec::new();
+    match TokenStream::from_str(source) {
+        Ok(tokens) => walk(tokens, &words, DEEPEST, &mut found),
+        Err(_) => found.extend(among_letters(source, &[&words, IN_ATTRIBUTES, IN_NO_RUST].concat())),
     }
     found
 }
 
-fn walk(tokens: TokenStream, words: &[(&str, &'static str)], found: &mut Vec<Refusal>) {
+/// The same in what is not taken for Rust here, whatever the compiler takes it for: wherever such a word stands, even in a comment.
+fn among_letters(source: &str, words: &[(&str, &'static str)]) -> Vec<Refusal> {
+    let in_line = |(number, line): (usize, &str)| {
+        let names = line.split(|sign: char| !sign.is_alphanumeric() && sign != '_');
+        let bad = names.filter_map(|name| words.iter().find(|(word, _)| *word == name));
+        bad.map(|(word, why)| Refusal { line: number + 1, word: (*word).into(), why }).collect::<Vec<_>>()
+    };
+    source.lines().enumerate().flat_map(in_line).collect()
+}
+
+fn walk(tokens: TokenStream, words: &[(&str, &'static str)], deeper: usize, found: &mut Vec<Refusal>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (number, token) in tokens.iter().enumerate() {
         match token {
@@ -76,6 +98,14 @@ fn walk(tokens: TokenStream, words: &[(&str, &'static str)], found: &mut Vec<Ref
                     found.push(Refusal { line, word: "mod ...;".into(), why: "a piece is one file" });
                 }
             }
+            TokenTree::Group(group) if deeper == 0 => {
+                let line = group.span_open().start().line;
+                found.push(Refusal {
+                    line,
+                    word: "((...))".into(),
+                    why: "nobody needs so many brackets within brackets",
+                });
+            }
             TokenTree::Group(group) => {
                 let before = number.checked_sub(1).map(|before| &tokens[before]);
                 // An inner attribute has a `!` before its brackets.
@@ -83,9 +113,9 @@ fn walk(tokens: TokenStream, words: &[(&str, &'static str)], found: &mut Vec<Ref
                     && before
                         .is_some_and(|token| matches!(token, TokenTree::Punct(mark) if "#!".contains(mark.as_char())));
                 if is_attribute {
-                    walk(group.stream(), &[words, IN_ATTRIBUTES].concat(), found);
+                    walk(group.stream(), &[words, IN_ATTRIBUTES].concat(), deeper - 1, found);
                 } else {
-                    walk(group.stream(), words, found);
+                    walk(group.stream(), words, deeper - 1, found);
                 }
             }
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
@@ -150,6 +180,23 @@ mod tests {
         let source = "use labs::given::Buddies;";
         for (lab, count) in [(1, 1), (2, 1), (3, 0), (6, 1)] {
             assert_eq!(refusals(source, lab).len(), count, "lab {lab}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_hidden_from_who_looks() {
+        // The compiler leaves a first line such as these out, and so sees no comment and no text begin there.
+        for first in ["#!/*", "#!/\"", "\u{feff}#! /usr/bin/it's"] {
+            assert_eq!(words(&format!("{first}\ninclude!(\"/etc/passwd\");\n// */\n")), ["#!"], "{first:?}");
+        }
+        assert_eq!(refusals("#![allow(unused)]\n#! [allow(unused)]", 1), []);
+        // What is not taken for Rust here may be for the compiler.
+        let source = "fn f() { \"\nmod /* */ ada;\ninclude!(\"x\")";
+        assert_eq!(words(source), ["mod", "include"]);
+        assert_eq!(words("fn f() { ("), [""; 0]);
+        for (depth, refused) in [(DEEPEST, 0), (DEEPEST + 1, 1), (1_000_000, 1)] {
+            let source = ["const N: u8 = ", &"(".repeat(depth), "1", &")".repeat(depth), ";"].concat();
+            assert_eq!(refusals(&source, 1).len(), refused, "{depth}");
         }
     }
 
