@@ -1,6 +1,7 @@
 //! The graders tell solutions from mistakes, and say what is wrong with those.
 
 use lab_host::{Examined, Examiner};
+use lab_specimens::mistakes::lab6::PLANTED;
 use lab_specimens::mistakes::{self, LABS, Mistake};
 use lab_specimens::with;
 use labs::lab::Lab;
@@ -43,6 +44,13 @@ fn difference(mistake: &Mistake) -> Option<String> {
 }
 
 #[test]
+fn each_lab_has_ten_mistakes_and_more() {
+    for lab in LABS {
+        assert!(mistakes::all().filter(|mistake| mistake.lab == *lab).count() >= 10, "lab {lab}");
+    }
+}
+
+#[test]
 fn each_mistake_costs_what_it_should_and_is_shown() {
     let differences: Vec<String> = mistakes::all().filter_map(difference).collect();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
@@ -68,9 +76,8 @@ fn the_pages_show_what_the_graders_draw() {
 #[test]
 fn lab_6_begins_with_five_mistakes() {
     let code = |text: &str| text[text.find("use labs::").unwrap()..].replace("\r\n", "\n");
-    let five: Vec<&Mistake> = mistakes::all().filter(|mistake| mistake.lab == 6).collect();
-    assert_eq!(five.len(), 5);
-    let edits = five.iter().flat_map(|mistake| mistake.edits);
+    let five = mistakes::all().filter(|mistake| mistake.lab == 6).take(PLANTED);
+    let edits = five.flat_map(|mistake| mistake.edits);
     let solution = code(include_str!("../../solutions/lab6.rs"));
     let planted = edits.fold(solution, |text, (old, new)| text.replace(old, new));
     assert_eq!(planted, code(include_str!("../../pieces/lab6.rs")));

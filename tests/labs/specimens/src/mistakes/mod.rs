@@ -5,7 +5,7 @@ mod lab2;
 mod lab3;
 mod lab4;
 mod lab5;
-mod lab6;
+pub mod lab6;
 
 /// A mistake.
 #[derive(Debug)]
