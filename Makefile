@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants planted semver soak soak-kernel states concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants planted coverage semver soak soak-kernel states concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 .PHONY: lab lab-shell handout grade test-labs
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
@@ -150,6 +150,12 @@ mutants: ## the crate with one mistake at a time, which its tests must find (car
 
 planted: ## forty-two mistakes in one copy of the crate, one in force at a time, and what catches each; UPDATE=1 for docs/assurance.md
 	$(with-toolchain) cargo run -q -p planted
+
+coverage: ## which lines, regions and branches of the crate its tests run, and whether the list of those they do not is true
+	$(with-toolchain) cargo run -q -p coverage
+
+coverage: ## which lines, regions and branches of the crate its tests run, and whether the list of those they do not is true
+	$(with-toolchain) cargo run -q -p coverage
 
 semver: ## what changed of the crate for those who use it since BASE=v0.1.0, or the last tag (cargo-semver-checks)
 	$(with-toolchain) sh boot/semver.sh

@@ -333,7 +333,7 @@ finish_rust() {
 link_llvm_tools() {
     mkdir -p "$llvm" || return
     place=$(echo "$root"/usr/lib/llvm-*/bin)
-    for tool in lld llvm-objcopy llvm-objdump; do
+    for tool in lld llvm-objcopy llvm-objdump llvm-profdata llvm-cov; do
         settle "$place/$tool" && ln -sfn "../../..${place#"$root/usr/lib"}/$tool" "$llvm/$tool" || return
     done
     mv "$llvm/lld" "$llvm/rust-lld"
