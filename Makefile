@@ -154,9 +154,6 @@ planted: ## forty-two mistakes in one copy of the crate, one in force at a time,
 coverage: ## which lines, regions and branches of the crate its tests run, and whether the list of those they do not is true
 	$(with-toolchain) cargo run -q -p coverage
 
-coverage: ## which lines, regions and branches of the crate its tests run, and whether the list of those they do not is true
-	$(with-toolchain) cargo run -q -p coverage
-
 semver: ## what changed of the crate for those who use it since BASE=v0.1.0, or the last tag (cargo-semver-checks)
 	$(with-toolchain) sh boot/semver.sh
 
