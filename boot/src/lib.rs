@@ -19,6 +19,7 @@
 //! | [`terminal`] | the user's keys and signals while a machine runs |
 //! | [`harness`], [`report`] | a test kernel's tests, one machine after another, shown as `cargo test` shows them |
 //! | [`measure`] | what a booted benchmark measures, as lines for whoever shows it |
+//! | [`sites`] | where in a kernel the operations of a trace were asked for, in words |
 //! | [`soak`] | one machine after another at work for as long as is wanted, for `make soak-kernel` |
 //! | [`replay`], [`minimise`] | what a trace says, done again and compared; and made short if it fails |
 //! | [`explorer`], [`browser`], [`pictures`] | the page that shows it, what shows that page, and pictures of it |
@@ -53,6 +54,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scrub;
+pub mod sites;
 pub mod soak;
 pub mod suite;
 pub mod symbols;

@@ -107,6 +107,9 @@ struct ReplayArguments {
     /// Leave out what can be left out of a trace that panics or violates an invariant, and print the rest as a Rust test
     #[arg(long)]
     minimise: bool,
+    /// List the operations instead, each with the place in the kernel that asked for it
+    #[arg(long, conflicts_with = "minimise")]
+    list: bool,
 }
 
 #[derive(Args)]
@@ -247,7 +250,11 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Run(arguments) => run(&arguments),
         Command::Replay(arguments) => {
-            let run = if arguments.minimise { minimise::run } else { replay::run };
+            let run = match (arguments.minimise, arguments.list) {
+                (true, _) => minimise::run,
+                (_, true) => replay::list,
+                _ => replay::run,
+            };
             print!("{}", run(&arguments.trace)?);
             Ok(ExitCode::SUCCESS)
         }

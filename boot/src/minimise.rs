@@ -21,18 +21,20 @@ pub struct Operation {
     cpu: usize,
     call: Call,
     returned: Option<u64>,
+    /// The number of the site that asked for it.
+    site: u32,
 }
 
 /// The operations that a world has done.
 fn operations(world: &World) -> Vec<Operation> {
     let mut all = Vec::new();
-    world.for_each_operation(|_, within, Last { cpu, call, returned }| {
+    world.for_each_operation(|_, within, Last { cpu, call, returned, site }| {
         // What the heap asks for within an operation, it asks for again.
         // What shrinkers do, and what others did meanwhile, it does not.
         let mut asking = within.iter().rev().take_while(|call| !matches!(call, Call::Shrink { .. }));
         let is_asked = matches!(call, Call::Shrink { .. }) || asking.any(|call| matches!(call, Call::Heap(_)));
         if !is_asked {
-            all.push(Operation { cpu, call, returned });
+            all.push(Operation { cpu, call, returned, site });
         }
     });
     all
@@ -202,6 +204,9 @@ fn test(world: &World, operations: &[Operation]) -> String {
             _ => format!("given{owner} + {offset}"),
         });
         let call = spelled(operation.call, place);
+        if let Some(name) = world.site_name(operation.site) {
+            let _ = writeln!(text, "    // {name}");
+        }
         let cpu = operation.cpu;
         owners.note(number, operation);
         let gives = owners.frames.values().any(|(_, owner)| *owner == number)

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use bifolio::allocator::Call;
 use bifolio::frame::{FRAME_SIZE, Order, ZoneKind};
-use replay::{Stop, World};
+use replay::{Last, Stop, World};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -29,6 +29,28 @@ fn cut_off(world: &World) -> Option<String> {
     Some(format!("the trace ends there, at byte {place:#x}, in the middle of {at}\n"))
 }
 
+/// Where what differs was asked for, as far as the trace says.
+fn asked_at(world: &World, stop: &Stop) -> String {
+    let site = if let Stop::Differs(difference) = stop { world.site_at(difference.offset) } else { 0 };
+    world.site_name(site).map(|name| format!("; asked for by {name}")).unwrap_or_default()
+}
+
+/// Lists the operations of a trace, each with where it was asked for, as far as it says.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn list(file: &Path) -> Result<String> {
+    let (world, mut text) = (open(file)?, String::new());
+    world.for_each_operation_until(world.total(), |number, within, Last { cpu, call, returned, site }| {
+        let (indent, returned) =
+            (2 * within.len(), returned.map_or("refused".to_owned(), |value| format!("{value:#x}")));
+        let site = world.site_name(site).filter(|_| within.is_empty());
+        let site = site.map(|name| format!("    {name}")).unwrap_or_default();
+        let _ = writeln!(text, "{number:>8} {:indent$}CPU {cpu}: {call:?} -> {returned}{site}", "");
+    });
+    Ok(text)
+}
+
 /// Replays a trace to its end, and says what it came to.
 ///
 /// # Errors
@@ -38,7 +60,7 @@ pub fn run(file: &Path) -> Result<String> {
     match world.run() {
         Ok(()) => {}
         Err(stop @ Stop::Lost(_)) => bail!("replayed {} operations as they were; then {stop}", world.operation()),
-        Err(stop) => bail!("{stop}"),
+        Err(stop) => bail!("{stop}{}", asked_at(&world, &stop)),
     }
     world.look(|frames| frames.validate()).context("an invariant does not hold at the end")?;
     world.look_at_heap(|heap| heap.validate()).context("an invariant of the heap does not hold at the end")?;

@@ -10,6 +10,7 @@ use crate::look::Observer;
 use crate::patience::Stuck;
 use crate::qemu::{Qemu, Setup};
 use crate::qmp::{self, Stopped};
+use crate::sites;
 use crate::symbols::Symbols;
 use crate::terminal::{self, Keys, Leaving};
 use anyhow::{Context, Result};
@@ -214,6 +215,13 @@ pub fn run(setup: &Setup<'_>, limits: Limits, keys: Option<&Keys>, watcher: &mut
     run.flush()?;
     let mut outcome = run.outcome;
     outcome.tail = run.console.tail();
+    drop(run.qemu);
+    if let Some(trace) = setup.trace
+        && let Err(error) = sites::name(trace, setup.kernel)
+    {
+        // It can be replayed all the same.
+        eprintln!("where the trace's operations were asked for cannot be told: {error:#}");
+    }
     Ok(outcome)
 }
 

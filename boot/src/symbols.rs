@@ -6,6 +6,7 @@
 use addr2line::Loader;
 use object::{Object, ObjectSection, SectionKind};
 use protocol::backtrace;
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -16,6 +17,23 @@ pub struct Symbols {
     code: Vec<Range<u64>>,
     /// The workspace, with a slash at its end.
     root: Option<String>,
+}
+
+/// A function, and the place in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// The function's path.
+    pub function: String,
+    /// The file, from the workspace.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}:{}", self.function, self.file, self.line)
+    }
 }
 
 impl Symbols {
@@ -45,6 +63,29 @@ impl Symbols {
             lines.push(without_hash(&addr2line::demangle_auto(loader.find_symbol(address)?.into(), None)).to_owned());
         }
         Some(lines.join("\n       inlined into "))
+    }
+
+    /// The functions that the instruction at `address` is of, one for each that it was inlined into, the one that really was called
+    /// last: as far as it is known where they are.
+    #[must_use]
+    pub fn frames(&self, address: u64) -> Vec<Frame> {
+        let mut all = Vec::new();
+        let is_code = self.code.iter().any(|range| range.contains(&address));
+        let Some(mut frames) =
+            self.loader.as_ref().filter(|_| is_code).and_then(|loader| loader.find_frames(address).ok())
+        else {
+            return all;
+        };
+        while let Ok(Some(frame)) = frames.next() {
+            let name = frame.function.as_ref().and_then(|function| function.demangle().ok());
+            if let Some((name, (file, line))) =
+                name.zip(frame.location.and_then(|location| location.file.zip(location.line)))
+            {
+                let (function, file) = (without_hash(&name).to_owned(), self.shortened(file).to_owned());
+                all.push(Frame { function, file, line });
+            }
+        }
+        all
     }
 
     /// The same for a line of a backtrace.

@@ -53,6 +53,27 @@ fn a_kernels_trace_is_replayed_to_its_own_hash() {
 }
 
 #[test]
+fn each_operation_is_listed_with_what_asked_for_it() {
+    build();
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    record(&trace, &["--mem", "64M"], "alloc 6 MOVABLE; kmalloc 7000; kmalloc 5000000");
+    let list = Command::new(env!("CARGO_BIN_EXE_boot")).args(["replay", "--list"]).arg(&trace).output().unwrap();
+    assert!(list.status.success(), "{}", text(&list.stderr));
+    let list = text(&list.stdout);
+    let asked_by = |call: &str, place: &str| {
+        let is_it = |line: &&str| line.contains(call) && line.contains(place);
+        assert!(list.lines().any(|line| is_it(&line)), "{call} by {place}:\n{list}");
+    };
+    asked_by("Allocate { order: Order(6), ", "kernel/src/shell/");
+    asked_by("Heap(Allocate { ", "kernel/src/shell/");
+    // What is mapped is asked for page by page.
+    asked_by("Allocate { order: Order(9), ", "kernel/src/memory/vmalloc/pages.rs:");
+    // What the crate asks for on behalf of others says by itself nothing.
+    assert!(!list.contains("kernel/mm/"), "{list}");
+}
+
+#[test]
 fn a_trace_of_cpus_in_parallel_is_replayed_to_the_kernels_own_hash() {
     build();
     let directory = tempfile::tempdir().unwrap();

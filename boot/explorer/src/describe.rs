@@ -193,7 +193,7 @@ pub fn frame(app: &App, pfn: u64) -> String {
 /// What happened to a frame, the latest first: each line with the number of the operation.
 pub fn history(app: &App, pfn: u64) -> Vec<(u64, String)> {
     let mut found = Vec::new();
-    app.world().for_each_operation(|number, _, Last { cpu, call: done, returned }| {
+    app.world().for_each_operation(|number, _, Last { cpu, call: done, returned, site }| {
         let touched = match (done, returned) {
             (_, None) => None,
             (Call::Allocate { order, .. }, Some(start)) => Some(PfnRange::of(Pfn::new(start), order)),
@@ -215,7 +215,8 @@ pub fn history(app: &App, pfn: u64) -> Vec<(u64, String)> {
             if found.len() == HISTORY {
                 found.remove(0);
             }
-            found.push((number, format!("CPU {cpu}: {}", call(&done))));
+            let site = app.world().site_name(site).map(|name| format!(" by {name}")).unwrap_or_default();
+            found.push((number, format!("CPU {cpu}: {}{site}", call(&done))));
         }
     });
     found.reverse();

@@ -17,6 +17,7 @@ mod checkpoints;
 mod cpu;
 mod memory;
 mod perform;
+mod read;
 mod script;
 mod source;
 mod world;

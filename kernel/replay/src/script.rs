@@ -433,7 +433,8 @@ impl Script {
 
     /// An operation begins.
     pub(crate) fn begin(&self, call: Call) {
-        self.write(|writer, sink| writer.begin(sink, cpu::current(), call));
+        // Nobody has asked for it at a site that the trace could know.
+        self.write(|writer, sink| writer.begin_at(sink, cpu::current(), call, 0, &[]));
     }
 
     /// It ends. True if a hash is due.

@@ -1,6 +1,8 @@
 //! A world: a machine's page frames at one moment of a trace.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::error::Error;
@@ -10,11 +12,12 @@ use bifolio::allocator::{Call, Plan, SetupError, View, ZoneStats};
 use bifolio::frame::ZoneKind;
 use bifolio::heap::{Heap, NextSlot, PageSource, SlabWords};
 use bifolio::memory_map::{MapError, MemoryMap, Region};
-use trace::{Broken, Defect, Header, Place, Record, Sink};
+use trace::{Broken, Header, Place, Record, Sink};
 
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::cpu::{self, Replayed};
 use crate::memory::{Frames, Memory};
+use crate::read::{Counted, count, names};
 use crate::script::{Difference, Found, Script};
 use crate::source::Source;
 
@@ -74,6 +77,8 @@ pub struct Last {
     pub call: Call,
     /// What it returned, as a number; `None` if it was refused.
     pub returned: Option<u64>,
+    /// The number of the [site](World::site_name) that asked for it, or for what it is part of; 0 if that is not known.
+    pub site: u32,
 }
 
 /// A machine's page frames at one moment of a trace.
@@ -94,6 +99,8 @@ pub struct World {
     counted: Place,
     last: Option<Last>,
     checkpoints: Checkpoints,
+    /// What sites are called.
+    names: BTreeMap<u32, String>,
 }
 
 struct Bytes<'a>(&'a mut Vec<u8>);
@@ -119,20 +126,33 @@ impl World {
     /// not of the header. What comes next is for [`extend`](Self::extend).
     ///
     /// # Errors
-    /// Those of [`open`](Self::open); a header that has not come as a whole is [cut](Defect::Cut).
+    /// Those of [`open`](Self::open); a header that has not come as a whole is [cut](trace::Defect::Cut).
     pub fn attach(trace: Vec<u8>, budget: usize) -> Result<Self, OpenError> {
         let (header, first) = Header::read(&trace).map_err(OpenError::Broken)?;
         let mut regions: Vec<Region> = header.map().collect();
         let cpus = header.cpus;
         let map = MemoryMap::sanitise(&mut regions).map_err(OpenError::Map)?;
         let plan = Plan::new(map).map_err(OpenError::Setup)?;
+        let names = names(&trace, first);
         let script = Box::new(Script::new(trace, first));
         let memory = Memory::new(&plan, cpus, &script).map_err(OpenError::Setup)?;
         script.set_world(memory.frames(), memory.heap());
         let checkpoints = Checkpoints::new(budget);
         let (operation, total, last, map) = (0, 0, None, regions);
-        let mut world =
-            Self { memory, script, map, cpus, first, operation, done: 0, total, counted: first, last, checkpoints };
+        let mut world = Self {
+            memory,
+            script,
+            map,
+            cpus,
+            first,
+            operation,
+            done: 0,
+            total,
+            counted: first,
+            last,
+            checkpoints,
+            names,
+        };
         world.keep();
         world.count_on().map_err(OpenError::Broken)?;
         Ok(world)
@@ -269,6 +289,20 @@ impl World {
         self.script.with_trace(show)
     }
 
+    /// What a site is called, if the trace says so at its beginning.
+    pub fn site_name(&self, site: u32) -> Option<&str> {
+        self.names.get(&site).map(String::as_str)
+    }
+
+    /// The number of the site that asked for the operation at this byte of the trace, or for the one that it is within.
+    pub fn site_at(&self, offset: usize) -> u32 {
+        self.script.with_all(|trace| {
+            let mut place = self.first;
+            while place.offset() <= offset && place.next(trace).is_ok_and(|record| record.is_some()) {}
+            place.site()
+        })
+    }
+
     /// How the trace ends, if that is in the middle of something: the place behind which nothing is there as a whole, and the operations
     /// that have begun there and not ended, each within the one before, with their CPUs.
     pub fn unfinished(&self) -> Option<(usize, Vec<(usize, Call)>)> {
@@ -295,19 +329,21 @@ impl World {
     /// [`for_each_operation`](Self::for_each_operation) up to another moment.
     pub fn for_each_operation_until(&self, moment: u64, mut visit: impl FnMut(u64, &[Call], Last)) {
         self.with_trace(|trace| {
-            let (mut place, mut number, mut opened, mut cpus) = (self.first, 0, Vec::new(), Vec::new());
+            let (mut place, mut number, mut opened, mut owners) = (self.first, 0, Vec::new(), Vec::new());
             while number < moment
                 && let Ok(Some(record)) = place.next(trace)
             {
                 match record {
-                    Record::Operation { cpu, call, returned } => visit(number, &opened, Last { cpu, call, returned }),
+                    Record::Operation { cpu, call, returned } => {
+                        visit(number, &opened, Last { cpu, call, returned, site: place.site() });
+                    }
                     Record::Opened { cpu, call } => {
                         opened.push(call);
-                        cpus.push(cpu);
+                        owners.push((cpu, place.site()));
                     }
                     Record::Closed(returned) => {
-                        let (call, cpu) = opened.pop().zip(cpus.pop()).expect("the reader has matched them");
-                        visit(number, &opened, Last { cpu, call, returned });
+                        let (call, (cpu, site)) = opened.pop().zip(owners.pop()).expect("the reader has matched them");
+                        visit(number, &opened, Last { cpu, call, returned, site });
                     }
                     _ => continue,
                 }
@@ -343,6 +379,7 @@ impl World {
 
     /// Does an operation; without `returned`, that is read behind it.
     fn follow(&mut self, offset: usize, cpu: usize, call: Call, returned: Option<Option<u64>>) -> Result<(), Stop> {
+        let site = self.script.place().site();
         let actual = self.script.repeat(cpu, call, returned.is_none());
         let expected = returned.or_else(|| self.script.follow_to_end());
         if let Some((offset, found)) = self.script.take_met() {
@@ -352,14 +389,14 @@ impl World {
         if actual != expected {
             return Err(self.differs(offset, Found::Returned { cpu, call, expected, actual }));
         }
-        self.count(cpu, call, actual);
+        self.count(cpu, call, actual, site);
         Ok(())
     }
 
-    fn count(&mut self, cpu: usize, call: Call, returned: Option<u64>) {
+    fn count(&mut self, cpu: usize, call: Call, returned: Option<u64>, site: u32) {
         self.operation += 1;
         self.done += 1;
-        self.last = Some(Last { cpu, call, returned });
+        self.last = Some(Last { cpu, call, returned, site });
         if self.checkpoints.is_due(self.operation) {
             self.keep();
         }
@@ -419,47 +456,8 @@ impl World {
             self.script.write_hash(self.hash());
         }
         self.script.end_writing();
-        self.count(cpu, call, returned);
+        self.count(cpu, call, returned, self.script.place().site());
         (self.total, self.counted) = (self.operation, self.script.place());
         returned
-    }
-}
-
-/// What there is in a trace from a place on.
-struct Counted {
-    /// Behind the last operation that is there as a whole, or hash.
-    place: Place,
-    /// Operations, not counting those within others.
-    operations: u64,
-    /// Records were lost there: it can be followed no further.
-    has_lost: bool,
-}
-
-fn count(trace: &[u8], from: Place) -> Result<Counted, Broken> {
-    let mut counted = Counted { place: from, operations: 0, has_lost: false };
-    let (mut place, mut depth) = (from, 0_usize);
-    loop {
-        let is_operation = match place.next(trace) {
-            Ok(Some(Record::Operation { .. })) => true,
-            Ok(Some(Record::Hash(_))) => false,
-            Ok(Some(Record::Opened { .. })) => {
-                depth += 1;
-                continue;
-            }
-            Ok(Some(Record::Closed(_))) => {
-                depth -= 1;
-                true
-            }
-            Ok(Some(Record::Lost(_))) => {
-                counted.has_lost = true;
-                return Ok(counted);
-            }
-            Ok(None) | Err(Broken { defect: Defect::Cut, .. }) => return Ok(counted),
-            Err(broken) => return Err(broken),
-        };
-        if depth == 0 {
-            counted.place = place;
-            counted.operations += u64::from(is_operation);
-        }
     }
 }

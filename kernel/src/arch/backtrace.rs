@@ -57,6 +57,41 @@ impl Backtrace {
     }
 }
 
+/// The return addresses of the calls that led here, innermost first, into `addresses`, and how many there are. Quickly, for a kernel in
+/// which nothing is broken: memory is looked up once for each page of the stack.
+#[inline(always)]
+pub fn callers(addresses: &mut [u64]) -> usize {
+    const PAGE: u64 = 4096;
+    let mut frame_pointer: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rbp", out(reg) frame_pointer, options(nomem, nostack, preserves_flags)) };
+    let (mut page, mut count) = (0, 0);
+    for address in addresses {
+        let last = frame_pointer.wrapping_add(8);
+        if !frame_pointer.is_multiple_of(8) || frame_pointer / PAGE != page || last / PAGE != page {
+            if !frame_pointer.is_multiple_of(8) || !is_mapped(frame_pointer) || !is_mapped(last) {
+                break;
+            }
+            page = last / PAGE;
+        }
+        // SAFETY: both words are aligned, and in a page that is mapped, as was just looked up; any bits are a valid `u64`.
+        let (caller, returns_to) = unsafe {
+            let frame = frame_pointer as *const u64;
+            (frame.read_volatile(), frame.add(1).read_volatile())
+        };
+        if returns_to == 0 {
+            break;
+        }
+        *address = returns_to;
+        count += 1;
+        if caller <= frame_pointer {
+            break;
+        }
+        frame_pointer = caller;
+    }
+    count
+}
+
 /// The caller's frame pointer and the return address of the frame at `frame_pointer`, if there can be one.
 fn read_frame(frame_pointer: u64) -> Option<(u64, u64)> {
     let return_address = frame_pointer.checked_add(8)?;

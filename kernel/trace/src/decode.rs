@@ -9,7 +9,7 @@ use bifolio::memory_map::{Region, RegionKind};
 
 use crate::form::{
     ALLOCATIONS, CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, Opened, PLACES, REFUSED_FREE, Returns,
-    SHRINKER, heap, other, unzigzag,
+    SHRINKER, SITE, SITE_DEPTH, SITE_IS, SITE_NAMED, heap, other, unzigzag,
 };
 
 /// What is wrong with a trace.
@@ -174,7 +174,7 @@ impl<'a> Header<'a> {
         for _ in 0..regions {
             region(&mut cursor)?;
         }
-        Ok((header, Place { offset: cursor.offset, cpu: 0, frame: 0, address: 0, opened: Opened::none() }))
+        Ok((header, Place { offset: cursor.offset, cpu: 0, site: 0, frame: 0, address: 0, opened: Opened::none() }))
     }
 
     /// The entries of the memory map, as firmware gave them or in another order.
@@ -194,6 +194,8 @@ fn region(cursor: &mut Cursor<'_>) -> Result<Region, Broken> {
 pub struct Place {
     pub(crate) offset: usize,
     pub(crate) cpu: usize,
+    /// The number of the site that was spoken of last.
+    pub(crate) site: u32,
     /// The number of the frame that was spoken of last.
     pub(crate) frame: u64,
     /// The address that was spoken of last.
@@ -213,13 +215,30 @@ impl Place {
         self.cpu
     }
 
+    /// The number of the site that asked for what was read last, unless that is part of another operation; 0 if it is not known.
+    pub fn site(&self) -> u32 {
+        self.site
+    }
+
     /// Reads the next record of the trace, which this is a place of; `None` at its end.
     ///
     /// # Errors
     /// [`Broken`], naming the byte. The place stays where it was.
     pub fn next(&mut self, trace: &[u8]) -> Result<Option<Record>, Broken> {
+        self.next_with(trace, &mut |_, _| ())
+    }
+
+    /// [`next`](Self::next), and to `on_site` what the trace says of sites before it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_with(
+        &mut self,
+        trace: &[u8],
+        on_site: &mut dyn FnMut(u32, Site<'_>),
+    ) -> Result<Option<Record>, Broken> {
         let cursor = Cursor { bytes: trace, offset: self.offset };
-        let mut reader = Reader { cursor, place: *self };
+        let mut reader = Reader { cursor, place: *self, on_site };
         if self.offset == trace.len() {
             return if self.opened.is_none() { Ok(None) } else { Err(reader.cursor.broken(Defect::Cut)) };
         }
@@ -229,14 +248,24 @@ impl Place {
     }
 }
 
+/// What a trace says of a site in the program that it was made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Site<'a> {
+    /// Its return addresses, innermost first.
+    At(&'a [u64]),
+    /// In words.
+    Named(&'a str),
+}
+
 /// Reads a record.
-struct Reader<'a> {
+struct Reader<'a, 'v> {
     cursor: Cursor<'a>,
     /// What is known of the records before.
     place: Place,
+    on_site: &'v mut dyn FnMut(u32, Site<'_>),
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     fn record(&mut self) -> Result<Record, Broken> {
         loop {
             let at = self.cursor;
@@ -248,6 +277,18 @@ impl Reader<'_> {
                 }
                 CPU.. => {
                     self.place.cpu = (byte - CPU).into();
+                    continue;
+                }
+                SITE => {
+                    self.place.site = self.cursor.of(|site| site.try_into().ok())?;
+                    continue;
+                }
+                SITE_IS => {
+                    self.site_is()?;
+                    continue;
+                }
+                SITE_NAMED => {
+                    self.site_named()?;
                     continue;
                 }
                 OPENED => {
@@ -281,6 +322,32 @@ impl Reader<'_> {
             };
             return Ok(record);
         }
+    }
+
+    /// Reads what the number of a site stands for.
+    fn site_is(&mut self) -> Result<(), Broken> {
+        let site = self.cursor.of(|site| site.try_into().ok())?;
+        let count = self.cursor.of(|count| usize::try_from(count).ok().filter(|&count| count <= SITE_DEPTH))?;
+        let (mut addresses, mut before) = ([0_u64; SITE_DEPTH], 0_u64);
+        for address in &mut addresses[..count] {
+            before = before.wrapping_add_signed(unzigzag(self.cursor.number()?));
+            *address = before;
+        }
+        (self.on_site)(site, Site::At(&addresses[..count]));
+        Ok(())
+    }
+
+    /// Reads what a site is called.
+    fn site_named(&mut self) -> Result<(), Broken> {
+        let site = self.cursor.of(|site| site.try_into().ok())?;
+        let (length, at) = (self.cursor.number()?, self.cursor);
+        let rest = at.bytes.get(at.offset..).unwrap_or_default();
+        let cut = Broken { defect: Defect::Cut, offset: at.bytes.len() };
+        let name = usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or(cut)?;
+        let text = core::str::from_utf8(name).map_err(|_| at.broken(Defect::OutOfRange(length)))?;
+        self.cursor.offset += name.len();
+        (self.on_site)(site, Site::Named(text));
+        Ok(())
     }
 
     /// Reads the operation that begins with `byte`; `at` is where.
@@ -363,7 +430,7 @@ impl Reader<'_> {
     fn result(&mut self, returns: Returns) -> Result<Option<u64>, Broken> {
         let Some(value) = self.cursor.number()?.checked_sub(1) else { return Ok(None) };
         Ok(Some(match returns {
-            Returns::Number => value,
+            Returns::Number | Returns::Given => value,
             Returns::Frame => self.frame_at(value),
             Returns::Address => self.address_at(value),
         }))

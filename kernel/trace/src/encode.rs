@@ -7,7 +7,7 @@ use bifolio::memory_map::{Region, RegionKind};
 use crate::decode::Place;
 use crate::form::{
     CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, OTHER, Opened, PLACES, REFUSED_FREE, Returns,
-    SHRINKER, heap, other, zigzag,
+    SHRINKER, SITE, SITE_IS, SITE_NAMED, heap, other, zigzag,
 };
 
 /// Where the bytes of a trace go.
@@ -32,12 +32,21 @@ pub fn write_header(sink: &mut impl Sink, cpus: usize, map: impl Iterator<Item =
     }
 }
 
+/// Writes what a site is called.
+pub fn write_site_name(sink: &mut impl Sink, site: u32, name: &str) {
+    with_number(sink, SITE_NAMED, site.into());
+    number(sink, name.len() as u64);
+    sink.put(name.as_bytes());
+}
+
 /// What has to be known of the records before to write the next.
 ///
 /// An operation is written when it has ended; if one begins within it before, it is opened then.
 #[derive(Debug)]
 pub struct Encoder {
     cpu: usize,
+    /// The number of the site that was spoken of last.
+    site: u32,
     /// The frame that was spoken of last.
     frame: Pfn,
     /// The address that was spoken of last.
@@ -61,13 +70,13 @@ impl Encoder {
 
     /// The encoder of a trace that has no records yet.
     pub const fn new() -> Self {
-        Self { cpu: 0, frame: Pfn::new(0), address: 0, begun: None, opened: Opened::none(), operations: 0 }
+        Self { cpu: 0, site: 0, frame: Pfn::new(0), address: 0, begun: None, opened: Opened::none(), operations: 0 }
     }
 
     /// The encoder of what comes behind the records up to `place`, which follow so many operations.
     pub fn resume(place: &Place, operations: u64) -> Self {
-        let Place { cpu, frame, address, opened, .. } = *place;
-        Self { cpu, frame: Pfn::new(frame), address, opened, operations, ..Self::new() }
+        let Place { cpu, site, frame, address, opened, .. } = *place;
+        Self { cpu, site, frame: Pfn::new(frame), address, opened, operations, ..Self::new() }
     }
 
     /// How many operations there were.
@@ -78,6 +87,31 @@ impl Encoder {
     /// Whether an operation has begun and not ended.
     pub fn is_open(&self) -> bool {
         self.begun.is_some() || !self.opened.is_none()
+    }
+
+    /// Whether an operation that begins now is part of one that has begun, instead of what others do while that asks a shrinker.
+    pub fn is_within(&self) -> bool {
+        self.begun
+            .map_or(!self.opened.is_none() && !self.opened.is_shrinker(), |begun| !matches!(begun, Call::Shrink { .. }))
+    }
+
+    /// An operation begins that is asked for from the site of this number, 0 if that is not known: if one has begun and not ended, one
+    /// within that. A site that is spoken of for the first time comes with its return addresses, innermost first.
+    pub fn begin_at(&mut self, sink: &mut impl Sink, cpu: usize, call: Call, site: u32, addresses: &[u64]) {
+        self.begin(sink, cpu, call);
+        if !addresses.is_empty() {
+            with_number(sink, SITE_IS, site.into());
+            number(sink, addresses.len() as u64);
+            let mut before = 0;
+            for &address in addresses {
+                let from = core::mem::replace(&mut before, address);
+                number(sink, zigzag(address.wrapping_sub(from).cast_signed()));
+            }
+        }
+        if self.site != site {
+            self.site = site;
+            with_number(sink, SITE, site.into());
+        }
     }
 
     /// An operation begins: if one has begun and not ended, one within that.
@@ -231,7 +265,7 @@ impl Encoder {
     fn result(&mut self, sink: &mut impl Sink, returns: Returns, returned: Option<u64>) {
         let Some(value) = returned else { return sink.put(&[0]) };
         let value = match returns {
-            Returns::Number => value,
+            Returns::Number | Returns::Given => value,
             // The distance of no two frames, or addresses, is the least of all numbers.
             Returns::Frame => self.step(Pfn::new(value)),
             Returns::Address => self.step_to(value),

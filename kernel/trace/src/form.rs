@@ -30,6 +30,14 @@ pub(crate) const FREE: u8 = 0x80;
 pub(crate) const REFUSED_FREE: u8 = 0x8b;
 pub(crate) const OPENED: u8 = 0xa0;
 pub(crate) const SHRINKER: u8 = 0xa1;
+/// What follows is asked for from the site of this number.
+pub(crate) const SITE: u8 = 0xa2;
+/// What a site's number stands for.
+pub(crate) const SITE_IS: u8 = 0xaf;
+/// The same in words.
+pub(crate) const SITE_NAMED: u8 = 0xb2;
+/// Return addresses of a site.
+pub const SITE_DEPTH: usize = 16;
 pub(crate) const CLOSED: u8 = 0xa3;
 pub(crate) const HASH: u8 = 0xb0;
 pub(crate) const LOST: u8 = 0xb1;
@@ -83,6 +91,8 @@ pub(crate) mod heap {
 pub(crate) enum Returns {
     /// A number that means what it means.
     Number,
+    /// The number of frames that a shrinker gave.
+    Given,
     /// The number of a frame.
     Frame,
     /// An address on the heap.
@@ -90,7 +100,7 @@ pub(crate) enum Returns {
 }
 
 impl Returns {
-    const ALL: [Self; 4] = [Self::Number, Self::Frame, Self::Address, Self::Number];
+    const ALL: [Self; 4] = [Self::Number, Self::Given, Self::Frame, Self::Address];
 
     pub(crate) fn of(call: &Call) -> Self {
         match call {
@@ -100,6 +110,7 @@ impl Returns {
             | Call::AllocateRun { .. }
             | Call::AllocateRange { .. } => Self::Frame,
             Call::Heap(HeapCall::Allocate { .. } | HeapCall::Slab { .. }) => Self::Address,
+            Call::Shrink { .. } => Self::Given,
             _ => Self::Number,
         }
     }
@@ -134,6 +145,11 @@ impl Opened {
         *word = *word & !(3 << shift) | (returns as u64) << shift;
         self.depth += 1;
         true
+    }
+
+    /// Whether the last one asks a shrinker.
+    pub(crate) fn is_shrinker(&self) -> bool {
+        self.depth.checked_sub(1).is_some_and(|last| self.at(last) == Returns::Given)
     }
 
     /// The last one ends.

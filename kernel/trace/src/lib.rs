@@ -18,10 +18,13 @@
 //! | `90`-`9f` | another operation | its arguments; result |
 //! | `a0` | an operation with others within it, which come next | the operation, without its result |
 //! | `a1` | a shrinker is asked, within an operation | frames; result |
+//! | `a2` | what follows is asked for from a site in the program, until another is said | its number, or 0 |
 //! | `a3` | the operation behind the last `a0` that has not ended, ends | result |
 //! | `a4` | an object is allocated | number of its cache, bytes; result |
 //! | `a5` | an object is freed | address; one more than the number of its cache, or 0; result |
 //! | `a6`-`ae` | another operation on the heap | its arguments; result |
+//! | `af` | what the number of a site stands for | its number; how many return addresses, innermost first; each as a distance from the one before |
+//! | `b2` | a site in words, which somebody has found who has the program's debugging information | its number; how many bytes; UTF-8 |
 //! | `c0`-`ff` | what follows is of CPU 0 to 62; `ff`, of another | its number |
 //! | `b0` | the hash of the whole state | 8 bytes, lowest first |
 //! | `b1` | records were lost, and the trace can be followed no further | how many |
@@ -37,6 +40,6 @@ mod decode;
 mod encode;
 mod form;
 
-pub use decode::{Broken, Defect, Header, Place, Record};
-pub use encode::{Encoder, Sink, write_header};
-pub use form::MAGIC;
+pub use decode::{Broken, Defect, Header, Place, Record, Site};
+pub use encode::{Encoder, Sink, write_header, write_site_name};
+pub use form::{MAGIC, SITE_DEPTH};

@@ -6,7 +6,7 @@
 //!
 //! What changes nothing is not recorded. What reports look at is: zones settle what they were freed for it.
 //!
-//! An operation that asks a shrinker gives up its turn for as long as that takes: a shrinker may need what others hold who wait for
+//! An operation that asks a shrinker gives up its turn for as long as that takes: a shrinker may need what CPUs hold that wait for
 //! theirs. What they do meanwhile comes within it.
 //!
 //! Operations of the heap are recorded along with them ([`HeapCall`]), by the same recorder and in the same order. What one asks
