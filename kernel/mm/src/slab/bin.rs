@@ -103,7 +103,7 @@ impl Hand {
     #[inline]
     fn take_up(&self, slab: Meta<Slab>, word: usize, slots: NonZero<u64>) {
         self.mask.set(slots.get());
-        self.word.set(slab.free_word(word));
+        self.word.set(slab.free_place(word));
         self.first.set(slab.base().wrapping_add(word * u64::BITS as usize * self.size.get()));
     }
 

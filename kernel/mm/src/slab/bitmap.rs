@@ -52,6 +52,13 @@ impl Slab {
         unsafe { self.bits.get_unchecked(word) }
     }
 
+    /// Where a word of `free` is: by a pointer that may go from there to its fellow of `remote`.
+    #[inline(always)]
+    pub(super) fn free_place(&self, word: usize) -> *const AtomicU64 {
+        debug_assert!(word < WORDS);
+        self.bits.as_ptr().wrapping_add(word)
+    }
+
     /// A word of `remote`.
     #[inline(always)]
     pub(super) fn remote_word(&self, word: usize) -> &AtomicU64 {
