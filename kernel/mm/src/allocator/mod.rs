@@ -151,7 +151,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             latest: AtomicU64::new(0),
             profile: plan.profile(),
             metadata: plan.metadata(),
-            seen_at: None,
             later,
             words,
             slow: SlowPath::new(has_normal),

@@ -8,6 +8,7 @@ use core::error::Error;
 use core::fmt;
 
 use super::record::done;
+use super::zeroed::SeenAt;
 use super::{Call, Cpu, PageAllocator};
 use crate::frame::ZoneKind;
 use crate::sync::Mutex;
@@ -58,6 +59,8 @@ pub(super) struct SlowPath<'m, C> {
     /// Whether requests that may use any zone are first to be served without mixing mobilities. As in Linux that is so
     /// where zone Normal has memory.
     pub unmixed_first: bool,
+    /// Where frames are zeroed.
+    pub seen_at: SeenAt,
     shrinkers: Mutex<[Option<&'m dyn Shrinker>; SHRINKERS], C>,
     /// The CPUs that are inside a shrinker, a bit each, modulo 64.
     shrinking: AtomicU64,
@@ -83,6 +86,7 @@ impl<C: Cpu> SlowPath<'_, C> {
     pub(super) fn new(unmixed_first: bool) -> Self {
         Self {
             unmixed_first,
+            seen_at: SeenAt::NOWHERE,
             shrinkers: Mutex::new("shrinkers", [None; SHRINKERS]),
             shrinking: AtomicU64::new(0),
             stalls: Default::default(),

@@ -42,8 +42,6 @@ pub struct View<'m, C> {
     pub(super) latest: AtomicU64,
     pub(super) profile: Profile,
     pub(super) metadata: PfnRange,
-    /// What is added to a physical address for the one at which frames are zeroed, if that is not the kernel's own business.
-    pub(super) seen_at: Option<u64>,
     pub(super) later: Later<'m>,
     pub(super) words: [&'m [AtomicUsize]; ZoneKind::COUNT],
     pub(super) slow: SlowPath<'m, C>,
