@@ -142,7 +142,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Takes a slot of the arena, which becomes free where others freed it if need be, or of a slab that the shared arena
     /// has to spare.
-    fn take_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
+    pub(super) fn take_any(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         if let Some(object) = self.in_arena(|arena| {
             let object = arena.bin(kind.number).take_any();
             if object.is_none() {
@@ -270,24 +270,25 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let Some(block) = self.registry.source.allocate(CpuArena::ORDER) else {
             return false;
         };
-        let taken = self.in_shared(|_| {
+        let mut spare = Some(block);
+        let has_arena = self.in_shared(|_| {
             let cpu = C::current();
-            let (id, place) = (ArenaId::of(cpu)?, self.per_cpu.get(cpu)?);
+            let (Some(id), Some(place)) = (ArenaId::of(cpu), self.per_cpu.get(cpu)) else { return false };
             // A CPU that stops all arenas says so before it takes the lock that we hold; an arena that came into being now would
             // not be stopped.
-            if self.stopped.load(Ordering::Relaxed) || place.has_arena() {
-                return None;
+            if !place.has_arena() && !self.stopped.load(Ordering::Relaxed) {
+                spare = None;
+                // SAFETY: the block is ours, of the right order, and becomes the arena's; the lock is held.
+                unsafe { place.set_arena(CpuArena::new_in(block, id).as_ptr()) };
+                place.open();
             }
-            // SAFETY: the block is ours, of the right order, and becomes the arena's; the lock is held.
-            unsafe { place.set_arena(CpuArena::new_in(block, id).as_ptr()) };
-            place.open();
-            Some(())
+            place.has_arena()
         });
-        if taken.is_none() {
+        if let Some(block) = spare {
             // SAFETY: the block came from the source a moment ago, and nothing was made of it.
             unsafe { self.registry.give_back(block, CpuArena::ORDER) };
         }
-        taken.is_some()
+        has_arena
     }
 
     /// Fetches a slab for a cache that has no free slot, and takes one. Tries a smaller slab where there is no block of the

@@ -2,8 +2,12 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::Heap;
+use super::slow::Kind;
+use super::{Heap, SizeClass};
 use crate::cpu::{Cpu, Hooks};
 use crate::error::FreeError;
 use crate::frame::Order;
@@ -127,5 +131,58 @@ fn in_a_shortage_the_current_slab_of_another_cpu_is_taken_too() {
     let taken = heap.in_own(|arena| arena.pop_with_room(slab.cache())).unwrap();
     assert_eq!(taken, Some(slab));
     heap.in_own(|arena| arena.adopt(slab)).unwrap();
+    heap.validate().unwrap();
+}
+
+#[test]
+fn what_others_have_freed_is_taken_over_once_nothing_else_is_free() {
+    let (heap, object) = with_object();
+    // SAFETY: nothing else uses the heap.
+    let slab = unsafe { heap.registry.map.find(object.as_ptr().addr()) };
+    let slot = slab.slot_at(object.as_ptr().addr()).unwrap();
+    assert_eq!(heap.put_remotely(heap.per_cpu(1), slab, slot), Ok(()));
+    let take = || heap.take_any(Kind::of(SizeClass::of(OBJECT).unwrap()));
+    let refills = || heap.per_cpu(0).refills.get();
+    let before = refills();
+    for _ in 1..slab.slots() {
+        assert!(take().is_some() && slab.is_announced(), "others are free");
+    }
+    assert_eq!(refills(), before);
+    assert_eq!(take(), Some(object));
+    assert_eq!((slab.is_announced(), refills()), (false, before + 1));
+    heap.validate().unwrap();
+}
+
+/// Where, once, what the heap asks for a block is interrupted, and the handler allocates.
+struct Interrupted {
+    handler: Mutex<Option<&'static Heap<Self, Host>>>,
+    /// Frames that are given out.
+    out: AtomicU64,
+}
+
+// SAFETY: the blocks are those of `Leak`.
+unsafe impl PageSource for Interrupted {
+    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
+        let heap = self.handler.lock().unwrap().take();
+        heap.into_iter().for_each(|heap| _ = heap.allocate(OBJECT).unwrap());
+        self.out.fetch_add(order.frames(), Relaxed);
+        Leak.allocate(order)
+    }
+
+    unsafe fn release(&self, _: NonNull<u8>, order: Order) -> Result<(), FreeError> {
+        self.out.fetch_sub(order.frames(), Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_cpu_that_gets_its_arena_meanwhile_keeps_it_and_no_block_for_another() {
+    let source = Interrupted { handler: Mutex::new(None), out: AtomicU64::new(0) };
+    let heap: &'static Heap<_, Host> = Box::leak(Box::new(Heap::new(source)));
+    *heap.source().handler.lock().unwrap() = Some(heap);
+    assert!(heap.prepare_cpu(), "it has one");
+    assert_eq!(heap.in_own(|arena| arena.is_vacant()), Some(false), "it is the one with the handler's object");
+    let frames = heap.frames();
+    assert_eq!(heap.source().out.load(Relaxed), frames.slabs + frames.metadata);
     heap.validate().unwrap();
 }

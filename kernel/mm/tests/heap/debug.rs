@@ -272,6 +272,24 @@ fn it_can_be_switched_on_and_off_at_any_time() {
 }
 
 #[test]
+fn what_was_free_before_is_not_used_while_it_is_switched_on() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    // Of several slabs, so that there are free slots in the one that is current and in others.
+    let mut objects: Vec<_> = (0..1500).map(|seed| Object::new(&heap, layout(64, 8), seed as u8)).collect();
+    (0..1400).for_each(|nth| objects.swap_remove(nth * 7 % objects.len()).free(&heap));
+    for flags in [SlabDebug::POISON, SlabDebug::all()] {
+        assert!(heap.set_debug(class(64), flags));
+        let debugged: Vec<_> = (0..100).map(|seed| Object::new(&heap, layout(64, 8), seed)).collect();
+        let has_history = |object: &Object| heap.slot_history(object.start()).is_some_and(|slot| slot.is_live);
+        assert!(debugged.iter().all(has_history));
+        debugged.into_iter().for_each(|object| object.free(&heap));
+        heap.validate().unwrap();
+    }
+    objects.into_iter().for_each(|object| object.free(&heap));
+    end(&heap, 64);
+}
+
+#[test]
 fn too_little_memory_for_debugging_is_told() {
     let heap = TestHeap::new(Blocks::new(1 << 12));
     heap.source().refuse_after(Some(0));
