@@ -30,7 +30,7 @@ const BOUNDS: [(&str, f64); 21] = [
     ("heap: pair of 64 bytes", 57.65),
     ("heap: power", 123.31),
     ("heap: uniform", 154.71),
-    ("heap: big", 222.76),
+    ("heap: big", 207.45),
     ("heap: bulk allocation", 30.57),
     ("heap: bulk free", 35.75),
     ("heap: remote free", 116.33),

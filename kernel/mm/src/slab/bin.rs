@@ -9,7 +9,7 @@
 //! When nothing is free in the current slab, the fullest of the others follows: so those that are emptier get the time to
 //! empty, and their frames go back. For that they are kept on lists by the third of their slots that is free (Linux:
 //! partial slabs). A slab moves from list to list as slots are freed, and knows after how many frees that will next be so
-//! (invariant *Until*); no other free has to think of it. One that is full is moved only when a 64th of it is free again.
+//! (invariant *Until*); no other free has to think of it. One that is full is moved only when a 32nd of it is free again.
 //!
 //! A slab that is empty is kept, so that a program that allocates and frees around the edge of a slab does not fetch and
 //! return frames by turns; one for each bin, and what is above that goes back.
@@ -31,6 +31,8 @@ const FULL: usize = PARTS;
 /// The list of slabs without a live object.
 const EMPTY: usize = PARTS + 1;
 const LISTS: usize = PARTS + 2;
+/// A slab that was full is moved once so much of it is free again, one slot at least.
+const FULL_UNTIL: u16 = 32;
 
 /// The slots of a cache in hand in one arena: what is in the way of every allocation.
 pub(crate) struct Hand {
@@ -309,7 +311,7 @@ impl<'a> Bin<'a> {
     /// How many free slots a slab on this list must have to belong on another; more than it can have if there is no other.
     fn limit(list: usize, slots: u16) -> u16 {
         match list {
-            FULL => (slots / u64::BITS as u16).max(1),
+            FULL => (slots / FULL_UNTIL).max(1),
             EMPTY => u16::MAX,
             part => ((part as u16 + 1) * slots).div_ceil(PARTS as u16),
         }

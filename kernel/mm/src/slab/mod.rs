@@ -43,7 +43,7 @@
 //! - **Mask**: the slots in hand are a subset of the word of `free` that they came from.
 //! - **Remembered**: the slabs that an arena remembers are its own. A slab that leaves is forgotten in the same section.
 //! - **Filed** and **Until**: a slab is on the list that its fill demands, and its count says after how many frees by the
-//!   owner it belongs on another; one that was full is moved only when a 64th of its slots is free.
+//!   owner it belongs on another; one that was full is moved only when a 32nd of its slots is free.
 //! - **Announced**: a slab of which a word is announced has a slot neither live nor free. So it is in an arena, whose queue
 //!   leads to it or is about to.
 //! - **One owner**: a slot is free, freed by another CPU, or live, by two bits; what is handed out has none in `remote`.
