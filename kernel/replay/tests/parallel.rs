@@ -146,7 +146,7 @@ fn work(cpu: usize, seed: u64, heap: &'static Objects, spare: &Spare, shared: &S
                 let list = if size % 4 == 0 { &spare.blocks } else { &shared.blocks };
                 list.lock().unwrap().extend(block);
             }
-            86..97 => {
+            86..95 => {
                 let mut blocks = shared.blocks.lock().unwrap();
                 if !blocks.is_empty() {
                     let at = pick(blocks.len());
@@ -155,6 +155,8 @@ fn work(cpu: usize, seed: u64, heap: &'static Objects, spare: &Spare, shared: &S
                     frames.free(block).unwrap();
                 }
             }
+            // As a CPU that idles does: it may have to wait for its turn then.
+            95..97 => _ = spare.shrink(64),
             97 => heap.retire_cpu(),
             98 => drop(heap.shrink()),
             _ => frames.drain(),
