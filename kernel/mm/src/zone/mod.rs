@@ -80,9 +80,7 @@ pub(crate) struct Zone<'m> {
     special: Special,
     pub watermarks: Watermarks,
     pub protection: [u64; ZoneKind::COUNT],
-    /// What the fast path leaves to others, of a request that may use every zone: the `low` mark, and what is kept from it.
-    low_for_normal: u64,
-    /// The same for whole pageblocks; [`WITHHELD`] if those are not to be had that way.
+    /// What the fast path for whole pageblocks [leaves to others](Self::low_for_normal); [`WITHHELD`] if none are to be had that way.
     low_for_wholes: u64,
 }
 
@@ -159,7 +157,6 @@ impl<'m> Zone<'m> {
             special: Special::default(),
             watermarks: Watermarks::default(),
             protection: [0; ZoneKind::COUNT],
-            low_for_normal: 0,
             low_for_wholes: 0,
         }
     }
@@ -167,11 +164,13 @@ impl<'m> Zone<'m> {
     /// Sets what the zone keeps back.
     pub(crate) fn set_marks(&mut self, watermarks: Watermarks, protection: [u64; ZoneKind::COUNT]) {
         (self.watermarks, self.protection) = (watermarks, protection);
-        let low = watermarks.low.saturating_add(protection[ZoneKind::Normal.index()]);
-        self.low_for_normal = low.min(WITHHELD - 1);
-        if self.low_for_wholes != WITHHELD {
-            self.low_for_wholes = self.low_for_normal;
-        }
+        self.withhold_wholes(self.low_for_wholes == WITHHELD);
+    }
+
+    /// What fast paths leave to others, of a request that may use every zone: the `low` mark, and what is kept from it.
+    fn low_for_normal(&self) -> u64 {
+        let low = self.watermarks.low.saturating_add(self.protection[ZoneKind::Normal.index()]);
+        low.min(WITHHELD - 1)
     }
 
     /// Shows every word that what the zone does next may depend on, in a fixed order, for a hash; with `counts`, those too that it only
@@ -317,7 +316,7 @@ impl<'m> Zone<'m> {
     /// there is.
     pub(crate) fn withhold_wholes(&mut self, withheld: bool) {
         self.blocks.withhold_first(withheld);
-        self.low_for_wholes = if withheld { WITHHELD } else { self.low_for_normal };
+        self.low_for_wholes = if withheld { WITHHELD } else { self.low_for_normal() };
     }
 
     /// Runs `act` as if nothing were [withheld](Self::withhold_wholes), which it is.

@@ -151,7 +151,8 @@ impl Zone<'_> {
     /// Whether a request that may use every zone may take so many frames and leave what the fast path leaves.
     #[inline]
     pub(crate) fn is_above_low(&mut self, frames: u64) -> bool {
-        self.free >= self.low_for_normal + frames || self.admits(frames, self.low_for_normal, 0, false)
+        let low = self.low_for_normal();
+        self.free >= low + frames || self.admits(frames, low, 0, false)
     }
 
     /// Whether a request may take so many frames and leave `mark` and `reserve` of them: of those for any request or, if it may
