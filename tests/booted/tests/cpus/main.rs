@@ -117,7 +117,9 @@ fn a_cpu_comes_up_prepared_and_its_first_allocation_is_short() {
         println!("CPU {cpu}: {times:?} instructions");
         // Where another CPU has had its turn in between, that counts too.
         let shortest = times.into_iter().min().expect("there are three");
-        assert!(!Input::read(input::CLOCK_SHIFT).is_given() || shortest <= MOST, "CPU {cpu}: {times:?}");
+        // What is recorded takes a slow path, and its record.
+        let is_counted = Input::read(input::CLOCK_SHIFT).is_given() && !Input::read(input::TRACE).is_given();
+        assert!(!is_counted || shortest <= MOST, "CPU {cpu}: {times:?}");
     }
 }
 
