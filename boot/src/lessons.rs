@@ -1,10 +1,6 @@
 //! The lessons as the explorer's page shows them: the very files of `docs/lessons`, made HTML.
-//!
-//! As much of Markdown as the lessons use: headings, paragraphs, lists, tables, quotations and fences; code, links, bold and italic.
 
-use std::fmt::Write;
-use std::iter::Peekable;
-use std::str::Lines;
+use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 /// The lessons, by their numbers.
 const LESSONS: [&str; 10] = [
@@ -27,106 +23,31 @@ pub fn templates() -> String {
     lessons.map(|(number, text)| format!("<template id=\"lesson-{number}\">\n{}</template>\n", html(text))).collect()
 }
 
-/// A document as HTML. Headings are one level lower: the page has one of its own.
+/// A document as HTML. What may be wider than the page can be scrolled to by keys.
 fn html(text: &str) -> String {
-    let (mut out, mut lines) = (String::new(), text.lines().peekable());
-    while let Some(line) = lines.next() {
-        if line.starts_with("```") {
-            let code: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
-            let _ = writeln!(out, "<pre tabindex=\"0\"><code>{}</code></pre>", escaped(&code.join("\n")));
-        } else if let Some((marks, title)) =
-            line.split_once("# ").filter(|(marks, _)| marks.trim_matches('#').is_empty())
-        {
-            let level = marks.len() + 2;
-            let _ = writeln!(out, "<h{level}>{}</h{level}>", inline(title));
-        } else if line.starts_with('|') {
-            table(line, &mut lines, &mut out);
-        } else if let Some(first) = item(line) {
-            list(line.starts_with('-'), first, &mut lines, &mut out);
-        } else if let Some(first) = line.strip_prefix("> ") {
-            let rest = continued(&mut lines);
-            let _ = writeln!(out, "<blockquote><p>{}</p></blockquote>", inline(&[first, &rest].concat()));
-        } else if !line.is_empty() {
-            let rest = continued(&mut lines);
-            let _ = writeln!(out, "<p>{}</p>", inline(&[line, &rest].concat()));
+    let events = Parser::new_ext(text, Options::ENABLE_TABLES).flat_map(|event| match event {
+        Event::Start(Tag::Heading { level, id, classes, attrs }) => {
+            [Some(Event::Start(Tag::Heading { level: lower(level), id, classes, attrs })), None]
         }
-    }
+        Event::End(TagEnd::Heading(level)) => [Some(Event::End(TagEnd::Heading(lower(level)))), None],
+        Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
+            let dest_url = from_page(&dest_url).into();
+            [Some(Event::Start(Tag::Link { link_type, dest_url, title, id })), None]
+        }
+        Event::Start(Tag::CodeBlock(_)) => [Some(Event::Html("<pre tabindex=\"0\"><code>".into())), None],
+        Event::End(TagEnd::CodeBlock) => [Some(Event::Html("</code></pre>\n".into())), None],
+        Event::Start(Tag::Table(_)) => [Some(Event::Html("<div class=\"wide\" tabindex=\"0\">".into())), Some(event)],
+        Event::End(TagEnd::Table) => [Some(event), Some(Event::Html("</div>\n".into()))],
+        event => [Some(event), None],
+    });
+    let mut out = String::new();
+    html::push_html(&mut out, events.flatten());
     out
 }
 
-/// The lines up to an empty one, or to one that begins something else.
-fn continued(lines: &mut Peekable<Lines<'_>>) -> String {
-    let goes_on =
-        |line: &&str| !line.is_empty() && !line.starts_with("```") && !line.starts_with('|') && item(line).is_none();
-    let rest = std::iter::from_fn(|| lines.next_if(goes_on));
-    rest.map(|line| format!("\n{}", line.trim_start().trim_start_matches("> "))).collect()
-}
-
-/// What an item of a list says in its first line.
-fn item(line: &str) -> Option<&str> {
-    line.strip_prefix("- ").or_else(|| line.trim_start_matches(|sign: char| sign.is_ascii_digit()).strip_prefix(". "))
-}
-
-fn list(has_dots: bool, first: &str, lines: &mut Peekable<Lines<'_>>, out: &mut String) {
-    let name = if has_dots { "ul" } else { "ol" };
-    let _ = writeln!(out, "<{name}>");
-    let mut next = Some(first.to_owned());
-    while let Some(first) = next.take() {
-        let rest = continued(lines);
-        let _ = writeln!(out, "<li>{}</li>", inline(&[first, rest].concat()));
-        next = lines.next_if(|line| item(line).is_some()).and_then(item).map(str::to_owned);
-    }
-    let _ = writeln!(out, "</{name}>");
-}
-
-fn table(head: &str, lines: &mut Peekable<Lines<'_>>, out: &mut String) {
-    let row = |line: &str, cell: &str| {
-        let cells = line.trim().trim_matches('|').split('|');
-        cells.map(|text| format!("<{cell}>{}</{cell}>", inline(text.trim()))).collect::<String>()
-    };
-    let _ = writeln!(out, "<div class=\"wide\" tabindex=\"0\"><table>\n<tr>{}</tr>", row(head, "th"));
-    while let Some(line) = lines.next_if(|line| line.starts_with('|')) {
-        if !line.starts_with("|-") {
-            let _ = writeln!(out, "<tr>{}</tr>", row(line, "td"));
-        }
-    }
-    out.push_str("</table></div>\n");
-}
-
-/// Text with its code, links, and what is bold or italic.
-fn inline(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['`', '[', '*']) {
-        out += &escaped(&rest[..at]);
-        rest = &rest[at..];
-        let (html, end) = marked(rest).unwrap_or_else(|| (escaped(&rest[..1]), 1));
-        out += &html;
-        rest = &rest[end..];
-    }
-    out + &escaped(rest)
-}
-
-/// What begins with such a mark, and where it ends; none if the mark stands for itself.
-fn marked(text: &str) -> Option<(String, usize)> {
-    let until = |open: &str, close: &str| {
-        let inside = text.strip_prefix(open)?;
-        let inside = &inside[..inside.find(close)?];
-        Some((inside, open.len() + inside.len() + close.len()))
-    };
-    if let Some((code, end)) = until("`", "`") {
-        return Some((format!("<code>{}</code>", escaped(code)), end));
-    }
-    if let Some((words, middle)) = until("[", "](") {
-        let address = &text[middle..middle + text[middle..].find(')')?];
-        let html = format!("<a href=\"{}\">{}</a>", escaped(&from_page(address)), inline(words));
-        return Some((html, middle + address.len() + 1));
-    }
-    if let Some((words, end)) = until("**", "**") {
-        return Some((format!("<strong>{}</strong>", inline(words)), end));
-    }
-    let (words, end) = until("*", "*").filter(|(words, _)| !words.starts_with(' ') && !words.is_empty())?;
-    Some((format!("<em>{}</em>", inline(words)), end))
+/// One level lower: the page has a heading of its own.
+fn lower(level: HeadingLevel) -> HeadingLevel {
+    HeadingLevel::try_from(level as usize + 1).unwrap_or(level)
 }
 
 /// Where a lesson's link leads from the page, which lies in a folder of the checkout's: another lesson is in the page itself.
@@ -142,48 +63,27 @@ fn from_page(address: &str) -> String {
     }
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
 
     #[test]
-    fn what_the_lessons_use_becomes_html() {
+    fn a_page_can_take_a_lesson_in() {
         for (text, expected) in [
-            ("# A & B\n\nOne\ntwo.\n\nThree\n", "<h2>A &amp; B</h2>\n<p>One\ntwo.</p>\n<p>Three</p>\n"),
-            (
-                "## C\n```text\n<a> **b**\n\n```\n",
-                "<h3>C</h3>\n<pre tabindex=\"0\"><code>&lt;a&gt; **b**\n</code></pre>\n",
-            ),
-            (
-                "- one\n  more\n- two\n\n1. three\n",
-                "<ul>\n<li>one\nmore</li>\n<li>two</li>\n</ul>\n<ol>\n<li>three</li>\n</ol>\n",
-            ),
-            ("> x & y\n", "<blockquote><p>x &amp; y</p></blockquote>\n"),
-            (
-                "| a | b |\n|---|---|\n| `c` | d |\n",
-                "<div class=\"wide\" tabindex=\"0\"><table>\n<tr><th>a</th><th>b</th></tr>\n<tr><td><code>c</code></td><td>d</td></tr>\n</table></div>\n",
-            ),
+            ("# A & B\n", "<h2>A &amp; B</h2>\n"),
+            ("```text\n<a> **b**\n```\n", "<pre tabindex=\"0\"><code>&lt;a&gt; **b**\n</code></pre>\n"),
+            ("[`X`](../../kernel/x.rs)", "<p><a href=\"../kernel/x.rs\"><code>X</code></a></p>\n"),
+            ("[x](../architecture.md#y)", "<p><a href=\"../docs/architecture.md#y\">x</a></p>\n"),
+            ("[z](README.md)", "<p><a href=\"../docs/lessons/README.md\">z</a></p>\n"),
+            ("[lesson 3](3-watermarks.md)", "<p><a href=\"#lesson=3\">lesson 3</a></p>\n"),
+            ("[w](https://x.org/a-b.md)", "<p><a href=\"https://x.org/a-b.md\">w</a></p>\n"),
         ] {
             assert_eq!(html(text), expected);
         }
-        for (text, expected) in [
-            ("a * b ** c", "a * b ** c"),
-            ("*a* and **b `*c*`**", "<em>a</em> and <strong>b <code>*c*</code></strong>"),
-            ("[`X`](../../kernel/x.rs)", "<a href=\"../kernel/x.rs\"><code>X</code></a>"),
-            (
-                "[x](../architecture.md#y) [z](README.md)",
-                "<a href=\"../docs/architecture.md#y\">x</a> <a href=\"../docs/lessons/README.md\">z</a>",
-            ),
-            ("[lesson 3](3-watermarks.md)", "<a href=\"#lesson=3\">lesson 3</a>"),
-            ("[w](https://x.org/a-b.md)", "<a href=\"https://x.org/a-b.md\">w</a>"),
-        ] {
-            assert_eq!(inline(text), expected);
-        }
+        let table = html("| a |\n|---|\n| `c` |\n");
+        assert!(table.starts_with("<div class=\"wide\" tabindex=\"0\"><table>"), "{table}");
+        assert!(table.ends_with("</table>\n</div>\n"), "{table}");
     }
 
     /// Nothing of a lesson is left as Markdown, and each of its links leads somewhere from `target/`.
