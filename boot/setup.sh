@@ -148,11 +148,12 @@ inspect() {
 
 host_of() { echo "$1" | sed -n 's/^host: //p'; }
 
-# core for $target is either rustup's, or was built here by exactly this compiler.
+# core for $target is either rustup's, or was built here by exactly this compiler, and as it is built now.
 core_is_built() {
     [ -e "$sysroot/lib/rustlib/manifest-rust-std-$target" ] ||
-        [ "$version" = "$(cat "$sysroot/lib/rustlib/$target/built-by" 2>/dev/null)" ]
+        [ "$(core_by)" = "$(cat "$sysroot/lib/rustlib/$target/built-by" 2>/dev/null)" ]
 }
+core_by() { echo "$version, with bitcode"; }
 
 # Chooses the toolchain: the first complete one of what PATH gives, what rustup keeps, /usr/bin, and what was unpacked here.
 # rustup's proxies are looked through instead of asked: they would start a download of their own, or refuse.

@@ -353,13 +353,16 @@ build_core() {
     echo '#![no_std]' >"$crate/src/lib.rs"
     source=$sysroot/lib/rustlib/src/rust commit=$(echo "$version" | sed -n 's/^commit-hash: //p')
     # Flags of its own, instead of those of this repository's .cargo/config.toml, and paths as in rustup's build.
+    # With bitcode, as rustup's has it: the explorer's page is optimised together with it when it is linked.
     # The crates that the library needs come with it, so no network is needed.
-    (cd "$crate" && PATH=$new/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$crate/target \
-        CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$source=/rustc/$commit$(printf '\037')--remap-path-prefix=$(cd "$source" && pwd -P)=/rustc/$commit" \
+    separator=$(printf '\037')
+    flags="-Cembed-bitcode=yes$separator--remap-path-prefix=$source=/rustc/$commit"
+    flags="$flags$separator--remap-path-prefix=$(cd "$source" && pwd -P)=/rustc/$commit"
+    (cd "$crate" && PATH=$new/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$crate/target CARGO_ENCODED_RUSTFLAGS="$flags" \
         cargo build --offline --release --target $target -Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem \
         --config 'source.crates-io.replace-with="library"' --config "source.library.directory='$source/library/vendor'") || return
     for library in core alloc compiler_builtins; do
         cp "$crate/target/$target/release/deps/lib$library"-*.rlib "$home/lib/" || return
     done
-    echo "$version" >"$home/built-by" && rm -rf "$crate"
+    core_by >"$home/built-by" && rm -rf "$crate"
 }
