@@ -3,7 +3,10 @@
 //! A CPU that frees into a batch of its own asks nobody, so two frees of one of its blocks, there and elsewhere, may both be
 //! told that they were good. Such a one is counted when the batch's loan ends, with its address, and nothing is handed out
 //! twice.
+//!
+//! `RACES=10000 cargo test -p bifolio --test races` frees so many blocks in all; by default they are a million.
 
+use std::env;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
@@ -18,6 +21,7 @@ const CPUS: usize = 4;
 /// The last CPU, which never frees.
 const BYSTANDER: usize = CPUS - 1;
 const FIRST: u64 = 1 << 20;
+const MILLION: usize = 1_000_000;
 const PAGEBLOCK: u64 = Order::PAGEBLOCK.frames();
 /// How long a thread waits for others to come as far as it is: not for one that does not run at all.
 const PATIENCE: usize = 200;
@@ -231,8 +235,10 @@ fn check_counts(frames: &Frames, place: Place, blocks: &[Raced], late: u64) {
     }
 }
 
-/// Races until so many blocks were freed twice, and as many three times.
+/// Races until so many blocks were freed twice, and as many three times: of a million in all.
 fn races(place: Place, pageblocks: u64, blocks: usize) {
+    let all = env::var("RACES").map_or(MILLION, |races| races.parse().expect("RACES is a number"));
+    let blocks = (blocks * all).div_ceil(MILLION);
     let frames = allocator(pageblocks * PAGEBLOCK);
     for cpus in [2, 3] {
         let mut raced = 0;
@@ -243,8 +249,6 @@ fn races(place: Place, pageblocks: u64, blocks: usize) {
     let late = frames.late_double_frees();
     println!("{place:?}: {blocks} blocks freed twice, and as many three times; of those {late} found late");
 }
-
-// A million in all.
 
 #[test]
 fn of_frees_of_one_block_of_any_order_one_is_good() {

@@ -125,7 +125,7 @@ mod tests {
         let source = Source::new(Path::new("zone/mod.rs"), "a();\nb();\nc();\nc();\n");
         assert_eq!(list.strangers(&[source]), ["zone/mod.rs: a();"; 2]);
         let source = Source::new(Path::new("zone/mod.rs"), "a();\nb();\n a();\nc();\n");
-        let run = |lines: [bool; 4]| Coverage { lines: (1..).zip(lines).collect(), ..Coverage::default() };
+        let run = |lines: [bool; 4]| Coverage::of_lines((1..).zip(lines));
         assert_eq!(list.differences(&source, &run([false, true, false, true])), [""; 0]);
         assert_eq!(list.differences(&source, &run([false, false, false, true])), [""; 0]);
         let missing = ["not run, and not in the list: 4\n  | c();"];

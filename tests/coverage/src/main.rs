@@ -33,27 +33,40 @@ fn run() -> Result<bool> {
     let mut differences = list.strangers(&sources);
     differences.iter_mut().for_each(|stranger| stranger.insert_str(0, "in the list, and not in the sources: "));
     let files = measure(root, &crate_sources)?;
-    let (mut lines, mut regions, mut branches) = (Tally::default(), Tally::default(), Tally::default());
+    let mut all = [Tally::default(); 3];
     println!("{:>7} {:>7} {:>8}", "lines", "regions", "branches");
     for source in &sources {
-        let path = crate_sources.join(&source.path);
-        let named =
-            |file: &&Value| file.get("filename").and_then(Value::as_str).is_some_and(|name| path == Path::new(name));
-        // A file without code is not mentioned.
-        let Some(file) = files.iter().find(named) else { continue };
-        let coverage = Coverage::new(file, |line| source.is_test(line))?;
-        let percents = [coverage.tally(), coverage.regions, coverage.branches].map(Tally::percent);
+        let coverage = coverage_of(source, &crate_sources.join(&source.path), &files)?;
+        let tallies = coverage.tallies();
+        if tallies[0].all == 0 {
+            // It has no code.
+            continue;
+        }
+        let percents = tallies.map(Tally::percent);
         println!("{:>6.1}% {:>6.1}% {:>7.1}%  {}", percents[0], percents[1], percents[2], source.path.display());
         let wrong = list.differences(source, &coverage);
         differences.extend(wrong.iter().map(|wrong| format!("{}: {wrong}", source.path.display())));
-        lines += coverage.tally();
-        regions += coverage.regions;
-        branches += coverage.branches;
+        all.iter_mut().zip(tallies).for_each(|(all, tally)| *all += tally);
     }
-    for (what, tally) in [("lines", lines), ("regions", regions), ("branches", branches)] {
+    for (what, tally) in ["lines", "regions", "branches"].into_iter().zip(all) {
         println!("{:.2} % of {} {what} are run", tally.percent(), tally.all);
     }
     differences.iter().for_each(|difference| println!("{difference}"));
     println!("{} lines are explained, {} differences", list.count(), differences.len());
-    Ok(differences.is_empty() && lines.percent() >= LEAST)
+    let are_enough = all[0].percent() >= LEAST;
+    if !are_enough {
+        println!("fewer lines are run than {LEAST} % of them");
+    }
+    Ok(differences.is_empty() && are_enough)
+}
+
+/// What all programs together have run of a file.
+fn coverage_of(source: &Source, path: &Path, files: &[Value]) -> Result<Coverage> {
+    let named =
+        |file: &&Value| file.get("filename").and_then(Value::as_str).is_some_and(|name| path == Path::new(name));
+    let mut coverage = Coverage::default();
+    for file in files.iter().filter(named) {
+        coverage.merge(Coverage::new(file, |line| source.is_test(line))?);
+    }
+    Ok(coverage)
 }

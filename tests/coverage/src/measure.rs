@@ -12,7 +12,7 @@ const FLAGS: &str = "-Cinstrument-coverage -Zcoverage-options=branch";
 /// The packages whose tests count: the crate's own, and those of what does its recordings again.
 const PACKAGES: &[&str] = &["-p", "bifolio", "-p", "replay"];
 
-/// Builds and runs the tests of the project at `root`; what LLVM says of the files below `sources`.
+/// Builds and runs the tests of the project at `root`; what LLVM says of the files below `sources`, each as often as programs have it.
 ///
 /// # Errors
 /// If a test fails, or a tool is missing.
@@ -28,6 +28,8 @@ pub fn measure(root: &Path, sources: &Path) -> Result<Vec<Value>> {
         cargo.current_dir(root).args(["test", "--tests", "--target-dir"]).arg(&target).args(PACKAGES).args(last);
         cargo.args(["--config", "profile.dev.package.bifolio.opt-level=1"]).env("CARGO_PROFILE_DEV_DEBUG", "false");
         cargo.env("RUSTFLAGS", FLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS").env("CARGO_INCREMENTAL", "0");
+        // CPUs that count in the same places are many times as slow as without counters: these lines need no million races.
+        cargo.env("RACES", "8000");
         // One file for each program, into which all its processes count.
         cargo.env("LLVM_PROFILE_FILE", counts.join("%m.profraw"));
         cargo
@@ -92,15 +94,18 @@ fn merged(tools: &Tools, target: &Path, counts: &Path) -> Result<PathBuf> {
     Ok(merged)
 }
 
-/// What LLVM says of each file below `sources`.
+/// What LLVM says of each file below `sources`, for each program: of several at once it may tell of a function only that the first
+/// of them, which has it and does not call it, never runs it.
 fn export(tools: &Tools, counts: &Path, programs: &[PathBuf], sources: &Path) -> Result<Vec<Value>> {
-    let output = tools.run("llvm-cov", |command| {
-        command.args(["export", "--format=text", "--skip-functions", "--skip-expansions"]);
-        command.arg("--instr-profile").arg(counts);
-        programs.iter().for_each(|program| _ = command.arg("--object").arg(program));
-        command.arg("--sources").arg(sources);
-    })?;
-    let mut export: Value = serde_json::from_slice(&output).context("llvm-cov's output")?;
-    let files = export.pointer_mut("/data/0/files").and_then(Value::as_array_mut);
-    Ok(std::mem::take(files.context("llvm-cov names no files")?))
+    let mut all = Vec::new();
+    for program in programs {
+        let output = tools.run("llvm-cov", |command| {
+            command.args(["export", "--format=text", "--skip-functions", "--skip-expansions"]);
+            command.arg("--instr-profile").arg(counts).arg(program).arg("--sources").arg(sources);
+        })?;
+        let mut export: Value = serde_json::from_slice(&output).context("llvm-cov's output")?;
+        let files = export.pointer_mut("/data/0/files").and_then(Value::as_array_mut);
+        all.append(files.context("llvm-cov names no files")?);
+    }
+    Ok(all)
 }

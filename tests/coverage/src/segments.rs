@@ -1,6 +1,6 @@
 //! What LLVM says of a file: places from which on something was run so often. Lines are made of them as LLVM's own reports make them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use anyhow::{Context, Result};
@@ -16,9 +16,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, is_run: bool) {
-        self.all += 1;
-        self.run += usize::from(is_run);
+    fn of(each: impl Iterator<Item = bool>) -> Self {
+        each.fold(Self::default(), |tally, is_run| Self { all: tally.all + 1, run: tally.run + usize::from(is_run) })
     }
 
     /// How many of a hundred were run; of nothing, all.
@@ -39,15 +38,16 @@ impl AddAssign for Tally {
 pub struct Coverage {
     /// By number, whether a line that has code was run.
     pub lines: BTreeMap<usize, bool>,
-    /// Pieces of code of which all is run or nothing.
-    pub regions: Tally,
-    /// Ways that a condition can turn out.
-    pub branches: Tally,
+    /// By line and column, whether a piece of code was run, of which all is run or nothing.
+    regions: BTreeMap<[u64; 2], bool>,
+    /// By the condition's place, whether it was true, and whether it was false.
+    branches: BTreeMap<[u64; 4], [bool; 2]>,
 }
 
 /// From here on, code was run so often.
 struct Segment {
     line: usize,
+    column: u64,
     count: u64,
     has_count: bool,
     is_entry: bool,
@@ -60,6 +60,7 @@ impl Segment {
         let is = |index| value.get(index).and_then(Value::as_bool);
         Some(Self {
             line: value.get(0)?.as_u64()? as usize,
+            column: value.get(1)?.as_u64()?,
             count: value.get(2)?.as_u64()?,
             has_count: is(3)?,
             is_entry: is(4)?,
@@ -83,30 +84,45 @@ impl Coverage {
         let segments = segments.context("a segment of another form")?;
         let mut coverage = Self::default();
         for segment in segments.iter().filter(|segment| segment.begins_region() && !is_left_out(segment.line)) {
-            coverage.regions.count(segment.count > 0);
+            *coverage.regions.entry([segment.line as u64, segment.column]).or_default() |= segment.count > 0;
         }
         coverage.lines = lines(&segments);
         coverage.lines.retain(|line, _| !is_left_out(*line));
-        // What is generic has a branch for each type that it was compiled for.
-        let mut branches: HashMap<[u64; 4], [u64; 2]> = HashMap::new();
         for branch in list("branches")? {
             let number = |index| branch.get(index).and_then(Value::as_u64).context("a branch of another form");
             let place = [number(0)?, number(1)?, number(2)?, number(3)?];
-            let ways = branches.entry(place).or_default();
-            ways[0] += number(4)?;
-            ways[1] += number(5)?;
-        }
-        for (_, ways) in branches.iter().filter(|(place, _)| !is_left_out(place[0] as usize)) {
-            ways.iter().for_each(|way| coverage.branches.count(*way > 0));
+            if !is_left_out(place[0] as usize) {
+                // What is generic has a branch for each type that it was compiled for.
+                let ways = coverage.branches.entry(place).or_default();
+                *ways = [ways[0] | (number(4)? > 0), ways[1] | (number(5)? > 0)];
+            }
         }
         Ok(coverage)
     }
 
-    /// The lines of it.
-    pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        self.lines.values().for_each(|is_run| tally.count(*is_run));
-        tally
+    /// That of a file of which no more is known than its lines.
+    #[cfg(test)]
+    pub(crate) fn of_lines(lines: impl Iterator<Item = (usize, bool)>) -> Self {
+        Self { lines: lines.collect(), ..Self::default() }
+    }
+
+    /// Adds what another program ran of the same file.
+    pub fn merge(&mut self, other: Self) {
+        other.lines.into_iter().for_each(|(line, is_run)| *self.lines.entry(line).or_default() |= is_run);
+        other.regions.into_iter().for_each(|(place, is_run)| *self.regions.entry(place).or_default() |= is_run);
+        for (place, other) in other.branches {
+            let ways = self.branches.entry(place).or_default();
+            *ways = [ways[0] | other[0], ways[1] | other[1]];
+        }
+    }
+
+    /// How many lines, pieces of code, and ways that a condition can turn out there are, and how many of them were run.
+    pub fn tallies(&self) -> [Tally; 3] {
+        [
+            Tally::of(self.lines.values().copied()),
+            Tally::of(self.regions.values().copied()),
+            Tally::of(self.branches.values().flatten().copied()),
+        ]
     }
 }
 
@@ -143,6 +159,10 @@ mod tests {
         Coverage::new(&serde_json::from_str(&file).unwrap(), |line| line >= 90).unwrap()
     }
 
+    fn tally((all, run): (usize, usize)) -> Tally {
+        Tally { all, run }
+    }
+
     #[test]
     fn a_line_is_run_if_any_piece_of_it_is() {
         // A function in lines 1 to 4, of which a piece in line 2 and one in lines 3 and 4 were not run.
@@ -151,12 +171,29 @@ mod tests {
             [4,6,5,true,false,false],[4,7,0,false,false,false],[95,1,0,true,true,false],[95,2,0,false,false,false]]";
         let coverage = coverage(pieces, "[]");
         assert_eq!(coverage.lines, BTreeMap::from([(1, true), (2, true), (3, true), (4, false)]));
-        assert_eq!((coverage.tally(), coverage.regions), (Tally { all: 4, run: 3 }, Tally { all: 3, run: 1 }));
+        assert_eq!(coverage.tallies(), [(4, 3), (3, 1), (0, 0)].map(tally));
     }
 
     #[test]
     fn a_branch_of_several_types_counts_once() {
         let branches = "[[1,1,1,5,3,0,0,0,4],[1,1,1,5,0,2,0,0,4],[2,1,2,5,7,0,0,0,4],[91,1,91,2,0,0,0,0,4]]";
-        assert_eq!(coverage("[]", branches).branches, Tally { all: 4, run: 3 });
+        assert_eq!(coverage("[]", branches).tallies()[2], tally((4, 3)));
+    }
+
+    /// A program that does not call a function may have it all the same, as one that was never run.
+    #[test]
+    fn what_one_program_runs_is_run() {
+        let segments = |counts: [u64; 2]| {
+            format!(
+                "[[1,1,{},true,true,false],[2,1,{},true,true,false],[2,5,0,false,false,false]]",
+                counts[0], counts[1]
+            )
+        };
+        let mut all = coverage(&segments([0, 0]), "[[1,1,1,5,0,0,0,0,4]]");
+        all.merge(coverage(&segments([0, 3]), "[[1,1,1,5,0,2,0,0,4]]"));
+        all.merge(coverage("[[3,1,1,true,true,false],[3,5,0,false,false,false]]", "[]"));
+        all.merge(coverage(&segments([0, 0]), "[[1,1,1,5,0,0,0,0,4]]"));
+        assert_eq!(all.lines, BTreeMap::from([(1, false), (2, true), (3, true)]));
+        assert_eq!(all.tallies(), [(3, 2), (3, 2), (2, 1)].map(tally));
     }
 }
