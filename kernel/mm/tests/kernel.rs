@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use bifolio::allocator::{PageAllocator, Plan};
+use bifolio::allocator::{PageAllocator, Plan, Shrinker};
 use bifolio::cpu::Cpu;
 use bifolio::error::FreeError;
 use bifolio::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile};
@@ -228,6 +228,7 @@ fn what_a_boot_loader_uses_itself_is_kept() {
         region_type,
     };
     let map = [region(1..4, Type::Usable), region(4..5, Type::Kernel), region(5..6, Type::PageTable)];
+    assert_eq!(Region::from(&region(3..4, Type::AcpiReclaimable)).kind, RegionKind::AcpiReclaimable);
     let mut regions = Regions::<8>::of(Profile::X86_64);
     regions.extend(map.iter());
     regions.usable(6 * MIB + 1..RAM.end);
@@ -362,4 +363,40 @@ fn a_heap_in_64_kib_can_be_a_global_allocator() {
     heap.validate().unwrap();
     heap.shrink();
     assert_eq!(heap.frames().slabs, 0);
+}
+
+/// What is there is behind locks, and may be half made: a panic is to say no more of it than its name.
+#[test]
+fn what_debug_shows_of_a_kernel_is_its_name() {
+    static MEMORY: Kernel<Uniprocessor<NoInterrupts>> = Kernel::new();
+    let mut regions = Regions::<2>::default();
+    regions.extend([ram()]);
+    // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
+    unsafe { MEMORY.init(regions, window()) }.unwrap();
+    assert_eq!(format!("{MEMORY:?}"), "Kernel { .. }");
+    assert_eq!(format!("{:?}", MEMORY.frames()), "Frames");
+    assert_eq!(format!("{:?}", MEMORY.heap()), "Heap { .. }");
+    assert_eq!(format!("{:?}", MEMORY.heap().source()), "Window { .. }");
+    assert_eq!(format!("{:?}", *MEMORY), "Memory { .. }");
+    // The heap gives what it does not use to page frames that are short, whatever it holds.
+    let layout = Layout::new::<[u64; 100]>();
+    // SAFETY: the layout is not empty, and the object is used no more.
+    unsafe { MEMORY.dealloc(MEMORY.alloc(layout), layout) };
+    let held = MEMORY.heap().frames();
+    assert_eq!(Shrinker::shrink(&*MEMORY, 1), held.slabs + held.metadata);
+    MEMORY.frames().drain();
+    assert_eq!(MEMORY.frames().usage().used, 0);
+}
+
+#[test]
+fn what_is_made_by_default_has_no_memory() {
+    let layout = Layout::new::<u64>();
+    let kernel = Kernel::<Uniprocessor<NoInterrupts>>::default();
+    let memory = Memory::<Uniprocessor<NoInterrupts>, 1>::default();
+    let heap = StaticHeap::<Uniprocessor<NoInterrupts>>::default();
+    // SAFETY: the layout is not empty.
+    let objects = unsafe { [kernel.alloc(layout), memory.alloc(layout), heap.alloc(layout)] };
+    assert!(objects.iter().all(|object| object.is_null()));
+    assert_eq!(format!("{heap:?}"), "StaticHeap { .. }");
+    assert!(heap.heap().is_none());
 }

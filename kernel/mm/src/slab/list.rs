@@ -188,5 +188,7 @@ mod tests {
         list.remove(at(1));
         assert!(order(&list).is_empty());
         assert!(elements.iter().all(|element| !element.1.is_linked()));
+        assert_eq!(Clone::clone(&at(0)), at(0));
+        assert_eq!(format!("{:?}", at(0)), format!("{:?}", NonNull::from(&elements[0])));
     }
 }

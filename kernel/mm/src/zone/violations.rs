@@ -3,7 +3,7 @@
 use super::header::Header;
 use super::index::Bucket;
 use super::{Extent, Memory, Pageblock, Zone, spans};
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
+use crate::frame::{FRAME_SIZE, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
 
@@ -161,6 +161,12 @@ fn a_list_that_has_lost_a_pageblock_is_named() {
         header(zone, 0, |header| header.set_dirty(true));
     });
     violates(rule, |zone| zone.blocks.lock(8).set_next(9));
+    // It goes round in a circle.
+    violates(rule, |zone| zone.blocks.lock(8).set_next(8));
+    let (zone, _) = zone();
+    zone.blocks.lock(8).set_next(8);
+    let text = format!("at address {:#x} it does not hold that {rule}", START * FRAME_SIZE);
+    assert_eq!(zone.validate().map_err(|violation| violation.to_string()), Err(text));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is allocated belongs to somebody, and what is refused is given back.
 
+use bifolio::allocator::Allocation;
 use bifolio::error::{FreeError, RangeError, Refused, ResizeError, SplitError};
 use bifolio::frame::{Block, Blocks, Gfp, Order, PfnRange, Profile, ZoneKind};
 use kit::Raw;
@@ -135,4 +136,44 @@ fn a_flag_that_the_fast_path_does_not_know_is_looked_at_by_the_zones() {
     taken.push(frames.allocate(Order::ZERO, known).unwrap());
     assert_eq!(frames.cached(), held - 1);
     taken.into_iter().for_each(|block| frames.free(block).unwrap());
+}
+
+/// Single frames that stand together are freed together only where a pageblock's words speak.
+#[test]
+fn of_many_frames_those_are_refused_that_are_no_blocks() {
+    let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
+    let whole = frames.take(Order::PAGEBLOCK, Gfp::KERNEL).unwrap();
+    let interior = FreeError::Interior { pfn: whole.offset(3), head: whole, order: Order::PAGEBLOCK };
+    let mut slots = [Some(whole.offset(3)), None];
+    assert_eq!(frames.give_bulk(&mut slots), Err(interior));
+    frames.give(whole, Order::PAGEBLOCK).unwrap();
+    let mut slots = [Some(whole.offset(3)), None];
+    assert_eq!(frames.give_bulk(&mut slots), Err(FreeError::AlreadyFree(whole.offset(3))));
+    frames.validate().unwrap();
+}
+
+#[test]
+fn what_lies_inside_a_block_that_a_cpu_holds_is_free() {
+    let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
+    let taken = frames.take(order(1), Gfp::KERNEL).unwrap();
+    let Ok(Allocation::Served(held)) = frames.explain_allocate(order(1), Gfp::KERNEL, &mut |_| ()) else {
+        panic!("the CPU has more of the word");
+    };
+    let inside = held.offset(1);
+    assert_eq!(frames.give(inside, Order::ZERO), Err(FreeError::AlreadyFree(inside)));
+    let interior = FreeError::Interior { pfn: taken.offset(1), head: taken, order: order(1) };
+    assert_eq!(frames.give(taken.offset(1), Order::ZERO), Err(interior));
+    frames.give(taken, order(1)).unwrap();
+    frames.validate().unwrap();
+}
+
+/// Pageblocks are planned in pairs, so there is one behind the last that has RAM.
+#[test]
+fn what_was_never_ram_is_no_block() {
+    let frames = allocator(&[usable(NORMAL, NORMAL + 3 * 512)]);
+    let behind = pfn(3 * 512 + 7);
+    assert_eq!(frames.order_of(behind), Err(FreeError::Reserved(behind)));
+    assert_eq!(frames.give(behind, Order::ZERO), Err(FreeError::Reserved(behind)));
+    assert_eq!(frames.order_of(pfn(5000)), Err(FreeError::NotManaged(pfn(5000))));
+    frames.validate().unwrap();
 }

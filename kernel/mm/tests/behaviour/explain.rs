@@ -6,7 +6,7 @@ use kit::machine::{allocator_with, usable};
 
 use kit::{Random, Raw, Turns};
 
-use super::{NORMAL, order};
+use super::{NORMAL, exhaust, free_each, order, pfn, range};
 
 const CPUS: usize = 3;
 
@@ -122,4 +122,155 @@ fn what_it_comes_to_is_told_behind_the_steps() {
     let mut lines = Vec::new();
     frames.explain_free(pfn, &mut |_| {}).unwrap().tell(pfn, &mut |words| lines.push(words.to_string()));
     assert_eq!(lines, [format!("so {pfn} becomes free, in the block {pfn}+10")]);
+}
+
+#[test]
+fn each_step_says_what_happens_with_its_addresses() {
+    let (zone, order_3) = (ZoneKind::Normal, order(3));
+    let (at, buddy) = (pfn(8), pfn(16));
+    let no_block = |largest, mixing| Step::NoBlock { zone, order: order_3, largest, mixing };
+    let told = [
+        (Step::AtHand { cpu: 1, pfn: at, is_recent: true }, format!("CPU 1's pages kept {at}, which it freed last")),
+        (
+            Step::AtHand { cpu: 1, pfn: at, is_recent: false },
+            format!("CPU 1's pages have a loan of that kind: {at} is its lowest free block"),
+        ),
+        (
+            Step::Empty { cpu: 2, has_batch: true },
+            "CPU 2's pages have none: they ask for the blocks of a word of 64 frames".to_owned(),
+        ),
+        (Step::Empty { cpu: 2, has_batch: false }, "CPU 2's pages have none of that order".to_owned()),
+        (Step::PastPages, "the CPU's own pages do not serve that: the zones are asked".to_owned()),
+        (
+            no_block(Some(order(5)), false),
+            "zone Normal: no free block of order 3 without mixing mobilities in a pageblock".to_owned(),
+        ),
+        (
+            no_block(Some(order(2)), true),
+            "zone Normal: no free block of order 3: the largest is of order 2, and 8 frames would have to be free in one piece"
+                .to_owned(),
+        ),
+        (no_block(None, true), "zone Normal: no free block of order 3, nor any other".to_owned()),
+        (
+            Step::Slowly,
+            "no zone serves that above 'low': the slow path goes down to what the flags allow".to_owned(),
+        ),
+        (
+            Step::Frees { pfn: at, order: order_3, zone },
+            format!("an allocated block of order 3, {}, in zone Normal", range(8, 16)),
+        ),
+        (
+            Step::ToBatch { cpu: 0 },
+            "it was handed out of CPU 0's pages, and goes back there: a bit, and no lock".to_owned(),
+        ),
+        (
+            Step::OffLoan { cpu: 1 },
+            "it was handed out of CPU 1's pages: it is taken off that loan".to_owned(),
+        ),
+        (
+            Step::Kept { cpu: 1 },
+            "its pageblock is nearly full: CPU 1's pages keep it for the next request".to_owned(),
+        ),
+        (
+            Step::Merge { order: order_3, pfn: buddy, buddy: at },
+            format!("merges: {buddy} ^ 0x8 = {at}, which is free: order 4 at {at}"),
+        ),
+        (
+            Step::NoMerge { order: order_3, pfn: at, buddy },
+            format!("ends: {at} ^ 0x8 = {buddy}, which is not a free block of order 3"),
+        ),
+    ];
+    for (step, words) in told {
+        assert_eq!(step.to_string(), words);
+    }
+}
+
+/// What a zone lacks, and what it would give up for a request that its own pageblocks cannot serve.
+#[test]
+fn a_mark_that_is_missed_and_another_mobilitys_pageblock_are_told_of() {
+    // Single frames of pageblock 1, and what becomes of it.
+    for (free, way) in [
+        (0, None),
+        (255, Some("none is worth changing: from a Movable one")),
+        (300, Some("mostly free, it changes from Movable")),
+    ] {
+        let frames = kit::machine::allocator(&[usable(NORMAL, NORMAL + 4096)]);
+        exhaust(&frames, Gfp::MOVABLE | Gfp::MEMALLOC);
+        let free_before = frames.zone(ZoneKind::Normal).free;
+        free_each(&frames, 512..512 + free);
+        let low = frames.zone(ZoneKind::Normal).watermarks.low;
+        let (mut steps, mut lines) = (Vec::new(), Vec::new());
+        let gfp = Gfp::KERNEL | Gfp::NOWARN;
+        let end = frames.explain_allocate(Order::ZERO, gfp, &mut |step| steps.push(step.to_string())).unwrap();
+        end.tell(Order::ZERO, &mut |words| lines.push(words.to_string()));
+        let Some(way) = way else {
+            assert_eq!(free_before, 0);
+            let lacks = format!(
+                "zone Normal, mark 'low': 0 free - 1 < {low} + 0 kept for others: {} more would have to be free",
+                low + 1
+            );
+            assert!(steps.contains(&lacks), "{steps:?}");
+            let asked = "shrinkers are asked for memory, and what is kept for pressing requests is given up";
+            assert_eq!(lines, [asked, "so order 0 is refused, unless that helps"]);
+            continue;
+        };
+        assert!(free > low, "{low}");
+        let block = pfn(512);
+        assert!(steps.iter().any(|step| step.contains(way)), "{steps:?}");
+        assert!(
+            steps
+                .iter()
+                .any(|step| step.starts_with(&format!("zone Normal: pageblock {block}, no Unmovable one has room"))),
+            "{steps:?}"
+        );
+        let Allocation::Served(pfn) = end else { panic!("{lines:?}") };
+        assert_eq!(frames.take(Order::ZERO, gfp), Ok(pfn));
+    }
+}
+
+#[test]
+fn what_cpus_hold_is_told_of() {
+    let pages: &'static [PerCpuPages; 2] = Box::leak(Box::new([const { PerCpuPages::new() }; 2]));
+    let frames = allocator_with::<Turns>(&[usable(NORMAL, NORMAL + 2048)], pages);
+    Turns::switch_to(1);
+    let taken = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
+    let mut steps = Vec::new();
+    let told = frames.explain_allocate(Order::ZERO, Gfp::KERNEL, &mut |step| steps.push(step)).unwrap();
+    let Allocation::Served(next) = told else { panic!("{steps:?}") };
+    assert_eq!(steps, [Step::AtHand { cpu: 1, pfn: next, is_recent: false }]);
+    let mut freed = Vec::new();
+    let end = frames.explain_free(taken, &mut |step| freed.push(step)).unwrap();
+    assert_eq!((end, freed[1..].to_vec()), (Freeing::Held(1), vec![Step::ToBatch { cpu: 1 }]));
+    let mut lines = Vec::new();
+    end.tell(taken, &mut |words| lines.push(words.to_string()));
+    assert_eq!(lines, [format!("so CPU 1 has {taken} at hand, and the zone does not count it as free")]);
+
+    Turns::switch_to(0);
+    let mut freed = Vec::new();
+    frames.explain_free(taken, &mut |step| freed.push(step)).unwrap();
+    assert_eq!(freed[1], Step::OffLoan { cpu: 1 });
+    let gfp = Gfp::ATOMIC | Gfp::NOWARN;
+    let cached = loop {
+        match frames.explain_allocate(order(10), gfp, &mut |_| {}).unwrap() {
+            Allocation::Served(pfn) => assert_eq!(frames.take(order(10), gfp), Ok(pfn)),
+            end @ Allocation::Short { cached, may_reclaim } => {
+                assert!(!may_reclaim);
+                let mut lines = Vec::new();
+                end.tell(order(10), &mut |words| lines.push(words.to_string()));
+                let emptied =
+                    format!("the CPUs' pages hold {cached} frames: they are emptied, and the zones asked again");
+                assert_eq!(lines, [emptied, "so order 10 is refused, unless that helps".to_owned()]);
+                break cached;
+            }
+        }
+    };
+    assert_eq!(cached, frames.cached());
+    assert!(cached > 0);
+
+    exhaust(&frames, Gfp::MEMALLOC);
+    let mut steps = Vec::new();
+    let end = frames.explain_allocate(Order::ZERO, Gfp::KERNEL, &mut |step| steps.push(step)).unwrap();
+    assert_eq!(end, Allocation::Short { cached: 0, may_reclaim: true });
+    assert_eq!(steps[0], Step::Empty { cpu: 0, has_batch: true });
+    assert!(steps.contains(&Step::Slowly));
 }

@@ -1,6 +1,6 @@
 //! Pageblocks that are kept for requests that cannot wait.
 
-use bifolio::allocator::{PageAllocator, ZoneStats};
+use bifolio::allocator::{Allocation, PageAllocator, ZoneStats};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use kit::Raw;
 
@@ -37,8 +37,10 @@ fn a_request_that_cannot_wait_keeps_its_pageblock_for_the_next() {
     let first = frames.take(order(3), Gfp::ATOMIC).unwrap();
     assert_eq!(zone(&frames).reserved_highatomic, 512);
     assert_eq!(pageblocks(&frames)[Mobility::HighAtomic.index()], 1);
+    let told = frames.explain_allocate(order(3), Gfp::ATOMIC, &mut |_| ()).unwrap();
     let second = frames.take(order(3), Gfp::ATOMIC).unwrap();
     assert_eq!(first.number() / 512, second.number() / 512);
+    assert_eq!(told, Allocation::Served(second));
     frames.validate().unwrap();
 }
 
@@ -167,5 +169,20 @@ fn what_is_kept_can_be_given_up_at_any_time() {
     frames.unreserve_highatomic();
     assert_eq!((zone(&frames).reserved_highatomic, zone(&frames).free_highatomic), (0, 0));
     assert_eq!((zone(&frames).free, frames.cached()), before);
+    frames.validate().unwrap();
+}
+
+/// What is given up need not be of use: it may be too small.
+#[test]
+fn what_is_kept_is_given_up_though_it_does_not_suffice() {
+    let frames = machine();
+    press(&frames);
+    frames.take(order(3), Gfp::ATOMIC).unwrap();
+    while frames.take(Order::ZERO, Gfp::WAIT | Gfp::MEMALLOC | Gfp::NOWARN).is_ok() {}
+    let kept = zone(&frames).free_highatomic;
+    assert!(kept > 0 && zone(&frames).reserved_highatomic == 512);
+    assert!(frames.take(order(10), Gfp::KERNEL | Gfp::NOWARN).is_err());
+    assert_eq!((zone(&frames).reserved_highatomic, zone(&frames).free_highatomic), (0, 0));
+    assert_eq!(zone(&frames).free, kept);
     frames.validate().unwrap();
 }

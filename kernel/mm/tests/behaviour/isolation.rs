@@ -295,3 +295,19 @@ fn a_run_leaves_the_watermark_and_what_others_keep() {
     assert!(frames.take_contiguous(3584, Gfp::KERNEL | Gfp::MEMALLOC).is_err(), "a pageblock between is isolated");
     frames.validate().unwrap();
 }
+
+/// More pageblocks than a word has bits: those of the second word go, and come back.
+#[test]
+fn pageblocks_far_behind_others_can_be_taken_and_given_back() {
+    const WORD: u64 = 64 * 512;
+    let frames = allocator(&[usable(NORMAL, NORMAL + 3 * WORD)]);
+    let before = everything(&frames);
+    frames.take_range(range(WORD, 2 * WORD), Gfp::MOVABLE).unwrap();
+    frames.validate().unwrap();
+    let first = frames.take(Order::MAX, Gfp::MOVABLE).unwrap();
+    assert!(!range(WORD, 2 * WORD).contains(first));
+    frames.give(first, Order::MAX).unwrap();
+    frames.give_range(range(WORD, 2 * WORD)).unwrap();
+    frames.validate().unwrap();
+    assert_eq!(everything(&frames), before);
+}

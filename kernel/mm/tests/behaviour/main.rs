@@ -4,6 +4,7 @@ mod blocks;
 mod exact;
 mod explain;
 mod extremes;
+mod faults;
 mod frames;
 mod highatomic;
 mod hooks;
@@ -19,6 +20,7 @@ mod resize;
 mod runs;
 mod sequences;
 mod setup;
+mod sync;
 mod zones;
 
 use bifolio::allocator::{Cpu, PageAllocator};

@@ -142,3 +142,17 @@ fn low_memory_is_kept_whatever_the_map_says() {
     assert_eq!(frames.zone(ZoneKind::Normal).start, Pfn::new(1));
     assert_eq!(frames.usage().total, 128 - 1 - frames.metadata().frames());
 }
+
+#[test]
+fn a_board_has_the_zones_that_it_says() {
+    // At run-time, as from a device tree.
+    let ends = [std::hint::black_box(512 * MIB), std::hint::black_box(2 * GIB)];
+    let board = Profile::new(ends[0], ends[1]);
+    assert!(board.low_memory().is_empty());
+    assert_eq!(ZoneKind::ALL.map(|kind| board.range(kind).start.address()), [0, 512 * MIB, 2 * GIB]);
+    assert_eq!(board.with_low_memory(5000).low_memory().frames(), 2);
+    let frames = machine(board, &[(0, 3 * GIB)]);
+    let metadata = frames.metadata().frames();
+    let pages = |bytes: u64| bytes / FRAME_SIZE;
+    assert_eq!(managed(&frames), [pages(512 * MIB), pages(3 * GIB / 2), pages(GIB) - metadata]);
+}

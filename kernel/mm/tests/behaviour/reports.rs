@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use bifolio::allocator::{PageAllocator, PerCpuEvents, PerCpuPages};
-use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::allocator::{PageAllocator, PerCpuEvents, PerCpuPages, TooManyShrinkers, View};
+use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::memory_map::{Region, RegionKind};
 use bifolio::report;
 use kit::Raw;
 
@@ -224,4 +225,37 @@ fn a_cpus_pages_count_their_refills() {
     held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     frames.drain();
     assert_eq!(events().refills, 5);
+}
+
+#[test]
+fn each_kind_has_linuxs_letter() {
+    let letters: String = Mobility::ALL.map(Mobility::letter).iter().collect();
+    assert_eq!(letters, "UMEHI");
+}
+
+/// What is behind locks is not shown: whoever panics may hold them.
+#[test]
+fn what_debug_shows_takes_no_lock() {
+    let pages = PerCpuPages::default();
+    let events = format!("{:?}", PerCpuEvents::default());
+    assert_eq!(format!("{pages:?}"), format!("PerCpuPages {{ events: {events}, .. }}"));
+    let frames = machine();
+    assert_eq!(format!("{frames:?}"), "PageAllocator { .. }");
+    let view: &View<'_, SingleCpu> = &frames;
+    assert_eq!(format!("{view:?}"), "View { .. }");
+}
+
+#[test]
+fn what_is_refused_or_wrong_says_so() {
+    let frames = machine();
+    let marks = frames.zone(ZoneKind::Dma).watermarks;
+    assert_eq!(marks.to_string(), format!("{}/{}/{}", marks.min, marks.low, marks.high));
+    let block = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    let refused = frames.split(block, order(1)).err().unwrap();
+    assert_eq!(refused.to_string(), refused.error.to_string());
+    assert_eq!(refused.to_string(), "a block of order 0 has no parts of order 1");
+    frames.free(refused.given).unwrap();
+    assert_eq!(TooManyShrinkers.to_string(), "there are 16 shrinkers already");
+    let entry = Region { start: 0x3000, end: 0x3000, kind: RegionKind::Usable };
+    assert!(entry.fault().unwrap().to_string().ends_with("is empty: ignored"));
 }

@@ -101,3 +101,20 @@ fn every_run_is_found_by_who_may_look_everywhere() {
     }
     assert!(frames.allocate_contiguous_aligned(32, 1, GFP).is_err());
 }
+
+/// Two ranges of a zone whose pageblocks have numbers in a row, and a hole between them.
+#[test]
+fn a_run_does_not_reach_across_a_hole() {
+    const BEHIND: u64 = 1 << 20;
+    let frames = allocator(&[usable(NORMAL, NORMAL + 8192), usable(NORMAL + BEHIND, NORMAL + BEHIND + 1024)]);
+    // The metadata is at the end of what lies behind the hole, where there is room for it.
+    let metadata = frames.metadata();
+    assert!(metadata.start > pfn(BEHIND + 512), "{metadata}");
+    while frames.take(Order::ZERO, GFP).is_ok() {}
+    for frame in (8192 - 10..8192).chain(BEHIND..BEHIND + 7) {
+        frames.give(pfn(frame), Order::ZERO).unwrap();
+    }
+    assert_eq!(take(&frames, 11, 1), None);
+    assert_eq!(take(&frames, 7, 1), Some(range(BEHIND, BEHIND + 7)));
+    assert_eq!(take(&frames, 10, 1), Some(range(8182, 8192)));
+}

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use bifolio::allocator::{PageAllocator, Plan, SetupError};
+use bifolio::allocator::{EarlyFrames, PageAllocator, Plan, SetupError};
 use bifolio::error::RangeError;
-use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
+use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region};
 use kit::machine::{SingleCpu, usable};
 use kit::{Raw, over_numbers};
@@ -103,4 +103,30 @@ fn words_are_metadata_as_all_is() {
     assert!(allocator(&apart).word(Pfn::new(NORMAL)).is_none(), "none were planned");
     let tiny = Plan::new(map(&[usable(NORMAL, NORMAL + 1)])).unwrap();
     assert!(matches!(tiny.with_words(), Err(SetupError::NoRoomForMetadata { .. })));
+}
+
+#[test]
+fn metadata_of_another_size_or_in_a_wrong_place_is_refused() {
+    let plan = Plan::apart(map(&ram())).unwrap();
+    let planned = plan.metadata_words();
+    let mut metadata = vec![0_u64; planned + 1];
+    for given in [planned - 1, planned + 1] {
+        let error = over_numbers::<SingleCpu>(&plan, &mut metadata[..given], &[]).err();
+        assert_eq!(error, Some(SetupError::WrongMetadataSize { planned, given }));
+        let text = format!("the metadata has {given} words instead of the planned {planned}");
+        assert_eq!(error.unwrap().to_string(), text);
+    }
+    let frames: PageAllocator<'_, SingleCpu> = over_numbers(&plan, &mut metadata[1..], &[]).unwrap();
+    assert_eq!(frames.profile(), Profile::X86_64);
+    assert_eq!(SetupError::TooManyPageblocks(ZoneKind::Dma32).to_string(), "zone DMA32 has more than 2^32 pageblocks");
+}
+
+#[test]
+fn no_early_frames_are_none_and_hand_nothing_over() {
+    let mut none = EarlyFrames::none();
+    assert_eq!((none.take(1), none.taken().frames()), (None, 0));
+    let frames = allocator(&Plan::apart(map(&ram())).unwrap());
+    let before = frames.usage();
+    assert!(frames.hand_over(none).unwrap().is_none());
+    assert_eq!(frames.usage(), before);
 }

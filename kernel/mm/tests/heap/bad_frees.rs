@@ -130,9 +130,10 @@ fn errors_without_a_caller_go_to_the_hook() {
         heap.dealloc(ptr::without_provenance_mut(0x1000), layout(8, 8));
         heap.dealloc(ptr::null_mut(), layout(8, 8));
         assert!(heap.realloc(ptr::without_provenance_mut(0x2000), layout(8, 8), 9).is_null());
+        assert!(heap.realloc(ptr::null_mut(), layout(8, 8), 9).is_null());
     }
     let heard = std::mem::take(&mut *HEARD.lock().unwrap());
-    assert_eq!(heard, [0x1000, 0, 0x2000].map(|address| HeapError::Foreign { address }));
+    assert_eq!(heard, [0x1000, 0, 0x2000, 0].map(|address| HeapError::Foreign { address }));
     heap.validate().unwrap();
 }
 
@@ -156,4 +157,42 @@ fn a_page_source_that_takes_nothing_back_is_told_of() {
     heap.validate().unwrap();
     let error = FreeError::AlreadyFree(Pfn::containing(address as u64));
     assert_eq!(*HEARD.lock().unwrap(), [HeapError::Refused { address, frames: order.frames(), error }]);
+}
+
+#[test]
+fn each_error_says_what_and_where() {
+    let (address, cache, slot) = (0x5040, "inode", 3);
+    let site = std::panic::Location::caller();
+    let pfn = Pfn::new(5);
+    let told = [
+        (
+            HeapError::Interior { address, cache, slot, offset: 8 },
+            "bad free of 0x5040: 8 bytes inside slot 3 of inode".to_owned(),
+        ),
+        (
+            HeapError::WrongLayout { address, cache, slot, given: 9, actual: 64 },
+            "bad free of 0x5040: a layout of 9 bytes given for slot 3 of inode, which has 64".to_owned(),
+        ),
+        (
+            HeapError::Destroyed { address, cache, slot },
+            "bad free of 0x5040: slot 3 of inode, which has been destroyed".to_owned(),
+        ),
+        (
+            HeapError::Leaked { address, cache, size: 64, allocated: None },
+            "64 bytes at 0x5040 were still allocated when inode was destroyed".to_owned(),
+        ),
+        (
+            HeapError::Leaked { address, cache, size: 64, allocated: Some(site) },
+            format!("64 bytes at 0x5040 were still allocated when inode was destroyed, since {site}"),
+        ),
+        (
+            HeapError::Refused { address: 0x5000, frames: 2, error: FreeError::AlreadyFree(pfn) },
+            format!("the page source did not take back 2 frames at 0x5000: {}", FreeError::AlreadyFree(pfn)),
+        ),
+    ];
+    for (error, words) in told {
+        assert_eq!(error.to_string(), words);
+        let is_refusal = matches!(error, HeapError::Refused { .. });
+        assert_eq!(std::error::Error::source(&error).is_some(), is_refusal, "{error}");
+    }
 }

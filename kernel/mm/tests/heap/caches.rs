@@ -177,6 +177,16 @@ fn a_cache_that_cannot_be_is_refused() {
     let all: Vec<_> = std::iter::from_fn(|| heap.cache::<u8>(CacheOptions::new("many")).ok()).collect();
     assert_eq!(heap.cache::<u8>(CacheOptions::new("one more")).err(), Some(CacheError::TooMany));
     assert!(all.len() >= 16);
+    let errors = [CacheError::TooLarge { size: 8200 }, CacheError::InvalidAlignment(24), CacheError::OutOfMemory];
+    assert_eq!(
+        errors.map(|error| error.to_string()),
+        [
+            "objects of 8200 bytes are too large for a cache",
+            "an alignment of 24, which is no power of two",
+            "no memory for a cache",
+        ]
+    );
+    assert_eq!(CacheError::TooMany.to_string(), format!("there are {} caches already", all.len()));
     drop(all);
     assert_empties(&heap);
 }

@@ -1,6 +1,7 @@
 //! The heap as a kernel uses it, over page sources that remember every block.
 
 mod bad_frees;
+mod bulk;
 mod caches;
 mod collections;
 mod debug;

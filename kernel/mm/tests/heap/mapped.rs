@@ -1,7 +1,7 @@
 //! Objects that no block holds, and those for which memory is only there in pieces: mapped, and otherwise like any other.
 
 use bifolio::frame::{Block, FRAME_SIZE, Gfp, Order};
-use bifolio::heap::{Heap, HeapFrames};
+use bifolio::heap::{Heap, HeapFrames, PageSource};
 
 use crate::objects::{Object, layout};
 use crate::runs::Runs;
@@ -120,4 +120,29 @@ fn mappings_take_all_memory_and_give_it_back() {
             assert!(heap.allocate(layout(size & !0xfff, 8)).is_none());
         }
     });
+}
+
+/// A source that is borrowed, by one heap after another.
+#[test]
+fn a_heap_may_borrow_its_source() {
+    let source = Runs::new();
+    let before = source.blocks();
+    let heap: Heap<_, Thread> = Heap::new(&source);
+    let small = Object::new(&heap, layout(100, 8), 1);
+    let mut large = Object::new(&heap, layout(3 * FRAME, 8), 2);
+    let start = large.start();
+    assert!(large.resize(&heap, 5 * FRAME) && large.resize(&heap, 3 * FRAME));
+    assert_eq!((large.start(), heap.large_stats().resized), (start, 2), "it was resized where it is");
+    let mapped = Object::new(&heap, layout(9 * MIB, 8), 3);
+    assert!(source.is_mapped(mapped.address));
+    source.kept.set(12 << 10);
+    let mut text = String::new();
+    heap.write_summary(&mut text).unwrap();
+    assert!(text.contains("kept            12 kB"), "{text}");
+    [small, large, mapped].into_iter().for_each(|object| object.free(&heap));
+    heap.validate().unwrap();
+    heap.shrink();
+    assert_eq!(source.blocks(), before);
+    assert!(!heap.source().is_scarce());
+    assert_eq!(heap.source().number_of(0x5000), 0x5000);
 }

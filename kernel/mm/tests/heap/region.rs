@@ -144,6 +144,7 @@ fn what_c_asks_for_is_there_and_what_it_gets_wrong_is_named() {
         assert_eq!(heap.malloc(1 << 20), Err(MallocError::OutOfMemory(wanted)));
 
         assert_eq!(heap.free(std::ptr::null_mut()), Ok(()));
+        assert_eq!(heap.free_sized(std::ptr::null_mut(), 7), Ok(()));
         let object = heap.malloc(100).unwrap();
         let address = object.as_ptr().addr();
         let wrong = HeapError::WrongLayout { address, cache: "kmalloc-112", slot: 0, given: 200, actual: 112 };
@@ -206,6 +207,7 @@ fn the_page_allocator_in_the_region_gives_its_last_frame() {
     let granules = frames.stats().zones.iter().map(|zone| zone.free).sum::<u64>();
     // At each end there is less than a page.
     assert!(granules * (heap.source().granule() as u64) < 2 * 4096, "a page is kept from the program");
+    assert!(frames.look_at(heap.source().first()).is_some(), "the region begins with a frame of the allocator's");
     for object in objects {
         // SAFETY: the object is ours, and not used afterwards.
         unsafe { heap.free(object, layout).unwrap() };

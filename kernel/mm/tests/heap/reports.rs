@@ -2,7 +2,7 @@
 
 use std::alloc::Layout;
 
-use bifolio::heap::{ArenaEvents, ArenaStats, CacheOptions, Heap, HeapFrames, SizeClass, SlotSource};
+use bifolio::heap::{ArenaEvents, ArenaStats, CacheOptions, Heap, HeapFrames, Malloc, SizeClass, SlotSource};
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
 use crate::source::{Blocks, Thread};
@@ -213,4 +213,73 @@ fn the_slot_that_is_told_is_the_one_that_is_given() {
     for source in [SlotSource::InHand, SlotSource::NextWord, SlotSource::Partial, SlotSource::Empty] {
         assert!(sources.contains(&source), "{source:?} is not among {sources:?}");
     }
+}
+
+/// All else is behind locks, which whoever panics may hold.
+#[test]
+fn what_debug_shows_of_a_heap_is_its_name() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    let options = CacheOptions::<u64>::new("number");
+    assert_eq!(format!("{options:?}"), "CacheOptions { .. }");
+    let cache = heap.cache(options).unwrap();
+    assert_eq!(format!("{heap:?} {cache:?} {:?}", Malloc::new(&heap)), "Heap { .. } Cache { .. } Malloc { .. }");
+    let malloc = Malloc::new(&heap);
+    assert!(std::ptr::eq(Clone::clone(&malloc).heap(), malloc.heap()));
+    let mut region = vec![0; 1 << 20];
+    let region = Heap::in_region(&mut region).unwrap();
+    assert_eq!(format!("{:?}", region.heap().source()), "RegionPages { .. }");
+}
+
+#[test]
+fn a_slab_shows_its_slots_and_which_comes_next() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    let objects: Vec<_> = (0..70).map(|seed| Object::new(&heap, layout(60, 8), seed)).collect();
+    let slab = heap.slab_words(objects[0].start()).unwrap().info.start;
+    let mut used = Vec::new();
+    let info = heap
+        .slab_at(objects[69].start(), |slot, is_used| {
+            if is_used {
+                used.push(slab + slot * 64);
+            }
+        })
+        .unwrap();
+    assert_eq!((info.cache, info.start, info.object_size, info.slots), ("kmalloc-64", slab, 64, 512));
+    assert_eq!(used, objects.iter().map(Object::start).collect::<Vec<_>>());
+    assert_eq!(heap.slab_at(0x1000, |_, _| ()), None);
+    let next = heap.next_slot(layout(60, 8)).unwrap();
+    let mut lines = Vec::new();
+    let words = heap.slab_words(next.slab).unwrap();
+    words.tell_slot(0x5000, next.slot, 0x5000 + 64 * next.slot as u64, &mut |words| lines.push(words.to_string()));
+    let free = words.words[1].free;
+    assert_eq!((next.slot, words.words[1].remote), (70, 0));
+    assert_eq!(
+        lines,
+        [
+            format!("word 1 of the slab at 0x5000: free {free:#018x}, freed by other CPUs 0x0000000000000000"),
+            "so slot 70 of 512 is served, bit 6, the lowest: 0x6180".to_owned(),
+        ]
+    );
+    let large = Object::new(&heap, layout(60_000, 8), 1);
+    let mut slots = Vec::new();
+    let info = heap.slab_at(large.start() + 9000, |slot, is_used| slots.push((slot, is_used))).unwrap();
+    assert_eq!((info.cache, info.start, info.slots, slots), ("kmalloc-large", large.start(), 1, vec![(0, true)]));
+    large.free(&heap);
+    objects.into_iter().for_each(|object| object.free(&heap));
+    assert_empties(&heap);
+}
+
+#[test]
+fn where_a_slot_comes_from_is_said_in_words() {
+    let sources = [SlotSource::InHand, SlotSource::NextWord, SlotSource::Partial, SlotSource::Empty, SlotSource::Freed];
+    assert_eq!(
+        sources.map(|source| source.to_string()),
+        [
+            "this CPU has slots of one word of a slab in hand",
+            "nothing is in hand; the next word of the current slab with free slots is taken up",
+            "the current slab is full; the fullest of those with free slots follows",
+            "the current slab is full, and no other has both objects and free slots; an empty one follows",
+            "all slabs are full as far as is known; in one that was, slots have been freed",
+        ]
+    );
+    assert_eq!(SizeClass::of(layout(60, 8)).map(SizeClass::name), Some("kmalloc-64"));
 }

@@ -1,7 +1,9 @@
 //! When frames run out: a refusal that the caller sees, nothing lost, and nothing refused that could be served.
 
+use std::ptr::NonNull;
+
 use bifolio::frame::{FRAME_SIZE, Order};
-use bifolio::heap::{HeapFrames, SizeClass};
+use bifolio::heap::{HeapFrames, PageSource, SizeClass};
 
 use crate::objects::{Object, TestHeap, assert_empties, layout, state};
 use crate::source::Blocks;
@@ -84,6 +86,13 @@ fn what_can_never_be_served_is_refused_without_asking() {
         assert_eq!(TestHeap::usable_size(layout), None);
     }
     assert_eq!(state(&heap), before);
+    // Nor does a source of blocks have such a run, or has it to take one back.
+    let run = layout(8 << 20, 8);
+    assert_eq!(Blocks::run_for(run), None);
+    assert_eq!(heap.source().allocate_run(run), None);
+    // SAFETY: there is no such run, and so nothing that could be used.
+    assert_eq!(unsafe { heap.source().release_run(NonNull::dangling(), run) }, Ok(()));
+    assert_eq!(heap.source().kept(), 0);
 }
 
 #[test]
