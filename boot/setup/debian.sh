@@ -364,5 +364,7 @@ build_core() {
     for library in core alloc compiler_builtins; do
         cp "$crate/target/$target/release/deps/lib$library"-*.rlib "$home/lib/" || return
     done
+    # What was built with another core does not go with this one, and cargo does not notice.
+    rm -rf "${tools%/tools}/$target"
     core_by >"$home/built-by" && rm -rf "$crate"
 }
