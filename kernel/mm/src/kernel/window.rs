@@ -196,7 +196,7 @@ unsafe impl<C: Cpu> PageSource for Window<C> {
             return unsafe { ready.mappings.resize(start, run, bytes) };
         }
         let gfp = ready.mappings.gfp();
-        // SAFETY: by this function's contract the run is the caller's, who does not use what is behind its new end.
+        // SAFETY: by this function's contract the run is the caller's, and what is behind its new end is not used.
         unsafe { ready.frames.resize_raw(ready.frames_of(start, run), (bytes / PAGE) as u64, gfp) }.is_ok()
     }
 }
