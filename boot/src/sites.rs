@@ -65,7 +65,7 @@ pub fn name(trace: &Path, kernel: &Path) -> Result<()> {
 /// A site in words: the innermost calls that are of interest.
 fn told(symbols: &Symbols, addresses: &[u64]) -> Option<String> {
     // A return address is behind its call.
-    let frames = addresses.iter().flat_map(|address| symbols.frames(address - 1));
+    let frames = addresses.iter().flat_map(|address| symbols.frames(address.wrapping_sub(1)));
     let of_interest = |frame: &Frame| {
         let is_own = OWN.iter().any(|own| frame.file.starts_with(own));
         is_own && !BETWEEN.iter().any(|between| frame.file.starts_with(between))

@@ -48,19 +48,14 @@ impl Symbols {
     /// the one that really was called last. `None` if nothing is known.
     #[must_use]
     pub fn describe(&self, address: u64) -> Option<String> {
-        let loader = self.loader.as_ref().filter(|_| self.code.iter().any(|range| range.contains(&address)))?;
-        let mut frames = loader.find_frames(address).ok()?;
-        let mut lines = Vec::new();
-        while let Ok(Some(frame)) = frames.next() {
-            let name = frame.function.as_ref().and_then(|function| function.demangle().ok());
-            let mut line = name.map_or_else(|| "?".to_owned(), |name| without_hash(&name).to_owned());
-            if let Some((file, number)) = frame.location.and_then(|location| location.file.zip(location.line)) {
-                line += &format!(" at {}:{number}", self.shortened(file));
-            }
-            lines.push(line);
-        }
+        let in_words = |(function, place): (Option<String>, Option<(String, u32)>)| {
+            let place = place.map(|(file, line)| format!(" at {file}:{line}")).unwrap_or_default();
+            function.unwrap_or_else(|| "?".to_owned()) + &place
+        };
+        let mut lines: Vec<String> = self.inlined(address)?.into_iter().map(in_words).collect();
         if lines.is_empty() {
-            lines.push(without_hash(&addr2line::demangle_auto(loader.find_symbol(address)?.into(), None)).to_owned());
+            let symbol = self.loader.as_ref()?.find_symbol(address)?;
+            lines.push(without_hash(&addr2line::demangle_auto(symbol.into(), None)).to_owned());
         }
         Some(lines.join("\n       inlined into "))
     }
@@ -69,26 +64,28 @@ impl Symbols {
     /// last: as far as it is known where they are.
     #[must_use]
     pub fn frames(&self, address: u64) -> Vec<Frame> {
-        let mut all = Vec::new();
-        let is_code = self.code.iter().any(|range| range.contains(&address));
-        let Some(mut frames) =
-            self.loader.as_ref().filter(|_| is_code).and_then(|loader| loader.find_frames(address).ok())
-        else {
-            return all;
+        let known = |(function, place): (Option<String>, Option<(String, u32)>)| {
+            let (file, line) = place?;
+            Some(Frame { function: function?, file, line })
         };
-        while let Ok(Some(frame)) = frames.next() {
-            let name = frame.function.as_ref().and_then(|function| function.demangle().ok());
-            if let Some((name, (file, line))) =
-                name.zip(frame.location.and_then(|location| location.file.zip(location.line)))
-            {
-                let (function, file) = (without_hash(&name).to_owned(), self.shortened(file).to_owned());
-                all.push(Frame { function, file, line });
-            }
-        }
-        all
+        self.inlined(address).into_iter().flatten().filter_map(known).collect()
     }
 
-    /// The same for a line of a backtrace.
+    /// The same, with what is known of each: its name, and file and line. `None` if there is no code.
+    fn inlined(&self, address: u64) -> Option<Vec<(Option<String>, Option<(String, u32)>)>> {
+        let loader = self.loader.as_ref().filter(|_| self.code.iter().any(|range| range.contains(&address)))?;
+        let mut frames = loader.find_frames(address).ok()?;
+        let mut all = Vec::new();
+        while let Ok(Some(frame)) = frames.next() {
+            let name = frame.function.as_ref().and_then(|function| function.demangle().ok());
+            let place = frame.location.and_then(|location| location.file.zip(location.line));
+            let place = place.map(|(file, line)| (self.shortened(file).to_owned(), line));
+            all.push((name.map(|name| without_hash(&name).to_owned()), place));
+        }
+        Some(all)
+    }
+
+    /// What [`describe`](Self::describe) says, for a line of a backtrace.
     #[must_use]
     pub fn describe_frame(&self, line: backtrace::Line) -> Option<String> {
         self.describe(line.instruction())

@@ -24,7 +24,7 @@
 //! | `a5` | an object is freed | address; one more than the number of its cache, or 0; result |
 //! | `a6`-`ae` | another operation on the heap | its arguments; result |
 //! | `af` | what the number of a site stands for | its number; how many return addresses, innermost first; each as a distance from the one before |
-//! | `b2` | a site in words, which somebody has found who has the program's debugging information | its number; how many bytes; UTF-8 |
+//! | `b2` | a site in words, found by a program that has debugging information of the traced one | its number; how many bytes; UTF-8 |
 //! | `c0`-`ff` | what follows is of CPU 0 to 62; `ff`, of another | its number |
 //! | `b0` | the hash of the whole state | 8 bytes, lowest first |
 //! | `b1` | records were lost, and the trace can be followed no further | how many |

@@ -111,8 +111,8 @@ const FAST: Gfp = Gfp::WAIT
 
 /// The page-frame allocator: Linux-style zones over the physical memory of a machine, and pages of its own for each CPU.
 ///
-/// It never touches the memory that it manages, but to [zero](Gfp::ZERO) it where it is asked to. All its state is in the metadata that [`Plan`] laid out, so a stray
-/// write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
+/// It never touches the memory that it manages, but to [zero](Gfp::ZERO) it where it is asked to. All its state is in the metadata
+/// that [`Plan`] laid out, so a stray write into a freed frame cannot corrupt it, and frames need not be mapped, nor exist.
 ///
 /// What there is to know of it, it has from its [`View`].
 pub struct PageAllocator<'m, C>(View<'m, C>);

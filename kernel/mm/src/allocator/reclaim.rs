@@ -8,7 +8,6 @@ use core::error::Error;
 use core::fmt;
 
 use super::record::done;
-use super::zeroed::SeenAt;
 use super::{Call, Cpu, PageAllocator};
 use crate::frame::ZoneKind;
 use crate::sync::Mutex;
@@ -54,13 +53,16 @@ pub(super) struct Reclaim {
     pub reclaimed: AtomicU64,
 }
 
+/// No offset, since no frame begins there. (The heap of a small region has every word less that its page allocator has.)
+pub(super) const NOWHERE: u64 = u64::MAX;
+
 /// What the slow path knows from one request to the next.
 pub(super) struct SlowPath<'m, C> {
     /// Whether requests that may use any zone are first to be served without mixing mobilities. As in Linux that is so
     /// where zone Normal has memory.
     pub unmixed_first: bool,
-    /// Where frames are zeroed.
-    pub seen_at: SeenAt,
+    /// What is added to a physical address for the one at which frames are zeroed; [`NOWHERE`] if that is the kernel's own business.
+    pub seen_at: u64,
     shrinkers: Mutex<[Option<&'m dyn Shrinker>; SHRINKERS], C>,
     /// The CPUs that are inside a shrinker, a bit each, modulo 64.
     shrinking: AtomicU64,
@@ -86,7 +88,7 @@ impl<C: Cpu> SlowPath<'_, C> {
     pub(super) fn new(unmixed_first: bool) -> Self {
         Self {
             unmixed_first,
-            seen_at: SeenAt::NOWHERE,
+            seen_at: NOWHERE,
             shrinkers: Mutex::new("shrinkers", [None; SHRINKERS]),
             shrinking: AtomicU64::new(0),
             stalls: Default::default(),

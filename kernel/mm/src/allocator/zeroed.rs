@@ -1,26 +1,8 @@
 //! Zeroed frames. The allocator touches no memory but these: where it was told that they are seen; or else it asks [`Cpu::zero`] to.
 
+use super::reclaim::NOWHERE;
 use super::{AllocError, Cpu, PageAllocator};
 use crate::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
-
-/// What is added to a physical address for the one at which frames are zeroed, if that is not the kernel's own business: in frames. It
-/// lies where there is room beside a `bool`, since the heap of a small region has every word less that its page allocator has.
-#[derive(PartialEq, Eq)]
-pub(super) struct SeenAt([u8; 7]);
-
-impl SeenAt {
-    pub(super) const NOWHERE: Self = Self([0xff; 7]);
-
-    fn of(offset: u64) -> Self {
-        let [bytes @ .., _] = (offset / FRAME_SIZE).to_le_bytes();
-        Self(bytes)
-    }
-
-    fn offset(&self) -> Option<u64> {
-        let Self([a, b, c, d, e, f, g]) = *self;
-        (*self != Self::NOWHERE).then(|| u64::from_le_bytes([a, b, c, d, e, f, g, 0]) * FRAME_SIZE)
-    }
-}
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Has frames be zeroed where they are seen, at their address plus `offset`, in place of [`Cpu::zero`]: for a kernel that has all
@@ -33,7 +15,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Each frame that is given out is seen there, readable and writable, for as long as the allocator is used.
     pub unsafe fn zero_at(&mut self, offset: u64) {
         assert!(offset % FRAME_SIZE == 0, "frames are not aligned at an offset of {offset:#x}");
-        self.0.slow.seen_at = SeenAt::of(offset);
+        self.0.slow.seen_at = offset;
     }
 
     /// Serves a request for zeroed frames.
@@ -58,10 +40,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Safety
     /// The frames are RAM, and the caller's alone.
     pub(super) unsafe fn zero(&self, frames: PfnRange) -> bool {
-        let Some(offset) = self.slow.seen_at.offset() else {
-            // SAFETY: by this function's contract.
+        let offset = self.slow.seen_at;
+        if offset == NOWHERE {
+            // SAFETY: the frames are RAM and nobody else's, as this function's contract has it.
             return unsafe { C::zero(frames) };
-        };
+        }
         let start = frames.start.address().wrapping_add(offset);
         let start = core::ptr::with_exposed_provenance_mut::<u8>(start as usize);
         // SAFETY: the frames are seen there by the promise of `zero_at`, and nobody else uses them, by this function's contract.

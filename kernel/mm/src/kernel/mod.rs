@@ -117,7 +117,7 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
         };
         // SAFETY: by this function's contract nobody else uses what is usable.
         let frames = unsafe { PageAllocator::new(&plan, metadata, &self.pages) }?;
-        // SAFETY: by this function's contract.
+        // SAFETY: this function's contract has that all usable frames are seen at the offset, and that the CPUs are those of `C`.
         unsafe { self.memory.start(frames, offset, &NoMappings) }
     }
 }

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_hidden_from_who_looks() {
+    fn nothing_is_hidden_from_the_screen() {
         // The compiler leaves a first line such as these out, and so sees no comment and no text begin there.
         for first in ["#!/*", "#!/\"", "\u{feff}#! /usr/bin/it's"] {
             assert_eq!(words(&format!("{first}\ninclude!(\"/etc/passwd\");\n// */\n")), ["#!"], "{first:?}");
