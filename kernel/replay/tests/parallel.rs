@@ -1,6 +1,8 @@
 //! CPUs that really run at the same time are recorded, and a world does again what they did.
 
 mod common;
+#[path = "common/pages.rs"]
+mod pages;
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
@@ -8,74 +10,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use bifolio::allocator::{PageAllocator, PerCpuPages, Plan, Recording, Shrinker};
-use bifolio::error::FreeError;
-use bifolio::frame::{Block, FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
-use bifolio::heap::{Heap, PageSource};
+use bifolio::allocator::{PerCpuPages, Plan, Recording, Shrinker};
+use bifolio::frame::{Block, Gfp, Order};
+use bifolio::heap::Heap;
 use bifolio::memory_map::MemoryMap;
-use common::{CPUS, Scribe, Thread, be, machine};
+use common::{CPUS, Scribe, be, machine};
+use pages::{Frames, MEMORY, Objects, Pages};
 use replay::World;
-
-const LOW: u64 = 48 << 20;
-const HIGH: u64 = 4096 << 20;
-const MEMORY: Layout = match Layout::from_size_align(96 << 20, 4 << 20) {
-    Ok(layout) => layout,
-    Err(_) => panic!(),
-};
-
-type Frames = PageAllocator<'static, Thread>;
-type Objects = Heap<Pages, Thread>;
-
-/// Frames of the allocator, which are memory.
-struct Pages {
-    frames: &'static Frames,
-    base: usize,
-}
-
-impl Pages {
-    fn at(&self, pfn: Pfn) -> Option<NonNull<u8>> {
-        let address = pfn.address();
-        let offset = if address < HIGH { address } else { address - HIGH + LOW };
-        NonNull::new(std::ptr::with_exposed_provenance_mut(self.base + offset as usize))
-    }
-
-    fn pfn(&self, block: NonNull<u8>) -> Pfn {
-        Pfn::containing(self.number_of(block.as_ptr().addr()))
-    }
-}
-
-// SAFETY: the allocator gives each frame to one owner, and each is other memory, aligned as it is.
-unsafe impl PageSource for Pages {
-    fn allocate(&self, order: Order) -> Option<NonNull<u8>> {
-        self.at(self.frames.allocate(order, Gfp::KERNEL).ok()?.into_raw().0)
-    }
-
-    unsafe fn release(&self, block: NonNull<u8>, order: Order) -> Result<(), FreeError> {
-        // SAFETY: the block is the caller's to give back, by the contract of `release`.
-        unsafe { self.frames.free_raw(self.pfn(block), order) }
-    }
-
-    fn number_of(&self, address: usize) -> u64 {
-        let offset = (address - self.base) as u64;
-        if offset < LOW { offset } else { offset - LOW + HIGH }
-    }
-
-    fn run_for(object: Layout) -> Option<Layout> {
-        Layout::from_size_align(object.size().max(1).checked_next_multiple_of(4096)?, object.align()).ok()
-    }
-
-    fn allocate_run(&self, run: Layout) -> Option<NonNull<u8>> {
-        let align = Order::covering((run.align() as u64).div_ceil(FRAME_SIZE))?;
-        let run = self.frames.allocate_exact_aligned(run.size() as u64 / FRAME_SIZE, align, Gfp::KERNEL).ok()?;
-        self.at(run.into_raw().start)
-    }
-
-    unsafe fn release_run(&self, start: NonNull<u8>, run: Layout) -> Result<(), FreeError> {
-        let first = self.pfn(start);
-        // SAFETY: the run is the caller's to give back, by the contract of `release_run`.
-        unsafe { self.frames.free_range_raw(PfnRange::new(first, first.offset(run.size() as u64 / FRAME_SIZE))) }
-    }
-}
 
 /// Blocks that one CPU at a time gives back when it is asked: whoever asks meanwhile waits for that one, as for a mapping that is
 /// being unmapped.
@@ -179,9 +120,8 @@ fn what_cpus_do_at_the_same_time_is_done_again_to_the_same_state() {
         frames.record(recording);
         let frames: &'static Frames = Box::leak(Box::new(frames));
         // SAFETY: the layout is not of size 0.
-        let base = unsafe { alloc_zeroed(MEMORY) };
-        assert!(!base.is_null());
-        let heap: &'static Objects = Box::leak(Box::new(Heap::new(Pages { frames, base: base.expose_provenance() })));
+        let base = NonNull::new(unsafe { alloc_zeroed(MEMORY) }).expect("there is memory");
+        let heap: &'static Objects = Box::leak(Box::new(Heap::new(Pages { frames, base })));
         scribe.hash_of(move || frames.hash() ^ heap.hash());
         be(0);
         heap.record(recording);
@@ -206,7 +146,7 @@ fn what_cpus_do_at_the_same_time_is_done_again_to_the_same_state() {
         // What is held is forgotten with its memory.
         shared.blocks.into_inner().unwrap().drain(..).for_each(|block| _ = block.into_raw());
         // SAFETY: it was allocated with this layout; what refers to it is used no more.
-        unsafe { std::alloc::dealloc(base, MEMORY) };
+        unsafe { std::alloc::dealloc(base.as_ptr(), MEMORY) };
     }
     assert!(asked > 0, "memory was never short");
 }
