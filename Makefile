@@ -12,7 +12,7 @@ unexport MAKEFLAGS MFLAGS
 # command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
 # The host program checks them, and says what is wrong; what is empty is not set.
 variables := MEM SMP FIRMWARE APIC PARALLEL CMD EXPLORE DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
-variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY ROUNDS UPDATE LESSON ANSWER TASK N FILE DIR
+variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY JOB ROUNDS UPDATE LESSON ANSWER TASK N FILE DIR
 define hand-over
 export BIFOLIO_$(1) := $$(value $(1))
 unexport $(1)
@@ -66,6 +66,7 @@ help: ## this list
 	@echo 'What `make test` does is changed by'
 	@echo '  QUICK=1             what is worth its time after each change: format, lints, tests of bifolio, one machine'
 	@echo '  BUSY=4              beside so many processes that keep the host busy'
+	@echo '  JOB="lints; heap"   only jobs whose names contain one of these (`make busy` heeds it too)'
 	@echo 'What `make soak` does is changed by'
 	@echo '  OPERATIONS=1000000  that many operations'
 	@echo '  SEED=2              other ones'

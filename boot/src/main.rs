@@ -221,6 +221,9 @@ struct SuiteArguments {
     /// Beside so many processes that keep the host busy
     #[arg(long, env = "BIFOLIO_BUSY", value_name = "N", default_value = "0", value_parser = clap::value_parser!(u8).range(..=99))]
     busy: u8,
+    /// Only jobs whose names contain one of these
+    #[arg(long, env = "BIFOLIO_JOB", value_name = "PART;PART", value_delimiter = ';')]
+    job: Vec<String>,
     #[command(flatten)]
     emulator: Emulator,
 }
@@ -290,7 +293,7 @@ fn execute(command: Command) -> Result<ExitCode> {
                 None if arguments.quick => Scope::Quick,
                 None => Scope::Whole,
             };
-            let count = suite::run(scope, arguments.busy.into(), &arguments.emulator.qemu_args.0)?;
+            let count = suite::run(scope, &arguments.job, arguments.busy.into(), &arguments.emulator.qemu_args.0)?;
             Ok(success_if(count.failed == 0))
         }
         Command::Lints => suite::lint().map(success_if),

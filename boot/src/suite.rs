@@ -107,24 +107,30 @@ impl Scope {
 }
 
 /// Runs what is in the scope, beside so many busy processes; prints each part as it is done, where the time went and in the end
-/// `N passed, N failed`. `qemu_args` are further arguments for QEMU.
+/// `N passed, N failed`. If `wanted` has any texts, only jobs are run whose titles contain one of them. `qemu_args` are further
+/// arguments for QEMU.
 ///
 /// # Errors
-/// The suite itself could not run, or was [`harness::Interrupted`]. Failing tests are counted.
-pub fn run(scope: Scope, busy: usize, qemu_args: &[String]) -> Result<Count> {
+/// The suite itself could not run, nothing is wanted that there is, or it was [`harness::Interrupted`]. Failing tests are counted.
+pub fn run(scope: Scope, wanted: &[String], busy: usize, qemu_args: &[String]) -> Result<Count> {
     terminal::signals()?;
-    let checks = scope.checks();
+    let is_wanted = |title: &str| wanted.is_empty() || wanted.iter().any(|part| title.contains(part.trim()));
+    let checks = scope.checks().into_iter().filter(|check| is_wanted(check.title)).collect::<Vec<_>>();
     let board = Board::new(scope.jobs());
     let kernels = build(&board)?;
     let once = scope.machines().iter().flat_map(|&machine| kernels.iter().map(move |kernel| (machine, kernel)));
-    let once = once.filter(|(machine, kernel)| is_for(*machine, kernel));
+    let once = once.filter(|&(machine, kernel)| is_for(machine, kernel) && is_wanted(&title(kernel, machine)));
     let boots: Vec<(Machine, &PathBuf)> = (0..scope.times()).flat_map(|_| once.clone()).collect();
+    ensure!(
+        !checks.is_empty() || !boots.is_empty(),
+        "no job's name contains what was asked for: {}",
+        wanted.join(", ")
+    );
     board.expect(checks.len() + boots.len());
     let (next_boot, next_check) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let boot_the_rest = || -> Result<()> {
         while let Some(&(machine, kernel)) = boots.get(next_boot.fetch_add(1, Ordering::Relaxed)) {
-            let title = format!("{}, {machine}", subject(kernel));
-            board.job(Part::Booted(machine), &title, || boot(kernel, machine, qemu_args))?;
+            board.job(Part::Booted(machine), &title(kernel, machine), || boot(kernel, machine, qemu_args))?;
         }
         Ok(())
     };
@@ -138,7 +144,7 @@ pub fn run(scope: Scope, busy: usize, qemu_args: &[String]) -> Result<Count> {
     thread::scope(|scope| {
         let other = || boot_the_rest().and_then(|()| check_the_rest());
         let others: Vec<_> = (1..board.jobs()).map(|_| scope.spawn(other)).collect();
-        let own = build_tests(&board, checks[0]).and_then(|()| check_the_rest()).and_then(|()| boot_the_rest());
+        let own = build_tests(&board, checks.first()).and_then(|()| check_the_rest()).and_then(|()| boot_the_rest());
         let join = |other: thread::ScopedJoinHandle<'_, Result<()>>| {
             other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
@@ -176,9 +182,11 @@ fn build(board: &Board) -> Result<Vec<PathBuf>> {
     Ok(kernels)
 }
 
-/// Builds what `tests` is going to run, so that building is not taken for testing. What is wrong comes to light there.
-fn build_tests(board: &Board, tests: &Check) -> Result<()> {
-    let arguments = [tests.arguments, &["--no-run"]].concat();
+/// Builds what `tests` is going to run, if it is tests, so that building is not taken for testing. What is wrong comes to light there.
+fn build_tests(board: &Board, tests: Option<&&Check>) -> Result<()> {
+    let Some(tests) = tests.filter(|check| check.arguments.first() == Some(&"test")) else { return Ok(()) };
+    let before_theirs = tests.arguments.split(|&argument| argument == "--").next().unwrap_or_default();
+    let arguments = [before_theirs, &["--no-run"]].concat();
     board.time(Part::Building, tests.title, || cargo::run(&arguments)).map(drop)
 }
 
@@ -186,6 +194,11 @@ fn build_tests(board: &Board, tests: &Check) -> Result<()> {
 fn subject(program: &Path) -> String {
     let stem = program.file_stem().unwrap_or_default().to_string_lossy();
     stem.rsplit_once('-').map_or(&*stem, |(name, _)| name).to_owned()
+}
+
+/// What the job is called that runs the tests of a kernel on a machine.
+fn title(kernel: &Path, machine: Machine) -> String {
+    format!("{}, {machine}", subject(kernel))
 }
 
 /// Runs the tests of a kernel on a machine.
