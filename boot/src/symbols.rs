@@ -36,6 +36,13 @@ impl fmt::Display for Frame {
     }
 }
 
+/// What debug information tells of a function that an instruction is of.
+struct Known {
+    function: Option<String>,
+    /// Its file, from the workspace, and the line in it.
+    place: Option<(String, u32)>,
+}
+
 impl Symbols {
     /// The symbols of `kernel`. A file without any, or one that cannot be read, knows nothing of any address: a missing
     /// name must not keep a kernel from running.
@@ -48,7 +55,7 @@ impl Symbols {
     /// the one that really was called last. `None` if nothing is known.
     #[must_use]
     pub fn describe(&self, address: u64) -> Option<String> {
-        let in_words = |(function, place): (Option<String>, Option<(String, u32)>)| {
+        let in_words = |Known { function, place }| {
             let place = place.map(|(file, line)| format!(" at {file}:{line}")).unwrap_or_default();
             function.unwrap_or_else(|| "?".to_owned()) + &place
         };
@@ -64,15 +71,15 @@ impl Symbols {
     /// last: as far as it is known where they are.
     #[must_use]
     pub fn frames(&self, address: u64) -> Vec<Frame> {
-        let known = |(function, place): (Option<String>, Option<(String, u32)>)| {
+        let frame = |Known { function, place }| {
             let (file, line) = place?;
             Some(Frame { function: function?, file, line })
         };
-        self.inlined(address).into_iter().flatten().filter_map(known).collect()
+        self.inlined(address).into_iter().flatten().filter_map(frame).collect()
     }
 
-    /// The same, with what is known of each: its name, and file and line. `None` if there is no code.
-    fn inlined(&self, address: u64) -> Option<Vec<(Option<String>, Option<(String, u32)>)>> {
+    /// The same, with what is known of each. `None` if there is no code.
+    fn inlined(&self, address: u64) -> Option<Vec<Known>> {
         let loader = self.loader.as_ref().filter(|_| self.code.iter().any(|range| range.contains(&address)))?;
         let mut frames = loader.find_frames(address).ok()?;
         let mut all = Vec::new();
@@ -80,7 +87,7 @@ impl Symbols {
             let name = frame.function.as_ref().and_then(|function| function.demangle().ok());
             let place = frame.location.and_then(|location| location.file.zip(location.line));
             let place = place.map(|(file, line)| (self.shortened(file).to_owned(), line));
-            all.push((name.map(|name| without_hash(&name).to_owned()), place));
+            all.push(Known { function: name.map(|name| without_hash(&name).to_owned()), place });
         }
         Some(all)
     }
