@@ -30,12 +30,6 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Whether there is one: by the name of what asks for it.
-    #[must_use]
-    pub fn wish(&self) -> Option<&'static str> {
-        if self.explore { Some("explore") } else { self.trace.as_ref().map(|_| "trace") }
-    }
-
     /// Makes ready for it: where the trace goes, and whoever sends it on.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The command line of the host program.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use boot::attached::Recording;
 use boot::harness::{self, Interrupted, Plan};
 use boot::machine::{Firmware, Machine, Memory};
@@ -206,7 +206,7 @@ struct RunnerArguments {
     #[arg(long, value_name = "SECONDS", value_parser = options::seconds, default_value = "600")]
     timeout: Duration,
     /// Record each boot, and leave the traces, 1.trace and so on, in this directory
-    #[arg(long, value_name = "DIRECTORY", conflicts_with = "parallel")]
+    #[arg(long, value_name = "DIRECTORY")]
     traces: Option<PathBuf>,
 }
 
@@ -327,11 +327,6 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
 /// Runs a kernel to its end.
 fn power_on(arguments: &RunArguments) -> Result<Outcome> {
     arguments.machine.check()?;
-    // With large objects such a trace now and then comes to another state when it is repeated. Why is not known yet.
-    if let (Some(wish), true) = (arguments.recording.wish(), arguments.machine.parallel) {
-        let [wish, parallel] = [wish, "parallel"].map(options::spelling);
-        bail!("a trace is recorded of CPUs that take turns: {parallel} and {wish} cannot both be");
-    }
     if arguments.window {
         options::check_display()?;
     }

@@ -35,7 +35,9 @@ fn a_kernels_trace_is_replayed_to_its_own_hash() {
     let commands = "alloc 3; alloc 10; alloc_exact 300; kmalloc 5000 20; kmalloc 100 700; kmalloc 5000000; \
                     kmalloc 30000; buddyinfo; slabtop; drain; alloc 4 DMA; kfree all; \
                     shrink; stress 1; validate; lockdep";
-    for options in [&["--smp", "1"][..], &["--smp", "4"], &["--smp", "4", "--firmware", "uefi"]] {
+    for options in
+        [&["--smp", "1"][..], &["--smp", "4"], &["--smp", "4", "--firmware", "uefi"], &["--smp", "4", "--parallel"]]
+    {
         let trace = directory.path().join("trace");
         // With one CPU there are no stacks of others, and what is mapped first has this address.
         let first =
@@ -71,23 +73,6 @@ fn each_operation_is_listed_with_what_asked_for_it() {
     asked_by("Allocate { order: Order(9), ", "kernel/src/memory/vmalloc/pages.rs:");
     // What the crate asks for on behalf of others says by itself nothing.
     assert!(!list.contains("kernel/mm/"), "{list}");
-}
-
-#[test]
-fn no_trace_is_recorded_of_cpus_in_parallel() {
-    let directory = tempfile::tempdir().unwrap();
-    let trace = directory.path().join("trace");
-    let boot = Command::new(env!("CARGO_BIN_EXE_boot"))
-        .args(["run", "--parallel", "--smp", "2", "--cmd", "help", "--trace"])
-        .arg(&trace)
-        .output()
-        .unwrap();
-    assert!(!boot.status.success() && !trace.exists());
-    let said = text(&boot.stderr);
-    assert!(
-        said.contains("a trace is recorded of CPUs that take turns: --parallel and --trace cannot both be"),
-        "{said}"
-    );
 }
 
 #[test]

@@ -65,8 +65,9 @@ fn work(cpu: usize, seed: u64, heap: &'static Objects, spare: &Spare, shared: &S
         let pick = |all: usize| (size >> 20) as usize % all;
         match what {
             0..45 => {
-                // No large ones: what comes of those in parallel is not the same each time.
-                let layout = Layout::from_size_align(1 + (size % 2000) as usize, 8).unwrap();
+                // One in eight is too large for a slab.
+                let bytes = 1 + if size % 8 == 0 { (size >> 8) % (256 << 10) } else { (size >> 8) % 2000 };
+                let layout = Layout::from_size_align(bytes as usize, 8).unwrap();
                 let object = heap.allocate(layout).map(|object| (object.as_ptr().expose_provenance(), layout));
                 shared.objects.lock().unwrap().extend(object);
             }

@@ -14,6 +14,7 @@ use crate::slab::debug::Site;
 use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
 use crate::slab::per_cpu::PerCpu;
+use crate::slab::registry::Lack;
 use crate::slab::source::PageSource;
 
 /// A cache: its number, and the shape of its slabs.
@@ -295,7 +296,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// usual order.
     fn grow(&self, kind: Kind<'_>) -> Option<NonNull<u8>> {
         let geometry = kind.geometry;
-        let open = |order| self.opened(|| self.registry.open(order, geometry.slots(kind.number, order)));
+        let slots = |order| geometry.slots(kind.number, order);
+        let open = |order| self.registry.recorded(order, || self.opened(|| self.registry.open(order, slots(order))));
         let usual = if self.registry.source.is_scarce() { geometry.least_order } else { geometry.order };
         let slab = open(usual).or_else(|| if geometry.least_order < usual { open(geometry.least_order) } else { None });
         if let (Some(slab), Some(construct)) = (slab, kind.construct) {
@@ -315,14 +317,17 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Opens a block, once descriptors that were closed may be opened again.
-    pub(super) fn opened(&self, open: impl Fn() -> Option<Meta<Slab>>) -> Option<Meta<Slab>> {
+    pub(super) fn opened(&self, open: impl Fn() -> Result<Meta<Slab>, Lack>) -> Option<Meta<Slab>> {
         if self.registry.is_tired.load(Ordering::Relaxed) {
             self.end_rest();
         }
-        open().or_else(|| {
-            let has_resting = self.registry.books.with(|books| books.pool.has_resting());
-            has_resting.then(|| self.end_rest()).and_then(|_| open())
-        })
+        match open() {
+            Err(Lack::Descriptor) if self.registry.books.with(|books| books.pool.has_resting()) => {
+                self.end_rest();
+                open().ok()
+            }
+            opened => opened.ok(),
+        }
     }
 
     /// Lets descriptors be opened again that were closed, as many as at a time. Whether there are more.

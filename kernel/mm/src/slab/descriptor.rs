@@ -146,6 +146,8 @@ impl Slab {
         self.order.set(order);
         self.slots.set(slots.into());
         self.until.set(Self::NEVER);
+        // On none yet, whatever list that was on which this described before.
+        self.list.set(0);
         // Whatever was announced of what this described before.
         self.tag.store(tag_of(ArenaId::TRANSIT), Release);
     }

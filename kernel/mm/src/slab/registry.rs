@@ -43,6 +43,15 @@ impl Books {
     }
 }
 
+/// What a block or run could not be opened for want of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// The memory itself.
+    Memory,
+    /// Frames for its descriptor, or for tables of the map: others that [rest](Pool::has_resting) may do.
+    Descriptor,
+}
+
 /// Frames fetched ahead, so that what is about to be changed under the lock can be changed as a whole.
 struct Spare {
     pages: [Option<NonNull<u8>>; Spare::MAX],
@@ -87,37 +96,39 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
         }
     }
 
-    /// Fetches a block of frames and opens it as these slots, which no arena has yet.
-    /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
+    /// Does what opens a slab of `order`, which is recorded where it is part of an operation that is.
     ///
-    /// Whoever repeats a recorded operation has the answer from the record: another heap may lack frames for a table or a page of
-    /// descriptors where this one has them.
-    pub(crate) fn open(&self, order: Order, slots: Slots) -> Option<Meta<Slab>> {
+    /// Whoever repeats that has the answer from the record: another heap may lack frames for a table or a page of descriptors where
+    /// this one has them, or have descriptors that rest.
+    pub(crate) fn recorded(&self, order: Order, open: impl Fn() -> Option<Meta<Slab>>) -> Option<Meta<Slab>> {
         let Some(recording) = self.recording.get().filter(|recording| recording.is_in_heap::<C>()) else {
-            return self.open_slab(order, slots);
+            return open();
         };
         let mut slab = None;
         recording.take_turn_for_heap::<C>(HeapCall::Slab { order }, &mut |_| {
-            slab = self.open_slab(order, slots);
+            slab = open();
             slab.map(|slab| self.source.number_of(slab.base().addr()))
         });
         slab
     }
 
-    /// [`open`](Self::open), without a word to anybody.
-    fn open_slab(&self, order: Order, slots: Slots) -> Option<Meta<Slab>> {
-        let block = self.source.allocate_slab(order)?;
+    /// Fetches a block of frames and opens it as these slots, which no arena has yet.
+    ///
+    /// # Errors
+    /// What the source has too few frames for; nothing is kept then. No lock of the heap may be held.
+    pub(crate) fn open(&self, order: Order, slots: Slots) -> Result<Meta<Slab>, Lack> {
+        let block = self.source.allocate_slab(order).ok_or(Lack::Memory)?;
         let frames = mapped_frames(slots.count, order);
         let mut spare = Spare::new();
         let slab = loop {
             match self.enter(block, frames, &mut spare, |slab| slab.open(block, order, slots)) {
-                Ok(slab) => break Some(slab),
+                Ok(slab) => break Ok(slab),
                 Err(needed) if self.fetch(&mut spare, needed) => {}
-                Err(_) => break None,
+                Err(_) => break Err(Lack::Descriptor),
             }
         };
         self.put_away(spare);
-        if slab.is_none() {
+        if slab.is_err() {
             // SAFETY: the block came from the source a moment ago, and nothing was made of it.
             unsafe { self.give_back_slab(block, order) };
         }
@@ -125,18 +136,20 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     }
 
     /// Fetches a run like this, which is [one that there is](PageSource::run_for), that nobody owns yet.
-    /// `None`, and nothing kept, if the source has too few frames. No lock of the heap may be held.
-    pub(crate) fn open_run(&self, run: Layout) -> Option<Meta<Slab>> {
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub(crate) fn open_run(&self, run: Layout) -> Result<Meta<Slab>, Lack> {
         let mut spare = Spare::new();
         let slab = loop {
-            let Some(start) = self.source.allocate_run(run) else { break None };
+            let Some(start) = self.source.allocate_run(run) else { break Err(Lack::Memory) };
             let entered = self.enter(start, 1, &mut spare, |slab| slab.open_run(start, run));
-            let Err(needed) = entered else { break entered.ok() };
+            let Err(needed) = entered else { break entered.map_err(|_| Lack::Descriptor) };
             // Frames fetched now would stand right behind the run, which could never grow: so it makes room for them first.
             // SAFETY: the run came from the source a moment ago, and nothing was made of it.
             unsafe { self.give_back_run(start, run) };
             if !self.fetch(&mut spare, needed) {
-                break None;
+                break Err(Lack::Descriptor);
             }
         };
         self.put_away(spare);

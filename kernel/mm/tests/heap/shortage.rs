@@ -77,6 +77,23 @@ fn a_refusal_leaves_live_objects_alone() {
     assert_empties(&heap);
 }
 
+/// For want of a descriptor others that rest may do, and for want of memory none.
+#[test]
+fn memory_that_was_refused_is_not_asked_for_again_because_descriptors_rest() {
+    let heap = TestHeap::new(Blocks::new(1 << 12));
+    let kept = Object::new(&heap, layout(100_000, 8), 1);
+    Object::new(&heap, layout(100_000, 8), 2).free(&heap);
+    heap.source().refuse_after(Some(0));
+    let (metadata, requests) = (heap.frames().metadata, heap.source().requests());
+    assert!(heap.allocate(layout(100_000, 8)).is_none());
+    // Unless a table of the page map was given back meanwhile.
+    let is_more = heap.frames().metadata < metadata;
+    assert_eq!(heap.source().requests() - requests, 1 + u64::from(is_more));
+    heap.source().refuse_after(None);
+    kept.free(&heap);
+    assert_empties(&heap);
+}
+
 #[test]
 fn what_can_never_be_served_is_refused_without_asking() {
     let heap = TestHeap::new(Blocks::new(1 << 12));
