@@ -10,6 +10,9 @@
 #[path = "instructions/heap.rs"]
 mod heap;
 #[cfg(target_os = "linux")]
+#[path = "instructions/recorded.rs"]
+mod recorded;
+#[cfg(target_os = "linux")]
 #[path = "../tests/stepper/mod.rs"]
 mod stepper;
 
@@ -20,7 +23,7 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() {
-    for (name, steps, operations) in linux::figures().into_iter().chain(heap::figures()) {
+    for (name, steps, operations) in linux::figures().into_iter().chain(heap::figures()).chain(recorded::figures()) {
         println!("{name}\t{steps}\t{operations}");
     }
 }
@@ -33,13 +36,13 @@ mod linux {
     use workloads::page::{self, BATCH, Mixed};
     use workloads::{Bifolio, FRAMES, PageFrames, Random};
 
-    type Frames = Bifolio<Turns>;
+    pub type Frames = Bifolio<Turns>;
     type Block = <Frames as PageFrames>::Block;
     /// What was counted: its name, its instructions, and of how many operations they are.
     pub type Figure = (&'static str, u64, u64);
 
     /// Operations of each kind that are counted: enough for several refills.
-    const PAIRS: u64 = 100;
+    pub const PAIRS: u64 = 100;
     const ALLOCATIONS: usize = 512;
     const FREES: usize = 256;
     /// Of mixed orders, so many at a time, so many times, and so many that nobody counts before each.
@@ -65,7 +68,7 @@ mod linux {
     }
 
     /// As when operations have been going on for a while: a frame is in use, so that nothing merges far.
-    fn in_use() -> Frames {
+    pub fn in_use() -> Frames {
         let frames = Frames::new();
         frames.allocate(Order::ZERO, Gfp::KERNEL);
         page::pairs(&frames, 200);

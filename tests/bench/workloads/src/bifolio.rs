@@ -4,7 +4,7 @@ use crate::{FRAMES, PageFrames};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan};
+use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan, Recorder, Recording};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 
@@ -42,6 +42,11 @@ impl<C: Cpu> Bifolio<C> {
             assert_eq!(frames.zone(ZoneKind::Normal).free, FRAMES as u64);
             return Self { frames, bytes };
         }
+    }
+
+    /// Has every operation recorded from now on, by a recorder of the caller's.
+    pub fn record(&mut self, recorder: &'static dyn Recorder) {
+        self.frames.record(Box::leak(Box::new(Recording::new(recorder))));
     }
 
     /// The allocator itself.
