@@ -6,6 +6,7 @@
 
 use crate::explorer;
 use crate::options;
+use crate::sites::Naming;
 use anyhow::{Context, Result};
 use clap::{ArgAction, Args};
 use std::fs::File;
@@ -30,11 +31,11 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Makes ready for it: where the trace goes, and whoever sends it on.
+    /// Makes ready for that of a kernel: where the trace goes, and whoever sends it on.
     ///
     /// # Errors
     /// The page cannot be had, or there is no place for the trace.
-    pub fn begin(&self) -> Result<Recorded> {
+    pub fn begin(&self, kernel: &Path) -> Result<Recorded> {
         if !self.explore {
             return Ok(Recorded { server: None, trace: self.trace.clone(), _place: None });
         }
@@ -42,7 +43,7 @@ impl Recording {
         let trace = self.trace.clone().unwrap_or_else(|| place.path().join("trace"));
         // There from the beginning, and without what another machine left there.
         File::create(&trace).with_context(|| format!("cannot write {}", trace.display()))?;
-        let server = Server::start(explorer::attached()?, &trace)?;
+        let server = Server::start(explorer::attached()?, &trace, kernel)?;
         Ok(Recorded { server: Some(server), trace: Some(trace), _place: Some(place) })
     }
 }
@@ -92,17 +93,20 @@ struct Shared {
     address: SocketAddr,
     page: String,
     trace: PathBuf,
+    /// What knows the names of the trace's sites.
+    kernel: PathBuf,
     has_ended: AtomicBool,
     conversations: AtomicUsize,
 }
 
 impl Server {
-    fn start(page: String, trace: &Path) -> Result<Server> {
+    fn start(page: String, trace: &Path, kernel: &Path) -> Result<Server> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port on this host")?;
         let shared = Arc::new(Shared {
             address: listener.local_addr()?,
             page,
             trace: trace.to_owned(),
+            kernel: kernel.to_owned(),
             has_ended: AtomicBool::new(false),
             conversations: AtomicUsize::new(0),
         });
@@ -224,23 +228,30 @@ impl Shared {
     fn follow(&self, stream: &mut TcpStream) -> io::Result<()> {
         stream.set_read_timeout(Some(INTERVAL))?;
         let (mut trace, mut part) = (File::open(&self.trace)?, vec![0; 64 << 10]);
+        let mut naming = Naming::of(&self.kernel);
         loop {
             // What comes before the end is read after it was asked for.
             let has_ended = self.has_ended.load(Ordering::SeqCst);
             match trace.read(&mut part)? {
-                0 if has_ended => return self.send(stream, b"0\r\n\r\n"),
+                0 if has_ended => {
+                    self.send_part(stream, naming.rest())?;
+                    return self.send(stream, b"0\r\n\r\n");
+                }
                 0 => match stream.read(&mut [0; 64]) {
                     Ok(0) => return Ok(()),
                     Ok(_) => {}
                     Err(error) if is_timeout(&error) => {}
                     Err(error) => return Err(error),
                 },
-                count => {
-                    let head = format!("{count:x}\r\n");
-                    self.send(stream, &[head.as_bytes(), &part[..count], b"\r\n"].concat())?;
-                }
+                count => self.send_part(stream, &naming.named(&part[..count]))?,
             }
         }
+    }
+
+    /// Sends a part of the trace, if it is one: an empty one would be the end.
+    fn send_part(&self, stream: &mut TcpStream, part: &[u8]) -> io::Result<()> {
+        let head = format!("{:x}\r\n", part.len());
+        if part.is_empty() { Ok(()) } else { self.send(stream, &[head.as_bytes(), part, b"\r\n"].concat()) }
     }
 
     /// Sends all of this, however slowly it is taken, as long as the machine runs.
@@ -276,7 +287,7 @@ mod tests {
     fn say(question: &str) -> String {
         let trace = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(trace.path(), "what happened").unwrap();
-        let server = Server::start("the page".into(), trace.path()).unwrap();
+        let server = Server::start("the page".into(), trace.path(), Path::new("no kernel")).unwrap();
         let mut stream = TcpStream::connect(server.shared.address).unwrap();
         let question = question.replace('$', &server.shared.address.to_string());
         // It may break off what it does not read to the end, while that is still being written too.
@@ -315,7 +326,7 @@ mod tests {
     fn whoever_listens_hears_what_comes_until_the_machines_end() {
         let place = tempfile::tempdir().unwrap();
         let mut trace = File::create(place.path().join("trace")).unwrap();
-        let server = Server::start(String::new(), &place.path().join("trace")).unwrap();
+        let server = Server::start(String::new(), &place.path().join("trace"), Path::new("no kernel")).unwrap();
         let address = server.shared.address;
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET /trace HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", address.port()).unwrap();

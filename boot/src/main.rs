@@ -335,7 +335,7 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
         Some(kernel) => kernel.clone(),
         None => default_kernel()?,
     };
-    let recorded = arguments.recording.begin()?;
+    let recorded = arguments.recording.begin(&kernel)?;
     let is_interactive = arguments.cmd.is_none();
     let keys = is_interactive.then(Keys::take).transpose()?;
     let setup = Setup {

@@ -134,6 +134,11 @@ fn whoever_listens_hears_at_once_what_is_typed_and_in_the_end_the_kernels_own_ha
         machine.enter(&format!("alloc {order}"));
         listener.hear_block(order);
     }
+    // What asked for it is heard with it.
+    let mut askers = Vec::new();
+    let world = listener.world.as_ref().unwrap();
+    world.for_each_operation(|_, _, last| askers.extend(world.site_name(last.site).map(str::to_owned)));
+    assert!(askers.iter().any(|asker| asker.contains("kernel/src/shell/")), "{askers:?}");
     let late = Listener::of(&machine);
     machine.enter("kmalloc 100 300; churn 500; free all; validate; poweroff");
     for mut listener in [listener, late] {
@@ -148,10 +153,7 @@ fn whoever_listens_hears_at_once_what_is_typed_and_in_the_end_the_kernels_own_ha
 fn is_the_kernels(listener: &Listener, file: &Path) {
     const HASH: u8 = 0xb0;
     let (heard, world) = (&listener.heard, listener.world.as_ref().unwrap());
-    // What the sites are called comes into the file between these, once the machine has ended.
-    let (header, records) = heard.split_at(trace::Header::read(heard).unwrap().1.offset());
-    let written = std::fs::read(file).unwrap();
-    assert!(written.starts_with(header) && written.ends_with(records));
+    assert!(std::fs::read(file).unwrap() == *heard);
     let ([.., mark], hash) = heard.split_at(heard.len() - 8) else { panic!("it is too short") };
     assert_eq!(*mark, HASH, "a trace of the kernel's ends with a hash");
     assert_eq!(world.hash(), u64::from_le_bytes(hash.try_into().unwrap()));
@@ -171,6 +173,9 @@ fn the_page_shows_what_is_typed_while_the_machine_runs() {
     machine.enter("alloc 7 MOVABLE");
     browser.wait_for(&is_told("alloc 7 ")).unwrap();
     assert_eq!(browser.evaluate("document.getElementById('live').textContent").unwrap(), "attached");
+    let history = "explorer.wasm.history(explorer.wasm.touched()), explorer.text()";
+    let history = browser.evaluate(history).unwrap();
+    assert!(history.as_str().unwrap().contains("kernel/src/shell/"), "{history}");
     // A page that shows another moment goes on showing it.
     browser.evaluate("explorer.seek(5)").unwrap();
     let total = browser.evaluate("explorer.wasm.total()").unwrap();

@@ -5,18 +5,6 @@ use alloc::string::String;
 
 use trace::{Broken, Defect, Place, Record, Site};
 
-/// What sites are called, by what a trace says before its first record.
-pub(crate) fn names(trace: &[u8], mut first: Place) -> BTreeMap<u32, String> {
-    let mut names = BTreeMap::new();
-    // What is wrong is found when that record is read.
-    let _ = first.next_with(trace, &mut |site, is| {
-        if let Site::Named(name) = is {
-            names.insert(site, name.into());
-        }
-    });
-    names
-}
-
 /// What there is in a trace from a place on.
 pub(crate) struct Counted {
     /// Behind the last operation that is there as a whole, or hash.
@@ -27,12 +15,17 @@ pub(crate) struct Counted {
     pub(crate) has_lost: bool,
 }
 
-/// Reads a trace from a place on, and says what there is.
-pub(crate) fn count(trace: &[u8], from: Place) -> Result<Counted, Broken> {
+/// Reads a trace from a place on, and says what there is; what it says that sites are called goes to `names`.
+pub(crate) fn count(trace: &[u8], from: Place, names: &mut BTreeMap<u32, String>) -> Result<Counted, Broken> {
+    let mut note = |site, is: Site<'_>| {
+        if let Site::Named(name) = is {
+            names.insert(site, name.into());
+        }
+    };
     let mut counted = Counted { place: from, operations: 0, has_lost: false };
     let (mut place, mut depth) = (from, 0_usize);
     loop {
-        let is_operation = match place.next(trace) {
+        let is_operation = match place.next_with(trace, &mut note) {
             Ok(Some(Record::Operation { .. })) => true,
             Ok(Some(Record::Hash(_))) => false,
             Ok(Some(Record::Opened { .. })) => {

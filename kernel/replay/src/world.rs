@@ -17,7 +17,7 @@ use trace::{Broken, Header, Place, Record, Sink};
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::cpu::{self, Replayed};
 use crate::memory::{Frames, Memory};
-use crate::read::{Counted, count, names};
+use crate::read::{Counted, count};
 use crate::script::{Difference, Found, Script};
 use crate::source::Source;
 
@@ -133,7 +133,6 @@ impl World {
         let cpus = header.cpus;
         let map = MemoryMap::sanitise(&mut regions).map_err(OpenError::Map)?;
         let plan = Plan::new(map).map_err(OpenError::Setup)?;
-        let names = names(&trace, first);
         let script = Box::new(Script::new(trace, first));
         let memory = Memory::new(&plan, cpus, &script).map_err(OpenError::Setup)?;
         script.set_world(memory.frames(), memory.heap());
@@ -151,7 +150,7 @@ impl World {
             counted: first,
             last,
             checkpoints,
-            names,
+            names: BTreeMap::new(),
         };
         world.keep();
         world.count_on().map_err(OpenError::Broken)?;
@@ -169,7 +168,10 @@ impl World {
 
     /// Counts the operations that have come since this was last done, as far as they are there as a whole.
     fn count_on(&mut self) -> Result<(), Broken> {
-        let Counted { place, operations, has_lost } = self.script.with_all(|trace| count(trace, self.counted))?;
+        let Counted { place, operations, has_lost } = {
+            let (from, names) = (self.counted, &mut self.names);
+            self.script.with_all(|trace| count(trace, from, names))?
+        };
         self.counted = place;
         self.total += operations;
         self.script.let_follow(if has_lost { None } else { Some(place.offset()) });
@@ -289,7 +291,7 @@ impl World {
         self.script.with_trace(show)
     }
 
-    /// What a site is called, if the trace says so at its beginning.
+    /// What a site is called, if the trace says so.
     pub fn site_name(&self, site: u32) -> Option<&str> {
         self.names.get(&site).map(String::as_str)
     }

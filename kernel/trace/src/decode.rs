@@ -168,8 +168,8 @@ impl<'a> Header<'a> {
         }
         let cpus = cursor.of(|cpus| usize::try_from(cpus).ok().filter(|_| cpus <= Self::MAX_CPUS))?;
         // A region takes three bytes at least.
-        let regions =
-            cursor.of(|regions| usize::try_from(regions).ok().filter(|&regions| regions <= bytes.len() / 3))?;
+        let regions = usize::try_from(cursor.number()?).ok().filter(|&regions| regions <= bytes.len() / 3);
+        let regions = regions.ok_or(Broken { defect: Defect::Cut, offset: bytes.len() })?;
         let header = Self { cpus, regions, map: cursor };
         for _ in 0..regions {
             region(&mut cursor)?;
