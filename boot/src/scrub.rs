@@ -3,6 +3,7 @@
 use crate::browser::{self, Browser};
 use crate::explorer;
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use std::fs;
 
 /// Memory of the machine, in MiB, and operations of its trace.
@@ -10,7 +11,7 @@ const MEMORY: u64 = 4096;
 const OPERATIONS: u64 = 1_000_000;
 /// Pictures that are taken: half of them of moments anywhere, half as a hand draws the bar along.
 const PICTURES: usize = 400;
-/// The goal, in milliseconds of script a picture: for 95 of 100, and for all.
+/// The goal, in milliseconds of script a picture, of the processor's time: for 95 of 100, and for all.
 const MOST: f64 = 8.0;
 const EVER: f64 = 100.0;
 
@@ -29,33 +30,45 @@ pub fn run() -> Result<(String, bool)> {
     browser.evaluate(&format!(
         "explorer.begin('{MEMORY} MiB', explorer.wasm.machine({MEMORY}, 4)); explorer.run('churn {OPERATIONS} 7')"
     ))?;
-    let taken = browser.evaluate(&format!(
-        "(async () => {{ const total = explorer.wasm.total(), times = [], done = []; \
-         for (let n = 0; n < {PICTURES}; n++) {{ \
-           await new Promise((next) => requestAnimationFrame(next)); \
-           const at = n % 2 ? (n * 7919 % {PICTURES}) * total / {PICTURES} : n * total / {PICTURES}; \
-           const before = explorer.wasm.done(), begun = performance.now(); explorer.glimpse(Math.floor(at)); \
-           times.push(performance.now() - begun); done.push(explorer.wasm.done() - before); }} \
-         return [times, done, explorer.wasm.interval()]; }})()"
-    ))?;
-    let numbers = |of: &serde_json::Value| -> Option<Vec<f64>> {
-        let mut all = of.as_array()?.iter().map(serde_json::Value::as_f64).collect::<Option<Vec<f64>>>()?;
-        all.sort_by(f64::total_cmp);
-        (all.len() == PICTURES).then_some(all)
-    };
-    let times = numbers(&taken[0]).context("the page gives no times")?;
-    let done = numbers(&taken[1]).context("the page gives no counts")?;
+    browser.call("Performance.enable", json!({ "timeDomain": "threadTicks" }))?;
+    let (mut times, mut waits, mut done) = (Vec::new(), Vec::new(), Vec::new());
+    for nth in 0..PICTURES {
+        let before = script(&mut browser)?;
+        let (wait, operations) = picture(&mut browser, nth)?;
+        times.push(script(&mut browser)? - before);
+        waits.push(wait);
+        done.push(operations);
+    }
+    [&mut times, &mut waits, &mut done].into_iter().for_each(|all| all.sort_by(f64::total_cmp));
+    let interval = browser.evaluate("explorer.wasm.interval()")?;
     let problems = browser.take_problems();
     ensure!(problems.is_empty(), "the page complains: {}", problems.join("; "));
-    let (often, longest) = (times[PICTURES * 95 / 100], times[PICTURES - 1]);
+    let (half, most, last) = (PICTURES / 2, PICTURES * 95 / 100, PICTURES - 1);
     let text = format!(
         "{PICTURES} pictures of {MEMORY} MiB while {OPERATIONS} operations are scrubbed, in ms of script:\n  \
-         median {:.1}, 95 of 100 within {often:.1} (goal {MOST}), the longest {longest:.1} (goal {EVER})\n  \
-         operations that were done again for one: median {}, most {}, of {} between two checkpoints\n",
-        times[PICTURES / 2],
-        done[PICTURES / 2],
-        done[PICTURES - 1],
-        taken[2]
+         of the processor's time, median {:.1}, 95 of 100 within {:.1} (goal {MOST}), the longest {:.1} (goal {EVER})\n  \
+         by the clock, beside all else that the host does, median {:.1}, 95 of 100 within {:.1}, the longest {:.1}\n  \
+         operations that were done again for one: median {}, most {}, of {interval} between two checkpoints\n",
+        times[half], times[most], times[last], waits[half], waits[most], waits[last], done[half], done[last]
     );
-    Ok((text, often <= MOST && longest <= EVER))
+    Ok((text, times[most] <= MOST && times[last] <= EVER))
+}
+
+/// Takes a picture: milliseconds by the clock, and operations that were done again for it.
+fn picture(browser: &mut Browser, nth: usize) -> Result<(f64, f64)> {
+    let at = if nth % 2 == 0 { nth } else { nth * 7919 % PICTURES };
+    let taken = browser.evaluate(&format!(
+        "new Promise((tell) => requestAnimationFrame(() => {{ \
+           const at = Math.floor({at} * explorer.wasm.total() / {PICTURES}), before = explorer.wasm.done(), begun = performance.now(); \
+           explorer.glimpse(at); tell([performance.now() - begun, explorer.wasm.done() - before]); }}))"
+    ))?;
+    taken[0].as_f64().zip(taken[1].as_f64()).context("the page gives no times")
+}
+
+/// Milliseconds of script so far, of the processor's time: what else the host does is not in them.
+fn script(browser: &mut Browser) -> Result<f64> {
+    let metrics = browser.call("Performance.getMetrics", json!({}))?;
+    let mut all = metrics["metrics"].as_array().into_iter().flatten();
+    let script = all.find(|metric| metric["name"] == "ScriptDuration");
+    Ok(script.and_then(|metric| metric["value"].as_f64()).context("the browser has no such measure")? * 1000.0)
 }

@@ -314,7 +314,7 @@ fn a_long_trace_is_scrubbed_from_checkpoint_to_checkpoint() {
         .unwrap();
     assert!(number(&mut browser, "explorer.wasm.total()") >= 1_000_000);
     let interval = number(&mut browser, "explorer.wasm.interval()");
-    assert!(interval <= 8192, "{interval}");
+    assert!(interval <= 1024, "{interval}");
     let scrubbed = browser
         .evaluate(
             "(() => { const total = explorer.wasm.total(), done = [], hashes = {}; \

@@ -34,6 +34,12 @@ pub struct Cells {
     changed: Vec<bool>,
 }
 
+/// Whether two tiles are the same, word by word: WebAssembly has no instruction that compares more.
+fn is_same(one: &[Code], other: &[Code]) -> bool {
+    let (one, other) = (one.as_chunks().0, other.as_chunks().0);
+    one.iter().zip(other).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
+}
+
 impl Cells {
     /// The cells of a world, as they are now.
     pub fn new(world: &World) -> Self {
@@ -74,13 +80,20 @@ impl Cells {
                 }
                 let Some(section) = section else { return };
                 let at = section.first * TILE + (pfn - section.start) as usize;
-                let end = (at + block.order.frames() as usize).min(self.codes.len());
-                self.codes[at..end].fill(code(&block));
+                let frames = self.codes.get_mut(at..).unwrap_or_default();
+                match (block.order, frames) {
+                    // Most are such, and not worth a loop.
+                    (Order::ZERO, [frame, ..]) => *frame = code(&block),
+                    (order, frames) => {
+                        let count = frames.len().min(order.frames() as usize);
+                        frames[..count].fill(code(&block));
+                    }
+                }
             });
         }
         for (tile, changed) in self.changed.iter_mut().enumerate() {
             let range = tile * TILE..(tile + 1) * TILE;
-            *changed |= self.codes[range.clone()] != self.before[range];
+            *changed |= !is_same(&self.codes[range.clone()], &self.before[range]);
         }
     }
 

@@ -306,16 +306,18 @@ impl Map {
         let side = self.side();
         let clip = |from: i64, all: usize| (-from).max(0)..side.min(all as i64 - from);
         let (across, down) = (clip(left, self.width), clip(top, self.height));
+        // They are apart while they are written, for what the rest says.
+        let mut pixels = core::mem::take(&mut self.pixels);
         for y in down {
             let start = (top + y) as usize * self.width + (left + across.start) as usize;
-            let row = start..start + (across.end - across.start) as usize;
-            let colour = |x: i64| match self.scale {
-                0.. => self.near(codes, x as usize, y as usize),
-                _ => self.far(codes, x as usize, y as usize),
-            };
-            let colours: Vec<u32> = across.clone().map(colour).collect();
-            self.pixels[row].copy_from_slice(&colours);
+            for (x, pixel) in across.clone().zip(&mut pixels[start..]) {
+                *pixel = match self.scale {
+                    0.. => self.near(codes, x as usize, y as usize),
+                    _ => self.far(codes, x as usize, y as usize),
+                };
+            }
         }
+        self.pixels = pixels;
     }
 
     /// The colour of a pixel of a frame.

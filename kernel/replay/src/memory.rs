@@ -1,7 +1,6 @@
 //! The memory that a world's state lies in: one block, and what the heap keeps of itself.
 
 use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -9,6 +8,7 @@ use core::ptr::NonNull;
 use bifolio::allocator::{PageAllocator, PerCpuPages, Plan, SetupError};
 use bifolio::heap::Heap;
 
+use crate::checkpoints::Changes;
 use crate::cpu::Replayed;
 use crate::script::Script;
 use crate::source::{CHUNK, Source};
@@ -16,9 +16,9 @@ use crate::source::{CHUNK, Source};
 pub(crate) type Frames = PageAllocator<'static, Replayed>;
 pub(crate) type Objects = Heap<Source, Replayed>;
 
-/// Bytes that checkpoints share if they are the same.
-pub(crate) const PIECE: usize = 4096;
-pub(crate) type Piece = Rc<[u8; PIECE]>;
+/// What memory is looked at and copied in: so many bytes of words, aligned to their number.
+const PIECE: usize = 4096;
+type Piece = [u64; PIECE / size_of::<u64>()];
 
 /// An allocator and a heap with all that they refer to, which does not move.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Memory {
     }
 
     /// The pieces of the block, and then those of what the heap keeps of itself.
-    fn pieces(&self) -> impl Iterator<Item = NonNull<[u8; PIECE]>> {
+    fn pieces(&self) -> impl Iterator<Item = NonNull<Piece>> {
         let in_block = |base: NonNull<u8>, bytes: usize| {
             // SAFETY: the piece lies inside of what is so long.
             (0..bytes / PIECE).map(move |index| unsafe { base.add(index * PIECE).cast() })
@@ -88,27 +88,52 @@ impl Memory {
         in_block(self.base, self.bytes()).chain(chunks.into_iter().flat_map(move |chunk| in_block(chunk, CHUNK)))
     }
 
-    /// A copy of all bytes, in pieces; those that are the same as in `before` are shared with it.
-    pub(crate) fn copy(&mut self, before: Option<&[Piece]>) -> Vec<Piece> {
-        let piece = |(index, piece): (usize, NonNull<[u8; PIECE]>)| {
-            // SAFETY: the memory was zeroed and is as long as that; nobody uses the allocator or the heap meanwhile, which are borrowed
-            // from `self`. Padding holds whatever was there: zeros, or copies of such.
-            let bytes = unsafe { piece.as_ref() };
-            match before.and_then(|before| before.get(index)) {
-                Some(same) if **same == *bytes => Rc::clone(same),
-                _ => Rc::new(*bytes),
-            }
-        };
-        self.pieces().enumerate().map(piece).collect()
+    /// Shows all words, piece by piece.
+    fn for_each_piece(&self, mut visit: impl FnMut(&Piece)) {
+        for piece in self.pieces() {
+            // SAFETY: the memory was zeroed and is as long as that, and pieces begin where blocks of their size do; nobody uses the
+            // allocator or the heap meanwhile, since no other thread has the world. Padding holds whatever was there: zeros, or copies
+            // of such.
+            visit(unsafe { piece.as_ref() });
+        }
     }
 
-    /// Makes the bytes those of a copy of this memory. What the heap has had to itself since then stays, and is not used.
-    pub(crate) fn restore(&mut self, copy: &[Piece]) {
+    /// A copy of all words.
+    pub(crate) fn copy(&self) -> Vec<u64> {
+        let mut words = Vec::new();
+        self.for_each_piece(|piece| words.extend_from_slice(piece));
+        words
+    }
+
+    /// Makes `latest`, which is a copy of this memory or empty, one of what it is now, and returns what of it has changed. `None` if there
+    /// are more words.
+    pub(crate) fn changes(&self, latest: &mut Vec<u64>) -> Option<Changes> {
+        let (mut changes, mut at, known) = (Changes::default(), 0, latest.len());
+        self.for_each_piece(|piece| {
+            match latest.get_mut(at..at + piece.len()) {
+                Some(before) if before == piece => {}
+                Some(before) => {
+                    for (nth, (before, word)) in before.iter_mut().zip(piece).enumerate() {
+                        if before != word {
+                            *before = *word;
+                            changes.push(at + nth, *word);
+                        }
+                    }
+                }
+                None => latest.extend_from_slice(piece),
+            }
+            at += piece.len();
+        });
+        (at == known).then_some(changes)
+    }
+
+    /// Makes the words those of a copy of this memory. What the heap has had to itself since then stays, and is not used.
+    pub(crate) fn restore(&mut self, copy: &[u64]) {
         let pieces: Vec<_> = self.pieces().collect();
-        for (piece, copy) in pieces.into_iter().zip(copy) {
-            // SAFETY: as in `copy`. What the bytes refer to lies at the same addresses as when they were copied: in this memory, which
-            // does not move, or in the world's script, which lives as long.
-            unsafe { piece.write(**copy) };
+        for (piece, copy) in pieces.into_iter().zip(copy.as_chunks().0) {
+            // SAFETY: as in `for_each_piece`. What the words refer to lies at the same addresses as when they were copied: in this
+            // memory, which does not move, or in the world's script, which lives as long.
+            unsafe { piece.write(*copy) };
         }
     }
 }

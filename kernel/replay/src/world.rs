@@ -14,7 +14,7 @@ use bifolio::heap::{Heap, NextSlot, PageSource, SlabWords};
 use bifolio::memory_map::{MapError, MemoryMap, Region};
 use trace::{Broken, Header, Place, Record, Sink};
 
-use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::checkpoints::Checkpoints;
 use crate::cpu::{self, Replayed};
 use crate::memory::{Frames, Memory};
 use crate::read::{Counted, count};
@@ -240,7 +240,7 @@ impl World {
     }
 
     fn undo_behind<R>(&mut self, look: impl FnOnce(&Memory) -> R) -> R {
-        let before = self.memory.copy(self.checkpoints.last().map(|last| &last.pieces[..]));
+        let before = self.memory.copy();
         let seen = look(&self.memory);
         self.memory.restore(&before);
         seen
@@ -405,9 +405,7 @@ impl World {
     }
 
     fn keep(&mut self) {
-        let pieces = self.memory.copy(self.checkpoints.last().map(|last| &last.pieces[..]));
-        let (operation, place) = (self.operation, self.script.place());
-        self.checkpoints.add(Checkpoint { operation, place, pieces });
+        self.checkpoints.add(self.operation, self.script.place(), &self.memory);
     }
 
     fn differs(&self, offset: usize, found: Found) -> Stop {
@@ -419,9 +417,10 @@ impl World {
     /// # Errors
     /// [`Stop`] if the trace cannot be followed as far; the world is where it can be followed to.
     pub fn seek(&mut self, operation: u64) -> Result<(), Stop> {
-        let checkpoint = self.checkpoints.before(operation).expect("there is one of the beginning");
+        let nth = self.checkpoints.before(operation).expect("there is one of the beginning");
+        let checkpoint = self.checkpoints.at(nth);
         if !(checkpoint.operation..=operation).contains(&self.operation) {
-            self.memory.restore(&checkpoint.pieces);
+            self.memory.restore(&self.checkpoints.state(nth));
             self.script.go_to(checkpoint.place);
             self.operation = checkpoint.operation;
             self.last = None;
