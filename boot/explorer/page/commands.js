@@ -18,7 +18,8 @@ function run(line) {
   log(is_good ? {} : { class: "bad" }, said);
   if (wasm.operation() !== before) told(said);
   else {
-    $("told").textContent = said.split("\n")[0];
+    // A refusal says first what it is, and whatever explains says last what comes of it.
+    $("told").textContent = said.trimEnd().split("\n").at(is_good ? -1 : 0);
     say(said);
     refresh();
   }

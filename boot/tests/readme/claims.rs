@@ -26,6 +26,7 @@ fn what_can_be_seen_is_seen() {
     let typed = thread::scope(|scope| {
         let many = scope.spawn(|| with_many_cpus(&text, &many));
         let mut typed = at_the_prompt(&text);
+        typed.extend(in_little_memory(&text));
         typed.extend(from_the_pages(&text));
         typed.extend(many.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         typed
@@ -61,6 +62,17 @@ fn at_the_prompt(text: &Text) -> Vec<String> {
     text.says("`lockdep` lists the classes of locks and which were taken while which were held");
     assert!(locks.contains("zone DMA32") && locks.contains("-> ") && locks.contains("0 reports"), "{locks}");
     shell.end_by("exit")
+}
+
+fn in_little_memory(text: &Text) -> Vec<String> {
+    text.says("With `MEM=64M`, `alloc_contig 11000`, then `explain alloc 10`: zone DMA32 would have less left than its mark `low` demands");
+    let mut shell = Machine::of("MEM=64M").start();
+    shell.say("alloc_contig 11000");
+    let told = shell.say("explain alloc 10");
+    assert!(told.contains(" more would have to be free\n  zone DMA, mark 'low': "), "{told}");
+    text.says("`alloc 10` is that fallback");
+    assert!(shell.say("alloc 10").starts_with("order 10, 4096 kB in zone DMA: "));
+    shell.end_by("poweroff")
 }
 
 fn the_beginning(text: &Text, shell: &mut Session) {
