@@ -212,7 +212,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if order.index() < BATCHED {
             return self.enter()?.batch(order, mobility).allocate();
         }
-        if order == Order::PAGEBLOCK { self.allocate_whole(mobility) } else { None }
+        if order == Order::PAGEBLOCK { self.allocate_pageblock(mobility) } else { None }
     }
 
     /// Serves a request that is beyond that.
@@ -222,7 +222,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if let Some(mobility) = gfp.mobility().filter(|_| FAST.contains(gfp)) {
             let pfn = match order {
                 Order::PAGEBLOCK => None,
-                Order::MAX => self.allocate_pair(mobility),
+                Order::MAX => self.allocate_whole(order, mobility),
                 _ => self.allocate_small(order, mobility),
             };
             if let Some(pfn) = pfn {
@@ -345,7 +345,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     fn free_quickly(&self, pfn: Pfn, order: Order) -> bool {
         match order {
             Order::ZERO => self.free_frame(pfn),
-            Order::PAGEBLOCK => self.free_whole(pfn),
+            Order::PAGEBLOCK => self.free_pageblock(pfn),
             _ => false,
         }
     }

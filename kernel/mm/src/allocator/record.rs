@@ -361,18 +361,6 @@ impl<C: Cpu> View<'_, C> {
         self.with(ZoneKind::Normal, |zone| zone.with_wholes(|zone| zone.allocate_whole(order, mobility)))
     }
 
-    /// Frees a pageblock, by an operation whose turn it is, as it would be freed quickly if nothing was recorded. False if that is not
-    /// so.
-    #[inline(always)]
-    pub(super) fn free_withheld(&self, pfn: Pfn, order: Order) -> bool {
-        self.recording.is_some() && order == Order::PAGEBLOCK && self.free_whole_in_turn(pfn)
-    }
-
-    #[cold]
-    fn free_whole_in_turn(&self, pfn: Pfn) -> bool {
-        self.with(self.zone_of(pfn), |zone| zone.with_wholes(|zone| zone.free_whole(pfn)))
-    }
-
     /// Asks a shrinker, which is recorded if the operation that asks is.
     pub(super) fn ask_shrinker(&self, frames: u64, shrink: impl FnOnce() -> u64) -> u64 {
         let Some(recording) = self.recording else { return shrink() };

@@ -20,16 +20,18 @@ enum Refused {
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
-    /// Allocates a pageblock, as long as zone Normal is left with more than its `low` mark.
+    /// Allocates a block of order 9, as long as zone Normal is left with more than its `low` mark. What takes more than to set bits is
+    /// left to a function that is called last: so there is no register to be saved before.
     #[inline(never)]
-    pub(super) fn allocate_whole(&self, mobility: Mobility) -> Option<Pfn> {
-        self.lock_zone(ZoneKind::Normal).allocate_whole(Order::PAGEBLOCK, mobility)
+    pub(super) fn allocate_pageblock(&self, mobility: Mobility) -> Option<Pfn> {
+        let taken = self.lock_zone(ZoneKind::Normal).allocate_whole_quickly(mobility);
+        if taken.is_some() { taken } else { self.allocate_whole(Order::PAGEBLOCK, mobility) }
     }
 
-    /// The same for a block of order 10.
+    /// The same for a block of order 9 or 10, whatever it takes.
     #[inline(never)]
-    pub(super) fn allocate_pair(&self, mobility: Mobility) -> Option<Pfn> {
-        self.lock_zone(ZoneKind::Normal).allocate_whole(Order::MAX, mobility)
+    pub(super) fn allocate_whole(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        self.lock_zone(ZoneKind::Normal).allocate_whole(order, mobility)
     }
 
     /// Allocates the block of `order` again that this CPU freed last in pageblocks of this mobility.
@@ -146,13 +148,18 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         freed.map(|freed| self.note(blocks, freed)).is_some()
     }
 
-    /// Frees a block of order 9; false if there is none, or more has to be done than as a rule.
+    /// Frees a block of order 9; false if there is none. Other zones than Normal, where most of memory is, and what takes more than to set
+    /// bits, are left to a function that is called last.
     #[inline(never)]
-    pub(super) fn free_whole(&self, pfn: Pfn) -> bool {
-        let [low @ .., normal] = &self.zones;
-        let kind = self.zone_of(pfn);
-        let zone = if kind == ZoneKind::Normal { normal } else { &low[kind.index() % low.len()] };
-        zone.lock_masked().free_whole(pfn)
+    pub(super) fn free_pageblock(&self, pfn: Pfn) -> bool {
+        let is_freed = self.lock_zone(ZoneKind::Normal).free_whole_quickly(pfn);
+        is_freed || self.free_whole(pfn)
+    }
+
+    /// The same, in any zone and whatever it takes.
+    #[inline(never)]
+    fn free_whole(&self, pfn: Pfn) -> bool {
+        self.lock_zone(self.zone_of(pfn)).free_whole(pfn)
     }
 
     /// Frees a block by any way there is.
@@ -172,9 +179,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         if let Some(freed) = self.recorded(Call::Free { pfn, order }, done, || self.free_pfn(pfn, order)) {
             return freed;
-        }
-        if self.free_withheld(pfn, order) {
-            return Ok(());
         }
         self.with(self.zone_of(pfn), |zone| zone.free(pfn, order))
     }

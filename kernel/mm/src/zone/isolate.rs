@@ -143,8 +143,8 @@ impl Zone<'_> {
             let mobility = block.header.mobility();
             self.wholes.remove(number + nth, mobility);
             self.count_taken(mobility, PAGEBLOCK_FRAMES);
-            self.wholes.set_allocated(number + nth, nth == 0);
         }
+        self.wholes.set_allocated(number, order);
     }
 
     /// The first free frames in a row, so many, aligned to `alignment` of them, that anybody may allocate. This walks over all

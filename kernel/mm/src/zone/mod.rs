@@ -301,19 +301,30 @@ impl<'m> Zone<'m> {
 
     /// Allocates a block of `order`, from 9 up, of whole pageblocks of this mobility that the zone knows to be free, if that
     /// leaves it with more than its `low` mark.
-    #[inline(always)]
     pub(crate) fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
         if self.free < self.low_for_wholes + order.frames() {
             return None;
         }
-        let number = self.wholes.take(order, mobility)?;
-        self.special.allocated += order.frames();
-        self.free -= order.frames();
-        Some(self.blocks.start_of(number))
+        let number = self.wholes.find(order, mobility)?;
+        Some(self.take(number, order))
     }
 
-    /// Has [`allocate_whole`](Self::allocate_whole) give nothing and [`free_whole`](Self::free_whole) take nothing, or again what
-    /// there is.
+    /// Allocates the block of order 9 that [`allocate_whole`](Self::allocate_whole) does, if that is in the first span, and changes no
+    /// more than the words of its group.
+    #[inline(always)]
+    pub(crate) fn allocate_whole_quickly(&mut self, mobility: Mobility) -> Option<Pfn> {
+        if self.free < self.low_for_wholes + PAGEBLOCK_FRAMES {
+            return None;
+        }
+        let (blocks, start) = self.blocks.first_span();
+        let number = self.wholes.take(mobility, blocks.len())?;
+        self.special.allocated += PAGEBLOCK_FRAMES;
+        self.free -= PAGEBLOCK_FRAMES;
+        Some(start.offset(number as u64 * PAGEBLOCK_FRAMES))
+    }
+
+    /// Has [`allocate_whole`](Self::allocate_whole) give nothing and [`free_whole`](Self::free_whole) take nothing, nor the quick ways to do
+    /// the same; or again what there is.
     pub(crate) fn withhold_wholes(&mut self, withheld: bool) {
         self.blocks.withhold_first(withheld);
         self.low_for_wholes = if withheld { WITHHELD } else { self.low_for_normal() };
@@ -382,16 +393,21 @@ impl<'m> Zone<'m> {
         }
     }
 
-    /// Frees the block of order 9 that starts at `pfn`; false if there is none, or more has to be done than as a rule.
-    #[inline(always)]
+    /// Frees the block of order 9 that starts at `pfn`; false if there is none, or none is to be freed so.
     pub(crate) fn free_whole(&mut self, pfn: Pfn) -> bool {
+        self.low_for_wholes != WITHHELD && self.free_wholes(pfn, Order::PAGEBLOCK)
+    }
+
+    /// Frees the block of order 9 that starts at `pfn`, if there is one in the first span, and that changes no more than the words of its
+    /// group.
+    #[inline(always)]
+    pub(crate) fn free_whole_quickly(&mut self, pfn: Pfn) -> bool {
         let Some((number, mobility)) = self.blocks.requested_at(pfn) else { return false };
-        let Some(joined) = self.wholes.give(number, mobility) else { return false };
-        self.free += PAGEBLOCK_FRAMES;
-        if let Some(buddy) = joined {
-            self.blocks.set_mobility(buddy, mobility);
+        let is_freed = self.wholes.give(number, mobility);
+        if is_freed {
+            self.free += PAGEBLOCK_FRAMES;
         }
-        true
+        is_freed
     }
 
     /// Frees the block of `order`, from 9 up, that starts at `pfn`; false if there is none.

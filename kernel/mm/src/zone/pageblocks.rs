@@ -146,9 +146,16 @@ impl<'m> Pageblocks<'m> {
     /// others, and if it is locked, or of a mobility that requests do not have.
     #[inline(always)]
     pub(crate) fn requested_at(&self, pfn: Pfn) -> Option<(usize, Mobility)> {
-        let (block, number, offset) = self.first_at(pfn)?;
-        let mobility = block.glimpse().requested()?;
-        (offset == 0).then_some((number, mobility))
+        // Where no pageblock begins, the offset makes it a number that none has.
+        let distance = pfn.number().wrapping_sub(self.first.number());
+        let number = usize::try_from(distance.rotate_right(PAGEBLOCK_FRAMES.trailing_zeros())).ok()?;
+        Some((number, self.first_blocks.get(number)?.glimpse().requested()?))
+    }
+
+    /// The pageblocks of the first span, and where it starts.
+    #[inline(always)]
+    pub(crate) fn first_span(&self) -> (&'m [Pageblock], Pfn) {
+        (self.first_blocks, self.first)
     }
 
     /// The header of a pageblock, to a CPU that has the zone's lock: see [`Pageblock::peek`].

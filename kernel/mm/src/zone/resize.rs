@@ -82,7 +82,7 @@ impl Zone<'_> {
                 self.remove(number + nth, block.header);
                 block.unite();
             }
-            self.wholes.set_allocated(number + nth, nth == 0);
         }
+        self.wholes.set_allocated(number, order);
     }
 }

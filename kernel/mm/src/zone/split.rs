@@ -29,7 +29,7 @@ impl Zone<'_> {
             return Ok(());
         }
         for number in number..=number | usize::from(order == Order::MAX) {
-            self.wholes.set_allocated(number, true);
+            self.wholes.set_allocated(number, Order::PAGEBLOCK);
         }
         if into < Order::PAGEBLOCK {
             for number in number..=number | usize::from(order == Order::MAX) {

@@ -128,7 +128,9 @@ fn a_pageblock_in_the_wrong_bucket_is_named() {
 
 #[test]
 fn a_pageblock_that_is_two_things_is_named() {
-    violates("a pageblock whose words speak is nothing as a whole", |zone| zone.wholes.set_allocated(0, true));
+    violates("a pageblock whose words speak is nothing as a whole", |zone| {
+        zone.wholes.set_allocated(0, Order::PAGEBLOCK)
+    });
     let rule = "a pageblock of one piece has no bucket, and counts nothing";
     violates(rule, |zone| header(zone, 6, |header| header.set_level(3)));
 }

@@ -12,23 +12,14 @@ const GROUP: usize = 64;
 /// Orders of the index: groups with a free pageblock, and those with a free pair of buddies.
 const ORDERS: usize = 2;
 
-/// 64 pageblocks: words with a bit for each.
-type Group = [u64; 2 + Mobility::COUNT];
-/// The word of the first pageblocks of allocated blocks.
-const HEAD: usize = 0;
-/// The word of the second pageblocks of allocated blocks of order 10.
-const INSIDE: usize = 1;
+/// 64 pageblocks: words with a bit for each. The first ones, one for each order from 9 up, have the first pageblocks of allocated
+/// blocks.
+type Group = [u64; ORDERS + Mobility::COUNT];
+/// The word of allocated blocks of order 9, and that of order 10.
+const SINGLE: usize = 0;
+const PAIR: usize = 1;
 /// The first of the words of free pageblocks, one for each mobility.
-const FREE: usize = 2;
-
-/// Puts a pageblock that became free, of this mobility, into its group. True if that is all: the group had a free pair, and so is of
-/// both levels, and the pageblock's buddy is not free with another mobility.
-#[inline(always)]
-fn put(group: &mut Group, number: usize, mobility: Mobility) -> bool {
-    let before = group[FREE + mobility.index()];
-    group[FREE + mobility.index()] = before | place(number).1;
-    buddy::starts(before, 1) != 0 && (before | group[HEAD] | group[INSIDE]) & place(number ^ 1).1 != 0
-}
+const FREE: usize = ORDERS;
 
 /// The pageblocks of a zone, as a whole.
 pub(crate) struct Wholes<'m> {
@@ -73,16 +64,12 @@ fn levels(free: u64) -> u32 {
     u32::from(free != 0) | u32::from(buddy::starts(free, 1) != 0) << 1
 }
 
-/// The first pageblock of the lowest of the smallest free blocks of a group that hold one of this level.
+/// The first pageblocks of the smallest free blocks of a group that hold one of order 9: those whose buddy is not free, if there
+/// are any. `pairs` are the first ones of those whose buddy is.
 #[inline(always)]
-fn tightest(free: u64, level: u32) -> u64 {
-    let singles = free & !paired(free);
-    let blocks = match (level, singles) {
-        (0, 0) => free,
-        (0, _) => singles,
-        _ => buddy::starts(free, 1),
-    };
-    blocks & blocks.wrapping_neg()
+fn tightest(free: u64, pairs: u64) -> u64 {
+    let singles = free & !buddy::spread(pairs, 1);
+    if singles != 0 { singles } else { free }
 }
 
 impl<'m> Wholes<'m> {
@@ -114,11 +101,12 @@ impl<'m> Wholes<'m> {
     pub(super) fn state(&self, number: usize) -> State {
         let (group, bit) = place(number);
         let group = &self.groups[group];
-        if group[INSIDE] & bit != 0 {
+        if group[SINGLE] & bit != 0 {
+            State::Allocated(Order::PAGEBLOCK)
+        } else if group[PAIR] & bit != 0 {
+            State::Allocated(Order::MAX)
+        } else if group[PAIR] << 1 & bit != 0 {
             State::Inside
-        } else if group[HEAD] & bit != 0 {
-            let pair = group[INSIDE] & bit << 1 != 0;
-            State::Allocated(if pair { Order::MAX } else { Order::PAGEBLOCK })
         } else {
             let free = group[FREE..].iter().find(|free| **free & bit != 0);
             free.map_or(State::Lower, |free| {
@@ -142,10 +130,12 @@ impl<'m> Wholes<'m> {
     /// The first pageblock of the smallest free block of this mobility of at least `order`, in the lowest group that has one.
     #[inline]
     pub(super) fn find(&self, order: Order, mobility: Mobility) -> Option<usize> {
-        let (level, mobility) = (level(order), mobility.index());
-        let group = self.lowest[mobility][level as usize % ORDERS] as usize;
-        let first = tightest(self.groups.get(group)?[FREE + mobility], level);
-        Some(group * GROUP + first.trailing_zeros() as usize)
+        let (level, mobility) = (level(order) as usize % ORDERS, mobility.index());
+        let group = self.lowest[mobility][level] as usize;
+        let free = self.groups.get(group)?[FREE + mobility];
+        let pairs = buddy::starts(free, 1);
+        let blocks = if level == SINGLE { tightest(free, pairs) } else { pairs };
+        Some(group * GROUP + blocks.trailing_zeros() as usize)
     }
 
     /// The first free pageblock of this mobility from `from` on.
@@ -160,53 +150,49 @@ impl<'m> Wholes<'m> {
         })
     }
 
-    /// Allocates the block that [`Wholes::find`] finds.
+    /// Allocates the block of order 9 that [`Wholes::find`] finds, if that changes no more than a bit of two words, and if it is one of
+    /// the first pageblocks, so many.
     #[inline(always)]
-    pub(super) fn take(&mut self, order: Order, mobility: Mobility) -> Option<usize> {
-        let level = level(order);
-        let number = self.lowest[mobility.index()][level as usize % ORDERS] as usize;
+    pub(super) fn take(&mut self, mobility: Mobility, first_ones: usize) -> Option<usize> {
+        let number = self.lowest[mobility.index()][SINGLE] as usize;
         let group = self.groups.get_mut(number)?;
-        let before = group[FREE + mobility.index()];
-        let first = tightest(before, level);
-        let second = first << level & !first;
-        let after = before ^ first ^ second;
-        group[FREE + mobility.index()] = after;
-        group[HEAD] |= first;
-        group[INSIDE] |= second;
-        let taken = number * GROUP + first.trailing_zeros() as usize;
+        let free = group[FREE + mobility.index()];
+        let pairs = buddy::starts(free, 1);
+        let blocks = tightest(free, pairs);
+        let bit = blocks & blocks.wrapping_neg();
+        let after = free ^ bit;
+        let taken = number * GROUP + blocks.trailing_zeros() as usize;
         // As long as there is a free pair, the group is of both levels.
-        if buddy::starts(after, 1) == 0 {
-            self.reindex(number, mobility, before, after);
+        if pairs & after == 0 || taken >= first_ones {
+            return None;
         }
+        group[FREE + mobility.index()] = after;
+        group[SINGLE] |= bit;
         Some(taken)
     }
 
-    /// Frees the block of order 9 at a pageblock, of this mobility; `None` if there is none. If the buddy's mobility has changed
-    /// by that, as with [`insert`](Self::insert), it is returned.
+    /// Frees the block of order 9 at a pageblock, of this mobility, if there is one and that changes no more than a bit of two words.
     #[inline(always)]
-    pub(super) fn give(&mut self, number: usize, mobility: Mobility) -> Option<Option<usize>> {
-        let (index, bit) = place(number);
-        let group = self.groups.get_mut(index)?;
-        if group[HEAD] & !(group[INSIDE] >> 1) & bit == 0 {
-            return None;
+    pub(super) fn give(&mut self, number: usize, mobility: Mobility) -> bool {
+        let ((group, bit), (_, other)) = (place(number), place(number ^ 1));
+        let Some(group) = self.groups.get_mut(group) else { return false };
+        let (allocated, free) = (group[SINGLE], group[FREE + mobility.index()]);
+        // The group stays of the levels that it is of. To that of pairs a buddy that is free of this mobility adds one.
+        let is_indexed =
+            if allocated & other != 0 { free != 0 } else { free & other != 0 && buddy::starts(free, 1) != 0 };
+        if allocated & bit == 0 || !is_indexed {
+            return false;
         }
-        group[HEAD] ^= bit;
-        Some(if put(group, number, mobility) { None } else { self.follow(number, mobility) })
+        group[SINGLE] = allocated ^ bit;
+        group[FREE + mobility.index()] = free | bit;
+        true
     }
 
     /// Puts in a pageblock that became free. If its buddy is free too and of a mobility that merges with this one, both are of
     /// this one then, as in Linux; the buddy is returned if its mobility has changed.
-    #[inline]
     pub(super) fn insert(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
-        if put(&mut self.groups[number / GROUP], number, mobility) { None } else { self.follow(number, mobility) }
-    }
-
-    /// What comes of a pageblock that was put in, beyond the group's own words.
-    #[cold]
-    fn follow(&mut self, number: usize, mobility: Mobility) -> Option<usize> {
-        let (index, bit) = place(number);
-        let after = self.groups[index][FREE + mobility.index()];
-        self.reindex(index, mobility, after ^ bit, after);
+        let (group, bit) = place(number);
+        self.set_free(group, mobility, self.groups[group][FREE + mobility.index()] | bit);
         self.join(number ^ 1, mobility)
     }
 
@@ -243,33 +229,32 @@ impl<'m> Wholes<'m> {
         let (group, bit) = place(number);
         let all = buddy::ones(level(order)) * bit;
         self.set_free(group, mobility, self.groups[group][FREE + mobility.index()] & !all);
-        self.groups[group][HEAD] |= bit;
-        self.groups[group][INSIDE] |= all & !bit;
+        *self.allocated(group, order) |= bit;
     }
 
     /// Takes out the allocated block of exactly `order` that begins at a pageblock, whose pageblocks are nothing then; false if
     /// there is none.
-    #[inline(always)]
+    #[inline]
     pub(super) fn release(&mut self, number: usize, order: Order) -> bool {
         let (group, bit) = place(number);
-        let group = &mut self.groups[group];
-        let second = group[INSIDE] & bit << 1;
-        if group[HEAD] & bit == 0 || (second != 0) != (order == Order::MAX) {
-            return false;
-        }
-        group[HEAD] ^= bit;
-        if order == Order::MAX {
-            group[INSIDE] ^= second;
-        }
-        true
+        let allocated = self.allocated(group, order);
+        let is_there = *allocated & bit != 0;
+        *allocated &= !bit;
+        is_there
     }
 
-    /// Makes a pageblock, which was nothing or part of an allocated block, the first or the second of one.
-    pub(super) fn set_allocated(&mut self, number: usize, is_head: bool) {
+    /// Makes pageblocks, which were nothing or part of allocated blocks, the allocated block of `order`.
+    pub(super) fn set_allocated(&mut self, number: usize, order: Order) {
         let (group, bit) = place(number);
-        let group = &mut self.groups[group];
-        group[HEAD] = group[HEAD] & !bit | if is_head { bit } else { 0 };
-        group[INSIDE] = group[INSIDE] & !bit | if is_head { 0 } else { bit };
+        let all = buddy::ones(level(order)) * bit;
+        self.groups[group][..FREE].iter_mut().for_each(|allocated| *allocated &= !all);
+        *self.allocated(group, order) |= bit;
+    }
+
+    /// The word of a group's allocated blocks of `order`, from 9 up.
+    #[inline]
+    fn allocated(&mut self, group: usize, order: Order) -> &mut u64 {
+        &mut self.groups[group][level(order) as usize % ORDERS]
     }
 
     /// Makes pageblocks free that are nothing yet, an even number of them from an even one up.
@@ -289,7 +274,7 @@ impl<'m> Wholes<'m> {
             let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
             let asked = (u64::MAX << low) & (u64::MAX >> (GROUP - high));
             let group = &self.groups[group];
-            group[FREE..].iter().fold(group[HEAD] | group[INSIDE], |all, free| all | free) & asked == 0
+            group.iter().fold(group[PAIR] << 1, |all, word| all | word) & asked == 0
         })
     }
 
@@ -322,10 +307,9 @@ impl<'m> Wholes<'m> {
     /// Whether the index says what the groups hold, and each pageblock is one thing.
     pub(super) fn is_consistent(&self) -> bool {
         let each_once = self.groups.iter().all(|group| {
-            let kinds = group[FREE..].iter().chain([&group[HEAD], &group[INSIDE]]);
-            let (_, twice) = kinds.fold((0, 0), |(all, twice), bits| (all | bits, twice | all & bits));
-            let seconds = (group[HEAD] & EVEN) << 1;
-            twice == 0 && group[INSIDE] & !seconds == 0
+            let seconds = group[PAIR] << 1;
+            let (_, twice) = group.iter().fold((seconds, 0), |(all, twice), bits| (all | bits, twice | all & bits));
+            twice == 0 && group[PAIR] & !EVEN == 0
         });
         let lowest = Mobility::ALL.into_iter().all(|mobility| {
             (0..ORDERS as u32).all(|level| {
@@ -349,4 +333,94 @@ impl<'m> Wholes<'m> {
 #[inline]
 fn level(order: Order) -> u32 {
     u32::from(order.get() - Order::PAGEBLOCK.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGEBLOCKS: usize = 3 * GROUP;
+
+    /// All pageblocks, each free, of which every third pair is for what cannot move.
+    fn wholes(memory: &mut Vec<u64>) -> Wholes<'_> {
+        memory.resize(Wholes::words_for(PAGEBLOCKS), 0);
+        let mut wholes = Wholes::new(PAGEBLOCKS, memory);
+        wholes.insert_all(0..PAGEBLOCKS, Mobility::Movable);
+        for number in (0..PAGEBLOCKS).step_by(6) {
+            assert_eq!(wholes.set_mobility(number, Mobility::Movable, Mobility::Unmovable), Some(number + 1));
+        }
+        wholes
+    }
+
+    fn words(wholes: &Wholes<'_>) -> Vec<u64> {
+        let mut words = Vec::new();
+        wholes.for_each_word(&mut |word| words.push(word));
+        words.extend(wholes.lowest.as_flattened().iter().map(|lowest| u64::from(*lowest)));
+        words
+    }
+
+    #[test]
+    fn what_is_done_quickly_comes_to_the_same_as_otherwise() {
+        let [mut quickly, mut otherwise] = [Vec::new(), Vec::new()];
+        let [mut quickly, mut otherwise] = [wholes(&mut quickly), wholes(&mut otherwise)];
+        let mobility_of = |wholes: &Wholes<'_>, number| {
+            Mobility::REQUESTED.into_iter().find(|mobility| wholes.is_free(number, *mobility)).expect("it is free")
+        };
+        let (mut held, mut counts, mut random) = (Vec::new(), [[0; 2]; 2], 1u64);
+        for nth in 0..6000 {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let picked = (random >> 33) as usize;
+            let mobility = Mobility::REQUESTED[picked % 2];
+            // Fewer and more by turns, down to none and up to all.
+            if (picked >> 1) % 8 < if nth / 500 % 2 == 0 { 5 } else { 3 } {
+                let taken = quickly.take(mobility, PAGEBLOCKS - 20);
+                let Some(number) = otherwise.find(Order::PAGEBLOCK, mobility) else {
+                    assert_eq!(taken, None);
+                    continue;
+                };
+                assert!(taken.is_none_or(|taken| taken == number && taken < PAGEBLOCKS - 20));
+                counts[0][usize::from(taken.is_some())] += 1;
+                otherwise.allocate(number, Order::PAGEBLOCK, mobility);
+                if taken.is_none() {
+                    quickly.allocate(number, Order::PAGEBLOCK, mobility);
+                }
+                held.push((number, mobility));
+            } else if !held.is_empty() {
+                let (number, mobility) = held.swap_remove(picked % held.len());
+                assert!(otherwise.release(number, Order::PAGEBLOCK));
+                otherwise.insert(number, mobility);
+                let is_given = quickly.give(number, mobility);
+                counts[1][usize::from(is_given)] += 1;
+                if !is_given {
+                    assert!(quickly.release(number, Order::PAGEBLOCK));
+                    quickly.insert(number, mobility);
+                }
+                assert_eq!(mobility_of(&quickly, number), mobility);
+                assert!(!quickly.give(number, mobility), "it is free");
+            }
+            assert_eq!(words(&quickly), words(&otherwise));
+            assert!(quickly.is_consistent());
+        }
+        assert!(counts.as_flattened().iter().all(|count| *count > 100), "{counts:?}");
+    }
+
+    #[test]
+    fn no_part_of_a_block_of_order_10_is_given_back_by_itself() {
+        let mut memory = Vec::new();
+        let mut wholes = wholes(&mut memory);
+        let pair = wholes.find(Order::MAX, Mobility::Movable).unwrap();
+        wholes.allocate(pair, Order::MAX, Mobility::Movable);
+        assert_eq!([pair, pair + 1].map(|number| wholes.state(number)), [State::Allocated(Order::MAX), State::Inside]);
+        for number in [pair, pair + 1, PAGEBLOCKS] {
+            assert!(!wholes.give(number, Mobility::Movable));
+        }
+        assert!(!wholes.release(pair, Order::PAGEBLOCK) && !wholes.release(pair + 1, Order::PAGEBLOCK));
+        for number in [pair, pair + 1] {
+            wholes.set_allocated(number, Order::PAGEBLOCK);
+            assert_eq!(wholes.state(number), State::Allocated(Order::PAGEBLOCK));
+        }
+        wholes.set_allocated(pair, Order::MAX);
+        assert_eq!(wholes.state(pair + 1), State::Inside);
+        assert!(wholes.is_consistent() && wholes.release(pair, Order::MAX));
+    }
 }
