@@ -26,6 +26,7 @@
 use crate::sync::atomic::Ordering;
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::num::NonZero;
+use core::ops::Range;
 
 use super::arena::ArenaId;
 use super::descriptor::{Slab, WORDS};
@@ -111,13 +112,15 @@ impl Slab {
     /// The first word behind this one, and in the end itself, with a slot that can be handed out, and those slots. So a word
     /// comes again only once all others have had their turn, and has as many as became free meanwhile.
     pub(crate) fn word_behind(&self, word: usize) -> Option<(usize, NonZero<u64>)> {
-        let count = self.slots.get().div_ceil(u64::BITS as usize);
-        let mut word = word;
-        for _ in 0..count {
-            word = word.wrapping_add(1);
-            if word >= count {
-                word = 0;
-            }
+        // A slab has few slots: no sum of these overflows, as the compiler would have to expect of a division that rounds up.
+        let count = (self.slots.get() + u64::BITS as usize - 1) >> u64::BITS.trailing_zeros();
+        self.first_word(word.wrapping_add(1)..count).or_else(|| self.first_word(0..count))
+    }
+
+    /// The first of these words with a slot that can be handed out, and those slots.
+    #[inline(always)]
+    fn first_word(&self, words: Range<usize>) -> Option<(usize, NonZero<u64>)> {
+        for word in words {
             // Most are empty, and then what others have freed is not looked at.
             let free = self.free_word(word).load(Relaxed);
             if free == 0 {
