@@ -201,38 +201,31 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     fn allocate_pfn(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         match self.allocate_at_once(order, gfp) {
             Some(pfn) => Ok(pfn),
-            None => self.allocate_at_length(order, gfp),
+            None => self.allocate_beyond(order, gfp),
         }
     }
 
-    /// Serves a request without a look at the zones' index.
+    /// Serves a request as long as a zone is left with more than its `low` mark, and mobilities are not mixed.
     #[inline(always)]
     fn allocate_at_once(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
         let mobility = gfp.mobility().filter(|_| FAST.contains(gfp))?;
         if order.index() < BATCHED {
-            return self.enter()?.batch(order, mobility).allocate();
-        }
-        if order == Order::PAGEBLOCK { self.allocate_pageblock(mobility) } else { None }
-    }
-
-    /// Serves a request that is beyond that.
-    #[cold]
-    #[inline(never)]
-    fn allocate_at_length(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        if let Some(mobility) = gfp.mobility().filter(|_| FAST.contains(gfp)) {
-            let pfn = match order {
-                Order::PAGEBLOCK => None,
-                Order::MAX => self.allocate_whole(order, mobility),
-                _ => self.allocate_small(order, mobility),
-            };
-            if let Some(pfn) = pfn {
-                return Ok(pfn);
+            let pages = self.enter()?;
+            let pfn = pages.batch(order, mobility).allocate();
+            drop(pages);
+            if pfn.is_some() {
+                return pfn;
             }
         }
-        self.allocate_beyond(order, gfp)
+        match order {
+            Order::PAGEBLOCK => self.allocate_pageblock(mobility),
+            Order::MAX => self.allocate_whole(order, mobility),
+            _ => self.allocate_small(order, mobility),
+        }
     }
 
     /// Serves a request that no fast path does: by the zones; or from the beginning, if it has waited for its turn to be recorded.
+    #[cold]
     #[inline(never)]
     fn allocate_beyond(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         let call = Call::Allocate { order, gfp };

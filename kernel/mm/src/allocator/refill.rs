@@ -8,7 +8,7 @@ use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
 use crate::per_cpu::{BATCHED, Batch, PerCpuPages};
-use crate::zone::{Freed, Header, Lent, Pageblocks};
+use crate::zone::{Freed, Header, Lent, Locked, Pageblocks};
 
 /// Why a batch got no new blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,24 +34,40 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.lock_zone(ZoneKind::Normal).allocate_whole(order, mobility)
     }
 
-    /// Allocates the block of `order` again that this CPU freed last in pageblocks of this mobility.
+    /// Serves a request for less than a pageblock from what this CPU freed last, or from what a zone lends it or gives it: as long
+    /// as that zone is left with more than its `low` mark and mobilities are not mixed. All but a recent block that is at hand is left
+    /// to a function that is called last: this one saves no register.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocate_small(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        let pages = self.enter()?;
+        let recent = Self::take_recent(&pages, order, mobility, |pfn| self.main.try_lock_at(pfn));
+        drop(pages);
+        if recent.is_some() { recent } else { self.allocate_anew(order, mobility) }
+    }
+
+    /// Allocates the block of `order` again that this CPU freed last in pageblocks of this mobility, if its pageblock can be locked.
     #[inline(always)]
-    fn allocate_recent(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Option<Pfn> {
+    fn take_recent<'a>(
+        pages: &PerCpuPages,
+        order: Order,
+        mobility: Mobility,
+        lock: impl FnOnce(Pfn) -> Option<(Locked<'a>, u32)>,
+    ) -> Option<Pfn> {
         let recent = pages.recent_of(order, mobility)?;
         let pfn = recent.last()?;
-        let (block, offset) = self.blocks_of(pfn).lock_at(pfn)?;
+        let (block, offset) = lock(pfn)?;
         pages.pop(recent);
         block.take_back(offset);
         Some(pfn)
     }
 
-    /// Serves a request for less than a pageblock from what this CPU freed last, or from what a zone lends it or gives it: as long
-    /// as that zone is left with more than its `low` mark and mobilities are not mixed.
-    #[inline(always)]
-    pub(super) fn allocate_small(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+    #[inline(never)]
+    fn allocate_anew(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
         let pages = self.enter()?;
-        if let Some(pfn) = self.allocate_recent(&pages, order, mobility) {
-            return Some(pfn);
+        let recent = Self::take_recent(&pages, order, mobility, |pfn| self.blocks_of(pfn).lock_at(pfn));
+        if recent.is_some() {
+            return recent;
         }
         let served = self.refill(&pages, order, mobility);
         drop(pages);
@@ -63,7 +79,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gets a batch new blocks and hands out the first. Where no word would give it many, and for orders that have no batches,
     /// the block comes from the zone alone.
-    #[inline(never)]
+    #[inline(always)]
     fn refill(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
         pages.note_use();
         pages.count_refill();
@@ -142,10 +158,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// The same with a frame, after [`Pageblocks::free_quickly`] has failed, for the reason that it has given.
     #[inline(never)]
     pub(super) fn free_frame_slowly(&self, pages: &PerCpuPages, pfn: Pfn, found: Header) -> bool {
-        let blocks = self.blocks_of(pfn);
-        let block = blocks.locked_at(pfn, found);
-        let freed = block.and_then(|block| blocks.free(block, pfn, Order::ZERO, Some(pages)));
-        freed.map(|freed| self.note(blocks, freed)).is_some()
+        let block = self.main.locked_at(pfn, found);
+        let freed = block.and_then(|block| self.main.free(block, pfn, Order::ZERO, Some(pages)));
+        freed.map(|freed| self.note(&self.main, freed)).is_some()
     }
 
     /// Frees a block of order 9; false if there is none. Other zones than Normal, where most of memory is, and what takes more than to set

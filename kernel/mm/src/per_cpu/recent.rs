@@ -37,7 +37,7 @@ impl Kept {
     #[inline]
     pub(super) fn of(&self, order: Order) -> Option<Recent<'_>> {
         let (count, order) = (self.counts.get(order.index())?, order.index());
-        Some(Recent { count, blocks: self.blocks.get(STARTS[order]..STARTS[order + 1])? })
+        Some(Recent { count, blocks: &self.blocks, first: STARTS[order], depth: DEPTHS[order] })
     }
 
     /// The stacks that have any block, each with its order.
@@ -58,7 +58,11 @@ impl Kept {
 #[derive(Clone, Copy)]
 pub(crate) struct Recent<'a> {
     count: &'a AtomicUsize,
-    blocks: &'a [AtomicU64],
+    /// Those of all orders.
+    blocks: &'a [AtomicU64; STARTS[KEPT]],
+    /// Where the stack's places begin among them, and how many they are.
+    first: usize,
+    depth: usize,
 }
 
 impl<'a> Recent<'a> {
@@ -66,20 +70,21 @@ impl<'a> Recent<'a> {
     #[inline]
     pub(crate) fn last(self) -> Option<Pfn> {
         let last = self.count.load(Relaxed).checked_sub(1)?;
-        Some(Pfn::new(self.blocks.get(last)?.load(Relaxed)))
+        Some(Pfn::new(self.blocks.get(self.first + last)?.load(Relaxed)))
     }
 
     /// Whether there is no room for another.
     #[inline]
     pub(crate) fn is_full(self) -> bool {
-        self.count.load(Relaxed) >= self.blocks.len()
+        self.count.load(Relaxed) >= self.depth
     }
 
     /// Puts a block in. There must be room.
     #[inline]
     pub(crate) fn push(self, pfn: Pfn) {
         let count = self.count.load(Relaxed);
-        self.blocks[count].store(pfn.number(), Relaxed);
+        debug_assert!(count < self.depth);
+        self.blocks[self.first + count].store(pfn.number(), Relaxed);
         self.count.store(count + 1, Relaxed);
     }
 
@@ -92,6 +97,6 @@ impl<'a> Recent<'a> {
 
     /// The blocks.
     pub(crate) fn held(self) -> impl Iterator<Item = Pfn> + use<'a> {
-        self.blocks.iter().take(self.count.load(Relaxed)).map(|block| Pfn::new(block.load(Relaxed)))
+        self.blocks.iter().skip(self.first).take(self.count.load(Relaxed)).map(|block| Pfn::new(block.load(Relaxed)))
     }
 }

@@ -256,7 +256,7 @@ impl<'m> Zone<'m> {
 
     /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another kind, else,
     /// if mobilities may be mixed, one of another kind. `None` if no block is large enough.
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<usize> {
         if order < Order::PAGEBLOCK {
             _ = self.settle_next() && self.settle_next();
@@ -354,7 +354,7 @@ impl<'m> Zone<'m> {
             (Lent::Block(start.offset(block.allocate(order).into())), order.frames())
         };
         self.special.allocated += frames;
-        self.file(&mut block);
+        self.file_at_once(&mut block);
         Some(lent)
     }
 

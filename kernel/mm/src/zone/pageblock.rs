@@ -65,6 +65,13 @@ impl Pageblock {
         self.locked(number, self.swap())
     }
 
+    /// Locks the pageblock, if no other CPU has.
+    #[inline(always)]
+    pub(crate) fn try_lock(&self, number: usize) -> Option<Locked<'_>> {
+        let header = self.swap();
+        if header == Header::LOCKED { None } else { Some(Locked { number, header, pageblock: self }) }
+    }
+
     /// The pageblock locked, which it is already if a swap has found anything but that it was.
     #[inline(always)]
     pub(crate) fn locked(&self, number: usize, found: Header) -> Locked<'_> {
@@ -257,7 +264,7 @@ impl Locked<'_> {
     ///
     /// It comes from the smallest sufficient block, the lowest of them in the tightest word; its low half is what is kept at
     /// each split.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn allocate(&mut self, order: Order) -> u32 {
         let offset = self.choose(order);
         self.allocate_at(offset, order.get().into());
@@ -265,7 +272,7 @@ impl Locked<'_> {
     }
 
     /// The offset of the block that [`allocate`](Self::allocate) takes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn choose(&self, order: Order) -> u32 {
         let order = u32::from(order.get());
         let levels = self.levels();
@@ -280,7 +287,7 @@ impl Locked<'_> {
     }
 
     /// Takes the block of `order`, below that of a pageblock, at `offset`, all of which must be free, and all levels up to date.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn allocate_at(&mut self, offset: u32, order: u32) {
         let (first, bit) = place(offset);
         let mut levels = self.levels();

@@ -221,8 +221,15 @@ impl<'m> Pageblocks<'m> {
     /// The same after [`free_quickly`](Self::free_quickly) has failed, for the reason that it has given.
     #[inline(always)]
     pub(crate) fn locked_at(&self, pfn: Pfn, found: Header) -> Option<Locked<'m>> {
-        let (number, _) = self.locate(pfn)?;
-        Some(self.blocks[number].locked(number, found.with_one_less()))
+        let (block, number, _) = self.first_at(pfn)?;
+        Some(block.locked(number, found.with_one_less()))
+    }
+
+    /// Locks the pageblock of the first span that a frame is in, if no other CPU has, and says where there the frame is.
+    #[inline(always)]
+    pub(crate) fn try_lock_at(&self, pfn: Pfn) -> Option<(Locked<'m>, u32)> {
+        let (block, number, offset) = self.first_at(pfn)?;
+        Some((block.try_lock(number)?, offset))
     }
 
     /// Frees the block of `order`, below that of a pageblock, that starts at `pfn` in a pageblock that is locked; `None` if there is

@@ -20,7 +20,7 @@ impl Zone<'_> {
     fn settle_dirty(&mut self, number: u32) {
         let mut block = self.blocks.lock(number as usize);
         // Only a dirty pageblock can say that all of it is free.
-        self.file(&mut block);
+        self.file_at_once(&mut block);
         self.dirty = Pageblocks::pass_dirty(&mut block);
         if self.counted_to == Some(number) {
             self.counted_to = self.dirty;
@@ -68,7 +68,14 @@ impl Zone<'_> {
     }
 
     /// Brings the levels, the count and the bucket of a locked pageblock up to date; if all of it is free, it is a whole one.
+    #[inline(never)]
     pub(super) fn file(&mut self, block: &mut Locked<'_>) {
+        self.file_at_once(block);
+    }
+
+    /// The same, for the two that every refill comes by.
+    #[inline(always)]
+    pub(super) fn file_at_once(&mut self, block: &mut Locked<'_>) {
         if !block.header.is_split() {
             return;
         }
@@ -94,6 +101,7 @@ impl Zone<'_> {
         }
     }
 
+    #[cold]
     fn file_whole(&mut self, block: &mut Locked<'_>, mobility: Mobility) {
         self.recount(block, mobility);
         self.remove(block.number, block.header);

@@ -70,3 +70,22 @@ fn a_frame_on_its_way_to_an_arena_of_another_zone_cannot_be_freed() {
     assert!(normal > 0, "the arena went from zone to zone");
     frames.validate().unwrap();
 }
+
+/// In the largest zone, in another, and behind a zone's first span of RAM.
+#[test]
+fn what_a_cpu_freed_last_is_its_next_block_wherever_that_lies() {
+    let memory = [usable(16_384, 17_408), usable(32_768, 33_792), usable(NORMAL, NORMAL + 4096)];
+    let frames = kit::machine::allocator_with_pages(&memory);
+    let gfp = Gfp::KERNEL | Gfp::MEMALLOC | Gfp::NOWARN;
+    let blocks: Vec<Pfn> = std::iter::from_fn(|| frames.take(order(5), gfp).ok()).collect();
+    let asked = || (frames.stats().drains, frames.per_cpu_events().next().expect("there is a CPU").refills);
+    for start in [16_384, 32_768, NORMAL] {
+        let of_it = |pfn: &&Pfn| (start..start + 1024).contains(&pfn.number());
+        let block = *blocks.iter().find(of_it).expect("all of it is allocated");
+        frames.give(block, order(5)).unwrap();
+        assert_eq!(frames.cached(), 32, "little else is free of its pageblock");
+        let before = asked();
+        assert_eq!((frames.take(order(5), Gfp::KERNEL), asked()), (Ok(block), before), "no zone was asked");
+    }
+    frames.validate().unwrap();
+}
