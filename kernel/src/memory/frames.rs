@@ -68,8 +68,10 @@ pub(super) fn summarise(time: Ticks) {
     info!("  {managed} managed, {reserved} reserved, {} metadata pages (at {metadata})", metadata.frames());
 }
 
-/// The page allocator as the crate `x86_64` knows one, for page tables and for what they map. Before there is one, it has the
-/// single frames that are set apart for tables.
+/// The page allocator as the crate `x86_64` knows one, for page tables and for what they map.
+///
+/// It is more than [`bifolio::kernel::Frames`], which is there once there is an allocator: before, it has the single frames that are set
+/// apart for tables. Then it waits for memory where it may, and a bad free is logged and no panic.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelFrames;
 
