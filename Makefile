@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants planted coverage semver soak soak-kernel states concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants planted coverage miri semver soak soak-kernel states concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 .PHONY: lab lab-shell handout grade test-labs
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
@@ -154,6 +154,9 @@ planted: ## forty-two mistakes in one copy of the crate, one in force at a time,
 
 coverage: ## which lines, regions and branches of the crate its tests run, and whether the list of those they do not is true
 	$(with-toolchain) cargo run -q -p coverage
+
+miri: ## tests of the crate with each step taken by hand, which finds what is no valid use of memory (Miri); target/miri
+	$(with-toolchain) sh boot/miri.sh
 
 semver: ## what changed of the crate for those who use it since BASE=v0.1.0, or the last tag (cargo-semver-checks)
 	$(with-toolchain) sh boot/semver.sh

@@ -172,6 +172,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn the_decomposition_is_the_defined_one() {
         for word in words() {
             let at = |bit| block_at(word, bit).map(|order| (bit, order));
@@ -180,6 +181,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn level_is_the_largest_block_plus_one() {
         for word in words() {
             let largest = by_definition(word).into_iter().map(|(_, order)| order + 1).max().unwrap_or(0);
@@ -189,6 +191,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn tightest_is_the_lowest_of_the_smallest_sufficient_blocks() {
         for word in words() {
             for order in 0..=WORD_ORDER {

@@ -14,6 +14,8 @@ use bifolio::kernel::{
     Frames, InitError, Kernel, Mappings, Memory, NoInterrupts, NoMappings, Regions, Shared, Uniprocessor,
 };
 use bifolio::memory_map::{MapError, MemoryMap, Region, RegionKind};
+use kit::machine::metadata;
+use kit::{Sound, scale};
 
 const MIB: u64 = 1 << 20;
 /// What the machine has, behind its first MiB, which is nobody's.
@@ -67,7 +69,7 @@ fn a_kernel_has_frames_and_a_heap() {
         assert!(frames.usage().used > 100_000 / FRAME_SIZE);
         MEMORY.dealloc(object, Layout::from_size_align(100_000, layout.align()).unwrap());
     }
-    MEMORY.heap().validate().unwrap();
+    MEMORY.heap().sound();
     assert!(MEMORY.heap().shrink() > 0);
 
     // All there is, none of it reserved.
@@ -79,7 +81,7 @@ fn a_kernel_has_frames_and_a_heap() {
     all.into_iter().for_each(|block| frames.free(block).unwrap());
     frames.drain();
     assert_eq!(frames.usage(), before);
-    frames.validate().unwrap();
+    frames.sound();
     // SAFETY: there is no such block.
     let wrong = unsafe { frames.free_raw(image.start, Order::ZERO) };
     assert_eq!(wrong, Err(FreeError::Reserved(image.start)));
@@ -126,7 +128,7 @@ fn a_kernel_needs_little_memory() {
     assert!(objects.len() * layout.size() > SIZE as usize * 3 / 4, "{} objects", objects.len());
     // SAFETY: each was allocated with this layout, and is freed once.
     objects.into_iter().for_each(|object| unsafe { MEMORY.dealloc(object, layout) });
-    MEMORY.heap().validate().unwrap();
+    MEMORY.heap().sound();
     MEMORY.heap().shrink();
     frames.drain();
     let usage = frames.usage();
@@ -292,7 +294,7 @@ fn a_kernel_can_set_its_page_frames_up_by_itself() {
     let mut early = plan.early_frames(3).unwrap();
     let table = early.take(1).unwrap();
     let allocator = || {
-        let metadata = Vec::leak(vec![!0; plan.metadata_words()]);
+        let metadata = metadata(plan.metadata_words());
         // SAFETY: nobody else uses the memory, which is allocated below; it is given to the first of these alone.
         unsafe { PageAllocator::new(&plan, metadata, &[]) }.unwrap()
     };
@@ -321,15 +323,15 @@ fn a_kernel_can_set_its_page_frames_up_by_itself() {
     unsafe {
         objects[1].write_bytes(7, large.size());
         let moved = heap.reallocate(objects[1], large, small.size()).unwrap().unwrap();
-        assert!((0..small.size()).all(|at| moved.add(at).read() == 7));
+        assert!(scale::bytes(0, small.size()).all(|at| moved.add(at).read() == 7));
         assert_eq!(HOST.0.load(Relaxed), 0, "it is in frames now");
         heap.free(moved, small).unwrap();
         heap.free(objects[0], small).unwrap();
     }
-    heap.validate().unwrap();
+    heap.sound();
     heap.shrink();
     assert_eq!(MEMORY.frames().usage().used, 1);
-    MEMORY.frames().validate().unwrap();
+    MEMORY.frames().sound();
 }
 
 /// As a microcontroller has it: a static array.
@@ -346,7 +348,7 @@ fn a_heap_in_64_kib_can_be_a_global_allocator() {
     assert!(matches!(init(1000), Err(RegionError::TooSmall { bytes: 1000, .. })));
     init(SIZE).unwrap();
     assert_eq!(init(SIZE), Err(RegionError::Twice));
-    for round in 0..100 {
+    for round in 0..scale::rounds(100) as u8 {
         // SAFETY: the layout is not empty; each object is used within the layout it has, and freed once, with the last of them.
         unsafe {
             let objects: [_; 20] = core::array::from_fn(|_| HEAP.alloc_zeroed(layout));
@@ -360,7 +362,7 @@ fn a_heap_in_64_kib_can_be_a_global_allocator() {
         }
     }
     let heap = HEAP.heap().unwrap();
-    heap.validate().unwrap();
+    heap.sound();
     heap.shrink();
     assert_eq!(heap.frames().slabs, 0);
 }

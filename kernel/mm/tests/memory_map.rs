@@ -4,7 +4,8 @@ use RegionKind::{AcpiReclaimable, Reserved, Usable};
 use bifolio::allocator::{Plan, SetupError};
 use bifolio::frame::{Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Defect, Fault, MapError, MemoryMap, Region, RegionKind};
-use kit::over_numbers;
+use kit::machine::metadata;
+use kit::{Sound, over_numbers};
 use proptest::prelude::*;
 
 const KIB: u64 = 1 << 10;
@@ -95,12 +96,12 @@ fn metadata_costs_what_ram_there_is_and_not_how_high_the_map_reaches() {
 fn no_usable_memory_below_16_mib_leaves_an_empty_zone() {
     let mut regions = [region(16 * MIB, 64 * MIB, Usable)];
     let plan = Plan::new(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
-    let mut metadata = vec![0; plan.metadata_words()];
-    let frames = over_numbers::<bifolio::heap::SingleCpu>(&plan, &mut metadata, &[]).unwrap();
+    let metadata = metadata(plan.metadata_words());
+    let frames = over_numbers::<bifolio::heap::SingleCpu>(&plan, metadata, &[]).unwrap();
     assert_eq!(frames.zone(ZoneKind::Dma).managed, 0);
     assert_eq!(frames.zone(ZoneKind::Dma).present, 0);
     assert_eq!(frames.zone(ZoneKind::Dma32).managed, 48 * 256 - plan.metadata().frames());
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]

@@ -13,8 +13,8 @@ use bifolio::allocator::{PageAllocator, PerCpuPages, Plan};
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::memory_map::MemoryMap;
-use kit::machine::usable;
-use kit::{Raw, Thread, over_numbers};
+use kit::machine::{metadata, usable};
+use kit::{Raw, Sound, Thread, over_numbers};
 
 /// Those that free, and one that lends or drains.
 const CPUS: usize = 4;
@@ -33,7 +33,7 @@ type Frames = PageAllocator<'static, Thread>;
 fn allocator(frames: u64) -> Frames {
     let mut regions = [usable(FIRST, FIRST + frames)];
     let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
-    let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
+    let metadata = metadata(plan.metadata_words());
     let pages: &[PerCpuPages; CPUS] = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
     over_numbers(&plan, metadata, pages).unwrap()
 }
@@ -218,7 +218,7 @@ fn round(frames: &Frames, place: Place, cpus: usize) -> usize {
     assert!(!held.frames.contains(&false), "frames are lost");
     held.give(frames);
     frames.drain();
-    frames.validate().unwrap();
+    frames.sound();
     assert_eq!((frames.zone(ZoneKind::Normal).free, frames.cached()), (managed, 0));
     blocks.len()
 }

@@ -8,6 +8,7 @@ pub mod machine;
 pub mod oracle;
 mod random;
 mod raw;
+pub mod scale;
 mod shortest;
 pub mod source;
 #[cfg(feature = "std")]
@@ -17,6 +18,7 @@ mod turns;
 
 pub use random::Random;
 pub use raw::{Raw, over_numbers};
+pub use scale::Sound;
 pub use shortest::shortest;
 #[cfg(feature = "std")]
 pub use {

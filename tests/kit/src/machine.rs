@@ -29,7 +29,19 @@ pub fn allocator_with<C: Cpu>(regions: &[Region], pages: &'static [PerCpuPages])
     let mut regions = regions.to_vec();
     let map = MemoryMap::sanitise(&mut regions).expect("the map is sound");
     let plan = Plan::new(map).expect("the map has room for the metadata");
+    over_numbers(&plan, metadata(plan.metadata_words()), pages).expect("the metadata has the planned size")
+}
+
+/// Memory for the metadata of an allocator. It is leaked: a test is over soon.
+///
+/// It is aligned as metadata has to be, which a vector of these words need not be: on i686 they are aligned to 4 bytes.
+pub fn metadata(words: usize) -> &'static mut [u64] {
+    #[derive(Clone, Copy)]
+    #[repr(align(8))]
+    struct Word(#[expect(dead_code, reason = "it is seen as a number")] u64);
+
     // What the memory held before must not matter.
-    let metadata = Box::leak(vec![0xdead_beef_dead_beef; plan.metadata_words()].into_boxed_slice());
-    over_numbers(&plan, metadata, pages).expect("the metadata has the planned size")
+    let metadata = Box::leak(vec![Word(0xdead_beef_dead_beef); words].into_boxed_slice());
+    // SAFETY: so many words are nobody else's, and each is a number that is aligned to more than it has to be.
+    unsafe { core::slice::from_raw_parts_mut(metadata.as_mut_ptr().cast(), words) }
 }

@@ -180,6 +180,7 @@ mod tests {
     const CLASS: u16 = 7;
 
     #[test]
+    #[cfg_attr(miri, ignore = "walks whole heaps, twenty times")]
     fn each_kind_of_corruption_breaks_its_rule() {
         let slots = |slab: Meta<Slab>, cache| {
             let geometry = SizeClass::all().nth(CLASS.into()).unwrap().geometry();

@@ -220,6 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn the_smallest_class_with_room_is_chosen() {
         for size in 1..=SizeClass::MAX_SIZE {
             let class = SizeClass::of(Layout::from_size_align(size, 1).unwrap()).unwrap();
@@ -233,6 +234,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn every_class_respects_every_alignment_it_is_chosen_for() {
         for shift in 0..=22 {
             let align = 1usize << shift;
@@ -273,6 +275,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn division_is_exact_or_out_of_range() {
         for geometry in &GEOMETRIES {
             let (size, bytes) = (geometry.size as usize, geometry.order.bytes() as usize);

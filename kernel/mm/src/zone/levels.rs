@@ -76,6 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn says_what_eight_levels_say() {
         let mut plain = [3u32; 8];
         let mut levels = Levels::uniform(3);

@@ -3,7 +3,7 @@
 use bifolio::allocator::Allocation;
 use bifolio::error::{FreeError, RangeError, Refused, ResizeError, SplitError};
 use bifolio::frame::{Block, Blocks, Gfp, Order, PfnRange, Profile, ZoneKind};
-use kit::Raw;
+use kit::{Raw, Sound};
 
 use super::{NORMAL, order, pfn};
 use kit::machine::{allocator_with_pages as allocator, usable};
@@ -149,7 +149,7 @@ fn of_many_frames_those_are_refused_that_are_no_blocks() {
     frames.give(whole, Order::PAGEBLOCK).unwrap();
     let mut slots = [Some(whole.offset(3)), None];
     assert_eq!(frames.give_bulk(&mut slots), Err(FreeError::AlreadyFree(whole.offset(3))));
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn what_lies_inside_a_block_that_a_cpu_holds_is_free() {
     let interior = FreeError::Interior { pfn: taken.offset(1), head: taken, order: order(1) };
     assert_eq!(frames.give(taken.offset(1), Order::ZERO), Err(interior));
     frames.give(taken, order(1)).unwrap();
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// Pageblocks are planned in pairs, so there is one behind the last that has RAM.
@@ -175,5 +175,5 @@ fn what_was_never_ram_is_no_block() {
     assert_eq!(frames.order_of(behind), Err(FreeError::Reserved(behind)));
     assert_eq!(frames.give(behind, Order::ZERO), Err(FreeError::Reserved(behind)));
     assert_eq!(frames.order_of(pfn(5000)), Err(FreeError::NotManaged(pfn(5000))));
-    frames.validate().unwrap();
+    frames.sound();
 }

@@ -4,7 +4,7 @@ use bifolio::allocator::{Allocation, BlockState, Freeing, PerCpuPages, Step};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use kit::machine::{allocator_with, usable};
 
-use kit::{Random, Raw, Turns};
+use kit::{Random, Raw, Sound, Turns};
 
 use super::{NORMAL, exhaust, free_each, order, pfn, range};
 
@@ -73,7 +73,7 @@ fn run(seed: u64, operations: usize) -> (usize, usize) {
             exact += 1;
         }
     }
-    frames.validate().unwrap();
+    frames.sound();
     (exact, all)
 }
 

@@ -7,7 +7,7 @@ use bifolio::allocator::{AllocError, FreeBlocks, PageAllocator, Shrinker, Waterm
 use bifolio::error::{AddError, FreeError, RangeError, ResizeError, SplitError};
 use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use kit::Raw;
+use kit::{Raw, Sound};
 
 use crate::NORMAL;
 use crate::machine::Machine;
@@ -53,7 +53,7 @@ fn unchanged(each: impl Fn(&PageAllocator<'_, SingleCpu>)) {
     each(&frames);
     frames.drain();
     assert_eq!(state(&frames), before);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn shrinkers_that_boast() {
     let held = crate::exhaust(&frames, Gfp::KERNEL);
     assert_eq!(frames.balance(), u64::MAX);
     held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
-    frames.validate().unwrap();
+    frames.sound();
     // Without any it is the same as ever.
     assert_eq!(allocator(&[usable(NORMAL, NORMAL + 4096)]).balance(), 0);
 }

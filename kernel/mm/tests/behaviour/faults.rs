@@ -6,7 +6,7 @@ use bifolio::frame::{Gfp, Order};
 use bifolio::sync::Faults;
 use kit::machine::{allocator_with, usable};
 use kit::oracle::blocks;
-use kit::{Raw, Thread};
+use kit::{Raw, Sound, Thread};
 
 use super::{NORMAL, order, range};
 
@@ -57,5 +57,5 @@ fn each_way_to_ask_can_be_refused_and_nothing_has_changed() {
     let grown = frames.regrow(grown, 4, GFP).unwrap();
     frames.give_range(grown).unwrap();
     assert_eq!(Thread::end_faults(), 0);
-    frames.validate().unwrap();
+    frames.sound();
 }

@@ -4,9 +4,9 @@ use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::error::{AddError, FreeError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
-use kit::Raw;
 use kit::machine::{SingleCpu, allocator, allocator_with_pages, usable};
 use kit::oracle::{Oracle, blocks};
+use kit::{Raw, Sound};
 
 use super::sequences::ragged;
 use super::{NORMAL, order};
@@ -26,7 +26,7 @@ fn every_frame_is_handed_out_once_at_every_order() {
             frames.give(pfn, order).unwrap();
         }
         assert_eq!(blocks(&frames), fresh, "order {o}");
-        frames.validate().unwrap();
+        frames.sound();
     }
 }
 
@@ -68,7 +68,7 @@ fn name_every_bad_free(frames: &PageAllocator<'_, SingleCpu>) {
     }
     frames.give(half, order(8)).unwrap();
     assert_eq!(frames.give(half, order(8)), Err(FreeError::AlreadyFree(half)));
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn memory_can_be_added_once_and_only_where_it_was_planned() {
     regions.pop();
     regions.push(usable(1100, 1300));
     assert_eq!(blocks(&frames), Oracle::over(&regions, frames.metadata()).blocks());
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// The metadata of 4 TiB, in two pieces a terabyte apart: its cost follows RAM.
@@ -175,7 +175,7 @@ fn whole_pageblocks_stay_whole_under_churn() {
     let blocks = frames.free_blocks(ZoneKind::Normal);
     let whole = blocks.of(order(9)) + 2 * blocks.of(order(10));
     assert!(whole >= 30, "{whole} of 32 free pageblocks are whole");
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn an_idle_arena_gives_its_frames_back() {
     assert!(frames.decay());
     assert_eq!(frames.cached(), 0);
     assert_eq!(blocks(&frames), fresh);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// A run that was lent by a lower zone, while the higher one was short, goes back when the higher one serves again.
@@ -248,7 +248,7 @@ fn a_run_goes_back_to_the_zone_that_lent_it() {
     singles.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     frames.drain();
     assert_eq!(blocks(&frames), fresh);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -274,5 +274,5 @@ fn what_is_not_worth_claiming_is_stolen_from_the_smallest_block() {
     }
     assert_eq!(frames.take(Order::ZERO, Gfp::MOVABLE | Gfp::MEMALLOC), Ok(Pfn::new(NORMAL + 1025)));
     assert_eq!(frames.free_blocks(ZoneKind::Normal).pageblocks, pageblocks);
-    frames.validate().unwrap();
+    frames.sound();
 }

@@ -2,7 +2,7 @@
 
 use bifolio::allocator::{Allocation, PageAllocator, ZoneStats};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
-use kit::Raw;
+use kit::{Raw, Sound};
 
 use super::{NORMAL, order, pageblocks};
 use kit::machine::{SingleCpu, allocator, usable};
@@ -41,7 +41,7 @@ fn a_request_that_cannot_wait_keeps_its_pageblock_for_the_next() {
     let second = frames.take(order(3), Gfp::ATOMIC).unwrap();
     assert_eq!(first.number() / 512, second.number() / 512);
     assert_eq!(told, Allocation::Served(second));
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn at_most_a_hundredth_of_the_zone_is_kept_in_whole_pageblocks() {
         frames.take(order(3), Gfp::ATOMIC).unwrap();
     }
     assert_eq!(zone(&frames).reserved_highatomic, 1024, "{} managed frames", zone(&frames).managed);
-    frames.validate().unwrap();
+    frames.sound();
     // A zone of which a hundredth is less than a pageblock.
     let frames = allocator(&[usable(NORMAL, NORMAL + 51_200)]);
     press(&frames);
@@ -100,7 +100,7 @@ fn kept_frames_are_not_counted_for_others() {
     // This one cannot, and has them given up.
     assert!(frames.take(Order::ZERO, Gfp::KERNEL).is_ok());
     assert_eq!(zone(&frames).reserved_highatomic, 0);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// A refusal that can wait gets what is kept; one that cannot leaves it reserved.
@@ -119,7 +119,7 @@ fn what_is_kept_is_given_up_before_a_refusal() {
     assert_eq!(zone(&frames).reserved_highatomic, 512, "who cannot wait uses it as it is");
     assert_eq!(zone(&frames).free_highatomic, zone(&frames).free);
     assert!(zone(&frames).free < 4);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_kept_pageblock_becomes_one_of_the_request_that_it_is_given_up_for() {
     assert_eq!(pageblocks(&frames)[Mobility::Reclaimable.index()], reclaimable + 1);
     let now = zone(&frames);
     assert_eq!((now.reserved_highatomic, now.free_highatomic, now.free), (0, 0, free - 2));
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// A free pageblock that is kept makes no block of order 10 with one that is not, and does once it is kept no more.
@@ -150,13 +150,13 @@ fn kept_pageblocks_do_not_merge_with_others() {
     }
     taken.push((frames.take(order(3), Gfp::ATOMIC).unwrap(), order(3)));
     taken.into_iter().for_each(|(pfn, order)| frames.give(pfn, order).unwrap());
-    frames.validate().unwrap();
+    frames.sound();
     let parted = frames.free_blocks(ZoneKind::Normal);
     assert_eq!(parted.of(order(10)), fresh.of(order(10)) - 1);
     assert_eq!(parted.blocks[Mobility::HighAtomic.index()][9], 1);
     while frames.take(Order::ZERO, Gfp::KERNEL | Gfp::NOWARN).is_ok() {}
     assert_eq!(zone(&frames).reserved_highatomic, 0);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn what_is_kept_can_be_given_up_at_any_time() {
     frames.unreserve_highatomic();
     assert_eq!((zone(&frames).reserved_highatomic, zone(&frames).free_highatomic), (0, 0));
     assert_eq!((zone(&frames).free, frames.cached()), before);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// What is given up need not be of use: it may be too small.
@@ -184,5 +184,5 @@ fn what_is_kept_is_given_up_though_it_does_not_suffice() {
     assert!(frames.take(order(10), Gfp::KERNEL | Gfp::NOWARN).is_err());
     assert_eq!((zone(&frames).reserved_highatomic, zone(&frames).free_highatomic), (0, 0));
     assert_eq!(zone(&frames).free, kept);
-    frames.validate().unwrap();
+    frames.sound();
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bifolio::allocator::{AllocError, BlockInfo, Cpu, PageAllocator, Shrinker};
 use bifolio::error::RangeError;
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use kit::{Raw, Turns};
+use kit::{Raw, Sound, Turns};
 
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn, range};
 use kit::machine::{allocator, allocator_with, allocator_with_pages, usable};
@@ -43,7 +43,7 @@ fn isolated_frames_are_counted_apart_and_not_allocated() {
     let isolated = zone().isolated;
     assert_eq!(isolated + zone().free + 8, free);
     assert!(isolated > 1024 && isolated < 1536);
-    frames.validate().unwrap();
+    frames.sound();
     // What is freed there is isolated too.
     frames.give(held, order(3)).unwrap();
     assert_eq!((zone().isolated, zone().free), (isolated + 8, free - isolated - 8));
@@ -53,12 +53,12 @@ fn isolated_frames_are_counted_apart_and_not_allocated() {
         all.iter()
             .all(|pfn| (0..512).contains(&(pfn.number() - NORMAL)) || (1536..3584).contains(&(pfn.number() - NORMAL)))
     );
-    frames.validate().unwrap();
+    frames.sound();
     all.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     frames.unisolate(range(512, 1536)).unwrap();
     frames.unisolate(range(3584, 3585)).unwrap();
     assert_eq!((zone().isolated, zone().free), (0, free));
-    frames.validate().unwrap();
+    frames.sound();
     let states =
         |all: Vec<BlockInfo>| all.into_iter().map(|block| (block.pfn, block.order, block.state)).collect::<Vec<_>>();
     assert_eq!(states(everything(&frames)), states(before));
@@ -70,12 +70,12 @@ fn a_pageblock_keeps_its_mobility_while_it_is_isolated() {
     let before = everything(&frames);
     for pageblock in 0..7 {
         frames.isolate(range(pageblock * 512, pageblock * 512 + 1)).unwrap();
-        frames.validate().unwrap();
+        frames.sound();
     }
     assert_eq!(pageblocks(&frames), [0, 1, 0, 0, 7]);
     for pageblock in [3, 0, 6, 1, 5, 2, 4] {
         frames.unisolate(range(pageblock * 512, pageblock * 512 + 1)).unwrap();
-        frames.validate().unwrap();
+        frames.sound();
     }
     assert_eq!(everything(&frames), before);
 }
@@ -86,10 +86,10 @@ fn halves_of_an_allocated_block_of_order_10_are_counted_each_as_what_they_are() 
     let before = everything(&frames);
     let huge = frames.take(order(10), Gfp::KERNEL).unwrap();
     frames.isolate(PfnRange::new(huge.offset(512), huge.offset(513))).unwrap();
-    frames.validate().unwrap();
+    frames.sound();
     frames.give(huge, order(10)).unwrap();
     assert_eq!(frames.zone(ZoneKind::Normal).isolated, 512);
-    frames.validate().unwrap();
+    frames.sound();
     frames.unisolate(PfnRange::new(huge.offset(512), huge.offset(513))).unwrap();
     assert_eq!(everything(&frames), before);
 }
@@ -147,7 +147,7 @@ fn exactly_the_range_is_taken_and_put_back() {
         }
         assert_eq!(free - frames.zone(ZoneKind::Normal).free, range.frames());
         assert_eq!(frames.zone(ZoneKind::Normal).isolated, 0);
-        frames.validate().unwrap();
+        frames.sound();
         assert_eq!(frames.take_range(range, Gfp::KERNEL), Err(RangeError::Busy(range.start)));
         frames.give_range(range).unwrap();
         let now = everything(&frames);
@@ -170,7 +170,7 @@ fn a_range_that_cannot_be_had_leaves_everything_as_it_was() {
     let metadata = frames.metadata();
     assert_eq!(frames.take_range(metadata, Gfp::KERNEL), Err(RangeError::Reserved(metadata.start)));
     assert_eq!(everything(&frames), before);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_range_takes_back_what_arenas_hold() {
     let pageblock = PfnRange::new(Pfn::new(first), Pfn::new(first + 300));
     assert_eq!(frames.take_range(pageblock, Gfp::KERNEL), Ok(()));
     frames.give_range(pageblock).unwrap();
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// What is freed into a word on loan is its borrower's to find, but not while the pageblock is isolated.
@@ -213,7 +213,7 @@ fn an_arena_gets_no_more_frames_of_an_isolated_pageblock() {
         assert_eq!(found, if isolated { 0 } else { 16 });
         frames.drain();
         assert!((frames.zone(ZoneKind::Normal).isolated >= 16) == isolated);
-        frames.validate().unwrap();
+        frames.sound();
     }
 }
 
@@ -262,7 +262,7 @@ fn a_run_longer_than_any_block_is_found_between_what_is_allocated() {
     assert_eq!(run, range(3, 1503));
     let aligned = frames.take_contiguous(2048, Gfp::KERNEL).unwrap();
     assert_eq!(aligned, range(2048, 4096));
-    frames.validate().unwrap();
+    frames.sound();
     let gfp = Gfp::MEMALLOC | Gfp::KERNEL;
     assert_eq!(frames.take_contiguous(4100, gfp), Err(AllocError::NoFreeRun { frames: 4100, gfp }));
     [block, run, aligned].into_iter().for_each(|range| frames.give_range(range).unwrap());
@@ -293,7 +293,7 @@ fn a_run_leaves_the_watermark_and_what_others_keep() {
     frames.isolate(range(4096, 4097)).unwrap();
     assert!(frames.take_contiguous(4096, Gfp::KERNEL).is_ok());
     assert!(frames.take_contiguous(3584, Gfp::KERNEL | Gfp::MEMALLOC).is_err(), "a pageblock between is isolated");
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// More pageblocks than a word has bits: those of the second word go, and come back.
@@ -303,11 +303,11 @@ fn pageblocks_far_behind_others_can_be_taken_and_given_back() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 3 * WORD)]);
     let before = everything(&frames);
     frames.take_range(range(WORD, 2 * WORD), Gfp::MOVABLE).unwrap();
-    frames.validate().unwrap();
+    frames.sound();
     let first = frames.take(Order::MAX, Gfp::MOVABLE).unwrap();
     assert!(!range(WORD, 2 * WORD).contains(first));
     frames.give(first, Order::MAX).unwrap();
     frames.give_range(range(WORD, 2 * WORD)).unwrap();
-    frames.validate().unwrap();
+    frames.sound();
     assert_eq!(everything(&frames), before);
 }

@@ -2,7 +2,7 @@
 
 use bifolio::allocator::{AllocError, Fallback, Fallbacks, PageAllocator};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, Profile, ZoneKind};
-use kit::Raw;
+use kit::{Raw, Sound};
 
 use super::{NORMAL, exhaust, free_each, order, pageblocks, pfn};
 use kit::machine::{SingleCpu, allocator, allocator_with_pages, usable};
@@ -47,7 +47,7 @@ fn each_kind_falls_back_in_linuxs_order() {
         for pageblock in expected {
             assert_eq!(frames.take(order(9), gfp), Ok(pfn(pageblock * 512)), "{gfp}");
         }
-        frames.validate().unwrap();
+        frames.sound();
     }
 }
 
@@ -62,7 +62,7 @@ fn a_pageblock_is_claimed_when_half_of_it_is_free_and_not_before() {
         for each in Fallback::ALL {
             assert_eq!(fallbacks(&frames).count(each, Movable, Unmovable), u64::from(each == way), "{each:?}");
         }
-        frames.validate().unwrap();
+        frames.sound();
     }
 }
 
@@ -80,7 +80,7 @@ fn allocated_frames_of_the_requests_kind_count_as_half_free() {
         let kind = gfp.mobility().unwrap();
         assert_eq!(frames.take(Order::ZERO, gfp | Gfp::MEMALLOC), Ok(pfn(512 + 200)));
         assert_eq!(kind_at(&frames, pfn(512)), if claimed { kind } else { Unmovable }, "{gfp}");
-        frames.validate().unwrap();
+        frames.sound();
     }
 }
 

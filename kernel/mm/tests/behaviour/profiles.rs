@@ -4,9 +4,9 @@ use bifolio::allocator::{AllocError, PageAllocator, PerCpuPages, Plan};
 use bifolio::error::{RangeError, ResizeError};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use kit::Raw;
-use kit::machine::SingleCpu;
+use kit::machine::{SingleCpu, metadata};
 use kit::over_numbers;
+use kit::{Raw, Sound};
 
 use super::exhaust;
 
@@ -21,7 +21,7 @@ fn machine(profile: Profile, ram: &[(u64, u64)]) -> PageAllocator<'static, Singl
     let mut regions: Vec<_> = regions.collect();
     let plan = Plan::new(MemoryMap::sanitise_for(profile, &mut regions).unwrap()).unwrap();
     assert_eq!(plan.metadata().frames(), (plan.metadata_words() as u64 * 8).div_ceil(FRAME_SIZE));
-    let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
+    let metadata = metadata(plan.metadata_words());
     over_numbers(&plan, metadata, Box::leak(Box::new([PerCpuPages::new()]))).unwrap()
 }
 
@@ -60,7 +60,7 @@ fn zones_end_where_the_profile_says() {
                 frames.give(pfn, Order::PAGEBLOCK).unwrap();
             }
         }
-        frames.validate().unwrap();
+        frames.sound();
         assert_eq!(managed(&frames), ZoneKind::ALL.map(|kind| frames.zone(kind).free));
     }
 }
@@ -114,7 +114,7 @@ fn a_little_memory_anywhere_will_do() {
             assert_eq!((any.len() + rest.len()) as u64, total);
             any.into_iter().chain(rest).for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
             frames.drain();
-            frames.validate().unwrap();
+            frames.sound();
             assert_eq!(frames.usage().free, total);
             let order = Order::new(4).unwrap();
             let large = frames.take(order, Gfp::KERNEL).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use bifolio::allocator::{PageAllocator, PerCpuPages, Shrinker, TooManyShrinkers};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
-use kit::{Raw, Turns};
+use kit::{Raw, Sound, Turns};
 
 use super::machine::Machine;
 use super::{NORMAL, exhaust, order};
@@ -44,7 +44,7 @@ impl Shrinker for Cache {
         self.calls.lock().unwrap().push(frames);
         // Every lock of the allocator's is taken here, so none may be held.
         self.frames.stats();
-        self.frames.validate().unwrap();
+        self.frames.sound();
         let mut blocks = self.blocks.lock().unwrap();
         let count = blocks.len().saturating_sub(self.at_once);
         blocks.drain(count..).map(|(pfn, order)| self.frames.give(pfn, order).map_or(0, |()| order.frames())).sum()

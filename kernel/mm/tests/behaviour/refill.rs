@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use bifolio::allocator::{PageAllocator, PerCpuPages};
 use bifolio::frame::{Gfp, Order, Pfn, Profile, ZoneKind};
 use bifolio::sync::Lock;
-use kit::{Raw, Turns, Watch};
+use kit::{Raw, Sound, Turns, Watch};
 
 use super::{NORMAL, order};
 use kit::machine::{allocator_with, usable};
@@ -68,7 +68,7 @@ fn a_frame_on_its_way_to_an_arena_of_another_zone_cannot_be_freed() {
     }
     TURN.take();
     assert!(normal > 0, "the arena went from zone to zone");
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// In the largest zone, in another, and behind a zone's first span of RAM.

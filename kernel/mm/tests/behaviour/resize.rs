@@ -3,7 +3,7 @@
 use bifolio::allocator::{AllocError, Cpu, PageAllocator};
 use bifolio::error::{FreeError, RangeError, ResizeError};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
-use kit::{Raw, Turns};
+use kit::{Raw, Sound, Turns};
 
 use super::machine::Machine;
 use super::{NORMAL, exhaust, order, pageblocks, pfn, range};
@@ -18,7 +18,7 @@ fn holds<C: Cpu>(frames: &PageAllocator<'_, C>, range: PfnRange) {
     }
     let zone = frames.zone(ZoneKind::Normal);
     assert_eq!(zone.managed - zone.free, range.frames());
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn what_is_in_the_way_is_named_and_nothing_changes() {
         frames.regrow(range(taken.start.number() - NORMAL, end.number() - NORMAL), 1024 + 700, Gfp::KERNEL),
         Err(error)
     );
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn growing_respects_what_is_kept_for_others() {
     assert_eq!(frames.regrow(range(4000, 4001), 11, Gfp::KERNEL), Err(short));
     let grown = frames.regrow(range(4000, 4001), 9, Gfp::MEMALLOC | Gfp::KERNEL);
     assert_eq!(grown, Ok(range(4000, 4009)));
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn growing_mixes_no_mobilities() {
     frames.take_range(range(3500, 3584), gfp).unwrap();
     assert_eq!(frames.regrow(range(3500, 3584), 100, gfp), Ok(range(3500, 3600)));
     assert_eq!(pageblocks(&frames)[Mobility::Unmovable.index()], unmovable + 1);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// An arena that knew a block as what it was would take it back as that.
@@ -194,7 +194,7 @@ fn an_arena_forgets_what_it_gave_when_that_is_resized() {
         .filter(|(nth, _)| ![5, 6].contains(nth))
         .for_each(|(_, pfn)| frames.give(pfn, order(3)).unwrap());
     frames.drain();
-    frames.validate().unwrap();
+    frames.sound();
     assert_eq!(frames.late_double_frees(), 0);
     assert_eq!(frames.zone(ZoneKind::Normal).free, frames.zone(ZoneKind::Normal).managed);
 }

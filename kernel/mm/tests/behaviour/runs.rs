@@ -2,8 +2,8 @@
 
 use bifolio::allocator::{AllocError, Fallback, PageAllocator};
 use bifolio::frame::{Blocks, Gfp, Mobility, Order, PfnRange, ZoneKind};
-use kit::Raw;
 use kit::machine::{SingleCpu, allocator, usable};
+use kit::{Raw, Sound};
 
 use super::{NORMAL, pfn, range};
 
@@ -24,7 +24,7 @@ fn free_but(runs: &[(u64, u64)]) -> Frames {
 fn take(frames: &Frames, count: u64, align: u64) -> Option<PfnRange> {
     let run = frames.allocate_run(count, align, GFP).map(Blocks::into_raw);
     assert!(run.is_ok() || run == Err(AllocError::NoFreeRun { frames: count, gfp: GFP }));
-    frames.validate().unwrap();
+    frames.sound();
     run.ok()
 }
 
@@ -45,7 +45,7 @@ fn the_shortest_run_that_holds_a_request_is_taken() {
     for (start, end) in [(101, 110), (1017, 1026), (1, 10), (10, 41), (1448, 1452), (1026, 1029), (1452, 2748)] {
         frames.give_range(range(start, end)).unwrap();
     }
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_run_of_another_mobility_is_left_alone_unless_it_is_whole_pageblocks() {
     assert_eq!(fallbacks.count(Fallback::ClaimedWhole, Mobility::Movable, Mobility::Unmovable), 1);
     let refused = frames.allocate_run(463, 1, unmovable);
     assert!(refused.is_err(), "what is left is of pageblocks that hold what can move");
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn more_memory_is_always_enough_for_a_request_up_to_the_largest_block() {
         let frames = free_but(&runs);
         let run = frames.allocate_run(513, 1, gfp).map(Blocks::into_raw);
         assert_eq!(run, Ok(range(6144, 6144 + 513)), "{gfp:?}");
-        frames.validate().unwrap();
+        frames.sound();
     }
 }
 

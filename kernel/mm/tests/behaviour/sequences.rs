@@ -3,7 +3,7 @@
 use bifolio::allocator::{AllocError, PageAllocator};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::Region;
-use kit::Raw;
+use kit::{Raw, Sound, scale};
 use proptest::prelude::*;
 
 use super::{NORMAL, order};
@@ -210,7 +210,7 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
             }
             Op::Drain => frames.drain(),
         }
-        prop_assert_eq!(frames.validate(), Ok(()));
+        frames.sound();
         let stats = frames.stats();
         let count = |of: fn(&bifolio::allocator::ZoneStats) -> u64| stats.zones.iter().map(of).sum::<u64>();
         let free = count(|zone| zone.free) + count(|zone| zone.isolated) + stats.cached;
@@ -232,12 +232,12 @@ fn run(operations: Vec<Op>, frames: &PageAllocator<'_, SingleCpu>) -> Result<(),
     }
     frames.drain();
     prop_assert_eq!(blocks(frames), fresh);
-    prop_assert_eq!(frames.validate(), Ok(()));
+    frames.sound();
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: scale::rounds(64) as u32, ..ProptestConfig::default() })]
 
     #[test]
     fn zones_serve_every_entry_point_as_the_oracle_does(operations in operations()) {

@@ -6,8 +6,8 @@ use bifolio::allocator::{EarlyFrames, PageAllocator, Plan, SetupError};
 use bifolio::error::RangeError;
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{MemoryMap, Region};
-use kit::machine::{SingleCpu, usable};
-use kit::{Raw, over_numbers};
+use kit::machine::{SingleCpu, metadata, usable};
+use kit::{Raw, Sound, over_numbers};
 
 use super::{NORMAL, range};
 
@@ -17,7 +17,7 @@ fn map(regions: &[Region]) -> MemoryMap<'static> {
 }
 
 fn allocator(plan: &Plan<'_>) -> PageAllocator<'static, SingleCpu> {
-    let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
+    let metadata = metadata(plan.metadata_words());
     over_numbers(plan, metadata, &[]).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn what_is_taken_early_is_the_first_allocation() {
     let before = frames.usage();
     let blocks = frames.hand_over(early).unwrap().unwrap();
     assert_eq!(frames.usage().used, 21);
-    frames.validate().unwrap();
+    frames.sound();
     frames.free_range(blocks).unwrap();
     assert_eq!(frames.usage(), before);
 }
@@ -78,7 +78,7 @@ fn every_frame_has_a_word_of_the_kernels_own() {
     }
     // No other wrote there, and nothing that the allocator does.
     while frames.take(Order::ZERO, Gfp::KERNEL | Gfp::MEMALLOC | Gfp::NOWARN).is_ok() {}
-    frames.validate().unwrap();
+    frames.sound();
     assert!(all().enumerate().all(|(nth, pfn)| frames.word(pfn).unwrap().load(Relaxed) == nth));
     assert!(frames.word(Pfn::new(0)).is_none() && frames.word(Pfn::new(NORMAL + (1 << 19))).is_none());
 }

@@ -4,7 +4,7 @@ use bifolio::allocator::{AllocError, PageAllocator, ZoneStats};
 use bifolio::error::{AddError, FreeError};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange, Profile, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
-use kit::Raw;
+use kit::{Raw, Sound};
 
 use super::{NORMAL, exhaust, order};
 use kit::machine::{SingleCpu, allocator, usable};
@@ -111,11 +111,11 @@ fn a_request_for_a_zone_without_memory_goes_to_the_next_lower() {
         let gfp = gfp | Gfp::MEMALLOC;
         assert_eq!(high.take(Order::ZERO, gfp), Err(AllocError::OutOfMemory { order: Order::ZERO, gfp }));
     }
-    high.validate().unwrap();
+    high.sound();
     let low = allocator(&[usable(256, 4096)]);
     assert_eq!(low.take(Order::ZERO, Gfp::KERNEL).map(|pfn| Profile::X86_64.zone_of(pfn)), Ok(Dma));
     assert_eq!(low.zone(Dma).protection, [0, 0, 0]);
-    low.validate().unwrap();
+    low.sound();
 }
 
 /// Two terabytes apart, and between them nothing: neither frames nor metadata.
@@ -134,7 +134,7 @@ fn memory_that_lies_far_apart_is_one_zone() {
     }
     all.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     assert_eq!(frames.zone(Normal).free, zone.managed);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// A map with memory that is not usable yet.
@@ -153,7 +153,7 @@ fn memory_that_comes_later_moves_marks_and_reserves() {
     assert_eq!(dma.protection[1], dma32.managed / 256);
     let total = dma.managed + dma32.managed + normal.managed;
     assert_eq!(dma32.watermarks.min, (16 * total * 4).isqrt() / 4 * dma32.managed / total);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// Up to the end of what was free before, and on: one block.
@@ -164,7 +164,7 @@ fn memory_that_comes_later_merges_with_what_lies_beside_it() {
     let before = largest(&frames);
     for start in [8192 - 512, 8192 - 256, 8192, 8192 + 256] {
         frames.give_more(PfnRange::new(Pfn::new(start), Pfn::new(start + 256))).unwrap();
-        frames.validate().unwrap();
+        frames.sound();
     }
     assert_eq!(largest(&frames), before + 1);
 }
@@ -177,7 +177,7 @@ fn memory_that_comes_into_an_isolated_pageblock_is_isolated() {
     frames.give_more(PfnRange::new(Pfn::new(7936), Pfn::new(8192))).unwrap();
     let after = frames.zone(Dma32);
     assert_eq!((after.free, after.isolated), (before.free, before.isolated + 256));
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn memory_that_is_there_already_or_nowhere_is_refused_as_a_whole() {
         assert_eq!(frames.give_more(range), Err(error), "{range}");
         assert_eq!(zones(&frames), before);
     }
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// The kinds of frames that are reserved in a zone's spans: only what the map called reclaimable may come later.
@@ -231,14 +231,14 @@ fn nothing_but_reclaimable_memory_can_be_added() {
     ] {
         assert_eq!(frames.give_more(range), Err(AddError::NotReclaimable(Pfn::new(first))), "{range}");
         assert_eq!(zones(&frames), before, "{range}");
-        frames.validate().unwrap();
+        frames.sound();
     }
     assert_eq!(frames.give_more(range(0x5ff, 0x700)), Err(AddError::Overlaps(Pfn::new(0x5ff))));
     assert_eq!(frames.give_more(range(0x600, 0x680)), Ok(()));
     assert_eq!(frames.give_more(range(0x600, 0x700)), Err(AddError::Overlaps(Pfn::new(0x600))));
     assert_eq!(frames.give_more(range(0x680, 0x700)), Ok(()));
     assert_eq!(frames.give_more(range(0x4000, 0x4003)), Ok(()));
-    frames.validate().unwrap();
+    frames.sound();
     let after = zones(&frames);
     assert_eq!(after.map(|zone| zone.managed), [before[0].managed + 0x100, before[1].managed + 3, 0]);
     for zone in after {
@@ -269,7 +269,7 @@ fn any_number_of_ranges_can_come_later() {
         assert_eq!(frames.give_more(range(first, end)), Ok(()));
     }
     assert_eq!(frames.zone(Dma32).managed, 5000);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use bifolio::error::FreeError;
 use bifolio::frame::{Order, Pfn};
 use bifolio::heap::HeapError;
+use kit::Sound;
 
 use crate::objects::{Object, TestHeap, assert_empties, bad_free, layout};
 use crate::source::Blocks;
@@ -134,7 +135,7 @@ fn errors_without_a_caller_go_to_the_hook() {
     }
     let heard = std::mem::take(&mut *HEARD.lock().unwrap());
     assert_eq!(heard, [0x1000, 0, 0x2000, 0].map(|address| HeapError::Foreign { address }));
-    heap.validate().unwrap();
+    heap.sound();
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn a_page_source_that_takes_nothing_back_is_told_of() {
     let (address, order) = (object.start(), Order::new(5).unwrap());
     heap.source().forget();
     object.free(&heap);
-    heap.validate().unwrap();
+    heap.sound();
     let error = FreeError::AlreadyFree(Pfn::containing(address as u64));
     assert_eq!(*HEARD.lock().unwrap(), [HeapError::Refused { address, frames: order.frames(), error }]);
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bifolio::heap::{CacheError, CacheOptions, HeapError, SlabDebug};
+use kit::Sound;
 
 use crate::objects::{TestHeap, assert_empties};
 use crate::source::Blocks;
@@ -35,7 +36,7 @@ fn objects_are_as_large_as_they_are() {
         // SAFETY: the object is ours.
         unsafe { object.cast::<u8>().write_bytes(nth as u8, 101) };
     }
-    heap.validate().unwrap();
+    heap.sound();
     for (nth, object) in objects.into_iter().enumerate() {
         // SAFETY: the object is ours, and not used afterwards.
         unsafe {
@@ -133,7 +134,7 @@ fn what_is_left_is_listed_and_can_never_be_freed() {
         expected.sort_unstable();
         listed.sort_unstable();
         assert_eq!((count, &listed), (5, &expected));
-        heap.validate().unwrap();
+        heap.sound();
         for (_, object) in &left {
             // SAFETY: it is refused.
             let error = unsafe { heap.free_unsized(object.cast()) }.unwrap_err();
@@ -147,7 +148,7 @@ fn what_is_left_is_listed_and_can_never_be_freed() {
         unsafe { again.free(object).unwrap() };
         drop(again);
         heap.shrink();
-        heap.validate().unwrap();
+        heap.sound();
         assert!(heap.frames().slabs > 0, "what has leaked is still there");
     }
 }

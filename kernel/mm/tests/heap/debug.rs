@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Mutex;
 
 use bifolio::heap::{HeapError, SizeClass, SlabDebug, SlotPart};
+use kit::Sound;
 
 use crate::objects::{Object, TestHeap, assert_empties, bad_free, layout};
 use crate::source::Blocks;
@@ -21,7 +22,7 @@ fn debugged(size: usize, flags: SlabDebug) -> TestHeap {
 
 /// Switches debugging off, and wants everything back.
 fn end(heap: &TestHeap, size: usize) {
-    heap.validate().unwrap();
+    heap.sound();
     assert!(heap.set_debug(class(size), SlabDebug::empty()));
     assert_empties(heap);
 }
@@ -56,13 +57,13 @@ fn an_overflow_is_named_by_its_first_byte() {
         assert_eq!(free(&heap, object, size), Err(expected));
         // It stays what it is: the slab is frozen, and the object is still there.
         assert_eq!((heap.frozen_slabs(), free(&heap, object, size)), (1, Err(expected)));
-        heap.validate().unwrap();
+        heap.sound();
         neighbours.into_iter().for_each(|object| object.free(&heap));
         let others: Vec<_> = (0..5).map(|seed| Object::new(&heap, layout(size, 8), seed)).collect();
         let far = |other: &Object| other.start().abs_diff(object.as_ptr().addr()) > 64;
         assert!(others.iter().all(far), "a frozen slab is not used");
         others.into_iter().for_each(|object| object.free(&heap));
-        heap.validate().unwrap();
+        heap.sound();
         heap.shrink();
         assert_eq!(
             heap.cache_stats(class(size)).active_objects,
@@ -112,7 +113,7 @@ fn a_write_to_what_was_freed_is_found_before_it_is_used_again() {
         assert_eq!(std::mem::take(&mut *HEARD.lock().unwrap()), [error]);
         assert_eq!(heap.frozen_slabs(), 1);
         next.free(&heap);
-        heap.validate().unwrap();
+        heap.sound();
     }
 }
 
@@ -254,12 +255,12 @@ fn it_can_be_switched_on_and_off_at_any_time() {
     for (seed, flags) in flags.into_iter().enumerate() {
         assert!(heap.set_debug(class(224), flags));
         objects.extend((0..25).map(|_| Object::new(&heap, layout(200, 8), seed as u8)));
-        heap.validate().unwrap();
+        heap.sound();
         // Old ones go while new ones come.
         for index in (0..objects.len()).rev().step_by(3) {
             objects.swap_remove(index).free(&heap);
         }
-        heap.validate().unwrap();
+        heap.sound();
     }
     let mut object = objects.pop().unwrap();
     assert!(heap.set_debug(class(224), SlabDebug::all()));
@@ -283,7 +284,7 @@ fn what_was_free_before_is_not_used_while_it_is_switched_on() {
         let has_history = |object: &Object| heap.slot_history(object.start()).is_some_and(|slot| slot.is_live);
         assert!(debugged.iter().all(has_history));
         debugged.into_iter().for_each(|object| object.free(&heap));
-        heap.validate().unwrap();
+        heap.sound();
     }
     objects.into_iter().for_each(|object| object.free(&heap));
     end(&heap, 64);

@@ -8,12 +8,13 @@ use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use bifolio::heap::{Heap, PageSource};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use kit::Raw;
+use kit::machine::metadata;
+use kit::{Raw, Sound, scale};
 
-use crate::objects::{Object, layout};
+use crate::objects::{CPUS, Object, layout};
 use crate::source::Thread;
 
-const BYTES: usize = 64 << 20;
+const BYTES: usize = scale::size(64 << 20, 4 << 20);
 
 /// A machine's memory, shown at some place in the host's, and the page allocator over it.
 struct Machine<'m> {
@@ -74,10 +75,10 @@ unsafe impl Sync for Machine<'_> {}
 fn when_all_is_freed_the_page_allocator_is_as_it_was_to_the_bit() {
     let mut firmware = [Region { start: 0, end: BYTES as u64, kind: RegionKind::Usable }];
     let plan = Plan::new(MemoryMap::sanitise(&mut firmware).unwrap()).unwrap();
-    let mut metadata = vec![0; plan.metadata_words()];
-    let machine = Machine::new(&plan, &mut metadata);
+    let metadata = metadata(plan.metadata_words());
+    let machine = Machine::new(&plan, metadata);
     let before = machine.blocks();
-    let heap: Heap<_, Thread> = Heap::new(&machine);
+    let heap: Heap<_, Thread, CPUS> = Heap::new(&machine);
 
     let mut objects: Vec<Object> = Vec::new();
     for round in 0..4 {
@@ -86,9 +87,9 @@ fn when_all_is_freed_the_page_allocator_is_as_it_was_to_the_bit() {
         while let Some(object) = Object::try_new(&heap, layout(sizes.next().unwrap(), 8), objects.len() as u8) {
             objects.push(object);
         }
-        heap.validate().unwrap();
-        machine.frames.validate().unwrap();
-        assert!(objects.len() > 500, "{} objects", objects.len());
+        heap.sound();
+        machine.frames.sound();
+        assert!(objects.len() > scale::size(500, 30), "{} objects", objects.len());
         // Free all but every 64th, from both ends by turns, so that what stays is scattered.
         let mut kept = Vec::new();
         while let Some(object) = objects.pop() {
@@ -104,9 +105,9 @@ fn when_all_is_freed_the_page_allocator_is_as_it_was_to_the_bit() {
         objects = kept;
     }
     objects.into_iter().for_each(|object| object.free(&heap));
-    heap.validate().unwrap();
+    heap.sound();
     heap.shrink();
-    heap.validate().unwrap();
-    machine.frames.validate().unwrap();
+    heap.sound();
+    machine.frames.sound();
     assert_eq!(machine.blocks(), before);
 }

@@ -4,23 +4,24 @@ use std::alloc::Layout;
 
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, PfnRange};
 use bifolio::heap::{Heap, HeapError, HeapFrames, SizeClass};
+use kit::{Sound, scale};
 
-use crate::objects::{Object, layout};
+use crate::objects::{CPUS, Object, layout};
 use crate::runs::Runs;
 use crate::source::Thread;
 
 const FRAME: usize = FRAME_SIZE as usize;
 const LARGE: usize = SizeClass::MAX_SIZE + 1;
 
-type RunHeap = Heap<Runs, Thread>;
+type RunHeap = Heap<Runs, Thread, CPUS>;
 
 /// Runs a test on an empty heap, and asserts that it leaves nothing allocated.
 fn leaving_nothing(test: impl FnOnce(&RunHeap)) {
     let heap = RunHeap::new(Runs::new());
     let before = heap.source().blocks();
     test(&heap);
-    heap.validate().unwrap();
-    heap.source().frames.validate().unwrap();
+    heap.sound();
+    heap.source().frames.sound();
     heap.shrink();
     assert_eq!(heap.frames(), HeapFrames::default());
     assert_eq!(heap.large_stats().objects(), 0);
@@ -30,7 +31,7 @@ fn leaving_nothing(test: impl FnOnce(&RunHeap)) {
 /// Asserts that the heap counts what the allocator counts.
 #[track_caller]
 fn counts_agree(heap: &RunHeap) {
-    heap.validate().unwrap();
+    heap.sound();
     let HeapFrames { slabs, large, metadata, .. } = heap.frames();
     assert_eq!(slabs + large + metadata, heap.source().used());
 }
@@ -132,6 +133,7 @@ fn between_slots_and_runs_contents_move() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes thousands of frames one by one")]
 fn shrinking_needs_no_memory() {
     leaving_nothing(|heap| {
         let mut object = Object::new(heap, layout(3 << 20, 8), 5);
@@ -179,7 +181,7 @@ fn every_bad_free_is_named_whatever_the_length() {
     leaving_nothing(|heap| {
         let cache = "kmalloc-large";
         // Lengths that are no powers of two, and one that no block holds.
-        for frames in [3, 5, 9, 700, 1023, 1025, 5000] {
+        for frames in scale::some([3, 5, 9, 700, 1023, 1025, 5000]) {
             let size = frames * FRAME - 100;
             let object = Object::new(heap, layout(size, 8), frames as u8);
             let neighbour = Object::new(heap, layout(size, 8), 1);
@@ -263,7 +265,7 @@ fn random_lengths_keep_to_themselves() {
             (seed >> 33) as usize % bound
         };
         let mut objects: Vec<Object> = Vec::new();
-        for step in 0..3000 {
+        for step in 0..scale::size(3000, 100) {
             match random(10) {
                 0..4 => {
                     let magnitude = 8 + random(14);
@@ -282,7 +284,8 @@ fn random_lengths_keep_to_themselves() {
                 counts_agree(heap);
             }
         }
-        assert!(heap.large_stats().resized > 300 && heap.large_stats().moved > 10, "{:?}", heap.large_stats());
+        let (resized, moved) = (scale::size(300, 5) as u64, scale::size(10, 0) as u64);
+        assert!(heap.large_stats().resized > resized && heap.large_stats().moved > moved, "{:?}", heap.large_stats());
         objects.into_iter().for_each(|object| object.free(heap));
     });
 }

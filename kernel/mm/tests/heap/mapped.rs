@@ -2,22 +2,23 @@
 
 use bifolio::frame::{Block, FRAME_SIZE, Gfp, Order};
 use bifolio::heap::{Heap, HeapFrames, PageSource};
+use kit::Sound;
 
-use crate::objects::{Object, layout};
+use crate::objects::{CPUS, Object, layout};
 use crate::runs::Runs;
 use crate::source::Thread;
 
 const FRAME: usize = FRAME_SIZE as usize;
 const MIB: usize = 1 << 20;
 
-type RunHeap = Heap<Runs, Thread>;
+type RunHeap = Heap<Runs, Thread, CPUS>;
 
 /// Runs a test on an empty heap, and asserts that it leaves nothing allocated.
 fn leaving_nothing(test: impl FnOnce(&RunHeap)) {
     let heap = RunHeap::new(Runs::new());
     let before = heap.source().blocks();
     test(&heap);
-    heap.validate().unwrap();
+    heap.sound();
     heap.shrink();
     assert_eq!(heap.frames(), HeapFrames::default());
     assert_eq!(heap.source().blocks(), before);
@@ -37,6 +38,7 @@ fn give_back(heap: &RunHeap, held: Vec<Block>) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes thousands of frames one by one")]
 fn what_no_block_holds_is_mapped() {
     leaving_nothing(|heap| {
         for (size, align) in [(4 * MIB + 1, 8), (10 * MIB, 4 * MIB), (40 * MIB, FRAME)] {
@@ -44,13 +46,14 @@ fn what_no_block_holds_is_mapped() {
             assert!(heap.source().is_mapped(object.address));
             assert_eq!(heap.large_stats().longer, 1);
             assert_eq!(heap.frames().large, size.div_ceil(FRAME) as u64);
-            heap.validate().unwrap();
+            heap.sound();
             object.free(heap);
         }
     });
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes thousands of frames one by one")]
 fn memory_in_pieces_serves_every_size() {
     leaving_nothing(|heap| {
         let held = in_pieces(heap);
@@ -65,6 +68,7 @@ fn memory_in_pieces_serves_every_size() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes thousands of frames one by one")]
 fn a_mapping_grows_and_shrinks_where_it_is() {
     leaving_nothing(|heap| {
         let mut object = Object::new(heap, layout(5 * MIB, 8), 3);
@@ -73,7 +77,7 @@ fn a_mapping_grows_and_shrinks_where_it_is() {
             assert!(object.resize(heap, size));
             assert_eq!(object.start(), start);
             assert_eq!(heap.frames().large, size.div_ceil(FRAME) as u64);
-            heap.validate().unwrap();
+            heap.sound();
         }
         // It is no larger than others now, and still mapped.
         assert!(heap.source().is_mapped(object.address));
@@ -83,6 +87,7 @@ fn a_mapping_grows_and_shrinks_where_it_is() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes thousands of frames one by one")]
 fn a_mapping_that_cannot_grow_moves() {
     leaving_nothing(|heap| {
         let mut object = Object::new(heap, layout(5 * MIB, 8), 4);
@@ -102,6 +107,7 @@ fn a_mapping_that_cannot_grow_moves() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes thousands of frames one by one")]
 fn mappings_take_all_memory_and_give_it_back() {
     leaving_nothing(|heap| {
         for size in [5 * MIB, 17 * MIB] {
@@ -110,7 +116,7 @@ fn mappings_take_all_memory_and_give_it_back() {
                 objects.push(object);
             }
             assert!(objects.len() >= 50 * MIB / size);
-            heap.validate().unwrap();
+            heap.sound();
             let before = heap.source().blocks();
             assert!(heap.allocate(layout(size, 8)).is_none());
             assert_eq!(heap.source().blocks(), before, "a refusal keeps nothing");
@@ -127,7 +133,7 @@ fn mappings_take_all_memory_and_give_it_back() {
 fn a_heap_may_borrow_its_source() {
     let source = Runs::new();
     let before = source.blocks();
-    let heap: Heap<_, Thread> = Heap::new(&source);
+    let heap: Heap<_, Thread, CPUS> = Heap::new(&source);
     let small = Object::new(&heap, layout(100, 8), 1);
     let mut large = Object::new(&heap, layout(3 * FRAME, 8), 2);
     let start = large.start();
@@ -140,7 +146,7 @@ fn a_heap_may_borrow_its_source() {
     heap.write_summary(&mut text).unwrap();
     assert!(text.contains("kept            12 kB"), "{text}");
     [small, large, mapped].into_iter().for_each(|object| object.free(&heap));
-    heap.validate().unwrap();
+    heap.sound();
     heap.shrink();
     assert_eq!(source.blocks(), before);
     assert!(!heap.source().is_scarce());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kit::{Sound, scale};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -132,12 +133,12 @@ impl Model {
                 self.heap.shrink();
             }
         }
-        self.heap.validate().unwrap();
+        self.heap.sound();
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: scale::rounds(150) as u32, ..ProptestConfig::default() })]
 
     #[test]
     fn the_heap_agrees_with_the_oracle(steps in vec(step(), 1..250)) {
@@ -148,7 +149,7 @@ proptest! {
         }
         for object in model.live.into_values() {
             object.free(&model.heap);
-            model.heap.validate().unwrap();
+            model.heap.sound();
         }
         assert_empties(&model.heap);
     }

@@ -14,6 +14,7 @@ use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Order};
 use bifolio::heap::{Heap, HeapError, PageSource, SizeClass, SlabDebug};
 use kit::source::SystemPages;
+use kit::{Sound, scale};
 
 use crate::objects::layout;
 use crate::source::Thread;
@@ -22,13 +23,13 @@ use crate::source::Thread;
 const CPUS: usize = 3;
 const BYSTANDER: usize = CPUS - 1;
 /// Objects that are freed at about the same time.
-const BATCH: usize = 500;
+const BATCH: usize = scale::size(500, 20);
 /// How long a thread waits for the other: not for one that does not run at all.
 const PATIENCE: usize = 200;
 /// Kinds of objects, each of which has its share of the races.
 const KINDS: usize = 8;
 /// Races by default.
-const FEW: usize = 16_000;
+const FEW: usize = scale::rounds(16_000);
 
 /// Blocks of the system's memory, and runs of any length: as if they were mapped.
 struct Pages(SystemPages);
@@ -186,7 +187,7 @@ fn races(layouts: &[Layout], owner: usize, meanwhile: Meanwhile, prepare: impl F
         let objects = allocate(&heap, layouts, owner);
         race(&heap, &objects, meanwhile);
         allocate_again(&heap, layouts);
-        heap.validate().unwrap();
+        heap.sound();
         late += check(&objects);
     }
     println!("{all} races in {KINDS} kinds; of this kind {late} were told of late");

@@ -3,6 +3,7 @@
 use std::alloc::Layout;
 
 use bifolio::heap::{ArenaEvents, ArenaStats, CacheOptions, Heap, HeapFrames, Malloc, SizeClass, SlotSource};
+use kit::scale;
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
 use crate::source::{Blocks, Thread};
@@ -188,7 +189,7 @@ fn the_slot_that_is_told_is_the_one_that_is_given() {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         (state >> 33) as usize % below
     };
-    for turn in 0..10_000 {
+    for turn in 0..scale::size(10_000, 1500) {
         // There are times to allocate and times to free.
         let is_to_free = random(10) < if turn / 700 % 2 == 0 { 4 } else { 7 };
         if is_to_free && !held.is_empty() {

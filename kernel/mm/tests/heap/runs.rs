@@ -12,6 +12,7 @@ use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::heap::PageSource;
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::Raw;
+use kit::machine::metadata;
 
 use crate::source::Thread;
 
@@ -65,7 +66,7 @@ impl Runs {
         let start = 4 << 30;
         let mut firmware = [Region { start, end: start + BYTES as u64, kind: RegionKind::Usable }];
         let plan = Plan::new(MemoryMap::sanitise(&mut firmware).unwrap()).unwrap();
-        let metadata = vec![0; plan.metadata_words()].leak();
+        let metadata = metadata(plan.metadata_words());
         // SAFETY: the layout is not empty.
         let memory = NonNull::new(unsafe { alloc(layout(BYTES)) }).unwrap();
         // SAFETY: the frames are this machine's alone, and `memory` shows them.

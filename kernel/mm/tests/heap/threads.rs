@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use bifolio::heap::HeapError;
-use kit::Random;
+use kit::{Random, Sound, scale};
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
 use crate::source::{Blocks, Thread};
@@ -19,7 +19,7 @@ fn size(random: &mut Random) -> usize {
 
 #[test]
 fn threads_free_each_others_objects_while_others_shrink_and_err() {
-    const STEPS: usize = 20_000;
+    const STEPS: usize = scale::rounds(20_000);
     let heap = &TestHeap::new(Blocks::new(1 << 15));
     let done = &AtomicBool::new(false);
     let (to_second, from_first) = mpsc::channel::<Object>();
@@ -70,7 +70,7 @@ fn threads_free_each_others_objects_while_others_shrink_and_err() {
                 let error = unsafe { heap.free(inside, layout) }.unwrap_err();
                 assert!(matches!(error, HeapError::Interior { offset: 8, .. }), "{error}");
                 kept.free(heap);
-                heap.validate().unwrap();
+                heap.sound();
                 if done.load(Ordering::Relaxed) {
                     return;
                 }

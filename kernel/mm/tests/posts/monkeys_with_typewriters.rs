@@ -5,7 +5,8 @@ use bifolio::error::{FreeError, Refused};
 use bifolio::frame::{Block, Blocks, Gfp, Order, Profile, ZoneKind};
 use bifolio::heap::{Heap, SingleCpu};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use kit::{Raw, over_numbers};
+use kit::machine::metadata;
+use kit::{Raw, Sound, over_numbers};
 
 const KIB: u64 = 1024;
 
@@ -19,11 +20,11 @@ fn with_one_block(story: impl FnOnce(&PageAllocator<'_, SingleCpu>)) {
     let start = Profile::X86_64.range(ZoneKind::Normal).start.address();
     let mut map = [Region { start, end: start + 256 * KIB, kind: RegionKind::Usable }];
     let plan = Plan::apart(MemoryMap::sanitise(&mut map).unwrap()).unwrap();
-    let mut metadata = vec![0; plan.metadata_words()];
-    let frames = over_numbers(&plan, &mut metadata, &[]).unwrap();
+    let metadata = metadata(plan.metadata_words());
+    let frames = over_numbers(&plan, metadata, &[]).unwrap();
     assert_eq!(chunks(&frames), [256]);
     story(&frames);
-    frames.validate().unwrap();
+    frames.sound();
 }
 
 /// The free chunks, the smallest first, in KiB.

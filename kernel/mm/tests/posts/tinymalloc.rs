@@ -8,7 +8,7 @@ use std::thread;
 
 use bifolio::frame::Order;
 use bifolio::heap::{Heap, HeapError, RegionHeap, SizeClass};
-use kit::Thread;
+use kit::{Sound, Thread};
 
 /// "small allocations (<= 64 bytes) use a fast-path allocation strategy"
 const SMALL: usize = 64;
@@ -26,7 +26,7 @@ fn with_heap(story: impl FnOnce(&'_ RegionHeap<'_, Thread, THREADS>)) {
     let mut region = vec![0; REGION];
     let heap = Heap::<_, Thread, THREADS>::in_shared_region(&mut region).unwrap();
     story(&heap);
-    heap.heap().validate().unwrap();
+    heap.heap().sound();
     heap.heap().shrink();
     assert_eq!(heap.heap().frames(), Default::default(), "what nobody uses is given back");
 }

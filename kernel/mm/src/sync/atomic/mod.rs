@@ -11,7 +11,7 @@
 //!
 //! The owner of a gate, and a stranger at it, keep the compiler from swapping a store and a load, and leave the processor to
 //! [`Cpu::synchronize`], which makes it pass a full barrier at some moment in between, before or behind both. So to whoever
-//! synchronises, the owner looks as if it had passed one. To loom, which knows no barriers that are passed for others,
+//! synchronises, the owner looks as if it had passed one. To loom and Miri, which know no barriers that are passed for others,
 //! `compiler_fence` is a fence, and `synchronize` is another.
 
 #[cfg(bifolio_loom)]
@@ -43,6 +43,9 @@ pub(crate) mod own {
 /// Those of a processor that can load and store, and no more at once.
 #[cfg(all(not(target_has_atomic = "8"), not(any(bifolio_loom, bifolio_shuttle))))]
 pub(crate) use portable_atomic as own;
+
+#[cfg(all(miri, not(any(bifolio_loom, bifolio_shuttle))))]
+pub(crate) use core::sync::atomic::fence as compiler_fence;
 
 /// Stores into a word that others swap meanwhile: what they swapped before comes before this.
 #[cfg(not(bifolio_loom))]
