@@ -56,7 +56,7 @@ pub fn run() -> Result<(String, bool)> {
 
 /// Takes a picture: milliseconds by the clock, and operations that were done again for it.
 fn picture(browser: &mut Browser, nth: usize) -> Result<(f64, f64)> {
-    let at = if nth % 2 == 0 { nth } else { nth * 7919 % PICTURES };
+    let at = if nth.is_multiple_of(2) { nth } else { nth * 7919 % PICTURES };
     let taken = browser.evaluate(&format!(
         "new Promise((tell) => requestAnimationFrame(() => {{ \
            const at = Math.floor({at} * explorer.wasm.total() / {PICTURES}), before = explorer.wasm.done(), begun = performance.now(); \
