@@ -34,10 +34,10 @@ const BOUNDS: [(&str, f64); 23] = [
     ("heap: bulk allocation", 30.19),
     ("heap: bulk free", 35.75),
     ("heap: remote free", 116.33),
-    ("heap: refill", 2132.82),
-    ("heap: first allocations", 4002.48),
-    ("recorded: pair", 517.37),
-    ("recorded: pair, as bytes", 832.55),
+    ("heap: refill", 2006.34),
+    ("heap: first allocations", 3892.32),
+    ("recorded: pair", 458.21),
+    ("recorded: pair, as bytes", 773.39),
 ];
 /// What a bound is of the figure it was set by.
 const MARGIN: f64 = 1.02;
