@@ -5,6 +5,7 @@ use bifolio::allocator::{Plan, SetupError};
 use bifolio::frame::{Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Defect, Fault, MapError, MemoryMap, Region, RegionKind};
 use kit::machine::metadata;
+use kit::map::{LIMIT, kind_of};
 use kit::{Sound, over_numbers};
 use proptest::prelude::*;
 
@@ -118,9 +119,6 @@ fn unsorted_overlapping_and_empty_entries_are_put_in_order() {
     assert_eq!(ranges(&map, AcpiReclaimable), [(10 * MIB, 11 * MIB)]);
     assert_eq!(ranges(&map, Reserved), [(0, MIB), (11 * MIB, 13 * MIB)]);
 }
-
-/// The first byte that cannot be addressed.
-const LIMIT: u64 = 1 << 52;
 
 /// Memory that is there beside an entry that cannot be true.
 const GOOD: Region = Region { start: MIB, end: 512 * MIB, kind: Usable };
@@ -265,39 +263,6 @@ fn any_regions() -> impl Strategy<Value = Vec<Region>> {
         }
         many
     })
-}
-
-/// What an entry has to say of memory: nothing if it is empty; that it is reserved from its start on if its end makes no
-/// sense, unless it would give memory.
-fn meant(entry: &Region) -> Option<Region> {
-    match entry {
-        entry if entry.start == entry.end => None,
-        entry if entry.start < entry.end && entry.end <= LIMIT => Some(*entry),
-        entry if entry.kind == Usable => None,
-        entry => Some(region(entry.start, u64::MAX, Reserved)),
-    }
-}
-
-/// The frame's kind, by asking every byte of it that could differ.
-fn kind_of(regions: &[Region], frame: u64) -> Option<RegionKind> {
-    let (start, end) = (frame * 0x1000, (frame + 1) * 0x1000);
-    if end <= MIB {
-        return Some(Reserved);
-    }
-    let regions: Vec<Region> = regions.iter().filter_map(meant).collect();
-    let touches = |kind| regions.iter().any(|r| r.kind == kind && r.start < end && r.end > start);
-    let fills = |kind| {
-        let edges = regions.iter().flat_map(|r| [r.start, r.end]).filter(|edge| (start..end).contains(edge));
-        let covered = |byte: u64| regions.iter().any(|r| r.kind == kind && r.start <= byte && byte < r.end);
-        edges.chain([start]).all(covered)
-    };
-    if touches(Reserved) {
-        return Some(Reserved);
-    }
-    if touches(AcpiReclaimable) {
-        return Some(if fills(AcpiReclaimable) { AcpiReclaimable } else { Reserved });
-    }
-    fills(Usable).then_some(Usable)
 }
 
 proptest! {

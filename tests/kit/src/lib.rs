@@ -5,6 +5,7 @@ extern crate alloc;
 
 pub mod everything;
 pub mod machine;
+pub mod map;
 pub mod oracle;
 mod random;
 mod raw;

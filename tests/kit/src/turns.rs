@@ -8,8 +8,8 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use bifolio::cpu::{Cpu, Hooks, Place};
-use bifolio::frame::PfnRange;
-use bifolio::sync::{Acquire, Lock};
+use bifolio::frame::{Gfp, PfnRange};
+use bifolio::sync::{Acquire, Faults, Lock};
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -17,6 +17,7 @@ std::thread_local! {
     static UPTIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static CANNOT_ZERO: Cell<bool> = const { Cell::new(false) };
     static ZEROED: RefCell<Vec<PfnRange>> = const { RefCell::new(Vec::new()) };
+    static FAULTS: Faults = const { Faults::new() };
     static REPORTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -63,6 +64,15 @@ impl Watch for () {}
 pub struct Turns<W = ()>(PhantomData<W>);
 
 impl Turns {
+    /// As at first: the turn of CPU 0, long ago, with nothing noted.
+    pub fn reset() {
+        Self::switch_to(0);
+        Self::set_uptime(Duration::ZERO);
+        Self::set_can_zero(true);
+        Self::end_faults();
+        (ZEROED.take(), REPORTS.take());
+    }
+
     /// Lets another CPU have its turn.
     pub fn switch_to(cpu: usize) {
         CPU.set(cpu);
@@ -82,6 +92,16 @@ impl Turns {
     /// Says whether frames can be zeroed from now on.
     pub fn set_can_zero(can: bool) {
         CANNOT_ZERO.set(!can);
+    }
+
+    /// Has requests for frames refused: so many, behind so many that are served.
+    pub fn begin_faults(served: usize, refused: usize) {
+        FAULTS.with(|faults| faults.begin(served, refused));
+    }
+
+    /// Ends that, and returns how many were refused.
+    pub fn end_faults() -> usize {
+        FAULTS.with(Faults::end)
     }
 
     /// The frames that were zeroed since this was last asked.
@@ -152,6 +172,10 @@ impl<W: Watch> Hooks for Turns<W> {
     #[inline(always)]
     fn low_memory() {
         W::low_memory();
+    }
+
+    fn should_fail(_: u64, _: Gfp) -> bool {
+        FAULTS.with(Faults::is_due)
     }
 
     fn uptime() -> Duration {

@@ -7,7 +7,7 @@ use kit::oracle::range_blocks;
 
 use crate::soak::{RECENT, Round, group};
 
-impl Round {
+impl Round<'_> {
     /// Frees what is not to be freed, or not so.
     pub(crate) fn free_badly(&mut self) {
         let order = self.any_order();
@@ -50,7 +50,7 @@ impl Round {
     }
 
     pub(crate) fn any_frame(&mut self) -> Pfn {
-        self.oracle.frame(self.random.bits())
+        self.oracle.frame(self.random.below(1 << 24))
     }
 
     pub(crate) fn in_a_block(&mut self) -> Option<(Pfn, Order)> {

@@ -6,7 +6,7 @@ use kit::oracle::blocks;
 
 use crate::soak::{Round, group};
 
-impl Round {
+impl Round<'_> {
     /// The allocator's own check, and its counts of frames against the oracle's.
     pub(crate) fn check(&mut self) {
         self.tally.count(group::CHECKS, "validate");

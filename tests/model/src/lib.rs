@@ -12,7 +12,9 @@
 
 pub mod bad_frees;
 pub mod check;
+pub mod choices;
 pub mod heap;
+mod injected;
 pub mod machine;
 mod oddities;
 mod refusals;

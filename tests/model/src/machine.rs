@@ -1,5 +1,6 @@
 //! Machines to allocate on: a random memory map, simulated CPUs, and a cache that gives memory back.
 
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 
@@ -7,7 +8,10 @@ use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan, SetupError, Shri
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, Profile};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 pub use kit::Turns;
-use kit::{Random, Raw, over_numbers};
+use kit::map::kind_of;
+use kit::{Raw, over_numbers};
+
+use crate::choices::Choices;
 
 /// The first frame of zone DMA32.
 const DMA32: u64 = 4096;
@@ -20,14 +24,14 @@ const LARGE: u64 = 54_000;
 
 /// A cache of blocks that it gives back when memory is short.
 #[derive(Default)]
-pub struct Cache {
-    frames: OnceLock<&'static PageAllocator<'static, Turns>>,
+pub struct Cache<'m> {
+    frames: OnceLock<&'m PageAllocator<'m, Turns>>,
     blocks: Mutex<Vec<(Pfn, Order)>>,
     freed: Mutex<Vec<(Pfn, Order)>>,
     has_freed: AtomicBool,
 }
 
-impl Cache {
+impl Cache<'_> {
     /// Puts an allocated block into the cache.
     pub fn put(&self, pfn: Pfn, order: Order) {
         self.blocks.lock().expect("nobody panics in here").push((pfn, order));
@@ -52,7 +56,7 @@ impl Cache {
     }
 }
 
-impl Shrinker for Cache {
+impl Shrinker for Cache<'_> {
     fn shrink(&self, frames: u64) -> u64 {
         let allocator = self.frames.get().expect("the cache is made with its allocator");
         let mut given = 0;
@@ -70,9 +74,9 @@ impl Shrinker for Cache {
 }
 
 /// A machine: its allocator, and what the oracle has to know of its memory.
-pub struct Machine {
+pub struct Machine<'m> {
     /// The allocator, with all that is usable free.
-    pub frames: &'static PageAllocator<'static, Turns>,
+    pub frames: &'m PageAllocator<'m, Turns>,
     /// How many CPUs have an arena.
     pub cpus: usize,
     /// Where RAM is, in ascending order.
@@ -82,37 +86,49 @@ pub struct Machine {
     /// What can be added later.
     pub reclaimable: Vec<PfnRange>,
     /// The allocator's shrinker.
-    pub cache: &'static Cache,
+    pub cache: &'m Cache<'m>,
 }
 
-impl Machine {
-    /// A machine with this many CPUs and a random memory map, in which one zone is `large` or none is.
-    ///
-    /// What is made here is never taken down: the allocator and its shrinker know one another, and it is little.
-    pub fn random(random: &mut Random, cpus: usize, large: bool) -> Self {
-        let regions = regions(random, large);
+/// How much memory a machine has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Size {
+    /// A few pageblocks in each zone, for a machine that is made again and again.
+    Small,
+    /// So much that the zones are of different kinds.
+    Usual,
+    /// So much that one zone keeps pageblocks for requests that cannot wait.
+    Large,
+}
+
+impl Machine<'_> {
+    /// Has `work` do its work on a machine with this many CPUs and a memory map that is chosen.
+    pub fn with<R>(mut choices: Choices, cpus: usize, size: Size, work: impl FnOnce(Machine<'_>, Choices) -> R) -> R {
+        let regions = regions(&mut choices, size);
         let mut sanitised = regions.clone();
         let map = MemoryMap::sanitise(&mut sanitised).expect("the map is sound");
         let plan = Plan::new(map).expect("the map has room for the metadata");
-        let metadata = Box::leak(vec![random.bits(); plan.metadata_words()].into_boxed_slice());
+        let mut metadata = vec![choices.below(256) * 0x0101_0101_0101_0101; plan.metadata_words()];
         let arenas: Vec<PerCpuPages> = (0..cpus).map(|_| PerCpuPages::new()).collect();
-        let frames = over_numbers(&plan, metadata, Box::leak(arenas.into_boxed_slice()));
-        let frames: &'static _ = Box::leak(Box::new(frames.expect("the metadata has the planned size")));
-        let cache: &'static Cache = Box::leak(Box::default());
-        assert!(cache.frames.set(frames).is_ok() && frames.add_shrinker(cache).is_ok());
+        let cache = Cache::default();
+        // The allocator and its shrinker know one another, so neither may do anything when it is dropped. Nor has the allocator
+        // anything to drop.
+        let frames = over_numbers(&plan, &mut metadata, &arenas).expect("the metadata has the planned size");
+        let frames = ManuallyDrop::new(frames);
+        assert!(cache.frames.set(&frames).is_ok() && frames.add_shrinker(&cache).is_ok());
 
         let (usable, reclaimable) = meaning(&regions);
         let own = |frame: &u64| plan.metadata().contains(Pfn::new(*frame));
         let mut ram: Vec<u64> = usable.iter().chain(&reclaimable).copied().collect();
         ram.sort_unstable();
-        Self {
-            frames,
+        let machine = Machine {
+            frames: &frames,
             cpus,
             ram: ranges(ram),
             usable: ranges(usable.into_iter().filter(|frame| !own(frame))),
             reclaimable: ranges(reclaimable),
-            cache,
-        }
+            cache: &cache,
+        };
+        work(machine, choices)
     }
 }
 
@@ -144,46 +160,53 @@ pub fn allocator_apart<C: Cpu>(regions: &[PfnRange], metadata: Pfn, arenas: usiz
     }
 }
 
-/// A random map: ragged memory in all three zones or two, holes, tables that can be reclaimed, reserved pieces inside of
+/// A map: ragged memory in all three zones or two, holes, tables that can be reclaimed, reserved pieces inside of
 /// usable ones, ends inside of frames.
-fn regions(random: &mut Random, large: bool) -> Vec<Region> {
+fn regions(choices: &mut Choices, size: Size) -> Vec<Region> {
     let mut regions = Vec::new();
-    let mut put = |random: &mut Random, start: u64, frames: u64, kind| {
-        let ragged = |random: &mut Random| if random.per_mille(500) { random.below(FRAME_SIZE) } else { 0 };
-        let (start, end) = (start * FRAME_SIZE + ragged(random), (start + frames) * FRAME_SIZE + ragged(random));
+    let mut put = |choices: &mut Choices, start: u64, frames: u64, kind| {
+        let ragged = |choices: &mut Choices| if choices.per_mille(500) { choices.below(FRAME_SIZE) } else { 0 };
+        let (start, end) = (start * FRAME_SIZE + ragged(choices), (start + frames) * FRAME_SIZE + ragged(choices));
         regions.push(Region { start, end, kind });
     };
-    let empty = if large { 2 } else { random.below(6) };
-    for (zone, (start, end)) in [(LOW, DMA32), (DMA32, DMA32 + 60_000), (NORMAL, NORMAL + 9000)].into_iter().enumerate()
-    {
+    let (large, small) = (size == Size::Large, size == Size::Small);
+    let empty = if large { 2 } else { choices.below(6) };
+    let most: &[u64] = if small { &[40, 200, 700] } else { &[40, 200, 700, 2500] };
+    let lengths = if small { [1500; 3] } else { [DMA32 - LOW, 60_000, 9000] };
+    for (zone, (start, length)) in [LOW, DMA32, NORMAL].into_iter().zip(lengths).enumerate() {
         if zone as u64 == empty {
             continue;
         }
-        let mut at = start + if random.per_mille(300) { 0 } else { random.below(300) };
-        let mut left = if zone == 1 && large { 5 } else { random.between(2, 8) };
+        let end = start + length;
+        let mut at = start + if choices.per_mille(300) { 0 } else { choices.below(300) };
+        let mut left = match size {
+            Size::Small => choices.between(1, 4),
+            Size::Large if zone == 1 => 5,
+            _ => choices.between(2, 8),
+        };
         while at + 60 < end && left > 0 {
-            let usual = random.one_of(&[40, 200, 700, 2500]);
-            let frames = if zone == 1 && large && left == 4 { LARGE } else { 1 + random.below(usual) };
+            let usual = choices.one_of(most);
+            let frames = if zone == 1 && large && left == 4 { LARGE } else { 1 + choices.below(usual) };
             let frames = frames.min(end - at - 20);
-            let reclaimable = frames < 700 && random.per_mille(200);
-            put(random, at, frames, if reclaimable { RegionKind::AcpiReclaimable } else { RegionKind::Usable });
-            if random.per_mille(300) {
-                let inside = at + random.below(frames);
-                let length = 1 + random.below(50);
-                put(random, inside, length, RegionKind::Reserved);
+            let reclaimable = frames < 700 && choices.per_mille(200);
+            put(choices, at, frames, if reclaimable { RegionKind::AcpiReclaimable } else { RegionKind::Usable });
+            if choices.per_mille(300) {
+                let inside = at + choices.below(frames);
+                let length = 1 + choices.below(50);
+                put(choices, inside, length, RegionKind::Reserved);
             }
-            let gap = random.one_of(&[1, 3, 64, 600, 3000]);
-            at += frames + random.below(gap);
+            let gap = choices.one_of(&[1, 3, 64, 600, 3000]);
+            at += frames + choices.below(gap);
             left -= 1;
         }
     }
     if empty > 2 {
         // On both sides of a zone's bound.
-        let below = random.between(1, 90);
-        put(random, NORMAL - below, below + 200, RegionKind::Usable);
+        let below = choices.between(1, 90);
+        put(choices, NORMAL - below, below + 200, RegionKind::Usable);
     }
     // Where the metadata finds room, whatever the rest is.
-    put(random, NORMAL + 20_000, 64, RegionKind::Usable);
+    put(choices, NORMAL + if small { 1600 } else { 20_000 }, 64, RegionKind::Usable);
     regions
 }
 
@@ -195,20 +218,7 @@ fn meaning(regions: &[Region]) -> (Vec<u64>, Vec<u64>) {
     touched.dedup();
     let (mut usable, mut reclaimable) = (Vec::new(), Vec::new());
     for frame in touched {
-        let bytes = frame * FRAME_SIZE..(frame + 1) * FRAME_SIZE;
-        let here = regions.iter().filter(|region| region.start < bytes.end && bytes.start < region.end);
-        let mut edges: Vec<u64> = here.clone().flat_map(|region| [region.start, region.end]).collect();
-        edges.extend([bytes.start, bytes.end]);
-        edges.retain(|edge| bytes.start <= *edge && *edge <= bytes.end);
-        edges.sort_unstable();
-        // The kind of each stretch between two edges. What no entry covers is not RAM, which spoils the frame; and of one that
-        // tables have only a part of, the rest is nobody's.
-        let kind = |at: u64| {
-            here.clone().filter(|region| region.start <= at && at < region.end).map(|region| region.kind).max()
-        };
-        let mut stretches = edges.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| kind(pair[0]));
-        let first = stretches.next().flatten().filter(|first| stretches.all(|kind| kind == Some(*first)));
-        match first {
+        match kind_of(regions, frame) {
             Some(RegionKind::Usable) => usable.push(frame),
             Some(RegionKind::AcpiReclaimable) => reclaimable.push(frame),
             _ => {}

@@ -62,17 +62,8 @@ fn soak(cli: &Cli, subject: Subject) -> Result<(), ()> {
         let round = AssertUnwindSafe(|| {
             let progress = |done| bar.inc(done);
             match subject {
-                Subject::Frames => {
-                    let mut round = soak::Round::new(cli.seed, number);
-                    round.run(operations, progress);
-                    round.tally
-                }
-                Subject::Heap => {
-                    let memory = heap::Round::memory(cli.seed, number);
-                    let mut round = heap::Round::new(&memory, cli.seed, number);
-                    round.run(operations, progress);
-                    round.tally
-                }
+                Subject::Frames => soak::run(cli.seed, number, operations, progress),
+                Subject::Heap => heap::run(cli.seed, number, operations, progress),
             }
         });
         let Ok(done) = std::panic::catch_unwind(round) else {

@@ -11,7 +11,7 @@ use crate::soak::{Round, group};
 use kit::oracle::Seen;
 use kit::oracle::range_blocks;
 
-impl Round {
+impl Round<'_> {
     /// Calls one of the entry points that are called now and then.
     pub(crate) fn do_something_odd(&mut self) {
         match self.random.below(1000) {
@@ -28,7 +28,9 @@ impl Round {
             920..960 => self.drain(),
             960..970 => self.add(),
             970..975 => self.unisolate_all(),
-            975..990 => self.fail_to_zero(),
+            975..985 => self.fail_to_zero(),
+            985..993 => self.be_refused(),
+            993..995 => self.be_refused_in_a_bulk(),
             _ => self.watch_reports(),
         }
     }
@@ -183,7 +185,7 @@ impl Round {
     }
 
     /// A range somewhere in RAM, or across its end.
-    fn any_range(&mut self) -> PfnRange {
+    pub(crate) fn any_range(&mut self) -> PfnRange {
         let limit = self.random.one_of(&[3, 40, 700, 3000]);
         let start = self.any_frame();
         PfnRange::new(start, start.offset(self.random.below(limit)))

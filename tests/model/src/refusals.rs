@@ -4,7 +4,7 @@ use bifolio::frame::{Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, Profile, ZoneK
 
 use crate::soak::{Round, group};
 
-impl Round {
+impl Round<'_> {
     /// Checks that a refused request for one block could not have been served: in every zone that it may use, the marks
     /// or the reserve forbid it, or no block is large enough. Before a refusal all arenas were emptied.
     pub(crate) fn refused(&mut self, what: &'static str, order: Order, gfp: Gfp) {

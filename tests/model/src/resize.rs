@@ -7,7 +7,7 @@ use kit::Raw;
 use crate::soak::{Round, group};
 use kit::oracle::range_blocks;
 
-impl Round {
+impl Round<'_> {
     /// Resizes a block, or what is none.
     pub(crate) fn resize(&mut self) {
         let Some((pfn, order)) = self.in_a_block() else {

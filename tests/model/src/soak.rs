@@ -7,15 +7,17 @@ use bifolio::cpu::Hooks;
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use kit::Raw;
 
-use crate::machine::{Machine, Turns};
+use crate::choices::Choices;
+use crate::machine::{Machine, Size, Turns};
 use crate::tally::Tally;
-use kit::Random;
 use kit::oracle::{Oracle, Seen, blocks};
 
 /// Operations between two thorough checks.
 const SAMPLE: u64 = 10_000;
 /// Operations behind such a check that are checked each.
 const WINDOW: u64 = 16;
+/// How many CPUs have an arena: of machines in turn.
+const CPUS: [usize; 5] = [1, 4, 0, 2, 3];
 /// Blocks that were freed lately and may well be freed once more.
 pub(crate) const RECENT: usize = 64;
 
@@ -77,7 +79,7 @@ struct Phase {
 }
 
 impl Phase {
-    fn random(random: &mut Random) -> Self {
+    fn random(random: &mut Choices) -> Self {
         Self {
             left: random.between(500, 20_000),
             fill: random.one_of(&[0, 50, 300, 500, 700, 900, 990, 1100]),
@@ -93,10 +95,10 @@ impl Phase {
 }
 
 /// One machine, and what is done on it.
-pub struct Round {
-    pub(crate) machine: Machine,
+pub(crate) struct Round<'m> {
+    pub(crate) machine: Machine<'m>,
     pub(crate) oracle: Oracle,
-    pub(crate) random: Random,
+    pub(crate) random: Choices,
     pub(crate) cpu: usize,
     /// Blocks that were freed lately, in a ring.
     pub(crate) recent: [(Pfn, Order); RECENT],
@@ -110,16 +112,33 @@ pub struct Round {
     first: Vec<Seen>,
     phase: Phase,
     /// What was done.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
 }
 
-impl Round {
-    /// A machine with random memory; every fifth has a large zone.
-    pub fn new(seed: u64, number: u64) -> Self {
-        let mut random = Random::new(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95));
-        let cpus = [1, 4, 0, 2, 3][number as usize % 5];
-        Turns::switch_to(0);
-        let machine = Machine::random(&mut random, cpus, number % 5 == 4);
+/// Makes the machine with this number, of which every fifth has a large zone, does so many operations on it, and in the end frees
+/// everything. `progress` is told now and then how many were done; what was done comes back.
+///
+/// # Panics
+/// At the first answer that is not the oracle's.
+pub fn run(seed: u64, number: u64, operations: u64, progress: impl FnMut(u64)) -> Tally {
+    let (cpus, size) = (CPUS[number as usize % CPUS.len()], if number % 5 == 4 { Size::Large } else { Size::Usual });
+    Machine::with(Choices::random(seed, number), cpus, size, |machine, choices| {
+        Round::new(machine, choices).run(operations, progress)
+    })
+}
+
+/// The same with choices that end, on a small machine.
+///
+/// # Panics
+/// At the first answer that is not the oracle's.
+pub fn run_small(mut choices: Choices) -> Tally {
+    let cpus = choices.one_of(&CPUS);
+    Machine::with(choices, cpus, Size::Small, |machine, choices| Round::new(machine, choices).run(u64::MAX, |_| {}))
+}
+
+impl<'m> Round<'m> {
+    fn new(machine: Machine<'m>, mut random: Choices) -> Self {
+        Turns::reset();
         let mut oracle = Oracle::new(&machine.ram);
         machine.usable.iter().for_each(|range| oracle.add(*range));
         let first = blocks(machine.frames);
@@ -142,12 +161,9 @@ impl Round {
         }
     }
 
-    /// Does so many operations, tells `progress` now and then how many, and in the end frees everything.
-    ///
-    /// # Panics
-    /// At the first answer that is not the oracle's.
-    pub fn run(&mut self, operations: u64, mut progress: impl FnMut(u64)) {
-        for number in 0..operations {
+    fn run(mut self, operations: u64, mut progress: impl FnMut(u64)) -> Tally {
+        let mut number = 0;
+        while number < operations && !self.random.are_spent() {
             self.operate();
             if number % SAMPLE < WINDOW {
                 self.check();
@@ -155,12 +171,14 @@ impl Round {
             if number % (5 * SAMPLE) == 0 {
                 self.check_blocks();
             }
-            if (number + 1).is_multiple_of(SAMPLE) {
+            number += 1;
+            if number.is_multiple_of(SAMPLE) {
                 progress(SAMPLE);
             }
         }
         self.end();
-        progress(operations % SAMPLE);
+        progress(number % SAMPLE);
+        self.tally
     }
 
     fn operate(&mut self) {

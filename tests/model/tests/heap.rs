@@ -1,6 +1,6 @@
 //! A million random operations on the heap, with contents checked. `make soak` does a hundred million.
 
-use model::heap::{Round, group};
+use model::heap::{group, run};
 use model::tally::Tally;
 
 #[test]
@@ -10,10 +10,7 @@ fn a_million_random_operations_agree_with_the_oracle() {
     let half = |first: u64| {
         let mut tally = Tally::default();
         for number in (first..ROUNDS).step_by(2) {
-            let memory = Round::memory(seed, number);
-            let mut round = Round::new(&memory, seed, number);
-            round.run(50_000, |_| {});
-            tally += &round.tally;
+            tally += &run(seed, number, 50_000, |_| {});
         }
         tally
     };
@@ -31,7 +28,17 @@ fn a_million_random_operations_agree_with_the_oracle() {
     for kind in ["overflow", "underflow", "write after free", "fail the nth"] {
         assert!(tally.of(group::PLANTED, kind) > 10, "{kind}");
     }
-    for name in ["free of another CPU's", "reallocate in place", "shrink", "alloc", "allocate_bulk", "retire_cpu"] {
+    for name in [
+        "free of another CPU's",
+        "reallocate in place",
+        "shrink",
+        "alloc",
+        "allocate_bulk",
+        "retire_cpu",
+        "calloc",
+        "realloc",
+        "free_sized",
+    ] {
         assert!(tally.of(group::OPERATIONS, name) > 100, "{name}");
     }
     assert!(tally.all(group::REFUSALS) > 1000);

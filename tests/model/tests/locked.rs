@@ -141,8 +141,10 @@ fn pairs_in_an_arena_lock_nothing() {
 
 #[test]
 fn pairs_of_objects_lock_nothing() {
-    let memory = Memory::new(8 << 20);
-    let heap: Box<Heap<Pages<'_>, Turns>> = Box::new(Heap::new(Pages::new(&memory, 1)));
+    Memory::new(8 << 20).with_pages(1, |pages| count_pairs_of_objects(&Box::new(Heap::new(pages))));
+}
+
+fn count_pairs_of_objects(heap: &Heap<Pages<'_>, Turns>) {
     for class in SizeClass::all() {
         let layout = Layout::from_size_align(class.size(), 8).unwrap();
         // The first has a slab come, in which there is room for a few more of the largest size.

@@ -1,6 +1,6 @@
 //! Two million random operations, ten machines. `make soak` does a hundred million.
 
-use model::soak::{Round, group};
+use model::soak::{group, run};
 use model::tally::Tally;
 
 #[test]
@@ -11,9 +11,7 @@ fn two_million_random_operations_agree_with_the_oracle() {
     let half = |first: u64| {
         let mut tally = Tally::default();
         for number in (first..ROUNDS).step_by(2) {
-            let mut round = Round::new(seed, number);
-            round.run(100_000, |_| {});
-            tally += &round.tally;
+            tally += &run(seed, number, 100_000, |_| {});
         }
         tally
     };
@@ -29,6 +27,7 @@ fn two_million_random_operations_agree_with_the_oracle() {
         assert!(tally.of(group::BAD_FREES, kind) > 1000, "{kind}");
     }
     assert!(tally.of(group::REFUSALS, "allocate") > 10_000);
+    assert!(tally.of(group::REFUSALS, "injected") > 100);
     let rare = [
         "split",
         "allocate_exact",

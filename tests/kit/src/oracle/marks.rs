@@ -9,7 +9,8 @@ impl Oracle {
     pub fn marks(&self, zone: ZoneKind) -> ([u64; 3], [u64; ZoneKind::COUNT]) {
         let total: u64 = self.managed.iter().sum();
         let own = self.managed[zone.index()];
-        let kept = (64 * total).isqrt().clamp(128, 262_144) / 4;
+        // Where there is less than 1 MiB, no more than an eighth.
+        let kept = ((64 * total).isqrt().clamp(128, 262_144) / 4).min(total / 8);
         let min = kept * own / total;
         let step = (min / 4).max(own / 1000);
         let higher = |highest| self.managed.iter().take(highest + 1).skip(zone.index() + 1).sum::<u64>();

@@ -25,8 +25,9 @@ impl Round<'_> {
         let chance = self.random.one_of(&[0, 300, 1000]);
         for (number, class) in SizeClass::all().enumerate() {
             let all = u64::from(SlabDebug::all().bits()) + 1;
-            let flags = SlabDebug::from_bits_retain(self.random.below(all) as u16);
-            let flags = if self.random.per_mille(chance) { flags } else { SlabDebug::empty() };
+            let is_debugged = chance > 0 && self.random.per_mille(chance);
+            let flags = if is_debugged { self.random.below(all) } else { 0 };
+            let flags = SlabDebug::from_bits_retain(flags as u16);
             if self.heap.set_debug(class, flags) {
                 self.debug[number] = flags;
             } else {

@@ -14,6 +14,7 @@ mod bad_frees;
 mod check;
 mod contents;
 mod debug;
+mod malloc;
 pub mod oracle;
 pub mod pages;
 mod phase;
@@ -24,9 +25,9 @@ use std::ptr::NonNull;
 
 use bifolio::heap::{Heap, SizeClass, SlabDebug};
 
+use crate::choices::Choices;
 use crate::machine::Turns;
 use crate::tally::Tally;
-use kit::Random;
 use oracle::Kind;
 use pages::{Memory, Pages};
 use phase::Phase;
@@ -35,6 +36,9 @@ use phase::Phase;
 const SAMPLE: u64 = 5_000;
 /// Operations behind such a check that are checked each.
 const WINDOW: u64 = 8;
+/// How many CPUs there are: in rounds in turn.
+const CPUS: [usize; 4] = [1, 4, 2, 3];
+const MOST_CPUS: usize = 4;
 /// Objects that were freed lately and may well be freed once more.
 const RECENT: usize = 64;
 
@@ -72,14 +76,14 @@ impl Object {
 }
 
 /// One heap, and what is done with it.
-pub struct Round<'m> {
-    heap: Box<Heap<Pages<'m>, Turns>>,
+struct Round<'m> {
+    heap: Box<Heap<Pages<'m>, Turns, MOST_CPUS>>,
     live: Vec<Object>,
     /// Bytes of all live objects.
     bytes: usize,
     /// What was freed lately, in a ring.
     recent: [(usize, Layout); RECENT],
-    random: Random,
+    random: Choices,
     cpus: usize,
     cpu: usize,
     numbers: u64,
@@ -89,25 +93,36 @@ pub struct Round<'m> {
     debugs: bool,
     /// Bytes that were overwritten on purpose: each freezes a slab.
     overwritten: usize,
-    /// What was done.
-    pub tally: Tally,
+    tally: Tally,
+}
+
+/// Makes a heap on memory that mostly runs out, does so many operations on it, and in the end frees everything. `progress` is told
+/// now and then how many were done; what was done comes back.
+///
+/// # Panics
+/// At the first answer that is not the oracle's, and the first byte that is not the object's.
+pub fn run(seed: u64, number: u64, operations: u64, progress: impl FnMut(u64)) -> Tally {
+    let mut random = Choices::random(seed, number);
+    let mut memory = Memory::new(random.one_of(&[4, 4, 8, 8, 16, 32]) << 20);
+    let (cpus, debugs) = (CPUS[number as usize % CPUS.len()], number % 2 == 1);
+    memory.with_pages(cpus, |pages| Round::new(pages, random, cpus, debugs).run(operations, progress))
+}
+
+/// The same with choices that end, on this memory.
+///
+/// # Panics
+/// At the first answer that is not the oracle's, and the first byte that is not the object's.
+pub fn run_small(memory: &mut Memory, mut choices: Choices) -> Tally {
+    let (cpus, debugs) = (choices.one_of(&CPUS), choices.per_mille(300));
+    memory.with_pages(cpus, |pages| Round::new(pages, choices, cpus, debugs).run(u64::MAX, |_| {}))
 }
 
 impl<'m> Round<'m> {
-    /// The memory of this round, for [`new`](Self::new): some MiB, mostly so few that they run out.
-    pub fn memory(seed: u64, number: u64) -> Memory {
-        let mib = Random::new(seed.rotate_left(32) ^ number).one_of(&[4, 4, 8, 8, 16, 32]);
-        Memory::new(mib << 20)
-    }
-
-    /// A heap that has nothing yet.
-    pub fn new(memory: &'m Memory, seed: u64, number: u64) -> Self {
-        let mut random = Random::new(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95));
-        let cpus = [1, 4, 2, 3][number as usize % 4];
-        Turns::switch_to(0);
+    fn new(pages: Pages<'m>, mut random: Choices, cpus: usize, debugs: bool) -> Self {
+        Turns::reset();
         let phase = Phase::random(&mut random);
         Self {
-            heap: Box::new(Heap::new(Pages::new(memory, cpus))),
+            heap: Box::new(Heap::new(pages)),
             live: Vec::new(),
             bytes: 0,
             recent: [(1 << 40, Layout::new::<u8>()); RECENT],
@@ -117,28 +132,30 @@ impl<'m> Round<'m> {
             numbers: 0,
             phase,
             debug: [SlabDebug::empty(); SizeClass::COUNT],
-            debugs: number % 2 == 1,
+            debugs,
             overwritten: 0,
             tally: Tally::default(),
         }
     }
 
-    /// Does so many operations, tells `progress` now and then how many, and in the end frees everything.
-    ///
-    /// # Panics
-    /// At the first answer that is not the oracle's, and the first byte that is not the object's.
-    pub fn run(&mut self, operations: u64, mut progress: impl FnMut(u64)) {
-        for number in 0..operations {
+    fn run(mut self, operations: u64, mut progress: impl FnMut(u64)) -> Tally {
+        if self.debugs {
+            self.debug_others();
+        }
+        let mut number = 0;
+        while number < operations && !self.random.are_spent() {
             self.operate();
             if number % SAMPLE < WINDOW {
                 self.check();
             }
-            if (number + 1).is_multiple_of(SAMPLE) {
+            number += 1;
+            if number.is_multiple_of(SAMPLE) {
                 progress(SAMPLE);
             }
         }
         self.end();
-        progress(operations % SAMPLE);
+        progress(number % SAMPLE);
+        self.tally
     }
 
     fn operate(&mut self) {
@@ -169,8 +186,9 @@ impl<'m> Round<'m> {
 
     fn do_something_odd(&mut self) {
         match self.random.below(100) {
-            0..50 => self.reallocate(),
-            50..70 => self.look_at_one(),
+            0..40 => self.reallocate(),
+            40..60 => self.use_malloc(),
+            60..70 => self.look_at_one(),
             70..78 => self.bulk(),
             78..80 => self.retire(),
             80..90 if self.debugs => self.plant_in_debugged(),
@@ -291,7 +309,9 @@ impl<'m> Round<'m> {
             1 => old.layout.size().saturating_sub(self.random.below(16) as usize).max(1),
             _ => self.phase.size_and_align(&mut self.random).0,
         };
+        let by_address = self.random.per_mille(300);
         let wanted = Layout::from_size_align(size, old.layout.align()).expect("sizes and alignments are small");
+        let wanted = if by_address { malloc::layout_of(size) } else { wanted };
         let refusals = self.heap.source().refusals.get();
         // SAFETY: the object is ours, and filled.
         unsafe { contents::check(old.address, old.number, old.layout.size()) };
@@ -299,8 +319,13 @@ impl<'m> Round<'m> {
         self.live.swap_remove(index);
         self.gave(&old);
         // SAFETY: the object is ours; we go on with what comes back.
-        let moved = unsafe { self.heap.reallocate(old.address, old.layout, size) };
-        self.tally.count(group::OPERATIONS, "reallocate");
+        let (name, moved) = unsafe {
+            match by_address {
+                true => ("realloc", self.resize_by_address(old.address, size)),
+                false => ("reallocate", self.heap.reallocate(old.address, old.layout, size)),
+            }
+        };
+        self.tally.count(group::OPERATIONS, name);
         let Some(address) = moved.unwrap_or_else(|error| panic!("{:p}: {error}", old.address)) else {
             self.heap.source().blocks.borrow_mut().take(old.start(), old.layout, !old.debug.is_empty());
             self.bytes += old.layout.size();

@@ -37,6 +37,26 @@ impl Memory {
         self.start.as_ptr().addr()
     }
 
+    /// Has `work` do its work with all of it as free frames, of which each CPU has an arena.
+    pub fn with_pages<R>(&mut self, cpus: usize, work: impl FnOnce(Pages<'_>) -> R) -> R {
+        let (start, bytes) = (self.address() as u64, self.bytes() as u64);
+        let mut map = [Region { start, end: start + bytes, kind: RegionKind::Usable }];
+        let plan = Plan::new(MemoryMap::sanitise(&mut map).expect("the host's memory can be addressed"));
+        let plan = plan.expect("the metadata has room in the memory");
+        let mut metadata = vec![0; plan.metadata_words()];
+        let arenas: Vec<PerCpuPages> = (0..cpus).map(|_| PerCpuPages::new()).collect();
+        // SAFETY: the frames are this memory, which is borrowed mutably for as long as they are used.
+        let frames = unsafe { PageAllocator::new(&plan, &mut metadata, &arenas) };
+        work(Pages {
+            frames: frames.expect("the metadata has the planned size"),
+            memory: self,
+            blocks: RefCell::new(Blocks::new(self.address(), self.bytes())),
+            until_refusal: Cell::new(None),
+            refusals: Cell::new(0),
+            requests: Cell::new(0),
+        })
+    }
+
     /// How many there are.
     pub fn bytes(&self) -> usize {
         self.layout.size()
@@ -52,7 +72,7 @@ impl Drop for Memory {
 
 /// A page source that tells the oracle of every block that goes out or comes back.
 pub struct Pages<'m> {
-    frames: PageAllocator<'static, Turns>,
+    frames: PageAllocator<'m, Turns>,
     memory: &'m Memory,
     /// The blocks that the heap has.
     pub blocks: RefCell<Blocks>,
@@ -64,27 +84,7 @@ pub struct Pages<'m> {
     pub requests: Cell<u64>,
 }
 
-impl<'m> Pages<'m> {
-    /// All of the memory, and an arena for each CPU. What the allocator notes of it is little, and never taken down.
-    pub fn new(memory: &'m Memory, cpus: usize) -> Self {
-        let (start, bytes) = (memory.address() as u64, memory.bytes() as u64);
-        let mut map = [Region { start, end: start + bytes, kind: RegionKind::Usable }];
-        let plan = Plan::new(MemoryMap::sanitise(&mut map).expect("the host's memory can be addressed"));
-        let plan = plan.expect("the metadata has room in the memory");
-        let metadata = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
-        let arenas: Vec<PerCpuPages> = (0..cpus).map(|_| PerCpuPages::new()).collect();
-        // SAFETY: the memory is borrowed for this alone.
-        let frames = unsafe { PageAllocator::new(&plan, metadata, Box::leak(arenas.into_boxed_slice())) };
-        Self {
-            frames: frames.expect("the metadata has the planned size"),
-            memory,
-            blocks: RefCell::new(Blocks::new(memory.address(), memory.bytes())),
-            until_refusal: Cell::new(None),
-            refusals: Cell::new(0),
-            requests: Cell::new(0),
-        }
-    }
-
+impl Pages<'_> {
     fn is_refused(&self) -> bool {
         match self.until_refusal.get() {
             None => false,

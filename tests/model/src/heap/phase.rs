@@ -3,7 +3,7 @@
 
 use bifolio::frame::Order;
 
-use kit::Random;
+use crate::choices::Choices;
 
 /// Which sizes.
 #[derive(Clone, Copy)]
@@ -48,7 +48,7 @@ pub(super) struct Phase {
 }
 
 impl Phase {
-    pub fn random(random: &mut Random) -> Self {
+    pub fn random(random: &mut Choices) -> Self {
         let sizes = random.one_of(SIZES);
         let is_large = matches!(sizes, Sizes::Large);
         Self {
@@ -68,16 +68,17 @@ impl Phase {
         self.left == 0
     }
 
-    pub fn size_and_align(&self, random: &mut Random) -> (usize, usize) {
+    pub fn size_and_align(&self, random: &mut Choices) -> (usize, usize) {
         let size = match self.sizes {
             Sizes::Halving(most) => {
-                let doublings = random.bits().trailing_zeros().min(most);
+                let doublings = random.below(1 << most).trailing_zeros().min(most);
                 1 + random.below(16 << doublings) as usize
             }
             Sizes::Uniform(below) => 1 + random.below(below as u64) as usize,
             Sizes::Few(sizes) => random.one_of(&sizes),
             Sizes::Large => {
-                let most = Order::new(random.bits().trailing_zeros().min(8) as u8 + 2).expect("it is at most 10");
+                let most =
+                    Order::new(random.below(1 << 8).trailing_zeros().min(8) as u8 + 2).expect("it is at most 10");
                 // Now and then more than any block has.
                 1 + random.below(most.bytes() + most.bytes() / 64) as usize
             }
