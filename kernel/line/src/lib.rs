@@ -1,4 +1,4 @@
-//! The line editor of the kernel's shell.
+//! The line editor of the kernel's shell, and what a line says.
 //!
 //! It knows no device: bytes of a terminal's keys go in, text for the terminal comes out. Keys are read by the parser
 //! that the terminal emulator Alacritty has, so a sequence that is not known types nothing. A line stays in one row: one that is
@@ -12,8 +12,10 @@ mod history;
 mod keys;
 mod search;
 mod text;
+mod words;
 
 pub use complete::Complete;
+pub use words::{WordError, commands, expect, number};
 
 use complete::Completion;
 use core::fmt::{self, Write};

@@ -2,11 +2,11 @@
 
 use super::error::Error;
 use super::state::Shell;
-use super::words::{expect, number, order};
 use crate::memory::frames;
 use crate::println;
 use bifolio::error::{FreeError, Refused};
 use bifolio::frame::{Blocks, Gfp, Order, Pfn, PfnRange};
+use line::{WordError, expect, number};
 
 /// After how many blocks it is looked whether Ctrl-C was pressed.
 const LOOK: u64 = 256;
@@ -162,8 +162,13 @@ impl Shell {
 /// The range that begins at the first word, with as many frames as the second says.
 fn range<'a>(words: &[&'a str]) -> Result<PfnRange, Error<'a>> {
     let (start, frames) = (number(words[0])?, number(words[1])?);
-    let end = start.checked_add(frames).ok_or(Error::TooLarge(words[1]))?;
+    let end = start.checked_add(frames).ok_or(WordError::TooLarge(words[1]))?;
     Ok(PfnRange::new(Pfn::new(start), Pfn::new(end)))
+}
+
+/// An order.
+pub(super) fn order(word: &str) -> Result<Order, Error<'_>> {
+    u8::try_from(number(word)?).ok().and_then(Order::new).ok_or(Error::NotAnOrder(word))
 }
 
 /// Flags by their names, joined by `|` or `,`, in any case, with or without `GFP_` in front. Without a word, those of the

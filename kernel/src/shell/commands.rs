@@ -2,13 +2,13 @@
 
 use super::error::Error;
 use super::state::{Shell, leave};
-use super::words::expect;
 use crate::console::Console;
 use crate::memory::{frames, heap, vmalloc};
 use crate::println;
 use bifolio::frame::{FRAME_SIZE, Gfp};
 use bifolio::report;
 use core::fmt::{self, Write};
+use line::expect;
 use protocol::ExitCode;
 
 /// A command that takes no arguments and shows something.

@@ -5,6 +5,7 @@ use bifolio::error::{FreeError, RangeError, SplitError, Violation};
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::heap::HeapError;
 use core::fmt;
+use line::WordError;
 use stress::Failure;
 
 /// Why a command failed. Nothing has changed then, unless it says so.
@@ -14,14 +15,8 @@ pub enum Error<'a> {
     UnknownCommand(&'a str),
     /// Ctrl-C has ended it. What it had done by then stays done.
     Cancelled,
-    /// An argument is missing.
-    Missing(&'static str),
-    /// One argument more than the command takes.
-    Unexpected(&'a str),
-    /// The word is not a number.
-    NotANumber(&'a str),
-    /// The word is a number, but more than any can be.
-    TooLarge(&'a str),
+    /// The words are too many or too few, or one is no number.
+    Word(WordError<'a>),
     /// The word is a number, but not of an order.
     NotAnOrder(&'a str),
     /// A free block was to be split.
@@ -63,10 +58,7 @@ impl Error<'_> {
     pub fn is_about_usage(&self) -> bool {
         matches!(
             self,
-            Self::Missing(_)
-                | Self::Unexpected(_)
-                | Self::NotANumber(_)
-                | Self::TooLarge(_)
+            Self::Word(_)
                 | Self::NotAnOrder(_)
                 | Self::NotAPercentage(_)
                 | Self::Stress(Failure::NoTime | Failure::BadCpus { .. })
@@ -79,10 +71,7 @@ impl fmt::Display for Error<'_> {
         match self {
             Self::UnknownCommand(name) => write!(f, "unknown command '{name}'; 'help' lists the commands"),
             Self::Cancelled => f.write_str("ended by Ctrl-C"),
-            Self::Missing(what) => write!(f, "{what} is missing"),
-            Self::Unexpected(word) => write!(f, "unexpected argument '{word}'"),
-            Self::NotANumber(word) => write!(f, "'{word}' is not a number (decimal, or hexadecimal with 0x in front)"),
-            Self::TooLarge(word) => write!(f, "'{word}' is too large"),
+            Self::Word(error) => write!(f, "{error}"),
             Self::NotAnOrder(word) => write!(f, "'{word}' is not an order: orders are 0 to {}", Order::MAX),
             Self::SplitOfFree(pfn) => write!(f, "frame {pfn} is free: only an allocated block can be split"),
             Self::NotAPercentage(word) => write!(f, "'{word}' is not a percentage: those are 0 to 100"),
@@ -116,6 +105,12 @@ impl fmt::Display for Error<'_> {
 }
 
 impl core::error::Error for Error<'_> {}
+
+impl<'a> From<WordError<'a>> for Error<'a> {
+    fn from(error: WordError<'a>) -> Self {
+        Self::Word(error)
+    }
+}
 
 impl From<AllocError> for Error<'_> {
     fn from(error: AllocError) -> Self {

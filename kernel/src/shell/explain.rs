@@ -1,10 +1,9 @@
 //! Commands that tell what would happen, and why; and that have the others tell it before they do it.
 
-use super::blocks::flags;
+use super::blocks::{flags, order};
 use super::error::Error;
 use super::objects::layout;
 use super::state::Shell;
-use super::words::{expect, number, order};
 use crate::memory::frames;
 use crate::memory::heap::HEAP;
 use crate::println;
@@ -13,20 +12,21 @@ use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::heap::{NextSlot, SizeClass};
 use core::alloc::Layout;
 use core::fmt;
+use line::{WordError, expect, number};
 
 /// What can be explained.
 pub(super) const SUBJECTS: &[&str] = &["alloc", "free", "kmalloc"];
 
 pub(super) fn explain<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     match words.split_first() {
-        None => Err(Error::Missing("what is to be explained (alloc, free or kmalloc)")),
+        None => Err(WordError::Missing("what is to be explained (alloc, free or kmalloc)").into()),
         Some((&"alloc", words)) => {
             let words = expect(words, &["the order"], 1)?;
             explain_alloc(order(words[0])?, flags(words.get(1))?)
         }
         Some((&"free", words)) => explain_free(Pfn::new(number(expect(words, &["the pfn"], 0)?[0])?)),
         Some((&"kmalloc", words)) => explain_kmalloc(layout(expect(words, &["the number of bytes"], 0)?[0])?),
-        Some((word, _)) => Err(Error::Unexpected(word)),
+        Some((word, _)) => Err(WordError::Unexpected(word).into()),
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) fn narrate<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Er
     match expect(words, &["'on' or 'off'"], 0)?[0] {
         "on" => shell.narrates = true,
         "off" => shell.narrates = false,
-        word => return Err(Error::Unexpected(word)),
+        word => return Err(WordError::Unexpected(word).into()),
     }
     println!(
         "{}",

@@ -1,8 +1,8 @@
 //! Commands that use much memory at once, and one that repeats others.
 
+use super::blocks::order;
 use super::error::Error;
 use super::state::Shell;
-use super::words::{expect, number, order};
 use crate::arch::clock;
 use crate::cpu::{timer, work};
 use crate::memory::frames;
@@ -11,6 +11,7 @@ use bifolio::allocator::AllocError;
 use bifolio::frame::{Gfp, Mobility, Order, ZoneKind};
 use core::hint;
 use core::time::Duration;
+use line::{WordError, expect, number};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -158,7 +159,7 @@ pub(super) fn watch<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
     let times = words.first().filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
     let command = &words[usize::from(times.is_some()).min(words.len())..];
     let (Some(name), times) = (command.first(), times.map_or(Ok(u64::MAX), |word| number(word))?) else {
-        return Err(Error::Missing("the command"));
+        return Err(WordError::Missing("the command").into());
     };
     let known = Shell::command(name).ok_or(Error::UnknownCommand(name))?;
     for nth in 0..times {

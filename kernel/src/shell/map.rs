@@ -3,12 +3,12 @@
 use super::error::Error;
 use super::paint::{Paint, Shade};
 use super::state::Shell;
-use super::words::{expect, number};
 use crate::memory::frames;
 use crate::{print, println};
 use alloc::vec::Vec;
 use bifolio::allocator::{BlockInfo, BlockState};
 use bifolio::frame::{Mobility, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
+use line::{expect, number};
 
 /// Frames in a word, which is a row of a pageblock's map.
 const WORD: u64 = 64;

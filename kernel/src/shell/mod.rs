@@ -17,13 +17,12 @@ mod questions;
 mod state;
 mod stress;
 mod table;
-mod words;
 
 pub use error::Error;
+pub use line::{WordError, expect, number};
 pub use state::Shell;
 use state::leave;
 pub use table::{Argument, Command, GROUPS, Groups, commands};
-pub use words::{expect, number};
 
 use crate::console::{self, Console};
 use crate::cpu::work;
@@ -75,12 +74,11 @@ impl Shell {
         code
     }
 
-    /// Runs the commands of a line, which `;` separates and a `#` at the beginning of a word ends. Returns whether all
-    /// succeeded. Ctrl-C ends all of them.
+    /// Runs the commands of a line. Returns whether all succeeded. Ctrl-C ends all of them.
     fn run_line(&mut self, line: &str, is_echoed: bool) -> bool {
         let mut all = true;
         self.is_cancelled = false;
-        for command in without_comment(line).split(';').map(str::trim).filter(|command| !command.is_empty()) {
+        for command in line::commands(line) {
             if is_echoed {
                 println!("{PROMPT}{command}");
             }
@@ -163,12 +161,6 @@ impl Shell {
         self.is_cancelled |= console::is_cancelled();
         if self.is_cancelled { Err(Error::Cancelled) } else { Ok(()) }
     }
-}
-
-/// A line up to the `#` that begins a word.
-fn without_comment(line: &str) -> &str {
-    let is_comment = |(at, _): &(usize, &str)| line[..*at].ends_with([' ', '\t', ';']) || *at == 0;
-    line.match_indices('#').find(is_comment).map_or(line, |(at, _)| &line[..at])
 }
 
 /// Waits for a byte from the console. The CPU sleeps until COM1's interrupt says that there is one.

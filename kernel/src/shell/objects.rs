@@ -3,13 +3,13 @@
 
 use super::error::Error;
 use super::state::{Object, Shell};
-use super::words::{expect, number};
 use crate::memory::heap::HEAP;
 use crate::memory::vmalloc;
 use crate::println;
 use bifolio::heap::{HeapError, SizeClass};
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
+use line::{WordError, expect, number};
 use x86_64::VirtAddr;
 
 /// After how many objects it is looked whether Ctrl-C was pressed.
@@ -120,5 +120,7 @@ impl Shell {
 /// What the kernel would ask for, for so many bytes.
 pub(super) fn layout(word: &str) -> Result<Layout, Error<'_>> {
     let bytes = number(word)?.try_into().ok();
-    bytes.and_then(|bytes| Layout::from_size_align(bytes, align_of::<u64>()).ok()).ok_or(Error::TooLarge(word))
+    bytes
+        .and_then(|bytes| Layout::from_size_align(bytes, align_of::<u64>()).ok())
+        .ok_or(WordError::TooLarge(word).into())
 }

@@ -2,12 +2,12 @@
 
 use super::error::Error;
 use super::state::Shell;
-use super::words::{expect, number};
 use crate::memory::heap::HEAP;
 use crate::memory::{frames, paging};
 use crate::println;
 use bifolio::allocator::{BlockState, FrameInfo, Holding};
 use bifolio::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
+use line::{expect, number};
 use x86_64::PhysAddr;
 
 /// So many blocks and slots are shown one by one.

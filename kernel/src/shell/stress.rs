@@ -2,13 +2,13 @@
 
 use super::error::Error;
 use super::state::Shell;
-use super::words::{expect, number};
 use crate::cpu::{self, timer};
 use crate::host::Ticks;
 use crate::machine::Machine;
 use crate::println;
 use ::stress::Plan;
 use core::time::Duration;
+use line::{expect, number};
 
 /// The seed unless another is given: the same operations each time, as far as CPUs that work at once do the same.
 const SEED: u64 = 1;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use kernel::println;
-use kernel::shell::{Argument, Command, Error, Shell, expect, number};
+use kernel::shell::{Argument, Command, Error, Shell, WordError, expect, number};
 use kernel::sync::Mutex;
 use labs::Frame;
 use labs::caches::{BATCH, Batches, CPUS, Caches, Known, states};
@@ -101,7 +101,7 @@ fn on_bench<'a>(work: impl FnOnce(&mut Bench) -> Done<'a>) -> Done<'a> {
 /// The CPU that is named, or the first.
 fn cpu<'a>(word: Option<&&'a str>) -> Result<usize, Error<'a>> {
     let Some(word) = word else { return Ok(0) };
-    usize::try_from(number(word)?).ok().filter(|cpu| *cpu < CPUS).ok_or(Error::TooLarge(word))
+    usize::try_from(number(word)?).ok().filter(|cpu| *cpu < CPUS).ok_or(WordError::TooLarge(word).into())
 }
 
 fn alloc<'a>(_: &mut Shell, words: &[&'a str]) -> Done<'a> {

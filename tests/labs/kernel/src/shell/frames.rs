@@ -7,7 +7,7 @@ use core::fmt::Write;
 use bifolio::frame::{Order, Pfn, ZoneKind};
 use kernel::console::Console;
 use kernel::println;
-use kernel::shell::{Argument, Command, Error, Shell, expect, number};
+use kernel::shell::{Argument, Command, Error, Shell, WordError, expect, number};
 use kernel::sync::Mutex;
 use kit::Random;
 use kit::oracle::Oracle;
@@ -127,7 +127,7 @@ fn frames_of(blocks: &[(Frame, u8)]) -> u64 {
 
 /// Any order at all: what is too large is for the piece to refuse.
 fn order(word: &str) -> Result<u8, Error<'_>> {
-    u8::try_from(number(word)?).map_err(|_| Error::TooLarge(word))
+    u8::try_from(number(word)?).map_err(|_| WordError::TooLarge(word).into())
 }
 
 fn alloc<'a>(_: &mut Shell, words: &[&'a str]) -> Done<'a> {
