@@ -14,6 +14,7 @@ mod shortest;
 pub mod source;
 #[cfg(feature = "std")]
 mod thread;
+pub mod tree;
 #[cfg(feature = "std")]
 mod turns;
 

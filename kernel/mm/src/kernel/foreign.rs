@@ -45,38 +45,6 @@ mod bootloader {
     }
 }
 
-#[cfg(feature = "fdt")]
-mod device_tree {
-    use fdt::Fdt;
-    use fdt::node::FdtNode;
-
-    use crate::kernel::Regions;
-    use crate::memory_map::{Region, RegionKind};
-
-    impl<const N: usize> Regions<N> {
-        /// Adds what a device tree says of memory: all its nodes of RAM, and what it reserves of that. Where the tree itself lies, and
-        /// the kernel, it does not know.
-        pub fn extend_fdt(&mut self, tree: &Fdt<'_>) {
-            let children = |path| tree.find_node(path).into_iter().flat_map(FdtNode::children);
-            let is_ram = |node: &FdtNode<'_, '_>| node.name == "memory" || node.name.starts_with("memory@");
-            self.extend(children("/").filter(is_ram).flat_map(|node| regions(node, RegionKind::Usable)));
-            self.extend(children("/reserved-memory").flat_map(|node| regions(node, RegionKind::Reserved)));
-            for reserved in tree.memory_reservations() {
-                let start = reserved.address() as u64;
-                self.reserve(start..start.saturating_add(reserved.size() as u64));
-            }
-        }
-    }
-
-    /// The memory that a node speaks of.
-    fn regions<'a>(node: FdtNode<'_, 'a>, kind: RegionKind) -> impl Iterator<Item = Region> + use<'a> {
-        node.reg().into_iter().flatten().map(move |memory| {
-            let start = memory.starting_address as u64;
-            Region { start, end: start.saturating_add(memory.size.unwrap_or(0) as u64), kind }
-        })
-    }
-}
-
 #[cfg(feature = "limine")]
 mod limine_protocol {
     use limine::memory_map::{Entry, EntryType};

@@ -25,6 +25,7 @@
 //! page frames up by itself and hands them to a [`Memory`], which a [`Kernel`] is made of too.
 
 mod cpus;
+mod device_tree;
 mod foreign;
 mod memory;
 mod regions;
@@ -41,6 +42,7 @@ pub use cpus::Riscv64;
 #[cfg(target_arch = "x86_64")]
 pub use cpus::X86;
 pub use cpus::{Interrupts, NoInterrupts, Numbered, Shared, Uniprocessor};
+pub use device_tree::{DeviceTree, DeviceTreeError};
 #[cfg(feature = "x86_64")]
 pub use foreign::LargeFrames;
 pub use memory::Memory;

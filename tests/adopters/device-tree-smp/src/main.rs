@@ -15,8 +15,7 @@ use core::panic::PanicInfo;
 
 use adopter_checks::smp;
 use bifolio::cpu::Cpu;
-use bifolio::kernel::{Kernel, Regions};
-use fdt::Fdt;
+use bifolio::kernel::{DeviceTree, Kernel, Regions};
 use machine::Processor;
 
 pub(crate) const CPUS: usize = 4;
@@ -26,11 +25,12 @@ static MEMORY: Kernel<Processor, CPUS> = Kernel::new();
 
 extern "C" fn main(tree: *const u8) -> ! {
     // SAFETY: it is where firmware says, and nobody writes there.
-    let fdt = unsafe { Fdt::from_ptr(tree) }.expect("there is a device tree");
+    let tree = unsafe { DeviceTree::at(tree) }.expect("there is a device tree");
     let mut regions = Regions::<32>::new();
-    regions.extend_fdt(&fdt);
+    regions.extend_fdt(&tree).expect("the device tree can be read");
     regions.reserve(image());
-    regions.reserve(tree as u64..tree as u64 + fdt.total_size() as u64);
+    let bytes = tree.bytes().as_ptr_range();
+    regions.reserve(bytes.start as u64..bytes.end as u64);
     // SAFETY: nobody uses what the tree calls memory and is not reserved; addresses are physical ones; each CPU has its own number.
     unsafe { MEMORY.init(regions, 0) }.expect("the machine has memory");
     adopter_checks::run(&MEMORY, &mut Serial);

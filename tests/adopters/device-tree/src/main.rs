@@ -10,19 +10,19 @@ use core::fmt::Write;
 use core::ops::Range;
 use core::panic::PanicInfo;
 
-use bifolio::kernel::{Kernel, Regions, Uniprocessor};
-use fdt::Fdt;
+use bifolio::kernel::{DeviceTree, Kernel, Regions, Uniprocessor};
 
 #[global_allocator]
 static MEMORY: Kernel<Uniprocessor<machine::Interrupts>> = Kernel::new();
 
 extern "C" fn main(tree: *const u8) -> ! {
     // SAFETY: it is there, and nobody writes there.
-    let fdt = unsafe { Fdt::from_ptr(tree) }.expect("there is a device tree");
+    let tree = unsafe { DeviceTree::at(tree) }.expect("there is a device tree");
     let mut regions = Regions::<32>::new();
-    regions.extend_fdt(&fdt);
+    regions.extend_fdt(&tree).expect("the device tree can be read");
     regions.reserve(image());
-    regions.reserve(tree as u64..tree as u64 + fdt.total_size() as u64);
+    let bytes = tree.bytes().as_ptr_range();
+    regions.reserve(bytes.start as u64..bytes.end as u64);
     // SAFETY: nobody uses what the tree calls memory and is not reserved; addresses are physical ones; the other CPUs do not run.
     unsafe { MEMORY.init(regions, 0) }.expect("the machine has memory");
     adopter_checks::run(&MEMORY, &mut Serial);
