@@ -70,7 +70,8 @@ impl Turns {
         Self::set_uptime(Duration::ZERO);
         Self::set_can_zero(true);
         Self::end_faults();
-        (ZEROED.take(), REPORTS.take());
+        ZEROED.take();
+        REPORTS.take();
     }
 
     /// Lets another CPU have its turn.

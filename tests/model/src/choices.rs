@@ -20,7 +20,7 @@ impl Choices {
     /// Those that bytes stand for. Each takes as few as its bound has, so that bytes in the middle can change without those behind them
     /// being read as something else; when they are [spent](Self::are_spent), it is always the first choice.
     pub fn bytes(bytes: &[u8]) -> Self {
-        Self(Source::Bytes(bytes.to_vec().into_iter()))
+        Self(Source::Bytes(Vec::from(bytes).into_iter()))
     }
 
     /// Whether no byte is left.
