@@ -94,8 +94,8 @@ impl Perform for Found {
             (Some(Prefix::Function), _) => None,
             (Some(Prefix::Single), letter) => cursor_key(letter, false),
             (None, '\x7f') => Some(Key::Backspace),
-            // What is not text in this encoding.
-            (None, char::REPLACEMENT_CHARACTER) => None,
+            // What is not text in this encoding, and what a terminal may obey that takes eight bits.
+            (None, character) if character == char::REPLACEMENT_CHARACTER || character.is_control() => None,
             (None, character) => Some(Key::Char(character)),
         };
         self.add(key);

@@ -61,12 +61,15 @@ pub fn expect<'w, 'a>(
 /// # Errors
 /// It is none, or too large.
 pub fn number(word: &str) -> Result<u64, WordError<'_>> {
-    match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        // `from_str_radix` would take a sign here.
-        Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
-        _ => word.parse(),
+    let (digits, radix) = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None => (word.strip_prefix('+').unwrap_or(word), 10),
+    };
+    // Of what is no number `from_str_radix` may say that it is too large, if the digits before what is none are.
+    if !digits.chars().all(|letter| letter.is_digit(radix)) {
+        return Err(WordError::NotANumber(word));
     }
-    .map_err(|error| match error.kind() {
+    u64::from_str_radix(digits, radix).map_err(|error| match error.kind() {
         IntErrorKind::PosOverflow => WordError::TooLarge(word),
         _ => WordError::NotANumber(word),
     })

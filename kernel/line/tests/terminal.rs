@@ -85,7 +85,8 @@ fn what_is_typed_is_shown_and_entered() {
     terminal.press("\r", "> |");
     terminal.press("free 0x1\r\nhelp\n", "> |");
     assert_eq!(terminal.entered, ["alloc 5", "free 0x1", "help"]);
-    terminal.press("ümläut", "> ümläut|");
+    terminal.press("ü\u{9b}2J\u{80}ml\u{fffd}äut", "> ü2Jmläut|");
+    terminal.press("\x15ümläut", "> ümläut|");
     terminal.press("\x1b[D\x1b[D\x7f", "> üml|ut");
 }
 

@@ -21,7 +21,7 @@ fn a_number_is_decimal_or_hexadecimal_and_fits() {
     for large in ["18446744073709551616", "0x10000000000000000"] {
         assert_eq!(number(large), Err(WordError::TooLarge(large)));
     }
-    for none in ["", "0x", "-1", "0x+1", "+0x1", "1f", "12 ", "٣"] {
+    for none in ["", "0x", "-1", "0x+1", "++1", "+0x1", "1f", "12 ", "٣", "99999999999999999999x"] {
         assert_eq!(number(none), Err(WordError::NotANumber(none)));
     }
 }
