@@ -2,7 +2,7 @@
 # the host program `boot`; here they are only put in order.
 
 .DEFAULT_GOAL := help
-.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants planted coverage miri semver soak soak-kernel states concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
+.PHONY: help run trace explorer screenshots scrub quiz test busy stress matrix mutants planted coverage miri fuzz sanitize semver soak soak-kernel states concurrency programs adopters bench setup link-toolchain build doc clippy fmt clean
 .PHONY: lab lab-shell handout grade test-labs
 # The steps of a target are in order, and cargo runs in parallel by itself: `make -j` must change neither.
 .NOTPARALLEL:
@@ -26,6 +26,8 @@ export OPERATIONS SEED
 export STATES
 # What `make mutants` does: so many of all mutants, and of which files.
 export SAMPLE FILES
+# What `make fuzz` does: of which target, and how many executions in all.
+export TARGET EXECUTIONS
 # What `make semver` compares with.
 export BASE
 
@@ -79,6 +81,9 @@ help: ## this list
 	@echo 'What `make mutants` does is changed by'
 	@echo '  SAMPLE=60           so many mutants, chosen at random'
 	@echo '  FILES="buddy.rs"    those of these files of kernel/mm/src alone'
+	@echo 'What `make fuzz` does is changed by'
+	@echo '  TARGET=maps         that one of its targets alone'
+	@echo '  EXECUTIONS=1000000  until so many inputs of each were tried in all'
 	@echo 'What `make bench` and `make programs` measure is changed by'
 	@echo '  QUICK=1             a fast look: fewer operations, one round'
 	@echo '  ROUNDS=9            how often each time is taken'
@@ -157,6 +162,12 @@ coverage: ## which lines, regions and branches of the crate its tests run, and w
 
 miri: ## tests of the crate with each step taken by hand, which finds what is no valid use of memory (Miri); target/miri
 	$(with-toolchain) sh boot/miri.sh
+
+fuzz: ## inputs that coverage guides (libFuzzer), ten million of each target, in a campaign that goes on where it was stopped; TARGET=maps
+	$(with-toolchain) cargo run -q -p fuzz
+
+sanitize: ## the tests of the crate with AddressSanitizer, where it comes with the compiler
+	$(with-toolchain) sh boot/sanitize.sh
 
 semver: ## what changed of the crate for those who use it since BASE=v0.1.0, or the last tag (cargo-semver-checks)
 	$(with-toolchain) sh boot/semver.sh
