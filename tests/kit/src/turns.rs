@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use bifolio::cpu::{Cpu, Hooks, Place};
 use bifolio::frame::{Gfp, PfnRange};
-use bifolio::sync::{Acquire, Faults, Lock};
+use bifolio::sync::{Acquire, Lock};
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -17,7 +17,6 @@ std::thread_local! {
     static UPTIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static CANNOT_ZERO: Cell<bool> = const { Cell::new(false) };
     static ZEROED: RefCell<Vec<PfnRange>> = const { RefCell::new(Vec::new()) };
-    static FAULTS: Faults = const { Faults::new() };
     static REPORTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -54,6 +53,12 @@ pub trait Watch {
     /// [`Hooks::report`].
     #[inline(always)]
     fn report() {}
+
+    /// [`Hooks::should_fail`].
+    #[inline(always)]
+    fn should_fail() -> bool {
+        false
+    }
 }
 
 impl Watch for () {}
@@ -69,7 +74,6 @@ impl Turns {
         Self::switch_to(0);
         Self::set_uptime(Duration::ZERO);
         Self::set_can_zero(true);
-        Self::end_faults();
         ZEROED.take();
         REPORTS.take();
     }
@@ -93,16 +97,6 @@ impl Turns {
     /// Says whether frames can be zeroed from now on.
     pub fn set_can_zero(can: bool) {
         CANNOT_ZERO.set(!can);
-    }
-
-    /// Has requests for frames refused: so many, behind so many that are served.
-    pub fn begin_faults(served: usize, refused: usize) {
-        FAULTS.with(|faults| faults.begin(served, refused));
-    }
-
-    /// Ends that, and returns how many were refused.
-    pub fn end_faults() -> usize {
-        FAULTS.with(Faults::end)
     }
 
     /// The frames that were zeroed since this was last asked.
@@ -175,8 +169,9 @@ impl<W: Watch> Hooks for Turns<W> {
         W::low_memory();
     }
 
+    #[inline(always)]
     fn should_fail(_: u64, _: Gfp) -> bool {
-        FAULTS.with(Faults::is_due)
+        W::should_fail()
     }
 
     fn uptime() -> Duration {

@@ -5,7 +5,7 @@ use bifolio::error::{RangeError, ResizeError};
 use bifolio::frame::{Gfp, Order, PfnRange};
 use kit::Raw;
 
-use crate::machine::Turns;
+use crate::machine::{begin_faults, end_faults};
 use crate::soak::{Round, group};
 
 impl Round<'_> {
@@ -20,7 +20,7 @@ impl Round<'_> {
         let (way, range) = (self.random.below(7), self.any_range());
         let block = self.in_a_block();
         let before = frames.hash_of_state();
-        Turns::begin_faults(0, 1);
+        begin_faults(0, 1);
         let no_memory = |order| AllocError::OutOfMemory { order, gfp };
         let no_run = AllocError::NoFreeRun { frames: count, gfp };
         let is_told = match (way, block) {
@@ -39,7 +39,7 @@ impl Round<'_> {
                     == Err(AllocError::OutOfMemory { order: Order::ZERO, gfp: gfp - Gfp::ZERO })
             }
         };
-        assert!(is_told && Turns::end_faults() == 1, "way {way} to ask, with {gfp}");
+        assert!(is_told && end_faults() == 1, "way {way} to ask, with {gfp}");
         assert_eq!(frames.hash_of_state(), before, "way {way} to ask, with {gfp}, has changed something");
     }
 
@@ -51,10 +51,10 @@ impl Round<'_> {
         self.tally.count(group::REFUSALS, "injected");
         let gfp = self.gfp() - Gfp::NOFRAGMENT - Gfp::ZERO;
         let served = 1 + self.random.below(30) as usize;
-        Turns::begin_faults(served, 1);
+        begin_faults(served, 1);
         let mut slots = [None; 40];
         let result = self.machine.frames.take_bulk(&mut slots, gfp);
-        let was_refused = Turns::end_faults() == 1;
+        let was_refused = end_faults() == 1;
         self.take_note_of_shrinking(gfp);
         let highest = gfp.highest_zone().expect("phases have flags that are in order");
         let filled: Vec<_> = slots.iter().flatten().copied().collect();

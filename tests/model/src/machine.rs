@@ -7,9 +7,10 @@ use std::sync::{Mutex, OnceLock};
 use bifolio::allocator::{Cpu, PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
 use bifolio::frame::{FRAME_SIZE, Order, Pfn, PfnRange, Profile};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
+use bifolio::sync::Faults;
 pub use kit::Turns;
 use kit::map::kind_of;
-use kit::{Raw, over_numbers};
+use kit::{Raw, Watch, over_numbers};
 
 use crate::choices::Choices;
 
@@ -22,10 +23,37 @@ const LOW: u64 = 256;
 /// Frames of a zone that is large enough to keep pageblocks for requests that cannot wait.
 const LARGE: u64 = 54_000;
 
+thread_local! {
+    static FAULTS: Faults = const { Faults::new() };
+}
+
+/// Has requests for frames of a [`Machine`] refused: so many, behind so many that are served.
+pub fn begin_faults(served: usize, refused: usize) {
+    FAULTS.with(|faults| faults.begin(served, refused));
+}
+
+/// Ends that, and returns how many were refused.
+pub fn end_faults() -> usize {
+    FAULTS.with(Faults::end)
+}
+
+/// Refuses what is to be refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusing;
+
+impl Watch for Refusing {
+    fn should_fail() -> bool {
+        FAULTS.with(Faults::is_due)
+    }
+}
+
+/// The CPUs of a [`Machine`].
+pub type Processor = Turns<Refusing>;
+
 /// A cache of blocks that it gives back when memory is short.
 #[derive(Default)]
 pub struct Cache<'m> {
-    frames: OnceLock<&'m PageAllocator<'m, Turns>>,
+    frames: OnceLock<&'m PageAllocator<'m, Processor>>,
     blocks: Mutex<Vec<(Pfn, Order)>>,
     freed: Mutex<Vec<(Pfn, Order)>>,
     has_freed: AtomicBool,
@@ -76,7 +104,7 @@ impl Shrinker for Cache<'_> {
 /// A machine: its allocator, and what the oracle has to know of its memory.
 pub struct Machine<'m> {
     /// The allocator, with all that is usable free.
-    pub frames: &'m PageAllocator<'m, Turns>,
+    pub frames: &'m PageAllocator<'m, Processor>,
     /// How many CPUs have an arena.
     pub cpus: usize,
     /// Where RAM is, in ascending order.

@@ -8,7 +8,7 @@ use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use kit::Raw;
 
 use crate::choices::Choices;
-use crate::machine::{Machine, Size, Turns};
+use crate::machine::{Machine, Size, Turns, end_faults};
 use crate::tally::Tally;
 use kit::oracle::{Oracle, Seen, blocks};
 
@@ -139,6 +139,7 @@ pub fn run_small(mut choices: Choices) -> Tally {
 impl<'m> Round<'m> {
     fn new(machine: Machine<'m>, mut random: Choices) -> Self {
         Turns::reset();
+        end_faults();
         let mut oracle = Oracle::new(&machine.ram);
         machine.usable.iter().for_each(|range| oracle.add(*range));
         let first = blocks(machine.frames);
