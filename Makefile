@@ -11,7 +11,7 @@ unexport MAKEFLAGS MFLAGS
 # What a user may set. The values reach the host program through the environment, as BIFOLIO_ and the name, never as text in a
 # command, and unexpanded: quotes, semicolons and dollar signs in CMD= are the kernel's business and not make's or the shell's.
 # The host program checks them, and says what is wrong; what is empty is not set.
-variables := MEM SMP FIRMWARE APIC PARALLEL CMD EXPLORE DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
+variables := MEM SMP FIRMWARE APIC PARALLEL CMD APPEND EXPLORE DISPLAY_WINDOW GDB GDB_PORT QEMU_ARGS TIMEOUT
 variables += MINUTES MACHINE WORKLOAD ALLOCATOR QUICK BUSY JOB ROUNDS UPDATE LESSON ANSWER TASK N FILE DIR
 define hand-over
 export BIFOLIO_$(1) := $$(value $(1))
@@ -46,6 +46,8 @@ help: ## this list
 	@echo '  APIC=x2apic         or xapic: how CPUs reach their local APICs; else as QEMU has them'
 	@echo '  PARALLEL=1          CPUs run at the same time, and instructions are not counted'
 	@echo '  CMD="alloc 3; ..."  run these shell commands, power off, and fail if one of them failed'
+	@echo '  APPEND="name=1 ..." boot parameters, as on Linux: init_on_alloc, init_on_free, slab_debug,'
+	@echo '                      kfence.sample_interval'
 	@echo '  EXPLORE=1           show its memory in a browser while it runs, at an address that is printed'
 	@echo '  DISPLAY_WINDOW=1    show the screen of the machine'
 	@echo '  GDB=1               wait for gdb before the first instruction, at a free port or at GDB_PORT=1234'
@@ -154,7 +156,7 @@ matrix: ## machines of every kind, so few that any two choices meet on one: each
 mutants: ## the crate with one mistake at a time, which its tests must find (cargo-mutants); SAMPLE=60 for a look
 	$(with-toolchain) sh boot/mutants.sh
 
-planted: ## forty-two mistakes in one copy of the crate, one in force at a time, and what catches each; UPDATE=1 for docs/assurance.md
+planted: ## fifty-two mistakes in one copy of the crate, one in force at a time, and what catches each; UPDATE=1 for docs/assurance.md
 	$(with-toolchain) cargo run -q -p planted
 
 coverage: ## which lines, regions and branches of the crate its tests run, and whether the list of those they do not is true

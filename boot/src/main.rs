@@ -85,6 +85,9 @@ struct RunArguments {
     /// Shell commands, separated by `;`: run them, switch off, and fail if one of them failed
     #[arg(long, env = "BIFOLIO_CMD", value_name = "COMMANDS", allow_hyphen_values = true)]
     cmd: Option<String>,
+    /// Boot parameters of the kernel, as on Linux's command line: `init_on_alloc=1 init_on_free=1 slab_debug=ZPU`
+    #[arg(long, env = "BIFOLIO_APPEND", value_name = "PARAMETERS")]
+    append: Option<String>,
     /// Show the machine's display in a window
     #[arg(long = "display-window", alias = "window", env = "BIFOLIO_DISPLAY_WINDOW", value_parser = options::switch,
           action = ArgAction::SetTrue)]
@@ -371,7 +374,8 @@ fn inputs(arguments: &RunArguments, keys: Option<&Keys>) -> Vec<(&'static str, S
     let commands = arguments.cmd.iter().map(|commands| (input::COMMANDS, commands.clone()));
     let terminal = terminal::on_stdout().map(|terminal| (input::TERMINAL, terminal.to_string()));
     let script = keys.filter(|keys| !keys.is_terminal()).map(|_| (input::SCRIPT, "1".to_owned()));
-    commands.chain(terminal).chain(script).collect()
+    let parameters = arguments.append.iter().map(|parameters| (input::PARAMETERS, parameters.clone()));
+    commands.chain(parameters).chain(terminal).chain(script).collect()
 }
 
 /// Ends with the first boot that fails.
@@ -381,6 +385,7 @@ fn stress(arguments: &StressArguments) -> Result<ExitCode> {
             kernel: None,
             machine: arguments.machine,
             cmd: Some(format!("stress 5 {} {seed}; validate; lockdep", arguments.machine.processors)),
+            append: None,
             window: false,
             debugging: Debugging::default(),
             emulator: arguments.emulator.clone(),
@@ -402,6 +407,7 @@ fn runner(arguments: RunnerArguments) -> Result<ExitCode> {
             kernel: Some(arguments.elf),
             machine: arguments.machine,
             cmd: (!arguments.filters.is_empty()).then(|| arguments.filters.join(" ")),
+            append: None,
             window: false,
             debugging: arguments.debugging,
             emulator: arguments.emulator,

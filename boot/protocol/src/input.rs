@@ -38,6 +38,9 @@ pub const CLOCK_SHIFT: &str = "opt/bifolio/clock-shift";
 /// There, with any content, if every operation on page frames is to be written to [`TRACE_PORT`](crate::TRACE_PORT), as a trace.
 pub const TRACE: &str = "opt/bifolio/trace";
 
+/// Boot parameters, as on a kernel's command line: words, most of them `name=value`.
+pub const PARAMETERS: &str = "opt/bifolio/parameters";
+
 /// There, with any content, if somebody watches the machine's display: show the console on the framebuffer as well.
 pub const SCREEN: &str = "opt/bifolio/screen";
 

@@ -160,6 +160,8 @@ pub mod cpu;
 #[forbid(unsafe_code)]
 pub mod error;
 pub mod frame;
+#[forbid(unsafe_code)]
+pub mod hardening;
 #[cfg(feature = "heap")]
 pub mod heap;
 #[cfg(feature = "heap")]

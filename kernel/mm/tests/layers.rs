@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, each below those that follow it.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "frame",
     "error",
     "cpu",
     "sync",
+    "hardening",
     "memory_map",
     "buddy",
     "per_cpu",

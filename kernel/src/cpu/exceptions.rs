@@ -96,7 +96,8 @@ impl fmt::Display for Report<'_> {
             writeln!(f, "  address     {:#018x}", Cr2::read_raw())?;
         }
         writeln!(f, "  instruction {:#018x}", trap.rip)?;
-        write!(f, "{trap}")
+        write!(f, "{trap}")?;
+        if trap.vector == PAGE_FAULT { given::explain(Cr2::read_raw(), f) } else { Ok(()) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What CPUs need, and do when they have nothing to do, and what only layers above this one know how to: handed in by
 //! [`memory::init`](crate::memory::init).
 
+use core::fmt;
 use core::ptr::NonNull;
 use spin::Once;
 use x86_64::{PhysAddr, VirtAddr};
@@ -27,6 +28,12 @@ pub trait Memory: Sync {
 
     /// Where an address lies at which nothing is mapped, as a fault's report calls it. Takes no lock.
     fn name_of(&self, address: u64) -> Option<&'static str>;
+
+    /// Writes what else is known of such an address, in lines, if anything is. Waits for no lock.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    fn explain(&self, address: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
 /// What a CPU with nothing to do does before it sleeps.
@@ -66,4 +73,9 @@ pub(super) fn idle_work() -> Option<&'static dyn IdleWork> {
 /// Where an address lies at which nothing is mapped, if anybody can tell.
 pub(super) fn name_of(address: u64) -> Option<&'static str> {
     memory()?.name_of(address)
+}
+
+/// Writes what else is known of it.
+pub(super) fn explain(address: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    memory().map_or(Ok(()), |memory| memory.explain(address, f))
 }

@@ -1,8 +1,9 @@
 //! Memory as CPUs are given it.
 
 use super::heap::HEAP;
-use super::{paging, reclaim, vmalloc};
+use super::{kfence, paging, reclaim, vmalloc};
 use crate::cpu::given::Memory;
+use core::fmt;
 use core::ptr::NonNull;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -34,6 +35,10 @@ impl Memory for ForCpus {
     }
 
     fn name_of(&self, address: u64) -> Option<&'static str> {
-        vmalloc::place_of(address)
+        kfence::place_of(address).or_else(|| vmalloc::place_of(address))
+    }
+
+    fn explain(&self, address: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        kfence::explain(address, f)
     }
 }

@@ -10,11 +10,12 @@
 //! row are found, are [mapped](super::vmalloc) (Linux: `kvmalloc`).
 
 use super::frames::{MEMORY, Processor, gfp};
+use super::kfence::Kfence;
 use super::{paging, vmalloc};
 use crate::sync;
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp};
-use bifolio::heap::Heap;
+use bifolio::heap::{Heap, Sampler};
 use bifolio::kernel::{Mappings, Window};
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -55,6 +56,10 @@ unsafe impl Mappings for Mapped {
     unsafe fn resize(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
         // SAFETY: by this function's contract it was mapped with so many pages, and nobody uses those behind its new end.
         unsafe { vmalloc::resize(start, pages(run.size()), pages(bytes)) }
+    }
+
+    fn sampler(&self) -> Option<&'static dyn Sampler> {
+        Some(&Kfence)
     }
 
     /// Behind physical addresses, those of mappings; behind those, whatever else somebody wants to free.

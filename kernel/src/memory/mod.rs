@@ -6,8 +6,10 @@ mod early;
 mod for_cpus;
 pub mod frames;
 pub mod heap;
+pub mod kfence;
 pub mod map;
 pub mod paging;
+mod parameters;
 pub mod reclaim;
 pub mod record;
 pub mod space;
@@ -79,4 +81,5 @@ pub fn init(boot_info: &'static mut BootInfo) {
     map::summarise(count, sanitising);
     frames::summarise(setting_up);
     vmalloc::init(metadata.area);
+    parameters::apply();
 }

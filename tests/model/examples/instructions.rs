@@ -7,6 +7,9 @@
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
 
 #[cfg(target_os = "linux")]
+#[path = "instructions/hardening.rs"]
+mod hardening;
+#[cfg(target_os = "linux")]
 #[path = "instructions/heap.rs"]
 mod heap;
 #[cfg(target_os = "linux")]
@@ -23,7 +26,9 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() {
-    for (name, steps, operations) in linux::figures().into_iter().chain(heap::figures()).chain(recorded::figures()) {
+    for (name, steps, operations) in
+        linux::figures().into_iter().chain(heap::figures()).chain(recorded::figures()).chain(hardening::figures())
+    {
         println!("{name}\t{steps}\t{operations}");
     }
 }

@@ -69,7 +69,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         taken?;
         // SAFETY: `take_isolated` has allocated the range, as the largest blocks that there can be, to this call alone.
         let frames = unsafe { Blocks::from_raw(range) };
-        if gfp.contains(Gfp::ZERO) { self.zeroed(frames).map_err(|_| RangeError::CannotZero) } else { Ok(frames) }
+        if self.is_to_zero(gfp) { self.zeroed(frames).map_err(|_| RangeError::CannotZero) } else { Ok(frames) }
     }
 
     /// Allocates so many frames in a row, as the [largest blocks](PfnRange::blocks) that make them up: to be freed together,
@@ -120,7 +120,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let range = search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })?;
         // SAFETY: `take_isolated` has allocated the range, as the largest blocks there can be, to this call alone.
         let frames = unsafe { Blocks::from_raw(range) };
-        if gfp.contains(Gfp::ZERO) { self.zeroed(frames) } else { Ok(frames) }
+        if self.is_to_zero(gfp) { self.zeroed(frames) } else { Ok(frames) }
     }
 
     /// Allocates so many frames in a row, aligned to `align` of them, a power of two, out of the shortest run of free frames
@@ -156,7 +156,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let run = run.ok_or(AllocError::NoFreeRun { frames, gfp })?;
         // SAFETY: the zone has allocated the range, as the largest blocks there can be, to this call alone.
         let frames = unsafe { Blocks::from_raw(run) };
-        if gfp.contains(Gfp::ZERO) { self.zeroed(frames) } else { Ok(frames) }
+        if self.is_to_zero(gfp) { self.zeroed(frames) } else { Ok(frames) }
     }
 
     /// Allocates the first free frames in a row, so many, of the highest zone that has them and may give them.

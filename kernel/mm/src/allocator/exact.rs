@@ -82,7 +82,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             .expect("the block was allocated just now");
         // SAFETY: the frames were allocated just now, to this call alone, and `trim` has made them the largest blocks.
         let exact = unsafe { Blocks::from_raw(PfnRange::new(start, start.offset(frames))) };
-        if gfp.contains(Gfp::ZERO) { self.zeroed(exact) } else { Ok(exact) }
+        if self.is_to_zero(gfp) { self.zeroed(exact) } else { Ok(exact) }
     }
 
     /// Frees frames in a row: what [`allocate_exact`](Self::allocate_exact) and its like gave.
@@ -105,12 +105,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if range.is_empty() {
             return Err(FreeError::NoFrames);
         }
-        for (pfn, order) in range.blocks() {
-            let actual = self.order_of(pfn)?;
-            if actual != order {
-                return Err(FreeError::WrongOrder { pfn, given: order, actual });
-            }
-        }
+        range.blocks().try_for_each(|(pfn, order)| self.look_for(pfn, order))?;
         // SAFETY: the caller promises for each block what `free_raw` asks for.
         range.blocks().try_for_each(|(pfn, order)| unsafe { self.free_raw(pfn, order) })
     }

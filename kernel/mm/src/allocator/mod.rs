@@ -37,6 +37,7 @@ mod early;
 mod exact;
 #[forbid(unsafe_code)]
 mod explain;
+mod harden;
 #[forbid(unsafe_code)]
 mod look;
 #[forbid(unsafe_code)]
@@ -175,6 +176,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         PerCpuPages::enter(self.pages)
     }
 
+    /// The same, by whichever way is open now.
+    #[inline]
+    fn enter_slowly(&self) -> Option<Entered<'m, C>> {
+        PerCpuPages::enter_slowly(self.pages)
+    }
+
     /// The pageblocks of the zone that a frame is in.
     #[inline(always)]
     fn blocks_of(&self, pfn: Pfn) -> &Pageblocks<'m> {
@@ -232,6 +239,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if let Some(result) = self.recorded(call, record::first_frame, || self.allocate_pfn(order, gfp)) {
             return result;
         }
+        if self.is_hardened() {
+            return self.allocate_hardened(order, gfp);
+        }
         if let Some(pfn) = self.allocate_withheld(order, gfp) {
             return Ok(pfn);
         }
@@ -281,7 +291,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives what the calling CPU's pages hold back to the zones.
     fn drain_own(&self) {
-        if let Some(pages) = self.enter() {
+        if let Some(pages) = self.enter_slowly() {
             self.empty(&pages);
         }
     }
@@ -294,7 +304,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if let Some(idle) = self.recorded(Call::Decay, |&idle: &bool| Some(idle.into()), || self.decay()) {
             return idle;
         }
-        let Some(pages) = self.enter().filter(|pages| !pages.was_used()) else { return false };
+        let Some(pages) = self.enter_slowly().filter(|pages| !pages.was_used()) else { return false };
         self.empty(&pages);
         true
     }

@@ -3,13 +3,14 @@
 //! A cache holds memory that it could do without. It says so once, and a request that is about to be refused, and may
 //! wait, asks it for some (Linux: shrinkers, in direct reclaim).
 
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use core::error::Error;
 use core::fmt;
 
 use super::record::done;
 use super::{Call, Cpu, PageAllocator};
 use crate::frame::ZoneKind;
+use crate::hardening::Switches;
 use crate::sync::Mutex;
 
 /// How many shrinkers there can be.
@@ -63,6 +64,8 @@ pub(super) struct SlowPath<'m, C> {
     pub unmixed_first: bool,
     /// What is added to a physical address for the one at which frames are zeroed; [`NOWHERE`] if that is the kernel's own business.
     pub seen_at: u64,
+    /// What is done beside serving requests and frees.
+    pub hardening: Switches,
     shrinkers: Mutex<[Option<&'m dyn Shrinker>; SHRINKERS], C>,
     /// The CPUs that are inside a shrinker, a bit each, modulo 64.
     shrinking: AtomicU64,
@@ -80,6 +83,8 @@ pub(super) struct SlowPath<'m, C> {
     pub refused: AtomicU64,
     /// Milliseconds of uptime plus one at which the last refusal was reported; 0 before the first.
     pub reported: AtomicU64,
+    /// Refusals since then that were not reported for that.
+    pub suppressed: AtomicU32,
     /// Blocks that somebody else had freed when their handle was dropped.
     pub bad_drops: AtomicU64,
 }
@@ -89,6 +94,7 @@ impl<C: Cpu> SlowPath<'_, C> {
         Self {
             unmixed_first,
             seen_at: NOWHERE,
+            hardening: Switches::off(),
             shrinkers: Mutex::new("shrinkers", [None; SHRINKERS]),
             shrinking: AtomicU64::new(0),
             stalls: Default::default(),
@@ -98,6 +104,7 @@ impl<C: Cpu> SlowPath<'_, C> {
             balances: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reported: AtomicU64::new(0),
+            suppressed: AtomicU32::new(0),
             bad_drops: AtomicU64::new(0),
         }
     }
@@ -109,7 +116,16 @@ impl<C: Cpu> SlowPath<'_, C> {
         for counts in [&self.direct, &self.background] {
             prime!(counts.scanned, counts.reclaimed);
         }
-        prime!(self.shrinking, self.balances, self.drains, self.refused, self.reported, self.bad_drops);
+        prime!(
+            self.shrinking,
+            self.balances,
+            self.drains,
+            self.refused,
+            self.reported,
+            self.suppressed,
+            self.bad_drops
+        );
+        self.hardening.prime();
     }
 
     #[cold]

@@ -352,11 +352,12 @@ impl<C: Cpu> View<'_, C> {
     #[inline(always)]
     pub(super) fn allocate_withheld(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
         self.recording?;
-        self.allocate_whole_in_turn(order, gfp)
+        self.allocate_whole_anyway(order, gfp)
     }
 
+    /// Serves a request from the pageblocks that zone Normal gives quickly where they are not withheld.
     #[cold]
-    fn allocate_whole_in_turn(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
+    pub(super) fn allocate_whole_anyway(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
         let mobility = gfp.mobility().filter(|_| FAST.contains(gfp) && order >= Order::PAGEBLOCK)?;
         self.with(ZoneKind::Normal, |zone| zone.with_wholes(|zone| zone.allocate_whole(order, mobility)))
     }

@@ -7,7 +7,7 @@ use super::{Call, Cpu, PageAllocator};
 use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
-use crate::per_cpu::{BATCHED, Batch, PerCpuPages};
+use crate::per_cpu::{BATCHED, Batch, Entered, PerCpuPages};
 use crate::zone::{Freed, Header, Lent, Locked, Pageblocks};
 
 /// Why a batch got no new blocks.
@@ -64,7 +64,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     #[inline(never)]
     fn allocate_anew(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let pages = self.enter()?;
+        self.allocate_in(self.enter()?, order, mobility)
+    }
+
+    /// Serves a request for less than a pageblock, of which no batch has a block, in these pages of the CPU.
+    #[inline(always)]
+    pub(super) fn allocate_in(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
         let recent = Self::take_recent(&pages, order, mobility, |pfn| self.blocks_of(pfn).lock_at(pfn));
         if recent.is_some() {
             return recent;
@@ -149,7 +154,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Frees a block of less than a pageblock that is of no batch of this CPU's; false if there is none.
     #[inline(always)]
-    fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
+    pub(super) fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
         let blocks = self.blocks_of(pfn);
         let freed = blocks.lock_at(pfn).and_then(|(block, _)| blocks.free(block, pfn, order, Some(pages)));
         freed.map(|freed| self.note(blocks, freed)).is_some()
@@ -194,6 +199,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         if let Some(freed) = self.recorded(Call::Free { pfn, order }, done, || self.free_pfn(pfn, order)) {
             return freed;
+        }
+        if self.is_hardened() {
+            return self.free_hardened(pfn, order);
         }
         self.with(self.zone_of(pfn), |zone| zone.free(pfn, order))
     }

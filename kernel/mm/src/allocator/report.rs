@@ -10,7 +10,8 @@ use crate::frame::{Gfp, ZoneKind};
 const INTERVAL: u64 = 10_000;
 
 impl<C: Cpu> PageAllocator<'_, C> {
-    /// Counts a refusal, and reports it unless the request wants none or another was reported within ten seconds.
+    /// Counts a refusal, and reports it unless the request wants none or another was reported within ten seconds: the next report
+    /// says how many were not.
     #[cold]
     pub(super) fn refuse(&self, request: &Request) {
         self.slow.refused.fetch_add(1, Relaxed);
@@ -29,8 +30,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if due && self.slow.reported.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
             C::report(&Failure {
                 frames: self,
+                suppressed: self.slow.suppressed.swap(0, Relaxed),
                 error: AllocError::OutOfMemory { order: request.order, gfp: request.gfp },
             });
+        } else {
+            self.slow.suppressed.fetch_add(1, Relaxed);
         }
     }
 }
@@ -38,5 +42,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
 /// A refused request. What is said of it is written when it is shown, by [`report`](crate::report).
 pub(crate) struct Failure<'a, 'm, C> {
     pub(crate) frames: &'a PageAllocator<'m, C>,
+    /// Refusals since the last report that would have had one.
+    pub(crate) suppressed: u32,
     pub(crate) error: AllocError,
 }

@@ -55,6 +55,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if resized.intersection(zone) != resized || range.intersection(zone) != range {
             return Err(RangeError::CrossesZones(resized).into());
         }
+        self.clear_end(range, frames)?;
         self.with(kind, |zone| {
             range.blocks().try_for_each(|(pfn, given)| match zone.order_of(pfn)? {
                 actual if actual != given => Err(FreeError::WrongOrder { pfn, given, actual }),
@@ -69,7 +70,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             }
         })?;
         let added = PfnRange::new(range.end, resized.end);
-        if gfp.contains(Gfp::ZERO) && !added.is_empty() {
+        if self.is_to_zero(gfp) && !added.is_empty() {
             // SAFETY: the frames are RAM, by the promise of `new`, and were allocated just now: no other code knows of them yet.
             if !unsafe { self.zero(added) } {
                 // SAFETY: the range is allocated as its largest blocks, and what is freed, the frames added just now, no one uses.

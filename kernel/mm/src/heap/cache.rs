@@ -133,6 +133,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let call = HeapCall::NewCache { size: size as u64 };
         let number = self.recorded(call, |number| number.as_ref().ok().map(|&number| number.into()), add);
         let number = number.unwrap_or_else(add)?;
+        self.debugging.set_constructed(number, constructor.is_some());
         Ok(Cache { heap: self, number, geometry, constructor, objects: PhantomData })
     }
 

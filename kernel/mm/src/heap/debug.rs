@@ -1,16 +1,18 @@
 //! Debugging the use of objects: switched on class by class, and asked for what it has found. How it works is told in
 //! `slab::debug`.
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use core::panic::Location;
 use core::ptr::NonNull;
 
 use super::diagnose::Wanted;
+use super::numbers::Numbers;
 use super::slow::Kind;
 use super::{CacheStats, Heap, HeapError, SizeClass};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
 use crate::frame::Order;
+use crate::hardening::Hardening;
 use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::debug::{Freed, Record, Records, Shape, Site, SlabDebug, Slot, State};
 use crate::slab::descriptor::{Slab, Slots};
@@ -18,12 +20,14 @@ use crate::slab::list::Meta;
 use crate::slab::source::PageSource;
 use crate::sync::Mutex;
 
-const WORDS: usize = Arena::BINS.div_ceil(u64::BITS as usize);
-
 /// Which caches are debugged, and what is known of them.
 pub(super) struct Debugging<C> {
-    /// A bit for each cache whose next object is to be debugged.
-    on: [AtomicU64; WORDS],
+    /// One for each cache whose next object is to be debugged.
+    on: Numbers,
+    /// A bit for each cache behind the classes of which objects are freed as its constructor left them.
+    pub(super) constructed: AtomicU32,
+    /// Every cache is to come by, so that [samples](Heap::sample) can be taken.
+    is_watched: AtomicBool,
     /// Whether there is any record.
     pub(super) is_used: AtomicBool,
     pub(super) records: Mutex<Records, C>,
@@ -32,7 +36,9 @@ pub(super) struct Debugging<C> {
 impl<C: Cpu> Debugging<C> {
     pub(super) const fn new() -> Self {
         Self {
-            on: [const { AtomicU64::new(0) }; WORDS],
+            on: Numbers::none(),
+            constructed: AtomicU32::new(0),
+            is_watched: AtomicBool::new(false),
             is_used: AtomicBool::new(false),
             records: Mutex::new("heap: records", Records::new()),
         }
@@ -40,18 +46,20 @@ impl<C: Cpu> Debugging<C> {
 
     /// Whether the next object of this cache is to be debugged.
     pub(super) fn is_on(&self, number: u16) -> bool {
-        let number = usize::from(number);
-        self.on[number / u64::BITS as usize].load(Relaxed) >> (number % u64::BITS as usize) & 1 != 0
+        self.on.has(number)
     }
 
     pub(super) fn set_on(&self, record: &Record) {
-        let number = usize::from(record.number);
-        let (word, bit) = (&self.on[number / u64::BITS as usize], 1 << (number % u64::BITS as usize));
-        if record.is_on() {
-            word.fetch_or(bit, Relaxed)
-        } else {
-            word.fetch_and(!bit, Relaxed)
-        };
+        self.on.set(record.number, record.is_on() || self.is_watched.load(Relaxed));
+    }
+
+    /// Has every cache come by, or those alone that are debugged.
+    pub(super) fn watch_all(&self, is_watched: bool) {
+        self.records.with(|records| {
+            self.is_watched.store(is_watched, Relaxed);
+            (0..Arena::BINS as u16).for_each(|number| self.on.set(number, is_watched));
+            records.iter().for_each(|record| self.set_on(record));
+        });
     }
 }
 
@@ -185,6 +193,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub(super) fn allocate_debugged(&self, kind: Kind<'_>, size: usize, site: Site) -> Option<Option<NonNull<u8>>> {
         let mut is_first = true;
         let mut has_shrunk = false;
+        let is_zeroed = self.inits(kind.number, Hardening::INIT_ON_ALLOC);
         loop {
             let attempt = self.debugging.records.with(|records| {
                 let Some(record) = records.get(kind.number) else { return Attempt::Plain };
@@ -192,7 +201,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                     self.debugging.set_on(record);
                     return Attempt::Refused;
                 }
-                if record.is_on() { take(record, size, C::current(), site) } else { Attempt::Plain }
+                if record.is_on() { take(record, size, C::current(), site, is_zeroed) } else { Attempt::Plain }
             });
             match attempt {
                 Attempt::Plain => return None,
@@ -310,6 +319,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             if let Err(wrong) = slot.check_live(&record.shape) {
                 record.freeze(slot.slab);
                 return Err(record.overwritten(slot, wrong));
+            }
+            if !record.flags.contains(SlabDebug::POISON) && self.inits(record.number, Hardening::INIT_ON_FREE) {
+                slot.clear(&record.shape, record.shape.size);
             }
             let freed = record.give(slot, site);
             Ok(settle(record, freed))
@@ -430,7 +442,7 @@ pub(super) fn live(record: &Record) -> impl Iterator<Item = Slot> {
 }
 
 /// Takes a slot and makes an object of it.
-fn take(record: &mut Record, size: usize, cpu: usize, site: Site) -> Attempt {
+fn take(record: &mut Record, size: usize, cpu: usize, site: Site, is_zeroed: bool) -> Attempt {
     let Some(slot) = record.take() else { return Attempt::Exhausted(record.shape) };
     if let Err(wrong) = slot.check_free(&record.shape) {
         // Free, but in a slab that nothing is allocated from.
@@ -444,6 +456,9 @@ fn take(record: &mut Record, size: usize, cpu: usize, site: Site) -> Attempt {
     track.allocated.set(record.flags.contains(SlabDebug::STORE_USER).then_some(site));
     track.freed.set(None);
     slot.write_live(&record.shape, record.flags, size);
+    if is_zeroed && !record.flags.contains(SlabDebug::POISON) {
+        slot.clear(&record.shape, size);
+    }
     record.live += 1;
     Attempt::Allocated(slot.object(&record.shape))
 }

@@ -3,7 +3,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::{Heap, HeapError, Large, SizeClass};
+use super::{Heap, HeapError, Large, Sample, SizeClass};
 use crate::cpu::Cpu;
 use crate::frame::FRAME_SIZE;
 use crate::slab::arena::ArenaId;
@@ -49,6 +49,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     pub(super) fn diagnose(&self, object: NonNull<u8>, wanted: Option<Wanted>) -> HeapError {
         let address = object.as_ptr().addr();
+        if let Some(judged) = self.judge_sample(object, wanted) {
+            let twice = |Sample { cache, .. }| HeapError::DoubleFree { address, cache, slot: 0 };
+            return judged.map_or_else(|error| error, twice);
+        }
         if let Some(judged) = self.judge_debugged(object, wanted) {
             return judged.map_or_else(|error| error, |(cache, slot)| HeapError::DoubleFree { address, cache, slot });
         }

@@ -12,6 +12,7 @@ use super::{Heap, HeapError};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
 use crate::frame::{FRAME_SIZE, Order};
+use crate::hardening::Hardening;
 use crate::slab::arena::ArenaId;
 use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
@@ -94,6 +95,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let (bytes, align) = (run.size() as u64, run.align() as u64);
         let call = HeapCall::OpenRun { address: self.number_of(object), bytes, align };
         self.recorded(call, |()| Some(0), adopt).unwrap_or_else(adopt);
+        // SAFETY: nobody knows of the object yet.
+        unsafe { self.init_run(object, 0..run.size(), Hardening::INIT_ON_ALLOC) };
         Some(object)
     }
 
@@ -130,7 +133,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             self.recorded(call, |slab| slab.map(|_| 0), take).unwrap_or_else(take)
         };
         let slab = S::run_for(layout).and_then(take);
-        self.registry.close_run(slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?);
+        let slab = slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?;
+        // SAFETY: the object is this CPU's alone since it was taken, and by the promise of whoever frees it nobody uses it.
+        unsafe { self.init_run(object, 0..slab.bytes(), Hardening::INIT_ON_FREE) };
+        self.registry.close_run(slab);
         Ok(())
     }
 
@@ -147,7 +153,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let is_run = |new: Layout| S::run_for(new) == Some(new);
         // SAFETY: the run came from the source, and is this now; whoever resizes the object promises that nobody uses what lies
         // behind the new end. The new length is one that runs of this alignment have.
-        let resize = || unsafe { self.registry.source.resize_run(object, run, bytes) };
+        let resize = || unsafe {
+            self.init_run(object, bytes..run.size(), Hardening::INIT_ON_FREE);
+            let is_resized = self.registry.source.resize_run(object, run, bytes);
+            if is_resized {
+                self.init_run(object, run.size()..bytes, Hardening::INIT_ON_ALLOC);
+            }
+            is_resized
+        };
         let fits = bytes == run.size() || Layout::from_size_align(bytes, run.align()).is_ok_and(is_run) && resize();
         let put = || self.put_large(slab, fits.then_some(bytes));
         let call = HeapCall::PutRun { address, bytes: fits.then_some(bytes as u64) };

@@ -86,15 +86,18 @@ mod collections;
 mod debug;
 mod diagnose;
 mod fixed;
+mod harden;
 mod large;
 mod look;
 mod malloc;
+mod numbers;
 mod opaque;
 mod record;
 mod region;
 mod relocate;
 mod report;
 mod retire;
+mod sample;
 mod shrink;
 mod slow;
 mod stop;
@@ -110,7 +113,7 @@ use core::mem::MaybeUninit;
 use core::panic::Location;
 use core::ptr::{self, NonNull};
 
-pub use crate::slab::{HeapError, PageSource, SizeClass, SlabDebug, SlotPart};
+pub use crate::slab::{HeapError, PageSource, Sample, Sampler, SizeClass, SlabDebug, SlotPart};
 pub use cache::{Cache, CacheError, CacheOptions};
 pub use debug::{LiveObject, SlotHistory};
 pub use fixed::StaticHeap;
@@ -121,6 +124,7 @@ pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
 
 use crate::cpu::{Cpu, Masked, Place};
+use crate::hardening::Switches;
 use crate::slab::arena::{Arena, ArenaId, CpuArena};
 use crate::slab::per_cpu::{PerCpu, Places};
 use crate::slab::registry::Registry;
@@ -128,6 +132,7 @@ use crate::sync::Mutex;
 use debug::Debugging;
 use diagnose::Wanted;
 use large::Large;
+use sample::Sampling;
 use stop::Stopped;
 
 /// The most CPUs that can have an arena of their own.
@@ -145,6 +150,8 @@ pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     stopped: AtomicBool,
     large: Mutex<Large, C>,
     debugging: Debugging<C>,
+    hardening: Switches,
+    sampling: Sampling,
     registry: Registry<S, C>,
     cpu: PhantomData<C>,
 }
@@ -172,6 +179,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             stopped: AtomicBool::new(false),
             large: Mutex::new("heap: large objects", Large::new()),
             debugging: Debugging::new(),
+            hardening: Switches::off(),
+            sampling: Sampling::new(),
             registry: Registry::new(source),
             cpu: PhantomData,
         }
@@ -370,6 +379,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         });
         size.or_else(|| Some(self.object_layout(object)?.size()))
             .or_else(|| self.debugged_size(object))
+            .or_else(|| self.judge_sample(object, None)?.ok().map(|sample| sample.size))
             .ok_or_else(|| self.diagnose(object, None))
     }
 
@@ -386,6 +396,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 && slab.arena().is_there()
                 && slab.slot_at(address).is_some_and(|slot| !slab.is_free(slot))
         }) || matches!(self.judge_debugged(object, Some(Wanted::Layout(layout))), Some(Ok(_)))
+            || matches!(self.judge_sample(object, Some(Wanted::Layout(layout))), Some(Ok(_)))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! There is one way, which `GlobalAlloc`, [`Malloc`](super::Malloc) and `allocator-api2` all take. An object stays where it is
 //! if that is what its new layout asks for: a slot of the class that it has, or frames that its run can be made of, up or
-//! down. One that is debugged always moves: its redzone would have to, and a user of the old address is found out.
+//! down. One that is debugged, or a sample, always moves: its redzone would have to, and a user of the old address is
+//! found out.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -100,7 +101,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Whether a live object, which holds so many bytes, is one of layout `wanted` where it is, or has become one.
     fn can_stay(&self, object: NonNull<u8>, layout: Option<Layout>, held: usize, wanted: Layout) -> bool {
-        if self.is_debugged(object) || object.as_ptr().addr() % wanted.align() != 0 {
+        let is_sample = self.judge_sample(object, None).is_some();
+        if is_sample || self.is_debugged(object) || object.as_ptr().addr() % wanted.align() != 0 {
             return false;
         }
         let Some(class) = SizeClass::of(wanted) else {

@@ -8,6 +8,7 @@ use super::diagnose::{Wanted, name};
 use super::{Entered, Heap, HeapError, SizeClass};
 use crate::allocator::HeapCall;
 use crate::cpu::Cpu;
+use crate::hardening::Hardening;
 use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
@@ -71,7 +72,11 @@ pub(super) enum Found {
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Runs `f` in this CPU's own arena. `None` if it has none, or if all stand still.
     pub(super) fn in_own<R>(&self, f: impl FnOnce(&Arena) -> R) -> Option<R> {
-        self.inside(|own| (own.arena().id() != ArenaId::NOBODY).then(|| f(own.arena())))
+        let (entered, own) = self.enter();
+        if own.arena().id() != ArenaId::NOBODY {
+            return Some(f(own.arena()));
+        }
+        entered.place.inside_slowly(|own| (own.arena().id() != ArenaId::NOBODY).then(|| f(own.arena())))
     }
 
     /// Runs `f` in the arena that this CPU is to use: its own, or the shared one.
@@ -112,15 +117,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Allocates an object of `size` bytes, at most those of a slot. `site` is where in the program it is asked for.
     #[cold]
     pub(super) fn allocate_slowly(&self, kind: Kind<'_>, size: usize, site: Site) -> Option<NonNull<u8>> {
-        if !self.debugging.is_on(kind.number) {
-            return self.allocate_more(kind, size);
-        }
-        if let Some(debugged) = self.allocate_debugged(kind, size, site) {
-            // What its last user left of it has been poisoned.
-            debugged.into_iter().for_each(|object| kind.construct.into_iter().for_each(|construct| construct(object)));
-            return debugged;
-        }
-        self.allocate_more(kind, size)
+        let is_watched = self.debugging.is_on(kind.number);
+        let watched = is_watched.then(|| self.allocate_watched(kind, size, site)).flatten();
+        watched.unwrap_or_else(|| self.allocate_plain(kind, size))
     }
 
     /// Allocates an object of a cache, whatever it takes.
@@ -459,7 +458,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             Freed::Done => Ok(()),
             Freed::Twice(slot) => Err(self.double_free(slot)),
             Freed::Refused | Freed::Surplus(_) => {
-                self.free_debugged(object, wanted, site).unwrap_or_else(|| Err(self.diagnose(object, wanted)))
+                self.free_watched(object, wanted, site).unwrap_or_else(|| Err(self.diagnose(object, wanted)))
             }
         }
     }
@@ -483,9 +482,18 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             return Freed::Refused;
         };
         if slab.arena() != arena.id() {
+            if !slab.is_free(slot) {
+                // SAFETY: the object is live, and by the promise of whoever frees it nobody uses it.
+                unsafe { self.init(slab.cache(), slab.slot(slot), slab.size(), Hardening::INIT_ON_FREE) };
+            }
             let freed = self.put_remotely(self.per_cpu(arena.id().index()), slab, slot);
             return freed.map_or_else(|()| Freed::Twice(SlotId::of(slab, slot)), |()| Freed::Done);
         }
-        self.put_own(arena, slab, slot)
+        let freed = self.put_own(arena, slab, slot);
+        if matches!(freed, Freed::Done | Freed::Surplus(_)) {
+            // SAFETY: the slot is free, and nobody is given it before this CPU leaves the arena.
+            unsafe { self.init(slab.cache(), slab.slot(slot), slab.size(), Hardening::INIT_ON_FREE) };
+        }
+        freed
     }
 }

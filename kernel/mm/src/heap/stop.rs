@@ -127,7 +127,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// were, if a CPU that has an arena is missed.
     fn close_gates(&self) -> Option<Guard<'_, (), C>> {
         // Behind the gate of all others there never is an arena.
-        let gates = || self.per_cpu.iter().map(|place| &place.gate);
+        let gates = || self.per_cpu.iter().map(PerCpu::gate_in_use);
         loop {
             let mut all = true;
             // A CPU without an arena has nothing that could be changed behind its back.

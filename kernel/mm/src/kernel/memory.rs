@@ -10,6 +10,7 @@ use super::{Frames, InitError, Mappings, Window};
 use crate::allocator::{PageAllocator, Shrinker};
 use crate::cpu::Cpu;
 use crate::frame::Order;
+use crate::hardening::Hardening;
 use crate::heap::{Heap, MAX_CPUS};
 
 /// What a [`Kernel`](super::Kernel) is made of, for a kernel that has set up its page frames by itself: with metadata mapped elsewhere,
@@ -86,6 +87,16 @@ impl<C: Cpu, const CPUS: usize> Memory<C, CPUS> {
         let ready = self.heap.source().ready.call_once(|| Ready { frames, offset, mappings });
         ready.frames.add_shrinker(self).expect("there is room for one more shrinker");
         Ok(())
+    }
+
+    /// Chooses what is done beside serving requests and frees, of page frames and of the heap, as [`PageAllocator::harden`] and
+    /// [`Heap::harden`] do.
+    ///
+    /// # Panics
+    /// Before there are frames.
+    pub fn harden(&self, hardening: Hardening) {
+        self.frames().harden(hardening).expect("frames are zeroed where they are seen");
+        self.heap.harden(hardening);
     }
 
     /// The machine's page frames.

@@ -10,7 +10,8 @@ use crate::allocator::PageAllocator;
 use crate::cpu::Cpu;
 use crate::error::FreeError;
 use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
-use crate::heap::PageSource;
+use crate::hardening::Hardening;
+use crate::heap::{PageSource, Sampler};
 
 /// Bytes in a page.
 const PAGE: usize = FRAME_SIZE as usize;
@@ -60,6 +61,11 @@ pub unsafe trait Mappings: Sync {
     unsafe fn resize(&self, start: NonNull<u8>, run: Layout, bytes: usize) -> bool {
         let _ = (start, run, bytes);
         false
+    }
+
+    /// What has memory for [samples](crate::heap::Heap::sample), if anything has: always the same. By default nothing.
+    fn sampler(&self) -> Option<&'static dyn Sampler> {
+        None
     }
 
     /// The number of an address for a [recorder](crate::allocator::Recorder); by default `None`, and it is the physical address.
@@ -163,6 +169,14 @@ unsafe impl<C: Cpu> PageSource for Window<C> {
         let ready = self.ready();
         // SAFETY: by this function's contract the block was allocated above, and is the caller's to free.
         unsafe { ready.frames.free_raw(ready.frame_at(block), order) }
+    }
+
+    fn hardening(&self) -> Hardening {
+        self.ready.get().map_or(Hardening::empty(), |ready| ready.frames.hardening())
+    }
+
+    fn sampler(&self) -> Option<&'static dyn Sampler> {
+        self.ready.get()?.mappings.sampler()
     }
 
     fn number_of(&self, address: usize) -> u64 {

@@ -49,6 +49,9 @@ const KINDS: usize = Mobility::REQUESTED.len();
 pub struct PerCpuPages {
     /// The owner goes through it; a CPU that empties these pages closes it.
     gate: Gate,
+    /// The same in its place while they are [hardened](Self::harden); of the two, the one that is not in use is closed.
+    slow_gate: Gate,
+    is_hardened: AtomicBool,
     /// Closed to the owner as well, but for the turns that it takes.
     withheld: AtomicBool,
     /// Something went in or out since it was last asked.
@@ -109,6 +112,8 @@ impl PerCpuPages {
     pub const fn new() -> Self {
         Self {
             gate: Gate::new(),
+            slow_gate: Gate::closed(),
+            is_hardened: AtomicBool::new(false),
             withheld: AtomicBool::new(false),
             used: AtomicBool::new(false),
             least: AtomicU64::new(NEARLY_FULL << COUNT_SHIFT),
@@ -126,6 +131,25 @@ impl PerCpuPages {
         Some(Entered { pages, _inside: pages.gate.enter()?, _masked: masked })
     }
 
+    /// [`enter`](Self::enter), by whichever gate is in use: for the slow paths, which do what fast paths know nothing of.
+    #[inline]
+    pub(crate) fn enter_slowly<C: Cpu>(all: &[Self]) -> Option<Entered<'_, C>> {
+        let masked = Masked::new();
+        let pages = all.get(C::current())?;
+        Some(Entered { pages, _inside: pages.gate_in_use().enter()?, _masked: masked })
+    }
+
+    /// The gate that is in use. Its owner may read this outside, since whoever changes it stops the owners, and the other one is closed.
+    fn gate_in_use(&self) -> &Gate {
+        if self.is_hardened.load(Relaxed) { &self.slow_gate } else { &self.gate }
+    }
+
+    /// Lets the owner in by [`enter_slowly`](Self::enter_slowly) alone, or by [`enter`](Self::enter) again. Only while they are
+    /// [stopped](Self::stopping), which ends with that gate open.
+    pub(crate) fn harden(&self, is_hardened: bool) {
+        self.is_hardened.store(is_hardened, Relaxed);
+    }
+
     /// Runs `inside` on each of these that holds something, and keeps its owner outside meanwhile; not on those of a CPU that does
     /// not pass a barrier now. Only for one stranger at a time, which must not be inside its own.
     ///
@@ -133,9 +157,9 @@ impl PerCpuPages {
     pub(crate) fn seize_each<C: Cpu>(all: &[Self], inside: impl Fn(&Self)) {
         // What is withheld is closed already.
         let holding = all.iter().enumerate().filter(|(_, pages)| !pages.is_vacant() && !pages.withheld.load(Relaxed));
-        Gate::try_close_all::<C>(holding.map(|(cpu, pages)| (cpu, &pages.gate)));
-        for pages in all.iter().filter(|pages| pages.gate.is_closed()) {
-            pages.gate.await_owner::<C>();
+        Gate::try_close_all::<C>(holding.map(|(cpu, pages)| (cpu, pages.gate_in_use())));
+        for pages in all.iter().filter(|pages| pages.gate_in_use().is_closed()) {
+            pages.gate_in_use().await_owner::<C>();
             inside(pages);
             pages.reopen();
         }
@@ -144,26 +168,26 @@ impl PerCpuPages {
     /// Closes all of these to their owners, until each is [admitted](Self::admit).
     pub(crate) fn withhold_all<C: Cpu>(all: &[Self]) {
         all.iter().for_each(|pages| pages.withheld.store(true, Relaxed));
-        Gate::close_all::<C>(all.iter().map(|pages| &pages.gate));
-        all.iter().for_each(|pages| pages.gate.await_owner::<C>());
+        Gate::close_all::<C>(all.iter().map(Self::gate_in_use));
+        all.iter().for_each(|pages| pages.gate_in_use().await_owner::<C>());
     }
 
     /// Closes these to their owner. Only for the owner, which must be outside.
     pub(crate) fn withhold(&self) {
         self.withheld.store(true, Relaxed);
-        self.gate.close();
+        self.gate_in_use().close();
     }
 
     /// Lets the owner in again. Only for the owner.
     pub(crate) fn admit(&self) {
         self.withheld.store(false, Relaxed);
-        self.gate.open();
+        self.gate_in_use().open();
     }
 
     /// Ends what a stranger closed them for.
     fn reopen(&self) {
         if !self.withheld.load(Relaxed) {
-            self.gate.open();
+            self.gate_in_use().open();
         }
     }
 
@@ -184,9 +208,9 @@ impl PerCpuPages {
     /// Runs `outside` while no CPU is inside any of these: once each has passed a barrier, however long that takes. For one
     /// stranger at a time, as [`seize_each`](Self::seize_each).
     pub(crate) fn stopping<C: Cpu, R>(all: &[Self], outside: impl FnOnce() -> R) -> R {
-        let gates = || all.iter().map(|pages| &pages.gate);
+        let gates = || all.iter().map(Self::gate_in_use);
         let open = || all.iter().enumerate().filter(|(_, pages)| !pages.withheld.load(Relaxed));
-        while !Gate::try_close_all::<C>(open().map(|(cpu, pages)| (cpu, &pages.gate))) {
+        while !Gate::try_close_all::<C>(open().map(|(cpu, pages)| (cpu, pages.gate_in_use()))) {
             C::relax();
         }
         gates().for_each(Gate::await_owner::<C>);
@@ -320,8 +344,9 @@ impl PerCpuPages {
     /// Makes all atomics known to loom.
     #[cfg(bifolio_loom)]
     pub(crate) fn prime(&self) {
-        crate::sync::atomic::prime!(self.withheld, self.used, self.least, self.refills);
+        crate::sync::atomic::prime!(self.is_hardened, self.withheld, self.used, self.least, self.refills);
         self.gate.prime();
+        self.slow_gate.prime();
         self.batches().for_each(|(_, batch)| batch.prime());
         self.recent.iter().for_each(Kept::prime);
     }

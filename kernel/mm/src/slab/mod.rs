@@ -63,9 +63,11 @@ pub(crate) mod page_map;
 pub(crate) mod per_cpu;
 pub(crate) mod pool;
 pub(crate) mod registry;
+pub(crate) mod sample;
 pub(crate) mod source;
 
 pub use class::SizeClass;
 pub use debug::{SlabDebug, SlotPart};
 pub use error::HeapError;
+pub use sample::{Sample, Sampler};
 pub use source::PageSource;

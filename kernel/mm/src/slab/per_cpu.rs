@@ -13,15 +13,19 @@ use crate::cpu::Place;
 #[repr(C, align(64))]
 pub(crate) struct PerCpu {
     /// What its CPU goes through, and finds behind it: the arena, or [`NOBODY`].
-    pub(crate) gate: Gate<AtomicPtr<CpuArena>>,
+    gate: Gate<AtomicPtr<CpuArena>>,
     /// The arena, even while the gate is closed; null if there is none.
     arena: AtomicPtr<CpuArena>,
     /// The gate stays closed, whoever would open it: what its CPU does is to be recorded.
     is_withheld: AtomicBool,
+    /// The gate in use is the [slow one](Self::slow_gate).
+    is_hardened: AtomicBool,
     /// Times that its CPU found no slot in its slabs and looked for more.
     pub(crate) refills: Count,
     /// Objects that its CPU has freed in slabs of others.
     pub(crate) remote_frees: Count,
+    /// The same as the gate, in its place while more is done than the fast paths know of; of the two, the one that is not in use is closed.
+    slow_gate: Gate<AtomicPtr<CpuArena>>,
     /// Others write here, so it has a cache line of its own.
     pub(crate) incoming: Apart<Incoming>,
 }
@@ -87,8 +91,10 @@ impl PerCpu {
             gate: Gate::with(AtomicPtr::new(<AtomicPtr<CpuArena> as Sign>::CLOSED)),
             arena: AtomicPtr::new(ptr::null_mut()),
             is_withheld: AtomicBool::new(false),
+            is_hardened: AtomicBool::new(false),
             refills: Count(AtomicU64::new(0)),
             remote_frees: Count(AtomicU64::new(0)),
+            slow_gate: Gate::with(AtomicPtr::new(<AtomicPtr<CpuArena> as Sign>::CLOSED)),
             incoming: Apart(Incoming::new()),
         }
     }
@@ -113,6 +119,27 @@ impl PerCpu {
         self.gate.leave();
     }
 
+    /// Runs `inside` on what is there by whichever gate is in use, where [`enter`](Self::enter) led to nobody's arena: for the slow paths,
+    /// which do what fast paths know nothing of. Only for the place's CPU, with interrupts masked.
+    #[cold]
+    pub(crate) fn inside_slowly<R>(&self, inside: impl FnOnce(&CpuArena) -> R) -> R {
+        let gate = self.gate_in_use();
+        // SAFETY: what is behind a gate stays there until nobody is inside (invariant *Metadata*).
+        let result = inside(unsafe { &*gate.enter_anyway() });
+        gate.leave();
+        result
+    }
+
+    /// The gate in use. Its CPU may read this outside, since it is changed only while all stand still, and the other one is closed.
+    pub(crate) fn gate_in_use(&self) -> &Gate<AtomicPtr<CpuArena>> {
+        if self.is_hardened.load(Ordering::Relaxed) { &self.slow_gate } else { &self.gate }
+    }
+
+    /// Lets the CPU in [slowly](Self::inside_slowly) alone, or as ever. Only while all arenas stand still, with the gate in use closed.
+    pub(crate) fn harden(&self, is_hardened: bool) {
+        self.is_hardened.store(is_hardened, Ordering::Relaxed);
+    }
+
     /// Whether there is an arena, whether or not the gate to it is open.
     pub(crate) fn has_arena(&self) -> bool {
         !self.arena.load(Ordering::Relaxed).is_null()
@@ -122,7 +149,7 @@ impl PerCpu {
     pub(crate) fn open(&self) {
         let arena = self.arena.load(Ordering::Relaxed);
         if !arena.is_null() && !self.is_withheld.load(Ordering::Relaxed) {
-            self.gate.open_to(arena);
+            self.gate_in_use().open_to(arena);
         }
     }
 
@@ -131,7 +158,7 @@ impl PerCpu {
     pub(crate) fn withhold(&self, is_withheld: bool) -> bool {
         let was_withheld = self.is_withheld.swap(is_withheld, Ordering::Relaxed);
         if is_withheld {
-            self.gate.close()
+            self.gate_in_use().close()
         } else {
             self.open()
         }

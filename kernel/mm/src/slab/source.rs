@@ -3,8 +3,10 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+use super::sample::Sampler;
 use crate::error::FreeError;
 use crate::frame::{FRAME_SIZE, Order};
+use crate::hardening::Hardening;
 
 /// Gives out page frames, mapped, and takes them back.
 ///
@@ -61,6 +63,16 @@ pub unsafe trait PageSource {
     /// slabs are as small as they can be, and CPUs share what they would have each.
     fn is_scarce(&self) -> bool {
         false
+    }
+
+    /// What the source itself does with what it gives out and takes back: the heap need not do that again to whole runs.
+    fn hardening(&self) -> Hardening {
+        Hardening::empty()
+    }
+
+    /// What has memory for [samples](crate::heap::Heap::sample), if anything has: always the same.
+    fn sampler(&self) -> Option<&'static dyn Sampler> {
+        None
     }
 
     /// Bytes of memory that the source has ready and nobody uses, if it keeps what is given back to it: for reports.
@@ -139,6 +151,14 @@ unsafe impl<S: PageSource> PageSource for &S {
 
     fn is_scarce(&self) -> bool {
         (**self).is_scarce()
+    }
+
+    fn hardening(&self) -> Hardening {
+        (**self).hardening()
+    }
+
+    fn sampler(&self) -> Option<&'static dyn Sampler> {
+        (**self).sampler()
     }
 
     fn kept(&self) -> u64 {

@@ -330,11 +330,12 @@ impl<'m> Zone<'m> {
         self.low_for_wholes = if withheld { WITHHELD } else { self.low_for_normal() };
     }
 
-    /// Runs `act` as if nothing were [withheld](Self::withhold_wholes), which it is.
+    /// Runs `act` as if nothing were [withheld](Self::withhold_wholes).
     pub(crate) fn with_wholes<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
+        let were_withheld = self.low_for_wholes == WITHHELD;
         self.withhold_wholes(false);
         let result = act(self);
-        self.withhold_wholes(true);
+        self.withhold_wholes(were_withheld);
         result
     }
 

@@ -145,6 +145,25 @@ pub fn allocate(pages: u64, align: u64) -> Option<NonNull<u8>> {
     NonNull::new(start.as_mut_ptr())
 }
 
+/// Maps so many pages, for ever, before and behind each of which one is not mapped, to frames of their own. The first that is not is where
+/// it begins. `None` as for [`allocate`].
+pub(super) fn allocate_spaced(pages: u64) -> Option<NonNull<u8>> {
+    lockdep::might_sleep("mapping memory");
+    let area = AREA.get()?;
+    let taken = take(area, units_for(2 * pages), 1)?;
+    let start = address_of(taken.range().start);
+    let page = |nth| Page::<Size4KiB>::containing_address(start) + (2 * nth + 1);
+    let mapped = (0..pages).take_while(|&nth| pages::map(page(nth), 1)).count() as u64;
+    if mapped < pages {
+        // SAFETY: nobody knows of these pages yet.
+        (0..mapped).for_each(|nth| unsafe { pages::unmap(page(nth), 1) });
+        area.free_range(taken).expect("the units were taken just now");
+        return None;
+    }
+    let _ = taken.into_raw();
+    NonNull::new(start.as_mut_ptr())
+}
+
 /// Unmaps so many pages from `start` on, and frees their frames and the page tables that only they needed.
 ///
 /// Where nothing may wait, as in an interrupt handler, that is [left to somebody else](free_deferred).

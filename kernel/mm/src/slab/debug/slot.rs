@@ -138,6 +138,11 @@ impl Slot {
         self.track(shape).written.set(flags);
     }
 
+    /// Fills the object, of `size` bytes, with zeros.
+    pub(crate) fn clear(self, shape: &Shape, size: usize) {
+        self.fill(shape.left..shape.left + size, 0);
+    }
+
     /// Checks that a free slot holds what was written into it.
     pub(crate) fn check_free(self, shape: &Shape) -> Result<(), Wrong> {
         let written = self.track(shape).written.get();
