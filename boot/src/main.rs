@@ -1,235 +1,25 @@
-//! The command line of the host program.
+//! The host program: what each of its commands does.
+
+mod arguments;
 
 use anyhow::{Context, Result, ensure};
+use arguments::{Cli, Command, MeasureArguments, RunArguments, RunnerArguments, StressArguments};
 use boot::attached::Recording;
 use boot::harness::{self, Interrupted, Plan};
 use boot::machine::{Firmware, Machine, Memory};
-use boot::options::{self, Debugging, Emulator};
+use boot::options::{self, Debugging};
 use boot::qemu::Setup;
 use boot::report::Report;
 use boot::run::{self, Ending, Limits, Outcome, Stage, Watcher};
 use boot::suite::Scope;
 use boot::terminal::{self, Keys};
 use boot::{debugger, events, explorer, image, matrix, measure, minimise, pictures, qemu, replay, scrub, soak, suite};
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches};
 use protocol::input;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// Makes disk images of Bifolio's kernel, runs them in QEMU and runs booted tests
-#[derive(Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Make a disk image that boots a kernel
-    Image(ImageArguments),
-    /// Run a kernel in QEMU, with its console on this terminal
-    Run(RunArguments),
-    /// Do again what a trace says, and name the first thing that is not as it was
-    Replay(ReplayArguments),
-    /// Make the page that shows the allocator in a browser
-    Explorer(ExplorerArguments),
-    /// Take the documentation's pictures of that page
-    Pictures(PicturesArguments),
-    /// Measure how long the page takes for a picture while a long trace is scrubbed, and fail if that is too long
-    Scrub,
-    /// Boot again and again, each time to have all CPUs work allocator and heap at once
-    Stress(StressArguments),
-    /// Run what cargo built for the kernel's target: a test kernel as tests, another one as `run` does
-    #[command(after_help = RUNNER_EXAMPLES)]
-    Runner(RunnerArguments),
-    /// Boot a benchmark and write what it measures as lines of JSON
-    Measure(MeasureArguments),
-    /// Have four CPUs work allocator and heap for so many minutes, and see that nothing is lost and nothing grows
-    Soak(SoakArguments),
-    /// Boot the kernel on machines of every kind, with a line for each
-    Matrix(MatrixArguments),
-    /// Run everything that `make test` runs
-    Suite(SuiteArguments),
-    /// Lint everything as the suite does; warnings are errors
-    Lints,
-}
-
-const RUNNER_EXAMPLES: &str = "\
-Cargo calls this; what follows its `--` are these options:
-  cargo test -p booted --target x86_64-unknown-none -- --smp 4 --firmware uefi
-  cargo test -p booted --target x86_64-unknown-none --test heap -- --gdb --exact a_test";
-
-#[derive(Args)]
-struct ImageArguments {
-    /// The kernel's ELF file
-    elf: PathBuf,
-    /// What is to boot it
-    #[arg(long)]
-    firmware: Firmware,
-    /// Where the image goes
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-}
-
-#[derive(Args, Clone)]
-struct RunArguments {
-    /// The kernel's ELF file [default: the one that `cargo build -p kernel` makes]
-    #[arg(long, value_name = "ELF")]
-    kernel: Option<PathBuf>,
-    #[command(flatten)]
-    machine: Machine,
-    /// Shell commands, separated by `;`: run them, switch off, and fail if one of them failed
-    #[arg(long, env = "BIFOLIO_CMD", value_name = "COMMANDS", allow_hyphen_values = true)]
-    cmd: Option<String>,
-    /// Boot parameters of the kernel, as on Linux's command line: `init_on_alloc=1 init_on_free=1 slab_debug=ZPU`
-    #[arg(long, env = "BIFOLIO_APPEND", value_name = "PARAMETERS")]
-    append: Option<String>,
-    /// Show the machine's display in a window
-    #[arg(long = "display-window", alias = "window", env = "BIFOLIO_DISPLAY_WINDOW", value_parser = options::switch,
-          action = ArgAction::SetTrue)]
-    window: bool,
-    #[command(flatten)]
-    debugging: Debugging,
-    #[command(flatten)]
-    emulator: Emulator,
-    /// End a run that has not ended by itself after so many seconds [default: none]
-    #[arg(long, env = "BIFOLIO_TIMEOUT", value_name = "SECONDS", value_parser = options::seconds)]
-    timeout: Option<Duration>,
-    #[command(flatten)]
-    recording: Recording,
-}
-
-#[derive(Args)]
-struct ReplayArguments {
-    /// The trace, from `run --trace`
-    trace: PathBuf,
-    /// Leave out what can be left out of a trace that panics or violates an invariant, and print the rest as a Rust test
-    #[arg(long)]
-    minimise: bool,
-    /// List the operations instead, each with the place in the kernel that asked for it
-    #[arg(long, conflicts_with = "minimise")]
-    list: bool,
-}
-
-#[derive(Args)]
-struct ExplorerArguments {
-    /// Where the page goes
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-    /// A trace to be in it
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct PicturesArguments {
-    /// Where they go
-    directory: PathBuf,
-}
-
-#[derive(Args)]
-struct StressArguments {
-    #[command(flatten)]
-    machine: Machine,
-    #[command(flatten)]
-    emulator: Emulator,
-    /// How many boots
-    #[arg(long, value_name = "N", default_value = "10")]
-    boots: u32,
-}
-
-#[derive(Args)]
-struct SoakArguments {
-    /// By this host's clock; the boot that is under way then is the last
-    #[arg(long, env = "BIFOLIO_MINUTES", value_name = "N", default_value = "60",
-          value_parser = clap::value_parser!(u64).range(1..))]
-    minutes: u64,
-    #[command(flatten)]
-    emulator: Emulator,
-}
-
-#[derive(Args)]
-struct MatrixArguments {
-    /// Only the machine with this number, and show what it says
-    #[arg(long, env = "BIFOLIO_MACHINE", value_name = "N")]
-    machine: Option<usize>,
-    #[command(flatten)]
-    emulator: Emulator,
-}
-
-#[derive(Args)]
-struct MeasureArguments {
-    /// The benchmark's ELF file
-    elf: PathBuf,
-    /// Number of CPUs
-    #[arg(long = "smp", value_name = "N", default_value = "1", value_parser = options::processors)]
-    processors: u32,
-    #[command(flatten)]
-    emulator: Emulator,
-    /// Only workloads whose name contains one of these
-    filters: Vec<String>,
-}
-
-/// Cargo's runner: the arguments of a test program as far as a booted one has a use for them.
-#[derive(Args)]
-struct RunnerArguments {
-    /// The ELF file that cargo built
-    elf: PathBuf,
-    #[command(flatten)]
-    machine: Machine,
-    #[command(flatten)]
-    debugging: Debugging,
-    #[command(flatten)]
-    emulator: Emulator,
-    /// Run only tests whose name contains one of these; for a kernel that is no test, its shell commands
-    filters: Vec<String>,
-    /// Take filters and skips for whole names
-    #[arg(long)]
-    exact: bool,
-    /// Leave out tests whose name contains this
-    #[arg(long, value_name = "FILTER")]
-    skip: Vec<String>,
-    /// List the tests instead
-    #[arg(long)]
-    list: bool,
-    /// Show what tests print while they run
-    #[arg(long, alias = "no-capture")]
-    nocapture: bool,
-    /// Accepted and without effect: a machine runs its tests one after another
-    #[arg(long, value_name = "N")]
-    test_threads: Option<u32>,
-    /// Accepted and without effect: the report is short as it is
-    #[arg(long, short)]
-    quiet: bool,
-    /// The longest that a test may take, in seconds of the machine's own time: each is eight million instructions
-    #[arg(long, value_name = "SECONDS", value_parser = options::seconds, default_value = "600")]
-    timeout: Duration,
-    /// Record each boot, and leave the traces, 1.trace and so on, in this directory
-    #[arg(long, value_name = "DIRECTORY")]
-    traces: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct SuiteArguments {
-    /// Only what is to be looked at after each change: format, lints, the allocator's tests, one booted machine
-    #[arg(long, env = "BIFOLIO_QUICK", value_parser = options::switch, action = ArgAction::SetTrue)]
-    quick: bool,
-    /// Only what boots machines, so many times, as often at once
-    #[arg(long, value_name = "TIMES", conflicts_with = "quick", value_parser = clap::value_parser!(u8).range(1..=9))]
-    booted: Option<u8>,
-    /// Beside so many processes that keep the host busy
-    #[arg(long, env = "BIFOLIO_BUSY", value_name = "N", default_value = "0", value_parser = clap::value_parser!(u8).range(..=99))]
-    busy: u8,
-    /// Only jobs whose names contain one of these
-    #[arg(long, env = "BIFOLIO_JOB", value_name = "PART;PART", value_delimiter = ';')]
-    job: Vec<String>,
-    #[command(flatten)]
-    emulator: Emulator,
-}
 
 fn main() -> ExitCode {
     // All that its CPUs could do to each other takes many of them.

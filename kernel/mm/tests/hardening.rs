@@ -52,9 +52,9 @@ impl Machine {
     }
 
     /// What frames hold.
-    fn bytes(&self, range: PfnRange) -> &mut [u8] {
+    fn bytes(&self, range: PfnRange) -> &'static mut [u8] {
         let start = range.start.address().wrapping_add(self.offset) as usize;
-        // SAFETY: the window shows them, and the tests look at no two at once.
+        // SAFETY: the window shows them for good, and the tests look at no two at once.
         unsafe {
             let start = std::ptr::with_exposed_provenance_mut(start);
             std::slice::from_raw_parts_mut(start, (range.frames() * FRAME_SIZE) as usize)
@@ -244,11 +244,9 @@ fn objects_hold_zeros_once_they_are_freed() {
             objects.iter().for_each(|&object| all_of(object, size).fill(SECRET));
             Turns::switch_to(freeing);
             for (nth, object) in objects.into_iter().enumerate() {
+                let is_sized = nth > 0;
                 // SAFETY: it is ours, and nobody uses it as an object any more.
-                match nth {
-                    0 => unsafe { heap.free_unsized(object) }.unwrap(),
-                    _ => unsafe { heap.free(object, layout(size)) }.unwrap(),
-                }
+                unsafe { if is_sized { heap.free(object, layout(size)) } else { heap.free_unsized(object) } }.unwrap();
                 assert!(is_all(all_of(object, size), 0), "{size} bytes of CPU {cpu}, freed by {freeing}");
             }
         }
@@ -289,7 +287,7 @@ fn what_a_large_object_grows_by_holds_zeros_and_what_it_shrinks_by() {
     let (kept, added) = all_of(grown, 60_000).split_at(40_000);
     assert!(is_all(kept, SECRET) && is_all(&added[4096..], 0));
     all_of(grown, 60_000).fill(SECRET);
-    // SAFETY: as above.
+    // SAFETY: it is ours, and we go on with what comes back.
     let shrunk = unsafe { heap.reallocate(grown, layout(60_000), 20_000) }.unwrap().unwrap();
     assert_eq!(shrunk, grown, "it stays where it is");
     assert!(is_all(&all_of(grown, 60_000)[..20_000], SECRET) && is_all(&all_of(grown, 60_000)[20_480..], 0));
@@ -314,7 +312,7 @@ fn a_heap_clears_large_objects_where_its_source_does_not() {
         assert_eq!(grown, object, "there is room behind it");
         assert!(is_all(bytes(grown, 40_960), SECRET) && is_all(&bytes(grown, 61_440)[40_960..], 0));
         bytes(grown, 61_440).fill(SECRET);
-        // SAFETY: as above.
+        // SAFETY: it is ours, and we go on with what comes back.
         let shrunk = unsafe { heap.reallocate(grown, layout(61_440), 20_480) }.unwrap().unwrap();
         assert_eq!(shrunk, grown, "it stays where it is");
         assert!(is_all(bytes(grown, 20_480), SECRET) && is_all(&bytes(grown, 61_440)[20_480..], 0));
@@ -373,7 +371,7 @@ fn switched_off_nothing_is_written_to() {
         machine.bytes(block).fill(SECRET);
         all_of(object, 64).fill(SECRET);
         frames.give(pfn, Order::ZERO).unwrap();
-        // SAFETY: as above.
+        // SAFETY: it is ours, and used no more.
         unsafe { heap.free(object, layout(64)) }.unwrap();
         assert!(is_all(machine.bytes(block), SECRET) && is_all(all_of(object, 64), SECRET));
     }

@@ -1,7 +1,6 @@
 //! Samples: single objects that somebody else has memory for, and that the heap knows from its own.
 
 use std::alloc::Layout;
-use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
@@ -17,21 +16,24 @@ type TestHeap = Heap<Source, Thread>;
 /// Bytes in a place for an object.
 const PLACE: usize = 16 << 10;
 
-/// A few places in a row, and what is in each: the sample, and whether it is live.
+/// What is in a place: a sample, and whether it is live.
+type Place = Option<(Sample, bool)>;
+
+/// A few places in a row.
 struct Places {
     start: usize,
-    used: Mutex<RefCell<Vec<Option<(Sample, bool)>>>>,
+    used: Mutex<Vec<Place>>,
 }
 
 impl Places {
     fn new(count: usize) -> &'static Self {
         let memory = vec![0xa5_u8; (count + 1) * PLACE].leak().as_mut_ptr();
         let start = memory.expose_provenance().next_multiple_of(PLACE);
-        Box::leak(Box::new(Self { start, used: Mutex::new(RefCell::new(vec![None; count])) }))
+        Box::leak(Box::new(Self { start, used: Mutex::new(vec![None; count]) }))
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut Vec<Option<(Sample, bool)>>) -> R) -> R {
-        f(&mut self.used.lock().unwrap().borrow_mut())
+    fn with<R>(&self, f: impl FnOnce(&mut Vec<Place>) -> R) -> R {
+        f(&mut self.used.lock().unwrap())
     }
 
     fn live(&self) -> usize {

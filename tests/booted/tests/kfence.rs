@@ -1,5 +1,5 @@
-//! KFENCE: an access beyond an object, or to one that was freed, is caught at the instruction, and the report says who allocated the
-//! object and who freed it.
+//! KFENCE: an access beyond an object, or to one that was freed, is caught at the instruction, and the report has the calls that allocated the
+//! object and those that freed it.
 #![no_std]
 #![no_main]
 #![feature(custom_test_frameworks)]
@@ -87,7 +87,7 @@ fn an_access_beyond_an_object_is_caught_at_the_instruction_and_its_owner_named()
     assert_eq!(calls(&text, "freed by CPU"), 0, "{text}");
     free(object).unwrap();
     let object = sample(false);
-    // SAFETY: as above.
+    // SAFETY: it is caught: there is no memory.
     let text = report(|| _ = unsafe { object.as_ptr().wrapping_sub(1).read_volatile() });
     assert_says(&text, &["reading from a guard page of KFENCE: out of an object's bounds", &size]);
     free(object).unwrap();
@@ -119,7 +119,7 @@ fn a_byte_that_is_overwritten_before_the_page_ends_is_found_by_the_free() {
             matches!(error, Err(HeapError::Overwritten { part: found, found: 7, .. }) if found == part),
             "{error:?}"
         );
-        // SAFETY: as above.
+        // SAFETY: the byte lies in the object's page, which is nobody else's.
         unsafe { at.write(before) };
     }
     free(object).unwrap();

@@ -193,5 +193,5 @@ fn a_cpu_that_gets_its_arena_meanwhile_keeps_it_and_no_block_for_another() {
     assert_eq!(heap.in_own(|arena| arena.is_vacant()), Some(false), "it is the one with the handler's object");
     let frames = heap.frames();
     assert_eq!(heap.source().out.load(Relaxed), frames.slabs + frames.metadata);
-    sound(&heap);
+    sound(heap);
 }

@@ -112,7 +112,7 @@ impl<'m> Round<'m> {
     /// Resizes an object by its address alone, as [`Heap::reallocate`](bifolio::heap::Heap::reallocate) does with its layout.
     ///
     /// # Safety
-    /// The object is the caller's, who goes on with what comes back.
+    /// The object is the caller's, which goes on with what comes back.
     pub(super) unsafe fn resize_by_address(
         &self,
         object: NonNull<u8>,
