@@ -140,11 +140,13 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// # Errors
     /// As for [`open`](Self::open).
     pub(crate) fn open_run(&self, run: Layout) -> Result<Meta<Slab>, Lack> {
-        let mut spare = Spare::new();
+        let (mut spare, mut lack) = (Spare::new(), Lack::Memory);
         let slab = loop {
-            let Some(start) = self.source.allocate_run(run) else { break Err(Lack::Memory) };
+            let Some(start) = self.source.allocate_run(run) else { break Err(lack) };
             let entered = self.enter(start, 1, &mut spare, |slab| slab.open_run(start, run));
             let Err(needed) = entered else { break entered.map_err(|_| Lack::Descriptor) };
+            // If there is no run any more, it is for the frames that are fetched now.
+            lack = Lack::Descriptor;
             // Frames fetched now would stand right behind the run, which could never grow: so it makes room for them first.
             // SAFETY: the run came from the source a moment ago, and nothing was made of it.
             unsafe { self.give_back_run(start, run) };

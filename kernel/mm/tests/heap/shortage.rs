@@ -96,6 +96,20 @@ fn memory_that_was_refused_is_not_asked_for_again_because_descriptors_rest() {
     assert_empties(&heap);
 }
 
+/// Its descriptor rests, and frames for another one would be those that it was given back.
+#[test]
+fn what_was_freed_is_served_again_whether_or_not_there_is_a_descriptor_for_it() {
+    const SIZES: std::ops::Range<u64> = 200..300;
+    for frames in SIZES.step_by(SIZES.count() / scale::rounds(100)) {
+        let heap = TestHeap::new(Blocks::new(frames));
+        let mut objects: Vec<_> = std::iter::from_fn(|| Object::try_new(&heap, layout(16_000, 8), 1)).collect();
+        objects.pop().expect("there is memory").free(&heap);
+        objects.push(Object::try_new(&heap, layout(16_000, 8), 2).unwrap_or_else(|| panic!("of {frames} frames")));
+        objects.into_iter().for_each(|object| object.free(&heap));
+        assert_empties(&heap);
+    }
+}
+
 #[test]
 fn what_can_never_be_served_is_refused_without_asking() {
     let heap = TestHeap::new(Blocks::new(1 << 12));
