@@ -166,7 +166,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         })
     }
 
-    /// Takes over what others have freed in this CPU's arena, and in the shared one.
+    /// Takes over what others have freed in this CPU's arena, and in the shared one, whose lock is not taken where that is nothing.
     fn collect_own(&self) {
         loop {
             match self.in_arena(|arena| self.collect(arena)) {
@@ -174,7 +174,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 found => _ = self.settle(found),
             }
         }
-        loop {
+        while !self.per_cpu(ArenaId::SHARED.index()).incoming.0.is_empty() {
             match self.in_shared(|shared| self.collect(shared)) {
                 Found::Nothing => break,
                 found => _ = self.settle(found),

@@ -28,6 +28,11 @@ impl Incoming {
         }
     }
 
+    /// Whether there is no slab. Others may push one meanwhile.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed).is_null()
+    }
+
     /// All slabs, which stay. Only while none is pushed or taken.
     pub(crate) fn slabs(&self) -> impl Iterator<Item = Meta<Slab>> + use<> {
         Self::chain(self.0.load(Ordering::Acquire))
