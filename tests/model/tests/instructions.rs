@@ -34,7 +34,7 @@ const BOUNDS: [(&str, f64); 32] = [
     ("heap: bulk allocation", 30.19),
     ("heap: bulk free", 35.75),
     ("heap: remote free", 116.33),
-    ("heap: refill", 2050.20),
+    ("heap: refill", 2006.34),
     ("heap: first allocations", 3892.32),
     ("recorded: pair", 480.65),
     ("recorded: pair, as bytes", 795.83),
