@@ -1,6 +1,6 @@
 //! The heap against an oracle: random operations, every object filled to its last byte, and looked at before it goes.
 //!
-//! A [`Round`] is a machine with a few MiB, and CPUs that take turns on one thread, as for page frames: so a run can be
+//! A round is a machine with a few MiB, and CPUs that take turns on one thread, as for page frames: so a run can be
 //! repeated by its seed, and objects are freed by other CPUs than those that allocated them as often as not. The
 //! [`oracle`] knows the blocks that the heap has from its page source, and derives from them what each free must say, up
 //! to the cache's name and the slot's number.
