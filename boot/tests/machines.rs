@@ -41,6 +41,26 @@ fn assert_says(text: &str, parts: &[&str]) {
 }
 
 #[test]
+fn boot_parameters_do_what_they_say_and_those_that_are_wrong_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let parameters = "init_on_alloc=1 init_on_free=2 slab_debug=X,kmalloc-64 slab_debug=Z,kmalloc-8 nonsense";
+    let text = boot(directory.path(), &["--append", parameters], "", "kmalloc 8 2; stress 1; validate");
+    let parts = [
+        "INFO  mem auto-init: heap alloc:on, heap free:off",
+        "WARN  boot parameter init_on_free=2: neither 1 nor 0",
+        "WARN  boot parameter slab_debug=X,kmalloc-64: its letters are Z, P, U, Q and R",
+        "WARN  boot parameter nonsense: there is no such parameter",
+        "every invariant holds",
+    ];
+    assert_says(&text, &parts);
+    let places: Vec<u64> = text
+        .lines()
+        .filter_map(|line| u64::from_str_radix(line.strip_prefix("kmalloc-8, 8 bytes: kfree 0x")?, 16).ok())
+        .collect();
+    assert!(matches!(places[..], [first, second] if second - first > 8), "redzones lie between {places:x?}");
+}
+
+#[test]
 fn without_acpi_tables_the_kernel_works_on_one_cpu_and_says_why() {
     let directory = tempfile::tempdir().unwrap();
     // Of an option that is given twice the parts add up. SeaBIOS would make tables of its own; UEFI makes none.
