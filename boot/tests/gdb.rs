@@ -59,7 +59,7 @@ fn gdb_stops_in_generic_code_of_the_kernel() {
     let commands = ["bt", "delete", "break allocate_contiguous_aligned", "continue", "bt", "delete", "continue"];
     let (printed, said) = debug(&run, &commands);
     assert!(
-        said.contains("bifolio::allocator::PageAllocator<kernel::sync::processor::Processor>::allocate_at_length<"),
+        said.contains("bifolio::allocator::PageAllocator<kernel::sync::processor::Processor>::allocate_anew"),
         "{said}"
     );
     assert!(said.contains("::allocate_contiguous_aligned<") && said.contains("frames=3000"), "{said}");

@@ -10,7 +10,7 @@
 //! row are found, are [mapped](super::vmalloc) (Linux: `kvmalloc`).
 
 use super::frames::{MEMORY, Processor, gfp};
-use super::kfence::Kfence;
+use super::kfence::{self, Kfence};
 use super::{paging, vmalloc};
 use crate::sync;
 use bifolio::error::FreeError;
@@ -70,4 +70,14 @@ unsafe impl Mappings for Mapped {
         let is_in_window = paging::physical_in_window(address).is_some();
         mapped.or((!is_in_window).then_some(ELSEWHERE | address as u64))
     }
+}
+
+/// Has KFENCE serve one of `interval` requests that find nothing in hand, from now on; 0 for none. False, and nothing has changed, if
+/// there is no memory for it.
+pub fn sample(interval: u16) -> bool {
+    let is_ready = interval == 0 || kfence::prepare();
+    if is_ready {
+        HEAP.sample(interval);
+    }
+    is_ready
 }

@@ -9,7 +9,6 @@
 //! pattern that is looked at when it is freed. A page is not mapped while its object is not live, and that which was freed longest ago is
 //! the next to be used. (Where a free may not wait, other CPUs may still reach the page by what their TLBs remember, as in Linux.)
 
-use super::heap::HEAP;
 use super::{paging, vmalloc};
 use crate::arch::backtrace;
 use crate::arch::local;
@@ -87,10 +86,9 @@ impl Track {
     }
 }
 
-/// Has one of `interval` requests that find nothing in a CPU's hand served here from now on; none, if that is 0. False, and nothing has
-/// changed, if there is no memory for the pages.
-pub fn init(interval: u16) -> bool {
-    if POOL.get().is_none() && interval != 0 {
+/// Makes room for objects, if there is none yet. Whether there is.
+pub(super) fn prepare() -> bool {
+    if POOL.get().is_none() {
         let mut all = Vec::new();
         if all.try_reserve_exact(OBJECTS).is_err() {
             return false;
@@ -103,7 +101,6 @@ pub fn init(interval: u16) -> bool {
         (0..OBJECTS).for_each(|nth| map(start, nth, false));
         POOL.call_once(|| Pool { start, slots: Mutex::new("kfence", Slots { all, next: 0 }) });
     }
-    HEAP.sample(interval);
     true
 }
 

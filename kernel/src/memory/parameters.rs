@@ -8,8 +8,7 @@
 //! | `slab_debug=ZPUQR,kmalloc-64,...` | objects of these classes are debugged, or, where none are named, of all |
 
 use super::frames::MEMORY;
-use super::heap::HEAP;
-use super::kfence;
+use super::heap::{self, HEAP};
 use crate::host::Input;
 use bifolio::hardening::Hardening;
 use bifolio::heap::{SizeClass, SlabDebug};
@@ -40,7 +39,7 @@ pub(super) fn apply() {
             "kfence.sample_interval" => value
                 .parse()
                 .map_err(|_| "no number")
-                .and_then(|interval| if kfence::init(interval) { Ok(()) } else { Err("no memory for it") }),
+                .and_then(|interval| if heap::sample(interval) { Ok(()) } else { Err("no memory for it") }),
             "slab_debug" => slab_debug(value),
             _ => Err("there is no such parameter"),
         };

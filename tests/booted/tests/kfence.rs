@@ -20,7 +20,7 @@ use framework::Snapshot;
 use kernel::cpu::exceptions::Report;
 use kernel::cpu::{self, catch};
 use kernel::machine::Machine;
-use kernel::memory::heap::HEAP;
+use kernel::memory::heap::{self, HEAP};
 use kernel::memory::kfence;
 use stress::{Failure, Plan};
 
@@ -31,7 +31,7 @@ const LAYOUT: Layout = Layout::new::<[u8; 93]>();
 
 /// A sample of this layout, and what lies at its end, if that is where it is to be.
 fn sample(is_at_end: bool) -> NonNull<u8> {
-    assert!(kfence::init(1), "there is memory");
+    assert!(heap::sample(1), "there is memory");
     let (mut others, mut sample) = (Vec::with_capacity(10_000), None);
     while sample.is_none() {
         let object = HEAP.allocate(LAYOUT).expect("there is memory");
@@ -43,7 +43,7 @@ fn sample(is_at_end: bool) -> NonNull<u8> {
             others.push(object);
         }
     }
-    assert!(kfence::init(0));
+    assert!(heap::sample(0));
     others.into_iter().for_each(|object| free(object).expect("it is ours"));
     sample.expect("there is one now")
 }
@@ -161,14 +161,14 @@ fn all_cpus_work_as_ever_beside_it() -> Result<(), Failure> {
     // The pool stays.
     free(sample(true)).unwrap();
     let before = Snapshot::take();
-    assert!(kfence::init(10));
+    assert!(heap::sample(10));
     let plan = Plan { cpus: cpu::count(), time: Duration::from_secs(2), timers: true, seed: 6, cancellable: false };
     let result = stress::run::<Machine>(plan);
     let boxes: Vec<Box<u64>> = (0..2000).map(Box::new).collect();
     assert!(boxes.iter().enumerate().all(|(nth, number)| **number == nth as u64));
     assert!(boxes.iter().any(|number| kfence::contains(core::ptr::from_ref::<u64>(number).addr())));
     drop(boxes);
-    assert!(kfence::init(0));
+    assert!(heap::sample(0));
     for (cpu, tally) in &result?.cpus {
         assert!(tally.operations > 100, "CPU {cpu}: {tally:?}");
     }
