@@ -60,7 +60,7 @@ struct Slot {
     freed: Track,
 }
 
-/// Who did something: the CPU, and the calls that led there, innermost first.
+/// Where something was done: on which CPU, and by which calls, innermost first.
 #[derive(Clone, Copy)]
 struct Track {
     cpu: usize,
@@ -71,7 +71,7 @@ struct Track {
 impl Track {
     const NONE: Self = Self { cpu: 0, calls: [0; DEPTH], count: 0 };
 
-    /// Who is here.
+    /// The CPU and the calls that lead here.
     #[inline(always)]
     fn here() -> Self {
         let mut calls = [0; DEPTH];

@@ -71,12 +71,13 @@ impl<'a> DeviceTree<'a> {
     /// Eight bytes at the address can be read, and if a tree begins with them, as many as it says that it has; nobody writes there for as
     /// long as `'a`.
     pub unsafe fn at(address: *const u8) -> Result<Self, DeviceTreeError> {
-        // SAFETY: the caller promises that so many bytes can be read there.
+        // SAFETY: by this function's contract eight bytes can be read there, and nobody writes to them.
         let header = unsafe { core::slice::from_raw_parts(address, TOTAL + 4) };
         match Self::new(header) {
             Ok(tree) => Ok(tree),
             Err(DeviceTreeError::Cut { bytes, .. }) => {
-                // SAFETY: it is a tree, so the caller promises that all of it can be read, and nobody writes there.
+                // SAFETY: a tree begins here, and by this function's contract as many bytes as it says can be read, which nobody
+                // changes.
                 Self::new(unsafe { core::slice::from_raw_parts(address, bytes) })
             }
             Err(error) => Err(error),
