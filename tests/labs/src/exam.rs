@@ -1,5 +1,6 @@
 //! A sequence of operations, done by an allocator of frames, with an oracle beside it that knows what that must say.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -15,7 +16,7 @@ use crate::layout::Layout;
 use crate::operation::{Operation, Wrong};
 use crate::piece::zone_of;
 use crate::zones;
-use crate::{BadFree, Frame, Frames, MAX_ORDER, Refused, Request, draw};
+use crate::{BadFree, Frame, Frames, MAX_ORDER, Memory, Refused, Request, draw};
 
 /// What is known of an owner.
 #[derive(Clone, Copy)]
@@ -26,8 +27,8 @@ struct Owned {
 }
 
 /// A piece at work.
-struct Work<'a, P> {
-    piece: P,
+struct Work<'a> {
+    piece: Box<dyn Frames>,
     oracle: Oracle,
     layout: &'a Layout,
     rules: Rules,
@@ -39,19 +40,20 @@ struct Work<'a, P> {
 
 /// Has a piece do a sequence in some memory, up to its first mistake; what went right, and the mistake. What happens is shown to
 /// `see`.
-pub(crate) fn perform<'a, P: Frames>(
+pub(crate) fn perform<'a>(
+    new: fn(Memory) -> Box<dyn Frames>,
     layout: &'a Layout,
     operations: &[Operation],
     rules: Rules,
     see: Option<&'a mut dyn FnMut(Event)>,
 ) -> (Tally, Option<Failure>) {
-    let (piece, owners) = (P::new(layout.memory()), BTreeMap::new());
+    let (piece, owners) = (new(layout.memory()), BTreeMap::new());
     let mut work = Work { piece, oracle: layout.oracle(), layout, rules, owners, right: Tally::default(), see };
     let failure = drive(operations, |operation| work.step(operation));
     (work.right, failure)
 }
 
-impl<P: Frames> Work<'_, P> {
+impl Work<'_> {
     fn step(&mut self, operation: Operation) -> Step {
         let (owner, wrong) = match operation {
             Operation::Allocate { owner, request } => return self.allocate(owner, request),

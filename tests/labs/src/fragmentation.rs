@@ -1,5 +1,6 @@
 //! What a piece's choices leave of large blocks: half of memory is free in the end, and how much of that is in large blocks?
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,7 +10,7 @@ use kit::Random;
 
 use crate::exam::{free_blocks, order_of, verdict};
 use crate::layout::{Layout, ONE_ZONE};
-use crate::{Frames, MAX_ORDER, Request};
+use crate::{Frames, MAX_ORDER, Memory, Request};
 
 const LAYOUT: Layout = Layout { ranges: &[0x1000..0x2000], zones: ONE_ZONE };
 const OPERATIONS: u64 = 20_000;
@@ -26,8 +27,8 @@ pub fn complaint(large: u64, least: u64) -> String {
 
 /// Of a thousand free frames, those in large blocks, after many small requests have come and gone; nothing of a piece that does
 /// something wrong on the way.
-pub fn measure<P: Frames>(seed: u64) -> Option<u64> {
-    let (mut piece, mut oracle) = (P::new(LAYOUT.memory()), LAYOUT.oracle());
+pub fn measure(new: fn(Memory) -> Box<dyn Frames>, seed: u64) -> Option<u64> {
+    let (mut piece, mut oracle) = (new(LAYOUT.memory()), LAYOUT.oracle());
     let (mut random, mut live) = (Random::new(seed), Vec::new());
     for _ in 0..OPERATIONS {
         let used = LAYOUT.frames() - oracle.all_free();

@@ -1,8 +1,8 @@
 //! Pieces of all kinds: of each, what its sequences are, what does them, and what a picture of it shows.
 
 use core::alloc::Layout as Size;
-use core::marker::PhantomData;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::caches::{self, BATCH, Batches, Caches, Timed};
@@ -11,17 +11,12 @@ use crate::judge::{Event, Failure, Rules, Tally};
 use crate::layout::Layout;
 use crate::objects::{self, Objects, SLAB, Sizes};
 use crate::operation::{Blocks, Operation, Wanted, sequence};
-use crate::{Frames, exam};
+use crate::{Frames, Memory, exam};
 
-/// A kind of piece, with one of that kind.
-pub trait Subject {
-    /// The type of the piece.
-    type Piece;
+/// A kind of piece, and how one of that kind is made. Of what type it is does not matter to what is tried, which is compiled once.
+pub trait Subject: Copy {
     /// What its sequences consist of.
     type Operation: Copy;
-
-    /// A piece that has taken charge of some memory.
-    fn piece(layout: &Layout) -> Self::Piece;
 
     /// A sequence: the same for the same seed.
     fn sequence(seed: u64, wanted: Wanted<'_>) -> Vec<Self::Operation>;
@@ -35,6 +30,7 @@ pub trait Subject {
     /// Has a piece do a sequence in some memory, up to its first mistake; what went right, and the mistake. What happens is shown
     /// to `see`.
     fn perform<'a>(
+        self,
         layout: &'a Layout,
         operations: &[Self::Operation],
         rules: Rules,
@@ -48,42 +44,47 @@ pub trait Subject {
 }
 
 /// An allocator of frames: labs 1, 2, 3 and 6.
-#[derive(Debug)]
-pub struct OfFrames<P>(PhantomData<P>);
+#[derive(Clone, Copy, Debug)]
+pub struct OfFrames(pub fn(Memory) -> Box<dyn Frames>);
 
-impl<P: Frames> Subject for OfFrames<P> {
-    type Piece = P;
-    type Operation = Operation;
-
-    fn piece(layout: &Layout) -> P {
-        P::new(layout.memory())
+impl OfFrames {
+    /// With pieces of a type.
+    pub fn of<P: Frames + 'static>() -> Self {
+        Self(|memory| Box::new(P::new(memory)))
     }
+}
+
+impl Subject for OfFrames {
+    type Operation = Operation;
 
     fn sequence(seed: u64, wanted: Wanted<'_>) -> Vec<Operation> {
         sequence(seed, wanted, &mut Blocks)
     }
 
     fn perform<'a>(
+        self,
         layout: &'a Layout,
         operations: &[Operation],
         rules: Rules,
         see: Option<&'a mut dyn FnMut(Event)>,
     ) -> (Tally, Option<Failure>) {
-        exam::perform::<P>(layout, operations, rules, see)
+        exam::perform(self.0, layout, operations, rules, see)
     }
 }
 
 /// A heap of small objects: lab 4.
-#[derive(Debug)]
-pub struct OfObjects<P>(PhantomData<P>);
+#[derive(Clone, Copy, Debug)]
+pub struct OfObjects(pub fn(objects::Frames) -> Box<dyn Objects>);
 
-impl<P: Objects> Subject for OfObjects<P> {
-    type Piece = P;
-    type Operation = Operation<Size>;
-
-    fn piece(layout: &Layout) -> P {
-        P::new(objects::Frames::new(layout.source(1)))
+impl OfObjects {
+    /// With pieces of a type.
+    pub fn of<P: Objects + 'static>() -> Self {
+        Self(|frames| Box::new(P::new(frames)))
     }
+}
+
+impl Subject for OfObjects {
+    type Operation = Operation<Size>;
 
     fn sequence(seed: u64, wanted: Wanted<'_>) -> Vec<Self::Operation> {
         sequence(seed, wanted, &mut Sizes::new(seed))
@@ -95,12 +96,13 @@ impl<P: Objects> Subject for OfObjects<P> {
     }
 
     fn perform<'a>(
+        self,
         layout: &'a Layout,
         operations: &[Self::Operation],
         _: Rules,
         see: Option<&'a mut dyn FnMut(Event)>,
     ) -> (Tally, Option<Failure>) {
-        objects::perform::<P>(layout, operations, see)
+        objects::perform(self.0, layout, operations, see)
     }
 
     fn strip(layout: &Layout) -> Strip {
@@ -110,16 +112,18 @@ impl<P: Objects> Subject for OfObjects<P> {
 }
 
 /// Caches of several CPUs: lab 5.
-#[derive(Debug)]
-pub struct OfCaches<P>(PhantomData<P>);
+#[derive(Clone, Copy, Debug)]
+pub struct OfCaches(pub fn(Batches) -> Box<dyn Caches>);
 
-impl<P: Caches> Subject for OfCaches<P> {
-    type Piece = P;
-    type Operation = Timed;
-
-    fn piece(layout: &Layout) -> P {
-        P::new(Batches::new(layout.source(BATCH)))
+impl OfCaches {
+    /// With pieces of a type.
+    pub fn of<P: Caches + 'static>() -> Self {
+        Self(|batches| Box::new(P::new(batches)))
     }
+}
+
+impl Subject for OfCaches {
+    type Operation = Timed;
 
     fn sequence(seed: u64, wanted: Wanted<'_>) -> Vec<Timed> {
         caches::timed(seed, wanted)
@@ -130,12 +134,13 @@ impl<P: Caches> Subject for OfCaches<P> {
     }
 
     fn perform<'a>(
+        self,
         layout: &'a Layout,
         operations: &[Timed],
         _: Rules,
         see: Option<&'a mut dyn FnMut(Event)>,
     ) -> (Tally, Option<Failure>) {
-        caches::perform::<P>(layout, operations, see)
+        caches::perform(self.0, layout, operations, see)
     }
 }
 
@@ -168,19 +173,31 @@ macro_rules! visit {
     };
 }
 
+/// A piece of this type that has taken charge of some memory.
+pub fn frames<P: Frames>(layout: &Layout) -> P {
+    P::new(layout.memory())
+}
+
+/// A heap of this type over some memory.
+pub fn objects<P: Objects>(layout: &Layout) -> P {
+    P::new(objects::Frames::new(layout.source(1)))
+}
+
+/// Caches of this type over some memory.
+pub fn caches<P: Caches>(layout: &Layout) -> P {
+    P::new(Batches::new(layout.source(BATCH)))
+}
+
 /// Does the first test of a lab, by the lab's number, which is in the module of the piece.
 #[macro_export]
 macro_rules! first_test {
     (4, $module:ident, $layout:expr) => {
-        $module::first_test(<$crate::subject::OfObjects<$module::Piece> as $crate::subject::Subject>::piece($layout))
+        $module::first_test($crate::subject::objects($layout))
     };
     (5, $module:ident, $layout:expr) => {
-        $module::first_test(
-            <$crate::subject::OfCaches<$module::Piece> as $crate::subject::Subject>::piece($layout),
-            [&$crate::caches::Quiet(0), &$crate::caches::Quiet(1)],
-        )
+        $module::first_test($crate::subject::caches($layout), [&$crate::caches::Quiet(0), &$crate::caches::Quiet(1)])
     };
     ($lab:literal, $module:ident, $layout:expr) => {
-        $module::first_test(<$crate::subject::OfFrames<$module::Piece> as $crate::subject::Subject>::piece($layout))
+        $module::first_test($crate::subject::frames($layout))
     };
 }

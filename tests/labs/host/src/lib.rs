@@ -109,19 +109,19 @@ struct Trial {
 
 impl Trial {
     /// Has a piece do a sequence.
-    fn run<S: Subject>(self, operations: &[S::Operation]) -> Verdict {
-        self.try_it::<S>(operations, false).verdict
+    fn run<S: Subject>(self, subject: S, operations: &[S::Operation]) -> Verdict {
+        self.try_it(subject, operations, false).verdict
     }
 
     /// As [`run`](Self::run), with all that is known of it.
-    fn try_it<S: Subject>(self, operations: &[S::Operation], is_drawn: bool) -> Tried {
+    fn try_it<S: Subject>(self, subject: S, operations: &[S::Operation], is_drawn: bool) -> Tried {
         let mut tried = Tried { verdict: Verdict::Fine, right: 0, rows: Vec::new() };
         let ended = child::run(
             self.limit,
             |tell| {
                 let mut see = |event| tell(&Message::from(event));
                 let see = is_drawn.then_some(&mut see as &mut dyn FnMut(Event));
-                let (tally, failure) = S::perform(self.layout, operations, self.rules, see);
+                let (tally, failure) = subject.perform(self.layout, operations, self.rules, see);
                 tell(&Message::Right(self.kinds.iter().map(|kind| tally.of(*kind)).sum()));
                 failure.iter().for_each(|Failure { operation, kind, text }| {
                     tell(&Message::Wrong(*operation, *kind as usize, text.clone()));
@@ -185,26 +185,26 @@ impl Visitor for Examiner {
     type Output = Vec<Examined>;
 
     fn frames<P: Frames + Send + 'static>(self) -> Self::Output {
-        let Self(lab, seed) = self;
-        let mut all = examine::<OfFrames<P>>(lab, seed);
-        all.extend(lab.fragmentation.map(|(points, least)| fragments::<P>(points, least, seed)));
+        let (Self(lab, seed), subject) = (self, OfFrames::of::<P>());
+        let mut all = examine(subject, lab, seed);
+        all.extend(lab.fragmentation.map(|(points, least)| fragments(subject, points, least, seed)));
         all
     }
 
     fn objects<P: Objects + Send + 'static>(self) -> Self::Output {
-        examine::<OfObjects<P>>(self.0, self.1)
+        examine(OfObjects::of::<P>(), self.0, self.1)
     }
 
     fn caches<P: Caches + Send + 'static>(self) -> Self::Output {
-        examine::<OfCaches<P>>(self.0, self.1)
+        examine(OfCaches::of::<P>(), self.0, self.1)
     }
 }
 
-fn examine<S: Subject>(lab: &Lab, seed: u64) -> Vec<Examined> {
+fn examine<S: Subject>(subject: S, lab: &Lab, seed: u64) -> Vec<Examined> {
     let mut all: Vec<Examined> = Vec::new();
     for exam in lab.exams {
         let is_first = all.iter().all(|result| result.failure.is_none());
-        all.push(examine_one::<S>(lab, exam, seed, is_first));
+        all.push(examine_one(subject, lab, exam, seed, is_first));
     }
     all
 }
@@ -212,11 +212,11 @@ fn examine<S: Subject>(lab: &Lab, seed: u64) -> Vec<Examined> {
 /// A sequence that went wrong, where and how.
 type Wrong<S> = (Trial, Vec<<S as Subject>::Operation>, Verdict);
 
-fn examine_one<S: Subject>(lab: &Lab, exam: &Exam, seed: u64, is_drawn: bool) -> Examined {
+fn examine_one<S: Subject>(subject: S, lab: &Lab, exam: &Exam, seed: u64, is_drawn: bool) -> Examined {
     let (mut right, mut wrong, mut other): (_, Vec<Wrong<S>>, Option<Wrong<S>>) = (0, Vec::new(), None);
     for (layout, operations) in exam.sequences::<S>(lab, seed) {
         let trial = Trial { layout, rules: exam.rules(lab), kinds: exam.kinds, limit: LIMIT };
-        let Tried { verdict, right: times, .. } = trial.try_it::<S>(&operations, false);
+        let Tried { verdict, right: times, .. } = trial.try_it(subject, &operations, false);
         right += times;
         let is_other = matches!(&verdict, Verdict::Wrong(failure) if !exam.kinds.contains(&failure.kind));
         let has_ended = matches!(verdict, Verdict::Ended(_));
@@ -231,7 +231,7 @@ fn examine_one<S: Subject>(lab: &Lab, exam: &Exam, seed: u64, is_drawn: bool) ->
         }
     }
     let found = |wrong: &[Wrong<S>]| match is_drawn {
-        true => shortest::<S>(wrong),
+        true => shortest(subject, wrong),
         false => wrong.first().map(|(.., verdict)| Found::of(verdict.text())),
     };
     let failure = found(&wrong).or_else(|| {
@@ -254,7 +254,7 @@ impl Found {
 }
 
 /// The shortest part of any of these sequences that goes wrong in the same way as the first, drawn.
-fn shortest<S: Subject>(wrong: &[Wrong<S>]) -> Option<Found> {
+fn shortest<S: Subject>(subject: S, wrong: &[Wrong<S>]) -> Option<Found> {
     let (place, _, first) = wrong.first()?;
     // In the same memory: other is larger.
     let alike =
@@ -263,10 +263,10 @@ fn shortest<S: Subject>(wrong: &[Wrong<S>]) -> Option<Found> {
         let limit = if matches!(verdict, Verdict::Ended(Ended::Hung)) { SHORT_LIMIT } else { LIMIT };
         let trial = Trial { limit, ..*trial };
         let end = if let Verdict::Wrong(failure) = verdict { failure.operation + 1 } else { operations.len() };
-        (trial, kit::shortest(&operations[..end], |part| trial.run::<S>(part).is_like(verdict)))
+        (trial, kit::shortest(&operations[..end], |part| trial.run(subject, part).is_like(verdict)))
     });
     let (trial, short) = shorts.min_by_key(|(_, short)| short.len())?;
-    let Tried { verdict, rows, .. } = trial.try_it::<S>(&short, true);
+    let Tried { verdict, rows, .. } = trial.try_it(subject, &short, true);
     let what = verdict.text();
     let picture = picture(&S::strip(trial.layout), &rows, &what);
     let text = picture.to_string();
@@ -275,10 +275,10 @@ fn shortest<S: Subject>(wrong: &[Wrong<S>]) -> Option<Found> {
 }
 
 /// Whether a piece leaves large blocks large.
-fn fragments<P: Frames>(points: u32, least: u64, seed: u64) -> Examined {
+fn fragments(OfFrames(new): OfFrames, points: u32, least: u64, seed: u64) -> Examined {
     let mut measured = None;
     let ended =
-        child::run(LIMIT, |tell| tell(&fragmentation::measure::<P>(seed)), |value: Option<u64>| measured = value);
+        child::run(LIMIT, |tell| tell(&fragmentation::measure(new, seed)), |value: Option<u64>| measured = value);
     let what = match (&ended, measured) {
         (Some(ended), _) => Some(ended.to_string()),
         (None, None) => Some(fragmentation::NOT_MEASURED.into()),

@@ -45,15 +45,16 @@ pub struct Trier(pub &'static Lab, pub Trial);
 impl Trier {
     fn try_it<S: Subject>(
         self,
+        subject: S,
         stress: fn(&Lab) -> Result<(), String>,
         costs: fn(&Lab) -> u64,
-        fragmentation: fn(&Lab, u64) -> Result<(), String>,
+        fragmentation: impl Fn(&Lab, u64) -> Result<(), String>,
     ) -> Result<(), String> {
         let Self(lab, trial) = self;
         match trial {
             Trial::Stress => stress(lab),
-            Trial::BadFrees => bad_frees::<S>(lab),
-            Trial::Exam(number, seed) => exam::<S>(lab, number, seed),
+            Trial::BadFrees => bad_frees(subject, lab),
+            Trial::Exam(number, seed) => exam(subject, lab, number, seed),
             Trial::Fragmentation(seed) => fragmentation(lab, seed),
             Trial::Costs => {
                 println!("instructions: {}", costs(lab));
@@ -67,15 +68,17 @@ impl Visitor for Trier {
     type Output = Result<(), String>;
 
     fn frames<P: Frames + Send + 'static>(self) -> Self::Output {
-        self.try_it::<OfFrames<P>>(stress::stress_frames::<P>, costs::frames::<P>, fragmentation::<P>)
+        let subject = OfFrames::of::<P>();
+        let fragmentation = |lab: &Lab, seed| fragmentation(subject, lab, seed);
+        self.try_it(subject, stress::stress_frames::<P>, costs::frames::<P>, fragmentation)
     }
 
     fn objects<P: Objects + Send + 'static>(self) -> Self::Output {
-        self.try_it::<OfObjects<P>>(stress::stress_objects::<P>, costs::objects::<P>, |_, _| Ok(()))
+        self.try_it(OfObjects::of::<P>(), stress::stress_objects::<P>, costs::objects::<P>, |_, _| Ok(()))
     }
 
     fn caches<P: Caches + Send + 'static>(self) -> Self::Output {
-        self.try_it::<OfCaches<P>>(stress::stress_caches::<P>, costs::caches::<P>, |_, _| Ok(()))
+        self.try_it(OfCaches::of::<P>(), stress::stress_caches::<P>, costs::caches::<P>, |_, _| Ok(()))
     }
 }
 
@@ -83,11 +86,11 @@ impl Visitor for Trier {
 ///
 /// # Errors
 /// What it does wrong, of what the exam is about, or what kept that from being tried.
-fn exam<S: Subject>(lab: &Lab, number: usize, seed: u64) -> Result<(), String> {
+fn exam<S: Subject>(subject: S, lab: &Lab, number: usize, seed: u64) -> Result<(), String> {
     let Some(exam) = lab.exams.get(number) else { return Ok(()) };
     let (mut right, mut other) = (0, None);
     for (layout, operations) in exam.sequences::<S>(lab, seed) {
-        let (tally, failure) = S::perform(layout, &operations, exam.rules(lab), None);
+        let (tally, failure) = subject.perform(layout, &operations, exam.rules(lab), None);
         right += exam.kinds.iter().map(|kind| tally.of(*kind)).sum::<usize>();
         match failure {
             Some(failure) if exam.kinds.contains(&failure.kind) => return Err(failure.text),
@@ -106,9 +109,9 @@ fn exam<S: Subject>(lab: &Lab, number: usize, seed: u64) -> Result<(), String> {
 ///
 /// # Errors
 /// It does not.
-fn fragmentation<P: Frames>(lab: &Lab, seed: u64) -> Result<(), String> {
+fn fragmentation(OfFrames(new): OfFrames, lab: &Lab, seed: u64) -> Result<(), String> {
     let Some((_, least)) = lab.fragmentation else { return Ok(()) };
-    match labs::fragmentation::measure::<P>(seed) {
+    match labs::fragmentation::measure(new, seed) {
         Some(large) if large >= least => Ok(()),
         Some(large) => Err(labs::fragmentation::complaint(large, least)),
         None => Err(labs::fragmentation::NOT_MEASURED.into()),
@@ -124,7 +127,7 @@ const OPERATIONS: usize = 1500;
 ///
 /// # Errors
 /// What it does wrong.
-fn bad_frees<S: Subject>(lab: &Lab) -> Result<(), String> {
+fn bad_frees<S: Subject>(subject: S, lab: &Lab) -> Result<(), String> {
     let layout = memory::layout(lab);
     let wanted = Wanted {
         mix: MIXED,
@@ -134,6 +137,6 @@ fn bad_frees<S: Subject>(lab: &Lab) -> Result<(), String> {
         frames: layout.ranges,
     };
     let operations = S::sequence(1, wanted);
-    let (_, failure) = S::perform(&layout, &operations, Rules { largest: lab.largest, counts: false }, None);
+    let (_, failure) = subject.perform(&layout, &operations, Rules { largest: lab.largest, counts: false }, None);
     failure.map_or(Ok(()), |failure| Err(failure.text))
 }

@@ -3,6 +3,7 @@
 //! There is one thread: what another CPU or an interrupt does in the middle of an operation is done as a whole between two of its
 //! steps, by a call out of [`Cpu::step`]. So each mistake is there again when its sequence is.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -138,15 +139,15 @@ struct State<'a> {
 }
 
 /// A piece at work.
-struct Work<'a, P> {
-    piece: P,
+struct Work<'a> {
+    piece: Box<dyn Caches>,
     frames: Range<Frame>,
     state: RefCell<State<'a>>,
 }
 
 /// A CPU in the middle of an operation.
-struct At<'w, 'a, P> {
-    work: &'w Work<'a, P>,
+struct At<'w, 'a> {
+    work: &'w Work<'a>,
     number: usize,
     /// Whether others may come in between. They themselves are left alone.
     is_outermost: bool,
@@ -156,7 +157,7 @@ struct At<'w, 'a, P> {
     was_met: Cell<bool>,
 }
 
-impl<P: Caches> Cpu for At<'_, '_, P> {
+impl Cpu for At<'_, '_> {
     fn number(&self) -> usize {
         self.number
     }
@@ -173,7 +174,7 @@ impl<P: Caches> Cpu for At<'_, '_, P> {
     }
 }
 
-impl<P: Caches> At<'_, '_, P> {
+impl At<'_, '_> {
     /// Lets those come whose time it is. An interrupt waits for as long as it is masked.
     fn let_others(&self) {
         while let Some(next) = self.next() {
@@ -202,7 +203,8 @@ impl<P: Caches> At<'_, '_, P> {
 
 /// Has a piece do a sequence in some memory, up to its first mistake; what went right, and the mistake. What happens is shown to
 /// `see`.
-pub(crate) fn perform<P: Caches>(
+pub(crate) fn perform(
+    new: fn(Batches) -> Box<dyn Caches>,
     layout: &Layout,
     operations: &[Timed],
     see: Option<&mut dyn FnMut(Event)>,
@@ -217,7 +219,7 @@ pub(crate) fn perform<P: Caches>(
         see,
     };
     let frames = layout.first()..layout.end();
-    let work = Work { piece: P::new(Batches::new(source)), frames, state: RefCell::new(state) };
+    let work = Work { piece: new(Batches::new(source)), frames, state: RefCell::new(state) };
     let mut number = 0;
     while let Some(operation) = operations.get(number) {
         let within = operations[number + 1..].iter().take_while(|other| other.behind.is_some());
@@ -233,7 +235,7 @@ pub(crate) fn perform<P: Caches>(
     (right, None)
 }
 
-impl<P: Caches> Work<'_, P> {
+impl Work<'_> {
     /// Does an operation and what comes in the middle of it; what came too late for that is done behind it.
     fn outermost(&self, operation: Timed) -> Step {
         let done = self.perform(operation, true, &format!("CPU {}: ", operation.cpu));
@@ -270,7 +272,7 @@ impl<P: Caches> Work<'_, P> {
         }
     }
 
-    fn allocate(&self, at: &At<'_, '_, P>, owner: usize, prefix: &str) -> Step {
+    fn allocate(&self, at: &At<'_, '_>, owner: usize, prefix: &str) -> Step {
         self.ask(|| format!("{prefix}allocate"));
         let cpu = at.number;
         let held = |known: &Known| known.source.held().count();
@@ -299,7 +301,7 @@ impl<P: Caches> Work<'_, P> {
         checked
     }
 
-    fn is_refusal_right(&self, at: &At<'_, '_, P>, refused: Refused, free: Option<Frame>) -> Step {
+    fn is_refusal_right(&self, at: &At<'_, '_>, refused: Refused, free: Option<Frame>) -> Step {
         let mut state = self.state.borrow_mut();
         let source = state.known.source;
         let is_left = source.held().count() < source.count() && !at.was_met.get();
@@ -315,7 +317,7 @@ impl<P: Caches> Work<'_, P> {
         Ok(())
     }
 
-    fn free(&self, at: &At<'_, '_, P>, owner: usize, frame: Frame, prefix: &str) -> Step {
+    fn free(&self, at: &At<'_, '_>, owner: usize, frame: Frame, prefix: &str) -> Step {
         self.ask(|| format!("{prefix}free {frame:#x}"));
         {
             // From here on it may be anybody's.
@@ -331,7 +333,7 @@ impl<P: Caches> Work<'_, P> {
     }
 
     /// Frees what must not be freed.
-    fn free_badly(&self, at: &At<'_, '_, P>, frame: Frame, prefix: &str) -> Step {
+    fn free_badly(&self, at: &At<'_, '_>, frame: Frame, prefix: &str) -> Step {
         let verdict = self.state.borrow().known.verdict(frame);
         let Err(reason) = verdict else { return Ok(()) };
         self.ask(|| format!("{prefix}free {frame:#x}"));
@@ -342,7 +344,7 @@ impl<P: Caches> Work<'_, P> {
         Ok(())
     }
 
-    fn drain(&self, at: &At<'_, '_, P>, prefix: &str) -> Step {
+    fn drain(&self, at: &At<'_, '_>, prefix: &str) -> Step {
         self.ask(|| format!("{prefix}drain"));
         self.piece.drain(at);
         let kept = self.state.borrow().known.whole(at.number).filter(|_| !at.was_met.get());

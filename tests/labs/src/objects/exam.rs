@@ -1,5 +1,6 @@
 //! A sequence of operations, done by a heap of small objects, with an oracle beside it.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -192,8 +193,8 @@ struct Owned {
 }
 
 /// A piece at work.
-struct Work<'a, P> {
-    piece: P,
+struct Work<'a> {
+    piece: Box<dyn Objects>,
     oracle: Slabs,
     frames: Range<Frame>,
     owners: BTreeMap<usize, Owned>,
@@ -203,20 +204,21 @@ struct Work<'a, P> {
 
 /// Has a piece do a sequence in some memory, up to its first mistake; what went right, and the mistake. What happens is shown to
 /// `see`.
-pub(crate) fn perform<'a, P: Objects>(
+pub(crate) fn perform<'a>(
+    new: fn(Frames) -> Box<dyn Objects>,
     memory: &'a crate::layout::Layout,
     operations: &[Operation<Layout>],
     see: Option<&'a mut dyn FnMut(Event)>,
 ) -> (Tally, Option<Failure>) {
     let source = memory.source(1);
-    let (piece, oracle) = (P::new(Frames::new(source)), Slabs::new(source));
+    let (piece, oracle) = (new(Frames::new(source)), Slabs::new(source));
     let frames = memory.first()..memory.end();
     let mut work = Work { piece, oracle, frames, owners: BTreeMap::new(), right: Tally::default(), see };
     let failure = drive(operations, |operation| work.step(operation));
     (work.right, failure)
 }
 
-impl<P: Objects> Work<'_, P> {
+impl Work<'_> {
     fn step(&mut self, operation: Operation<Layout>) -> Step {
         let (owner, wrong) = match operation {
             Operation::Allocate { owner, request } => return self.allocate(owner, request),
