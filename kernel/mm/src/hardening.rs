@@ -1,6 +1,6 @@
 //! Hardening: what the allocators do so that a mistake in the use of memory gives less away. All of it is off unless a kernel
 //! switches it on, for page frames ([`PageAllocator::harden`](crate::allocator::PageAllocator::harden)), for a
-//! [heap](crate::heap::Heap::harden), or for [both](crate::kernel::Memory::harden).
+//! [heap](crate::heap::Heap::harden), or for [both](crate::kernel::Kernel::harden).
 //!
 //! The fast paths do not ask for it. What a CPU has for itself, its pages and its arena of the heap, is behind a gate; while
 //! something is switched on, that gate is closed to them, and the slow paths go through a second one. So switched off it costs

@@ -9,11 +9,9 @@ use bifolio::allocator::{PageAllocator, Plan, Shrinker};
 use bifolio::cpu::Cpu;
 use bifolio::error::FreeError;
 use bifolio::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile};
-use bifolio::heap::{RegionError, StaticHeap};
-use bifolio::kernel::{
-    Frames, InitError, Kernel, Mappings, Memory, NoInterrupts, NoMappings, Regions, Shared, Uniprocessor,
-};
-use bifolio::memory_map::{MapError, MemoryMap, Region, RegionKind};
+use bifolio::heap::{self, RegionError, StaticHeap};
+use bifolio::kernel::{Frames, InitError, Kernel, Mappings, NoInterrupts, NoMappings, Regions, Shared, Uniprocessor};
+use bifolio::memory_map::{MapError, Region, RegionKind};
 use kit::machine::metadata;
 use kit::{Sound, scale};
 
@@ -286,22 +284,23 @@ unsafe impl Mappings for Host {
 /// Metadata elsewhere, tables before there is an allocator, no CPU with pages of its own, and mappings.
 #[test]
 fn a_kernel_can_set_its_page_frames_up_by_itself() {
-    static MEMORY: Memory<Uniprocessor<NoInterrupts>, 1> = Memory::new();
+    static MEMORY: Kernel<Uniprocessor<NoInterrupts>, 4, { heap::MAX_CPUS }> = Kernel::new();
     static HOST: Host = Host(AtomicUsize::new(0));
     assert!(MEMORY.try_frames().is_none());
-    let regions = Vec::leak(vec![ram()]);
-    let plan = Plan::apart(MemoryMap::sanitise_for(Profile::X86_64, regions).unwrap()).unwrap();
+    let window = window();
+    let mut regions = Regions::<1>::of(Profile::X86_64);
+    regions.extend([ram()]);
+    let plan = Plan::apart(regions.map(window).unwrap()).unwrap();
     let mut early = plan.early_frames(3).unwrap();
     let table = early.take(1).unwrap();
     let allocator = || {
         let metadata = metadata(plan.metadata_words());
         // SAFETY: nobody else uses the memory, which is allocated below; it is given to the first of these alone.
-        unsafe { PageAllocator::new(&plan, metadata, &[]) }.unwrap()
+        unsafe { PageAllocator::new(&plan, metadata, &MEMORY.pages()[..0]) }.unwrap()
     };
     let frames = allocator();
     // The table is for good.
     let _ = frames.hand_over(early).unwrap().map(Blocks::into_raw);
-    let window = window();
     // SAFETY: the window was allocated for this, and stays; one thread uses this kernel.
     unsafe {
         let crooked = InitError::Offset { offset: window + FRAME_SIZE, align: 4 << 20 };
@@ -332,6 +331,103 @@ fn a_kernel_can_set_its_page_frames_up_by_itself() {
     heap.shrink();
     assert_eq!(MEMORY.frames().usage().used, 1);
     MEMORY.frames().sound();
+}
+
+/// `init` is no more than its steps; and by hand the plan may be another.
+#[test]
+fn what_is_set_up_step_by_step_is_what_init_makes() {
+    static AT_ONCE: Kernel<Uniprocessor<NoInterrupts>> = Kernel::new();
+    static BY_STEPS: Kernel<Uniprocessor<NoInterrupts>> = Kernel::new();
+    let mut regions = Regions::<1>::of(Profile::X86_64);
+    regions.extend([ram()]);
+    // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
+    unsafe { AT_ONCE.init(regions.clone(), window()) }.unwrap();
+    let window = window();
+    let planned = |plan: &Plan<'_>| {
+        // SAFETY: the memory was allocated for this, and stays; the one kernel that is started by it is one thread's.
+        unsafe { PageAllocator::new(plan, plan.metadata_in_window(window), BY_STEPS.pages()) }.unwrap()
+    };
+    let plan = Plan::new(regions.map(window).unwrap()).unwrap();
+    assert_eq!(planned(&plan).usage(), AT_ONCE.frames().usage());
+    let with_words = plan.with_words().unwrap();
+    // SAFETY: likewise.
+    unsafe { BY_STEPS.start(planned(&with_words), window, &NoMappings) }.unwrap();
+    let more = with_words.metadata().frames() - plan.metadata().frames();
+    assert!(more > 0);
+    let frames = BY_STEPS.frames();
+    assert_eq!(frames.usage().total + more, AT_ONCE.frames().usage().total);
+    let block = frames.allocate(Order::ZERO, Gfp::KERNEL).unwrap();
+    let word = frames.word(block.pfn()).unwrap();
+    assert_eq!(word.swap(7, Relaxed), 0);
+    frames.free(block).unwrap();
+    assert!(frames.cached() > 0, "the CPU has pages of its own");
+    assert_eq!(word.load(Relaxed), 7, "nobody else's");
+}
+
+#[test]
+#[should_panic(expected = "no frames were planned for metadata")]
+fn metadata_apart_from_ram_is_in_no_window() {
+    let mut regions = Regions::<2>::of(Profile::X86_64);
+    regions.extend([ram()]);
+    let plan = Plan::apart(regions.map(0).unwrap()).unwrap();
+    // SAFETY: there are no frames that could be seen.
+    let _ = unsafe { plan.metadata_in_window(0) };
+}
+
+/// A kernel whose code may all take what is kept for those that free memory.
+struct Pressing;
+
+// SAFETY: nothing is mapped.
+unsafe impl Mappings for Pressing {
+    fn gfp(&self) -> Gfp {
+        Gfp::ATOMIC | Gfp::NOWARN | Gfp::MEMALLOC
+    }
+}
+
+/// That crate's traits say no flags, nor have they an error.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn page_tables_take_frames_as_the_heap_does_and_bad_frees_of_them_are_named() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size2MiB, Size4KiB};
+
+    fn kernel(mappings: &'static dyn Mappings) -> &'static Kernel<Uniprocessor<NoInterrupts>> {
+        let memory: &Kernel<_> = Box::leak(Box::default());
+        let window = window();
+        let mut regions = Regions::<1>::of(Profile::X86_64);
+        regions.extend([ram()]);
+        let plan = Plan::new(regions.map(window).unwrap()).unwrap();
+        // SAFETY: the memory was allocated for this, and stays; one thread uses this kernel.
+        unsafe {
+            let frames = PageAllocator::new(&plan, plan.metadata_in_window(window), memory.pages()).unwrap();
+            memory.start(frames, window, mappings).unwrap();
+        }
+        memory
+    }
+    let left = |memory: &Kernel<_>| {
+        let mut frames = memory.frames();
+        while frames.allocate_frame().is_some() {}
+        frames.usage().free
+    };
+    assert!(left(kernel(&NoMappings)) > 0, "some are kept for those that free memory");
+    assert_eq!(left(kernel(&Pressing)), 0);
+
+    let memory = kernel(&NoMappings);
+    let frame = memory.frames().allocate_frame().unwrap();
+    let large = PhysFrame::<Size2MiB>::containing_address(frame.start_address());
+    let before = memory.frames().usage();
+    let refused = |free: &dyn Fn()| {
+        let why = catch_unwind(AssertUnwindSafe(free)).expect_err("it is refused");
+        assert_eq!(memory.frames().usage(), before);
+        why.downcast_ref::<String>().unwrap().clone()
+    };
+    // SAFETY: nobody uses the frames, and none of these frees is taken.
+    let of_large = refused(&|| unsafe { memory.frames().large().deallocate_frame(large) });
+    assert!(of_large.starts_with("bad free of a 2MiB frame: "), "{of_large}");
+    let nobodys = PhysFrame::<Size4KiB>::containing_address(x86_64::PhysAddr::new(0x1000));
+    // SAFETY: likewise.
+    let of_nobodys = refused(&|| unsafe { memory.frames().deallocate_frame(nobodys) });
+    assert!(of_nobodys.starts_with("bad free of a 4KiB frame: "), "{of_nobodys}");
 }
 
 /// As a microcontroller has it: a static array.
@@ -379,13 +475,12 @@ fn what_debug_shows_of_a_kernel_is_its_name() {
     assert_eq!(format!("{:?}", MEMORY.frames()), "Frames");
     assert_eq!(format!("{:?}", MEMORY.heap()), "Heap { .. }");
     assert_eq!(format!("{:?}", MEMORY.heap().source()), "Window { .. }");
-    assert_eq!(format!("{:?}", *MEMORY), "Memory { .. }");
     // The heap gives what it does not use to page frames that are short, whatever it holds.
     let layout = Layout::new::<[u64; 100]>();
     // SAFETY: the layout is not empty, and the object is used no more.
     unsafe { MEMORY.dealloc(MEMORY.alloc(layout), layout) };
     let held = MEMORY.heap().frames();
-    assert_eq!(Shrinker::shrink(&*MEMORY, 1), held.slabs + held.metadata);
+    assert_eq!(Shrinker::shrink(&MEMORY, 1), held.slabs + held.metadata);
     MEMORY.frames().drain();
     assert_eq!(MEMORY.frames().usage().used, 0);
 }
@@ -394,10 +489,9 @@ fn what_debug_shows_of_a_kernel_is_its_name() {
 fn what_is_made_by_default_has_no_memory() {
     let layout = Layout::new::<u64>();
     let kernel = Kernel::<Uniprocessor<NoInterrupts>>::default();
-    let memory = Memory::<Uniprocessor<NoInterrupts>, 1>::default();
     let heap = StaticHeap::<Uniprocessor<NoInterrupts>>::default();
     // SAFETY: the layout is not empty.
-    let objects = unsafe { [kernel.alloc(layout), memory.alloc(layout), heap.alloc(layout)] };
+    let objects = unsafe { [kernel.alloc(layout), heap.alloc(layout)] };
     assert!(objects.iter().all(|object| object.is_null()));
     assert_eq!(format!("{heap:?}"), "StaticHeap { .. }");
     assert!(heap.heap().is_none());

@@ -1,9 +1,12 @@
 //! Page frames before there is an allocator, for page tables and metadata.
 
+use super::frames::MEMORY;
 use crate::sync::{Mutex, Processor};
 use bifolio::allocator::{EarlyFrames, PageAllocator, Plan};
 use bifolio::frame::{Pfn, PfnRange};
 use core::mem;
+use x86_64::PhysAddr;
+use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 
 static EARLY: Mutex<EarlyFrames> = Mutex::new("early frames", EarlyFrames::none());
 
@@ -27,6 +30,19 @@ pub(super) fn without(range: PfnRange, hole: PfnRange) -> impl Iterator<Item = P
 /// Takes so many frames in a row. `None` if there are no more, or the allocator has all of them by now.
 pub(super) fn take(frames: u64) -> Option<PfnRange> {
     EARLY.lock().take(frames)
+}
+
+/// Frames for page tables: the allocator's, and these while there is none.
+pub(super) struct TableFrames;
+
+// SAFETY: each frame is taken once, of what is usable, here or from the allocator, which is told what was taken here.
+unsafe impl FrameAllocator<Size4KiB> for TableFrames {
+    fn allocate_frame(&mut self) -> Option<PhysFrame> {
+        match MEMORY.try_frames() {
+            Some(mut frames) => frames.allocate_frame(),
+            None => take(1).map(|taken| PhysFrame::containing_address(PhysAddr::new(taken.start.address()))),
+        }
+    }
 }
 
 /// Whether a frame was taken here, and not handed over yet.

@@ -3,17 +3,13 @@
 use crate::host::Ticks;
 use bifolio::frame::{FRAME_SIZE, Pfn, PfnRange, Profile};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
-use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use bootloader_api::info::MemoryRegion;
 use core::fmt::{self, Write};
 use core::{array, slice};
 use log::{info, warn};
 use spin::Once;
 use x86_64::PhysAddr;
 
-/// UEFI's number for memory that holds ACPI tables.
-const UEFI_ACPI_RECLAIM: u32 = 9;
-/// The BIOS's number for memory that holds ACPI tables.
-const BIOS_ACPI_RECLAIM: u32 = 3;
 /// How many entries that cannot be true are named in the log: a map that is made of them must not drown all else.
 const WARNINGS: usize = 16;
 
@@ -29,8 +25,7 @@ pub(super) fn translate(raw: &'static mut [MemoryRegion]) -> &'static mut [Regio
         // over; sizes and alignments are the same.
         unsafe {
             let raw = start.add(place).read();
-            let region = Region { start: raw.start, end: raw.end, kind: kind(raw.kind) };
-            start.cast::<Region>().add(place).write(region);
+            start.cast::<Region>().add(place).write(Region::from(&raw));
         }
     }
     // SAFETY: all of the slice holds regions now, and it is borrowed for good.
@@ -83,17 +78,6 @@ pub(super) fn low_memory(regions: &[Region], pages: usize) -> Option<PhysAddr> {
     let free: [bool; PAGES] = array::from_fn(|page| usable[page] && !other[page]);
     let first = free.windows(pages).position(|run| run.iter().all(|free| *free))?;
     Some(PhysAddr::new(first as u64 * FRAME_SIZE))
-}
-
-/// What a kind of the boot loader's allows. Unknown kinds, also those that it may invent, are reserved.
-fn kind(raw: MemoryRegionKind) -> RegionKind {
-    match raw {
-        MemoryRegionKind::Usable => RegionKind::Usable,
-        MemoryRegionKind::UnknownUefi(UEFI_ACPI_RECLAIM) | MemoryRegionKind::UnknownBios(BIOS_ACPI_RECLAIM) => {
-            RegionKind::AcpiReclaimable
-        }
-        _ => RegionKind::Reserved,
-    }
 }
 
 /// The end of the RAM that the map tells of: reserved ranges may lie far behind, and are not RAM.

@@ -15,7 +15,7 @@ pub mod record;
 pub mod space;
 pub mod vmalloc;
 
-pub use frames::frames;
+pub use frames::{MEMORY, frames};
 
 use crate::arch::window;
 use crate::cpu::{given, start, trampoline};
@@ -65,15 +65,16 @@ pub fn init(boot_info: &'static mut BootInfo) {
     }
     // SAFETY: what the map calls usable nobody uses but for page tables, which are told of before anything is given out; and the
     // only other allocator, that of address space, keeps its blocks.
-    let mut allocator = unsafe { PageAllocator::new(&plan, metadata.frames, &frames::PAGES[..cpus]) }
+    let mut allocator = unsafe { PageAllocator::new(&plan, metadata.frames, &MEMORY.pages()[..cpus]) }
         .unwrap_or_else(|error| panic!("no page allocator: {error}"));
     if is_recorded {
         record::begin(cpus, &mut allocator);
     }
     early::hand_over(&allocator);
     allocator.add_shrinker(&vmalloc::DeferredFrees).expect("there is room for the first shrinker");
-    // SAFETY: they are all that the map calls usable, and the window has been open since there are tables.
-    unsafe { frames::init(allocator, &heap::Mapped) };
+    // SAFETY: the window shows all that the map calls usable, for as long as the kernel runs; each CPU has a number of its own.
+    unsafe { MEMORY.start(allocator, window::START.as_u64(), &heap::Mapped) }
+        .unwrap_or_else(|error| panic!("no memory: {error}"));
     sync::when_memory_is_low(reclaim::wake);
     heap::HEAP.prepare_cpu();
     let setting_up = stopwatch.elapsed();

@@ -1,6 +1,6 @@
 //! Page tables, reached through the window.
 
-use super::frames::KernelFrames;
+use super::early::TableFrames;
 use super::map;
 use crate::arch::{ipi, window};
 use crate::cpu::segments;
@@ -59,7 +59,7 @@ pub(super) fn map_device(registers: PhysAddr) -> Option<VirtAddr> {
     let page = Page::<Size4KiB>::containing_address(DEVICES) + NEXT.fetch_add(1, Ordering::Relaxed);
     let frame = PhysFrame::containing_address(registers);
     // SAFETY: the page is used by nobody else, and the frame is a device's: no memory that Rust knows of.
-    let mapped = unsafe { table().map_to(page, frame, flags, &mut KernelFrames) };
+    let mapped = unsafe { table().map_to(page, frame, flags, &mut TableFrames) };
     // Nothing was there that a TLB could remember.
     mapped.ok()?.ignore();
     Some(page.start_address() + (registers.as_u64() - frame.start_address().as_u64()))
@@ -84,7 +84,7 @@ fn map_firmware(address: PhysAddr) -> bool {
     let (page, frame) =
         (Page::<Size4KiB>::containing_address(to_virtual(address)), PhysFrame::containing_address(address));
     // SAFETY: the page is the frame's, which nobody writes to.
-    match unsafe { table().map_to(page, frame, flags, &mut KernelFrames) } {
+    match unsafe { table().map_to(page, frame, flags, &mut TableFrames) } {
         Ok(flush) => flush.ignore(),
         // Another CPU was faster.
         Err(MapToError::PageAlreadyMapped(_)) => {}

@@ -13,6 +13,7 @@
 //! Nothing is mapped twice that the kernel runs on: code, data, stacks and metadata are not in the window. Page tables are, since
 //! they are changed there.
 
+use super::early::TableFrames;
 use super::{early, vmalloc};
 use crate::arch::window;
 use bifolio::allocator::Plan;
@@ -129,16 +130,6 @@ fn tables_for(ranges: impl Iterator<Item = PfnRange>) -> u64 {
     tables
 }
 
-/// Frames for page tables, while there is no allocator.
-struct EarlyTables;
-
-// SAFETY: each frame is taken once, and is usable memory.
-unsafe impl FrameAllocator<Size4KiB> for EarlyTables {
-    fn allocate_frame(&mut self) -> Option<PhysFrame> {
-        early::take(1).map(|taken| PhysFrame::containing_address(PhysAddr::new(taken.start.address())))
-    }
-}
-
 /// Maps frames as data from an address on, in pages as large as can be.
 ///
 /// # Safety
@@ -174,7 +165,7 @@ where
 {
     let (page, frame) = (Page::<S>::containing_address(page), PhysFrame::containing_address(frame));
     // SAFETY: by this function's contract.
-    let mapped = unsafe { table.map_to(page, frame, DATA, &mut EarlyTables) };
+    let mapped = unsafe { table.map_to(page, frame, DATA, &mut TableFrames) };
     // Nothing was there that a TLB could remember.
     mapped.unwrap_or_else(|error| panic!("{page:?} cannot be mapped: {error:?}")).ignore();
     S::SIZE
@@ -189,7 +180,7 @@ unsafe fn copy_tables(first: u64, level: u32, address: u64) -> PhysFrame {
     let table = (0..level).fold(address, |address, _| window::entry_by_recursion(first, address));
     // SAFETY: by this function's contract the table is there and does not change.
     let table = unsafe { &*(table as *const PageTable) };
-    let frame = EarlyTables.allocate_frame().expect("there are frames for copies of the boot loader's tables");
+    let frame = TableFrames.allocate_frame().expect("there are frames for copies of the boot loader's tables");
     let copy: *mut PageTable = window::to_virtual(frame.start_address()).as_mut_ptr();
     // SAFETY: the frame is fresh, the window shows it, and any bits are a page table.
     let copy = unsafe { &mut *copy };

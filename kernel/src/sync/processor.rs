@@ -4,12 +4,12 @@ use super::lockdep;
 use crate::arch::{clock, ipi, local};
 use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::Gfp;
+use bifolio::kernel::{Interrupts, X86};
 use bifolio::sync::{Acquire, Faults, Lock};
 use core::fmt;
 use core::time::Duration;
 use log::warn;
 use spin::Once;
-use x86_64::instructions::interrupts;
 
 /// What is done when memory is low. In any context.
 static LOW_MEMORY: Once<fn()> = Once::new();
@@ -43,16 +43,12 @@ unsafe impl Cpu for Processor {
 
     #[inline]
     fn mask_interrupts() -> bool {
-        let were_enabled = interrupts::are_enabled();
-        interrupts::disable();
-        were_enabled
+        X86::mask()
     }
 
     #[inline]
     fn restore_interrupts(were_enabled: bool) {
-        if were_enabled {
-            interrupts::enable();
-        }
+        X86::restore(were_enabled);
     }
 }
 

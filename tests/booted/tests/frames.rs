@@ -15,11 +15,10 @@ use bifolio::allocator::AllocError;
 use bifolio::frame::{Gfp, Order, Pfn, Profile};
 use booted::{Hoard, first_word, frames_free, random};
 use framework::Snapshot;
-use kernel::memory::frames::KernelFrames;
-use kernel::memory::{frames, map};
+use kernel::memory::{MEMORY, frames, map};
 use kit::Raw;
 use rand::RngExt;
-use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size2MiB, Size4KiB};
+use x86_64::structures::paging::{FrameAllocator, FrameDeallocator};
 
 framework::entry!(test_main);
 
@@ -200,14 +199,14 @@ fn contradictory_flags_are_refused() {
 #[test_case]
 fn frames_of_the_x86_64_crate_come_in_both_sizes_and_go_back() {
     let before = Snapshot::take();
-    let small: PhysFrame<Size4KiB> = KernelFrames.allocate_frame().unwrap();
-    let large: PhysFrame<Size2MiB> = KernelFrames.allocate_frame().unwrap();
+    let small = MEMORY.frames().allocate_frame().unwrap();
+    let large = MEMORY.frames().large().allocate_frame().unwrap();
     assert_eq!(frames().order_of(Pfn::containing(small.start_address().as_u64())), Ok(Order::ZERO));
     assert_eq!(frames().order_of(Pfn::containing(large.start_address().as_u64())), Ok(Order::PAGEBLOCK));
     // SAFETY: nothing uses the frames.
     unsafe {
-        KernelFrames.deallocate_frame(small);
-        KernelFrames.deallocate_frame(large);
+        MEMORY.frames().deallocate_frame(small);
+        MEMORY.frames().large().deallocate_frame(large);
     }
     assert_eq!(Snapshot::take(), before);
 }

@@ -16,16 +16,15 @@ use core::hint::black_box;
 use framework::Snapshot;
 use kernel::cpu::catch;
 use kernel::cpu::exceptions::PAGE_FAULT;
-use kernel::memory::frames::KernelFrames;
-use kernel::memory::paging;
+use kernel::memory::{MEMORY, paging};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
 use x86_64::structures::paging::mapper::{CleanUp, MapToError, TranslateResult};
 use x86_64::structures::paging::{
-    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageSize, PageTableFlags, PhysFrame, Size2MiB,
-    Size4KiB, Translate,
+    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageSize, PageTableFlags, PhysFrame, Size4KiB,
+    Translate,
 };
 
 framework::entry!(test_main);
@@ -39,46 +38,47 @@ fn is_empty() -> bool {
     matches!(table.translate(EMPTY), TranslateResult::NotMapped) && table.level_4_table()[EMPTY.p4_index()].is_unused()
 }
 
-/// Maps a page to a fresh frame.
-fn map<S: PageSize>(page: Page<S>) -> Result<PhysFrame<S>, MapToError<S>>
+/// Maps a page to a fresh frame, one of these.
+fn map<S: PageSize>(
+    page: Page<S>,
+    mut frames: impl FrameAllocator<S> + FrameDeallocator<S>,
+) -> Result<PhysFrame<S>, MapToError<S>>
 where
     for<'a> OffsetPageTable<'a>: Mapper<S>,
-    KernelFrames: FrameAllocator<S> + FrameDeallocator<S>,
 {
-    let frame = FrameAllocator::<S>::allocate_frame(&mut KernelFrames).ok_or(MapToError::FrameAllocationFailed)?;
+    let frame = frames.allocate_frame().ok_or(MapToError::FrameAllocationFailed)?;
     // SAFETY: the frame is fresh, and nobody refers to the page: it lies in the empty part of the address space.
-    match unsafe { paging::table().map_to(page, frame, WRITABLE, &mut KernelFrames) } {
+    match unsafe { paging::table().map_to(page, frame, WRITABLE, &mut MEMORY.frames()) } {
         Ok(flush) => {
             flush.flush();
             Ok(frame)
         }
         Err(error) => {
             // SAFETY: the frame was not mapped.
-            unsafe { FrameDeallocator::<S>::deallocate_frame(&mut KernelFrames, frame) };
+            unsafe { frames.deallocate_frame(frame) };
             Err(error)
         }
     }
 }
 
 /// Unmaps a page and frees its frame.
-fn unmap<S: PageSize>(page: Page<S>)
+fn unmap<S: PageSize>(page: Page<S>, mut frames: impl FrameDeallocator<S>)
 where
     for<'a> OffsetPageTable<'a>: Mapper<S>,
-    KernelFrames: FrameDeallocator<S>,
 {
     let (frame, flush) = paging::table().unmap(page).unwrap();
     flush.flush();
     // SAFETY: the frame was mapped at this page alone.
-    unsafe { KernelFrames.deallocate_frame(frame) };
+    unsafe { frames.deallocate_frame(frame) };
 }
 
 /// Frees the page tables that map nothing any more.
 fn free_empty_tables() {
-    // SAFETY: the tables' frames came from `KernelFrames`, and what they map is unmapped.
+    // SAFETY: the tables' frames came from `MEMORY`, and what they map is unmapped.
     unsafe {
         let first = Page::containing_address(EMPTY);
         let last = Page::containing_address(EMPTY + ((1_u64 << 39) - 1));
-        paging::table().clean_up_addr_range(Page::range_inclusive(first, last), &mut KernelFrames);
+        paging::table().clean_up_addr_range(Page::range_inclusive(first, last), &mut MEMORY.frames());
     }
 }
 
@@ -100,22 +100,21 @@ fn assert_unreachable(address: VirtAddr) {
 }
 
 /// Maps, writes through the page, reads through the window and back, unmaps.
-fn round_trip<S: PageSize + Debug>()
+fn round_trip<S: PageSize + Debug, F: FrameAllocator<S> + FrameDeallocator<S>>(frames: fn() -> F)
 where
     for<'a> OffsetPageTable<'a>: Mapper<S>,
-    KernelFrames: FrameAllocator<S> + FrameDeallocator<S>,
 {
     assert!(is_empty());
     let before = Snapshot::take();
     assert_unreachable(EMPTY);
-    let frame = map(Page::<S>::containing_address(EMPTY)).unwrap();
+    let frame = map(Page::<S>::containing_address(EMPTY), frames()).unwrap();
     for offset in [0, 8, S::SIZE / 2, S::SIZE - 8] {
         write(EMPTY + offset, !offset);
         assert_eq!(read(paging::to_virtual(frame.start_address() + offset)), !offset);
     }
     assert_unreachable(EMPTY + S::SIZE);
     assert_eq!(paging::table().translate_addr(EMPTY + 16_u64), Some(frame.start_address() + 16_u64));
-    unmap(Page::<S>::containing_address(EMPTY));
+    unmap(Page::<S>::containing_address(EMPTY), frames());
     assert_unreachable(EMPTY);
     free_empty_tables();
     assert!(is_empty());
@@ -124,12 +123,12 @@ where
 
 #[test_case]
 fn a_small_page_is_mapped_and_unmapped() {
-    round_trip::<Size4KiB>();
+    round_trip(|| MEMORY.frames());
 }
 
 #[test_case]
 fn a_large_page_is_mapped_and_unmapped() {
-    round_trip::<Size2MiB>();
+    round_trip(|| MEMORY.frames().large());
 }
 
 #[test_case]
@@ -139,7 +138,7 @@ fn many_scattered_pages_hold_what_is_theirs() {
     let before = Snapshot::take();
     while pages.len() < pages.capacity() {
         let page = Page::containing_address(EMPTY + random.random_range(0..1_u64 << 39));
-        match map(page) {
+        match map(page, MEMORY.frames()) {
             Ok(_) => pages.push(page),
             Err(MapToError::PageAlreadyMapped(_)) => {}
             // On a machine with little memory, 1000 pages and their tables may be too many.
@@ -155,7 +154,7 @@ fn many_scattered_pages_hold_what_is_theirs() {
     for page in &pages {
         assert_eq!(read(page.start_address()), page.start_address().as_u64());
     }
-    pages.drain(..).for_each(unmap);
+    pages.drain(..).for_each(|page| unmap(page, MEMORY.frames()));
     free_empty_tables();
     assert!(is_empty());
     assert_eq!(Snapshot::take(), before);
@@ -166,7 +165,7 @@ fn without_frames_mapping_is_an_error() {
     let mut hoard = Hoard::new();
     let before = Snapshot::take();
     hoard.take(Gfp::MEMALLOC);
-    let refused = map(Page::<Size4KiB>::containing_address(EMPTY));
+    let refused = map(Page::<Size4KiB>::containing_address(EMPTY), MEMORY.frames());
     assert!(matches!(refused, Err(MapToError::FrameAllocationFailed)), "{refused:?}");
     hoard.give_back();
     free_empty_tables();
@@ -177,7 +176,7 @@ fn without_frames_mapping_is_an_error() {
 #[test_case]
 fn is_mapped_agrees_with_the_page_tables() {
     let here = 0_u8;
-    for address in [&raw const here as u64, round_trip::<Size4KiB> as fn() as usize as u64] {
+    for address in [&raw const here as u64, free_empty_tables as fn() as usize as u64] {
         assert!(paging::is_mapped(address), "{address:#x}");
     }
     for address in [0, 0xfff, EMPTY.as_u64(), 0x8000_0000_0000_0000, !0] {

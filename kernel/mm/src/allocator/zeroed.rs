@@ -6,7 +6,7 @@ use crate::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Has frames be zeroed where they are seen, at their address plus `offset`, in place of [`Cpu::zero`]: for a kernel that has all
-    /// of its memory mapped so. A [`Memory`](crate::kernel::Memory) does that by itself.
+    /// of its memory mapped so. A [`Kernel`](crate::kernel::Kernel) does that by itself.
     ///
     /// # Panics
     /// If `offset` is no multiple of a frame's size.

@@ -118,7 +118,7 @@ mod page_tables {
     use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PageSize, PhysFrame, Size2MiB, Size4KiB};
 
     use crate::cpu::Cpu;
-    use crate::frame::{Gfp, Order, Pfn};
+    use crate::frame::{Order, Pfn};
     use crate::kernel::Frames;
 
     /// The allocator's order for a frame of this size.
@@ -127,7 +127,7 @@ mod page_tables {
     }
 
     fn allocate<S: PageSize, C: Cpu>(frames: &Frames<'_, C>) -> Option<PhysFrame<S>> {
-        let (pfn, _) = frames.allocate(order_of::<S>(), Gfp::ATOMIC | Gfp::NOWARN).ok()?.into_raw();
+        let (pfn, _) = frames.allocate(order_of::<S>(), frames.gfp()).ok()?.into_raw();
         let frame = PhysFrame::from_start_address(PhysAddr::new(pfn.address()));
         Some(frame.expect("blocks are aligned to their size"))
     }

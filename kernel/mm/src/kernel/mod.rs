@@ -21,19 +21,50 @@
 //! # }
 //! ```
 //!
-//! A kernel that wants more, such as metadata that is mapped elsewhere, mappings for large objects, or shrinkers of its own, sets its
-//! page frames up by itself and hands them to a [`Memory`], which a [`Kernel`] is made of too.
+//! # Step by step
+//!
+//! [`Kernel::init`] is the short form of five steps. A kernel with wishes of its own takes them one by one, and none of them by another
+//! way; this project's own does (`kernel/src/memory/mod.rs` there).
+//!
+//! | step | in `init` | what else it can be |
+//! |---|---|---|
+//! | the memory map | [`Regions::map`] | [`MemoryMap::sanitise_for`](crate::memory_map::MemoryMap::sanitise_for), of a list that is as long as firmware's |
+//! | a plan | [`Plan::new`] | [`Plan::with_words`]: a word of the kernel's own for each frame; [`Plan::apart`]: metadata that the map knows nothing of |
+//! | a place for the metadata | [`Plan::metadata_in_window`] | wherever it is mapped, by page tables that are [early frames](Plan::early_frames) |
+//! | the zones | [`PageAllocator::new`], on [`Kernel::pages`] | and before anything is given out [`hand_over`](PageAllocator::hand_over), [`record`](PageAllocator::record), [`add_shrinker`](PageAllocator::add_shrinker) |
+//! | the heap | [`Kernel::start`], with [`NoMappings`] | [`Mappings`] for large objects, and requests that may wait |
+//!
+//! ```no_run
+//! use bifolio::allocator::{PageAllocator, Plan};
+//! use bifolio::kernel::{InitError, Kernel, NoMappings, Regions};
+//! # type Processor = bifolio::kernel::Uniprocessor<bifolio::kernel::NoInterrupts>;
+//!
+//! const WINDOW: u64 = 0xffff_8000_0000_0000;
+//! #[global_allocator]
+//! static MEMORY: Kernel<Processor, 4> = Kernel::new();
+//!
+//! fn init(mut regions: Regions<64>) -> Result<(), InitError> {
+//!     let plan = Plan::new(regions.map(WINDOW)?)?.with_words()?;
+//!     // SAFETY: nobody uses what is usable, which the window shows. (Or what was mapped elsewhere for this plan.)
+//!     let metadata = unsafe { plan.metadata_in_window(WINDOW) };
+//!     // SAFETY: nobody uses what is usable.
+//!     let frames = unsafe { PageAllocator::new(&plan, metadata, MEMORY.pages()) }?;
+//!     // SAFETY: the window shows what is usable; the CPUs are what `Processor` says.
+//!     unsafe { MEMORY.start(frames, WINDOW, &NoMappings) }
+//! }
+//! ```
 
 mod cpus;
 mod device_tree;
 mod foreign;
-mod memory;
 mod regions;
 mod window;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::ops::Deref;
+
+use spin::Once;
 
 #[cfg(target_arch = "aarch64")]
 pub use cpus::Aarch64;
@@ -45,14 +76,17 @@ pub use cpus::{Interrupts, NoInterrupts, Numbered, Shared, Uniprocessor};
 pub use device_tree::{DeviceTree, DeviceTreeError};
 #[cfg(feature = "x86_64")]
 pub use foreign::LargeFrames;
-pub use memory::Memory;
 pub use regions::Regions;
 pub use window::{Mappings, NoMappings, Window};
 
-use crate::allocator::{PageAllocator, PerCpuPages, Plan, SetupError};
+use crate::allocator::{PageAllocator, PerCpuPages, Plan, SetupError, Shrinker};
 use crate::cpu::Cpu;
 use crate::error::table::errors;
+use crate::frame::{Gfp, Order};
+use crate::hardening::Hardening;
+use crate::heap::Heap;
 use crate::memory_map::MapError;
+use window::Ready;
 
 errors! {
     /// Why there is no memory.
@@ -80,19 +114,24 @@ errors! {
     }
 }
 
-/// All memory of a kernel on CPUs of kind `C`, of which the first `CPUS` have pages, and an arena of the heap, of their own: page
-/// frames, and the heap as a `GlobalAlloc`. It is a [`Memory`], which sets its page frames up by itself.
+/// All memory of a kernel on CPUs of kind `C`, as one static: page frames, and the heap as a `GlobalAlloc`. The first `CPUS` of them have
+/// pages of their own, and the first `ARENAS` an arena of the heap. (Of [`MAX_CPUS`](crate::heap::MAX_CPUS) of those the heap's fast paths
+/// find a CPU's without comparing its number; each takes 128 bytes, and memory once its CPU allocates.)
 ///
-/// Until [`init`](Self::init) there are no frames, and so every allocation is refused.
-pub struct Kernel<C, const CPUS: usize = 1> {
-    memory: Memory<C, CPUS>,
+/// Until [`init`](Self::init), or [`start`](Self::start), there are no frames, and so every allocation is refused.
+pub struct Kernel<C, const CPUS: usize = 1, const ARENAS: usize = CPUS> {
+    heap: Heap<Window<C>, C, ARENAS>,
     pages: [PerCpuPages; CPUS],
 }
 
-impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
+// SAFETY: the contracts of `init` and `start` say that the machine's CPUs are those that `C` says they are, so no two share what one has of
+// its own. Until then nothing is there that they could be given.
+unsafe impl<C: Cpu, const CPUS: usize, const ARENAS: usize> Sync for Kernel<C, CPUS, ARENAS> {}
+
+impl<C: Cpu, const CPUS: usize, const ARENAS: usize> Kernel<C, CPUS, ARENAS> {
     /// No memory yet.
     pub const fn new() -> Self {
-        Self { memory: Memory::new(), pages: [const { PerCpuPages::new() }; CPUS] }
+        Self { heap: Heap::new(Window { ready: Once::new() }), pages: [const { PerCpuPages::new() }; CPUS] }
     }
 
     /// Takes charge of the machine's memory. The metadata goes into what is usable; the heap works from here on.
@@ -108,45 +147,109 @@ impl<C: Cpu, const CPUS: usize> Kernel<C, CPUS> {
     /// - The CPUs that use this are those that `C` says they are: for [`Uniprocessor`], one; with [`NoInterrupts`], no handler of an
     ///   interrupt does.
     pub unsafe fn init<const N: usize>(&'static self, mut regions: Regions<N>, offset: u64) -> Result<(), InitError> {
-        self.memory.admit(offset)?;
+        self.admit(offset)?;
         let plan = Plan::new(regions.map(offset)?)?;
-        let start = plan.metadata().start.address().wrapping_add(offset);
         // SAFETY: by this function's contract nobody else uses these frames, which the plan took out of usable ones, and they are
-        // seen there for as long as the kernel runs. Frames are aligned there too, and any bits are valid words.
-        let metadata = unsafe {
-            let words = core::ptr::with_exposed_provenance_mut(start as usize);
-            core::slice::from_raw_parts_mut(words, plan.metadata_words())
-        };
+        // seen there, aligned, for as long as the kernel runs. What would be seen at address 0 the map keeps.
+        let metadata = unsafe { plan.metadata_in_window(offset) };
         // SAFETY: by this function's contract nobody else uses what is usable.
         let frames = unsafe { PageAllocator::new(&plan, metadata, &self.pages) }?;
         // SAFETY: this function's contract has that all usable frames are seen at the offset, and that the CPUs are those of `C`.
-        unsafe { self.memory.start(frames, offset, &NoMappings) }
+        unsafe { self.start(frames, offset, &NoMappings) }
+    }
+
+    /// Whether memory can be set up, and be seen at that offset.
+    fn admit(&self, offset: u64) -> Result<(), InitError> {
+        let align = Order::MAX.bytes();
+        if offset % align != 0 {
+            return Err(InitError::Offset { offset, align });
+        }
+        if self.heap.source().ready.is_completed() { Err(InitError::Twice) } else { Ok(()) }
+    }
+
+    /// The CPUs' own pages, of CPU 0 first, for the one page allocator that [`start`](Self::start) is given. With the first few of them
+    /// only so many CPUs have some.
+    pub const fn pages(&self) -> &[PerCpuPages; CPUS] {
+        &self.pages
+    }
+
+    /// The last step of a set-up [by hand](self#step-by-step): gives the heap page frames to work on, and `mappings` for what is too large
+    /// for those; frames are zeroed where they are seen. When the frames run short, the heap gives back what it does not use.
+    ///
+    /// # Errors
+    /// [`InitError::Offset`], if `offset` is no multiple of 4 MiB, or [`InitError::Twice`].
+    ///
+    /// # Panics
+    /// If the allocator has as many shrinkers as it has room for.
+    ///
+    /// # Safety
+    /// - Adding `offset` to the physical address of a frame that `frames` gives out makes the one at which the kernel sees it,
+    ///   readable and writable, for as long as it runs.
+    /// - The CPUs that use this are those that `C` says they are.
+    pub unsafe fn start(
+        &'static self,
+        mut frames: PageAllocator<'static, C>,
+        offset: u64,
+        mappings: &'static dyn Mappings,
+    ) -> Result<(), InitError> {
+        self.admit(offset)?;
+        // SAFETY: they are seen there by this function's contract.
+        unsafe { frames.zero_at(offset) };
+        let ready = self.heap.source().ready.call_once(|| Ready { frames, offset, mappings });
+        ready.frames.add_shrinker(self).expect("there is room for one more shrinker");
+        Ok(())
+    }
+
+    /// Chooses what is done beside serving requests and frees, of page frames and of the heap, as [`PageAllocator::harden`] and
+    /// [`Heap::harden`] do.
+    ///
+    /// # Panics
+    /// Before there are frames.
+    pub fn harden(&self, hardening: Hardening) {
+        self.frames().harden(hardening).expect("frames are zeroed where they are seen");
+        self.heap.harden(hardening);
+    }
+
+    /// The machine's page frames.
+    ///
+    /// # Panics
+    /// Before they were given.
+    pub fn frames(&self) -> Frames<'_, C> {
+        self.try_frames().expect("memory is set up")
+    }
+
+    /// The machine's page frames; `None` before they were given.
+    pub fn try_frames(&self) -> Option<Frames<'_, C>> {
+        self.heap.source().ready.get().map(Frames)
+    }
+
+    /// The heap.
+    pub const fn heap(&self) -> &Heap<Window<C>, C, ARENAS> {
+        &self.heap
     }
 }
 
-impl<C, const CPUS: usize> Deref for Kernel<C, CPUS> {
-    type Target = Memory<C, CPUS>;
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        &self.memory
+/// Gives back what its heap does not use.
+impl<C: Cpu, const CPUS: usize, const ARENAS: usize> Shrinker for Kernel<C, CPUS, ARENAS> {
+    fn shrink(&self, _: u64) -> u64 {
+        self.heap.shrink()
     }
 }
 
-impl<C: Cpu, const CPUS: usize> Default for Kernel<C, CPUS> {
+impl<C: Cpu, const CPUS: usize, const ARENAS: usize> Default for Kernel<C, CPUS, ARENAS> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<C, const CPUS: usize> fmt::Debug for Kernel<C, CPUS> {
+impl<C, const CPUS: usize, const ARENAS: usize> fmt::Debug for Kernel<C, CPUS, ARENAS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kernel").finish_non_exhaustive()
     }
 }
 
 /// A kernel's page frames: a [`PageAllocator`], and, with the feature `x86_64`, what that crate has page tables made of, frames of 4 KiB.
-pub struct Frames<'a, C>(&'a PageAllocator<'static, C>);
+pub struct Frames<'a, C>(&'a Ready<C>);
 
 // SAFETY: they are a kernel's that was given its memory, by the contract of whose `init` its CPUs are those that `C` says they are.
 unsafe impl<C: Cpu> Sync for Frames<'_, C> {}
@@ -157,7 +260,13 @@ impl<'a, C> Frames<'a, C> {
     /// The page allocator, for as long as it is there.
     #[inline]
     pub fn allocator(&self) -> &'a PageAllocator<'static, C> {
-        self.0
+        &self.0.frames
+    }
+
+    /// The flags of a request by code that says none.
+    #[cfg_attr(not(feature = "x86_64"), expect(dead_code, reason = "that crate's is the one face that knows no flags"))]
+    fn gfp(&self) -> Gfp {
+        self.0.mappings.gfp()
     }
 }
 
@@ -165,7 +274,7 @@ impl<C> Deref for Frames<'_, C> {
     type Target = PageAllocator<'static, C>;
 
     fn deref(&self) -> &Self::Target {
-        self.0
+        &self.0.frames
     }
 }
 
@@ -176,26 +285,26 @@ impl<C> fmt::Debug for Frames<'_, C> {
 }
 
 // SAFETY: it is the heap's.
-unsafe impl<C: Cpu, const CPUS: usize> GlobalAlloc for Kernel<C, CPUS> {
+unsafe impl<C: Cpu, const CPUS: usize, const ARENAS: usize> GlobalAlloc for Kernel<C, CPUS, ARENAS> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the trait's contract, which is the same there.
-        unsafe { self.memory.alloc(layout) }
+        unsafe { self.heap.alloc(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
         // SAFETY: by the trait's contract the object is of this heap, and has this layout.
-        unsafe { self.memory.dealloc(object, layout) };
+        unsafe { self.heap.dealloc(object, layout) };
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the trait's contract, which is the same there.
-        unsafe { self.memory.alloc_zeroed(layout) }
+        unsafe { self.heap.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: by the trait's contract the object is of this heap, and has this layout.
-        unsafe { self.memory.realloc(object, layout, size) }
+        unsafe { self.heap.realloc(object, layout, size) }
     }
 }

@@ -49,12 +49,12 @@ impl<const N: usize> Regions<N> {
         }
     }
 
-    /// What the machine has, for a kernel that sees a physical address at `offset` behind it. What it would see at address 0 is kept
+    /// What the machine has, for a kernel that sees a physical address at `offset` bytes behind it. What it would see at address 0 is kept
     /// from the allocator: nothing can be there for a pointer.
     ///
     /// # Errors
-    /// There was no room for some of the regions, or nothing is usable.
-    pub(super) fn map(&mut self, offset: u64) -> Result<MemoryMap<'_>, InitError> {
+    /// [`InitError::TooManyRegions`] if there was no room for some of them, [`InitError::Map`] if nothing is usable.
+    pub fn map(&mut self, offset: u64) -> Result<MemoryMap<'_>, InitError> {
         let null = 0_u64.wrapping_sub(offset);
         if self.entries.iter().take(self.given).any(|region| region.start <= null && null < region.end) {
             self.reserve(null..null.saturating_add(1));

@@ -2,11 +2,12 @@
 
 use core::alloc::Layout;
 use core::fmt;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
+use core::slice;
 
 use spin::Once;
 
-use crate::allocator::PageAllocator;
+use crate::allocator::{PageAllocator, Plan};
 use crate::cpu::Cpu;
 use crate::error::FreeError;
 use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
@@ -23,8 +24,8 @@ const PAGE: usize = FRAME_SIZE as usize;
 /// What [`map`](Self::map) returns is what [`PageSource::allocate_run`] promises. [`is_mapped`](Self::is_mapped) is true of it, until it
 /// is given back, and of nothing that the window shows.
 pub unsafe trait Mappings: Sync {
-    /// The flags of the heap's requests for frames. By default those of code that must not wait, and whose refusals are not reported:
-    /// nothing says here what code uses the heap.
+    /// The flags of requests for frames by code that says none: the heap, and page tables of the crate `x86_64`. By default those of code
+    /// that must not wait, and whose refusals are not reported: nothing says here what code that is.
     fn gfp(&self) -> Gfp {
         Gfp::ATOMIC | Gfp::NOWARN
     }
@@ -83,7 +84,7 @@ pub struct NoMappings;
 // SAFETY: nothing is mapped.
 unsafe impl Mappings for NoMappings {}
 
-/// Where the heap of a [`Memory`](super::Memory) has its frames from.
+/// Where the heap of a [`Kernel`](super::Kernel) has its frames from.
 pub struct Window<C> {
     pub(super) ready: Once<Ready<C>>,
 }
@@ -105,7 +106,7 @@ impl<C: Cpu> Ready<C> {
     /// Where a frame is seen.
     fn place_of(&self, pfn: Pfn) -> Option<NonNull<u8>> {
         let address = pfn.address().wrapping_add(self.offset);
-        NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
+        NonNull::new(ptr::with_exposed_provenance_mut(address as usize))
     }
 
     /// The frame that is seen at an address.
@@ -139,6 +140,23 @@ impl<C: Cpu> Ready<C> {
     }
 }
 
+impl Plan<'_> {
+    /// The place for the metadata, where a window onto physical memory shows it: `offset` bytes behind its physical address.
+    ///
+    /// # Panics
+    /// If the plan has the metadata [apart](Self::apart) from the map's RAM.
+    ///
+    /// # Safety
+    /// The [frames](Self::metadata) are seen there, readable and writable, for as long as what is returned is used, and nobody else
+    /// uses them. That is not at address 0, and `offset` is a multiple of 8.
+    pub unsafe fn metadata_in_window<'m>(&self, offset: u64) -> &'m mut [u64] {
+        assert!(!self.metadata().is_empty(), "no frames were planned for metadata");
+        let start = self.metadata().start.address().wrapping_add(offset);
+        // SAFETY: by this function's contract so many words are there, aligned, and nobody else's; any bits are valid ones.
+        unsafe { slice::from_raw_parts_mut(ptr::with_exposed_provenance_mut(start as usize), self.metadata_words()) }
+    }
+}
+
 /// The pages of a run.
 fn pages_of(run: Layout) -> u64 {
     (run.size() / PAGE) as u64
@@ -152,7 +170,7 @@ impl<C: Cpu> Window<C> {
 }
 
 // SAFETY: the allocator gives frames to one owner at a time, blocks aligned to their size, and the window shows all of them, by the
-// contract of `Memory::start`, which has seen that they are aligned there too; `row` looks at what is aligned to more. What is mapped is
+// contract of `Kernel::start`, which has seen that they are aligned there too; `row` looks at what is aligned to more. What is mapped is
 // as it has to be by the contract of `Mappings`.
 unsafe impl<C: Cpu> PageSource for Window<C> {
     fn allocate(&self, order: Order) -> Option<NonNull<u8>> {

@@ -5,8 +5,7 @@ use bootloader_api::info::MemoryRegionKind;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use core::{ptr, slice};
-use kernel::memory::frames::KernelFrames;
-use kernel::memory::paging;
+use kernel::memory::{MEMORY, paging};
 use workloads::heap::Backing;
 use x86_64::structures::paging::{Mapper, Page, PageSize, PageTableFlags, PhysFrame, Size2MiB};
 use x86_64::{PhysAddr, VirtAddr};
@@ -44,7 +43,7 @@ pub unsafe fn map(start: PhysAddr, bytes: u64) -> &'static mut [u64] {
     for (page, frame) in pages.map(|offset| (START + start.as_u64() + offset, start + offset)) {
         let (page, frame) = (Page::<Size2MiB>::containing_address(page), PhysFrame::containing_address(frame));
         // SAFETY: by this function's contract the memory is nobody's, nor are the addresses.
-        let mapped = unsafe { paging::table().map_to(page, frame, flags, &mut KernelFrames) };
+        let mapped = unsafe { paging::table().map_to(page, frame, flags, &mut MEMORY.frames()) };
         mapped.expect("there is memory for page tables").flush();
     }
     let words = (START + start.as_u64()).as_mut_ptr();
