@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::FalseyValueParser;
-use quiz::task::{TASKS, Task};
+use quiz::task::{COMMANDS, TASKS, Task};
 use quiz::{LESSONS, Question};
 
 /// Columns of a line.
@@ -53,13 +53,22 @@ fn main() -> ExitCode {
 /// Sets a task, or judges what these commands do.
 fn judge(lesson: u64, number: u64, commands: Option<&str>) -> ExitCode {
     let Some(task) = Task::find(lesson, number) else {
-        let known = TASKS.iter().map(|task| format!("LESSON={} TASK={}", task.lesson, task.number));
-        eprintln!("error: there is no such task; there are {}", known.collect::<Vec<_>>().join(", "));
+        let judged = TASKS.iter().filter(|task| task.lesson == lesson).map(|task| format!("TASK={}", task.number));
+        let judged = judged.collect::<Vec<_>>().join(", ");
+        eprintln!(
+            "error: of lesson {lesson}, {judged} is judged; of the other tasks you see yourself whether they are done"
+        );
         return ExitCode::FAILURE;
     };
     println!("Lesson {lesson}, task {number}\n\n{}\n", wrapped(task.text));
     let Some(commands) = commands else {
-        println!("CMD=\"...\" is judged. Best known: {} {}.", task.best, task.unit);
+        println!("CMD=\"...\", with ';' between commands, is judged. Best known: {}.", counted(task.best, task.unit));
+        println!(
+            "\n{}",
+            wrapped(&format!(
+                "The commands: {COMMANDS}. Flags are those of the kernel's shell, such as DMA or MOVABLE."
+            ))
+        );
         return ExitCode::SUCCESS;
     };
     let attempt = task.attempt(commands);
@@ -71,13 +80,20 @@ fn judge(lesson: u64, number: u64, commands: Option<&str>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    print!("Done, with {score} {}", task.unit);
+    print!("Done, with {}", counted(score, task.unit));
     match (score == task.best, (score > task.best) == task.more_is_better) {
         (true, _) => println!(": nobody is known to have done better."),
         (_, true) => println!(": better than all that is known, which is {}!", task.best),
         (_, false) => println!("; the best known is {}.", task.best),
     }
     ExitCode::SUCCESS
+}
+
+/// A number of something that is called by its plural.
+fn counted(count: u64, unit: &str) -> String {
+    let (word, rest) = unit.split_once(' ').map_or((unit, String::new()), |(word, rest)| (word, format!(" {rest}")));
+    let one = word.strip_suffix("ies").map_or_else(|| word.trim_end_matches('s').to_owned(), |stem| format!("{stem}y"));
+    format!("{count} {}{rest}", if count == 1 { &one } else { word })
 }
 
 /// The text in lines that a terminal can show; those that are set in stay as they are.

@@ -230,8 +230,8 @@ impl Shell {
     }
 }
 
-/// What there is.
-const COMMANDS: &str = "alloc ORDER [FLAGS], alloc_exact FRAMES [FLAGS], alloc_range PFN FRAMES [FLAGS], free PFN [ORDER], free all, \
+/// The commands that there are.
+pub const COMMANDS: &str = "alloc ORDER [FLAGS], alloc_exact FRAMES [FLAGS], alloc_range PFN FRAMES [FLAGS], free PFN [ORDER], free all, \
                         free_range PFN FRAMES, split PFN ORDER, drain, cpu NUMBER, kmalloc BYTES [COUNT], kfree FIRST [LAST], kfree all, \
                         shrink, usable FROM UP-TO, reserved FROM UP-TO";
 

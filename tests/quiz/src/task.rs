@@ -10,6 +10,7 @@ use kit::Raw;
 use kit::machine::usable;
 
 use crate::machine::{CHUNK, Frames, NORMAL, chunk, machine, order};
+pub use crate::shell::COMMANDS;
 use crate::shell::Shell;
 
 /// A task to a lesson.
