@@ -121,6 +121,7 @@ quiz: ## a question to a lesson of docs/lessons, LESSON=3 SEED=7, and its answer
 
 lab: ## a lab of docs/labs: builds the learner's file, tries it on the host and in a kernel, and says what it is worth; N=2
 	$(with-toolchain) boot/build.sh
+	$(with-toolchain) cargo $(explorers-code)
 	$(with-toolchain) cargo run -q -p lab -- try
 
 lab-shell: ## the kernel's shell, with page frames from the learner's file of a lab: N=2

@@ -4,6 +4,7 @@ use crate::lessons;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ const SCRIPT: &str = concat!(
     include_str!("../explorer/page/controls.js"),
     include_str!("../explorer/page/lesson.js"),
     include_str!("../explorer/page/exhibits.js"),
+    include_str!("../explorer/page/lab.js"),
 );
 /// The part that a page has beside them which is served while a machine runs, and whom that may ask.
 const ATTACHED: &str = include_str!("../explorer/page/attached.js");
@@ -63,28 +65,55 @@ pub fn page(trace: Option<&Path>) -> Result<String> {
     Ok(put_together(&code()?, &trace.transpose()?.unwrap_or_default()))
 }
 
+/// The page of what a learner's allocator did, as `make lab` found it: its steps, and what is to be said of them, for `lab.js`.
+///
+/// # Errors
+/// Its code was not built.
+pub fn of_lab(found: &Value) -> Result<String> {
+    Ok(with_lab(&code()?, found))
+}
+
+/// [`of_lab`] with code that is at hand.
+#[must_use]
+pub fn with_lab(code: &[u8], found: &Value) -> String {
+    with(code, &Parts { lab: found.to_string().replace("</", "<\\/"), ..Parts::default() })
+}
+
 /// The page that asks whoever serves it for the trace of a machine that runs.
 ///
 /// # Errors
 /// Those of [`page`].
 pub fn attached() -> Result<String> {
-    Ok(with(&code()?, &[], ATTACHED, ASKS_ITS_SERVER))
+    Ok(with(&code()?, &SERVED))
 }
 
 /// The page with its parts where their names stand.
 #[must_use]
 pub fn put_together(code: &[u8], trace: &[u8]) -> String {
-    with(code, trace, "", "")
+    with(code, &Parts { trace, ..Parts::default() })
 }
 
-fn with(code: &[u8], trace: &[u8], part: &str, may_ask: &str) -> String {
-    let script = ["\"use strict\";\n(async () => {\n", SCRIPT, part, START, "})();\n"].concat();
+/// What not every page has.
+#[derive(Default)]
+struct Parts<'a> {
+    trace: &'a [u8],
+    script: &'a str,
+    may_ask: &'a str,
+    /// JSON, with nothing in it that ends a script.
+    lab: String,
+}
+
+const SERVED: Parts<'static> = Parts { trace: &[], script: ATTACHED, may_ask: ASKS_ITS_SERVER, lab: String::new() };
+
+fn with(code: &[u8], parts: &Parts<'_>) -> String {
+    let script = ["\"use strict\";\n(async () => {\n", SCRIPT, parts.script, START, "})();\n"].concat();
     PAGE.replace("/*STYLE*/", STYLE)
         .replace("/*SCRIPT*/", &script)
-        .replace("/*MAY-ASK*/", may_ask)
+        .replace("/*MAY-ASK*/", parts.may_ask)
         .replace("<!--LESSONS-->", &lessons::templates())
         .replace("/*WASM*/", &STANDARD.encode(code))
-        .replace("/*TRACE*/", &STANDARD.encode(trace))
+        .replace("/*TRACE*/", &STANDARD.encode(parts.trace))
+        .replace("/*LAB*/", &parts.lab)
 }
 
 #[cfg(test)]
@@ -95,7 +124,9 @@ mod tests {
     fn a_page_has_all_that_it_needs_and_asks_nobody_for_more() {
         let page = put_together(b"code", b"trace");
         assert!(page.contains(">Y29kZQ==<") && page.contains(">dHJhY2U=<"));
-        for placeholder in ["/*STYLE*/", "/*SCRIPT*/", "/*MAY-ASK*/", "<!--LESSONS-->", "/*WASM*/", "/*TRACE*/"] {
+        for placeholder in
+            ["/*STYLE*/", "/*SCRIPT*/", "/*MAY-ASK*/", "<!--LESSONS-->", "/*WASM*/", "/*TRACE*/", "/*LAB*/"]
+        {
             assert!(!page.contains(placeholder), "{placeholder}");
         }
         // Where a lesson's links lead is asked for by whoever follows them.
@@ -110,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_served_asks_its_server_for_one_thing_and_nobody_else() {
-        let page = with(b"code", &[], ATTACHED, ASKS_ITS_SERVER);
+        let page = with(b"code", &SERVED);
         assert!(page.contains("default-src 'none'") && page.contains("connect-src 'self'\""));
         assert_eq!(page.matches("fetch(").count(), 1);
         assert!(page.contains("fetch(\"trace\")"));

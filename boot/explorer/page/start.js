@@ -26,6 +26,8 @@ if (typeof attach === "function") {
   attach();
 } else if (recorded) {
   open(decoded(recorded), "a recorded kernel");
+} else if (wrong) {
+  beginLab();
 } else if (named() === null || !exhibit(named())) {
   begin("64 MiB", wasm.machine(64, 4));
 }

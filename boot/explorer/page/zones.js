@@ -31,6 +31,7 @@ function gauges() {
     $("only-cpu").replaceChildren(new Option("all CPUs", -1), ...cpus());
   }
   $("cpu").value = now.cpu;
+  followTime();
   return now;
 }
 

@@ -61,6 +61,11 @@ pub fn last(app: &App) -> Option<Change> {
     let last = app.world().last().filter(|_| app.is_step)?;
     match (last.call, last.returned) {
         (Call::Allocate { order, .. }, Some(pfn)) => split(app.cells(), pfn, order),
+        (Call::AllocateRange { range, .. }, Some(_)) => {
+            let mut blocks = range.blocks();
+            let (pfn, order) = blocks.next().filter(|_| blocks.next().is_none())?;
+            split(app.cells(), pfn.number(), order)
+        }
         (Call::Free { pfn, order }, Some(_)) => merge(app.cells(), pfn.number(), order),
         _ => None,
     }

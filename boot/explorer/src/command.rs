@@ -17,6 +17,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("alloc <order> [flags]", "allocate a block of 2^order frames; flags such as MOVABLE, RECLAIMABLE|DMA32, ATOMIC"),
     ("alloc_exact <frames> [flags]", "allocate so many frames in a row, up to 1024"),
     ("alloc_contig <frames> [flags]", "allocate any number of frames in a row"),
+    ("alloc_range <pfn> <frames> [flags]", "allocate just these frames"),
     ("free <pfn> [order]", "free the block that starts at this frame; 'free all' frees every one"),
     ("split <pfn> <order>", "make an allocated block several of that order"),
     ("kmalloc <bytes> [count]", "allocate objects on the heap"),
@@ -80,6 +81,15 @@ impl App {
             ["alloc_contig", frames, flags @ ..] => {
                 self.request(Call::AllocateContiguous { frames: number(frames)?, align: 1, gfp: gfp(flags)? })
             }
+            ["alloc_range", pfn, frames, flags @ ..] => {
+                let start = Pfn::new(number(pfn)?);
+                let end =
+                    start.number().checked_add(number(frames)?).map(Pfn::new).ok_or("there are no such frames")?;
+                let call = Call::AllocateRange { range: PfnRange::new(start, end), gfp: gfp(flags)? };
+                self.perform(call)
+                    .map(|_| String::new())
+                    .ok_or_else(|| describe::taken(self, start.number(), end.number()))
+            }
             ["free", "all"] => Ok(self.free_all()),
             ["free", pfn] => {
                 let pfn = Pfn::new(number(pfn)?);
@@ -136,7 +146,7 @@ impl App {
             ["redo"] => self.redo(),
             ["help"] => {
                 for (usage, what) in COMMANDS {
-                    text += &format!("  {usage:<30} {what}\n");
+                    text += &format!("  {usage:<34} {what}\n");
                 }
             }
             [name, ..] => {
@@ -219,7 +229,8 @@ impl App {
         if percent > 100 {
             return Err("a percentage is 0 to 100".to_string());
         }
-        let gfp = Gfp::KERNEL | Gfp::MOVABLE | Gfp::NOWARN;
+        // To the last frame: what the marks keep would lie there in one piece.
+        let gfp = Gfp::KERNEL | Gfp::MOVABLE | Gfp::MEMALLOC | Gfp::NOWARN;
         let mut taken = Vec::new();
         while let Some(pfn) = self.perform(Call::Allocate { order: Order::ZERO, gfp }) {
             taken.push(pfn);

@@ -110,6 +110,14 @@ pub fn last(world: &World, cells: &Cells) -> String {
             let blocks = PfnRange::new(Pfn::new(pfn), Pfn::new(pfn).offset(frames)).blocks().count();
             let _ = write!(text, " — frame {} on, {}, as {blocks} blocks", Pfn::new(pfn), size(frames));
         }
+        (Call::AllocateRange { range, .. }, Some(_)) => {
+            let count = range.blocks().count();
+            let blocks = if count == 1 { "one block".into() } else { format!("{count} blocks") };
+            let _ = write!(text, " — {}, as {blocks}.", size(range.frames()));
+            if let Some((pfn, order)) = range.blocks().next().filter(|_| count == 1) {
+                text += &came_from(cells, pfn.number(), order);
+            }
+        }
         (Call::Drain, _) => text.push_str(" — what the CPUs' pages held is the zones' again"),
         _ => {}
     }
@@ -167,6 +175,13 @@ pub(crate) fn refusal(app: &mut App, refused: Call) -> String {
         Ok(why) => why.lines().fold(text, |text, line| text + "\n  " + line),
         Err(why) => format!("{text}; {why}"),
     }
+}
+
+/// Why a range was refused: what its first frame is that is not free.
+pub(crate) fn taken(app: &App, start: u64, end: u64) -> String {
+    let is_free = |pfn: &u64| matches!(meaning(app.cells().code(*pfn)), Some((BlockState::Free, ..)));
+    let taken = (start..end).find(|pfn| !is_free(pfn)).map(|pfn| format!("; {}", frame(app, pfn)));
+    format!("refused, and nothing has changed{}", taken.unwrap_or_default())
 }
 
 /// What a frame is, in a sentence.

@@ -1,7 +1,7 @@
 //! What tests of the explorer's page need: its code, and a browser.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Where Chromium is. Where it is not, that is said.
@@ -16,7 +16,8 @@ pub fn chromium() -> Option<PathBuf> {
 
 /// The page's code, built.
 pub fn code() -> PathBuf {
-    let target = Path::new(env!("CARGO_BIN_EXE_boot")).ancestors().nth(2).unwrap();
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().nth(3).unwrap();
     let build =
         ["rustc", "-q", "-p", "explorer", "--lib", "--crate-type", "cdylib", "--target", "wasm32-unknown-unknown"];
     let status = Command::new(env!("CARGO")).args(build).args(["--profile", "page"]).status().unwrap();

@@ -8,10 +8,13 @@ use core::fmt;
 use core::ops::Range;
 
 use bifolio::allocator::BlockState;
+use bifolio::frame::FRAME_SIZE;
 use kit::oracle::Oracle;
 
+use crate::Frame;
 use crate::judge::Event;
 use crate::layout::Layout;
+use crate::script::scripts;
 
 /// Columns of a picture, at most.
 const WIDTH: u64 = 64;
@@ -25,12 +28,25 @@ pub struct Strip {
     pub cells: Range<u64>,
     /// Bytes of a cell where addresses are shown; `None` where a cell is a frame, and frames are.
     pub bytes: Option<u64>,
+    /// The order of the blocks in which frames are taken from memory, where what is drawn lies in such; `None` where each block is drawn
+    /// with its own order.
+    pub taken_as: Option<u32>,
 }
 
 impl Strip {
     /// Frames of some memory.
     pub fn frames(layout: &Layout) -> Self {
-        Self { cells: layout.first()..layout.end(), bytes: None }
+        Self { cells: layout.first()..layout.end(), bytes: None, taken_as: None }
+    }
+
+    /// How many cells a frame has.
+    pub(crate) fn cells_per_frame(&self) -> u64 {
+        self.bytes.map_or(1, |bytes| FRAME_SIZE / bytes)
+    }
+
+    /// The frame that a cell is, or lies in.
+    pub(crate) fn frame_of(&self, cell: u64) -> Frame {
+        cell / self.cells_per_frame()
     }
 
     /// Where a picture begins, and what its columns are.
@@ -115,6 +131,10 @@ pub struct Step {
     pub cells: String,
     /// A `^` below each column that it was about.
     pub marks: String,
+    /// The first frame that it was about, if any.
+    pub frame: Option<Frame>,
+    /// What a machine of the explorer's does of it, as its commands; none where memory stays as it was.
+    pub script: String,
 }
 
 /// The picture of a sequence in some memory; the last row is where it went wrong, as `what` says.
@@ -132,12 +152,16 @@ pub fn picture(strip: &Strip, rows: &[Row], what: &str) -> Picture {
             .collect();
         marks.trim_end().to_string()
     };
-    let step = |(number, row): (usize, &Row)| Step {
+    let step = |((number, row), script): ((usize, &Row), String)| Step {
         said: said(number + 1, row),
         cells: squeezed(strip, &row.states, start, scale),
         marks: marks(row),
+        frame: (!row.touched.is_empty()).then(|| strip.frame_of(row.touched.start)),
+        script,
     };
-    let steps = rows.iter().enumerate().skip(left_out).map(step).collect();
+    // What is left out is done with the first that is not.
+    let scripts = scripts(strip, &rows[left_out..]);
+    let steps = rows.iter().enumerate().skip(left_out).zip(scripts).map(step).collect();
     Picture { head: strip.head(start, scale), left_out, steps, what: what.to_string() }
 }
 

@@ -1,14 +1,17 @@
 //! The memory that pieces are tried on: small first, since a mistake in little memory is easier to look at.
 
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec;
+use core::iter;
 use core::ops::Range;
 
-use bifolio::frame::{Pfn, PfnRange};
+use bifolio::frame::{FRAME_SIZE, Pfn, PfnRange};
 use kit::oracle::Oracle;
 
 use crate::source::Source;
-use crate::{Frame, Memory, Request, Urgency, Zone};
+use crate::{Frame, MAX_ORDER, Memory, Request, Urgency, Zone};
 
 /// Memory, as ranges of frames.
 #[derive(Debug)]
@@ -66,6 +69,9 @@ pub const BATCHED: &[Layout] = &[
     Layout { ranges: &[0x1000..0x1020, 0x1028..0x1040], zones: ONE_ZONE },
 ];
 
+/// More frames than the notes of an allocator take of memory as little as this.
+const NOTES: u64 = 16;
+
 impl Layout {
     /// A usual request for a block, from any zone.
     pub fn request(&self, order: u8) -> Request {
@@ -85,6 +91,18 @@ impl Layout {
     /// How many frames there are.
     pub fn frames(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// The memory as firmware would tell of it, a range a line. There is a little more behind it, which is nobody's here: an allocator takes
+    /// what it needs for itself from the end.
+    pub fn map(&self) -> String {
+        let behind = self.end().next_multiple_of(1 << MAX_ORDER);
+        let notes = behind..behind + NOTES;
+        let line = |range: &Range<Frame>| {
+            let (start, end) = (range.start * FRAME_SIZE, range.end * FRAME_SIZE - 1);
+            format!("[mem {start:#018x}-{end:#018x}] usable\n")
+        };
+        self.ranges.iter().chain(iter::once(&notes)).map(line).collect()
     }
 
     /// The memory for a piece. Its words are not zero, and leaked: a piece is tried in a process or a boot that is over soon.

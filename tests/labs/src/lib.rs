@@ -12,6 +12,7 @@
 //! | [`exam`] | a sequence done by a piece, with the oracle of all tests beside it |
 //! | [`judge`] | what is said of that |
 //! | [`draw`] | the same as a picture, to show where it went wrong |
+//! | `script` | and as commands of the explorer's |
 //! | [`given`] | what learners of later labs build on |
 //! | [`source`] | where pieces that take memory as they need it have that from |
 //! | [`zones`] | which zone has to serve a request |
@@ -32,6 +33,7 @@ pub mod layout;
 pub mod objects;
 pub mod operation;
 pub mod piece;
+mod script;
 pub mod source;
 pub mod subject;
 pub mod zones;

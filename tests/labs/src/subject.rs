@@ -107,7 +107,11 @@ impl Subject for OfObjects {
 
     fn strip(layout: &Layout) -> Strip {
         let per_frame = SLAB as u64 / objects::CELL;
-        Strip { cells: layout.first() * per_frame..layout.end() * per_frame, bytes: Some(objects::CELL) }
+        Strip {
+            cells: layout.first() * per_frame..layout.end() * per_frame,
+            bytes: Some(objects::CELL),
+            taken_as: Some(0),
+        }
     }
 }
 
@@ -141,6 +145,10 @@ impl Subject for OfCaches {
         see: Option<&'a mut dyn FnMut(Event)>,
     ) -> (Tally, Option<Failure>) {
         caches::perform(self.0, layout, operations, see)
+    }
+
+    fn strip(layout: &Layout) -> Strip {
+        Strip { taken_as: Some(BATCH.trailing_zeros()), ..Strip::frames(layout) }
     }
 }
 

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
+use boot::explorer;
 use clap::{Parser, Subcommand};
 use lab::build::{Built, Source};
-use lab::page::page;
+use lab::class::Class;
+use lab::page;
 use lab::score::Score;
 use lab::trial::{self, Trust};
-use lab::{class, handout, piece};
+use lab::{handout, piece};
 use labs::lab::{LABS, Lab};
 
 /// Builds a learner's file, tries it and says what it is worth
@@ -64,8 +66,8 @@ enum Action {
         lab: Option<u8>,
         /// The folder: files NAME.rs, or folders NAME with a file lab2.rs in each
         #[arg(long, env = "BIFOLIO_DIR", value_name = "FOLDER", hide_env_values = true)]
-        dir: PathBuf,
-        /// Where the table goes
+        dir: Option<PathBuf>,
+        /// Where the table goes; beside it, in a folder of that name, what each author is to be shown
         #[arg(long, value_name = "FILE", default_value = "target/grades.csv")]
         out: PathBuf,
         /// What decides the operations
@@ -103,10 +105,17 @@ fn execute(action: Action) -> Result<ExitCode> {
         }
         Action::Grade { lab, dir, out, seed } => {
             let Some(lab) = find(lab)? else { return Ok(ExitCode::SUCCESS) };
+            let dir = dir
+                .context("grade what? With DIR=..., a folder of files NAME.rs, or of folders NAME with a file each")?;
+            let class = Class::find(lab, &dir)?;
             let mut file = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
-            let left_out = class::grade(lab, &dir, seed, &mut file, &mut show)?;
+            let sheets = out.with_extension("");
+            let left_out = class.grade(seed, &mut file, &sheets, &mut show)?;
             io::stdout().write_all(&std::fs::read(&out)?)?;
-            eprintln!("That is in {}.", out.display());
+            eprintln!("That is in {}, and what to show each author in {}/.", out.display(), sheets.display());
+            if !class.left_alone.is_empty() {
+                eprintln!("Neither NAME.rs nor a folder, and not looked at: {}", class.left_alone.join(", "));
+            }
             ensure!(left_out.is_empty(), "not graded, and why stands in the table: {}", left_out.join(", "));
         }
     }
@@ -117,8 +126,9 @@ fn execute(action: Action) -> Result<ExitCode> {
 fn draw(score: &Score) -> Result<()> {
     let Some((exam, found)) = score.drawn() else { return Ok(()) };
     let file = format!("target/lab{}.html", score.lab.number);
-    std::fs::write(&file, page(score.lab, exam, found)).with_context(|| format!("cannot write {file}"))?;
-    println!("The first that went wrong, step by step, is in {file}: open it in a browser.");
+    std::fs::write(&file, explorer::of_lab(&page::data(score.lab, exam, found))?)
+        .with_context(|| format!("cannot write {file}"))?;
+    println!("The first that went wrong, step by step on a machine to play with, is in {file}: open it in a browser.");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Points, as a table for a learner or as a line of CSV for a lecturer.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use console::Style;
@@ -18,8 +19,10 @@ pub struct Score {
     pub builds: u32,
     /// What is wrong with it before anything can be tried.
     pub refused: Option<String>,
-    /// What was tried on the host.
+    /// What was tried on the host, or in a kernel where there is nothing to keep a stranger's program from the host.
     pub host: Vec<Examined>,
+    /// Whether that was in a kernel.
+    pub is_all_in_kernel: bool,
     /// What was tried in a kernel.
     pub kernel: Vec<Examined>,
     /// Instructions of an operation, if they could be measured.
@@ -28,11 +31,28 @@ pub struct Score {
 
 impl Score {
     pub(crate) fn new(lab: &'static Lab) -> Self {
-        Self { lab, builds: 0, refused: None, host: Vec::new(), kernel: Vec::new(), instructions: None }
+        Self {
+            lab,
+            builds: 0,
+            refused: None,
+            host: Vec::new(),
+            is_all_in_kernel: false,
+            kernel: Vec::new(),
+            instructions: None,
+        }
     }
 
-    pub(crate) fn refuse(&mut self, why: String) {
-        self.refused = Some(why);
+    /// Nothing could be tried of it.
+    pub(crate) fn refused(lab: &'static Lab, why: String) -> Self {
+        Self { refused: Some(plain(&why)), ..Self::new(lab) }
+    }
+
+    /// What a file's own code says in a panic may be anything.
+    pub(crate) fn make_plain(&mut self) {
+        for found in self.host.iter_mut().chain(&mut self.kernel).filter_map(|result| result.failure.as_mut()) {
+            found.what = plain(&found.what);
+            found.picture = plain(&found.picture);
+        }
     }
 
     fn examined(&self) -> impl Iterator<Item = &Examined> {
@@ -81,6 +101,19 @@ impl Score {
     }
 }
 
+/// How many operations a picture shows.
+pub(crate) fn operations(found: &Found) -> String {
+    match found.operations {
+        1 => "with one operation".into(),
+        count => format!("in {count} operations, of which none can be left out"),
+    }
+}
+
+/// Text without what a terminal takes for orders.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(|sign: char| sign.is_control() && sign != '\n', "\u{fffd}")
+}
+
 /// A line of a score.
 fn line(f: &mut fmt::Formatter<'_>, name: &str, points: u32, of: u32, is_right: bool, why: &str) -> fmt::Result {
     let style = if is_right { Style::new().green() } else { Style::new().red() };
@@ -104,10 +137,14 @@ impl fmt::Display for Score {
             return writeln!(f, "Total: 0 of {} points", lab.points());
         }
         line(f, "it builds", self.builds, lab.builds, true, "")?;
-        for (title, results) in [("on the host", &self.host), ("in a kernel", &self.kernel)] {
+        // What one mistake costs in many places is said in the first.
+        let mut told = HashSet::new();
+        let first = if self.is_all_in_kernel { "one by one, in a kernel too" } else { "on the host" };
+        for (title, results) in [(first, &self.host), ("in a kernel", &self.kernel)] {
             writeln!(f, "{title}:")?;
             for Examined { name, points, of, failure } in results {
                 let why = failure.as_ref().map_or("", |found| &found.what);
+                let why = if why.is_empty() || told.insert(why) { why } else { "(the same)" };
                 line(f, name, *points, *of, failure.is_none(), why)?;
             }
         }
@@ -115,11 +152,7 @@ impl fmt::Display for Score {
             writeln!(f, "An operation takes {count} instructions.")?;
         }
         if let Some((name, found)) = self.drawn() {
-            let count = found.operations;
-            writeln!(
-                f,
-                "\nThe first that went wrong, \"{name}\", in {count} operations, of which none can be left out:\n"
-            )?;
+            writeln!(f, "\nThe first that went wrong, \"{name}\", {}:\n", operations(found))?;
             writeln!(f, "{}", found.picture)?;
             writeln!(f, "{}", lab.legend)?;
         }

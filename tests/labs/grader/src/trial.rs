@@ -36,16 +36,12 @@ pub enum Trust {
 pub fn run(lab: &'static Lab, source: Source<'_>, trust: Trust, show: &mut dyn FnMut(&str)) -> Result<Score> {
     let mut score = Score::new(lab);
     if let Some(refused) = screened(source)? {
-        score.refuse(refused);
-        return Ok(score);
+        return Ok(Score::refused(lab, refused));
     }
     show("building it for the host");
     let program = match source.for_host()? {
         Built::Program(program) => program,
-        Built::Refused(complaints) => {
-            score.refuse(complaints);
-            return Ok(score);
-        }
+        Built::Refused(complaints) => return Ok(Score::refused(lab, complaints)),
     };
     let in_sandbox = sandbox::is_there();
     if trust == Trust::Own || in_sandbox {
@@ -55,17 +51,16 @@ pub fn run(lab: &'static Lab, source: Source<'_>, trust: Trust, show: &mut dyn F
     show("building it for the kernel");
     let kernel = match source.for_kernel()? {
         Built::Program(kernel) => kernel,
-        Built::Refused(complaints) => {
-            score.refuse(complaints);
-            return Ok(score);
-        }
+        Built::Refused(complaints) => return Ok(Score::refused(lab, complaints)),
     };
     score.builds = lab.builds;
     if score.host.is_empty() {
         show("trying it in a kernel, since there is no bubblewrap to try it on the host");
         score.host = exams_in_kernel(lab, &kernel)?;
+        score.is_all_in_kernel = true;
     }
     in_kernel(lab, &kernel, show, &mut score)?;
+    score.make_plain();
     Ok(score)
 }
 
@@ -74,7 +69,8 @@ pub fn run(lab: &'static Lab, source: Source<'_>, trust: Trust, show: &mut dyn F
 /// # Errors
 /// It cannot be read.
 pub fn screened(Source { file, lab, .. }: Source<'_>) -> Result<Option<String>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let Ok(text) = String::from_utf8(bytes) else { return Ok(Some("this is not text in UTF-8".into())) };
     let refused: Vec<String> = refusals(&text, lab).iter().map(ToString::to_string).collect();
     Ok((!refused.is_empty()).then(|| refused.join("\n")))
 }

@@ -90,36 +90,22 @@ fn check_solutions(tests: &Tests) {
     }
 }
 
-/// The solutions and one mistake of each lab.
+/// What ends a kernel in another way than by its own word: a triple fault, and a panic. One of the mistakes hangs.
+const ENDINGS: &str = "\n=triple_fault::resets\n=lab4_what_is_full_is_asked_again::stress";
+
+/// The solutions and one mistake of each lab. A learner is told how a kernel has ended. (What does not build is in the tests of the whole way
+/// from a file to its points.)
 #[test]
 fn solutions_pass_with_one_cpu_and_a_mistake_of_each_lab_is_what_it_is() {
     let machine = Machine::new(Firmware::Bios, Memory::from_mib(512), 1);
-    let names = ONE_OF_EACH.iter().map(|(lab, name)| format!("\n~{}::", module(*lab, name)));
-    let tests = boot(machine, &format!("~_solution::{}", names.collect::<String>()));
+    let trials = |(lab, name): &(u8, &str)| TRIALS.map(|trial| format!("\n={}::{trial}", module(*lab, name))).concat();
+    let tests = boot(machine, &format!("~_solution::{}{ENDINGS}", ONE_OF_EACH.iter().map(trials).collect::<String>()));
     check_solutions(&tests);
     let is_one = |mistake: &&Mistake| ONE_OF_EACH.contains(&(mistake.lab, mistake.name));
     let differences = differences(&tests, machine, mistakes::all().filter(is_one));
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     let hung = verdict(&tests, "lab1_a_ring_is_counted::bad_frees");
     assert!(matches!(hung, Verdict::Died(Ending::Hung(Stuck::Busy(_)), _)), "{hung}");
-}
-
-#[test]
-fn solutions_pass_with_four_cpus() {
-    let tests = boot(Machine::new(Firmware::Bios, Memory::from_mib(512), 4), "~_solution::stress");
-    let failed: Vec<_> = tests.tests.iter().filter(|test| !test.verdict.is_pass()).collect();
-    assert!(failed.is_empty(), "{failed:?}");
-    assert_eq!(tests.passed(), LABS.len());
-}
-
-/// A learner is told which it was. (What does not build is in the tests of the whole way from a file to its points.)
-#[test]
-fn panics_hangs_and_triple_faults_are_told_apart() {
-    let machine = Machine::new(Firmware::Bios, Memory::from_mib(512), 1);
-    let tests = boot(
-        machine,
-        "=triple_fault::resets\n=lab1_a_ring_is_counted::bad_frees\n=lab4_what_is_full_is_asked_again::stress",
-    );
     let said = |test: &str| {
         let examined = examined(&tests, test, "", 10);
         assert_eq!((examined.points, examined.of), (0, 10), "{test}");
@@ -130,6 +116,14 @@ fn panics_hangs_and_triple_faults_are_told_apart() {
     assert!(hung.contains("hung"), "{hung}");
     let panicked = said("lab4_what_is_full_is_asked_again::stress");
     assert!(panicked.starts_with("the kernel panicked: it has a free slot, at "), "{panicked}");
+}
+
+#[test]
+fn solutions_pass_with_four_cpus() {
+    let tests = boot(Machine::new(Firmware::Bios, Memory::from_mib(512), 4), "~_solution::stress");
+    let failed: Vec<_> = tests.tests.iter().filter(|test| !test.verdict.is_pass()).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(tests.passed(), LABS.len());
 }
 
 /// `make test-labs`: as many boots as there are mistakes that end one, on each machine.

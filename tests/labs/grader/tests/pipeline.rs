@@ -4,11 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use boot::browser::Browser;
 use lab::build::Source;
-use lab::class;
+use lab::class::Class;
 use lab::score::Score;
 use lab::trial::{self, Trust};
+use lab_host::{Found, Shown};
 use labs::lab::Lab;
+
+#[path = "../../../../boot/tests/page/mod.rs"]
+mod page;
 
 fn solution(lab: u8) -> String {
     fs::read_to_string(lab::checkout().join(format!("tests/labs/solutions/lab{lab}.rs"))).unwrap()
@@ -40,7 +45,7 @@ fn files_are_worth_what_they_do() {
     let folder = tempfile::tempdir().unwrap();
     what_cannot_be_tried_is_shown(&folder);
     shells_work_on_a_file(&folder);
-    a_class_is_graded();
+    a_class_is_graded(&folder);
 }
 
 fn what_cannot_be_tried_is_shown(folder: &tempfile::TempDir) {
@@ -103,10 +108,18 @@ fn shells_work_on_a_file(folder: &tempfile::TempDir) {
 }
 
 /// Strangers' files, in a sandbox or in QEMU.
-fn a_class_is_graded() {
+fn a_class_is_graded(folder: &tempfile::TempDir) {
     let handed_in = lab::checkout().join("tests/labs/grader/tests/handed-in");
     let mut table = Vec::new();
-    class::grade(Lab::find(2).unwrap(), &handed_in, 1, &mut table, &mut |_| {}).unwrap();
+    let sheets = folder.path().join("sheets");
+    let class = Class::find(Lab::find(2).unwrap(), &handed_in).unwrap();
+    class.grade(1, &mut table, &sheets, &mut |_| {}).unwrap();
+    // Each author is shown what `make lab` says, with the picture.
+    let sheet = fs::read_to_string(sheets.join("grace.txt")).unwrap();
+    assert!(sheet.contains("Total: 55 of 100 points"), "{sheet}");
+    // There is one where it was tried on the host.
+    let is_drawn = sheet.contains("a column is a frame");
+    assert_eq!(is_drawn, lab::sandbox::is_there(), "{sheet}");
     let expected = fs::read_to_string(handed_in.join("grades.csv")).unwrap();
     assert_eq!(without_instructions(&String::from_utf8(table).unwrap()), expected);
 }
@@ -124,6 +137,63 @@ fn without_instructions(table: &str) -> String {
         cells.join(",")
     });
     lines.map(|line| line + "\n").collect()
+}
+
+/// In a real browser: a page of the explorer's that begins with the last step, goes back and on, by time as well, and complains of nothing.
+#[test]
+fn a_mistake_is_a_page_of_the_explorers() {
+    let Some(program) = page::chromium() else { return };
+    let step = |said: &str, cells: &str, marks: &str, script: &str| Shown {
+        said: said.into(),
+        cells: cells.into(),
+        marks: marks.into(),
+        frame: Some(0x1000),
+        script: script.into(),
+    };
+    let what = "frame 0x1000 was handed out, & </script> somebody has it already";
+    let found = Found {
+        what: what.into(),
+        picture: "      from frame 0x1000, a column is a frame\n".into(),
+        steps: vec![
+            step("  1 allocate order 0: 0x1002", "|.0.|...|.......", "  ^", "alloc_range 0x1002 1 MOVABLE"),
+            step("  2 allocate order 1: 0x1000", "1#0.|...|.......", "^^", "alloc_range 0x1000 2 MOVABLE"),
+            step("  3 allocate order 2: 0x1000", "1#0.|...|.......", "^^^^", ""),
+        ],
+        map: Lab::find(2).unwrap().layouts[0].map(),
+        operations: 3,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let data = lab::page::data(Lab::find(2).unwrap(), "what is freed is merged", &found);
+    let file = file(&folder, "lab.html", &boot::explorer::with_lab(&fs::read(page::code()).unwrap(), &data));
+    let mut browser = Browser::start(&program).unwrap();
+    browser.set(1280, 900, false).unwrap();
+    browser.open(&file, "").unwrap();
+    let shows = |browser: &mut Browser, step: u64, operation: u64| {
+        let seen = "(() => { const by = (id) => document.getElementById(id); \
+            return [[...by('lab-steps').querySelectorAll('button')].findIndex((one) => one.ariaCurrent) + 1, explorer.wasm.operation(), \
+            !by('lab-what').hidden, by('lab-cells').querySelectorAll('rect.about').length]; })()";
+        let columns = [0, 1, 2, 4][step as usize];
+        let expected = serde_json::json!([step, operation, step == 3, columns]);
+        assert_eq!(browser.evaluate(seen).unwrap(), expected);
+    };
+    shows(&mut browser, 3, 2);
+    let text = |browser: &mut Browser, id: &str| {
+        browser.evaluate(&format!("document.getElementById('{id}').textContent")).unwrap()
+    };
+    assert_eq!(text(&mut browser, "lab-title"), "Lab 2: buddies");
+    assert_eq!(text(&mut browser, "told"), format!("Your allocator: allocate order 2: 0x1000. But {what}"));
+    assert_eq!(
+        text(&mut browser, "frame").as_str().unwrap().split(", order 1").count(),
+        2,
+        "who has the frame is said"
+    );
+    for (button, step, operation) in
+        [("lab-back", 2, 2), ("lab-back", 1, 1), ("lab-on", 2, 2), ("first", 1, 0), ("on", 1, 1), ("last", 3, 2)]
+    {
+        browser.evaluate(&format!("document.getElementById('{button}').click()")).unwrap();
+        shows(&mut browser, step, operation);
+    }
+    assert_eq!(browser.take_problems(), [""; 0]);
 }
 
 #[test]

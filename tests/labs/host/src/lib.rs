@@ -46,6 +46,8 @@ pub struct Found {
     pub picture: String,
     /// The same step by step.
     pub steps: Vec<Shown>,
+    /// The memory that it was seen in, as firmware tells of memory.
+    pub map: String,
     /// Operations in that; 0 if there is none.
     pub operations: usize,
 }
@@ -59,11 +61,15 @@ pub struct Shown {
     pub cells: String,
     /// A `^` below each column that it was about.
     pub marks: String,
+    /// The first frame that it was about, if any.
+    pub frame: Option<u64>,
+    /// What a machine of the explorer's does of it, as its commands.
+    pub script: String,
 }
 
 impl From<Step> for Shown {
-    fn from(Step { said, cells, marks }: Step) -> Self {
-        Self { said, cells, marks }
+    fn from(Step { said, cells, marks, frame, script }: Step) -> Self {
+        Self { said, cells, marks, frame, script }
     }
 }
 
@@ -249,7 +255,7 @@ fn examine_one<S: Subject>(subject: S, lab: &Lab, exam: &Exam, seed: u64, is_dra
 impl Found {
     /// Without a picture.
     pub fn of(what: String) -> Self {
-        Self { what, picture: String::new(), steps: Vec::new(), operations: 0 }
+        Self { what, picture: String::new(), steps: Vec::new(), map: String::new(), operations: 0 }
     }
 }
 
@@ -271,7 +277,7 @@ fn shortest<S: Subject>(subject: S, wrong: &[Wrong<S>]) -> Option<Found> {
     let picture = picture(&S::strip(trial.layout), &rows, &what);
     let text = picture.to_string();
     let steps = picture.steps.into_iter().map(Shown::from).collect();
-    Some(Found { picture: text, steps, what, operations: short.len() })
+    Some(Found { picture: text, steps, map: trial.layout.map(), what, operations: short.len() })
 }
 
 /// Whether a piece leaves large blocks large.

@@ -1,6 +1,7 @@
 //! The graders tell solutions from mistakes, and say what is wrong with those.
 
-use lab_host::{Examined, Examiner};
+use explorer::{App, firmware};
+use lab_host::{Examined, Examiner, Found};
 use lab_specimens::mistakes::lab6::PLANTED;
 use lab_specimens::mistakes::{self, LABS, Mistake};
 use lab_specimens::with;
@@ -38,8 +39,9 @@ fn difference(mistake: &Mistake) -> Option<String> {
         && operations == mistake.operations
         && !names.is_empty();
     let picture = first.as_ref().map_or("", |found| &found.picture);
-    (!is_right).then(|| {
-        format!("lab {}, '{}'\n        fails: &{names:?},\n        says: {says:?},\n        operations: {operations},\n{picture}", mistake.lab, mistake.name)
+    let otherwise = first.as_ref().and_then(done_otherwise);
+    (!is_right || otherwise.is_some()).then(|| {
+        format!("lab {}, '{}'\n        fails: &{names:?},\n        says: {says:?},\n        operations: {operations},\n{picture}on the explorer's machine: {otherwise:?}", mistake.lab, mistake.name)
     })
 }
 
@@ -54,6 +56,33 @@ fn each_lab_has_ten_mistakes_and_more() {
 fn each_mistake_costs_what_it_should_and_is_shown() {
     let differences: Vec<String> = mistakes::all().filter_map(difference).collect();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// What is wrong with how the explorer's machine does again what was right of a mistake's shortest sequence: `make lab` makes a page of that.
+fn done_otherwise(found: &Found) -> Option<String> {
+    let last = found.steps.last()?;
+    let mut app = App::of_map(&firmware::read(&found.map).unwrap(), 1).unwrap();
+    let refused = found.steps.iter().find_map(|step| Some(format!("{}: {}", step.said, app.run(&step.script).err()?)));
+    // Where a column is a frame, and what begins there has its order on it.
+    let is_of_blocks = found.picture.contains("a column is a frame") && !found.picture.contains("CPU ");
+    let is_other = |(pfn, sign): (u64, char)| {
+        let allocated = app.allocated(pfn).map(|(head, order)| (head.number() == pfn, u32::from(order.get())));
+        let is_so = match sign.to_digit(16) {
+            Some(order) => allocated == Some((true, order)),
+            None => {
+                (sign == '#') == allocated.is_some_and(|(is_head, _)| !is_head) && (sign == '#' || allocated.is_none())
+            }
+        };
+        (!is_so).then(|| format!("frame {pfn:#x} is {allocated:?}"))
+    };
+    let columns = last.cells.chars().filter(|_| is_of_blocks);
+    refused.or_else(|| (start(&found.picture)..).zip(columns).find_map(is_other))
+}
+
+/// The first frame of a picture.
+fn start(picture: &str) -> u64 {
+    let word = picture.split("from frame 0x").nth(1).and_then(|rest| rest.split(',').next());
+    u64::from_str_radix(word.unwrap_or("0"), 16).unwrap()
 }
 
 /// A picture on a page is what the graders draw.
