@@ -25,24 +25,38 @@ pub fn templates() -> String {
 
 /// A document as HTML. What may be wider than the page can be scrolled to by keys.
 fn html(text: &str) -> String {
+    let mut is_code = false;
     let events = Parser::new_ext(text, Options::ENABLE_TABLES).flat_map(|event| match event {
         Event::Start(Tag::Heading { level, id, classes, attrs }) => {
-            [Some(Event::Start(Tag::Heading { level: lower(level), id, classes, attrs })), None]
+            vec![Event::Start(Tag::Heading { level: lower(level), id, classes, attrs })]
         }
-        Event::End(TagEnd::Heading(level)) => [Some(Event::End(TagEnd::Heading(lower(level)))), None],
+        Event::End(TagEnd::Heading(level)) => vec![Event::End(TagEnd::Heading(lower(level)))],
         Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
-            let dest_url = from_page(&dest_url).into();
-            [Some(Event::Start(Tag::Link { link_type, dest_url, title, id })), None]
+            vec![Event::Start(Tag::Link { link_type, dest_url: from_page(&dest_url).into(), title, id })]
         }
-        Event::Start(Tag::CodeBlock(_)) => [Some(Event::Html("<pre tabindex=\"0\"><code>".into())), None],
-        Event::End(TagEnd::CodeBlock) => [Some(Event::Html("</code></pre>\n".into())), None],
-        Event::Start(Tag::Table(_)) => [Some(Event::Html("<div class=\"wide\" tabindex=\"0\">".into())), Some(event)],
-        Event::End(TagEnd::Table) => [Some(event), Some(Event::Html("</div>\n".into()))],
-        event => [Some(event), None],
+        Event::Start(Tag::CodeBlock(_)) => {
+            is_code = true;
+            vec![Event::Html("<pre tabindex=\"0\"><code>".into())]
+        }
+        Event::End(TagEnd::CodeBlock) => {
+            is_code = false;
+            vec![Event::Html("</code></pre>\n".into())]
+        }
+        Event::Text(text) if is_code && text.starts_with("$ ") => command(&text),
+        Event::Start(Tag::Table(_)) => vec![Event::Html("<div class=\"wide\" tabindex=\"0\">".into()), event],
+        Event::End(TagEnd::Table) => vec![event, Event::Html("</div>\n".into())],
+        event => vec![event],
     });
     let mut out = String::new();
-    html::push_html(&mut out, events.flatten());
+    html::push_html(&mut out, events);
     out
+}
+
+/// What is printed, behind the command that prints it, which is longer than a line and may be broken.
+fn command(text: &str) -> Vec<Event<'static>> {
+    let (command, printed) = text.split_once('\n').unwrap_or((text, ""));
+    let [command, printed] = [command, printed].map(|text| Event::Text(text.to_owned().into()));
+    vec![Event::Html("<span class=\"command\">".into()), command, Event::Html("</span>".into()), printed]
 }
 
 /// One level lower: the page has a heading of its own.
@@ -73,6 +87,10 @@ mod tests {
         for (text, expected) in [
             ("# A & B\n", "<h2>A &amp; B</h2>\n"),
             ("```text\n<a> **b**\n```\n", "<pre tabindex=\"0\"><code>&lt;a&gt; **b**\n</code></pre>\n"),
+            (
+                "```text\n$ run \"a\"\nb <c>\n```\n",
+                "<pre tabindex=\"0\"><code><span class=\"command\">$ run \"a\"</span>b &lt;c&gt;\n</code></pre>\n",
+            ),
             ("[`X`](../../kernel/x.rs)", "<p><a href=\"../kernel/x.rs\"><code>X</code></a></p>\n"),
             ("[x](../architecture.md#y)", "<p><a href=\"../docs/architecture.md#y\">x</a></p>\n"),
             ("[z](README.md)", "<p><a href=\"../docs/lessons/README.md\">z</a></p>\n"),

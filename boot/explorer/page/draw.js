@@ -101,7 +101,9 @@ function label(context, words, at, ratio, colour) {
   context.font = `${11.5 * ratio}px ${colour("--mono")}`;
   const wide = context.measureText(words).width + 12 * ratio, high = 20 * ratio;
   const x = Math.min(Math.max(4, at[0]), overlay.width - wide - 52 * ratio);
-  const y = at[1] > high + 6 ? at[1] - high - 5 : Math.min(overlay.height - high - 4, at[1] + at[3] + 5);
+  // Above it, if there is room and no zone's name is there.
+  const above = at[1] - high - 5, is_room = above > 1 && !state.labels.sections.some(([from]) => above < from + 22 * ratio && above + high > from);
+  const y = is_room ? above : Math.min(overlay.height - high - 4, at[1] + at[3] + 5);
   context.fillStyle = colour("--ink");
   context.beginPath();
   context.roundRect(x, y, wide, high, 5 * ratio);

@@ -10,7 +10,7 @@ function ask() {
 
 function read(lesson) {
   const page = $(`lesson-${lesson}`);
-  $("lesson").hidden = !page;
+  $("lesson").hidden = $("to-lesson").hidden = !page;
   if (!page) return;
   $("lesson-text").replaceChildren(page.content.cloneNode(true));
   $("next-lesson").hidden = !$(`lesson-${lesson + 1}`);
@@ -32,4 +32,5 @@ $("seed").onchange = () => {
   Object.assign(quiz, { seed: Math.min(4294967295, Math.max(0, Math.floor(Number($("seed").value)) || 0)), is_answered: false });
   ask();
 };
+$("to-lesson").onclick = () => $("lesson").scrollIntoView();
 $("print").onclick = () => print();
