@@ -61,6 +61,34 @@ fn numbers_are_as_wide_as_the_node_around_says_or_the_specification() {
     assert!(matches!(of(Some((2, 2)), (2, 1), 0, 1), Err(DeviceTreeError::Broken(_))));
 }
 
+/// As in Linux: what is disabled, or has failed, is not there, neither as RAM nor as what is reserved of it.
+#[test]
+fn what_is_not_available_is_not_there() {
+    let of = |status: &[u8], is_first: bool| {
+        let node = |tree: &mut Tree, name| {
+            tree.begin(name);
+            if is_first {
+                tree.property("status", status).reg(&[(MIB, MIB)], (2, 2)).end();
+            } else {
+                tree.reg(&[(MIB, MIB)], (2, 2)).property("status", status).end();
+            }
+        };
+        let mut tree = Tree::new();
+        node(tree.begin("").cells(2, 2), "memory@100000");
+        node(tree.begin("reserved-memory").cells(2, 2), "pool@100000");
+        tree.end().end();
+        said(&tree.finish())
+    };
+    for is_first in [false, true] {
+        for available in [b"okay\0".as_slice(), b"ok\0"] {
+            assert_eq!(of(available, is_first), Ok(vec![(MIB, 2 * MIB, Usable), (MIB, 2 * MIB, Reserved)]));
+        }
+        for not in [b"disabled\0".as_slice(), b"reserved\0", b"fail\0", b"fail-sss\0", b"okay", b""] {
+            assert_eq!(of(not, is_first), Ok(vec![]), "{not:?}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_tree_or_not_all_of_one_is_named() {
     let bytes = machine().finish();

@@ -89,7 +89,8 @@ impl<'a> DeviceTree<'a> {
         self.bytes
     }
 
-    /// Shows what it says of memory: what it reserves, and all its nodes of RAM, in no order.
+    /// Shows what it says of memory: what it reserves, and all its nodes of RAM, in no order. A node whose `status` says that it is
+    /// not to be used says nothing, as in Linux (`of_fdt_device_is_available`).
     ///
     /// # Errors
     /// [`DeviceTreeError`] if it cannot be read to its end. What comes before was shown then.
@@ -112,14 +113,11 @@ impl<'a> DeviceTree<'a> {
             let here = structure.offset;
             match structure.word()? {
                 BEGIN_NODE => nodes.begin(structure.name()?),
-                END_NODE if nodes.depth > 0 => nodes.depth -= 1,
+                END_NODE if nodes.depth > 0 => nodes.end(&mut region)?,
                 PROPERTY if nodes.depth > 0 => {
                     let (size, name) = (structure.word()? as usize, structure.word()? as usize);
-                    let value = Cursor { tree: Self { bytes: structure.padded(size)? }, offset: 0 };
-                    nodes.property(self.string(name), value, &mut region).map_err(|error| match error {
-                        DeviceTreeError::TooWide(_) => DeviceTreeError::TooWide(here),
-                        _ => DeviceTreeError::Broken(here),
-                    })?;
+                    let value = Value { place: here, bytes: structure.padded(size)? };
+                    nodes.property(self.string(name), value)?;
                 }
                 NOTHING => {}
                 END if nodes.depth == 0 => return Ok(()),
@@ -183,6 +181,27 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What a property says.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    /// Where the property is in the tree.
+    place: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    const NOTHING: Self = Self { place: 0, bytes: &[] };
+
+    fn cursor(&self) -> Cursor<'a> {
+        Cursor { tree: DeviceTree { bytes: self.bytes }, offset: 0 }
+    }
+
+    /// A number of one word.
+    fn word(&self) -> Result<u32, DeviceTreeError> {
+        self.cursor().word().map_err(|_| DeviceTreeError::Broken(self.place))
+    }
+}
+
 /// What a node is, as far as memory goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -195,33 +214,38 @@ enum Kind {
     Other,
 }
 
-/// A node, and of how many words an address and a size are in those within it.
+/// A node.
 #[derive(Clone, Copy)]
-struct Node {
+struct Node<'a> {
     kind: Kind,
+    /// Of so many words is an address in the nodes within it.
     address: u32,
+    /// The same of a size.
     size: u32,
+    /// Its addresses and sizes.
+    reg: Value<'a>,
+    is_available: bool,
 }
 
-impl Node {
+impl Node<'_> {
     const fn new(kind: Kind) -> Self {
-        Self { kind, address: 2, size: 1 }
+        Self { kind, address: 2, size: 1, reg: Value::NOTHING, is_available: true }
     }
 }
 
 /// The nodes that have begun and not ended.
-struct Nodes {
-    outermost: [Node; DEPTH],
+struct Nodes<'a> {
+    outermost: [Node<'a>; DEPTH],
     depth: usize,
 }
 
-impl Default for Nodes {
+impl Default for Nodes<'_> {
     fn default() -> Self {
         Self { outermost: [const { Node::new(Kind::Other) }; DEPTH], depth: 0 }
     }
 }
 
-impl Nodes {
+impl<'a> Nodes<'a> {
     fn begin(&mut self, name: &[u8]) {
         let around = self.depth.checked_sub(1).and_then(|around| self.outermost.get(around));
         let kind = match around.map(|node| node.kind) {
@@ -238,31 +262,39 @@ impl Nodes {
     }
 
     /// A property of the innermost node, of which there is one: `names` begins with its name.
-    fn property(
-        &mut self,
-        names: &[u8],
-        mut value: Cursor<'_>,
-        region: &mut impl FnMut(u64, u64, RegionKind),
-    ) -> Result<(), DeviceTreeError> {
-        let Some((node, around)) = self.outermost.get_mut(..self.depth).and_then(<[Node]>::split_last_mut) else {
-            return Ok(());
-        };
+    fn property(&mut self, names: &[u8], value: Value<'a>) -> Result<(), DeviceTreeError> {
+        let Some(node) = self.outermost.get_mut(self.depth - 1) else { return Ok(()) };
+        match names {
+            names if names.starts_with(b"#address-cells\0") => node.address = value.word()?,
+            names if names.starts_with(b"#size-cells\0") => node.size = value.word()?,
+            names if names.starts_with(b"reg\0") => node.reg = value,
+            names if names.starts_with(b"status\0") => node.is_available = matches!(value.bytes, b"okay\0" | b"ok\0"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The innermost node ends, of which there is one: what it says of memory is known, in whatever order its properties are.
+    fn end(&mut self, region: &mut impl FnMut(u64, u64, RegionKind)) -> Result<(), DeviceTreeError> {
+        let nodes = self.outermost.get(..self.depth);
+        self.depth -= 1;
+        let Some([.., around, node]) = nodes else { return Ok(()) };
         let kind = match node.kind {
             Kind::Memory => RegionKind::Usable,
-            _ => RegionKind::Reserved,
+            Kind::Reserved => RegionKind::Reserved,
+            _ => return Ok(()),
         };
-        match around.last() {
-            _ if names.starts_with(b"#address-cells\0") => node.address = value.word()?,
-            _ if names.starts_with(b"#size-cells\0") => node.size = value.word()?,
-            Some(around) if matches!(node.kind, Kind::Memory | Kind::Reserved) && names.starts_with(b"reg\0") => {
-                if around.address > 2 || around.size > 2 {
-                    return Err(DeviceTreeError::TooWide(0));
-                }
-                while value.offset < value.tree.bytes.len() && around.address + around.size > 0 {
-                    region(value.number(around.address)?, value.number(around.size)?, kind);
-                }
-            }
-            _ => {}
+        let place = node.reg.place;
+        if node.reg.bytes.is_empty() || !node.is_available {
+            return Ok(());
+        }
+        if around.address > 2 || around.size > 2 {
+            return Err(DeviceTreeError::TooWide(place));
+        }
+        let mut numbers = node.reg.cursor();
+        while numbers.offset < node.reg.bytes.len() && around.address + around.size > 0 {
+            let mut number = |words| numbers.number(words).map_err(|_| DeviceTreeError::Broken(place));
+            region(number(around.address)?, number(around.size)?, kind);
         }
         Ok(())
     }
