@@ -111,6 +111,20 @@ fn each_specimen_is_reported_as_what_it_is() {
     assert!(text.contains("test result: FAILED. 4 passed; 12 failed; 0 ignored; 0 measured; 0 filtered out"), "{text}");
 }
 
+#[test]
+fn what_was_done_before_a_panic_is_in_the_trace() {
+    let (kernel, traces) = (specimens(), tempfile::tempdir().unwrap());
+    let selection = "~panics_without_memory\n".into();
+    let plan = Plan { selection, time_limit: TIME_LIMIT, traces: Some(traces.path()), ..Plan::new(&kernel, MACHINE) };
+    let tests = harness::run(&plan, &mut Report::new(&mut Vec::new(), false, false)).unwrap();
+    assert!(matches!(test(&tests, "panics_without_memory").verdict, Verdict::Panicked { .. }));
+    let trace = traces.path().join("1.trace");
+    boot::replay::run(&trace).unwrap();
+    let list = boot::replay::list(&trace).unwrap();
+    let last = list.lines().rfind(|line| !line.contains("Settle")).unwrap();
+    assert!(last.contains("Heap(Shrink)") && last.contains("specimens::panics_without_memory"), "{last}");
+}
+
 /// Where CPUs run in parallel, what counts is what they compute.
 #[test]
 fn cpus_that_all_sleep_for_ever_are_found_although_they_compute_nothing() {

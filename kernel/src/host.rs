@@ -8,11 +8,12 @@ use crate::arch::local;
 use crate::console;
 use crate::sync::Mutex;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
 use protocol::event::{self, MAX_FRAME, MAX_TEXT};
 use protocol::{Event, ExitCode, exit, input};
 use qemu_fw_cfg::FwCfg;
+use spin::Once;
 use uart_16550::backend::PioBackend;
 use uart_16550::{BaudRate, Config, Uart16550};
 use x86_64::instructions::port::Port;
@@ -21,6 +22,9 @@ static EVENTS: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new("events", None)
 /// By how many bits the time-stamp counter is ahead of the instructions; [`UNKNOWN`] if it counts something else.
 static CLOCK_SHIFT: AtomicU32 = AtomicU32::new(UNKNOWN);
 const UNKNOWN: u32 = u32::MAX;
+/// What is to be done before the machine ends, and whether that has begun.
+static BEFORE_EXIT: Once<fn(ExitCode)> = Once::new();
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Sets COM2 up for events and learns how to count instructions.
 pub fn init() {
@@ -70,12 +74,20 @@ pub unsafe fn seize() {
     unsafe { EVENTS.seize() };
 }
 
+/// Has this done before the machine ends, with the reason. Only the first time counts, and it is done once.
+pub(crate) fn before_exit(act: fn(ExitCode)) {
+    BEFORE_EXIT.call_once(|| act);
+}
+
 /// Ends the machine, or, where nothing listens to that, stops the CPU.
 ///
 /// The host may be slow to take what is sent to it, and what still waits in a port would end with the machine.
 pub fn exit(code: ExitCode) -> ! {
     /// What is read where nothing answers.
     const NOBODY: u32 = u32::MAX;
+    if let Some(act) = BEFORE_EXIT.get().filter(|_| !IS_ENDING.swap(true, Ordering::Relaxed)) {
+        act(code);
+    }
     console::flush();
     if let Some(uart) = EVENTS.lock().as_mut() {
         console::flush_port(uart);

@@ -29,6 +29,9 @@ pub enum Acquire {
     Try,
 }
 
+/// How many calls are told of that have led to an operation, where that is recorded.
+pub const CALLERS: usize = 16;
+
 /// Where what a CPU has of its own begins in a table with room for each CPU: its number, checked and multiplied once and for all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place(usize);
@@ -256,6 +259,14 @@ pub trait Hooks {
     /// one report and no more.
     fn uptime() -> Duration {
         Duration::ZERO
+    }
+
+    /// Notes the return addresses of the calls that have led here, innermost first, and 0 behind the last if there are fewer: for an
+    /// operation that is being [recorded](crate::allocator::Recording), with interrupts masked. By default they stay what they are from the
+    /// start, 0.
+    #[inline(always)]
+    fn callers(addresses: &[Cell<u64>; CALLERS]) {
+        let _ = addresses;
     }
 
     /// Shows the report of a refused request. Called without a lock held, in the middle of that request: so not to

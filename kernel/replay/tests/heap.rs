@@ -89,6 +89,7 @@ fn act(heap: &'static Objects, held: &mut Held, (what, a, b): (u8, u64, u64)) {
 /// A heap over an allocator, both recorded.
 struct Recorded {
     heap: &'static Objects,
+    recording: &'static Recording<'static>,
     scribe: &'static Scribe,
     _memory: Memory,
 }
@@ -109,7 +110,7 @@ impl Recorded {
         let metadata = vec![0; plan.metadata_words()].leak();
         let pages = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
         let scribe: &Scribe = Box::leak(Box::new(Scribe::new(5)));
-        let recording: &'static Recording<'static> = Box::leak(Box::new(Recording::new(scribe)));
+        let recording: &'static Recording<'static> = Box::leak(Box::new(Recording::with_room_for(1, scribe)));
         // SAFETY: the frames are the memory's, which nobody else uses.
         let mut frames = unsafe { Frames::new(&plan, metadata, pages) }.unwrap();
         frames.record(recording);
@@ -121,7 +122,12 @@ impl Recorded {
         be(0);
         heap.record(recording);
         frames.add_shrinker(heap).unwrap();
-        Self { heap, scribe, _memory: Memory(base) }
+        Self { heap, recording, scribe, _memory: Memory(base) }
+    }
+
+    fn finish(&self) -> Vec<u8> {
+        self.recording.flush::<Thread>();
+        self.scribe.finish()
     }
 
     fn hash(&self) -> u64 {
@@ -146,7 +152,7 @@ fn record(acts: &[(u8, (u8, u64, u64))], is_short: bool) -> (Vec<u8>, u64) {
     let hash = recorded.hash();
     // What is held is forgotten with its memory.
     std::mem::forget(held.cache.take());
-    (recorded.scribe.finish(), hash)
+    (recorded.finish(), hash)
 }
 
 fn acts(count: usize) -> impl Strategy<Value = Vec<(u8, (u8, u64, u64))>> {
@@ -200,7 +206,7 @@ fn an_object_in_another_slot_is_named() {
     for _ in 0..202 {
         recorded.heap.allocate(layout).unwrap();
     }
-    let mut trace = recorded.scribe.finish();
+    let mut trace = recorded.finish();
     // The last record but the hash: an allocation whose result is 32 bytes behind the one before.
     let at = trace.len() - 9 - 4;
     assert_eq!(trace[at], 0xa4, "{:x?}", &trace[at..]);

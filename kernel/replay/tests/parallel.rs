@@ -115,7 +115,8 @@ fn what_cpus_do_at_the_same_time_is_done_again_to_the_same_state() {
         let metadata = vec![0; plan.metadata_words()].leak();
         let pages = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
         let scribe: &Scribe = Box::leak(Box::new(Scribe::new(7)));
-        let recording: &'static Recording<'static> = Box::leak(Box::new(Recording::new(scribe)));
+        let recording: &'static Recording<'static> =
+            Box::leak(Box::new(Recording::with_room_for(1 + seed as usize, scribe)));
         // SAFETY: the frames are the memory's below, which nobody else uses.
         let mut frames = unsafe { Frames::new(&plan, metadata, pages) }.unwrap();
         frames.record(recording);
@@ -138,6 +139,7 @@ fn what_cpus_do_at_the_same_time_is_done_again_to_the_same_state() {
             }
         });
         asked += spare.calls.load(Relaxed);
+        recording.flush::<common::Thread>();
         let hash = frames.hash() ^ heap.hash();
         let mut world = World::open(scribe.finish(), 1 << 20).unwrap();
         if let Err(stop) = world.run() {

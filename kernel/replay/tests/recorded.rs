@@ -110,8 +110,13 @@ fn act(frames: &PageAllocator<'_, Thread>, held: &mut Vec<Block>, cache: &Cache<
     }
 }
 
-/// Does all that, recorded. The trace, and the hash of the state at its end.
+/// Does all that, recorded, with a hash behind each operation. The trace, and the hash of the state at its end.
 fn record(acts: &[(u8, (u8, u64, u64))]) -> (Vec<u8>, u64) {
+    record_with_room_for(1, acts)
+}
+
+/// The same, the trace being told so many events at a time.
+fn record_with_room_for(events: usize, acts: &[(u8, (u8, u64, u64))]) -> (Vec<u8>, u64) {
     let mut map = machine();
     let plan = Plan::new(MemoryMap::sanitise(&mut map).unwrap()).unwrap();
     let mut metadata = vec![0; plan.metadata_words()];
@@ -120,7 +125,7 @@ fn record(acts: &[(u8, (u8, u64, u64))]) -> (Vec<u8>, u64) {
     let scribe = Scribe::new(1);
     // SAFETY: the frames are numbers.
     let mut frames = unsafe { PageAllocator::<Thread>::new(&plan, &mut metadata, &pages) }.unwrap();
-    let recording = Recording::new(&scribe);
+    let recording = Recording::with_room_for(events, &scribe);
     frames.record(&recording);
     // SAFETY: both outlive the allocator's use.
     let (frames, cache_ref) = unsafe {
@@ -137,6 +142,7 @@ fn record(acts: &[(u8, (u8, u64, u64))]) -> (Vec<u8>, u64) {
         be(usize::from(cpu) % (CPUS + 1));
         act(frames, &mut held, &cache, numbers);
     }
+    recording.flush::<Thread>();
     let hash = frames.hash();
     (scribe.finish(), hash)
 }
@@ -149,8 +155,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn what_was_recorded_is_done_again_to_the_same_state(acts in acts(1500)) {
-        let (trace, hash) = record(&acts);
+    fn what_was_recorded_is_done_again_to_the_same_state(acts in acts(1500), events in 1_usize..80) {
+        let (trace, hash) = record_with_room_for(events, &acts);
         let mut world = World::open(trace, 1 << 20).unwrap();
         if let Err(stop) = world.run() { return Err(TestCaseError::fail(format!("{stop}; {:?}", world.last()))); }
         prop_assert_eq!(world.hash(), hash);

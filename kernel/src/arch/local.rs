@@ -30,6 +30,8 @@ pub struct Local {
     pub(crate) periodic: AtomicBool,
     /// Where the handler of the last exception that was caught had the registers: on its own stack.
     pub(super) caught_at: AtomicU64,
+    /// Of its stack, the pages that are [known](super::backtrace::callers) to be mapped.
+    pub(super) stack: AtomicU64,
     /// Others ask it for a memory barrier.
     pub(super) barrier: Request,
     /// Others ask it to forget translations.
@@ -115,6 +117,7 @@ impl Local {
             ticks: AtomicU64::new(0),
             periodic: AtomicBool::new(false),
             caught_at: AtomicU64::new(0),
+            stack: AtomicU64::new(0),
             barrier: Request::new(),
             flush: Request::new(),
             expected: AtomicBool::new(false),

@@ -15,6 +15,7 @@ use crate::arch::local;
 use crate::sync::{self, Mutex};
 use alloc::vec::Vec;
 use bifolio::heap::{HeapError, Sample, Sampler, SlotPart};
+use core::cell::Cell;
 use core::fmt;
 use core::ptr::NonNull;
 use protocol::backtrace::Line;
@@ -75,7 +76,8 @@ impl Track {
     #[inline(always)]
     fn here() -> Self {
         let mut calls = [0; DEPTH];
-        let count = backtrace::callers(&mut calls);
+        backtrace::callers(Cell::from_mut(&mut calls[..]).as_slice_of_cells());
+        let count = calls.iter().position(|&address| address == 0).unwrap_or(DEPTH);
         Self { cpu: local::current(), calls, count }
     }
 

@@ -10,7 +10,7 @@
 
 use super::frames::try_frames;
 use super::heap::HEAP;
-use super::vmalloc;
+use super::{record, vmalloc};
 use crate::arch::local::{self, MAX_CPUS};
 use crate::arch::{clock, timer};
 use crate::cpu::given::IdleWork;
@@ -62,6 +62,7 @@ impl IdleWork for Idle {
         vmalloc::free_deferred();
         balance();
         decay();
+        record::flush();
         was_due
     }
 

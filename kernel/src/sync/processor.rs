@@ -1,11 +1,12 @@
 //! The processor, as the crate [`bifolio`] wants to know it.
 
 use super::lockdep;
-use crate::arch::{clock, ipi, local};
-use bifolio::cpu::{Cpu, Hooks};
+use crate::arch::{backtrace, clock, ipi, local};
+use bifolio::cpu::{CALLERS, Cpu, Hooks};
 use bifolio::frame::Gfp;
 use bifolio::kernel::{Interrupts, X86};
 use bifolio::sync::{Acquire, Faults, Lock};
+use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
 use log::warn;
@@ -75,6 +76,11 @@ impl Hooks for Processor {
 
     fn low_memory() {
         LOW_MEMORY.get().into_iter().for_each(|act| act());
+    }
+
+    #[inline(always)]
+    fn callers(addresses: &[Cell<u64>; CALLERS]) {
+        backtrace::callers(addresses);
     }
 
     fn uptime() -> Duration {

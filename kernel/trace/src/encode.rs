@@ -1,13 +1,13 @@
 //! From operations to bytes, as they happen.
 
-use bifolio::allocator::{Call, HeapCall};
+use bifolio::allocator::{Call, Event, HeapCall};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::memory_map::{Region, RegionKind};
 
 use crate::decode::Place;
 use crate::form::{
     CLOSED, COMMON, CPU, FAR_CPU, FREE, HASH, LOST, MAGIC, OPENED, OTHER, Opened, PLACES, REFUSED_FREE, Returns,
-    SHRINKER, SITE, SITE_IS, SITE_NAMED, heap, other, zigzag,
+    SHRINKER, SITE, SITE_DEPTH, SITE_IS, SITE_NAMED, heap, other, zigzag,
 };
 
 /// Where the bytes of a trace go.
@@ -93,6 +93,27 @@ impl Encoder {
     pub fn is_within(&self) -> bool {
         self.begun
             .map_or(!self.opened.is_none() && !self.opened.is_shrinker(), |begun| !matches!(begun, Call::Shrink { .. }))
+    }
+
+    /// Writes what has happened. `site_of` has the number of the site with these return addresses, innermost first, or 0, and whether it is
+    /// spoken of for the first time.
+    pub fn event(&mut self, sink: &mut impl Sink, event: &Event, site_of: impl FnOnce(&[u64]) -> (u32, bool)) {
+        match event.begun() {
+            Some((cpu, call)) if self.is_within() => self.begin(sink, cpu, call),
+            Some((cpu, call)) => {
+                let (mut addresses, mut count) = ([0; SITE_DEPTH], 0);
+                for (place, address) in addresses.iter_mut().zip(event.callers()) {
+                    *place = address;
+                    count += 1;
+                }
+                let (site, is_new) = site_of(&addresses[..count]);
+                self.begin_at(sink, cpu, call, site, if is_new { &addresses[..count] } else { &[] });
+            }
+            None => {}
+        }
+        if let Some(returned) = event.ended() {
+            self.end(sink, returned);
+        }
     }
 
     /// An operation begins that is asked for from the site of this number, 0 if that is not known: if one has begun and not ended, one

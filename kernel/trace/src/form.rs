@@ -37,7 +37,7 @@ pub(crate) const SITE_IS: u8 = 0xaf;
 /// The same in words.
 pub(crate) const SITE_NAMED: u8 = 0xb2;
 /// Return addresses of a site.
-pub const SITE_DEPTH: usize = 16;
+pub const SITE_DEPTH: usize = bifolio::cpu::CALLERS;
 pub(crate) const CLOSED: u8 = 0xa3;
 pub(crate) const HASH: u8 = 0xb0;
 pub(crate) const LOST: u8 = 0xb1;

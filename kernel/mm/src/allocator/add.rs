@@ -47,10 +47,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Safety
     /// Nobody uses these frames any more.
     pub unsafe fn add(&self, range: PfnRange) -> Result<(), AddError> {
-        // SAFETY: the caller promises that nobody uses these frames any more.
-        if let Some(added) = self.recorded(Call::Add(range), done, || unsafe { self.add(range) }) {
-            return added;
-        }
+        self.recorded(Call::Add(range), done, || self.add_later(range))
+    }
+
+    /// [`add`](Self::add), whose promise it needs no less, to be recorded.
+    fn add_later(&self, range: PfnRange) -> Result<(), AddError> {
         if range.is_empty() {
             return Err(AddError::NoFrames);
         }

@@ -24,9 +24,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// For a task, or a CPU that idles, after [`low_memory`](crate::cpu::Hooks::low_memory); not for interrupt handlers, nor with a
     /// lock held.
     pub fn balance(&self) -> u64 {
-        if let Some(given) = self.recorded(Call::Balance, |&given| Some(given), || self.balance()) {
-            return given;
-        }
+        self.recorded(Call::Balance, |&given| Some(given), || self.balance_zones())
+    }
+
+    fn balance_zones(&self) -> u64 {
         if self.is_balanced() {
             return 0;
         }

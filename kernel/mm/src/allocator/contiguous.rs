@@ -16,10 +16,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`RangeError`] if the range is empty, or not in one zone's RAM, or a pageblock is isolated already.
     pub fn isolate(&self, range: PfnRange) -> Result<(), RangeError> {
-        if let Some(isolated) = self.recorded(Call::Isolate(range), done, || self.isolate(range)) {
-            return isolated;
-        }
-        self.with(self.zone_of_all(range)?, |zone| zone.isolate(range))
+        let isolate = || self.with(self.zone_of_all(range)?, |zone| zone.isolate(range));
+        self.recorded(Call::Isolate(range), done, isolate)
     }
 
     /// Ends the isolation of every pageblock that the range lies in; each has the mobility that it had before. Of what is
@@ -28,10 +26,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`RangeError`] if the range is empty, or not in one zone's RAM; the isolation of none is ended then.
     pub fn unisolate(&self, range: PfnRange) -> Result<(), RangeError> {
-        if let Some(ended) = self.recorded(Call::Unisolate(range), done, || self.unisolate(range)) {
-            return ended;
-        }
-        self.with(self.zone_of_all(range)?, |zone| zone.unisolate(range))
+        let unisolate = || self.with(self.zone_of_all(range)?, |zone| zone.unisolate(range));
+        self.recorded(Call::Unisolate(range), done, unisolate)
     }
 
     /// Allocates exactly these frames, as the [largest blocks](PfnRange::blocks) that make up the range: to be freed
@@ -47,10 +43,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if self.must_fail(range.frames(), gfp) {
             return Err(RangeError::Busy(range.start));
         }
-        let call = Call::AllocateRange { range, gfp };
-        if let Some(taken) = self.recorded(call, first_of, || self.allocate_range(range, gfp)) {
-            return taken;
-        }
+        self.recorded(Call::AllocateRange { range, gfp }, first_of, || self.take_range(range, gfp))
+    }
+
+    fn take_range(&self, range: PfnRange, gfp: Gfp) -> Result<Blocks, RangeError> {
         let kind = self.zone_of_all(range)?;
         if gfp.mobility().is_none() || gfp.highest_zone().is_none_or(|highest| highest < kind) {
             return Err(RangeError::ContradictoryFlags(gfp));
@@ -95,9 +91,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return Err(AllocError::NoFreeRun { frames, gfp });
         }
         let call = Call::AllocateContiguous { frames, align, gfp };
-        if let Some(taken) = self.recorded(call, first_of, || self.allocate_contiguous_aligned(frames, align, gfp)) {
-            return taken;
-        }
+        self.recorded(call, first_of, || self.find_contiguous(frames, align, gfp))
+    }
+
+    fn find_contiguous(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
         let found = self.allocate_run(frames, align, gfp | Gfp::NOWARN);
         if !matches!(found, Err(AllocError::NoFreeRun { .. })) {
             return found;
@@ -138,10 +135,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if self.must_fail(frames, gfp) {
             return Err(AllocError::NoFreeRun { frames, gfp });
         }
-        let call = Call::AllocateRun { frames, align, gfp };
-        if let Some(run) = self.recorded(call, first_of, || self.allocate_run(frames, align, gfp)) {
-            return run;
-        }
+        self.recorded(Call::AllocateRun { frames, align, gfp }, first_of, || self.find_run(frames, align, gfp))
+    }
+
+    fn find_run(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }

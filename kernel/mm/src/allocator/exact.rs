@@ -36,15 +36,13 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Safety
     /// As for [`free_raw`](Self::free_raw), but that its memory may be in use.
     pub unsafe fn split_raw(&self, pfn: Pfn, order: Order, into: Order) -> Result<(), SplitError> {
-        let call = Call::Split { pfn, order, into };
-        // SAFETY: the block is the caller's to split, by what the caller promises of it.
-        if let Some(split) = self.recorded(call, done, || unsafe { self.split_raw(pfn, order, into) }) {
-            return split;
-        }
-        if into > order {
-            return Err(SplitError::Larger { order, into });
-        }
-        self.with(self.zone_of(pfn), |zone| Ok(zone.split(pfn, order, into)?))
+        let split = || {
+            if into > order {
+                return Err(SplitError::Larger { order, into });
+            }
+            self.with(self.zone_of(pfn), |zone| Ok(zone.split(pfn, order, into)?))
+        };
+        self.recorded(Call::Split { pfn, order, into }, done, split)
     }
 
     /// Allocates exactly this many frames in a row. They are allocated as the [largest blocks](PfnRange::blocks) that
@@ -69,10 +67,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if self.must_fail(frames, gfp) {
             return Err(AllocError::OutOfMemory { order: Order::covering(frames).unwrap_or(Order::MAX), gfp });
         }
-        let call = Call::AllocateExact { frames, align, gfp };
-        if let Some(exact) = self.recorded(call, first_of, || self.allocate_exact_aligned(frames, align, gfp)) {
-            return exact;
-        }
+        self.recorded(Call::AllocateExact { frames, align, gfp }, first_of, || self.take_exact(frames, align, gfp))
+    }
+
+    fn take_exact(&self, frames: u64, align: Order, gfp: Gfp) -> Result<Blocks, AllocError> {
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }

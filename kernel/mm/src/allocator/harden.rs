@@ -5,11 +5,11 @@
 //! no whole pageblocks. What comes here then does what they would have done.
 
 use super::reclaim::NOWHERE;
-use super::{AllocError, Cpu, FAST, PageAllocator, PerCpuPages};
+use super::{AllocError, Cpu, FAST, PageAllocator};
 use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, PfnRange};
 use crate::hardening::Hardening;
-use crate::per_cpu::BATCHED;
+use crate::per_cpu::{BATCHED, Entered};
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Chooses what is done beside serving requests and frees, from now on; on other CPUs, once this returns. By default nothing.
@@ -26,16 +26,16 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if is_hardened {
             self.slow.hardening.set(hardening);
         }
+        let is_slow = is_hardened || self.recording.is_some();
         let alone = loop {
             match self.draining.try_lock() {
                 Some(alone) => break alone,
                 None => C::relax(),
             }
         };
-        PerCpuPages::stopping::<C, _>(self.pages, || self.pages.iter().for_each(|pages| pages.harden(is_hardened)));
+        self.stopping(|| self.pages.iter().for_each(|pages| pages.set_slow(is_slow)));
         drop(alone);
-        let is_withheld = is_hardened || self.recording.is_some();
-        self.zones.iter().for_each(|zone| zone.with(|zone| zone.withhold_wholes(is_withheld)));
+        self.zones.iter().for_each(|zone| zone.with(|zone| zone.withhold_wholes(is_slow)));
         self.slow.hardening.set(hardening);
         Ok(())
     }
@@ -57,7 +57,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Serves a request that no fast path did, since they are closed.
     #[cold]
     #[inline(never)]
-    pub(super) fn allocate_hardened(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+    pub(super) fn allocate_as_closed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         let plain = gfp - Gfp::ZERO;
         let pfn = match self.allocate_slowly_at_once(order, plain) {
             Some(pfn) => pfn,
@@ -85,7 +85,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Frees a block that no fast path did, since they are closed; or names what is there instead.
     #[cold]
     #[inline(never)]
-    pub(super) fn free_hardened(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    pub(super) fn free_as_closed(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let is_cleared = self.hardening().contains(Hardening::INIT_ON_FREE);
         if order.index() < BATCHED
             && let Some(pages) = self.enter_slowly()
@@ -103,8 +103,14 @@ impl<C: Cpu> PageAllocator<'_, C> {
             unsafe { self.zero(PfnRange::of(pfn, order)) };
         }
         let is_small = order < Order::PAGEBLOCK;
-        let is_freed = is_small && self.enter_slowly().is_some_and(|pages| self.free_small(&pages, pfn, order));
-        if is_freed { Ok(()) } else { self.with(self.zone_of(pfn), |zone| zone.free(pfn, order)) }
+        let free = |pages: Entered<'_, C>| {
+            order == Order::ZERO && self.free_frame_of_others(&pages, pfn) || self.free_small(&pages, pfn, order)
+        };
+        if is_small && self.enter_slowly().is_some_and(free) {
+            Ok(())
+        } else {
+            self.with(self.zone_of(pfn), |zone| zone.free(pfn, order))
+        }
     }
 
     /// Fills what is to be freed of a range that shrinks to so many frames with zeros, if that is wanted.

@@ -48,7 +48,6 @@ mod pageset;
 mod plan;
 #[forbid(unsafe_code)]
 mod reclaim;
-#[forbid(unsafe_code)]
 mod record;
 #[forbid(unsafe_code)]
 mod refill;
@@ -79,9 +78,9 @@ use plan::LaidOut;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
-pub use record::{Call, HeapCall, Recorder, Recording};
 #[cfg(feature = "heap")]
-pub(crate) use record::{Withhold, mixed};
+pub(crate) use record::{At, mixed};
+pub use record::{Call, Event, HeapCall, Recorder, Recording};
 pub(crate) use report::Failure;
 pub use stats::Stats;
 pub use view::{Usage, View};
@@ -231,19 +230,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Serves a request that no fast path does: by the zones; or from the beginning, if it has waited for its turn to be recorded.
+    /// Serves a request that no fast path does: by the zones, unless fast paths are closed.
     #[cold]
     #[inline(never)]
     fn allocate_beyond(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        let call = Call::Allocate { order, gfp };
-        if let Some(result) = self.recorded(call, record::first_frame, || self.allocate_pfn(order, gfp)) {
-            return result;
+        if let Some(recording) = self.recording {
+            return self.allocate_recorded(recording, order, gfp);
         }
         if self.is_hardened() {
-            return self.allocate_hardened(order, gfp);
-        }
-        if let Some(pfn) = self.allocate_withheld(order, gfp) {
-            return Ok(pfn);
+            return self.allocate_as_closed(order, gfp);
         }
         if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
     }
@@ -270,9 +265,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Gives the frames in all CPUs' pages back to the zones: what the calling CPU holds, and, as far as nobody else
     /// is at it, what the others hold.
     pub fn drain(&self) {
-        if self.recorded(Call::Drain, |(): &()| Some(0), || self.drain()).is_some() {
-            return;
-        }
+        self.recorded(Call::Drain, |()| Some(0), || self.drain_all());
+    }
+
+    fn drain_all(&self) {
         self.slow.drains.fetch_add(1, Relaxed);
         // A CPU that drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a
         // barrier, which it does not with interrupts masked: so waiting has an end.
@@ -285,7 +281,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         });
         self.drain_own();
         if let Some(_alone) = alone {
-            PerCpuPages::seize_each::<C>(self.pages, |pages| C::without_interrupts(|| self.empty(pages)));
+            let empty = |pages: &PerCpuPages| C::without_interrupts(|| self.empty(pages));
+            match self.recording {
+                // A CPU is inside in its turn alone, and this is the caller's.
+                Some(_) => self.pages.iter().for_each(empty),
+                None => PerCpuPages::seize_each::<C>(self.pages, empty),
+            }
         }
     }
 
@@ -301,12 +302,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     ///
     /// For a CPU's idle loop, or a timer: what an idle CPU holds can make no larger block.
     pub fn decay(&self) -> bool {
-        if let Some(idle) = self.recorded(Call::Decay, |&idle: &bool| Some(idle.into()), || self.decay()) {
-            return idle;
-        }
-        let Some(pages) = self.enter_slowly().filter(|pages| !pages.was_used()) else { return false };
-        self.empty(&pages);
-        true
+        self.recorded(
+            Call::Decay,
+            |&idle: &bool| Some(idle.into()),
+            || {
+                let Some(pages) = self.enter_slowly().filter(|pages| !pages.was_used()) else { return false };
+                self.empty(&pages);
+                true
+            },
+        )
     }
 
     /// Frees a block.
@@ -337,32 +341,36 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`free_raw`](Self::free_raw), whose promise it needs no less, to be recorded.
     #[inline(always)]
     fn free_pfn(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if !self.free_quickly(pfn, order) {
-            self.free_at_length(pfn, order)?;
+        match self.free_quickly(pfn, order) {
+            Some(true) => Ok(()),
+            Some(false) => self.free_at_length(pfn, order),
+            None => self.free_or_name(pfn, order),
         }
-        Ok(())
     }
 
-    /// Frees a frame or a pageblock; false if there is no such block, or this CPU's pages may not be used now.
+    /// Frees a frame or a pageblock; false if there is no such block, `None` if this CPU's pages may not be used now.
     #[inline(always)]
-    fn free_quickly(&self, pfn: Pfn, order: Order) -> bool {
+    fn free_quickly(&self, pfn: Pfn, order: Order) -> Option<bool> {
         match order {
             Order::ZERO => self.free_frame(pfn),
-            Order::PAGEBLOCK => self.free_pageblock(pfn),
-            _ => false,
+            Order::PAGEBLOCK => Some(self.free_pageblock(pfn)),
+            _ => Some(false),
         }
     }
 
-    /// Frees a single frame; false if there is none, or this CPU's pages may not be used now.
+    /// Frees a single frame; false if there is none, `None` if this CPU's pages may not be used now.
     #[inline(always)]
-    fn free_frame(&self, pfn: Pfn) -> bool {
-        let Some(pages) = self.enter() else { return false };
-        if pages.free(pfn, Order::ZERO) {
-            return true;
-        }
+    fn free_frame(&self, pfn: Pfn) -> Option<bool> {
+        let pages = self.enter()?;
+        Some(pages.free(pfn, Order::ZERO) || self.free_frame_of_others(&pages, pfn))
+    }
+
+    /// Frees a single frame that is of no batch of this CPU's; false if there is none, or it is not where most are.
+    #[inline(always)]
+    fn free_frame_of_others(&self, pages: &PerCpuPages, pfn: Pfn) -> bool {
         match self.main.free_quickly(pfn, pages.least()) {
             Some(Ok(())) => true,
-            Some(Err(found)) => self.free_frame_slowly(&pages, pfn, found),
+            Some(Err(found)) => self.free_frame_slowly(pages, pfn, found),
             None => false,
         }
     }

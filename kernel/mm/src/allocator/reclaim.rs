@@ -140,24 +140,21 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// # Errors
     /// [`TooManyShrinkers`] if there is no room for one more.
     pub fn add_shrinker(&self, shrinker: &'m dyn Shrinker) -> Result<(), TooManyShrinkers> {
-        if let Some(added) = self.recorded(Call::AddShrinker, done, || self.add_shrinker(shrinker)) {
-            return added;
-        }
-        self.slow.shrinkers.with(|shrinkers| {
+        let add = |shrinkers: &mut [Option<&'m dyn Shrinker>; SHRINKERS]| {
             let free = shrinkers.iter_mut().find(|slot| slot.is_none()).ok_or(TooManyShrinkers)?;
             *free = Some(shrinker);
             Ok(())
-        })
+        };
+        self.recorded(Call::AddShrinker, done, || self.slow.shrinkers.with(add))
     }
 
     /// Takes a shrinker out again, and says whether it was there. A call that another CPU has begun may still go on.
     pub fn remove_shrinker(&self, shrinker: &dyn Shrinker) -> bool {
-        let found = |&found: &bool| Some(found.into());
-        if let Some(found) = self.recorded(Call::RemoveShrinker, found, || self.remove_shrinker(shrinker)) {
-            return found;
-        }
         let same = |other: &mut &'m dyn Shrinker| core::ptr::addr_eq(*other, shrinker);
-        self.slow.shrinkers.with(|shrinkers| shrinkers.iter_mut().any(|slot| slot.take_if(same).is_some()))
+        let remove = |shrinkers: &mut [Option<&'m dyn Shrinker>; SHRINKERS]| {
+            shrinkers.iter_mut().any(|slot| slot.take_if(same).is_some())
+        };
+        self.recorded(Call::RemoveShrinker, |&found: &bool| Some(found.into()), || self.slow.shrinkers.with(remove))
     }
 
     /// Asks the shrinkers for memory until they have given so many frames, or a few more, and counts that. How many frames

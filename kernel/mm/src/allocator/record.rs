@@ -1,8 +1,8 @@
 //! Recording: every operation in one order, so that it can be repeated elsewhere and come to the same state, bit for bit.
 //!
-//! While it is on, all CPUs' pages are closed to their owners. So their fast paths test nothing that they did not test before,
-//! and every request comes to where those end. There it waits until no other operation is at work, opens its own CPU's pages, and
-//! begins anew: what is recorded is what would have been done.
+//! While it is on, the gates that fast paths know are closed, as they are for [hardening](crate::hardening). So fast paths test nothing
+//! that they did not test before, and every request comes to where those end. There it waits for its turn, does slowly what would have
+//! been done, and is an [`Event`].
 //!
 //! What changes nothing is not recorded. What reports look at is: zones settle what they were freed for it.
 //!
@@ -12,24 +12,22 @@
 //! Operations of the heap are recorded along with them ([`HeapCall`]), by the same recorder and in the same order. What one asks
 //! of page frames is an operation of its own, within it.
 
-#[cfg(feature = "heap")]
-mod heap;
+#[forbid(unsafe_code)]
 mod heap_call;
+#[forbid(unsafe_code)]
+mod ring;
+mod turn;
 
-use core::fmt;
-
-use super::{Cpu, FAST, PageAllocator, View};
+use super::{AllocError, Cpu, FAST, PageAllocator, View};
+use crate::error::FreeError;
 use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
-use crate::per_cpu::PerCpuPages;
-use crate::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
-use crate::sync::{self, Lock};
+use crate::per_cpu::{BATCHED, PerCpuPages};
 pub use heap_call::HeapCall;
-use spin::Once;
+pub use ring::Event;
+pub(crate) use turn::At;
+pub use turn::Recording;
 
-/// An operation on page frames or on the heap, as a [`Recorder`] is told of it.
+/// An operation on page frames or on the heap, as an [`Event`] tells of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(
     clippy::exhaustive_enums,
@@ -133,226 +131,98 @@ pub enum Call {
 }
 
 /// Is told of every operation while [recording](PageAllocator::record) is on.
-///
-/// With interrupts masked, by the CPU that does the operation, while no other CPU does any: it must neither allocate nor free,
-/// nor wait for a CPU that might.
 pub trait Recorder: Sync {
-    /// `cpu` begins an operation: if one has begun and not ended, one within that, maybe of another CPU that asks a shrinker.
-    fn begin(&self, cpu: usize, call: Call);
-
-    /// The operation that began last, and has not ended, ends. `returned` is what it returned, as a number; `None` if it was
-    /// refused. Behind the outermost one the state is as it is to be again, and its [hash](View::hash) can be taken.
-    fn end(&self, returned: Option<u64>);
-}
-
-/// What an operation that is recorded is at, and so whose operations are part of it instead of operations within it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum At {
-    /// What belongs to others: whatever comes is an operation within it.
-    Others,
-    /// The heap's own affairs. What it asks of page frames is an operation within it.
-    #[cfg(feature = "heap")]
-    Heap,
-    /// The page frames' own affairs.
-    Frames,
-}
-
-/// What it takes to record operations, of an allocator and of the heap before it, which have a reference to this.
-pub struct Recording<'m> {
-    recorder: &'m dyn Recorder,
-    /// The CPU whose operation is at work, by its number plus one; else 0.
-    inside: AtomicUsize,
-    /// What that operation [is at](At).
-    at: AtomicU8,
-    /// It may wait: it was begun with interrupts enabled.
-    may_wait: AtomicBool,
-    /// Held for as long as an operation and its record take.
-    turn: AtomicBool,
-    /// How many operations have given up their turn, each within the one before. Changed by the CPU whose turn it is.
-    given_up: AtomicUsize,
-    /// The heap whose operations are recorded too.
-    heap: Once<&'static dyn Withhold>,
-}
-
-/// A heap whose operations are recorded.
-pub(crate) trait Withhold: Sync {
-    /// Whether operations of this CPU come to where they wait for their turn, instead of ending before, from now on; and returns
-    /// whether they did. Only for that CPU, during its turn.
-    fn withhold(&self, cpu: usize, is_withheld: bool) -> bool;
-}
-
-impl<'m> Recording<'m> {
-    /// One that tells `recorder`.
-    pub const fn new(recorder: &'m dyn Recorder) -> Self {
-        let inside = AtomicUsize::new(0);
-        let at = AtomicU8::new(At::Others as u8);
-        let (may_wait, turn, given_up) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
-        Self { recorder, inside, at, may_wait, turn, given_up, heap: Once::new() }
-    }
-
-    /// Whether what is here is part of an operation that is being recorded, which masks interrupts, and was begun where they were
-    /// enabled: then it may wait, as if they still were.
-    pub fn may_wait<C: Cpu>(&self) -> bool {
-        self.is_at_work::<C>() && self.may_wait.load(Relaxed)
-    }
-
-    /// Whether this CPU is at an operation that is being recorded.
-    pub(super) fn is_at_work<C: Cpu>(&self) -> bool {
-        let own = C::without_interrupts(C::current);
-        self.inside.load(Relaxed) == own.wrapping_add(1)
-    }
-
-    fn is_at(&self, what: At) -> bool {
-        self.at.load(Relaxed) == what as u8
-    }
-
-    /// What the turn is to hooks that look on: a lock, though not a [`Mutex`](crate::sync::Mutex), which would be of one kind of CPU.
-    fn lock(&self) -> Lock {
-        Lock { name: "recording", address: core::ptr::from_ref(&self.turn).addr() }
-    }
-
-    /// Waits until no operation is at work.
-    fn begin_turn<C: Cpu>(&self) {
-        C::acquire(&self.lock(), sync::Acquire::Wait);
-        while self.turn.swap(true, Acquire) {
-            C::relax();
-        }
-    }
-
-    fn end_turn<C: Cpu>(&self) {
-        self.turn.store(false, Release);
-        C::release(&self.lock());
-    }
-
-    /// Gives up this CPU's turn while something is done, which may wait if the operation may. Behind it the turn is this CPU's again, once
-    /// all operations have ended that have given up theirs since.
-    fn give_up_turn<C: Cpu>(&self, what: &mut dyn FnMut()) {
-        let (inside, at, may_wait) = (self.inside.load(Relaxed), self.at.load(Relaxed), self.may_wait.load(Relaxed));
-        let depth = self.given_up.load(Relaxed) + 1;
-        self.given_up.store(depth, Relaxed);
-        self.inside.store(0, Relaxed);
-        self.end_turn::<C>();
-        C::restore_interrupts(may_wait);
-        what();
-        C::mask_interrupts();
-        loop {
-            self.begin_turn::<C>();
-            if self.given_up.load(Relaxed) == depth {
-                break;
-            }
-            self.end_turn::<C>();
-            C::relax();
-        }
-        self.given_up.store(depth - 1, Relaxed);
-        self.inside.store(inside, Relaxed);
-        self.at.store(at, Relaxed);
-        self.may_wait.store(may_wait, Relaxed);
-    }
-
-    /// Whether an operation on page frames that is now here is part of one that is at work on this CPU. (Not in a shrinker, whose
-    /// own operations are recorded.)
-    #[cold]
-    fn is_inside<C: Cpu>(&self) -> bool {
-        self.is_at_work::<C>() && self.is_at(At::Frames)
-    }
-
-    /// Does an operation when no other is at work but one that it is within, and tells the recorder.
-    fn take_turn<C: Cpu>(&self, call: Call, at: At, operation: &mut dyn FnMut(usize) -> Option<u64>) {
-        let were_enabled = C::mask_interrupts();
-        let own = C::current();
-        let is_nested = self.inside.load(Relaxed) == own.wrapping_add(1);
-        if !is_nested {
-            self.begin_turn::<C>();
-            self.inside.store(own.wrapping_add(1), Relaxed);
-            self.may_wait.store(were_enabled, Relaxed);
-        }
-        self.recorder.begin(own, call);
-        let before = self.at.swap(at as u8, Relaxed);
-        let returned = operation(own);
-        self.at.store(before, Relaxed);
-        if !is_nested {
-            self.inside.store(0, Relaxed);
-        }
-        self.recorder.end(returned);
-        if !is_nested {
-            self.end_turn::<C>();
-        }
-        C::restore_interrupts(were_enabled);
-    }
-}
-
-impl fmt::Debug for Recording<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recording").field("inside", &self.inside).finish_non_exhaustive()
-    }
+    /// Takes what has happened since this was called last, in order: before there is room for no more, and when it is
+    /// [asked for](Recording::flush).
+    ///
+    /// If every operation that has begun has ended by the last of the events, the state is the one that they have led to, and its
+    /// [hash](View::hash) can be taken.
+    ///
+    /// With interrupts masked, while no CPU does an operation: it must neither allocate nor free, nor wait for a CPU that might.
+    fn take(&self, events: &[Event]);
 }
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Has every operation recorded from now on, for good.
     ///
     /// It costs nothing where it is off. Where it is on, one operation is at work at a time, with interrupts masked; but for the time
-    /// that a shrinker takes, during which a thread must stay on its CPU.
+    /// that a shrinker takes, during which a thread must stay on its CPU. CPUs that are at work at once have different numbers.
     pub fn record(&mut self, recording: &'m Recording<'m>) {
-        self.0.recording = Some(recording);
-        PerCpuPages::withhold_all::<C>(self.pages);
+        PerCpuPages::stopping::<C, _>(self.pages, || self.pages.iter().for_each(|pages| pages.set_slow(true)));
         self.zones.iter().for_each(|zone| zone.with(|zone| zone.withhold_wholes(true)));
+        self.0.recording = Some(recording);
+    }
+}
+
+impl<C: Cpu> PageAllocator<'_, C> {
+    /// Serves a request that no fast path did, since they are closed, and records it. As a rule the CPU has a block at hand, which it
+    /// need not enter its pages for: in its turn nobody else does.
+    #[inline(always)]
+    pub(super) fn allocate_recorded(
+        &self,
+        recording: &Recording<'_>,
+        order: Order,
+        gfp: Gfp,
+    ) -> Result<Pfn, AllocError> {
+        let is_batched = FAST.contains(gfp) && order.index() < BATCHED && !self.is_hardened();
+        let Some(mobility) = gfp.mobility().filter(|_| is_batched) else { return self.allocate_in_turn(order, gfp) };
+        let at_hand = |cpu: usize| self.pages.get(cpu)?.batch(order, mobility).allocate().map(Pfn::number);
+        match recording.at_once::<C>(Call::Allocate { order, gfp }, at_hand) {
+            Some(number) => Ok(Pfn::new(number)),
+            None => self.allocate_in_turn(order, gfp),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_in_turn(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
+        self.recorded(Call::Allocate { order, gfp }, first_frame, || self.allocate_as_closed(order, gfp))
+    }
+
+    /// Frees a block that no fast path did, since they are closed, and records it; as a rule into a batch of this CPU's.
+    #[inline(always)]
+    pub(super) fn free_recorded(&self, recording: &Recording<'_>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        if order.index() >= BATCHED || self.is_hardened() {
+            return self.free_in_turn(pfn, order);
+        }
+        let to_batch = |cpu: usize| self.pages.get(cpu)?.free(pfn, order).then_some(0);
+        match recording.at_once::<C>(Call::Free { pfn, order }, to_batch) {
+            Some(_) => Ok(()),
+            None => self.free_in_turn(pfn, order),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_in_turn(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.recorded(Call::Free { pfn, order }, done, || self.free_as_closed(pfn, order))
     }
 }
 
 impl<C: Cpu> View<'_, C> {
-    /// The recording that an operation which is now here waits for before it begins.
-    #[inline(always)]
-    pub(super) fn recording_due(&self) -> Option<&Recording<'_>> {
-        self.recording.filter(|recording| !recording.is_inside::<C>())
-    }
-
-    /// Does and records an operation; `None` if recording is off, or the operation is part of one that is recorded.
+    /// Does an operation, which is recorded if that is on, unless it is part of one that is.
     #[inline(always)]
     pub(super) fn recorded<R>(
         &self,
         call: Call,
         returned: impl FnOnce(&R) -> Option<u64>,
         operation: impl FnOnce() -> R,
-    ) -> Option<R> {
-        let recording = self.recording_due()?;
-        let (mut operation, mut result) = (Some((operation, returned)), None);
-        self.take_turn(recording, call, &mut || {
-            let (operation, returned) = operation.take()?;
-            returned(result.insert(operation()))
-        });
+    ) -> R {
+        let turn = self.recording.and_then(|recording| recording.begin::<C>(call, At::Frames));
+        let result = operation();
+        if let Some(turn) = turn {
+            turn.end(returned(&result));
+        }
         result
     }
 
-    /// Does an operation on page frames when no other is at work. (It is called by a pointer, so that whoever waits here and begins
-    /// anew is no recursion to the compiler, which would inline less.)
-    #[cold]
-    #[inline(never)]
-    fn take_turn(&self, recording: &Recording<'_>, call: Call, operation: &mut dyn FnMut() -> Option<u64>) {
-        recording.take_turn::<C>(call, At::Frames, &mut |own| {
-            self.open_fast_paths(own);
-            let returned = operation();
-            self.close_fast_paths(own);
-            returned
-        });
-    }
-
-    /// Lets operations of this CPU end where they would if nothing was recorded; but for those on whole pageblocks, which end where all
-    /// CPUs' do, and so are [done](Self::allocate_withheld) where they come to then.
-    fn open_fast_paths(&self, cpu: usize) {
-        self.pages.get(cpu).into_iter().for_each(PerCpuPages::admit);
-    }
-
-    /// Sends all operations of this CPU to where they wait for their turn.
-    fn close_fast_paths(&self, cpu: usize) {
-        self.pages.get(cpu).into_iter().for_each(PerCpuPages::withhold);
-    }
-
-    /// Serves a request, whose turn it is, from the pageblocks that zone Normal would give it quickly if nothing was recorded.
-    #[inline(always)]
-    pub(super) fn allocate_withheld(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
-        self.recording?;
-        self.allocate_whole_anyway(order, gfp)
+    /// Runs `outside` while no CPU is inside its pages. For one CPU at a time.
+    pub(super) fn stopping<R>(&self, outside: impl FnOnce() -> R) -> R {
+        match self.recording {
+            // A CPU goes inside in its turn alone.
+            Some(recording) => recording.undisturbed::<C, _>(outside),
+            None => PerCpuPages::stopping::<C, _>(self.pages, outside),
+        }
     }
 
     /// Serves a request from the pageblocks that zone Normal gives quickly where they are not withheld.
@@ -365,16 +235,9 @@ impl<C: Cpu> View<'_, C> {
     /// Asks a shrinker, which is recorded if the operation that asks is.
     pub(super) fn ask_shrinker(&self, frames: u64, shrink: impl FnOnce() -> u64) -> u64 {
         let Some(recording) = self.recording else { return shrink() };
-        // Interrupts are masked: this is part of an operation that is recorded.
-        let (mut shrink, mut given) = (Some(shrink), 0);
-        recording.take_turn::<C>(Call::Shrink { frames }, At::Others, &mut |own| {
-            let heap = recording.heap.get().map(|heap| (heap, heap.withhold(own, true)));
-            self.close_fast_paths(own);
-            recording.give_up_turn::<C>(&mut || given = shrink.take().map_or(0, |shrink| shrink()));
-            self.open_fast_paths(own);
-            heap.map(|(heap, was_withheld)| heap.withhold(own, was_withheld));
-            Some(given)
-        });
+        let turn = recording.begin_within::<C>(Call::Shrink { frames }, At::Others);
+        let given = recording.give_up_turn::<C, _>(shrink);
+        turn.end(Some(given));
         given
     }
 

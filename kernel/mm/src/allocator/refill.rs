@@ -2,8 +2,7 @@
 
 use crate::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::record::done;
-use super::{Call, Cpu, PageAllocator};
+use super::{Cpu, PageAllocator};
 use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
@@ -193,15 +192,15 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
     }
 
-    /// Frees a block under its zone's lock, or names what is there instead.
+    /// Frees a block under its zone's lock, or names what is there instead, unless fast paths are closed.
     #[cold]
     #[inline(never)]
-    fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if let Some(freed) = self.recorded(Call::Free { pfn, order }, done, || self.free_pfn(pfn, order)) {
-            return freed;
+    pub(super) fn free_or_name(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        if let Some(recording) = self.recording {
+            return self.free_recorded(recording, pfn, order);
         }
         if self.is_hardened() {
-            return self.free_hardened(pfn, order);
+            return self.free_as_closed(pfn, order);
         }
         self.with(self.zone_of(pfn), |zone| zone.free(pfn, order))
     }

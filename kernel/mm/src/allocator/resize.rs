@@ -40,11 +40,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if added > 0 && self.must_fail(added, gfp) {
             return Err(ResizeError::OutOfMemory { frames: added, gfp });
         }
-        let call = Call::Resize { range, frames, gfp };
-        // SAFETY: the frames are the caller's to resize, by what the caller promises of them.
-        if let Some(resized) = self.recorded(call, done, || unsafe { self.resize_raw(range, frames, gfp) }) {
-            return resized;
-        }
+        self.recorded(Call::Resize { range, frames, gfp }, done, || self.resize_pfns(range, frames, gfp))
+    }
+
+    /// [`resize_raw`](Self::resize_raw), whose promise it needs no less, to be recorded.
+    fn resize_pfns(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
         if range.is_empty() || frames == 0 {
             return Err(FreeError::NoFrames.into());
         }
@@ -73,8 +73,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if self.is_to_zero(gfp) && !added.is_empty() {
             // SAFETY: the frames are RAM, by the promise of `new`, and were allocated just now: no other code knows of them yet.
             if !unsafe { self.zero(added) } {
-                // SAFETY: the range is allocated as its largest blocks, and what is freed, the frames added just now, no one uses.
-                unsafe { self.resize_raw(resized, range.frames(), gfp) }?;
+                self.resize_pfns(resized, range.frames(), gfp)?;
                 return Err(RangeError::CannotZero.into());
             }
         }

@@ -1,6 +1,6 @@
 //! The invariants of zones and CPUs' pages, checked from outside of every path that keeps them.
 
-use super::{Cpu, PerCpuPages, View};
+use super::{Cpu, View};
 use crate::error::Violation;
 use crate::frame::ZoneKind;
 
@@ -16,7 +16,7 @@ impl<C: Cpu> View<'_, C> {
     pub fn validate(&self) -> Result<(), Violation> {
         ZoneKind::ALL.into_iter().try_for_each(|kind| self.with(kind, |zone| zone.validate()))?;
         let Some(_alone) = self.draining.try_lock() else { return Ok(()) };
-        PerCpuPages::stopping::<C, _>(self.pages, || {
+        self.stopping(|| {
             ZoneKind::ALL.into_iter().try_for_each(|kind| self.with(kind, |zone| zone.validate_per_cpu(self.pages)))
         })
     }

@@ -158,8 +158,7 @@ impl<'m, C: Cpu> View<'m, C> {
 
     /// How a zone stands.
     pub fn zone(&self, kind: ZoneKind) -> ZoneStats {
-        let stats = self.recorded(Call::Settle(kind), |_| Some(0), || self.zone(kind));
-        stats.unwrap_or_else(|| self.with(kind, |zone| zone.stats()))
+        self.recorded(Call::Settle(kind), |_| Some(0), || self.with(kind, |zone| zone.stats()))
     }
 
     /// What a zone's free memory is in pieces of: a walk over its pageblocks, for reports and not for hot paths.

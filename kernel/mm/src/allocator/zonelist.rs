@@ -168,12 +168,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Gives up all pageblocks that are kept for requests that can neither wait nor do with single frames, and that have a
     /// free frame: they are [`Mobility::Movable`] then. Until such a request goes below the watermarks, none are kept.
     pub fn unreserve_highatomic(&self) {
-        if self.recorded(Call::UnreserveHighAtomic, |(): &()| Some(0), || self.unreserve_highatomic()).is_some() {
-            return;
-        }
-        for kind in ZoneKind::ALL {
-            while self.with(kind, |zone| zone.unreserve_highatomic(Mobility::Movable)) {}
-        }
+        let unreserve = || {
+            for kind in ZoneKind::ALL {
+                while self.with(kind, |zone| zone.unreserve_highatomic(Mobility::Movable)) {}
+            }
+        };
+        self.recorded(Call::UnreserveHighAtomic, |()| Some(0), unreserve);
     }
 
     /// Gives up pageblocks that are kept for requests that cannot wait, one by one, until there is enough.

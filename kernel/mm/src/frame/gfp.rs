@@ -57,12 +57,11 @@ impl Gfp {
 
     /// What may become of the contents; `None` if the flags contradict each other.
     pub const fn mobility(self) -> Option<Mobility> {
-        match (self.contains(Self::MOVABLE), self.contains(Self::RECLAIMABLE)) {
-            (false, false) => Some(Mobility::Unmovable),
-            (true, false) => Some(Mobility::Movable),
-            (false, true) => Some(Mobility::Reclaimable),
-            (true, true) => None,
-        }
+        /// By the two bits that say so, of which `MOVABLE` is the lower.
+        const BY_BITS: [Option<Mobility>; 4] =
+            [Some(Mobility::Unmovable), Some(Mobility::Movable), Some(Mobility::Reclaimable), None];
+        const _: () = assert!(Gfp::RECLAIMABLE.bits() == Gfp::MOVABLE.bits() << 1);
+        BY_BITS[(self.bits() >> Self::MOVABLE.bits().trailing_zeros() & 3) as usize]
     }
 }
 

@@ -131,8 +131,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let (geometry, shape) = (Geometry::new(name, size as u32), Shape::new(size, align));
         let add = || self.add_cache(geometry, shape, debug);
         let call = HeapCall::NewCache { size: size as u64 };
-        let number = self.recorded(call, |number| number.as_ref().ok().map(|&number| number.into()), add);
-        let number = number.unwrap_or_else(add)?;
+        let number = self.recorded(call, |number| number.as_ref().ok().map(|&number| number.into()), add)?;
         self.debugging.set_constructed(number, constructor.is_some());
         Ok(Cache { heap: self, number, geometry, constructor, objects: PhantomData })
     }
@@ -236,7 +235,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
 
     fn end(&self, mut leaked: impl FnMut(LiveObject)) -> usize {
         let end = || self.heap.end_cache(self.number);
-        self.heap.recorded(HeapCall::EndCache { cache: self.number }, |()| Some(0), end).unwrap_or_else(end);
+        self.heap.recorded(HeapCall::EndCache { cache: self.number }, |()| Some(0), end);
         let mut count = 0;
         // One by one, since what is told may want to allocate.
         while let Some(object) = self.heap.debugging.records.with(|records| {

@@ -179,7 +179,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if is_on == Some(true) {
             // With nothing laid open, every allocation comes by here.
             let set_aside = || self.set_aside(kind.number);
-            self.recorded(HeapCall::SetAside { cache: kind.number }, |()| Some(0), set_aside).unwrap_or_else(set_aside);
+            self.recorded(HeapCall::SetAside { cache: kind.number }, |()| Some(0), set_aside);
         }
         is_on.is_some()
     }

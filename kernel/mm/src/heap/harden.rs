@@ -50,7 +50,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if is_hardened {
             self.hardening.set(hardening);
         }
-        self.stopped(|all| all.per_cpu.iter().for_each(|place| place.harden(is_hardened)));
+        let is_slow = is_hardened || self.registry.recording.is_completed();
+        self.stopped(|all| all.per_cpu.iter().for_each(|place| place.set_slow(is_slow)));
         self.hardening.set(hardening);
     }
 

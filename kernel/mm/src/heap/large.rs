@@ -94,7 +94,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         };
         let (bytes, align) = (run.size() as u64, run.align() as u64);
         let call = HeapCall::OpenRun { address: self.number_of(object), bytes, align };
-        self.recorded(call, |()| Some(0), adopt).unwrap_or_else(adopt);
+        self.recorded(call, |()| Some(0), adopt);
         // SAFETY: nobody knows of the object yet.
         unsafe { self.init_run(object, 0..run.size(), Hardening::INIT_ON_ALLOC) };
         Some(object)
@@ -130,7 +130,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let take = |run: Layout| {
             let take = || self.take_large(object, Some(run.size()));
             let call = HeapCall::CloseRun { address: self.number_of(object), bytes: run.size() as u64 };
-            self.recorded(call, |slab| slab.map(|_| 0), take).unwrap_or_else(take)
+            self.recorded(call, |slab| slab.map(|_| 0), take)
         };
         let slab = S::run_for(layout).and_then(take);
         let slab = slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?;
@@ -148,7 +148,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let address = self.number_of(object);
         let take = || self.take_large(object, None);
         let taken = self.recorded(HeapCall::TakeRun { address }, |slab| slab.map(|_| 0), take);
-        let Some(slab) = taken.unwrap_or_else(take) else { return false };
+        let Some(slab) = taken else { return false };
         let run = slab.run();
         let is_run = |new: Layout| S::run_for(new) == Some(new);
         // SAFETY: the run came from the source, and is this now; whoever resizes the object promises that nobody uses what lies
@@ -164,7 +164,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let fits = bytes == run.size() || Layout::from_size_align(bytes, run.align()).is_ok_and(is_run) && resize();
         let put = || self.put_large(slab, fits.then_some(bytes));
         let call = HeapCall::PutRun { address, bytes: fits.then_some(bytes as u64) };
-        self.recorded(call, |()| Some(0), put).unwrap_or_else(put);
+        self.recorded(call, |()| Some(0), put);
         fits
     }
 

@@ -371,7 +371,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// No live object starts here; what is here instead is named.
     pub fn object_size(&self, object: NonNull<u8>) -> Result<usize, HeapError> {
         let address = object.as_ptr().addr();
-        let size = self.in_arena(|_| {
+        let size = self.look_in_arena(|_| {
             // SAFETY: we are inside an arena.
             let slab = unsafe { self.registry.map.find(address) };
             let slot = slab.slot_at(address).filter(|_| slab.arena().is_there())?;
@@ -389,7 +389,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let Some(class) = SizeClass::of(layout) else {
             return self.is_live_large(object, layout);
         };
-        self.in_arena(|_| {
+        self.look_in_arena(|_| {
             // SAFETY: we are inside an arena.
             let slab = unsafe { self.registry.map.find(address) };
             slab.cache() == class.number()

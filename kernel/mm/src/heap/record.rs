@@ -1,9 +1,9 @@
 //! Recording: every operation that changes the heap, told in one order for all CPUs, and with those on page frames, so that it can
 //! be repeated elsewhere and come to the same state.
 //!
-//! While it is on, all gates to arenas are closed to their owners. So the fast paths test nothing that they did not test before,
-//! and every request comes to where those end. There it waits until no other operation is at work, opens its own CPU's gate, and
-//! begins anew: what is recorded is what would have been done.
+//! While it is on, the gates to arenas that fast paths know are closed, as they are for [hardening](super::harden). So fast paths test
+//! nothing that they did not test before, and every request comes to where those end. There it waits for its turn, and does slowly what
+//! would have been done.
 //!
 //! The state is that of arenas, slabs and large objects. What the heap needs to keep it (descriptors, tables, arenas' own
 //! memory) is none of it, so whoever repeats the operations may have that elsewhere, and as little as it likes. Objects that are
@@ -14,7 +14,7 @@ use core::ptr::NonNull;
 
 use super::slow::{Freed, Kind};
 use super::{Heap, SizeClass, SlabDebug};
-use crate::allocator::{HeapCall, Recording, Withhold, mixed};
+use crate::allocator::{At, Call, HeapCall, Recording, mixed};
 use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::class::Geometry;
@@ -35,8 +35,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         Self: Sync,
     {
         self.registry.recording.call_once(|| recording);
-        recording.add_heap(self);
-        self.per_cpu.iter().for_each(|place| _ = place.withhold(true));
+        self.per_cpu.iter().for_each(|place| place.set_slow(true));
     }
 
     /// Whether what is here is part of an operation that is being recorded, which masks interrupts, and may [wait](Recording::may_wait) all
@@ -45,52 +44,53 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         self.registry.recording.get().is_some_and(|recording| recording.may_wait::<C>())
     }
 
-    /// Does and records an operation; `None` if recording is off, or the operation is part of one that is recorded.
+    /// Does an operation, which is recorded if that is on, unless it is part of one that is.
+    #[inline(always)]
     pub(super) fn recorded<R>(
         &self,
         call: HeapCall,
         returned: impl FnOnce(&R) -> Option<u64>,
         operation: impl FnOnce() -> R,
-    ) -> Option<R> {
-        let recording = self.registry.recording.get().filter(|recording| recording.is_due_for_heap::<C>())?;
-        let (mut operation, mut result) = (Some((operation, returned)), None);
-        recording.take_turn_for_heap::<C>(call, &mut |own| {
-            let place = self.per_cpu(own);
-            let was_withheld = place.withhold(false);
-            let (operation, returned) = operation.take()?;
-            let returned = returned(result.insert(operation()));
-            place.withhold(was_withheld);
-            returned
-        });
+    ) -> R {
+        let recording = self.registry.recording.get();
+        let turn = recording.and_then(|recording| recording.begin::<C>(Call::Heap(call), At::Heap));
+        let result = operation();
+        if let Some(turn) = turn {
+            turn.end(returned(&result));
+        }
         result
     }
 
-    /// Allocates an object of a cache that has no free slot at hand; or from the beginning, if it has waited for its turn to be
-    /// recorded.
+    /// Allocates an object of a cache that has no free slot at hand, or may have some where fast paths are closed.
     pub(super) fn allocate_more(&self, kind: Kind<'_>, size: usize) -> Option<NonNull<u8>> {
-        let call = HeapCall::Allocate { cache: kind.number, size: size as u64 };
-        let again = || self.inside(|own| own.arena().bin(kind.number).take_any()).or_else(|| self.allocate_any(kind));
-        self.recorded(call, |object| self.number_of_result(object), again).unwrap_or_else(|| self.allocate_any(kind))
-    }
-
-    /// Frees a slot from the beginning, which has waited for its turn to be recorded.
-    pub(super) fn put_anew(&self, address: usize, cache: Option<u16>) -> Freed {
-        let further = |entered| if self.free_by_map(entered, address, cache) { Ok(()) } else { Err(()) };
-        match self.free_quickly(address, cache).or_else(further) {
-            Ok(()) => Freed::Done,
-            Err(()) => self.put_and_close(address, cache),
+        if self.registry.recording.is_completed() {
+            self.allocate_recorded(kind, size)
+        } else {
+            self.allocate_any(kind)
         }
     }
 
-    /// Looks into the arena that this CPU is to use. Where that is recorded, its gate is open for as long as that takes.
-    pub(super) fn look_in_arena<R>(&self, look: impl FnMut(&Arena) -> R) -> R {
-        let Some(recording) = self.registry.recording.get() else { return self.in_arena(look) };
-        recording.undisturbed::<C, _>(|| {
-            let place = self.per_cpu(C::current());
-            let was_withheld = place.withhold(false);
-            let seen = self.in_arena(look);
-            place.withhold(was_withheld);
-            seen
+    #[cold]
+    #[inline(never)]
+    pub(super) fn prepare_recorded(&self) -> bool {
+        self.recorded(HeapCall::Prepare, |&is_prepared: &bool| Some(is_prepared.into()), || self.make_arena())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_recorded(&self, kind: Kind<'_>, size: usize) -> Option<NonNull<u8>> {
+        let call = HeapCall::Allocate { cache: kind.number, size: size as u64 };
+        let at_hand = || self.in_own(|arena| arena.bin(kind.number).take_any()).flatten();
+        self.recorded(call, |object| self.number_of_result(object), || at_hand().or_else(|| self.allocate_any(kind)))
+    }
+
+    /// Looks into the arena that this CPU is to use, for what is no operation.
+    pub(super) fn look_in_arena<R>(&self, mut look: impl FnMut(&Arena) -> R) -> R {
+        let seen = self.inside(|own| (own.arena().id() != ArenaId::NOBODY).then(|| look(own.arena())));
+        seen.unwrap_or_else(|| match self.registry.recording.get() {
+            // Whoever stops all arenas in its turn does not wait for others to come out.
+            Some(recording) => recording.undisturbed::<C, _>(|| self.in_arena(look)),
+            None => self.in_arena(look),
         })
     }
 
@@ -167,7 +167,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 self.number_of_result(&object)
             }
             HeapCall::Free { address, cache } => {
-                matches!(self.put_anew(at(address)?.as_ptr().addr(), cache), Freed::Done).then_some(0)
+                matches!(self.put_and_close(at(address)?.as_ptr().addr(), cache), Freed::Done).then_some(0)
             }
             HeapCall::OpenRun { bytes, align, .. } => {
                 let run = Layout::from_size_align(bytes as usize, align as usize).ok()?;
@@ -223,14 +223,5 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let is_taken = slab.is_run() && slab.arena() == ArenaId::TRANSIT && slab.base() == object.as_ptr();
             is_taken.then_some(slab)
         })
-    }
-}
-
-impl<S: PageSource, C: Cpu, const CPUS: usize> Withhold for Heap<S, C, CPUS>
-where
-    Self: Sync,
-{
-    fn withhold(&self, cpu: usize, is_withheld: bool) -> bool {
-        self.per_cpu(cpu).withhold(is_withheld)
     }
 }

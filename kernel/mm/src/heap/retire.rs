@@ -11,9 +11,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// This CPU stops allocating, for a while or for ever: its slabs go to the arena that all CPUs share. It may allocate
     /// again at any time. To be called by a thread that ends, and by a CPU before it idles for long.
     pub fn retire_cpu(&self) {
-        if self.recorded(HeapCall::Retire, |()| Some(0), || self.retire_cpu()).is_some() {
-            return;
-        }
+        self.recorded(HeapCall::Retire, |()| Some(0), || self.give_arena());
+    }
+
+    fn give_arena(&self) {
         loop {
             let retired = self.in_own(|arena| {
                 let _guard = self.shared_lock.lock();

@@ -37,9 +37,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     ///
     /// The heap stands still for a table or a slab at a time, never for all of it.
     pub fn shrink(&self) -> u64 {
-        if let Some(frames) = self.recorded(HeapCall::Shrink, |_| Some(0), || self.shrink()) {
-            return frames;
-        }
+        self.recorded(HeapCall::Shrink, |_| Some(0), || self.shrink_all())
+    }
+
+    fn shrink_all(&self) -> u64 {
         // A CPU that does not answer now may be waiting for a lock that the caller holds.
         let Some(mut frames) = self.settle_all() else { return 0 };
         frames += self.shrink_debugged();

@@ -263,10 +263,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             _ if self.registry.source.is_scarce() => return false,
             _ => {}
         }
-        let prepared = |&is_prepared: &bool| Some(is_prepared.into());
-        if let Some(is_prepared) = self.recorded(HeapCall::Prepare, prepared, || self.prepare_cpu()) {
-            return is_prepared;
-        }
+        self.prepare_recorded()
+    }
+
+    pub(super) fn make_arena(&self) -> bool {
         let Some(block) = self.registry.source.allocate(CpuArena::ORDER) else {
             return false;
         };
@@ -453,8 +453,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let address = object.as_ptr().addr();
         let call = HeapCall::Free { address: self.number_of(object), cache };
         let done = |freed: &Freed| matches!(freed, Freed::Done).then_some(0);
-        let freed = self.recorded(call, done, || self.put_anew(address, cache));
-        match freed.unwrap_or_else(|| self.put_and_close(address, cache)) {
+        match self.recorded(call, done, || self.put_and_close(address, cache)) {
             Freed::Done => Ok(()),
             Freed::Twice(slot) => Err(self.double_free(slot)),
             Freed::Refused | Freed::Surplus(_) => {

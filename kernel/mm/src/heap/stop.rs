@@ -80,7 +80,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// As [`stopped`](Self::stopped), once all arenas have taken over what others have freed in their slabs.
     pub(super) fn settled<R>(&self, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
         let mut f = Some(f);
-        let mut settle = || {
+        let settle = || {
             loop {
                 let found = self.stopped(|all| match self.collect_all(all) {
                     Found::Nothing => Ok(f.take().map(|f| f(all))),
@@ -93,7 +93,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 }
             }
         };
-        self.recorded(HeapCall::Settle, |_| Some(0), &mut settle).unwrap_or_else(settle)
+        self.recorded(HeapCall::Settle, |_| Some(0), settle)
     }
 
     /// Takes over in all arenas what others have freed, and closes the slabs that are too many then. Returns how many frames

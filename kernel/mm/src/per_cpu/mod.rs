@@ -49,11 +49,9 @@ const KINDS: usize = Mobility::REQUESTED.len();
 pub struct PerCpuPages {
     /// The owner goes through it; a CPU that empties these pages closes it.
     gate: Gate,
-    /// The same in its place while they are [hardened](Self::harden); of the two, the one that is not in use is closed.
+    /// The same in its place while they are [slow](Self::set_slow); of the two, the one that is not in use is closed.
     slow_gate: Gate,
-    is_hardened: AtomicBool,
-    /// Closed to the owner as well, but for the turns that it takes.
-    withheld: AtomicBool,
+    is_slow: AtomicBool,
     /// Something went in or out since it was last asked.
     used: AtomicBool,
     /// What [`PerCpuPages::least`] says.
@@ -113,8 +111,7 @@ impl PerCpuPages {
         Self {
             gate: Gate::new(),
             slow_gate: Gate::closed(),
-            is_hardened: AtomicBool::new(false),
-            withheld: AtomicBool::new(false),
+            is_slow: AtomicBool::new(false),
             used: AtomicBool::new(false),
             least: AtomicU64::new(NEARLY_FULL << COUNT_SHIFT),
             batches: [const { [const { Batch::new() }; KINDS] }; BATCHED],
@@ -141,13 +138,13 @@ impl PerCpuPages {
 
     /// The gate that is in use. Its owner may read this outside, since whoever changes it stops the owners, and the other one is closed.
     fn gate_in_use(&self) -> &Gate {
-        if self.is_hardened.load(Relaxed) { &self.slow_gate } else { &self.gate }
+        if self.is_slow.load(Relaxed) { &self.slow_gate } else { &self.gate }
     }
 
     /// Lets the owner in by [`enter_slowly`](Self::enter_slowly) alone, or by [`enter`](Self::enter) again. Only while they are
     /// [stopped](Self::stopping), which ends with that gate open.
-    pub(crate) fn harden(&self, is_hardened: bool) {
-        self.is_hardened.store(is_hardened, Relaxed);
+    pub(crate) fn set_slow(&self, is_slow: bool) {
+        self.is_slow.store(is_slow, Relaxed);
     }
 
     /// Runs `inside` on each of these that holds something, and keeps its owner outside meanwhile; not on those of a CPU that does
@@ -155,39 +152,12 @@ impl PerCpuPages {
     ///
     /// All gates are closed with one barrier, and each opens as soon as it has been visited.
     pub(crate) fn seize_each<C: Cpu>(all: &[Self], inside: impl Fn(&Self)) {
-        // What is withheld is closed already.
-        let holding = all.iter().enumerate().filter(|(_, pages)| !pages.is_vacant() && !pages.withheld.load(Relaxed));
+        let holding = all.iter().enumerate().filter(|(_, pages)| !pages.is_vacant());
         Gate::try_close_all::<C>(holding.map(|(cpu, pages)| (cpu, pages.gate_in_use())));
         for pages in all.iter().filter(|pages| pages.gate_in_use().is_closed()) {
             pages.gate_in_use().await_owner::<C>();
             inside(pages);
-            pages.reopen();
-        }
-    }
-
-    /// Closes all of these to their owners, until each is [admitted](Self::admit).
-    pub(crate) fn withhold_all<C: Cpu>(all: &[Self]) {
-        all.iter().for_each(|pages| pages.withheld.store(true, Relaxed));
-        Gate::close_all::<C>(all.iter().map(Self::gate_in_use));
-        all.iter().for_each(|pages| pages.gate_in_use().await_owner::<C>());
-    }
-
-    /// Closes these to their owner. Only for the owner, which must be outside.
-    pub(crate) fn withhold(&self) {
-        self.withheld.store(true, Relaxed);
-        self.gate_in_use().close();
-    }
-
-    /// Lets the owner in again. Only for the owner.
-    pub(crate) fn admit(&self) {
-        self.withheld.store(false, Relaxed);
-        self.gate_in_use().open();
-    }
-
-    /// Ends what a stranger closed them for.
-    fn reopen(&self) {
-        if !self.withheld.load(Relaxed) {
-            self.gate_in_use().open();
+            pages.gate_in_use().open();
         }
     }
 
@@ -209,13 +179,12 @@ impl PerCpuPages {
     /// stranger at a time, as [`seize_each`](Self::seize_each).
     pub(crate) fn stopping<C: Cpu, R>(all: &[Self], outside: impl FnOnce() -> R) -> R {
         let gates = || all.iter().map(Self::gate_in_use);
-        let open = || all.iter().enumerate().filter(|(_, pages)| !pages.withheld.load(Relaxed));
-        while !Gate::try_close_all::<C>(open().map(|(cpu, pages)| (cpu, pages.gate_in_use()))) {
+        while !Gate::try_close_all::<C>(gates().enumerate()) {
             C::relax();
         }
         gates().for_each(Gate::await_owner::<C>);
         let result = outside();
-        all.iter().for_each(Self::reopen);
+        gates().for_each(Gate::open);
         result
     }
 
@@ -344,7 +313,7 @@ impl PerCpuPages {
     /// Makes all atomics known to loom.
     #[cfg(bifolio_loom)]
     pub(crate) fn prime(&self) {
-        crate::sync::atomic::prime!(self.is_hardened, self.withheld, self.used, self.least, self.refills);
+        crate::sync::atomic::prime!(self.is_slow, self.used, self.least, self.refills);
         self.gate.prime();
         self.slow_gate.prime();
         self.batches().for_each(|(_, batch)| batch.prime());

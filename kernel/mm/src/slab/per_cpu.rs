@@ -16,10 +16,8 @@ pub(crate) struct PerCpu {
     gate: Gate<AtomicPtr<CpuArena>>,
     /// The arena, even while the gate is closed; null if there is none.
     arena: AtomicPtr<CpuArena>,
-    /// The gate stays closed, whoever would open it: what its CPU does is to be recorded.
-    is_withheld: AtomicBool,
     /// The gate in use is the [slow one](Self::slow_gate).
-    is_hardened: AtomicBool,
+    is_slow: AtomicBool,
     /// Times that its CPU found no slot in its slabs and looked for more.
     pub(crate) refills: Count,
     /// Objects that its CPU has freed in slabs of others.
@@ -90,8 +88,7 @@ impl PerCpu {
         Self {
             gate: Gate::with(AtomicPtr::new(<AtomicPtr<CpuArena> as Sign>::CLOSED)),
             arena: AtomicPtr::new(ptr::null_mut()),
-            is_withheld: AtomicBool::new(false),
-            is_hardened: AtomicBool::new(false),
+            is_slow: AtomicBool::new(false),
             refills: Count(AtomicU64::new(0)),
             remote_frees: Count(AtomicU64::new(0)),
             slow_gate: Gate::with(AtomicPtr::new(<AtomicPtr<CpuArena> as Sign>::CLOSED)),
@@ -132,12 +129,13 @@ impl PerCpu {
 
     /// The gate in use. Its CPU may read this outside, since it is changed only while all stand still, and the other one is closed.
     pub(crate) fn gate_in_use(&self) -> &Gate<AtomicPtr<CpuArena>> {
-        if self.is_hardened.load(Ordering::Relaxed) { &self.slow_gate } else { &self.gate }
+        if self.is_slow.load(Ordering::Relaxed) { &self.slow_gate } else { &self.gate }
     }
 
-    /// Lets the CPU in [slowly](Self::inside_slowly) alone, or as ever. Only while all arenas stand still, with the gate in use closed.
-    pub(crate) fn harden(&self, is_hardened: bool) {
-        self.is_hardened.store(is_hardened, Ordering::Relaxed);
+    /// Lets the CPU in [slowly](Self::inside_slowly) alone, or as ever. Only with the gate in use closed: while all arenas stand still, or
+    /// before there are any.
+    pub(crate) fn set_slow(&self, is_slow: bool) {
+        self.is_slow.store(is_slow, Ordering::Relaxed);
     }
 
     /// Whether there is an arena, whether or not the gate to it is open.
@@ -145,24 +143,12 @@ impl PerCpu {
         !self.arena.load(Ordering::Relaxed).is_null()
     }
 
-    /// Opens the gate, if there is an arena, and it is not [withheld](Self::withhold).
+    /// Opens the gate, if there is an arena.
     pub(crate) fn open(&self) {
         let arena = self.arena.load(Ordering::Relaxed);
-        if !arena.is_null() && !self.is_withheld.load(Ordering::Relaxed) {
+        if !arena.is_null() {
             self.gate_in_use().open_to(arena);
         }
-    }
-
-    /// Keeps the gate closed, or opens it again. Whether it was kept closed. Only for the place's CPU, which is outside, or before there
-    /// is an arena.
-    pub(crate) fn withhold(&self, is_withheld: bool) -> bool {
-        let was_withheld = self.is_withheld.swap(is_withheld, Ordering::Relaxed);
-        if is_withheld {
-            self.gate_in_use().close()
-        } else {
-            self.open()
-        }
-        was_withheld
     }
 
     /// The arena; `None` if there is none.

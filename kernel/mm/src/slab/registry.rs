@@ -11,7 +11,7 @@ use super::list::Meta;
 use super::page_map::PageMap;
 use super::pool::Pool;
 use super::source::PageSource;
-use crate::allocator::{HeapCall, Recording};
+use crate::allocator::{At, Call, HeapCall, Recording};
 use crate::cpu::Cpu;
 use crate::error::FreeError;
 use crate::frame::{FRAME_SIZE, Order};
@@ -104,11 +104,9 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
         let Some(recording) = self.recording.get().filter(|recording| recording.is_in_heap::<C>()) else {
             return open();
         };
-        let mut slab = None;
-        recording.take_turn_for_heap::<C>(HeapCall::Slab { order }, &mut |_| {
-            slab = open();
-            slab.map(|slab| self.source.number_of(slab.base().addr()))
-        });
+        let turn = recording.begin_within::<C>(Call::Heap(HeapCall::Slab { order }), At::Heap);
+        let slab = open();
+        turn.end(slab.map(|slab| self.source.number_of(slab.base().addr())));
         slab
     }
 

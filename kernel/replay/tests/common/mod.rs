@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::sync::Mutex;
 
-use bifolio::allocator::{Call, Recorder};
+use bifolio::allocator::{Event, Recorder};
 use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::PfnRange;
 use bifolio::memory_map::{Region, RegionKind};
@@ -61,9 +61,11 @@ impl Sink for Bytes {
     }
 }
 
-/// Writes a trace with a hash behind every so-many-th operation that is not within another.
+/// Writes a trace with a hash behind every so-many-th operation that is not within another, or the first behind that of which it is told
+/// alone.
 pub struct Scribe {
-    written: Mutex<(Bytes, Encoder)>,
+    /// With how many operations there were at the last hash.
+    written: Mutex<(Bytes, Encoder, u64)>,
     interval: u64,
     hash: OnceCell<Box<dyn Fn() -> u64>>,
 }
@@ -74,7 +76,7 @@ impl Scribe {
     pub fn new(interval: u64) -> Self {
         let mut bytes = Bytes::default();
         trace::write_header(&mut bytes, CPUS, machine().into_iter());
-        Self { written: Mutex::new((bytes, Encoder::new())), interval, hash: OnceCell::new() }
+        Self { written: Mutex::new((bytes, Encoder::new(), 0)), interval, hash: OnceCell::new() }
     }
 
     /// Before the first operation.
@@ -84,22 +86,19 @@ impl Scribe {
 
     /// The trace, with the hash at its end.
     pub fn finish(&self) -> Vec<u8> {
-        let (bytes, encoder) = &mut *self.written.lock().unwrap();
+        let (bytes, encoder, _) = &mut *self.written.lock().unwrap();
+        assert!(!encoder.is_open());
         encoder.hash(bytes, self.hash.get().unwrap()());
         bytes.0.clone()
     }
 }
 
 impl Recorder for Scribe {
-    fn begin(&self, cpu: usize, call: Call) {
-        let (bytes, encoder) = &mut *self.written.lock().unwrap();
-        encoder.begin(bytes, cpu, call);
-    }
-
-    fn end(&self, returned: Option<u64>) {
-        let (bytes, encoder) = &mut *self.written.lock().unwrap();
-        encoder.end(bytes, returned);
-        if !encoder.is_open() && encoder.operations().is_multiple_of(self.interval) {
+    fn take(&self, events: &[Event]) {
+        let (bytes, encoder, hashed) = &mut *self.written.lock().unwrap();
+        events.iter().for_each(|event| encoder.event(bytes, event, |_| (0, false)));
+        if !encoder.is_open() && encoder.operations() >= *hashed + self.interval {
+            *hashed = encoder.operations();
             encoder.hash(bytes, self.hash.get().unwrap()());
         }
     }

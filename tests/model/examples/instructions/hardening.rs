@@ -23,6 +23,7 @@ unsafe extern "C" {
 
 pub fn figures() -> Vec<Figure> {
     let kernel = kernel();
+    kernel.heap().allocate(Layout::new::<[u64; 8]>());
     let mut figures = Vec::new();
     for (hardening, names) in [
         (Hardening::empty(), ["not hardened: pair", "not hardened: heap: pair of 64 bytes"]),
@@ -40,7 +41,7 @@ pub fn figures() -> Vec<Figure> {
 }
 
 /// A machine that is never taken down, in which something is in use.
-fn kernel() -> &'static Kernel<Turns, 2> {
+pub fn kernel() -> &'static Kernel<Turns, 2> {
     // SAFETY: the layout is not empty.
     let memory = unsafe { alloc_zeroed(MEMORY) };
     assert!(!memory.is_null(), "the host has memory");
@@ -50,7 +51,6 @@ fn kernel() -> &'static Kernel<Turns, 2> {
     // SAFETY: the memory is for this alone, and stays; the CPUs take turns on this thread.
     unsafe { kernel.init(regions, memory.expose_provenance() as u64) }.expect("there is memory");
     let _ = kernel.frames().allocate(Order::ZERO, Gfp::KERNEL).expect("there is memory").into_raw();
-    kernel.heap().allocate(Layout::new::<[u64; 8]>());
     kernel
 }
 

@@ -1,0 +1,205 @@
+//! Events on their way to the recorder.
+
+use core::cell::Cell;
+use core::fmt;
+
+use super::{Call, Recorder};
+use crate::cpu::{CALLERS, Hooks};
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// An operation begins, or ends, or both with nothing between.
+pub struct Event {
+    cpu: Cell<usize>,
+    call: Cell<Option<Call>>,
+    ended: Cell<Option<Option<u64>>>,
+    callers: [Cell<u64>; CALLERS],
+}
+
+impl Event {
+    /// What begins, and the CPU that does it: if an operation has begun and not ended, it is within that, and maybe of another CPU, which
+    /// that one's asking a shrinker has let go on. `None` if this is the end of what has begun before.
+    pub fn begun(&self) -> Option<(usize, Call)> {
+        self.call.get().map(|call| (self.cpu.get(), call))
+    }
+
+    /// What the operation has returned that began last, and had not ended: a number, `Some(None)` if it was refused. `None` if none has
+    /// ended.
+    pub fn ended(&self) -> Option<Option<u64>> {
+        self.ended.get()
+    }
+
+    /// The return addresses of the calls that led to what begins, innermost first, as far as [somebody
+    /// knows](crate::cpu::Hooks::callers).
+    pub fn callers(&self) -> impl Iterator<Item = u64> {
+        self.callers.iter().map(Cell::get).take_while(|&address| address != 0)
+    }
+
+    #[inline(always)]
+    fn write<C: Hooks>(&self, cpu: usize, call: Call) {
+        self.cpu.set(cpu);
+        self.call.set(Some(call));
+        C::callers(&self.callers);
+    }
+
+    const fn none() -> Self {
+        let callers = [const { Cell::new(0) }; CALLERS];
+        Self { cpu: Cell::new(0), call: Cell::new(None), ended: Cell::new(None), callers }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("begun", &self.begun()).field("ended", &self.ended()).finish_non_exhaustive()
+    }
+}
+
+/// Events that the recorder was not told of. For the CPU whose turn it is.
+pub(super) struct Ring {
+    /// Those that count end with the last place, so that each may have to be told of at once as well.
+    events: [Event; Self::CAPACITY],
+    /// The first place for one.
+    start: usize,
+    /// The place for the next.
+    next: AtomicUsize,
+}
+
+impl Ring {
+    /// So few that little is lost where a machine ends without a word.
+    pub(super) const CAPACITY: usize = 128;
+
+    pub(super) const fn new(room: usize) -> Self {
+        assert!(room > 0, "an event has to be somewhere");
+        let start = Self::CAPACITY.saturating_sub(room);
+        Self { events: [const { Event::none() }; Self::CAPACITY], start, next: AtomicUsize::new(start) }
+    }
+
+    /// Whether the recorder was told everything. Any CPU may look.
+    pub(super) fn is_empty(&self) -> bool {
+        self.next.load(Relaxed) == self.start
+    }
+
+    /// An operation begins, and ends, unless it comes to nothing, or there is no room before the recorder is told: then there is no such
+    /// event.
+    #[inline(always)]
+    pub(super) fn put<C: Hooks>(&self, cpu: usize, call: Call, operation: impl FnOnce() -> Option<u64>) -> Option<u64> {
+        let event = self.events.get(self.next.load(Relaxed))?;
+        event.write::<C>(cpu, call);
+        let returned = operation()?;
+        event.ended.set(Some(Some(returned)));
+        self.count_one_more();
+        Some(returned)
+    }
+
+    /// An operation begins.
+    #[inline(always)]
+    pub(super) fn begin<C: Hooks>(&self, recorder: &dyn Recorder, cpu: usize, call: Call) {
+        let event = self.next(recorder);
+        event.write::<C>(cpu, call);
+        event.ended.set(None);
+    }
+
+    /// The operation ends that began last, and has not ended.
+    #[inline(always)]
+    pub(super) fn end(&self, recorder: &dyn Recorder, returned: Option<u64>) {
+        // If it is the last event too, it is still there, since all events go at once.
+        let last = self.told_next().last();
+        match last.filter(|last| last.ended.get().is_none()) {
+            Some(last) => last.ended.set(Some(returned)),
+            None => self.end_apart(recorder, returned),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_apart(&self, recorder: &dyn Recorder, returned: Option<u64>) {
+        let event = self.next(recorder);
+        event.call.set(None);
+        event.ended.set(Some(returned));
+    }
+
+    /// The next event, which counts.
+    #[inline(always)]
+    fn next(&self, recorder: &dyn Recorder) -> &Event {
+        let event = self.events.get(self.next.load(Relaxed)).unwrap_or_else(|| {
+            self.drain(recorder);
+            &self.events[self.start]
+        });
+        self.count_one_more();
+        event
+    }
+
+    #[inline(always)]
+    fn count_one_more(&self) {
+        self.next.store(self.next.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// What the recorder is told of next.
+    #[inline(always)]
+    fn told_next(&self) -> &[Event] {
+        self.events.get(self.start..self.next.load(Relaxed)).unwrap_or_default()
+    }
+
+    /// Tells the recorder of all events.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn drain(&self, recorder: &dyn Recorder) {
+        recorder.take(self.told_next());
+        self.next.store(self.start, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::vec::Vec;
+
+    type Told = (Option<(usize, Call)>, Option<Option<u64>>);
+
+    #[derive(Default)]
+    struct Listener(Mutex<Vec<Vec<Told>>>);
+
+    impl Recorder for Listener {
+        fn take(&self, events: &[Event]) {
+            self.0.lock().unwrap().push(events.iter().map(|event| (event.begun(), event.ended())).collect());
+        }
+    }
+
+    enum Machine {}
+    impl Hooks for Machine {}
+
+    #[test]
+    fn what_has_ended_before_anything_else_began_is_one_event_and_what_has_not_is_two() {
+        for (room, told) in [(1, &[1, 1, 1, 1][..]), (2, &[2, 2]), (3, &[3, 1]), (1000, &[4])] {
+            let (ring, listener) = (Ring::new(room), Listener::default());
+            ring.begin::<Machine>(&listener, 3, Call::Drain);
+            ring.begin::<Machine>(&listener, 5, Call::Decay);
+            ring.end(&listener, Some(7));
+            ring.end(&listener, None);
+            assert!(!ring.is_empty());
+            ring.begin::<Machine>(&listener, 6, Call::Balance);
+            ring.drain(&listener);
+            assert!(ring.is_empty());
+            let all = listener.0.into_inner().unwrap();
+            assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), told);
+            let expected = [
+                (Some((3, Call::Drain)), None),
+                (Some((5, Call::Decay)), Some(Some(7))),
+                (None, Some(None)),
+                (Some((6, Call::Balance)), None),
+            ];
+            assert_eq!(all.concat(), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_told_before_it_ended_ends_apart() {
+        let (ring, listener) = (Ring::new(Ring::CAPACITY), Listener::default());
+        ring.begin::<Machine>(&listener, 0, Call::Drain);
+        ring.drain(&listener);
+        ring.end(&listener, Some(1));
+        ring.drain(&listener);
+        let all = listener.0.into_inner().unwrap();
+        assert_eq!(all, [[(Some((0, Call::Drain)), None)], [(None, Some(Some(1)))]]);
+    }
+}

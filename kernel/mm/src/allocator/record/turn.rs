@@ -1,0 +1,254 @@
+//! Turns: one operation at a time, and its record with it.
+
+use core::cell::Cell;
+use core::fmt;
+use core::marker::PhantomData;
+
+use super::ring::Ring;
+use super::{Call, Recorder};
+use crate::cpu::{Cpu, Masked};
+use crate::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use crate::sync::{self, Lock};
+
+/// What an operation that is recorded is at, and so what is part of it, instead of an operation within it: what is at the same, or comes
+/// before that here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(crate) enum At {
+    /// There is no operation.
+    Nothing,
+    /// What belongs to others: whatever comes is an operation within it.
+    Others,
+    /// The heap's own affairs. What it asks of page frames is an operation within it.
+    #[cfg(feature = "heap")]
+    Heap,
+    /// The page frames' own affairs.
+    Frames,
+}
+
+/// What it takes to record operations, of an allocator and of the heap before it, which have a reference to this.
+pub struct Recording<'m> {
+    recorder: &'m dyn Recorder,
+    /// [`NOBODY`], or who is at an operation, and records it: a lock, which a CPU may find to be its own.
+    turn: AtomicUsize,
+    /// What the operation is at.
+    at: Cell<At>,
+    /// It may wait: it was begun with interrupts enabled.
+    may_wait: Cell<bool>,
+    /// How many operations have given up their turn, each within the one before.
+    given_up: Cell<usize>,
+    ring: Ring,
+}
+
+// SAFETY: whatever is in cells is touched by the CPU whose turn it is, which `turn` has one at a time be; or at the end, by the promise of
+// whoever calls `flush_last`.
+unsafe impl Sync for Recording<'_> {}
+
+/// Nobody's turn.
+const NOBODY: usize = 0;
+
+/// Whose turn it is, if it is this CPU's: not [`NOBODY`], whatever the number.
+#[inline(always)]
+fn turn_of(cpu: usize) -> usize {
+    cpu << 1 | 1
+}
+
+/// An operation that is being recorded, with interrupts masked, until it is [ended](Self::end).
+#[must_use = "an operation ends"]
+pub(crate) struct Turn<'r, C: Cpu> {
+    recording: &'r Recording<'r>,
+    /// What this CPU was at before.
+    before: At,
+    were_enabled: bool,
+    /// It ends on the CPU that it began on.
+    cpu: PhantomData<*const C>,
+}
+
+impl<C: Cpu> Turn<'_, C> {
+    /// The operation has returned this, as a number; `None` if it was refused.
+    #[inline(always)]
+    pub(crate) fn end(self, returned: Option<u64>) {
+        let Recording { at, ring, recorder, .. } = self.recording;
+        ring.end(*recorder, returned);
+        at.set(self.before);
+        if self.before == At::Nothing {
+            self.recording.end_turn::<C>();
+        }
+        C::restore_interrupts(self.were_enabled);
+    }
+}
+
+impl<'m> Recording<'m> {
+    /// One that tells `recorder`, as seldom as there is room for.
+    pub const fn new(recorder: &'m dyn Recorder) -> Self {
+        Self::with_room_for(Ring::CAPACITY, recorder)
+    }
+
+    /// One that tells `recorder` when so many events have happened, as far as there is room for as many: for those who can wait for
+    /// nothing, down to each.
+    pub const fn with_room_for(events: usize, recorder: &'m dyn Recorder) -> Self {
+        let (at, may_wait, given_up) = (Cell::new(At::Nothing), Cell::new(false), Cell::new(0));
+        Self { recorder, turn: AtomicUsize::new(NOBODY), at, may_wait, given_up, ring: Ring::new(events) }
+    }
+
+    /// Whether what is here is part of an operation that is being recorded, which masks interrupts, and was begun where they were
+    /// enabled: then it may wait, as if they still were.
+    pub fn may_wait<C: Cpu>(&self) -> bool {
+        self.is_at_work::<C>() && self.may_wait.get()
+    }
+
+    /// Tells the recorder what it has not been told yet, once no operation is at work.
+    pub fn flush<C: Cpu>(&self) {
+        if !self.ring.is_empty() {
+            self.undisturbed::<C, _>(|| self.ring.drain(self.recorder));
+        }
+    }
+
+    /// The same, of a program that ends in the middle of whatever it is at.
+    ///
+    /// # Safety
+    /// No other CPU runs any more, nor does what this one has been at.
+    pub unsafe fn flush_last(&self) {
+        self.ring.drain(self.recorder);
+    }
+
+    /// Whether this CPU is at an operation that is being recorded.
+    pub(crate) fn is_at_work<C: Cpu>(&self) -> bool {
+        self.turn.load(Relaxed) == turn_of(C::without_interrupts(C::current))
+    }
+
+    /// Whether what is here is part of an operation of the heap that is recorded.
+    #[cfg(feature = "heap")]
+    pub(crate) fn is_in_heap<C: Cpu>(&self) -> bool {
+        self.is_at_work::<C>() && self.at.get() == At::Heap
+    }
+
+    /// Begins an operation when no other is at work but one that it is within; `None` if it is part of that.
+    #[inline(always)]
+    pub(crate) fn begin<C: Cpu>(&self, call: Call, at: At) -> Option<Turn<'_, C>> {
+        let were_enabled = C::mask_interrupts();
+        let own = C::current();
+        let before = self.take_turn::<C>(own);
+        if before >= at {
+            C::restore_interrupts(were_enabled);
+            return None;
+        }
+        if before == At::Nothing {
+            self.may_wait.set(were_enabled);
+        }
+        self.at.set(at);
+        self.ring.begin::<C>(self.recorder, own, call);
+        Some(Turn { recording: self, before, were_enabled, cpu: PhantomData })
+    }
+
+    /// Does an operation that nothing is within, if it is at nobody else's turn, and records what it returns, as a number. `None` if it was not
+    /// done, and nothing else then.
+    #[inline(always)]
+    pub(super) fn at_once<C: Cpu>(&self, call: Call, operation: impl FnOnce(usize) -> Option<u64>) -> Option<u64> {
+        let _masked = Masked::<C>::new();
+        let own = C::current();
+        self.turn.compare_exchange(NOBODY, turn_of(own), Acquire, Relaxed).ok()?;
+        C::acquire(&self.lock(), sync::Acquire::Try);
+        let returned = self.ring.put::<C>(own, call, || operation(own));
+        self.end_turn::<C>();
+        returned
+    }
+
+    /// Begins an operation within the one that this CPU is at.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn begin_within<C: Cpu>(&self, call: Call, at: At) -> Turn<'_, C> {
+        let were_enabled = C::mask_interrupts();
+        let before = self.at.replace(at);
+        self.ring.begin::<C>(self.recorder, C::current(), call);
+        Turn { recording: self, before, were_enabled, cpu: PhantomData }
+    }
+
+    /// Waits until no operation is at work, and is at one from then on. What this CPU is at already, in its turn: nothing, if it had to be
+    /// taken.
+    #[inline(always)]
+    fn take_turn<C: Cpu>(&self, own: usize) -> At {
+        if self.turn.compare_exchange(NOBODY, turn_of(own), Acquire, Relaxed).is_ok() {
+            C::acquire(&self.lock(), sync::Acquire::Wait);
+            return At::Nothing;
+        }
+        self.await_turn::<C>(own)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn await_turn<C: Cpu>(&self, own: usize) -> At {
+        if self.turn.load(Relaxed) == turn_of(own) {
+            return self.at.get();
+        }
+        C::acquire(&self.lock(), sync::Acquire::Wait);
+        while self.turn.compare_exchange(NOBODY, turn_of(own), Acquire, Relaxed).is_err() {
+            C::relax();
+        }
+        At::Nothing
+    }
+
+    #[inline(always)]
+    fn end_turn<C: Cpu>(&self) {
+        self.turn.store(NOBODY, Release);
+        C::release(&self.lock());
+    }
+
+    /// What the turn is to hooks that look on: a lock, though not a [`Mutex`](crate::sync::Mutex), since its CPU may take it again.
+    #[inline(always)]
+    fn lock(&self) -> Lock {
+        Lock { name: "recording", address: core::ptr::from_ref(&self.turn).addr() }
+    }
+
+    /// Gives up this CPU's turn while something is done, which may wait if the operation may. Behind it the turn is this CPU's again, once
+    /// all operations have ended that have given up theirs since.
+    pub(super) fn give_up_turn<C: Cpu, R>(&self, what: impl FnOnce() -> R) -> R {
+        let (own, at, may_wait) = (C::current(), self.at.replace(At::Nothing), self.may_wait.get());
+        let depth = self.given_up.get() + 1;
+        self.given_up.set(depth);
+        self.end_turn::<C>();
+        C::restore_interrupts(may_wait);
+        let result = what();
+        C::mask_interrupts();
+        loop {
+            self.take_turn::<C>(own);
+            if self.given_up.get() == depth {
+                break;
+            }
+            self.end_turn::<C>();
+            C::relax();
+        }
+        self.given_up.set(depth - 1);
+        self.at.set(at);
+        self.may_wait.set(may_wait);
+        result
+    }
+
+    /// Waits until no operation is at work, unless this is part of one, and does something that is not to be recorded.
+    #[cold]
+    pub(crate) fn undisturbed<C: Cpu, R>(&self, what: impl FnOnce() -> R) -> R {
+        C::without_interrupts(|| {
+            let is_turn_due = !self.is_at_work::<C>();
+            if is_turn_due {
+                self.take_turn::<C>(C::current());
+                self.may_wait.set(false);
+                self.at.set(At::Others);
+            }
+            let result = what();
+            if is_turn_due {
+                self.at.set(At::Nothing);
+                self.end_turn::<C>();
+            }
+            result
+        })
+    }
+}
+
+impl fmt::Debug for Recording<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").field("turn", &self.turn).finish_non_exhaustive()
+    }
+}
