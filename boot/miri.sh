@@ -21,6 +21,9 @@ unset RUSTUP_TOOLCHAIN
 export PATH="$bin:$PATH" XDG_CACHE_HOME="$PWD/target/miri"
 mkdir -p target/miri
 
+# Page frames: blocks with an owner and without one, by way of a CPU's own pages and past them.
+frames='owned:: a_block_that_is_dropped a_flag_that_the_fast_path of_many_frames'
+
 # By either rules a step on a heap takes ten times as long, since a heap is one value of some thousand words that can change.
 few='region::a_page_of_its_own region::what_is_debugged'
 # `everything` uses all there is of page frames and heap.
@@ -38,13 +41,15 @@ tests() {
         "$bin/cargo-miri" miri test --target "$target" --package bifolio "$@"
 }
 
-# run NAME TARGET RULES HEAP: unit tests, those of the heap that are named, and those of the kernel. Says in a line what came of it,
-# and if something failed, what was printed.
+# run NAME TARGET RULES HEAP: unit tests, those of page frames, those of the heap that are named, and those of the kernel. Says in a
+# line what came of it, and if something failed, what was printed.
 run() {
     name=$1 target=$2-unknown-linux-gnu rules=$3 heap=$4
     log=target/miri/$2$3.log began=$(date +%s) failed=
     {
         tests -Zmiri-strict-provenance --lib || failed=yes
+        # shellcheck disable=SC2086 # a list
+        tests -Zmiri-strict-provenance --test behaviour -- $frames || failed=yes
         # shellcheck disable=SC2086 # lists
         tests -Zmiri-strict-provenance --test heap -- $heap || failed=yes
         # It sees memory at an offset from physical addresses, so by number.

@@ -284,7 +284,7 @@ unsafe impl Mappings for Host {
 /// Metadata elsewhere, tables before there is an allocator, no CPU with pages of its own, and mappings.
 #[test]
 fn a_kernel_can_set_its_page_frames_up_by_itself() {
-    static MEMORY: Kernel<Uniprocessor<NoInterrupts>, 4, { heap::MAX_CPUS }> = Kernel::new();
+    static MEMORY: Kernel<Uniprocessor<NoInterrupts>, 4, { scale::size(heap::MAX_CPUS, 1) }> = Kernel::new();
     static HOST: Host = Host(AtomicUsize::new(0));
     assert!(MEMORY.try_frames().is_none());
     let window = window();
