@@ -15,7 +15,7 @@ use super::{paging, vmalloc};
 use crate::sync;
 use bifolio::error::FreeError;
 use bifolio::frame::{FRAME_SIZE, Gfp};
-use bifolio::heap::{Heap, Sampler};
+use bifolio::heap::{Heap, HeapError, Sampler};
 use bifolio::kernel::{Mappings, Window};
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -70,6 +70,11 @@ unsafe impl Mappings for Mapped {
         let is_in_window = paging::physical_in_window(address).is_some();
         mapped.or((!is_in_window).then_some(ELSEWHERE | address as u64))
     }
+}
+
+/// What becomes of a bad free that its caller is not told of: a report with all that is known of the object, and the end.
+pub(super) fn report(error: &HeapError) {
+    panic!("{}", HEAP.report(error));
 }
 
 /// Has KFENCE serve one of `interval` requests that find nothing in hand, from now on; 0 for none. False, and nothing has changed, if

@@ -75,6 +75,7 @@ pub fn init(boot_info: &'static mut BootInfo) {
     // SAFETY: the window shows all that the map calls usable, for as long as the kernel runs; each CPU has a number of its own.
     unsafe { MEMORY.start(allocator, window::START.as_u64(), &heap::Mapped) }
         .unwrap_or_else(|error| panic!("no memory: {error}"));
+    heap::HEAP.set_error_hook(heap::report);
     sync::when_memory_is_low(reclaim::wake);
     heap::HEAP.prepare_cpu();
     let setting_up = stopwatch.elapsed();

@@ -8,10 +8,12 @@
 
 extern crate alloc;
 
+use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn};
-use bifolio::heap::HeapError;
+use bifolio::heap::{HeapError, SizeClass, SlabDebug};
 use bifolio::memory_map::RegionKind;
 use booted::frame_of;
 use core::alloc::{GlobalAlloc, Layout};
@@ -155,6 +157,26 @@ fn bad_frees_on_the_heap_are_named_and_change_nothing() {
     assert_eq!(Snapshot::take(), before, "the slab has other objects, so its frames stay");
     free(objects[0], layout).unwrap();
     free(objects[2], layout).unwrap();
+}
+
+#[test_case]
+fn a_bad_free_is_reported_with_who_allocated_and_who_freed_it() {
+    let layout = Layout::new::<[u64; 12]>();
+    let class = SizeClass::of(layout).unwrap();
+    assert!(HEAP.set_debug(class, SlabDebug::STORE_USER));
+    let object = HEAP.allocate(layout).unwrap();
+    let allocated = line!() - 1;
+    // SAFETY: the object is ours, and not used afterwards.
+    unsafe { HEAP.free(object, layout) }.unwrap();
+    let freed = line!() - 1;
+    // SAFETY: that is wrong on purpose, and refused.
+    let error = unsafe { HEAP.free(object, layout) }.unwrap_err();
+    let report = HEAP.report(&error).to_string();
+    for (did, line) in [("allocated on CPU", allocated), ("freed at", freed)] {
+        let told = report.split(did).nth(1).is_some_and(|rest| rest.contains(&format!("bad_frees.rs:{line}:")));
+        assert!(told, "no '{did}' line {line} in: {report}");
+    }
+    assert!(HEAP.set_debug(class, SlabDebug::empty()));
 }
 
 framework::should_panic! {

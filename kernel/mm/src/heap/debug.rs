@@ -77,22 +77,6 @@ pub struct LiveObject {
     pub allocated: Option<&'static Location<'static>>,
 }
 
-/// What a slot of a cache that is debugged was last used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct SlotHistory {
-    /// The cache's name.
-    pub cache: &'static str,
-    /// The slot's number in its slab.
-    pub slot: u16,
-    /// Whether there is an object in it.
-    pub is_live: bool,
-    /// That object, or the last one.
-    pub object: LiveObject,
-    /// Where in the program the last one was freed.
-    pub freed: Option<&'static Location<'static>>,
-}
-
 pub(super) fn object_of(slot: Slot, shape: &Shape) -> LiveObject {
     let track = slot.track(shape);
     LiveObject {
@@ -397,27 +381,6 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 live(record).for_each(|slot| visit(object_of(slot, &record.shape)));
             }
         });
-    }
-
-    /// What is known of the slot that `address` lies in, if it is debugged: for reports of bad frees.
-    pub fn slot_history(&self, address: usize) -> Option<SlotHistory> {
-        if !self.debugging.is_used.load(Relaxed) {
-            return None;
-        }
-        self.debugging.records.with(|records| {
-            // SAFETY: we hold the records' lock, which is one of the heap's.
-            let slab = unsafe { self.registry.map.find(address) };
-            let record = records.get(slab.debugged_cache()?)?;
-            let (slot, _) = record.slot_around(slab, address)?;
-            let track = slot.track(&record.shape);
-            Some(SlotHistory {
-                cache: record.name,
-                slot: slot.number,
-                is_live: track.state.get() == State::Live,
-                object: object_of(slot, &record.shape),
-                freed: track.freed.get(),
-            })
-        })
     }
 }
 

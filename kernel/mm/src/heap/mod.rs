@@ -87,6 +87,7 @@ mod debug;
 mod diagnose;
 mod fixed;
 mod harden;
+mod history;
 mod large;
 mod look;
 mod malloc;
@@ -115,8 +116,9 @@ use core::ptr::{self, NonNull};
 
 pub use crate::slab::{HeapError, PageSource, Sample, Sampler, SizeClass, SlabDebug, SlotPart};
 pub use cache::{Cache, CacheError, CacheOptions};
-pub use debug::{LiveObject, SlotHistory};
+pub use debug::LiveObject;
 pub use fixed::StaticHeap;
+pub use history::{HeapReport, SlotHistory};
 pub use large::LargeStats;
 pub use look::{NextSlot, SlabInfo, SlabWord, SlabWords, SlotSource};
 pub use malloc::{Malloc, MallocError};

@@ -108,6 +108,20 @@ impl fmt::Display for Since {
 }
 
 impl HeapError {
+    /// What it is about: what was to be freed, or the first byte that is wrong.
+    pub fn address(&self) -> usize {
+        match *self {
+            Self::Foreign { address }
+            | Self::Interior { address, .. }
+            | Self::DoubleFree { address, .. }
+            | Self::WrongLayout { address, .. }
+            | Self::Overwritten { address, .. }
+            | Self::Destroyed { address, .. }
+            | Self::Leaked { address, .. }
+            | Self::Refused { address, .. } => address,
+        }
+    }
+
     /// Panics with the error: what a heap does with the errors of its `GlobalAlloc` face unless told otherwise.
     #[track_caller]
     pub fn panic(&self) {

@@ -7,6 +7,7 @@ mod collections;
 mod debug;
 mod faults;
 mod frames;
+mod history;
 mod large;
 mod layouts;
 mod mapped;

@@ -244,6 +244,12 @@ impl Record {
             .then_some((Slot { slab, number: number as u16 }, inside))
     }
 
+    /// The slot that `address` lies in, redzones and all.
+    pub(crate) fn slot_containing(&self, slab: Meta<Slab>, address: usize) -> Option<Slot> {
+        let number = address.checked_sub(slab.base().addr())? / self.shape.stride;
+        (number < usize::from(slab.slots())).then_some(Slot { slab, number: number as u16 })
+    }
+
     /// Whether slab lists and counts agree.
     pub(crate) fn is_consistent(&self) -> bool {
         let live = self.slots().filter(|slot| slot.track(&self.shape).state.get() == State::Live).count();
