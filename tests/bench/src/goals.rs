@@ -19,8 +19,14 @@ pub enum Bound {
     Least(f64),
     /// A time may be so much of the best peer's.
     OfBestPeer(f64),
+    /// A time or a count of instructions may be so much of this peer's.
+    OfPeer(&'static str, f64),
 }
-use Bound::{Least, Most, OfBestPeer};
+use Bound::{Least, Most, OfBestPeer, OfPeer};
+
+/// The peer that the heap's times are held against, and the one that the kernel's instructions are.
+const MIMALLOC: &str = "mimalloc";
+const TALC: &str = "talc";
 
 /// What is wanted of one of our figures.
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +68,24 @@ const fn time_of_two(workload: &'static str) -> Goal {
     goals((Host, workload, 2, NsPerOp), OfBestPeer(1.0), OfBestPeer(1.0 / 3.0))
 }
 
-/// A heap's.
-const fn heap(workload: &'static str, threads: usize, unit: Unit, must: f64) -> Goal {
-    goal((Host, workload, threads, unit), Most(must))
+/// A heap's instructions.
+const fn heap(workload: &'static str, must: f64) -> Goal {
+    goal((Host, workload, 1, InstructionsPerOp), Most(must))
+}
+
+/// A heap's time, which may be so much of mimalloc's.
+const fn heap_time(workload: &'static str, threads: usize, must: f64) -> Goal {
+    goals((Host, workload, threads, NsPerOp), OfPeer(MIMALLOC, must), OfPeer(MIMALLOC, 1.0))
+}
+
+/// A heap's instructions for what a program asked of it, which are to be at most mimalloc's.
+const fn traced(workload: &'static str) -> Goal {
+    goal((Host, workload, 1, InstructionsPerOp), OfPeer(MIMALLOC, 1.0))
+}
+
+/// What a heap takes over what is live, in percent.
+const fn overhead(workload: &'static str, must: f64) -> Goal {
+    goal((Host, workload, 1, Percent), Most(must))
 }
 
 /// What a region must hold, in percent.
@@ -74,6 +95,11 @@ const fn region(workload: &'static str, must: f64) -> Goal {
 
 const fn kernel(workload: &'static str, must: f64) -> Goal {
     goal((Kernel, workload, 1, InstructionsPerOp), Most(must))
+}
+
+/// A heap's in the kernel, where its instructions are to be fewer than talc's one day.
+const fn kernel_heap(workload: &'static str, must: f64) -> Goal {
+    goals((Kernel, workload, 1, InstructionsPerOp), Most(must), OfPeer(TALC, 1.0))
 }
 
 const fn of_cpus(workload: &'static str, cpus: usize, unit: Unit, must: f64) -> Goal {
@@ -120,38 +146,52 @@ const GOALS: &[Goal] = &[
     goals((Kernel, "page-worst", 1, InstructionsPerOp), Most(1400.0), Most(800.0)),
     kernel("page-setup-1TiB", 14e6),
     of_cpus("smp-page-pair", 8, LocksPerOp, 0.0),
-    of_cpus("smp-page-alloc", 8, LocksPerOp, 1.0 / 32.0),
-    of_cpus("smp-page-free", 1, LocksPerOp, 1.0 / 32.0),
-    of_cpus("smp-page-free", 8, LocksPerOp, 1.0 / 32.0),
-    of_cpus("smp-page-bulk-alloc", 8, LocksPerOp, 1.0 / 32.0),
-    of_cpus("smp-page-bulk-free", 8, LocksPerOp, 1.0 / 32.0),
     of_cpus("smp-page-cross-free", 1, InstructionsPerOp, 120.0),
     of_cpus("smp-page-cross-free", 2, InstructionsPerOp, 120.0),
     of_cpus("smp-page-cross-free", 4, InstructionsPerOp, 120.0),
     of_cpus("smp-page-cross-free", 8, InstructionsPerOp, 120.0),
-    // The heap.
-    heap("heap-pair64", 1, NsPerOp, 4.0),
-    heap("heap-pair64", 1, InstructionsPerOp, 40.0),
-    heap("heap-pair64", 2, NsPerOp, 5.0),
-    heap("heap-power", 1, NsPerOp, 9.0),
-    heap("heap-power", 1, InstructionsPerOp, 80.0),
-    heap("heap-power", 2, NsPerOp, 14.0),
-    heap("heap-uniform", 1, NsPerOp, 20.0),
-    heap("heap-uniform", 1, InstructionsPerOp, 85.0),
-    heap("heap-bulk-alloc", 1, NsPerOp, 5.0),
-    heap("heap-bulk-alloc", 1, InstructionsPerOp, 40.0),
-    heap("heap-bulk-free", 1, NsPerOp, 5.0),
-    heap("heap-bulk-free", 1, InstructionsPerOp, 27.0),
-    heap("heap-remote-free", 2, NsPerOp, 35.0),
-    heap("heap-big", 1, InstructionsPerOp, 200.0),
-    heap("heap-overhead", 1, Percent, 20.0),
+    // The heap, on the host.
+    heap("heap-pair64", 60.0),
+    heap_time("heap-pair64", 1, 1.6),
+    heap("heap-power", 125.0),
+    heap_time("heap-power", 1, 1.5),
+    heap("heap-uniform", 162.0),
+    heap_time("heap-uniform", 1, 1.0),
+    heap("heap-bulk-alloc", 29.0),
+    heap_time("heap-bulk-alloc", 1, 1.0),
+    heap("heap-bulk-free", 44.0),
+    heap_time("heap-bulk-free", 1, 1.0),
+    heap("heap-big", 200.0),
+    heap_time("heap-big", 1, 1.5),
+    heap_time("heap-remote-free", 2, 1.0),
+    traced("heap-trace-gcc"),
+    heap_time("heap-trace-gcc", 1, 1.0),
+    overhead("heap-trace-gcc", 18.0),
+    traced("heap-trace-python"),
+    heap_time("heap-trace-python", 1, 1.0),
+    overhead("heap-trace-python", 26.0),
+    traced("heap-trace-sqlite"),
+    heap_time("heap-trace-sqlite", 1, 1.0),
+    overhead("heap-trace-sqlite", 14.0),
+    traced("heap-trace-rustc"),
+    heap_time("heap-trace-rustc", 1, 1.0),
+    overhead("heap-trace-rustc", 7.0),
+    overhead("heap-overhead", 20.0),
     region("heap-region-64k-to-1k", 75.0),
     region("heap-region-256k-to-1k", 76.0),
     region("heap-region-2m-to-74k", 82.0),
     region("heap-region-8m-to-74k", 86.0),
     region("heap-region-64m-of-33000", 98.34),
-    kernel("heap-pair64", 60.0),
-    of_cpus("smp-heap-pair64", 8, LocksPerOp, 0.0),
+    // The heap, in the kernel.
+    kernel_heap("heap-pair64", 80.0),
+    kernel_heap("heap-power", 162.0),
+    kernel_heap("heap-uniform", 215.0),
+    kernel_heap("heap-bulk-free", 53.0),
+    goals((Kernel, "heap-worst", 1, InstructionsPerOp), Most(4000.0), Most(800.0)),
+    goals((Kernel, "heap-worst-later", 1, InstructionsPerOp), Most(2000.0), Most(800.0)),
+    of_cpus("smp-heap-remote-free", 2, InstructionsPerOp, 225.0),
+    of_cpus("smp-heap-remote-free", 4, InstructionsPerOp, 225.0),
+    of_cpus("smp-heap-remote-free", 8, InstructionsPerOp, 225.0),
 ];
 
 impl Goal {
@@ -197,6 +237,14 @@ impl Bound {
                 reached.or(figure.is_of_region().then_some(figure.value)).map(|reached| reached >= bound)
             }
             OfBestPeer(bound) => figure.time_ratio(peers).map(|ratio| ratio <= bound && figure.refused == 0),
+            OfPeer(name, bound) => peers.iter().find(|peer| peer.allocator == name).and_then(|peer| {
+                let ratio = if figure.unit == NsPerOp {
+                    figure.time_ratio(&[*peer])
+                } else {
+                    (peer.value > 0.0).then(|| figure.value / peer.value)
+                };
+                ratio.map(|ratio| ratio <= bound && figure.refused == 0)
+            }),
         };
         match keeps {
             Some(true) => Verdict::Met,
@@ -267,6 +315,28 @@ mod tests {
         let slower = times(OURS, &[31, 61, 80], 0);
         assert_eq!(goal.must.verdict(&slower, &peers), Verdict::Missed);
         assert_eq!(goal.must.verdict(ours, &[]), Verdict::Open, "nobody to compare with");
+    }
+
+    #[test]
+    fn a_bound_by_one_peer_asks_that_peer_alone() {
+        let named = |workload: &str, figure: Figure| Figure { workload: workload.into(), ..figure };
+        let figures = [
+            named("heap-power", times(OURS, &[15, 30, 45], 0)),
+            named("heap-power", times(MIMALLOC, &[10, 20, 30], 0)),
+            named("heap-power", times("faster", &[1, 1, 1], 0)),
+        ]
+        .map(|figure| Figure { threads: 1, ..figure });
+        let goal = Goal::of(&figures[0]).unwrap();
+        assert_eq!(goal.must.verdict(&figures[0], &[&figures[1], &figures[2]]), Verdict::Met);
+        assert_eq!(goal.moonshot.unwrap().verdict(&figures[0], &[&figures[1], &figures[2]]), Verdict::Missed);
+        assert_eq!(goal.must.verdict(&figures[0], &[&figures[2]]), Verdict::Open, "it was not measured");
+        let slower = Figure { rounds: vec![16.0, 31.0, 46.0], ..figures[0].clone() };
+        assert_eq!(goal.must.verdict(&slower, &[&figures[1]]), Verdict::Missed);
+
+        let counted = |allocator, value| Figure::instructions(Host, "heap-trace-gcc", allocator, value, 0);
+        let goal = Goal::of(&counted(OURS, 1.0)).unwrap();
+        assert_eq!(goal.must.verdict(&counted(OURS, 106.0), &[&counted(MIMALLOC, 106.0)]), Verdict::Met);
+        assert_eq!(goal.must.verdict(&counted(OURS, 106.1), &[&counted(MIMALLOC, 106.0)]), Verdict::Missed);
     }
 
     #[test]

@@ -328,6 +328,7 @@ fn in_words(bound: Bound, unit: Unit) -> String {
         Bound::Most(bound) => format!("≤ {}", rounded(bound, unit)),
         Bound::Least(bound) => format!("≥ {bound}"),
         Bound::OfBestPeer(bound) => format!("≤ {bound:.2} : 1"),
+        Bound::OfPeer(name, bound) => format!("≤ {bound:.2} × {name}"),
     }
 }
 
