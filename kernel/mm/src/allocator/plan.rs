@@ -150,18 +150,13 @@ impl<'a> Plan<'a> {
         let later = Later::new(self.map.ranges(RegionKind::AcpiReclaimable), take(self.later * Later::WORDS));
         let zones = ZoneKind::ALL.map(|kind| {
             let extent = self.extents[kind.index()];
-            let blocks = as_atomic::<[u64; Pageblock::SIZE]>(bytemuck::cast_slice_mut(take(
-                Pageblock::SIZE * extent.pageblocks,
-            )));
-            let dirty = &as_atomic(take(1))[0];
-            let private = take(Zone::private_words(&extent));
-            Zone::new(
-                kind,
-                extent,
-                spans(self.profile().range(kind), self.map.ram()),
-                Memory { blocks, dirty, private },
-                per_cpu,
-            )
+            let blocks = bytemuck::cast_slice_mut(take(Pageblock::SIZE * extent.pageblocks));
+            let memory = Memory {
+                blocks: as_atomic::<[u64; Pageblock::SIZE]>(blocks),
+                dirty: &as_atomic(take(1))[0],
+                private: take(Zone::private_words(&extent)),
+            };
+            Zone::new(kind, extent, spans(self.profile().range(kind), self.map.ram()), memory, per_cpu)
         });
         let words = self.extents.map(|extent| {
             let words = take(if self.has_words { own_words_for(&extent) } else { 0 });

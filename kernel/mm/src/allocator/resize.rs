@@ -45,18 +45,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     /// [`resize_raw`](Self::resize_raw), whose promise it needs no less, to be recorded.
     fn resize_pfns(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
-        if range.is_empty() || frames == 0 {
-            return Err(FreeError::NoFrames.into());
-        }
-        let end = Pfn::new(range.start.number().saturating_add(frames));
-        let resized = PfnRange::new(range.start, end);
-        let kind = self.zone_of(range.start);
-        let zone = self.profile.range(kind);
-        if resized.intersection(zone) != resized || range.intersection(zone) != range {
-            return Err(RangeError::CrossesZones(resized).into());
-        }
+        let resized = self.resized(range, frames)?;
         self.clear_end(range, frames)?;
-        self.with(kind, |zone| {
+        self.with(self.zone_of(range.start), |zone| {
             range.blocks().try_for_each(|(pfn, given)| match zone.order_of(pfn)? {
                 actual if actual != given => Err(FreeError::WrongOrder { pfn, given, actual }),
                 _ => Ok(()),
@@ -79,6 +70,21 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         Ok(resized)
     }
+
+    /// What a range becomes that is to have so many frames: in the zone that it is in.
+    fn resized(&self, range: PfnRange, frames: u64) -> Result<PfnRange, ResizeError> {
+        if range.is_empty() || frames == 0 {
+            return Err(FreeError::NoFrames.into());
+        }
+        let end = Pfn::new(range.start.number().saturating_add(frames));
+        let resized = PfnRange::new(range.start, end);
+        let zone = self.profile.range(self.zone_of(range.start));
+        if resized.intersection(zone) != resized || range.intersection(zone) != range {
+            return Err(RangeError::CrossesZones(resized).into());
+        }
+        Ok(resized)
+    }
+
     /// Takes the free frames behind a range, so many, as a request with these flags may.
     fn extend(&self, zone: &mut Zone<'_>, range: PfnRange, frames: u64, gfp: Gfp) -> Result<(), ResizeError> {
         let request = self.request(Order::ZERO, gfp).map_err(|_| RangeError::ContradictoryFlags(gfp))?;

@@ -114,6 +114,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             truth.large.count(slab.bytes());
             return Ok(());
         }
+        self.check_slab(all, slab, truth)
+    }
+
+    /// Checks what has objects of a cache.
+    fn check_slab(&self, all: &Stopped<'_, C>, slab: Meta<Slab>, truth: &mut Truth) -> Result<(), Violation> {
+        let check = |rule, holds| check(slab.base().addr(), rule, holds);
         if let Some(number) = slab.debugged_cache() {
             truth.debugged += 1;
             let record = all.records.iter().find(|record| record.number == number);
@@ -130,11 +136,19 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let Some(geometry) = class.or_else(|| record?.geometry) else {
             return check("a block that the page map leads to has an owner", false);
         };
-        let size = geometry.size as usize;
-        check("a slab's slots have its cache's size", slab.size() == size)?;
+        check("a slab's slots have its cache's size", slab.size() == geometry.size as usize)?;
         check("a slab has the slots of its order", slab.slots() == geometry.count(slab.order()))?;
         let is_leaked = owner == ArenaId::NONE && record.is_some_and(|record| record.is_destroyed);
         check("a slab's arena is there", is_leaked || all.arena(owner).is_some())?;
+        self.check_slots(slab)?;
+        truth.slabs += usize::from(!is_leaked);
+        Ok(())
+    }
+
+    /// Checks that what lies in a slab leads to it: its frames, and of its addresses just those at which a slot starts.
+    fn check_slots(&self, slab: Meta<Slab>) -> Result<(), Violation> {
+        let base = slab.base().addr();
+        let check = |rule, holds| check(base, rule, holds);
         if slab.slots() > 1 {
             for frame in 0..slab.order().frames() as usize {
                 // SAFETY: all locks are held.
@@ -143,11 +157,10 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             }
         }
         for slot in 0..slab.slots().into() {
-            let start = base + slot * size;
+            let start = base + slot * slab.size();
             let exact = slab.slot_at(start) == Some(slot) && slab.slot_at(start + 1).is_none();
             check("the start of a slot, and it alone, can be freed", exact)?;
         }
-        truth.slabs += usize::from(!is_leaked);
         Ok(())
     }
 }
@@ -180,8 +193,8 @@ mod tests {
     const CLASS: u16 = 7;
 
     #[test]
-    #[cfg_attr(miri, ignore = "walks whole heaps, twenty times")]
-    fn each_kind_of_corruption_breaks_its_rule() {
+    #[cfg_attr(miri, ignore = "walks whole heaps, again and again")]
+    fn each_slab_that_is_corrupted_breaks_its_rule() {
         let slots = |slab: Meta<Slab>, cache| {
             let geometry = SizeClass::all().nth(CLASS.into()).unwrap().geometry();
             slab.open(NonNull::new(slab.base()).unwrap(), slab.order(), geometry.slots(cache, slab.order()));
@@ -195,6 +208,13 @@ mod tests {
         assert_eq!(rule_broken_by(|_, _, slab| slab.set_arena(ArenaId::TRANSIT)), "a slab on its way has no objects");
         assert_eq!(rule_broken_by(|_, _, slab| slab.set_arena(ArenaId::of(5).unwrap())), "a slab's arena is there");
         assert_eq!(rule_broken_by(|_, _, slab| slab.set_arena(ArenaId::SHARED)), "the slabs of a bin are its own");
+        assert_eq!(rule_broken_by(|_, _, slab| assert!(slab.take_nth(0).is_some())), "what a bin has in hand is free");
+        assert_eq!(rule_broken_by(|_, _, slab| _ = slab.free_twice(100)), "no slot is free twice, or behind the last");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "walks whole heaps, again and again")]
+    fn each_arena_that_is_corrupted_breaks_its_rule() {
         assert_eq!(
             rule_broken_by(|all, _, _| {
                 let bin = all.arenas().next().unwrap().bin(CLASS);
@@ -210,7 +230,6 @@ mod tests {
             }),
             "every slab is in an arena"
         );
-        assert_eq!(rule_broken_by(|_, _, slab| assert!(slab.take_nth(0).is_some())), "what a bin has in hand is free");
         assert_eq!(
             rule_broken_by(|all, _, slab| {
                 let arena = all.arenas().next().unwrap();
@@ -226,7 +245,11 @@ mod tests {
             }),
             "a slab counts down to its next list"
         );
-        assert_eq!(rule_broken_by(|_, _, slab| _ = slab.free_twice(100)), "no slot is free twice, or behind the last");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "walks whole heaps, again and again")]
+    fn each_book_and_map_that_is_corrupted_breaks_its_rule() {
         assert_eq!(
             rule_broken_by(|all, _, slab| {
                 all.books.pool.put(slab);

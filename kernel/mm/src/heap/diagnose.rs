@@ -61,8 +61,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             let Some((slab, cache)) = (unsafe { self.slab_around(&all.records, address) }) else {
                 return HeapError::Foreign { address };
             };
-            let offset = address - slab.base().addr();
-            let actual = slab.object_size();
+            let (offset, actual) = (address - slab.base().addr(), slab.object_size());
             let slot = offset / actual;
             // A run is one object, and has no slots.
             if slot >= usize::from(slab.slots().max(1)) {
@@ -72,13 +71,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             if offset != 0 {
                 return HeapError::Interior { address, cache, slot, offset };
             }
-            let owner = slab.cache();
             let is_live = slab.is_run() || !slab.is_free(slot.into());
             let is_wanted = |wanted: Wanted| match wanted {
                 Wanted::Layout(layout) if slab.is_run() => Self::usable_size(layout) == Some(actual),
-                _ => wanted.is_of(owner),
+                _ => wanted.is_of(slab.cache()),
             };
-            let is_destroyed = all.records.get(owner).is_some_and(|record| record.is_destroyed);
+            let is_destroyed = all.records.get(slab.cache()).is_some_and(|record| record.is_destroyed);
             match wanted {
                 _ if is_live && is_destroyed => HeapError::Destroyed { address, cache, slot },
                 Some(wanted) if is_live && !is_wanted(wanted) => {

@@ -216,13 +216,11 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
         let (start, address) = (base.as_ptr().addr(), |offset: usize| base.as_ptr().addr() + offset);
         let up = |offset: usize, align: usize| address(offset).next_multiple_of(align) - start;
         let heap = up(0, align_of::<Self>());
-        let behind = heap + size_of::<Self>();
-
+        let metadata = up(heap + size_of::<Self>(), size_of::<u64>());
         // No fewer granules than there will be, so no fewer words.
         let granule = granule_for(bytes);
         let all = up(0, granule);
         let words = words_for(numbers(address(all), bytes.saturating_sub(all).max(granule), granule))?;
-        let metadata = up(behind, size_of::<u64>());
         let first = up(metadata + words * size_of::<u64>(), granule);
         let needed = up(first, FRAME) + Self::LEAST_FRAMES * FRAME;
         if bytes < needed {

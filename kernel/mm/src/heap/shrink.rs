@@ -62,6 +62,12 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             // SAFETY: the page was the pool's, from the source, and is nobody's now.
             frames += unsafe { self.registry.give_back(page, Order::ZERO) };
         }
+        frames + self.shrink_tables()
+    }
+
+    /// Gives the tables of the page map that lead to nothing back, and returns their number.
+    fn shrink_tables(&self) -> u64 {
+        let mut frames = 0;
         // From the lowest level up: a table that lost its last table below goes with it.
         for level in 0..PageMap::MAX_MISSING as u32 {
             let mut cursor = Some(0);

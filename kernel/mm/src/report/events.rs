@@ -43,6 +43,11 @@ pub fn vmstat<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result
     writeln!(out, "bifolio_bad_drop {}", stats.bad_drops)?;
     let mut fallbacks = Fallbacks::default();
     stats.zones.iter().for_each(|zone| fallbacks += zone.fallbacks);
+    write_fallbacks(out, &fallbacks)
+}
+
+/// Writes how often requests were served from pageblocks of another mobility, a line for each way and each two kinds.
+fn write_fallbacks(out: &mut impl Write, fallbacks: &Fallbacks) -> fmt::Result {
     for way in Fallback::ALL {
         for to in Mobility::REQUESTED {
             for from in to.fallbacks().iter().copied() {

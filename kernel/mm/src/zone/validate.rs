@@ -31,6 +31,21 @@ struct Sums {
     dirty: usize,
 }
 
+impl Sums {
+    /// Adds a pageblock, of which the zone counts so many frames as free.
+    fn add(&mut self, header: Header, free: u64) {
+        self.dirty += usize::from(header.is_dirty());
+        match header.mobility() {
+            Mobility::Isolate => self.isolated += free,
+            Mobility::HighAtomic => self.free_highatomic += free,
+            _ => self.free += free,
+        }
+        if header.own_mobility() == Mobility::HighAtomic {
+            self.reserved_highatomic += PAGEBLOCK_FRAMES;
+        }
+    }
+}
+
 /// A violation of the rule at this frame, unless it holds.
 fn check(rule: &'static str, pfn: Pfn, holds: bool) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { rule, address: pfn.address() }) }
@@ -135,16 +150,8 @@ impl Zone<'_> {
             check("a pageblock of one piece has no bucket, and counts nothing", start, level == 0 && counts_nothing)?;
         }
         self.validate_buckets(number, header, start)?;
-        sums.dirty += usize::from(header.is_dirty());
         sums.managed += counted.free + counted.in_use;
-        match header.mobility() {
-            Mobility::Isolate => sums.isolated += known,
-            Mobility::HighAtomic => sums.free_highatomic += known,
-            _ => sums.free += known,
-        }
-        if header.own_mobility() == Mobility::HighAtomic {
-            sums.reserved_highatomic += PAGEBLOCK_FRAMES;
-        }
+        sums.add(header, known);
         Ok(())
     }
 

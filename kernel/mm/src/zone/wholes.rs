@@ -352,6 +352,10 @@ mod tests {
         wholes
     }
 
+    fn mobility_of(wholes: &Wholes<'_>, number: usize) -> Mobility {
+        Mobility::REQUESTED.into_iter().find(|mobility| wholes.is_free(number, *mobility)).expect("it is free")
+    }
+
     fn words(wholes: &Wholes<'_>) -> Vec<u64> {
         let mut words = Vec::new();
         wholes.for_each_word(&mut |word| words.push(word));
@@ -363,9 +367,6 @@ mod tests {
     fn what_is_done_quickly_comes_to_the_same_as_otherwise() {
         let [mut quickly, mut otherwise] = [Vec::new(), Vec::new()];
         let [mut quickly, mut otherwise] = [wholes(&mut quickly), wholes(&mut otherwise)];
-        let mobility_of = |wholes: &Wholes<'_>, number| {
-            Mobility::REQUESTED.into_iter().find(|mobility| wholes.is_free(number, *mobility)).expect("it is free")
-        };
         let (mut held, mut counts, mut random) = (Vec::new(), [[0; 2]; 2], 1u64);
         for nth in 0..6000 {
             random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
