@@ -69,33 +69,33 @@ impl Hand {
         unsafe { [&*word, &*word.add(WORDS)] }
     }
 
-    /// Takes the lowest slot in hand; `None` if nothing is, or if another CPU has freed that slot too (invariant *One owner*).
+    /// Takes the lowest slot in hand that no other CPU has freed too (invariant *One owner*), if there is any.
     #[inline(always)]
     pub(crate) fn take(&self) -> Option<NonNull<u8>> {
-        let (mask, [_, remote]) = (self.mask.get(), self.words());
-        let bit = mask & mask.wrapping_neg();
-        if bit == 0 || remote.load(Relaxed) & bit != 0 {
-            return None;
-        }
-        // SAFETY: a bit of it is set.
-        Some(self.take_of(unsafe { NonZero::new_unchecked(mask) }))
+        let ready = NonZero::new(self.ready())?;
+        Some(self.take_nth(self.mask.get(), ready.trailing_zeros()))
     }
 
     /// Takes the lowest of these slots of the current word, which are in hand from now on, and of which no other CPU has freed any.
     #[inline(always)]
     fn take_of(&self, slots: NonZero<u64>) -> NonNull<u8> {
+        self.take_nth(slots.get(), slots.trailing_zeros())
+    }
+
+    /// Takes one of these slots of the current word, by its number there; the others are in hand from now on.
+    #[inline(always)]
+    fn take_nth(&self, slots: u64, nth: u32) -> NonNull<u8> {
         let [free, _] = self.words();
-        let bit = slots.get() & slots.get().wrapping_neg();
-        self.mask.set(slots.get() ^ bit);
-        free.store(free.load(Relaxed) ^ bit, Release);
-        let offset = slots.trailing_zeros() as usize * self.size.get();
+        self.mask.set(slots ^ 1 << nth);
+        free.store(free.load(Relaxed) ^ 1 << nth, Release);
+        let offset = nth as usize * self.size.get();
         // SAFETY: a set bit is a slot of an open slab (invariant *Block*), so the address lies in its block, which is not
         // at address zero.
         unsafe { NonNull::new_unchecked(self.first.get().add(offset)) }
     }
 
     /// What is in hand that no other CPU has freed too.
-    #[inline]
+    #[inline(always)]
     fn ready(&self) -> u64 {
         let [_, remote] = self.words();
         self.mask.get() & !remote.load(Relaxed)
@@ -433,9 +433,14 @@ mod tests {
         let slot_of = |object: Option<NonNull<u8>>| object.map(|object| (object.as_ptr().addr() - base) / class.size());
         assert_eq!(slot_of(bin.hand.take()), Some(0));
         slab.free_twice(1);
-        assert_eq!(bin.hand.take(), None, "it has two owners next");
-        assert_eq!(slot_of(bin.take_any()), Some(2), "the others of the word are there");
-        assert_eq!(slot_of(bin.hand.take()), Some(3));
+        assert_eq!(
+            slot_of(bin.hand.take()),
+            Some(2),
+            "it has two owners next, or the others of the word are not there"
+        );
+        assert_eq!(slot_of(bin.take_any()), Some(3));
+        slab.free_twice(4);
+        assert_eq!(slot_of(bin.take_any()), Some(5), "it has two owners next");
         assert!(bin.is_in_hand() && slab.is_free(1));
     }
 }
