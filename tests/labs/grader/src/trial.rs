@@ -17,8 +17,8 @@ use crate::screen::refusals;
 
 /// By the machine's own time: many times what it takes.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// The machines' memory.
-const MEMORY: Memory = Memory::from_mib(256);
+/// The machines' memory: a piece is given 16 MiB in a row of it.
+pub const MEMORY: Memory = Memory::from_mib(256);
 
 /// How far a file's author is trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
