@@ -15,8 +15,9 @@ use crate::sandbox;
 use crate::score::Score;
 use crate::screen::refusals;
 
-/// By the machine's own time: many times what it takes.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// By the machine's own time: many times what a solution takes, and twice what the slowest mistake does that is only slow, in any order of its
+/// CPUs.
+pub const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// The machines' memory: a piece is given 16 MiB in a row of it.
 pub const MEMORY: Memory = Memory::from_mib(256);
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use boot::harness::{self, Plan, Tests, Verdict};
 use boot::machine::{Firmware, Machine, Memory};
@@ -11,7 +10,7 @@ use boot::patience::Stuck;
 use boot::report::Report;
 use boot::run::Ending;
 use boot::suite::MACHINES;
-use lab::trial::{MEMORY, examined};
+use lab::trial::{MEMORY, TIME_LIMIT, examined};
 use labs::lab::Lab;
 
 #[path = "../../specimens/src/mistakes/mod.rs"]
@@ -22,9 +21,6 @@ mod module;
 
 use mistakes::{LABS, Mistake};
 use module::module;
-
-/// By the machine's own time, as the grader has it: a mistake that only makes an operation slow takes more than ten.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// What each specimen is tried at. What an operation takes is measured of solutions alone: it says nothing of a mistake.
 const TRIALS: [&str; 2] = ["stress", "bad_frees"];
