@@ -112,7 +112,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         };
         let has_batch = order.index() < BATCHED;
         let next = has_batch.then(|| pages.batch(order, mobility).held().next()).flatten();
-        let last = || pages.recent_of(order, mobility)?.last();
+        let last = || Some(pages.recent_of(order, mobility)?.last()?.0);
         if let Some((pfn, is_recent)) = next.map(|pfn| (pfn, false)).or_else(|| Some((last()?, true))) {
             tell(Step::AtHand { cpu, pfn, is_recent });
             return Some(pfn);
@@ -232,7 +232,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let by_other = loan.filter(|loan| matches!(loan.by, Holding::HandedOut(_)));
         let (nearly_full, mobility) =
             self.with(kind, |zone| zone.is_nearly_full(pfn)).unwrap_or((false, Mobility::Movable));
-        let has_room = |pages: &PerCpuPages| pages.recent_of(order, mobility).is_some_and(|recent| !recent.is_full());
+        let has_room =
+            |pages: &PerCpuPages| pages.recent_of(order, mobility).is_some_and(|recent| recent.room().is_some());
         let is_kept = nearly_full && order < Order::PAGEBLOCK && self.pages.get(own).is_some_and(has_room);
         if let Some(loan) = by_other {
             if loan.cpu == own {

@@ -9,7 +9,7 @@ use super::{AllocError, Cpu, FAST, PageAllocator};
 use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, PfnRange};
 use crate::hardening::Hardening;
-use crate::per_cpu::{BATCHED, Entered};
+use crate::per_cpu::BATCHED;
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Chooses what is done beside serving requests and frees, from now on; on other CPUs, once this returns. By default nothing.
@@ -103,14 +103,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
             unsafe { self.zero(PfnRange::of(pfn, order)) };
         }
         let is_small = order < Order::PAGEBLOCK;
-        let free = |pages: Entered<'_, C>| {
-            order == Order::ZERO && self.free_frame_of_others(&pages, pfn) || self.free_small(&pages, pfn, order)
-        };
-        if is_small && self.enter_slowly().is_some_and(free) {
-            Ok(())
-        } else {
-            self.with(self.zone_of(pfn), |zone| zone.free(pfn, order))
-        }
+        let is_freed = is_small && self.enter_slowly().is_some_and(|pages| self.free_in(&pages, pfn, order));
+        if is_freed { Ok(()) } else { self.with(self.zone_of(pfn), |zone| zone.free(pfn, order)) }
     }
 
     /// Fills what is to be freed of a range that shrinks to so many frames with zeros, if that is wanted.

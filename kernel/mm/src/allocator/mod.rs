@@ -218,10 +218,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if order.index() < BATCHED {
             let pages = self.enter()?;
             let pfn = pages.batch(order, mobility).allocate();
-            drop(pages);
-            if pfn.is_some() {
-                return pfn;
-            }
+            return if pfn.is_some() { pfn } else { self.allocate_small_in(pages, order, mobility) };
         }
         match order {
             Order::PAGEBLOCK => self.allocate_pageblock(mobility),
@@ -348,31 +345,29 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Frees a frame or a pageblock; false if there is no such block, `None` if this CPU's pages may not be used now.
+    /// Frees a block of up to a pageblock; false if there is none, or it lies elsewhere than most of memory. `None` if a frame cannot be
+    /// freed so, since this CPU's pages may not be used now.
     #[inline(always)]
     fn free_quickly(&self, pfn: Pfn, order: Order) -> Option<bool> {
         match order {
             Order::ZERO => self.free_frame(pfn),
             Order::PAGEBLOCK => Some(self.free_pageblock(pfn)),
-            _ => Some(false),
+            _ => Some(self.free_small(pfn, order)),
         }
     }
 
-    /// Frees a single frame; false if there is none, `None` if this CPU's pages may not be used now.
+    /// The same for a single frame.
     #[inline(always)]
     fn free_frame(&self, pfn: Pfn) -> Option<bool> {
         let pages = self.enter()?;
-        Some(pages.free(pfn, Order::ZERO) || self.free_frame_of_others(&pages, pfn))
-    }
-
-    /// Frees a single frame that is of no batch of this CPU's; false if there is none, or it is not where most are.
-    #[inline(always)]
-    fn free_frame_of_others(&self, pages: &PerCpuPages, pfn: Pfn) -> bool {
-        match self.main.free_quickly(pfn, pages.least()) {
-            Some(Ok(())) => true,
-            Some(Err(found)) => self.free_frame_slowly(pages, pfn, found),
-            None => false,
+        if pages.free(pfn, Order::ZERO) {
+            return Some(true);
         }
+        Some(match self.main.free_quickly(pfn, pages.least()) {
+            Some(Ok(())) => true,
+            Some(Err(found)) => self.keep_frame(pages, pfn, found),
+            None => false,
+        })
     }
 }
 

@@ -39,10 +39,17 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[cold]
     #[inline(never)]
     pub(super) fn allocate_small(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        let pages = self.enter()?;
-        let recent = Self::take_recent(&pages, order, mobility, |pfn| self.main.try_lock_at(pfn));
-        drop(pages);
-        if recent.is_some() { recent } else { self.allocate_anew(order, mobility) }
+        self.allocate_small_in(self.enter()?, order, mobility)
+    }
+
+    /// The same in these pages of the CPU.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocate_small_in(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
+        match Self::take_recent(&pages, order, mobility, |pfn| self.main.try_lock_at(pfn)) {
+            Some(pfn) => Some(pfn),
+            None => self.allocate_anew(pages, order, mobility),
+        }
     }
 
     /// Allocates the block of `order` again that this CPU freed last in pageblocks of this mobility, if its pageblock can be locked.
@@ -54,16 +61,16 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         lock: impl FnOnce(Pfn) -> Option<(Locked<'a>, u32)>,
     ) -> Option<Pfn> {
         let recent = pages.recent_of(order, mobility)?;
-        let pfn = recent.last()?;
+        let (pfn, place) = recent.last()?;
         let (block, offset) = lock(pfn)?;
-        pages.pop(recent);
+        pages.pop(recent, place);
         block.take_back(offset);
         Some(pfn)
     }
 
     #[inline(never)]
-    fn allocate_anew(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        self.allocate_in(self.enter()?, order, mobility)
+    fn allocate_anew(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
+        self.allocate_in(pages, order, mobility)
     }
 
     /// Serves a request for less than a pageblock, of which no batch has a block, in these pages of the CPU.
@@ -143,28 +150,61 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         let lent = pages.batches().filter_map(|(order, batch)| Some((order, batch, batch.base()?)));
         lent.for_each(|(order, batch, base)| self.end_loan(order, batch, base));
         for (order, recent) in pages.recent() {
-            while let Some(pfn) = recent.last() {
-                if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent)) {
+            while let Some((pfn, place)) = recent.last() {
+                if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent, place)) {
                     self.note(self.blocks_of(pfn), freed);
                 }
             }
         }
     }
 
+    /// Frees a block of several frames, less than a pageblock, as [`free_quickly`](Self::free_quickly) does. What takes more than to keep
+    /// it is left to a function that is called last.
+    #[inline(never)]
+    pub(super) fn free_small(&self, pfn: Pfn, order: Order) -> bool {
+        let Some(pages) = self.enter().filter(|_| order < Order::PAGEBLOCK) else { return false };
+        if order.index() < BATCHED && pages.free(pfn, order) {
+            return true;
+        }
+        let Some(kept) = self.main.keep_quickly(pfn, order, &pages) else { return false };
+        if let Err(found) = kept { self.free_found(pages, pfn, order, found) } else { true }
+    }
+
+    /// The same for a frame, after [`Pageblocks::free_quickly`] has failed, for the reason that it has given.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn keep_frame(&self, pages: Entered<'m, C>, pfn: Pfn, found: Header) -> bool {
+        match self.main.keep_found(pfn, Order::ZERO, found, &pages) {
+            Ok(()) => true,
+            Err(found) => self.free_found(pages, pfn, Order::ZERO, found),
+        }
+    }
+
+    /// The same for a block that could not be kept, of whose pageblock a swap has found this.
+    #[inline(never)]
+    fn free_found(&self, pages: Entered<'m, C>, pfn: Pfn, order: Order, found: Header) -> bool {
+        if found == Header::LOCKED {
+            // Nothing was tried then.
+            return self.free_waiting(pages, pfn, order);
+        }
+        let block = self.main.found_at(pfn, found);
+        let freed = block.and_then(|block| self.main.free(block, pfn, order, None));
+        freed.map(|freed| self.note(&self.main, freed)).is_some()
+    }
+
+    /// The same where another CPU had it locked.
+    #[cold]
+    #[inline(never)]
+    fn free_waiting(&self, pages: Entered<'m, C>, pfn: Pfn, order: Order) -> bool {
+        self.free_in(&pages, pfn, order)
+    }
+
     /// Frees a block of less than a pageblock that is of no batch of this CPU's; false if there is none.
     #[inline(always)]
-    pub(super) fn free_small(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
+    pub(super) fn free_in(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
         let blocks = self.blocks_of(pfn);
         let freed = blocks.lock_at(pfn).and_then(|(block, _)| blocks.free(block, pfn, order, Some(pages)));
         freed.map(|freed| self.note(blocks, freed)).is_some()
-    }
-
-    /// The same with a frame, after [`Pageblocks::free_quickly`] has failed, for the reason that it has given.
-    #[inline(never)]
-    pub(super) fn free_frame_slowly(&self, pages: &PerCpuPages, pfn: Pfn, found: Header) -> bool {
-        let block = self.main.locked_at(pfn, found);
-        let freed = block.and_then(|block| self.main.free(block, pfn, Order::ZERO, Some(pages)));
-        freed.map(|freed| self.note(&self.main, freed)).is_some()
     }
 
     /// Frees a block of order 9; false if there is none. Other zones than Normal, where most of memory is, and what takes more than to set
@@ -187,7 +227,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     pub(super) fn free_at_length(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let is_freed = order < Order::PAGEBLOCK
             && self.enter().is_some_and(|pages| {
-                order.index() < BATCHED && pages.free(pfn, order) || self.free_small(&pages, pfn, order)
+                order.index() < BATCHED && pages.free(pfn, order) || self.free_in(&pages, pfn, order)
             });
         if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
     }

@@ -19,7 +19,7 @@ mod recent;
 
 use core::ops::Deref;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 pub(crate) use batch::Batch;
 pub(crate) use recent::Recent;
@@ -28,7 +28,7 @@ use recent::{DEPTHS, Kept};
 use crate::buddy::WORD_FRAMES;
 use crate::cpu::{Cpu, Masked};
 use crate::frame::{Mobility, Order, Pfn};
-use crate::sync::{Gate, Inside};
+use crate::sync::{Gate, Sign};
 
 /// The orders that are lent in batches are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
 pub(crate) const BATCHED: usize = 4;
@@ -41,6 +41,9 @@ pub(crate) const NEARLY_FULL: u64 = 32;
 /// Where a count of free frames stands in what zones compare with [`PerCpuPages::least`].
 pub(crate) const COUNT_SHIFT: u32 = 54;
 const KINDS: usize = Mobility::REQUESTED.len();
+/// The gate is open to every path, or to the slow ones alone.
+const OPEN: u8 = 0;
+const SLOWLY: u8 = 1;
 
 /// One CPU's pages. A kernel keeps a static array of them, one for each CPU that it can have.
 ///
@@ -48,18 +51,16 @@ const KINDS: usize = Mobility::REQUESTED.len();
 #[repr(C, align(128))]
 pub struct PerCpuPages {
     /// The owner goes through it; a CPU that empties these pages closes it.
-    gate: Gate,
-    /// The same in its place while they are [slow](Self::set_slow); of the two, the one that is not in use is closed.
-    slow_gate: Gate,
-    is_slow: AtomicBool,
+    gate: Gate<AtomicU8>,
+    /// What the gate says while it is not closed: [`OPEN`], or [`SLOWLY`] while these are [slow](Self::set_slow).
+    open: AtomicU8,
     /// Something went in or out since it was last asked.
     used: AtomicBool,
     /// What [`PerCpuPages::least`] says.
     least: AtomicU64,
     /// By order and mobility.
     batches: [[Batch; KINDS]; BATCHED],
-    /// By mobility.
-    recent: [Kept; KINDS],
+    recent: Kept,
     /// Times that a batch had nothing left and asked the zones.
     refills: AtomicU64,
 }
@@ -67,9 +68,14 @@ pub struct PerCpuPages {
 /// The calling CPU's pages, which it is inside of for as long as this lives, with interrupts masked.
 pub(crate) struct Entered<'a, C: Cpu> {
     pages: &'a PerCpuPages,
-    /// Comes before the next: fields are dropped in their order.
-    _inside: Inside<'a>,
     _masked: Masked<C>,
+}
+
+impl<C: Cpu> Drop for Entered<'_, C> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.pages.gate.leave();
+    }
 }
 
 impl<C: Cpu> Deref for Entered<'_, C> {
@@ -109,13 +115,12 @@ impl PerCpuPages {
     /// Pages that hold nothing.
     pub const fn new() -> Self {
         Self {
-            gate: Gate::new(),
-            slow_gate: Gate::closed(),
-            is_slow: AtomicBool::new(false),
+            gate: Gate::with(AtomicU8::new(OPEN)),
+            open: AtomicU8::new(OPEN),
             used: AtomicBool::new(false),
             least: AtomicU64::new(NEARLY_FULL << COUNT_SHIFT),
             batches: [const { [const { Batch::new() }; KINDS] }; BATCHED],
-            recent: [const { Kept::new() }; KINDS],
+            recent: Kept::new(),
             refills: AtomicU64::new(0),
         }
     }
@@ -123,28 +128,35 @@ impl PerCpuPages {
     /// Enters those of the calling CPU; `None` if it has none, or if their gate is closed.
     #[inline(always)]
     pub(crate) fn enter<C: Cpu>(all: &[Self]) -> Option<Entered<'_, C>> {
-        let masked = Masked::new();
-        let pages = all.get(C::current())?;
-        Some(Entered { pages, _inside: pages.gate.enter()?, _masked: masked })
+        Self::enter_if(all, |sign| sign == OPEN)
     }
 
-    /// [`enter`](Self::enter), by whichever gate is in use: for the slow paths, which do what fast paths know nothing of.
+    /// [`enter`](Self::enter) for the slow paths, which do what fast paths know nothing of: even while these are slow.
     #[inline]
     pub(crate) fn enter_slowly<C: Cpu>(all: &[Self]) -> Option<Entered<'_, C>> {
+        Self::enter_if(all, |sign| sign != AtomicU8::CLOSED)
+    }
+
+    #[inline(always)]
+    fn enter_if<C: Cpu>(all: &[Self], may_enter: impl FnOnce(u8) -> bool) -> Option<Entered<'_, C>> {
         let masked = Masked::new();
         let pages = all.get(C::current())?;
-        Some(Entered { pages, _inside: pages.gate_in_use().enter()?, _masked: masked })
+        let sign = pages.gate.enter_anyway();
+        let entered = Entered { pages, _masked: masked };
+        may_enter(sign).then_some(entered)
     }
 
-    /// The gate that is in use. Its owner may read this outside, since whoever changes it stops the owners, and the other one is closed.
-    fn gate_in_use(&self) -> &Gate {
-        if self.is_slow.load(Relaxed) { &self.slow_gate } else { &self.gate }
-    }
-
-    /// Lets the owner in by [`enter_slowly`](Self::enter_slowly) alone, or by [`enter`](Self::enter) again. Only while they are
-    /// [stopped](Self::stopping), which ends with that gate open.
+    /// Lets the owner in by [`enter_slowly`](Self::enter_slowly) alone, or by [`enter`](Self::enter) again. Only while these are
+    /// [stopped](Self::stopping), which ends with the gate open so.
     pub(crate) fn set_slow(&self, is_slow: bool) {
-        self.is_slow.store(is_slow, Relaxed);
+        self.open.store(if is_slow { SLOWLY } else { OPEN }, Relaxed);
+    }
+
+    /// Closes the gates of some of these, each given with the number of its owner, as [`Gate::try_close_all`] does.
+    fn try_close<'a, C: Cpu>(all: &'a [Self], some: impl Iterator<Item = (usize, &'a Self)> + Clone) -> bool {
+        // It is the same for all.
+        let open = all.first().map_or(OPEN, |pages| pages.open.load(Relaxed));
+        Gate::try_close_each::<C>(some.map(|(cpu, pages)| (cpu, &pages.gate)), open)
     }
 
     /// Runs `inside` on each of these that holds something, and keeps its owner outside meanwhile; not on those of a CPU that does
@@ -153,12 +165,17 @@ impl PerCpuPages {
     /// All gates are closed with one barrier, and each opens as soon as it has been visited.
     pub(crate) fn seize_each<C: Cpu>(all: &[Self], inside: impl Fn(&Self)) {
         let holding = all.iter().enumerate().filter(|(_, pages)| !pages.is_vacant());
-        Gate::try_close_all::<C>(holding.map(|(cpu, pages)| (cpu, pages.gate_in_use())));
-        for pages in all.iter().filter(|pages| pages.gate_in_use().is_closed()) {
-            pages.gate_in_use().await_owner::<C>();
+        Self::try_close::<C>(all, holding);
+        for pages in all.iter().filter(|pages| pages.gate.is_closed()) {
+            pages.gate.await_owner::<C>();
             inside(pages);
-            pages.gate_in_use().open();
+            pages.reopen();
         }
+    }
+
+    /// Ends what a stranger closed them for.
+    fn reopen(&self) {
+        self.gate.open_to(self.open.load(Relaxed));
     }
 
     /// Shows every word that what the owner does next may depend on, in a fixed order, for a hash; with `counts`, that too which is only
@@ -178,13 +195,12 @@ impl PerCpuPages {
     /// Runs `outside` while no CPU is inside any of these: once each has passed a barrier, however long that takes. For one
     /// stranger at a time, as [`seize_each`](Self::seize_each).
     pub(crate) fn stopping<C: Cpu, R>(all: &[Self], outside: impl FnOnce() -> R) -> R {
-        let gates = || all.iter().map(Self::gate_in_use);
-        while !Gate::try_close_all::<C>(gates().enumerate()) {
+        while !Self::try_close::<C>(all, all.iter().enumerate()) {
             C::relax();
         }
-        gates().for_each(Gate::await_owner::<C>);
+        all.iter().for_each(|pages| pages.gate.await_owner::<C>());
         let result = outside();
-        gates().for_each(Gate::open);
+        all.iter().for_each(Self::reopen);
         result
     }
 
@@ -203,29 +219,27 @@ impl PerCpuPages {
     }
 
     /// What was freed last of an order below [`KEPT`] and a mobility that requests have.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recent_of(&self, order: Order, mobility: Mobility) -> Option<Recent<'_>> {
-        self.recent.get(mobility.index())?.of(order)
+        self.recent.of(order, mobility.index())
     }
 
-    /// The stack for a block of this order and mobility, if there is room.
-    #[inline]
-    pub(crate) fn room_for(&self, order: Order, mobility: Mobility) -> Option<Recent<'_>> {
-        let recent = self.recent_of(order, mobility)?;
-        if !recent.is_full() {
-            return Some(recent);
-        }
-        if order == Order::ZERO {
+    /// The stack for a block of this order and the mobility with this number, and the place in it, if there is any.
+    #[inline(always)]
+    pub(crate) fn room_for(&self, order: Order, mobility: usize) -> Option<(Recent<'_>, usize)> {
+        let recent = self.recent.of(order, mobility)?;
+        let room = recent.room();
+        if room.is_none() && order == Order::ZERO {
             self.least.store(1 << COUNT_SHIFT, Relaxed);
         }
-        None
+        Some((recent, room?))
     }
 
-    /// Takes out the last block of a stack. There is room for frames then.
-    #[inline]
-    pub(crate) fn pop(&self, recent: Recent<'_>) {
+    /// Takes out the last block of a stack, from its place. There is room for frames then.
+    #[inline(always)]
+    pub(crate) fn pop(&self, recent: Recent<'_>, place: usize) {
         self.least.store(NEARLY_FULL << COUNT_SHIFT, Relaxed);
-        recent.pop();
+        recent.pop(place);
     }
 
     /// How many frames a pageblock must have free for a frame that is freed there to be given back without a thought: more
@@ -242,7 +256,7 @@ impl PerCpuPages {
 
     /// All stacks of recent blocks that have any, each with its order.
     pub(crate) fn recent(&self) -> impl Iterator<Item = (Order, Recent<'_>)> {
-        self.recent.iter().flat_map(Kept::filled)
+        self.recent.filled()
     }
 
     /// Frees a block of an order below [`BATCHED`] into the first batch that has a loan of its word. False if there is none, or
@@ -313,11 +327,10 @@ impl PerCpuPages {
     /// Makes all atomics known to loom.
     #[cfg(bifolio_loom)]
     pub(crate) fn prime(&self) {
-        crate::sync::atomic::prime!(self.is_slow, self.used, self.least, self.refills);
+        crate::sync::atomic::prime!(self.open, self.used, self.least, self.refills);
         self.gate.prime();
-        self.slow_gate.prime();
         self.batches().for_each(|(_, batch)| batch.prime());
-        self.recent.iter().for_each(Kept::prime);
+        self.recent.prime();
     }
 }
 

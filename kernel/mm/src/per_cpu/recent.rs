@@ -1,8 +1,9 @@
 //! The blocks that a CPU freed last, for its next requests of the same size.
 
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 
-use super::KEPT;
+use super::{KEPT, KINDS};
+use crate::buddy::bits;
 use crate::frame::{Order, Pfn};
 
 /// How many blocks of each order a CPU keeps, for each mobility. Small blocks come and go more often than large ones, so they
@@ -11,92 +12,114 @@ use crate::frame::{Order, Pfn};
 /// each anew in each run of a model.)
 pub(crate) const DEPTHS: [usize; KEPT] = if cfg!(bifolio_loom) { [2; KEPT] } else { [32, 32, 28, 24, 18, 17] };
 
-/// Where each order's places begin, and the last ones end.
-const STARTS: [usize; KEPT + 1] = {
-    let mut starts = [0; KEPT + 1];
-    let mut order = 0;
-    while order < KEPT {
-        starts[order + 1] = starts[order] + DEPTHS[order];
-        order += 1;
+/// The stacks of an order: one for each mobility, of which those that no request has are without a place.
+const ROW: usize = 4;
+const STACKS: usize = KEPT * ROW;
+
+/// Where each stack's places begin, and the last ones end.
+const STARTS: [usize; STACKS + 1] = {
+    let mut starts = [0; STACKS + 1];
+    let mut nth = 0;
+    while nth < STACKS {
+        starts[nth + 1] = starts[nth] + if nth % ROW < KINDS { DEPTHS[nth / ROW] } else { 0 };
+        nth += 1;
     }
     starts
 };
 
-/// The blocks of one mobility that a CPU keeps: a stack for each order.
+/// The blocks that a CPU keeps.
 pub(super) struct Kept {
-    counts: [AtomicUsize; KEPT],
-    blocks: [AtomicU64; STARTS[KEPT]],
+    /// Where the next block of each stack goes.
+    next: [AtomicU16; STACKS],
+    blocks: [AtomicU64; STARTS[STACKS]],
 }
 
 impl Kept {
     pub(super) const fn new() -> Self {
-        Self { counts: [const { AtomicUsize::new(0) }; KEPT], blocks: [const { AtomicU64::new(0) }; STARTS[KEPT]] }
+        let mut next = [const { AtomicU16::new(0) }; STACKS];
+        let mut nth = 0;
+        while nth < STACKS {
+            #[allow(clippy::forget_non_drop, reason = "loom's have something to drop, which no constant may do")]
+            core::mem::forget(core::mem::replace(&mut next[nth], AtomicU16::new(STARTS[nth] as u16)));
+            nth += 1;
+        }
+        Self { next, blocks: [const { AtomicU64::new(0) }; STARTS[STACKS]] }
     }
 
-    /// The stack of an order, if it is below [`KEPT`].
-    #[inline]
-    pub(super) fn of(&self, order: Order) -> Option<Recent<'_>> {
-        let (count, order) = (self.counts.get(order.index())?, order.index());
-        Some(Recent { count, blocks: &self.blocks, first: STARTS[order], depth: DEPTHS[order] })
+    /// The stack of an order, if it is below [`KEPT`], and the mobility with this number.
+    #[inline(always)]
+    pub(super) fn of(&self, order: Order, mobility: usize) -> Option<Recent<'_>> {
+        let nth = order.index() * ROW + mobility % ROW;
+        Some(Recent { next: self.next.get(nth)?, blocks: &self.blocks, nth })
     }
 
     /// The stacks that have any block, each with its order.
     pub(super) fn filled(&self) -> impl Iterator<Item = (Order, Recent<'_>)> {
-        let filled = Order::all().zip(&self.counts).filter(|(_, count)| count.load(Relaxed) > 0);
-        filled.filter_map(|(order, _)| Some((order, self.of(order)?)))
+        // All are asked at once: so the compiler makes no loop of it.
+        let is_filled = |nth: usize| usize::from(self.next[nth].load(Relaxed)) > STARTS[nth];
+        let filled = (0..STACKS).fold(0, |filled, nth| filled | u64::from(is_filled(nth)) << nth);
+        bits(filled).filter_map(|nth| {
+            let nth = nth as usize;
+            let recent = Recent { next: self.next.get(nth)?, blocks: &self.blocks, nth };
+            Some((Order::new((nth / ROW) as u8)?, recent))
+        })
     }
 
     #[cfg(bifolio_loom)]
     pub(super) fn prime(&self) {
-        self.counts.iter().for_each(|count| crate::sync::atomic::prime!(count));
+        self.next.iter().for_each(|next| crate::sync::atomic::prime!(next));
         self.blocks.iter().for_each(|block| crate::sync::atomic::prime!(block));
     }
 }
 
-/// A stack of blocks of one order. In the planes each is neither free nor allocated. Changes under the lock of the pageblock
-/// that the block on its way in or out lies in, which a CPU that frees that block once more has when it looks here.
+/// A stack of blocks of one order and mobility. In the planes each is neither free nor allocated. Changes under the lock of the
+/// pageblock that the block on its way in or out lies in, which a CPU that frees that block once more has when it looks here.
 #[derive(Clone, Copy)]
 pub(crate) struct Recent<'a> {
-    count: &'a AtomicUsize,
-    /// Those of all orders.
-    blocks: &'a [AtomicU64; STARTS[KEPT]],
-    /// Where the stack's places begin among them, and how many they are.
-    first: usize,
-    depth: usize,
+    next: &'a AtomicU16,
+    /// Those of all stacks.
+    blocks: &'a [AtomicU64; STARTS[STACKS]],
+    nth: usize,
 }
 
 impl<'a> Recent<'a> {
-    /// The block that was put in last.
-    #[inline]
-    pub(crate) fn last(self) -> Option<Pfn> {
-        let last = self.count.load(Relaxed).checked_sub(1)?;
-        Some(Pfn::new(self.blocks.get(self.first + last)?.load(Relaxed)))
+    #[inline(always)]
+    fn next(self) -> usize {
+        self.next.load(Relaxed).into()
     }
 
-    /// Whether there is no room for another.
-    #[inline]
-    pub(crate) fn is_full(self) -> bool {
-        self.count.load(Relaxed) >= self.depth
+    /// The block that was put in last, and its place.
+    #[inline(always)]
+    pub(crate) fn last(self) -> Option<(Pfn, usize)> {
+        let next = self.next();
+        let place = next.wrapping_sub(1);
+        let block = self.blocks.get(place).filter(|_| next > STARTS[self.nth])?;
+        Some((Pfn::new(block.load(Relaxed)), place))
     }
 
-    /// Puts a block in. There must be room.
-    #[inline]
-    pub(crate) fn push(self, pfn: Pfn) {
-        let count = self.count.load(Relaxed);
-        debug_assert!(count < self.depth);
-        self.blocks[self.first + count].store(pfn.number(), Relaxed);
-        self.count.store(count + 1, Relaxed);
+    /// The place for another block, if there is any.
+    #[inline(always)]
+    pub(crate) fn room(self) -> Option<usize> {
+        let next = self.next();
+        (next < STARTS[self.nth + 1]).then_some(next)
     }
 
-    /// Takes out the block that was put in last, if there is any.
-    #[inline]
-    pub(super) fn pop(self) {
-        let count = self.count.load(Relaxed);
-        self.count.store(count.saturating_sub(1), Relaxed);
+    /// Puts a block into the place that there is [for it](Self::room).
+    #[inline(always)]
+    pub(crate) fn push(self, pfn: Pfn, place: usize) {
+        self.blocks[place].store(pfn.number(), Relaxed);
+        self.next.store(place as u16 + 1, Relaxed);
+    }
+
+    /// Takes out the block that was put in last, from its place.
+    #[inline(always)]
+    pub(super) fn pop(self, place: usize) {
+        self.next.store(place as u16, Relaxed);
     }
 
     /// The blocks.
     pub(crate) fn held(self) -> impl Iterator<Item = Pfn> + use<'a> {
-        self.blocks.iter().skip(self.first).take(self.count.load(Relaxed)).map(|block| Pfn::new(block.load(Relaxed)))
+        let held = self.blocks.get(STARTS[self.nth]..self.next()).unwrap_or(&[]);
+        held.iter().map(|block| Pfn::new(block.load(Relaxed)))
     }
 }

@@ -8,7 +8,7 @@
 use core::fmt;
 
 use crate::cpu::Cpu;
-use crate::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering, compiler_fence};
 
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -93,6 +93,22 @@ impl Sign for AtomicBool {
     }
 }
 
+/// Who may go in, by whatever numbers the gate's users know.
+impl Sign for AtomicU8 {
+    type Value = u8;
+
+    const CLOSED: u8 = u8::MAX;
+
+    #[inline(always)]
+    fn read(&self) -> u8 {
+        self.load(Acquire)
+    }
+
+    fn write(&self, value: u8, order: Ordering) {
+        self.store(value, order);
+    }
+}
+
 /// The owner of a gate is inside, for as long as this lives.
 #[must_use = "the owner leaves when this is dropped"]
 pub struct Inside<'a>(&'a AtomicBool);
@@ -139,14 +155,7 @@ impl Gate {
     /// [not seen](Cpu::try_synchronize) to pass it: such an owner may be inside, or go there, without a sign of it. True if there
     /// are none.
     pub fn try_close_all<'a, C: Cpu>(gates: impl Iterator<Item = (usize, &'a Self)> + Clone) -> bool {
-        let mut all = true;
-        Self::close_each::<C>(gates.clone(), |missed| {
-            if let Some((_, gate)) = gates.clone().find(|(owner, _)| *owner == missed) {
-                gate.open();
-                all = false;
-            }
-        });
-        all
+        Self::try_close_each::<C>(gates, false)
     }
 }
 
@@ -186,7 +195,6 @@ impl<S: Sign> Gate<S> {
     }
 
     /// Goes outside. Only for the owner that is inside.
-    #[cfg(feature = "heap")]
     #[inline(always)]
     pub(crate) fn leave(&self) {
         self.busy.store(false, Release);
@@ -217,6 +225,24 @@ impl<S: Sign> Gate<S> {
         if gates.map(|(_, gate)| gate.close()).count() > 0 {
             C::try_synchronize(&mut missed);
         }
+    }
+
+    /// Closes these gates as [`try_close_all`](Gate::try_close_all) does, but opens those again whose owner was not seen to this.
+    pub(crate) fn try_close_each<'a, C: Cpu>(
+        gates: impl Iterator<Item = (usize, &'a Self)> + Clone,
+        open_to: S::Value,
+    ) -> bool
+    where
+        Self: 'a,
+    {
+        let mut all = true;
+        Self::close_each::<C>(gates.clone(), |missed| {
+            if let Some((_, gate)) = gates.clone().find(|(owner, _)| *owner == missed) {
+                gate.open_to(open_to);
+                all = false;
+            }
+        });
+        all
     }
 
     /// Waits until the owner is outside, from where it does not come back. Only once the gate was closed.

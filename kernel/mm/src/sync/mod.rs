@@ -19,7 +19,6 @@ mod mutex;
 pub use barriers::Barriers;
 #[cfg(target_has_atomic = "ptr")]
 pub use faults::Faults;
-#[cfg(feature = "heap")]
 pub(crate) use gate::Sign;
 pub use gate::{Gate, Inside};
 pub(crate) use mutex::MaskedGuard;

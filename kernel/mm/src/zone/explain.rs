@@ -132,6 +132,6 @@ impl Zone<'_> {
     pub(crate) fn is_nearly_full(&self, pfn: Pfn) -> Option<(bool, Mobility)> {
         let (number, _) = self.blocks.locate(pfn)?;
         let header = self.blocks.peek(number);
-        Some((header.is_split() && header.is_nearly_full(), header.mobility()))
+        Some((header.nearly_full().is_some(), header.mobility()))
     }
 }

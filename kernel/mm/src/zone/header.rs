@@ -40,7 +40,7 @@ pub(crate) struct Header(u64);
 
 impl Header {
     /// A pageblock whose header is this is locked. No header has a mobility of that number.
-    pub(crate) const LOCKED: Self = Self(1 << SLOW.0 | MOBILITY.mask() << MOBILITY.0);
+    pub(crate) const LOCKED: Self = Self(u64::MAX);
 
     /// A pageblock that is not split, of this mobility.
     pub(crate) const fn whole(mobility: Mobility) -> Self {
@@ -114,10 +114,12 @@ impl Header {
         self.set_slow(u64::from(frames) == PAGEBLOCK_FRAMES);
     }
 
-    /// Whether little is free, of a pageblock that is split and of which something is allocated.
-    #[inline]
-    pub(crate) fn is_nearly_full(self) -> bool {
-        u64::from(self.get(FREE)) < NEARLY_FULL
+    /// The number of what the pageblock is for, below 4, if it is split, neither locked nor isolated, and little is free of it.
+    #[inline(always)]
+    pub(crate) fn nearly_full(self) -> Option<usize> {
+        let many = FREE.mask() / NEARLY_FULL * NEARLY_FULL;
+        let fields = many << FREE.0 | 1 << SPLIT.0 | 1 << ISOLATED.0 | 4 << MOBILITY.0;
+        (self.0 & fields == 1 << SPLIT.0).then(|| self.get(MOBILITY) as usize % 4)
     }
 
     /// Whether all frames are free, of a pageblock that is split; one that is not says no.

@@ -55,27 +55,27 @@ impl Pageblock {
 
     /// Swaps the header for that of a pageblock that is locked. If another CPU has locked it, that is what is found.
     #[inline(always)]
-    fn swap(&self) -> Header {
+    pub(super) fn swap(&self) -> Header {
         Header::from_bits(self.header.swap(Header::LOCKED.bits(), Acquire))
     }
 
     /// Locks the pageblock, which has this number in its zone.
     #[inline(always)]
     pub(crate) fn lock(&self, number: usize) -> Locked<'_> {
-        self.locked(number, self.swap())
+        let found = self.swap();
+        self.found(number, if found == Header::LOCKED { self.lock_slowly() } else { found })
     }
 
     /// Locks the pageblock, if no other CPU has.
     #[inline(always)]
     pub(crate) fn try_lock(&self, number: usize) -> Option<Locked<'_>> {
         let header = self.swap();
-        if header == Header::LOCKED { None } else { Some(Locked { number, header, pageblock: self }) }
+        if header == Header::LOCKED { None } else { Some(self.found(number, header)) }
     }
 
-    /// The pageblock locked, which it is already if a swap has found anything but that it was.
+    /// The pageblock locked, by a swap that has found this header.
     #[inline(always)]
-    pub(crate) fn locked(&self, number: usize, found: Header) -> Locked<'_> {
-        let header = if found == Header::LOCKED { self.lock_slowly() } else { found };
+    pub(super) fn found(&self, number: usize, header: Header) -> Locked<'_> {
         Locked { number, header, pageblock: self }
     }
 
@@ -115,18 +115,18 @@ impl Pageblock {
     /// [`Header::is_plain`] asks for.
     ///
     /// # Errors
-    /// The header that was found, for [`locked`](Self::locked), but with one more free frame.
+    /// The header that was found, for [`found`](Self::found).
     #[inline(always)]
     pub(crate) fn free_quickly(&self, offset: u32, least: u64) -> Result<(), Header> {
         let mut header = self.swap().with_one_more();
         let (word, bit) = place(offset);
         if !header.is_plain(least) {
-            return Err(header);
+            return Err(header.with_one_less());
         }
         // It is dirty, and so the word may be stale, whatever comes of this.
         header.set_stale(word);
         if !self.word(word).release_frame(bit) {
-            return Err(header);
+            return Err(header.with_one_less());
         }
         self.unlock(header);
         Ok(())
@@ -357,17 +357,11 @@ impl Locked<'_> {
     #[inline]
     pub(crate) fn is_allocated(&self, offset: u32, order: u32) -> bool {
         let (word, bit) = place(offset);
-        let (free, head) = self.word(word).bits();
-        if (head & !free) >> bit & 1 == 0 {
-            return false;
+        let word = self.word(word);
+        if order < WORD_ORDER {
+            return word.has_block(bit, order);
         }
-        if order >= WORD_ORDER {
-            return self.order_at(offset) == order;
-        }
-        // Of the bounds behind the first frame, as many as the block has frames, just the last is set. Behind the word comes the
-        // next, where something begins, as it does with this word's first frame if there is less than a word in it.
-        let behind = (free | head).rotate_right(bit + 1);
-        behind << (WORD_FRAMES - (1 << order)) == 1 << (WORD_FRAMES - 1)
+        word.allocated() >> bit & 1 == 1 && self.order_at(offset) == order
     }
 
     /// The order of the allocated or lent block that begins at `offset`: it reaches to where the next thing begins.

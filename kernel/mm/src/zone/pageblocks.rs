@@ -8,10 +8,11 @@ use crate::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use super::header::Header;
 use super::pageblock::{Locked, Pageblock, WORDS, place};
 use super::span::{Span, Stored};
+use super::word::Word;
 use crate::buddy::{self, WORD_FRAMES};
 use crate::error::FreeError;
 use crate::frame::{Block, Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
-use crate::per_cpu::{Batch, PerCpuPages};
+use crate::per_cpu::{Batch, KEPT, PerCpuPages};
 
 /// The end of the list of dirty pageblocks.
 const END: u64 = u64::MAX;
@@ -173,7 +174,7 @@ impl<'m> Pageblocks<'m> {
     /// Frees the allocated frame at `pfn`, if that takes no more than to set bits; `None` if the frame is not in the first span.
     ///
     /// # Errors
-    /// What [`locked_at`](Self::locked_at) has to be told then.
+    /// What [`keep_found`](Self::keep_found) and [`found_at`](Self::found_at) have to be told then: the pageblock stays locked.
     #[inline(always)]
     pub(crate) fn free_quickly(&self, pfn: Pfn, least: u64) -> Option<Result<(), Header>> {
         let (block, _, offset) = self.first_at(pfn)?;
@@ -218,11 +219,62 @@ impl<'m> Pageblocks<'m> {
         Some((self.lock(number), offset))
     }
 
-    /// The same after [`free_quickly`](Self::free_quickly) has failed, for the reason that it has given.
+    /// The pageblock of the first span that a frame is in, which a swap has locked and found so.
     #[inline(always)]
-    pub(crate) fn locked_at(&self, pfn: Pfn, found: Header) -> Option<Locked<'m>> {
+    pub(crate) fn found_at(&self, pfn: Pfn, found: Header) -> Option<Locked<'m>> {
         let (block, number, _) = self.first_at(pfn)?;
-        Some(block.locked(number, found.with_one_less()))
+        Some(block.found(number, found))
+    }
+
+    /// Has a CPU's pages keep the allocated block of `order` that starts at `pfn`, if its pageblock is nearly full, they have room, and
+    /// no other CPU has locked it. `None` if the block is not in the first span.
+    ///
+    /// # Errors
+    /// As for [`free_quickly`](Self::free_quickly).
+    #[inline(always)]
+    pub(crate) fn keep_quickly(&self, pfn: Pfn, order: Order, pages: &PerCpuPages) -> Option<Result<(), Header>> {
+        let (block, number, _) = self.first_at(pfn)?;
+        Some(Self::keep_swapped(block, number, block.swap(), pfn, order, pages))
+    }
+
+    /// The same where a swap has found this.
+    #[inline(always)]
+    pub(crate) fn keep_found(&self, pfn: Pfn, order: Order, found: Header, pages: &PerCpuPages) -> Result<(), Header> {
+        let (block, number, _) = self.first_at(pfn).ok_or(found)?;
+        Self::keep_swapped(block, number, found, pfn, order, pages)
+    }
+
+    #[inline(always)]
+    fn keep_swapped(
+        block: &Pageblock,
+        number: usize,
+        found: Header,
+        pfn: Pfn,
+        order: Order,
+        pages: &PerCpuPages,
+    ) -> Result<(), Header> {
+        if order.index() >= KEPT {
+            return Err(found);
+        }
+        let Some(mobility) = found.nearly_full() else { return Err(found) };
+        let block = block.found(number, found);
+        let (word, bit) = place(offset_of(pfn));
+        let word = block.word(word);
+        if !word.has_block(bit, order.get().into()) || !Self::keep(word, bit, pfn, order, mobility, pages) {
+            core::mem::forget(block);
+            return Err(found);
+        }
+        Ok(())
+    }
+
+    /// Has a CPU's pages keep an allocated block of a locked pageblock that is nearly full and of this mobility; false if there is no room.
+    #[inline(always)]
+    fn keep(word: Word<'_>, bit: u32, pfn: Pfn, order: Order, mobility: usize, pages: &PerCpuPages) -> bool {
+        let Some((recent, room)) = pages.room_for(order, mobility) else { return false };
+        word.lend(1 << bit, true);
+        recent.push(pfn, room);
+        pages.note_use();
+        true
     }
 
     /// Locks the pageblock of the first span that a frame is in, if no other CPU has, and says where there the frame is.
@@ -248,13 +300,9 @@ impl<'m> Pageblocks<'m> {
         let offset = offset_of(pfn);
         if !block.is_allocated(offset, order.get().into()) {
             self.take_off_loan(&block, offset, order)?;
-        } else if let Some(pages) = pages.filter(|_| block.header.is_nearly_full()) {
-            let mobility = block.header.requested();
-            if let Some(recent) = mobility.and_then(|mobility| pages.room_for(order, mobility)) {
-                let (word, bit) = place(offset);
-                block.word(word).lend(1 << bit, true);
-                recent.push(pfn);
-                pages.note_use();
+        } else if let (Some(pages), Some(mobility)) = (pages, block.header.nearly_full()) {
+            let (word, bit) = place(offset);
+            if Self::keep(block.word(word), bit, pfn, order, mobility, pages) {
                 return Some(Freed::Frames);
             }
         }
@@ -268,6 +316,7 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// Makes a block free that was allocated or lent.
+    #[inline(always)]
     fn release(&self, block: &mut Locked<'_>, offset: u32, order: Order) -> Freed {
         self.note_dirty(block);
         block.release(offset, order.get().into());

@@ -17,32 +17,38 @@ fn leak<T>(values: impl Iterator<Item = T>) -> &'static mut [T] {
     Box::leak(values.collect())
 }
 
-/// A zone, and the pages of two CPUs: pageblock 0 is split by small blocks, 1 an allocated block, 2 and 3 one, 4 is isolated, 5
-/// kept, 6 free, and of 7 a word is lent to the first CPU. In 8 and 9 a block of order 0 was freed since the zone looked.
-pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
+/// The zone's RAM: ten pageblocks.
+const RAM: PfnRange = PfnRange::new(Pfn::new(START), Pfn::new(START + 10 * PAGEBLOCK_FRAMES));
+
+/// A zone of which nothing is managed yet, and the pages of two CPUs.
+fn empty() -> (Zone<'static>, &'static [PerCpuPages]) {
     let kind = ZoneKind::Normal;
-    let ram = [PfnRange::new(Pfn::new(START), Pfn::new(START + 10 * PAGEBLOCK_FRAMES))];
-    let extent = Extent::of(Profile::X86_64.range(kind), ram.into_iter());
+    let range = Profile::X86_64.range(kind);
+    let extent = Extent::of(range, [RAM].into_iter());
     let memory = Memory {
         blocks: leak((0..extent.pageblocks).map(|_| Pageblock::default())),
         dirty: Box::leak(Box::new(AtomicU64::new(0))),
         private: leak((0..Zone::private_words(&extent)).map(|_| 0)),
     };
     let pages: &[PerCpuPages] = leak((0..2).map(|_| PerCpuPages::new()));
-    let mut zone = Zone::new(kind, extent, spans(Profile::X86_64.range(kind), ram.into_iter()), memory, pages);
+    (Zone::new(kind, extent, spans(range, [RAM].into_iter()), memory, pages), pages)
+}
+
+/// A zone, and the pages of two CPUs: pageblock 0 is split by small blocks, 1 an allocated block, 2 and 3 one, 4 is isolated, 5
+/// kept, 6 free, and of 7 a word is lent to the first CPU. In 8 and 9 a block of order 0 was freed since the zone looked.
+pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
+    let (mut zone, pages) = empty();
     // The last frames are never added.
-    zone.add(PfnRange::new(ram[0].start, Pfn::new(ram[0].end.number() - 5))).unwrap();
-    let range = |pageblock: u64| {
+    zone.add(PfnRange::new(RAM.start, Pfn::new(RAM.end.number() - 5))).unwrap();
+    let part = |pageblock: u64, from: u64, to: u64| {
         let start = Pfn::new(START + pageblock * PAGEBLOCK_FRAMES);
-        PfnRange::new(start, start.offset(PAGEBLOCK_FRAMES))
+        PfnRange::new(start.offset(from), start.offset(to))
     };
+    let range = |pageblock| part(pageblock, 0, PAGEBLOCK_FRAMES);
     let take = |zone: &mut Zone<'_>, range| {
         zone.isolate(range).unwrap();
         zone.take_isolated(range).unwrap();
         zone.unisolate(range).unwrap();
-    };
-    let part = |pageblock: u64, from, to| {
-        PfnRange::new(range(pageblock).start.offset(from), range(pageblock).start.offset(to))
     };
     take(&mut zone, part(0, 64, 68));
     take(&mut zone, part(0, 101, 102));
@@ -194,6 +200,7 @@ fn loans_that_do_not_fit_are_named() {
         pages[1].batch(order(1), Mobility::Movable).begin(zone.blocks.start_of(7), 0b100);
     });
     per_cpu("a block is lent to one CPU's pages, once", |zone, pages| {
-        pages[1].recent_of(order(1), Mobility::Movable).unwrap().push(zone.blocks.start_of(7));
+        let (recent, place) = pages[1].room_for(order(1), Mobility::Movable.index()).unwrap();
+        recent.push(zone.blocks.start_of(7), place);
     });
 }

@@ -1,5 +1,6 @@
 //! A word of a pageblock: the two bits of truth of each of 64 frames.
 
+use crate::buddy::WORD_FRAMES;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The two bits of 64 frames, in a pageblock that is locked: those that say *free*, and those that say *head*.
@@ -65,6 +66,16 @@ impl Word<'_> {
             self.set_bits(free, head);
         }
         is_freed
+    }
+
+    /// Whether an allocated block of exactly `order`, less than a word, begins at `bit`.
+    #[inline(always)]
+    pub(crate) fn has_block(self, bit: u32, order: u32) -> bool {
+        let (free, head) = self.bits();
+        // Of the bounds behind the first frame, as many as the block has frames, just the last is set. Behind the word comes the
+        // next, where something begins, as it does with this word's first frame if there is less than a word in it.
+        let behind = (free | head).rotate_right(bit + 1);
+        (head & !free) >> bit & 1 == 1 && behind << (WORD_FRAMES - (1 << order)) == 1 << (WORD_FRAMES - 1)
     }
 
     /// Gives these frames the same two bits.
