@@ -32,7 +32,7 @@ pub(crate) enum At {
 /// What it takes to record operations, of an allocator and of the heap before it, which have a reference to this.
 pub struct Recording<'m> {
     recorder: &'m dyn Recorder,
-    /// [`NOBODY`], or who is at an operation, and records it: a lock, which a CPU may find to be its own.
+    /// [`NOBODY`], or the CPU that is at an operation, and records it: a lock, which a CPU may find to be its own.
     turn: AtomicUsize,
     /// What the operation is at.
     at: Cell<At>,
@@ -43,8 +43,8 @@ pub struct Recording<'m> {
     ring: Ring,
 }
 
-// SAFETY: whatever is in cells is touched by the CPU whose turn it is, which `turn` has one at a time be; or at the end, by the promise of
-// whoever calls `flush_last`.
+// SAFETY: whatever is in cells is touched by the CPU whose turn it is, which `turn` has one at a time be; or at the end, by the
+// contract of `flush_last`, by the only one that is left.
 unsafe impl Sync for Recording<'_> {}
 
 /// Nobody's turn.
