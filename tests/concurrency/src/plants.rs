@@ -50,8 +50,8 @@ pub const PLANTS: &[Plant] = &[
         tool: Tool::Loom,
         test: "loom::pages_are_not_emptied_while_their_owner_is_inside",
         file: "per_cpu/mod.rs",
-        old: "            inside(pages);\n            pages.gate_in_use().open();",
-        new: "            pages.gate_in_use().open();\n            inside(pages);",
+        old: "            inside(pages);\n            pages.reopen();",
+        new: "            pages.reopen();\n            inside(pages);",
     },
     Plant {
         what: "a pageblock that is locked without seeing what was done under the lock before",
