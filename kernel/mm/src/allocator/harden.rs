@@ -102,8 +102,10 @@ impl<C: Cpu> PageAllocator<'_, C> {
             // SAFETY: there is such a block, and by the promise of whoever frees it, it is nobody else's.
             unsafe { self.zero(PfnRange::of(pfn, order)) };
         }
-        let is_small = order < Order::PAGEBLOCK;
-        let is_freed = is_small && self.enter_slowly().is_some_and(|pages| self.free_in(&pages, pfn, order));
+        // As where the fast paths are open: a frame goes where their look at `least` says, whatever there is room for.
+        let is_freed = order == Order::ZERO
+            && self.enter_slowly().is_some_and(|pages| self.free_frame_of_others(pages, pfn))
+            || order < Order::PAGEBLOCK && self.enter_slowly().is_some_and(|pages| self.free_in(&pages, pfn, order));
         if is_freed { Ok(()) } else { self.with(self.zone_of(pfn), |zone| zone.free(pfn, order)) }
     }
 

@@ -363,11 +363,17 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if pages.free(pfn, Order::ZERO) {
             return Some(true);
         }
-        Some(match self.main.free_quickly(pfn, pages.least()) {
+        Some(self.free_frame_of_others(pages, pfn))
+    }
+
+    /// Frees a single frame that is of no batch of this CPU's; false if there is none, or it is not where most are.
+    #[inline(always)]
+    fn free_frame_of_others(&self, pages: Entered<'m, C>, pfn: Pfn) -> bool {
+        match self.main.free_quickly(pfn, pages.least()) {
             Some(Ok(())) => true,
             Some(Err(found)) => self.keep_frame(pages, pfn, found),
             None => false,
-        })
+        }
     }
 }
 
