@@ -50,7 +50,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.recorded(Call::Add(range), done, || self.add_later(range))
     }
 
-    /// [`add`](Self::add), whose promise it needs no less, to be recorded.
+    /// What [`add`](Self::add) records. As there, nobody uses these frames any more.
     fn add_later(&self, range: PfnRange) -> Result<(), AddError> {
         if range.is_empty() {
             return Err(AddError::NoFrames);

@@ -104,7 +104,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return Err(FreeError::NoFrames);
         }
         range.blocks().try_for_each(|(pfn, order)| self.look_for(pfn, order))?;
-        // SAFETY: the caller promises for each block what `free_raw` asks for.
+        // SAFETY: by this function's contract each block is nobody else's, and its memory not in use, as `free_raw` asks.
         range.blocks().try_for_each(|(pfn, order)| unsafe { self.free_raw(pfn, order) })
     }
 }

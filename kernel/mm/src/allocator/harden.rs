@@ -99,7 +99,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         if is_cleared {
             self.look_for(pfn, order)?;
-            // SAFETY: there is such a block, and by the promise of whoever frees it, it is nobody else's.
+            // SAFETY: there is such a block, and by the contract of `free_raw` it is nobody else's.
             unsafe { self.zero(PfnRange::of(pfn, order)) };
         }
         // As where the fast paths are open: a frame goes where their look at `least` says, whatever there is room for.
@@ -116,7 +116,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     pub(super) fn clear_end(&self, range: PfnRange, frames: u64) -> Result<(), FreeError> {
         if frames < range.frames() && self.hardening().contains(Hardening::INIT_ON_FREE) {
             range.blocks().try_for_each(|(pfn, order)| self.look_for(pfn, order))?;
-            // SAFETY: they are allocated, and by the promise of whoever resizes the range nobody uses what is behind its new end.
+            // SAFETY: they are allocated, and by the contract of `resize_raw` nobody uses what is behind its new end.
             unsafe { self.zero(PfnRange::new(range.start.offset(frames), range.end)) };
         }
         Ok(())

@@ -335,7 +335,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.free_pfn(pfn, order)
     }
 
-    /// [`free_raw`](Self::free_raw), whose promise it needs no less, to be recorded.
+    /// What [`free_raw`](Self::free_raw) does. As there, a block that begins there is nobody else's, and its memory not in use.
     #[inline(always)]
     fn free_pfn(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         match self.free_quickly(pfn, order) {

@@ -43,7 +43,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.recorded(Call::Resize { range, frames, gfp }, done, || self.resize_pfns(range, frames, gfp))
     }
 
-    /// [`resize_raw`](Self::resize_raw), whose promise it needs no less, to be recorded.
+    /// What [`resize_raw`](Self::resize_raw) records. As there, the blocks are nobody else's, and the memory behind `frames` not in use.
     fn resize_pfns(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
         let resized = self.resized(range, frames)?;
         self.clear_end(range, frames)?;

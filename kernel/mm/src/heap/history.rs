@@ -46,7 +46,7 @@ impl fmt::Display for SlotHistory {
         let Self { cache, slot, is_live, object, freed } = self;
         let state = if *is_live { "in use" } else { "free" };
         write!(f, "slot {slot} of {cache} is {state}")?;
-        let Some(site) = object.allocated else { return f.write_str("; nobody noted for whom it was last") };
+        let Some(site) = object.allocated else { return f.write_str("; its last object was not noted") };
         write!(f, "; {} bytes at {:#x}, allocated", object.size, object.address)?;
         object.cpu.map_or(Ok(()), |cpu| write!(f, " on CPU {cpu}"))?;
         write!(f, " at {site}")?;

@@ -134,7 +134,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         };
         let slab = S::run_for(layout).and_then(take);
         let slab = slab.ok_or_else(|| self.diagnose(object, Some(Wanted::Layout(layout))))?;
-        // SAFETY: the object is this CPU's alone since it was taken, and by the promise of whoever frees it nobody uses it.
+        // SAFETY: the object is this CPU's alone since it was taken, and by the contract of `free` nobody uses it.
         unsafe { self.init_run(object, 0..slab.bytes(), Hardening::INIT_ON_FREE) };
         self.registry.close_run(slab);
         Ok(())

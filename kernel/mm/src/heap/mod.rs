@@ -338,7 +338,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub unsafe fn free_bulk(&self, objects: &[NonNull<u8>], layout: Layout) -> Result<(), HeapError> {
         let mut result = Ok(());
         for &object in objects {
-            // SAFETY: the caller promises for each object what `free` asks for.
+            // SAFETY: by this function's contract each live object is the caller's, and nobody uses it any more, as `free` asks.
             result = result.and(unsafe { self.free(object, layout) });
         }
         result

@@ -482,7 +482,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         };
         if slab.arena() != arena.id() {
             if !slab.is_free(slot) {
-                // SAFETY: the object is live, and by the promise of whoever frees it nobody uses it.
+                // SAFETY: the object is live, and by the contract of `free` nobody uses it.
                 unsafe { self.init(slab.cache(), slab.slot(slot), slab.size(), Hardening::INIT_ON_FREE) };
             }
             let freed = self.put_remotely(self.per_cpu(arena.id().index()), slab, slot);

@@ -277,7 +277,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// # Safety
     /// The block came from the source with this order, and nobody uses it any more.
     pub(crate) unsafe fn give_back(&self, block: NonNull<u8>, order: Order) -> u64 {
-        // SAFETY: the caller promises that the block came from the source with this order, and is used no more.
+        // SAFETY: by this function's contract the block came from the source with this order, and is used no more.
         let released = unsafe { self.source.release(block, order) };
         self.given_back(released, block, order.frames())
     }
@@ -287,7 +287,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// # Safety
     /// As there.
     unsafe fn give_back_slab(&self, block: NonNull<u8>, order: Order) -> u64 {
-        // SAFETY: the caller promises that the block came from the source for a slab of this order, and is used no more.
+        // SAFETY: by this function's contract the block came from the source for a slab of this order, and is used no more.
         let released = unsafe { self.source.release_slab(block, order) };
         self.given_back(released, block, order.frames())
     }
@@ -309,7 +309,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// The run came from the source with this length, or was given it since, and with this alignment, and nobody uses it
     /// any more.
     unsafe fn give_back_run(&self, start: NonNull<u8>, run: Layout) {
-        // SAFETY: the caller promises that the run came from the source with this length and alignment, and is used no more.
+        // SAFETY: by this function's contract the run came from the source with this length and alignment, and is used no more.
         let released = unsafe { self.source.release_run(start, run) };
         self.given_back(released, start, (run.size() as u64).div_ceil(FRAME_SIZE));
     }

@@ -55,10 +55,7 @@ fn overwritten_bytes_are_reported_with_the_object_they_belong_to() {
     assert_eq!((slot.object.address, slot.is_live), (object.as_ptr().addr(), true));
     // The first slot has none before it, and that behind it was never used.
     assert_eq!(report.neighbours.map(|slot| slot.map(|slot| slot.is_live)), [None, Some(false)]);
-    assert!(
-        report.to_string().ends_with("slot 1 of kmalloc-96 is free; nobody noted for whom it was last"),
-        "{report}"
-    );
+    assert!(report.to_string().ends_with("slot 1 of kmalloc-96 is free; its last object was not noted"), "{report}");
 }
 
 #[test]

@@ -87,8 +87,8 @@ impl<'m> Recording<'m> {
         Self::with_room_for(Ring::CAPACITY, recorder)
     }
 
-    /// One that tells `recorder` when so many events have happened, as far as there is room for as many: for those who can wait for
-    /// nothing, down to each.
+    /// One that tells `recorder` when so many events have happened, as far as there is room for as many: down to one, for a
+    /// recorder that must hear of each at once.
     pub const fn with_room_for(events: usize, recorder: &'m dyn Recorder) -> Self {
         let (at, may_wait, given_up) = (Cell::new(At::Nothing), Cell::new(false), Cell::new(0));
         Self { recorder, turn: AtomicUsize::new(NOBODY), at, may_wait, given_up, ring: Ring::new(events) }
