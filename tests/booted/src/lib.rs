@@ -6,6 +6,8 @@
 
 extern crate alloc;
 
+pub mod pages;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -10,6 +10,7 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 use bifolio::frame::Gfp;
+use booted::pages::{EMPTY, free_empty_tables, map, unmap};
 use booted::{Hoard, random};
 use core::fmt::Debug;
 use core::hint::black_box;
@@ -21,65 +22,16 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
-use x86_64::structures::paging::mapper::{CleanUp, MapToError, TranslateResult};
+use x86_64::structures::paging::mapper::{MapToError, TranslateResult};
 use x86_64::structures::paging::{
-    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageSize, PageTableFlags, PhysFrame, Size4KiB,
-    Translate,
+    FrameAllocator, FrameDeallocator, Mapper, OffsetPageTable, Page, PageSize, Size4KiB, Translate,
 };
 
 framework::entry!(test_main);
 
-/// The start of 512 GiB that nothing is mapped in: half of the upper half, far from the kernel and from the window.
-const EMPTY: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
-const WRITABLE: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE);
-
 fn is_empty() -> bool {
     let table = paging::table();
     matches!(table.translate(EMPTY), TranslateResult::NotMapped) && table.level_4_table()[EMPTY.p4_index()].is_unused()
-}
-
-/// Maps a page to a fresh frame, one of these.
-fn map<S: PageSize>(
-    page: Page<S>,
-    mut frames: impl FrameAllocator<S> + FrameDeallocator<S>,
-) -> Result<PhysFrame<S>, MapToError<S>>
-where
-    for<'a> OffsetPageTable<'a>: Mapper<S>,
-{
-    let frame = frames.allocate_frame().ok_or(MapToError::FrameAllocationFailed)?;
-    // SAFETY: the frame is fresh, and nobody refers to the page: it lies in the empty part of the address space.
-    match unsafe { paging::table().map_to(page, frame, WRITABLE, &mut MEMORY.frames()) } {
-        Ok(flush) => {
-            flush.flush();
-            Ok(frame)
-        }
-        Err(error) => {
-            // SAFETY: the frame was not mapped.
-            unsafe { frames.deallocate_frame(frame) };
-            Err(error)
-        }
-    }
-}
-
-/// Unmaps a page and frees its frame.
-fn unmap<S: PageSize>(page: Page<S>, mut frames: impl FrameDeallocator<S>)
-where
-    for<'a> OffsetPageTable<'a>: Mapper<S>,
-{
-    let (frame, flush) = paging::table().unmap(page).unwrap();
-    flush.flush();
-    // SAFETY: the frame was mapped at this page alone.
-    unsafe { frames.deallocate_frame(frame) };
-}
-
-/// Frees the page tables that map nothing any more.
-fn free_empty_tables() {
-    // SAFETY: the tables' frames came from `MEMORY`, and what they map is unmapped.
-    unsafe {
-        let first = Page::containing_address(EMPTY);
-        let last = Page::containing_address(EMPTY + ((1_u64 << 39) - 1));
-        paging::table().clean_up_addr_range(Page::range_inclusive(first, last), &mut MEMORY.frames());
-    }
 }
 
 fn write(address: VirtAddr, value: u64) {
