@@ -287,7 +287,9 @@ impl Slab {
         visit(cache | slots << 16 | tag << 32 | u64::from(self.order.get()) << 48);
         if !self.is_run() {
             visit(u64::from(self.size.get()) | u64::from(self.list.get()) << 32);
-            visit((self.until.get() as u32).into());
+            // One that stays where it is counts all the same, from so far above its slots that it does not matter how far.
+            let until = self.until.get();
+            visit((if until > self.slots().into() { Self::NEVER } else { until } as u32).into());
         }
         let words = if self.is_run() { 1 } else { self.bits.len() };
         self.bits[..words].iter().for_each(|word| visit(word.load(Relaxed)));

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use clap::Parser;
-use model::states::{Explored, SHAPES, explore};
+use model::states::{self, Explored};
 
 /// Visits every state of small machines, does every operation in each, and checks every invariant
 #[derive(Parser)]
@@ -21,15 +21,15 @@ struct Cli {
 fn main() {
     let cli = Cli::parse();
     let mut sum = Explored::default();
-    for shape in SHAPES.iter().filter(|shape| shape.name.contains(&cli.only)) {
+    for (name, explore) in states::all().filter(|(name, _)| name.contains(&cli.only)) {
         let begin = Instant::now();
-        let explored = explore(shape, cli.states);
+        let explored = explore(cli.states);
         let rest = match explored.left {
             0 => "all that there are".to_owned(),
             left => format!("{left} of them not gone on from"),
         };
         let (Explored { states, steps, .. }, seconds) = (explored, begin.elapsed().as_secs_f32());
-        println!("{}: {states} states, {rest}; {steps} steps between them ({seconds:.0} s)", shape.name);
+        println!("{name}: {states} states, {rest}; {steps} steps between them ({seconds:.0} s)");
         sum.states += states;
         sum.steps += steps;
     }
