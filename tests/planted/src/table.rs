@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::plants::PLANTS;
+use crate::plants::{Home, plants};
 
 const BEGIN: &str = "<!-- planted: written by `make planted UPDATE=1` -->\n";
 const END: &str = "<!-- end of planted -->\n";
@@ -10,10 +10,11 @@ const END: &str = "<!-- end of planted -->\n";
 /// A line for each mistake: what, where, and by which test it is found.
 pub fn table() -> String {
     let mut table = String::from("| | planted | in | found by |\n|---:|---|---|---|\n");
-    for plant in &PLANTS {
+    for plant in plants() {
         let (number, program) = (plant.number(), plant.program());
         let test = plant.test().rsplit("::").next().unwrap_or_default();
-        writeln!(table, "| {number} | {} | `{}` | `{program}`: `{test}` |", plant.what, plant.file)
+        let folder = if plant.home == Home::Kernel { "kernel/src/" } else { "" };
+        writeln!(table, "| {number} | {} | `{folder}{}` | `{program}`: `{test}` |", plant.what, plant.file)
             .expect("a string takes all");
     }
     table
