@@ -1,4 +1,4 @@
-//! The layers of the crate: a module imports only from those below it.
+//! The layers of the crate: a module imports only from those below it. And how large those of page frames are.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,6 +21,11 @@ const LAYERS: [&str; 14] = [
     "heap",
     "kernel",
 ];
+
+/// The modules of page frames, which are to have [`GOAL`] lines of code and types, and have no more than [`MOST`].
+const FRAMES: [&str; 6] = ["frame", "memory_map", "buddy", "per_cpu", "zone", "allocator"];
+const GOAL: [usize; 2] = [2800, 35];
+const MOST: [usize; 2] = [7000, 95];
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -73,4 +78,36 @@ fn an_import_that_goes_upwards_is_found() {
         imports("    use crate::zone::Zone;\n#[cfg(doc)]\nuse crate::heap::Heap;\nlet x = crate::frame::Pfn::new(0);");
     assert_eq!(upward("buddy", &named).collect::<Vec<_>>(), ["zone"]);
     assert_eq!(upward("zone", &named).next(), None);
+}
+
+/// The lines of code and the types of a file, without its tests.
+fn size(text: &str) -> [usize; 2] {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().map(str::trim);
+    let code: Vec<&str> = code.filter(|line| !line.is_empty() && !line.starts_with("//")).collect();
+    let first =
+        |line: &&str| line.split_whitespace().find(|word| !word.starts_with("pub")).unwrap_or_default().to_string();
+    let is_type = |line: &&&str| ["struct", "enum", "union", "trait"].contains(&first(line).as_str());
+    [code.len(), code.iter().filter(is_type).count()]
+}
+
+#[test]
+fn page_frames_become_no_larger() {
+    let mut all = [0; 2];
+    for module in FRAMES {
+        let is_tests =
+            |path: &Path| ["tests", "violations"].iter().any(|name| path.file_stem().is_some_and(|stem| stem == *name));
+        let files = files(&sources()).into_iter().filter(|(of, path)| of == module && !is_tests(path));
+        let sizes = files.map(|(_, path)| size(&fs::read_to_string(path).unwrap()));
+        let [lines, types] = sizes.fold([0; 2], |sum, of_file| [sum[0] + of_file[0], sum[1] + of_file[1]]);
+        println!("{module:<12}{lines:>6} lines{types:>5} types");
+        all = [all[0] + lines, all[1] + types];
+    }
+    println!("of {MOST:?} at most; the goal is {GOAL:?}: {all:?}");
+    assert!(all[0] <= MOST[0] && all[1] <= MOST[1], "{all:?} lines and types, of {MOST:?} at most");
+}
+
+#[test]
+fn comments_and_tests_do_not_count() {
+    let text = "//! Words.\n\n/// A.\npub(crate) struct A; // one\n  pub enum B {}\nfn struct_of() {}\n#[cfg(test)]\nmod tests {\nstruct C;}";
+    assert_eq!(size(text), [3, 2]);
 }
