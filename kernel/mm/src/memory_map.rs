@@ -26,7 +26,6 @@ pub use fault::{Defect, Fault};
 
 use crate::error::table::errors;
 use crate::frame::{PfnRange, Profile};
-use sweep::Ranges;
 
 /// What a region of physical memory may be used for, least restrictive first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -131,7 +130,7 @@ impl<'a> MemoryMap<'a> {
     /// What no entry speaks of, or only in part, is in no range, and is not RAM. A walk looks at every entry a few times,
     /// however many there are.
     pub fn iter(&self) -> impl Iterator<Item = (PfnRange, RegionKind)> + Clone + use<'a> {
-        Ranges::new(self.regions, self.profile.low_memory())
+        sweep::ranges(self.regions, self.profile.low_memory())
     }
 
     /// The frames of one kind, as maximal ranges in ascending order.

@@ -15,21 +15,24 @@
 use super::{Region, RegionKind};
 use crate::frame::{FRAME_SIZE, Pfn, PfnRange};
 
-/// The bytes of the entries of one kind, as maximal stretches in ascending order.
+/// A layer: the entries of one kind, and a cursor among them.
 #[derive(Clone)]
-struct Stretches<'a> {
-    /// The entries that no stretch was made of yet, by their start.
+struct Layer<'a> {
+    /// The entries that no range was made of yet, by their start.
     rest: &'a [Region],
+    of: RegionKind,
+    /// What the frames are that the layer has.
     kind: RegionKind,
+    /// The first of its ranges that ends behind the sweep's position.
+    range: Option<PfnRange>,
 }
 
-impl Iterator for Stretches<'_> {
-    type Item = (u64, u64);
-
-    fn next(&mut self) -> Option<(u64, u64)> {
+impl Layer<'_> {
+    /// The bytes of the next entries that touch each other.
+    fn stretch(&mut self) -> Option<(u64, u64)> {
         let mut stretch: Option<(u64, u64)> = None;
         while let Some((entry, behind)) = self.rest.split_first() {
-            if let Some(region) = entry.believed().filter(|region| region.kind == self.kind) {
+            if let Some(region) = entry.believed().filter(|region| region.kind == self.of) {
                 stretch = match stretch {
                     None => Some((region.start, region.end)),
                     Some((start, end)) if region.start <= end => Some((start, end.max(region.end))),
@@ -40,43 +43,20 @@ impl Iterator for Stretches<'_> {
         }
         stretch
     }
-}
 
-/// What becomes of the frames that a stretch has only a part of.
-#[derive(Clone, Copy)]
-enum Rounding {
-    Inward,
-    Outward,
-}
-
-impl Rounding {
-    /// Nothing here can overflow: what is believed of an entry ends at the physical limit.
-    fn frames(self, (start, end): (u64, u64)) -> PfnRange {
+    /// The frames of a stretch, rounded outward if they are reserved. Nothing here can overflow: what is believed of an entry
+    /// ends at the physical limit.
+    fn rounded(&self, (start, end): (u64, u64)) -> PfnRange {
         let up = |address: u64| Pfn::containing(address.next_multiple_of(FRAME_SIZE));
-        match self {
-            Self::Inward => PfnRange::new(up(start), Pfn::containing(end)),
-            Self::Outward => PfnRange::new(Pfn::containing(start), up(end)),
+        if self.kind == RegionKind::Reserved {
+            return PfnRange::new(Pfn::containing(start), up(end));
         }
-    }
-}
-
-/// A layer, and the first of its ranges that ends behind the sweep's position.
-#[derive(Clone)]
-struct Layer<'a> {
-    stretches: Stretches<'a>,
-    rounding: Rounding,
-    kind: RegionKind,
-    range: Option<PfnRange>,
-}
-
-impl<'a> Layer<'a> {
-    fn new(regions: &'a [Region], of: RegionKind, rounding: Rounding, kind: RegionKind) -> Self {
-        Self { stretches: Stretches { rest: regions, kind: of }, rounding, kind, range: Some(PfnRange::default()) }
+        PfnRange::new(up(start), Pfn::containing(end))
     }
 
     fn advance(&mut self, position: Pfn) {
         while self.range.is_some_and(|range| range.is_empty() || range.end <= position) {
-            self.range = self.stretches.next().map(|stretch| self.rounding.frames(stretch));
+            self.range = self.stretch().map(|stretch| self.rounded(stretch));
         }
     }
 
@@ -117,40 +97,26 @@ impl Iterator for Sweep<'_> {
     }
 }
 
-/// Every frame that has a kind, as maximal ranges in ascending order.
-#[derive(Clone)]
-pub(super) struct Ranges<'a> {
-    sweep: Sweep<'a>,
-    /// What the sweep gave that is of the next range.
-    next: Option<(PfnRange, RegionKind)>,
-}
-
-impl<'a> Ranges<'a> {
-    /// The ranges of entries that are sorted by their start, behind `low`, which is reserved.
-    pub(super) fn new(regions: &'a [Region], low: PfnRange) -> Self {
-        use RegionKind::{AcpiReclaimable, Reserved, Usable};
-        let layers = [
-            Layer::new(regions, Reserved, Rounding::Outward, Reserved),
-            Layer::new(regions, AcpiReclaimable, Rounding::Inward, AcpiReclaimable),
-            Layer::new(regions, AcpiReclaimable, Rounding::Outward, Reserved),
-            Layer::new(regions, Usable, Rounding::Inward, Usable),
-        ];
-        Self { sweep: Sweep { layers, low, position: Pfn::default() }, next: None }
-    }
-}
-
-impl Iterator for Ranges<'_> {
-    type Item = (PfnRange, RegionKind);
-
-    fn next(&mut self) -> Option<(PfnRange, RegionKind)> {
-        let (mut range, kind) = self.next.take().or_else(|| self.sweep.next())?;
-        for piece in self.sweep.by_ref() {
-            if piece.0.start != range.end || piece.1 != kind {
-                self.next = Some(piece);
-                break;
-            }
-            range.end = piece.0.end;
+/// Every frame that has a kind, as maximal ranges in ascending order, of entries that are sorted by their start; `low` is
+/// reserved.
+pub(super) fn ranges(
+    regions: &[Region],
+    low: PfnRange,
+) -> impl Iterator<Item = (PfnRange, RegionKind)> + Clone + use<'_> {
+    use RegionKind::{AcpiReclaimable, Reserved, Usable};
+    let layer = |of, kind| Layer { rest: regions, of, kind, range: Some(PfnRange::default()) };
+    let layers = [
+        layer(Reserved, Reserved),
+        layer(AcpiReclaimable, AcpiReclaimable),
+        layer(AcpiReclaimable, Reserved),
+        layer(Usable, Usable),
+    ];
+    let mut pieces = Sweep { layers, low, position: Pfn::default() }.peekable();
+    core::iter::from_fn(move || {
+        let (mut range, kind) = pieces.next()?;
+        while let Some((piece, _)) = pieces.next_if(|(piece, other)| piece.start == range.end && *other == kind) {
+            range.end = piece.end;
         }
         Some((range, kind))
-    }
+    })
 }
