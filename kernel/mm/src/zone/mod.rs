@@ -58,7 +58,7 @@ use crate::per_cpu::Batch;
 use crate::sync::atomic::AtomicU64;
 pub(crate) use header::Header;
 use index::{Bucket, Index};
-use pageblock::{INITIAL, Whole};
+use pageblock::INITIAL;
 use wholes::{State, Wholes};
 
 /// One zone's state behind its lock. Its memory is borrowed for as long as the allocator lives; it never touches the frames.
@@ -239,19 +239,14 @@ impl<'m> Zone<'m> {
     fn split_whole(&mut self, block: &mut Locked<'_>) {
         let number = block.number;
         self.blocks.note_dirty(block);
-        match self.wholes.state(number) {
-            State::Free(_) => {
-                self.wholes.remove(number, block.header.mobility());
-                block.split(Whole::Free);
-                block.header.set_counted(PAGEBLOCK_FRAMES as u32);
-            }
-            State::Allocated(order) => {
-                self.wholes.release(number, order);
-                block.split(Whole::Allocated);
-            }
-            State::Lower => block.split(Whole::Reserved),
+        let state = self.wholes.state(number);
+        match state {
+            State::Free(_) => self.wholes.remove(number, block.header.mobility()),
+            State::Allocated(order) => _ = self.wholes.release(number, order),
+            State::Lower => {}
             State::Inside => unreachable!("a pageblock is not part of a larger block"),
         }
+        block.split(state);
     }
 
     /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another kind, else,

@@ -21,6 +21,7 @@ use Ordering::{Acquire, Relaxed, Release};
 
 use super::header::Header;
 use super::levels::Levels;
+use super::wholes::State;
 use super::word::Word;
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
@@ -209,24 +210,24 @@ impl Locked<'_> {
         self.pageblock.next.store(next, Relaxed);
     }
 
-    /// Has the words say from now on what the frames are: all free, all reserved, or one allocated block.
-    pub(crate) fn split(&mut self, state: Whole) {
+    /// Has the words say from now on what the frames are that were this as a whole: all free, all reserved, or one allocated block.
+    pub(crate) fn split(&mut self, state: State) {
         debug_assert!(!self.header.is_split());
-        let (free, head) = match state {
-            Whole::Free => (true, false),
-            Whole::Reserved => (true, true),
-            Whole::Allocated => (false, false),
+        let (free, head, level, count) = match state {
+            State::Free(_) => (true, false, WORD_ORDER + 1, PAGEBLOCK_FRAMES as u32),
+            State::Lower => (true, true, 0, 0),
+            State::Allocated(_) | State::Inside => (false, false, 0, 0),
         };
         (0..WORDS).for_each(|word| self.word(word).set(u64::MAX, free, head));
-        if state == Whole::Allocated {
+        if !free {
             self.word(0).allocate(0, 1);
         }
-        let level = if state == Whole::Free { WORD_ORDER + 1 } else { 0 };
         self.set_levels(Levels::uniform(level));
         self.header.set_split(true);
         self.header.clear_stale();
         self.header.set_foreign(0);
-        self.header.set_free(if state == Whole::Free { PAGEBLOCK_FRAMES as u32 } else { 0 });
+        self.header.set_free(count);
+        self.header.set_counted(count);
     }
 
     /// Has the words say nothing any more: the pageblock is one piece.
@@ -417,14 +418,6 @@ impl Locked<'_> {
         let (word, bit) = place(offset);
         self.word(word).allocate(0, 1 << bit);
     }
-}
-
-/// What a pageblock is that is of one piece and is to be split.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Whole {
-    Free,
-    Reserved,
-    Allocated,
 }
 
 /// The mobility of pageblocks that nobody has asked for yet.
