@@ -127,6 +127,16 @@ pub(crate) fn bits(word: u64) -> impl Iterator<Item = u32> + Clone {
     })
 }
 
+/// The words that hold a range of bits, each with those that it holds.
+pub(crate) fn parts(range: core::ops::Range<usize>) -> impl Iterator<Item = (usize, u64)> {
+    const WIDTH: usize = WORD_FRAMES as usize;
+    (range.start / WIDTH..range.end.div_ceil(WIDTH)).map(move |word| {
+        let first = word * WIDTH;
+        let (low, high) = (range.start.max(first) - first, range.end.min(first + WIDTH) - first);
+        (word, (u64::MAX << low) & (u64::MAX >> (WIDTH - high)))
+    })
+}
+
 /// The order of the word's block that starts at a bit; `None` if none does.
 pub(crate) fn block_at(free: u64, bit: u32) -> Option<u32> {
     let is_free = |order: &u32| free >> (bit >> order << order) & ones(*order) == ones(*order);

@@ -3,9 +3,9 @@
 use core::ops::Range;
 
 use super::Zone;
-use super::pageblock::{INITIAL, WORDS, parts};
+use super::pageblock::{INITIAL, WORDS};
 use super::wholes::State;
-use crate::buddy::WORD_FRAMES;
+use crate::buddy::{WORD_FRAMES, parts};
 use crate::error::AddError;
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
@@ -32,7 +32,7 @@ impl Zone<'_> {
         if !header.is_split() {
             return if self.wholes.state(number) == State::Lower { Ok(()) } else { Err(from) };
         }
-        parts(from, to).try_for_each(|(word, frames)| match frames & !states.reserved[word % WORDS] {
+        parts(from as usize..to as usize).try_for_each(|(word, frames)| match frames & !states.reserved[word % WORDS] {
             0 => Ok(()),
             taken => Err(word as u32 * WORD_FRAMES + taken.trailing_zeros()),
         })

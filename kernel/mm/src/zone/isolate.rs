@@ -3,9 +3,9 @@
 
 use core::ops::Range;
 
-use super::pageblock::{WORDS, parts};
+use super::pageblock::WORDS;
 use super::{BlockState, State, Zone};
-use crate::buddy::WORD_FRAMES;
+use crate::buddy::{WORD_FRAMES, parts};
 use crate::error::RangeError;
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
@@ -110,7 +110,7 @@ impl Zone<'_> {
             };
         }
         let (from, to) = (part.start.number() - start.number(), part.end.number() - start.number());
-        parts(from as u32, to as u32).try_for_each(|(word, frames)| {
+        parts(from as usize..to as usize).try_for_each(|(word, frames)| {
             let taken = frames & !states.free[word % WORDS];
             if taken == 0 {
                 return Ok(());

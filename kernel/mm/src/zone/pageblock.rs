@@ -162,15 +162,6 @@ pub(super) fn place(offset: u32) -> (usize, u32) {
     ((offset / WORD_FRAMES) as usize, offset % WORD_FRAMES)
 }
 
-/// The words that hold the frames from `from` up to `to`, each with the bits of those frames.
-pub(super) fn parts(from: u32, to: u32) -> impl Iterator<Item = (usize, u64)> {
-    (place(from).0..to.div_ceil(WORD_FRAMES) as usize).map(move |word| {
-        let first = word as u32 * WORD_FRAMES;
-        let (low, high) = (from.max(first) - first, to.min(first + WORD_FRAMES) - first);
-        (word, (u64::MAX << low) & (u64::MAX >> (WORD_FRAMES - high)))
-    })
-}
-
 /// A pageblock that is locked.
 pub(crate) struct Locked<'a> {
     /// Its place in its zone.
@@ -347,7 +338,7 @@ impl Locked<'_> {
 
     /// Makes frames free that are reserved: those from `from` up to `to`.
     pub(crate) fn add(&mut self, from: u32, to: u32) {
-        for (word, frames) in parts(from, to) {
+        for (word, frames) in buddy::parts(from as usize..to as usize) {
             self.word(word).set(frames, true, false);
             self.header.set_stale(word);
         }
@@ -412,7 +403,7 @@ impl Locked<'_> {
 
     /// Makes the allocated frames of a block of `order`, below that of a pageblock, one block.
     pub(crate) fn join(&self, offset: u32, order: u32) {
-        for (word, frames) in parts(offset, offset + (1 << order)) {
+        for (word, frames) in buddy::parts(offset as usize..offset as usize + (1 << order)) {
             self.word(word).set(frames, false, false);
         }
         let (word, bit) = place(offset);

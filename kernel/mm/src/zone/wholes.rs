@@ -8,7 +8,7 @@ use crate::buddy;
 use crate::frame::{Mobility, Order};
 
 /// Pageblocks in a group, which one word has a bit each of.
-const GROUP: usize = 64;
+const GROUP: usize = buddy::WORD_FRAMES as usize;
 /// Orders of the index: groups with a free pageblock, and those with a free pair of buddies.
 const ORDERS: usize = 2;
 
@@ -259,20 +259,14 @@ impl<'m> Wholes<'m> {
 
     /// Makes pageblocks free that are nothing yet, an even number of them from an even one up.
     pub(super) fn insert_all(&mut self, numbers: core::ops::Range<usize>, mobility: Mobility) {
-        for group in numbers.start / GROUP..numbers.end.div_ceil(GROUP) {
-            let first = group * GROUP;
-            let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
-            let added = (u64::MAX << low) & (u64::MAX >> (GROUP - high));
+        for (group, added) in buddy::parts(numbers) {
             self.set_free(group, mobility, self.groups[group][FREE + mobility.index()] | added);
         }
     }
 
     /// Whether pageblocks are all nothing.
     pub(super) fn all_lower(&self, numbers: core::ops::Range<usize>) -> bool {
-        (numbers.start / GROUP..numbers.end.div_ceil(GROUP)).all(|group| {
-            let first = group * GROUP;
-            let (low, high) = (numbers.start.max(first) - first, numbers.end.min(first + GROUP) - first);
-            let asked = (u64::MAX << low) & (u64::MAX >> (GROUP - high));
+        buddy::parts(numbers).all(|(group, asked)| {
             let group = &self.groups[group];
             group.iter().fold(group[PAIR] << 1, |all, word| all | word) & asked == 0
         })
