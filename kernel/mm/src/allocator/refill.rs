@@ -9,15 +9,6 @@ use crate::frame::{Mobility, Order, Pfn, ZoneKind};
 use crate::per_cpu::{BATCHED, Batch, Entered, PerCpuPages};
 use crate::zone::{Freed, Header, Lent, Locked, Pageblocks};
 
-/// Why a batch got no new blocks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Refused {
-    /// No zone would be left with more than its `low` mark.
-    BelowLow,
-    /// No word would give it many that are of its mobility.
-    NoWord,
-}
-
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Allocates a block of order 9, as long as zone Normal is left with more than its `low` mark. What takes more than to set bits is
     /// left to a function that is called last: so there is no register to be saved before.
@@ -77,21 +68,13 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(always)]
     pub(super) fn allocate_in(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
         let recent = Self::take_recent(&pages, order, mobility, |pfn| self.blocks_of(pfn).lock_at(pfn));
-        if recent.is_some() {
-            return recent;
-        }
-        let served = self.refill(&pages, order, mobility);
-        drop(pages);
-        if served == Err(Refused::BelowLow) {
-            C::low_memory();
-        }
-        served.ok()
+        if recent.is_some() { recent } else { self.refill(pages, order, mobility) }
     }
 
     /// Gets a batch new blocks and hands out the first. Where no word would give it many, and for orders that have no batches,
     /// the block comes from the zone alone.
     #[inline(always)]
-    fn refill(&self, pages: &PerCpuPages, order: Order, mobility: Mobility) -> Result<Pfn, Refused> {
+    fn refill(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
         pages.note_use();
         pages.count_refill();
         let batch = (order.index() < BATCHED).then(|| pages.batch(order, mobility));
@@ -99,29 +82,33 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             self.end_loan(order, batch, base);
         }
         // What has no batch is told of by the walk down the zones that follows.
-        let (wanted, mut refused) = match batch {
-            Some(_) => (WORD_FRAMES.into(), Refused::BelowLow),
-            None => (order.frames(), Refused::NoWord),
+        let (wanted, mut is_low) = match batch {
+            Some(_) => (WORD_FRAMES.into(), true),
+            None => (order.frames(), false),
         };
         for kind in ZoneKind::ALL.iter().rev().copied().filter(|kind| self.has_ram(*kind)) {
             let mut zone = self.zones[kind.index()].lock();
             if !zone.is_above_low(wanted) {
                 continue;
             }
-            refused = Refused::NoWord;
+            is_low = false;
             match zone.lend(order, mobility, batch) {
-                Some(Lent::Block(pfn)) => return Ok(pfn),
+                Some(Lent::Block(pfn)) => return Some(pfn),
                 Some(Lent::Batch) => {
                     // What is handed out while others wait for the lock could be taken for theirs.
                     drop(zone);
-                    return batch.and_then(Batch::allocate).ok_or(Refused::NoWord);
+                    return batch.and_then(Batch::allocate);
                 }
                 // What serves a whole word must not be spoiled for the sake of one block.
                 None if self.slow.unmixed_first => {}
-                None => break,
+                None => return None,
             }
         }
-        Err(refused)
+        drop(pages);
+        if is_low {
+            C::low_memory();
+        }
+        None
     }
 
     /// Ends the loan of the word at `base`, which is that of a CPU that is here, or kept out.
