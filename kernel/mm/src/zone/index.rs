@@ -8,7 +8,8 @@ use crate::frame::Mobility;
 /// Levels that a bitmap of `u32` pageblock numbers can need: 64^6 is more than 2^32.
 const MAX_LEVELS: usize = 6;
 
-/// The buckets of one zone.
+/// The buckets of one zone, one for each mobility and level: of pageblocks the order of the largest free block, of groups of them
+/// what counts as that there.
 pub(crate) struct Index<'m> {
     /// All bitmaps, one bucket behind the other, each with its finest level first.
     words: &'m mut [u64],
@@ -20,14 +21,6 @@ pub(crate) struct Index<'m> {
     depth: u8,
     /// For each mobility a bit for each level whose bucket is not empty.
     filled: [u16; Mobility::COUNT],
-}
-
-/// The bucket of one mobility and level: of pageblocks the order of the largest free block, of groups of them what counts as
-/// that there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bucket {
-    pub mobility: Mobility,
-    pub level: u32,
 }
 
 impl<'m> Index<'m> {
@@ -71,27 +64,27 @@ impl<'m> Index<'m> {
     }
 
     #[inline]
-    fn base(&self, bucket: Bucket) -> usize {
-        bucket.mobility.index() * self.of_mobility as usize + bucket.level as usize * self.stride as usize
+    fn base(&self, mobility: Mobility, level: u32) -> usize {
+        mobility.index() * self.of_mobility as usize + level as usize * self.stride as usize
     }
 
     /// Puts a member into the bucket.
     #[inline]
-    pub(super) fn insert(&mut self, bucket: Bucket, member: usize) {
-        let word = &mut self.words[self.base(bucket) + member / 64];
+    pub(super) fn insert(&mut self, mobility: Mobility, level: u32, member: usize) {
+        let word = &mut self.words[self.base(mobility, level) + member / 64];
         let was = *word;
         *word = was | 1 << (member % 64);
         if was == 0 {
-            self.insert_above(bucket, member / 64);
+            self.insert_above(mobility, level, member / 64);
         }
     }
 
     /// Says at the levels above that a word of the finest has members now.
     #[inline(never)]
-    fn insert_above(&mut self, bucket: Bucket, mut position: usize) {
-        let base = self.base(bucket);
-        for level in &self.levels[1..self.depth.into()] {
-            let word = &mut self.words[base + *level as usize + position / 64];
+    fn insert_above(&mut self, mobility: Mobility, level: u32, mut position: usize) {
+        let base = self.base(mobility, level);
+        for start in &self.levels[1..self.depth.into()] {
+            let word = &mut self.words[base + *start as usize + position / 64];
             let was = *word;
             *word = was | 1 << (position % 64);
             if was != 0 {
@@ -99,32 +92,32 @@ impl<'m> Index<'m> {
             }
             position /= 64;
         }
-        self.filled[bucket.mobility.index()] |= 1 << bucket.level;
+        self.filled[mobility.index()] |= 1 << level;
     }
 
     /// Takes a member out of the bucket.
     #[inline]
-    pub(super) fn remove(&mut self, bucket: Bucket, member: usize) {
-        let word = &mut self.words[self.base(bucket) + member / 64];
+    pub(super) fn remove(&mut self, mobility: Mobility, level: u32, member: usize) {
+        let word = &mut self.words[self.base(mobility, level) + member / 64];
         *word &= !(1 << (member % 64));
         if *word == 0 {
-            self.remove_above(bucket, member / 64);
+            self.remove_above(mobility, level, member / 64);
         }
     }
 
     /// Says at the levels above that a word of the finest has no members any more.
     #[inline(never)]
-    fn remove_above(&mut self, bucket: Bucket, mut position: usize) {
-        let base = self.base(bucket);
-        for level in &self.levels[1..self.depth.into()] {
-            let word = &mut self.words[base + *level as usize + position / 64];
+    fn remove_above(&mut self, mobility: Mobility, level: u32, mut position: usize) {
+        let base = self.base(mobility, level);
+        for start in &self.levels[1..self.depth.into()] {
+            let word = &mut self.words[base + *start as usize + position / 64];
             *word &= !(1 << (position % 64));
             if *word != 0 {
                 return;
             }
             position /= 64;
         }
-        self.filled[bucket.mobility.index()] &= !(1 << bucket.level);
+        self.filled[mobility.index()] &= !(1 << level);
     }
 
     /// Puts a member into the bucket of one level out of that of another; the levels are as in [`Levels`](super::levels::Levels), 0
@@ -132,42 +125,42 @@ impl<'m> Index<'m> {
     #[inline]
     pub(super) fn relocate(&mut self, mobility: Mobility, member: usize, from: u32, to: u32) {
         if let Some(level) = from.checked_sub(1) {
-            self.remove(Bucket { mobility, level }, member);
+            self.remove(mobility, level, member);
         }
         if let Some(level) = to.checked_sub(1) {
-            self.insert(Bucket { mobility, level }, member);
+            self.insert(mobility, level, member);
         }
     }
 
     /// Whether a member is in the bucket.
-    pub(super) fn contains(&self, bucket: Bucket, member: usize) -> bool {
-        self.words[self.base(bucket) + member / 64] >> (member % 64) & 1 == 1
+    pub(super) fn contains(&self, mobility: Mobility, level: u32, member: usize) -> bool {
+        self.words[self.base(mobility, level) + member / 64] >> (member % 64) & 1 == 1
     }
 
     /// The lowest member of the bucket, which must not be empty.
     #[inline]
-    pub(super) fn lowest(&self, bucket: Bucket) -> usize {
-        let base = self.base(bucket);
+    pub(super) fn lowest(&self, mobility: Mobility, level: u32) -> usize {
+        let base = self.base(mobility, level);
         if self.depth == 1 {
             return self.words[base].trailing_zeros() as usize;
         }
-        self.levels[..self.depth.into()].iter().rev().fold(0, |position, level| {
-            position * 64 + self.words[base + *level as usize + position].trailing_zeros() as usize
+        self.levels[..self.depth.into()].iter().rev().fold(0, |position, start| {
+            position * 64 + self.words[base + *start as usize + position].trailing_zeros() as usize
         })
     }
 
     /// The lowest member of the bucket from `from` on.
-    pub(super) fn next(&self, bucket: Bucket, from: usize) -> Option<usize> {
-        let base = self.base(bucket);
+    pub(super) fn next(&self, mobility: Mobility, level: u32, from: usize) -> Option<usize> {
+        let base = self.base(mobility, level);
         let mut position = from;
-        for (number, level) in self.levels[..self.depth.into()].iter().enumerate() {
+        for (number, start) in self.levels[..self.depth.into()].iter().enumerate() {
             let end = self.levels[..self.depth.into()].get(number + 1).map_or(self.stride, |next| *next);
-            let word = (position / 64 < (end - level) as usize)
-                .then(|| self.words[base + *level as usize + position / 64] >> (position % 64))?;
+            let word = (position / 64 < (end - start) as usize)
+                .then(|| self.words[base + *start as usize + position / 64] >> (position % 64))?;
             if word != 0 {
                 position += word.trailing_zeros() as usize;
-                return Some(self.levels[..number].iter().rev().fold(position, |position, level| {
-                    position * 64 + self.words[base + *level as usize + position].trailing_zeros() as usize
+                return Some(self.levels[..number].iter().rev().fold(position, |position, start| {
+                    position * 64 + self.words[base + *start as usize + position].trailing_zeros() as usize
                 }));
             }
             position = position / 64 + 1;
@@ -199,7 +192,7 @@ impl<'m> Index<'m> {
         let buckets = self.of_mobility.checked_div(self.stride).unwrap_or(0);
         Mobility::ALL.into_iter().all(|mobility| {
             (0..buckets).all(|number| {
-                let bucket = &self.words[self.base(Bucket { mobility, level: number })..][..self.stride as usize];
+                let bucket = &self.words[self.base(mobility, number)..][..self.stride as usize];
                 let level = |n: usize| {
                     let end =
                         if n + 1 < self.depth.into() { self.levels[n + 1] as usize } else { self.stride as usize };
@@ -227,31 +220,31 @@ mod tests {
         let count = 1 << 20;
         let mut words = vec![!0; Index::words_for(count, 9)];
         let mut index = Index::new(count, 9, &mut words);
-        let bucket = Bucket { mobility: Mobility::Movable, level: 7 };
+        let (mobility, level) = (Mobility::Movable, 7);
         let members = [3usize, 64, 4095, 4096, 262_144, count - 1];
-        assert_eq!(index.smallest_sufficient(bucket.mobility, 0), None);
+        assert_eq!(index.smallest_sufficient(mobility, 0), None);
         for member in members.into_iter().rev() {
-            index.insert(bucket, member);
-            assert_eq!(index.lowest(bucket), member);
-            assert!(index.contains(bucket, member));
+            index.insert(mobility, level, member);
+            assert_eq!(index.lowest(mobility, level), member);
+            assert!(index.contains(mobility, level, member));
         }
-        assert_eq!(index.smallest_sufficient(bucket.mobility, 0), Some(bucket.level));
-        assert_eq!(index.smallest_sufficient(bucket.mobility, 8), None);
+        assert_eq!(index.smallest_sufficient(mobility, 0), Some(level));
+        assert_eq!(index.smallest_sufficient(mobility, 8), None);
         assert_eq!(index.smallest_sufficient(Mobility::Unmovable, 0), None);
         assert!(index.is_consistent());
         let mut from = 0;
         for member in members {
-            assert_eq!(index.next(bucket, from), Some(member));
-            assert_eq!(index.next(bucket, member), Some(member));
+            assert_eq!(index.next(mobility, level, from), Some(member));
+            assert_eq!(index.next(mobility, level, member), Some(member));
             from = member + 1;
         }
-        assert_eq!(index.next(bucket, from), None);
+        assert_eq!(index.next(mobility, level, from), None);
         for member in members {
-            assert_eq!(index.lowest(bucket), member);
-            index.remove(bucket, member);
-            assert!(!index.contains(bucket, member));
+            assert_eq!(index.lowest(mobility, level), member);
+            index.remove(mobility, level, member);
+            assert!(!index.contains(mobility, level, member));
         }
-        assert_eq!(index.filled(bucket.mobility), 0);
+        assert_eq!(index.filled(mobility), 0);
         assert!(index.is_consistent());
     }
 

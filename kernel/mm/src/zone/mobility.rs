@@ -1,7 +1,6 @@
 //! What a request does when the pageblocks of its own mobility have nothing left (Linux: `__rmqueue_fallback`).
 
 use super::header::Header;
-use super::index::Bucket;
 use super::{State, Zone};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
@@ -142,8 +141,7 @@ impl Zone<'_> {
         let lowest = |kind: Mobility| match order.get().checked_sub(Order::PAGEBLOCK.get()) {
             Some(_) => self.wholes.find(order, kind),
             None => {
-                let bucket = Bucket { mobility: kind, level: order.get().into() };
-                (self.index.filled(kind) >> order.get() & 1 == 1).then(|| self.index.lowest(bucket))
+                (self.index.filled(kind) >> order.get() & 1 == 1).then(|| self.index.lowest(kind, order.get().into()))
             }
         };
         mobility.fallbacks().iter().find_map(|kind| Some((*kind, lowest(*kind)?)))

@@ -57,7 +57,7 @@ use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, ZoneKind};
 use crate::per_cpu::Batch;
 use crate::sync::atomic::AtomicU64;
 pub(crate) use header::Header;
-use index::{Bucket, Index};
+use index::Index;
 use pageblock::INITIAL;
 use wholes::{State, Wholes};
 
@@ -282,7 +282,7 @@ impl<'m> Zone<'m> {
     fn find_own(&self, order: Order, mobility: Mobility) -> Option<usize> {
         if order < Order::PAGEBLOCK {
             if let Some(level) = self.index.smallest_sufficient(mobility, order.get().into()) {
-                return Some(self.index.lowest(Bucket { mobility, level }));
+                return Some(self.index.lowest(mobility, level));
             }
         }
         self.wholes.find(order.max(Order::PAGEBLOCK), mobility)

@@ -4,7 +4,6 @@
 //! in use. The search looks at a few pageblocks, those first whose largest free block is the smallest that a run of this
 //! length must have in it.
 
-use super::index::Bucket;
 use super::pageblock::WORDS;
 use super::{State, Zone};
 use crate::buddy::{self, WORD_FRAMES};
@@ -89,9 +88,8 @@ impl Zone<'_> {
         let mut search = Search { frames, align, mobility, best: None, looks: LOOKS };
         let least = search.order_inside().min(Order::PAGEBLOCK.get().into());
         for level in buddy::bits(u64::from(self.index.filled(mobility)) >> least << least) {
-            let bucket = Bucket { mobility, level };
             let mut from = 0;
-            while let Some(number) = self.index.next(bucket, from).filter(|_| search.goes_on()) {
+            while let Some(number) = self.index.next(mobility, level, from).filter(|_| search.goes_on()) {
                 self.look_around(&mut search, number);
                 from = number + 1;
             }

@@ -1,11 +1,10 @@
 //! What the zone knows of its pageblocks, brought up to date.
 
 use super::header::Header;
-use super::index::Bucket;
 use super::pageblock::Locked;
 use super::pageblocks::Pageblocks;
 use super::{Watermarks, Zone};
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
+use crate::frame::{Mobility, PAGEBLOCK_FRAMES};
 
 impl Zone<'_> {
     /// Looks at the next dirty pageblock, in the order in which they became so: none starves. False if there is none.
@@ -113,17 +112,13 @@ impl Zone<'_> {
     /// Takes a split pageblock out of its bucket.
     #[inline]
     pub(super) fn remove(&mut self, number: usize, header: Header) {
-        if let Some(bucket) = bucket(header) {
-            self.index.remove(bucket, number);
-        }
+        self.index.relocate(header.mobility(), number, header.level(), 0);
     }
 
     /// Puts a split pageblock into its bucket.
     #[inline]
     pub(super) fn insert(&mut self, number: usize, header: Header) {
-        if let Some(bucket) = bucket(header) {
-            self.index.insert(bucket, number);
-        }
+        self.index.relocate(header.mobility(), number, 0, header.level());
     }
 
     /// Counts frames that became free in a pageblock of this mobility; the negative of a number, those that are so no more.
@@ -178,18 +173,11 @@ impl Zone<'_> {
     }
 }
 
-/// The bucket that a split pageblock is in, if any.
-#[inline]
-fn bucket(header: Header) -> Option<Bucket> {
-    let level = header.level().checked_sub(1)?;
-    debug_assert!(level < Order::PAGEBLOCK.get().into());
-    Some(Bucket { mobility: header.mobility(), level })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::violations::zone;
     use super::*;
+    use crate::frame::Order;
 
     /// Frees a block of a pageblock, as a CPU does that does not have the zone's lock.
     fn free(zone: &Zone<'_>, number: usize, offset: u64, order: u8) {

@@ -1,7 +1,6 @@
 //! Everything that a zone derives, derived once more from the bit planes and compared.
 
 use super::header::Header;
-use super::index::Bucket;
 use super::levels::Levels;
 use super::pageblock::{Locked, WORDS};
 use super::pageblocks::{Pageblocks, Snapshot};
@@ -160,8 +159,8 @@ impl Zone<'_> {
             for order in Order::all().take(Order::PAGEBLOCK.index()) {
                 let belongs = header.is_split() && header.mobility() == mobility && header.largest() == Some(order);
                 let rule = "a pageblock is in the bucket of its mobility and level, and in no other";
-                let bucket = Bucket { mobility, level: order.get().into() };
-                check(rule, start, self.index.contains(bucket, number) == belongs)?;
+                let is_there = self.index.contains(mobility, order.get().into(), number);
+                check(rule, start, is_there == belongs)?;
             }
             let belongs = matches!(self.wholes.state(number), State::Free(_)) && header.mobility() == mobility;
             let rule = "a pageblock that is free as a whole is so among those of its mobility, and of no other";

@@ -1,7 +1,6 @@
 //! Tests of the checker: each rule is broken once, and it is that rule which it names.
 
 use super::header::Header;
-use super::index::Bucket;
 use super::{Extent, Memory, Pageblock, Zone, spans};
 use crate::frame::{FRAME_SIZE, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::per_cpu::PerCpuPages;
@@ -121,10 +120,9 @@ fn extents_and_marks_out_of_order_are_named() {
 #[test]
 fn a_pageblock_in_the_wrong_bucket_is_named() {
     let rule = "a pageblock is in the bucket of its mobility and level, and in no other";
-    let bucket = |mobility, level| Bucket { mobility, level };
-    violates(rule, |zone| zone.index.remove(bucket(Mobility::Movable, 8), 0));
-    violates(rule, |zone| zone.index.insert(bucket(Mobility::Unmovable, 8), 0));
-    violates(rule, |zone| zone.index.insert(bucket(Mobility::Movable, 3), 1));
+    violates(rule, |zone| zone.index.remove(Mobility::Movable, 8, 0));
+    violates(rule, |zone| zone.index.insert(Mobility::Unmovable, 8, 0));
+    violates(rule, |zone| zone.index.insert(Mobility::Movable, 3, 1));
     violates(rule, |zone| header(zone, 0, |header| header.set_mobility(Mobility::Reclaimable)));
     let rule = "a pageblock that is free as a whole is so among those of its mobility, and of no other";
     violates(rule, |zone| header(zone, 6, |header| header.set_mobility(Mobility::Reclaimable)));

@@ -3,7 +3,7 @@
 //! A pageblock is free, allocated (as a block of order 9, or as one half of a block of order 10), or the level below has it:
 //! it is split, or nothing of it was ever added. Changes under the zone's lock.
 
-use super::index::{Bucket, Index};
+use super::index::Index;
 use crate::buddy;
 use crate::frame::{Mobility, Order};
 
@@ -144,10 +144,7 @@ impl<'m> Wholes<'m> {
             let free = self.groups.get(group)?[FREE + mobility.index()] >> (from % GROUP) << (from % GROUP);
             (free != 0).then(|| group * GROUP + free.trailing_zeros() as usize)
         };
-        rest(from / GROUP, from).or_else(|| {
-            let bucket = Bucket { mobility, level: 0 };
-            rest(self.index.next(bucket, from / GROUP + 1)?, 0)
-        })
+        rest(from / GROUP, from).or_else(|| rest(self.index.next(mobility, 0, from / GROUP + 1)?, 0))
     }
 
     /// Allocates the block of order 9 that [`Wholes::find`] finds, if that changes no more than a bit of two words, and if it is one of
@@ -283,16 +280,15 @@ impl<'m> Wholes<'m> {
     fn reindex(&mut self, group: usize, mobility: Mobility, before: u64, after: u64) {
         let (before, after) = (levels(before), levels(after));
         for level in buddy::bits((before ^ after).into()) {
-            let bucket = Bucket { mobility, level };
             let lowest = &mut self.lowest[mobility.index()][level as usize % ORDERS];
             if after >> level & 1 == 1 {
-                self.index.insert(bucket, group);
+                self.index.insert(mobility, level, group);
                 *lowest = (*lowest).min(group as u32);
             } else {
-                self.index.remove(bucket, group);
+                self.index.remove(mobility, level, group);
                 if *lowest == group as u32 {
                     let is_filled = self.index.filled(mobility) >> level & 1 == 1;
-                    *lowest = if is_filled { self.index.lowest(bucket) as u32 } else { NONE };
+                    *lowest = if is_filled { self.index.lowest(mobility, level) as u32 } else { NONE };
                 }
             }
         }
@@ -308,14 +304,14 @@ impl<'m> Wholes<'m> {
         let lowest = Mobility::ALL.into_iter().all(|mobility| {
             (0..ORDERS as u32).all(|level| {
                 let is_filled = self.index.filled(mobility) >> level & 1 == 1;
-                let lowest = is_filled.then(|| self.index.lowest(Bucket { mobility, level }) as u32);
+                let lowest = is_filled.then(|| self.index.lowest(mobility, level) as u32);
                 self.lowest[mobility.index()][level as usize] == lowest.unwrap_or(NONE)
             })
         });
         let indexed = self.groups.iter().enumerate().all(|(number, group)| {
             Mobility::ALL.into_iter().all(|mobility| {
                 let levels = levels(group[FREE + mobility.index()]);
-                let is = |level| self.index.contains(Bucket { mobility, level }, number) == (levels >> level & 1 == 1);
+                let is = |level| self.index.contains(mobility, level, number) == (levels >> level & 1 == 1);
                 (0..ORDERS as u32).all(is)
             })
         });
