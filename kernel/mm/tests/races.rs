@@ -60,7 +60,7 @@ fn from_zone(frames: &Frames) -> Vec<Raced> {
 
 /// Everything that the words hold that a CPU's batches have on loan.
 fn from_batches(frames: &Frames, cpu: usize) -> Vec<Raced> {
-    let refills = || frames.per_cpu_events().nth(cpu).unwrap().refills;
+    let refills = || frames.refills(cpu);
     let before = refills();
     let kinds = orders(4).rev().flat_map(|order| KINDS.map(|kind| (order, kind)));
     let words = kinds.flat_map(|(order, kind)| (0..64 >> order.get()).map(move |_| take(frames, order, kind)));

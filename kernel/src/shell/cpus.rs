@@ -27,8 +27,7 @@ pub(super) fn write(out: &mut impl Write) -> fmt::Result {
     for number in (0..MAX_CPUS).filter(|&number| cpu::start::was_started(number)) {
         let local = local::of(number);
         let state = if cpu::is_online(number) { "online" } else { "stopped" };
-        let held = ZoneKind::ALL.iter().filter_map(|&kind| frames().pagesets(kind).nth(number));
-        let held: u64 = held.map(|pageset| pageset.count).sum();
+        let held: u64 = ZoneKind::ALL.iter().map(|&kind| frames().held(number, kind)).sum();
         write!(
             out,
             "{number:3}  {:6x}  {state:<7}  {:8}  {held:11}  ",

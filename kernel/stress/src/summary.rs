@@ -80,9 +80,8 @@ fn drains<M: Machine>() -> u64 {
 impl Tally {
     /// What the pages of a CPU and its arena of the heap have done since boot, and nothing else.
     fn of_caches<M: Machine>(cpu: usize) -> Self {
-        let frames = M::frames().per_cpu_events().nth(cpu).unwrap_or_default();
         let heap = M::heap().arena_events(cpu);
-        Self { refills: frames.refills + heap.refills, remote_frees: heap.remote_frees, ..Self::default() }
+        Self { refills: M::frames().refills(cpu) + heap.refills, remote_frees: heap.remote_frees, ..Self::default() }
     }
 }
 

@@ -203,7 +203,7 @@ fn memory_that_was_low_while_a_cpu_reclaimed_is_another_ones_business_if_that_ha
 
 /// Frames that the pages of a CPU hold.
 fn held_by(cpu: usize) -> u64 {
-    let of_zone = |kind| frames().pagesets(kind).nth(cpu).map_or(0, |pageset| pageset.count);
+    let of_zone = |kind| frames().held(cpu, kind);
     ZoneKind::ALL.into_iter().map(of_zone).sum()
 }
 

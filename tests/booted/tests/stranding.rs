@@ -47,7 +47,7 @@ fn while_stopped<R>(cpu: usize, work: impl FnOnce() -> R) -> R {
 
 /// Frames that a CPU's pages hold.
 fn held_by(cpu: usize) -> u64 {
-    ZoneKind::ALL.iter().filter_map(|kind| frames().pagesets(*kind).nth(cpu)).map(|pageset| pageset.count).sum()
+    ZoneKind::ALL.iter().map(|kind| frames().held(cpu, *kind)).sum()
 }
 
 /// Has this CPU's pages hold something of each order and mobility: as much as a zone lends at once.

@@ -43,8 +43,6 @@ mod look;
 #[forbid(unsafe_code)]
 mod opaque;
 mod owned;
-#[forbid(unsafe_code)]
-mod pageset;
 mod plan;
 #[forbid(unsafe_code)]
 mod reclaim;
@@ -68,12 +66,11 @@ use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
 
 use crate::per_cpu::{BATCHED, Entered};
-pub use crate::per_cpu::{PerCpuEvents, PerCpuPages};
+pub use crate::per_cpu::PerCpuPages;
 pub use early::EarlyFrames;
 pub use explain::{Allocation, Freeing, Step};
 pub use look::{FrameInfo, Holder, Holding};
 pub use owned::OwnedFrames;
-pub use pageset::Pageset;
 use plan::LaidOut;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;

@@ -18,6 +18,6 @@ impl<C> fmt::Debug for View<'_, C> {
 
 impl fmt::Debug for PerCpuPages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PerCpuPages").field("events", &self.events()).finish_non_exhaustive()
+        f.debug_struct("PerCpuPages").field("refills", &self.refills()).finish_non_exhaustive()
     }
 }

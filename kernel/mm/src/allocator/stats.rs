@@ -2,7 +2,7 @@
 
 use crate::sync::atomic::Ordering::Relaxed;
 
-use super::{Cpu, PerCpuEvents, View};
+use super::{Cpu, View};
 use crate::frame::ZoneKind;
 use crate::zone::ZoneStats;
 
@@ -37,11 +37,6 @@ pub struct Stats {
 }
 
 impl<C: Cpu> View<'_, C> {
-    /// What CPUs' pages have done, by the numbers of their CPUs. A snapshot: they go on meanwhile.
-    pub fn per_cpu_events(&self) -> impl ExactSizeIterator<Item = PerCpuEvents> {
-        self.pages.iter().map(super::PerCpuPages::events)
-    }
-
     /// How the allocator stands, and what it has done since boot. A snapshot: other CPUs go on meanwhile.
     pub fn stats(&self) -> Stats {
         Stats {

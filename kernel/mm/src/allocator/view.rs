@@ -90,6 +90,24 @@ impl<'m, C: Cpu> View<'m, C> {
         self.pages.iter().flat_map(PerCpuPages::held).map(|(order, _)| order.frames()).sum()
     }
 
+    /// How many CPUs have pages of their own: those whose numbers are below this one.
+    pub fn cpus(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// How many free frames of a zone a CPU's pages hold (Linux: a pageset's `count`); none if it has no pages.
+    ///
+    /// A snapshot: the CPU goes on meanwhile.
+    pub fn held(&self, cpu: usize, kind: ZoneKind) -> u64 {
+        let of_zone = self.pages.get(cpu).into_iter().flat_map(PerCpuPages::held);
+        of_zone.filter(|(_, pfn)| self.zone_of(*pfn) == kind).map(|(order, _)| order.frames()).sum()
+    }
+
+    /// Times since boot that a CPU's pages had no block at hand and asked the zones for more.
+    pub fn refills(&self, cpu: usize) -> u64 {
+        self.pages.get(cpu).map_or(0, PerCpuPages::refills)
+    }
+
     /// How much memory there is, in use and free.
     ///
     /// A snapshot: other CPUs go on meanwhile.

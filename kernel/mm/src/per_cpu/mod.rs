@@ -87,14 +87,6 @@ impl<C: Cpu> Deref for Entered<'_, C> {
     }
 }
 
-/// What a CPU's pages have done since boot; what they hold are its [pagesets](crate::allocator::Pageset).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct PerCpuEvents {
-    /// Times that a batch had nothing left to hand out and asked the zones for more.
-    pub refills: u64,
-}
-
 impl Default for PerCpuPages {
     fn default() -> Self {
         Self::new()
@@ -188,7 +180,7 @@ impl PerCpuPages {
             recent.held().for_each(|pfn| visit(pfn.number()));
             visit(order.frames());
         }
-        let refills = counts.then(|| self.refills.load(Relaxed));
+        let refills = counts.then(|| self.refills());
         [self.used.load(Relaxed).into(), self.least()].into_iter().chain(refills).for_each(visit);
     }
 
@@ -316,12 +308,12 @@ impl PerCpuPages {
 
     /// Counts that a batch asks the zones for more.
     pub(crate) fn count_refill(&self) {
-        self.refills.store(self.refills.load(Relaxed) + 1, Relaxed);
+        self.refills.store(self.refills() + 1, Relaxed);
     }
 
-    /// What has happened here.
-    pub(crate) fn events(&self) -> PerCpuEvents {
-        PerCpuEvents { refills: self.refills.load(Relaxed) }
+    /// Times that a batch had nothing left and asked the zones.
+    pub(crate) fn refills(&self) -> u64 {
+        self.refills.load(Relaxed)
     }
 
     /// Makes all atomics known to loom.

@@ -4,8 +4,10 @@ use core::fmt::{self, Write};
 
 use super::populated;
 use crate::allocator::View;
+use crate::buddy::WORD_FRAMES;
 use crate::cpu::Cpu;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, ZoneKind};
+use crate::per_cpu::PerCpuPages;
 
 /// Each zone's counts, watermarks and reserves, and what CPUs' pages have of it (Linux: `/proc/zoneinfo`).
 ///
@@ -32,11 +34,11 @@ pub fn zoneinfo<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Resu
             continue;
         }
         writeln!(out, "  pagesets")?;
-        for pageset in frames.pagesets(zone.kind) {
-            writeln!(out, "    cpu: {}", pageset.cpu)?;
-            writeln!(out, "              count:    {}", pageset.count)?;
-            writeln!(out, "              high:     {}", pageset.high)?;
-            writeln!(out, "              batch:    {}", pageset.batch)?;
+        for cpu in 0..frames.cpus() {
+            writeln!(out, "    cpu: {cpu}")?;
+            writeln!(out, "              count:    {}", frames.held(cpu, zone.kind))?;
+            writeln!(out, "              high:     {}", PerCpuPages::CAPACITY)?;
+            writeln!(out, "              batch:    {WORD_FRAMES}")?;
         }
         writeln!(out, "  start_pfn:           {}", zone.start.number())?;
     }

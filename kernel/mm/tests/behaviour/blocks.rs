@@ -120,7 +120,7 @@ fn blocks_of_any_order_are_freed_in_bulk_each_once() {
 #[test]
 fn a_flag_that_the_fast_path_does_not_know_is_looked_at_by_the_zones() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
-    let refills = || frames.per_cpu_events().next().unwrap().refills;
+    let refills = || frames.refills(0);
     let known = Gfp::WAIT | Gfp::HIGH | Gfp::NOWARN | Gfp::MEMALLOC | Gfp::MOVABLE;
     // The CPU's own pages serve this, by a refill, and hold the rest of a word.
     let mut taken = vec![frames.allocate(Order::ZERO, known).unwrap()];

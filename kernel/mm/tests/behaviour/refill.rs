@@ -78,7 +78,7 @@ fn what_a_cpu_freed_last_is_its_next_block_wherever_that_lies() {
     let frames = kit::machine::allocator_with_pages(&memory);
     let gfp = Gfp::KERNEL | Gfp::MEMALLOC | Gfp::NOWARN;
     let blocks: Vec<Pfn> = std::iter::from_fn(|| frames.take(order(5), gfp).ok()).collect();
-    let asked = || (frames.stats().drains, frames.per_cpu_events().next().expect("there is a CPU").refills);
+    let asked = || (frames.stats().drains, frames.refills(0));
     for start in [16_384, 32_768, NORMAL] {
         let of_it = |pfn: &&Pfn| (start..start + 1024).contains(&pfn.number());
         let block = *blocks.iter().find(of_it).expect("all of it is allocated");

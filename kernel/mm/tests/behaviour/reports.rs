@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bifolio::allocator::{PageAllocator, PerCpuEvents, PerCpuPages, TooManyShrinkers, View};
+use bifolio::allocator::{PageAllocator, PerCpuPages, TooManyShrinkers, View};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, PfnRange, ZoneKind};
 use bifolio::memory_map::{Region, RegionKind};
 use bifolio::report;
@@ -216,15 +216,14 @@ fn meminfo_is_linuxs() {
 #[test]
 fn a_cpus_pages_count_their_refills() {
     let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
-    let events = || frames.per_cpu_events().next().unwrap();
-    assert_eq!(events(), PerCpuEvents::default());
+    assert_eq!((frames.cpus(), frames.refills(0), frames.refills(1)), (1, 0, 0));
     let held: Vec<_> = (0..256).map(|_| frames.take(Order::ZERO, Gfp::KERNEL).unwrap()).collect();
-    assert_eq!(events().refills, 4);
+    assert_eq!(frames.refills(0), 4);
     frames.take(Order::ZERO, Gfp::KERNEL | Gfp::MOVABLE).unwrap();
-    assert_eq!(events().refills, 5);
+    assert_eq!(frames.refills(0), 5);
     held.into_iter().for_each(|pfn| frames.give(pfn, Order::ZERO).unwrap());
     frames.drain();
-    assert_eq!(events().refills, 5);
+    assert_eq!(frames.refills(0), 5);
 }
 
 #[test]
@@ -237,8 +236,7 @@ fn each_kind_has_linuxs_letter() {
 #[test]
 fn what_debug_shows_takes_no_lock() {
     let pages = PerCpuPages::default();
-    let events = format!("{:?}", PerCpuEvents::default());
-    assert_eq!(format!("{pages:?}"), format!("PerCpuPages {{ events: {events}, .. }}"));
+    assert_eq!(format!("{pages:?}"), "PerCpuPages { refills: 0, .. }");
     let frames = machine();
     assert_eq!(format!("{frames:?}"), "PageAllocator { .. }");
     let view: &View<'_, SingleCpu> = &frames;
