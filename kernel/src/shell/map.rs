@@ -143,12 +143,8 @@ fn zone<'a>(kind: ZoneKind, scale: u64, columns: u64, paint: Paint) -> Result<()
 /// Draws a pageblock: its words in rows, frame by frame.
 fn pageblock<'a>(paint: Paint, pfn: Pfn) -> Result<(), Error<'a>> {
     let info = frames().look_at(pfn).ok_or(Error::NotRam(pfn))?;
-    let start = info.pageblock.start;
-    println!(
-        "pageblock {start}: {}, {} of {PAGEBLOCK_FRAMES} frames free",
-        info.pageblock.mobility.name(),
-        info.pageblock.free
-    );
+    let start = info.pageblock;
+    println!("pageblock {start}: {}, {} of {PAGEBLOCK_FRAMES} frames free", info.mobility.name(), info.free);
     println!("{:>1$}  0       8       16      24      32      40      48      56", "frame", MARGIN as usize - 2);
     let mut at = start;
     while at < start.offset(PAGEBLOCK_FRAMES) {

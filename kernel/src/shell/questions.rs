@@ -19,16 +19,11 @@ pub(super) fn page<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error
     println!("frame {pfn} at address {:#x}, in zone {}", pfn.address(), frames().zone_of(pfn));
     block(shell, pfn, &info);
     holder(&info);
-    let pageblock = info.pageblock;
-    let kind = match pageblock.own_mobility {
-        own if own == pageblock.mobility => pageblock.mobility.name(),
-        own => {
-            println!("  isolated: nothing is allocated from its pageblock");
-            own.name()
-        }
-    };
-    let piece = if pageblock.is_whole { ", in one piece" } else { "" };
-    println!("  pageblock {}: {kind}, {} of {PAGEBLOCK_FRAMES} frames free{piece}", pageblock.start, pageblock.free);
+    if info.mobility != info.own_mobility {
+        println!("  isolated: nothing is allocated from its pageblock");
+    }
+    let (kind, piece) = (info.own_mobility.name(), if info.is_whole { ", in one piece" } else { "" });
+    println!("  pageblock {}: {kind}, {} of {PAGEBLOCK_FRAMES} frames free{piece}", info.pageblock, info.free);
     if info.block.state == BlockState::Allocated {
         slab(pfn);
     }
@@ -74,10 +69,9 @@ fn what_is_at(buddy: Pfn, order: Order) -> &'static str {
 }
 
 fn holder(info: &FrameInfo) {
-    let Some(holder) = info.holder else { return };
-    let cpu = holder.cpu;
-    let order = holder.order;
-    match holder.by {
+    let Some((cpu, holding)) = info.holder else { return };
+    let order = info.block.order;
+    match holding {
         Holding::InBatch(mobility) => {
             println!("  in CPU {cpu}'s pages: on loan, for the next {} request of order {order}", mobility.name());
         }

@@ -83,7 +83,7 @@ pub fn ask_who_has_it(random: &mut Random) -> Question {
     }
     let asked = held[random.index(held.len())];
     let info = frames.look_at(asked).expect("it is RAM");
-    let who = match info.holder.map(|holder| (holder.cpu, holder.by)) {
+    let who = match info.holder {
         None => "the zone has it as free".to_owned(),
         Some((cpu, Holding::HandedOut(_))) => format!("it is in use, and on loan to CPU {cpu}"),
         Some((cpu, _)) => format!("CPU {cpu} has it at hand"),

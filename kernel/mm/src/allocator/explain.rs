@@ -229,18 +229,18 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.with(kind, |zone| zone.settle_all());
         tell(Step::Frees { pfn, order, zone: kind });
         let (own, loan) = (C::current(), self.look_at(pfn).and_then(|info| info.holder));
-        let by_other = loan.filter(|loan| matches!(loan.by, Holding::HandedOut(_)));
+        let lender = loan.filter(|(_, holding)| matches!(holding, Holding::HandedOut(_))).map(|(cpu, _)| cpu);
         let (nearly_full, mobility) =
             self.with(kind, |zone| zone.is_nearly_full(pfn)).unwrap_or((false, Mobility::Movable));
         let has_room =
             |pages: &PerCpuPages| pages.recent_of(order, mobility).is_some_and(|recent| recent.room().is_some());
         let is_kept = nearly_full && order < Order::PAGEBLOCK && self.pages.get(own).is_some_and(has_room);
-        if let Some(loan) = by_other {
-            if loan.cpu == own {
-                tell(Step::ToBatch { cpu: own });
-                return Ok(Freeing::Held(own));
+        if let Some(cpu) = lender {
+            if cpu == own {
+                tell(Step::ToBatch { cpu });
+                return Ok(Freeing::Held(cpu));
             }
-            tell(Step::OffLoan { cpu: loan.cpu });
+            tell(Step::OffLoan { cpu });
         } else if is_kept {
             tell(Step::Kept { cpu: own });
             return Ok(Freeing::Held(own));

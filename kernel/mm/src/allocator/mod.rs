@@ -39,8 +39,6 @@ mod exact;
 mod explain;
 mod harden;
 #[forbid(unsafe_code)]
-mod look;
-#[forbid(unsafe_code)]
 mod opaque;
 mod owned;
 mod plan;
@@ -65,11 +63,10 @@ mod zonelist;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::marker::PhantomData;
 
-use crate::per_cpu::{BATCHED, Entered};
 pub use crate::per_cpu::PerCpuPages;
+use crate::per_cpu::{BATCHED, Entered};
 pub use early::EarlyFrames;
 pub use explain::{Allocation, Freeing, Step};
-pub use look::{FrameInfo, Holder, Holding};
 pub use owned::OwnedFrames;
 use plan::LaidOut;
 pub use plan::{Plan, SetupError};
@@ -88,7 +85,7 @@ use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::sync::Mutex;
 pub use crate::zone::{
-    BlockInfo, BlockState, Choice, Fallback, Fallbacks, FreeBlocks, MarkTest, PageblockInfo, Source, Watermarks,
+    BlockInfo, BlockState, Choice, Fallback, Fallbacks, FrameInfo, FreeBlocks, Holding, MarkTest, Source, Watermarks,
     ZoneStats, min_free_kib, protection,
 };
 use crate::zone::{Pageblocks, Zone};

@@ -15,7 +15,7 @@ use super::{Cpu, PageAllocator, PerCpuPages};
 use crate::error::FreeError;
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::sync::{MaskedGuard, Mutex};
-use crate::zone::{BlockInfo, FreeBlocks, Pageblocks, Zone, ZoneStats};
+use crate::zone::{BlockInfo, FrameInfo, FreeBlocks, Pageblocks, Zone, ZoneStats};
 
 /// A [`PageAllocator`] for code that may ask it anything, and neither allocate nor free: what is shown of an allocator that
 /// has an owner, such as that of a [heap's source](crate::heap::RegionPages::frames).
@@ -136,6 +136,11 @@ impl<'m, C: Cpu> View<'m, C> {
     /// [`FreeError`], saying what is there instead: just what [`PageAllocator::free_raw`] would say.
     pub fn order_of(&self, pfn: Pfn) -> Result<Order, FreeError> {
         self.with(self.zone_of(pfn), |zone| zone.order_of(pfn))
+    }
+
+    /// What a frame is at the moment; `None` if it is not RAM that the allocator knows of. Other CPUs go on meanwhile.
+    pub fn look_at(&self, pfn: Pfn) -> Option<FrameInfo> {
+        self.with(self.zone_of(pfn), |zone| zone.look_at(pfn))
     }
 
     /// The kind of machine that the memory is of: where zones end.

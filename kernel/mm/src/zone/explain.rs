@@ -3,7 +3,7 @@
 use super::mobility::{Fallback, Mixing};
 use super::{WORTH_LENDING, Watermarks, Zone};
 use crate::buddy::{self, WORD_FRAMES};
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
 /// Why a request would be served from a pageblock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,19 +112,19 @@ impl Zone<'_> {
             offset = offset / WORD_FRAMES * WORD_FRAMES + heads.trailing_zeros();
         }
         let pfn = start.offset(offset.into());
-        let around = |number| self.blocks_of(number).find(|block| PfnRange::of(block.pfn, block.order).contains(pfn));
-        let from =
-            around(number).or_else(|| around(number & !1)).map_or((pfn, order), |block| (block.pfn, block.order));
+        let from = self.block_around(number, pfn).map_or((pfn, order), |block| (block.pfn, block.order));
         Choice { pageblock: start, source, from, pfn, lent }
     }
 
     /// Whether a frame is the first of a free block of this order, which would merge with one of this mobility.
     pub(crate) fn merges(&self, buddy: Pfn, order: Order, mobility: Mobility) -> bool {
-        self.look_at(buddy).is_some_and(|(block, pageblock)| {
-            let is_it = (block.pfn, block.order, block.state) == (buddy, order, super::BlockState::Free);
-            let both = pageblock.mobility == mobility || mobility.is_mergeable() && pageblock.mobility.is_mergeable();
-            is_it && (order < Order::PAGEBLOCK || both)
-        })
+        let Some((number, _)) = self.blocks.locate(buddy) else { return false };
+        let other = self.blocks.peek(number).mobility();
+        let both = other == mobility || mobility.is_mergeable() && other.is_mergeable();
+        (order < Order::PAGEBLOCK || both)
+            && self
+                .block_around(number, buddy)
+                .is_some_and(|block| (block.pfn, block.order, block.state) == (buddy, order, super::BlockState::Free))
     }
 
     /// Whether a block that is freed in a frame's pageblock is kept by the CPU that frees it, if that has room; and the

@@ -1,44 +1,85 @@
 //! A look at a single frame.
 
 use super::{BlockInfo, State, Zone};
-use crate::frame::{Mobility, PAGEBLOCK_FRAMES, Pfn, PfnRange};
+use crate::buddy::WORD_FRAMES;
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
+use crate::per_cpu::PerCpuPages;
 
-/// What is known of a pageblock.
+/// What is known of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct PageblockInfo {
-    /// Its first frame.
-    pub start: Pfn,
-    /// What it is for: [`Mobility::Isolate`] while it is isolated.
+pub struct FrameInfo {
+    /// The block that it is in.
+    pub block: BlockInfo,
+    /// The first frame of its pageblock.
+    pub pageblock: Pfn,
+    /// What the pageblock is for: [`Mobility::Isolate`] while it is isolated.
     pub mobility: Mobility,
-    /// What it is for when it is not isolated.
+    /// What the pageblock is for when it is not isolated.
     pub own_mobility: Mobility,
-    /// Frames that are free, and not held by a CPU's pages.
+    /// Frames of the pageblock that are free, and not held by a CPU's pages.
     pub free: u64,
-    /// It is free, in use or reserved in one piece, alone or together with its buddy.
+    /// The pageblock is free, in use or reserved in one piece, alone or together with its buddy.
     pub is_whole: bool,
+    /// The number of the CPU whose pages have the block, if any do, and how they came by it.
+    pub holder: Option<(usize, Holding)>,
+}
+
+/// How a CPU's pages have a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "what tells one tells each")]
+pub enum Holding {
+    /// It is on loan from its zone, as part of the batch for requests of this mobility, and free.
+    InBatch(Mobility),
+    /// It is on loan, and the CPU has handed it out.
+    HandedOut(Mobility),
+    /// The CPU freed it not long ago, and keeps it for requests of this mobility.
+    Recent(Mobility),
 }
 
 impl Zone<'_> {
-    /// The block that a frame is in, and its pageblock; `None` where the zone has no RAM.
-    pub(crate) fn look_at(&self, pfn: Pfn) -> Option<(BlockInfo, PageblockInfo)> {
+    /// What a frame is; `None` where the zone has no RAM.
+    pub(crate) fn look_at(&self, pfn: Pfn) -> Option<FrameInfo> {
         let (number, _) = self.blocks.locate(pfn)?;
-        let around = |number| self.blocks_of(number).find(|block| PfnRange::of(block.pfn, block.order).contains(pfn));
-        // Of a block of two pageblocks the first speaks for both.
-        let block = around(number).or_else(|| around(number & !1))?;
+        let block = self.block_around(number, pfn)?;
         let (header, states) = self.blocks.snapshot(number);
         let free = match self.wholes.state(number) {
             _ if header.is_split() => states.free.iter().map(|free| u64::from(free.count_ones())).sum(),
             State::Free(_) => PAGEBLOCK_FRAMES,
             _ => 0,
         };
-        let pageblock = PageblockInfo {
-            start: self.blocks.start_of(number),
+        let pages = self.blocks.per_cpu().iter().enumerate();
+        Some(FrameInfo {
+            block,
+            pageblock: self.blocks.start_of(number),
             mobility: header.mobility(),
             own_mobility: header.own_mobility(),
             free,
             is_whole: !header.is_split(),
-        };
-        Some((block, pageblock))
+            holder: pages.filter_map(|(cpu, pages)| Some((cpu, holding(pages, block.pfn)?))).next(),
+        })
     }
+
+    /// The block that a frame of a pageblock is in.
+    pub(super) fn block_around(&self, number: usize, pfn: Pfn) -> Option<BlockInfo> {
+        let around = |number| self.blocks_of(number).find(|block| PfnRange::of(block.pfn, block.order).contains(pfn));
+        // Of a block of two pageblocks the first speaks for both.
+        around(number).or_else(|| around(number & !1))
+    }
+}
+
+/// As what these pages have the block that begins at a frame.
+fn holding(pages: &PerCpuPages, pfn: Pfn) -> Option<Holding> {
+    let bit = pfn.number() % u64::from(WORD_FRAMES);
+    let base = Pfn::new(pfn.number() - bit);
+    let kinds = || Order::all().flat_map(|order| Mobility::REQUESTED.map(|mobility| (order, mobility)));
+    let on_loan = kinds().take(pages.batches().count()).find_map(|(order, mobility)| {
+        let (lent, free) = pages.batch(order, mobility).of_word(base);
+        let by = if free >> bit & 1 == 1 { Holding::InBatch(mobility) } else { Holding::HandedOut(mobility) };
+        (lent >> bit & 1 == 1).then_some(by)
+    });
+    let is_recent = |(order, mobility): &(Order, Mobility)| {
+        pages.recent_of(*order, *mobility).is_some_and(|recent| recent.held().any(|held| held == pfn))
+    };
+    on_loan.or_else(|| kinds().find(is_recent).map(|(_, mobility)| Holding::Recent(mobility)))
 }

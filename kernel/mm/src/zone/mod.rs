@@ -42,7 +42,7 @@ mod word;
 pub use blocks::{BlockInfo, BlockState};
 pub use explain::{Choice, MarkTest, Source};
 pub use fragmentation::FreeBlocks;
-pub use look::PageblockInfo;
+pub use look::{FrameInfo, Holding};
 pub(crate) use mobility::Mixing;
 pub use mobility::{Fallback, Fallbacks};
 pub(crate) use pageblock::{Locked, Pageblock};

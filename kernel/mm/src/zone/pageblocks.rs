@@ -80,6 +80,11 @@ impl<'m> Pageblocks<'m> {
         self.first_blocks = if withheld { &[] } else { &self.blocks[..first.pageblocks()] };
     }
 
+    /// All CPUs' pages, which blocks may be lent to.
+    pub(super) fn per_cpu(&self) -> &'m [PerCpuPages] {
+        self.per_cpu
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.blocks.len()

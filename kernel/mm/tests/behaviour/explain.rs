@@ -68,7 +68,7 @@ fn run(seed: u64, operations: usize) -> (usize, usize) {
                         "seed {seed}"
                     );
                 }
-                Freeing::Held(cpu) => assert_eq!(info.holder.map(|holder| holder.cpu), Some(cpu), "seed {seed}"),
+                Freeing::Held(cpu) => assert_eq!(info.holder.map(|(cpu, _)| cpu), Some(cpu), "seed {seed}"),
             }
             exact += 1;
         }
