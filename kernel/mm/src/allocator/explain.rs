@@ -11,7 +11,7 @@ use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use crate::per_cpu::{BATCHED, PerCpuPages};
-use crate::zone::{Choice, MarkTest, Mixing, Source};
+use crate::zone::{Choice, MarkTest, Mixing};
 
 /// A step on the way of a request, in the order in which they are taken. It says itself, in a sentence, what happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,7 +139,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let kind = ZoneKind::Normal;
         let (test, choice) = self.with(kind, |zone| {
             let test = zone.test(order.frames(), zone.watermarks.low, zone.protection[kind.index()], false);
-            (test, zone.choose(order, mobility, Mixing::Never, false).filter(|choice| choice.source == Source::Own))
+            (test, zone.choose(order, mobility, Mixing::Never, false).filter(|choice| choice.other.is_none()))
         });
         let is_passed = self.explain_test(kind, "low", test, tell);
         is_passed.then(|| self.explain_choice(kind, request, choice, Mixing::Never, tell)).flatten()

@@ -85,7 +85,7 @@ use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::sync::Mutex;
 pub use crate::zone::{
-    BlockInfo, BlockState, Choice, Fallback, Fallbacks, FrameInfo, FreeBlocks, Holding, MarkTest, Source, Watermarks,
+    BlockInfo, BlockState, Choice, Fallback, Fallbacks, FrameInfo, FreeBlocks, Holding, MarkTest, Watermarks,
     ZoneStats, min_free_kib, protection,
 };
 use crate::zone::{Pageblocks, Zone};

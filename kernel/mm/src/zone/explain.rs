@@ -5,24 +5,15 @@ use super::{WORTH_LENDING, Watermarks, Zone};
 use crate::buddy::{self, WORD_FRAMES};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
-/// Why a request would be served from a pageblock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Source {
-    /// Its mobility is the request's, and its largest free block the smallest sufficient one.
-    Own,
-    /// It is of this mobility, and no other way is left.
-    Other(Fallback, Mobility),
-}
-
 /// Where a zone would take a block from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Choice {
     /// The first frame of the pageblock.
     pub pageblock: Pfn,
-    /// Why that one.
-    pub source: Source,
+    /// Its mobility, if that is not the request's, and the way in which it serves that all the same. Otherwise its largest free
+    /// block is the smallest sufficient one.
+    pub other: Option<(Fallback, Mobility)>,
     /// The free block that the request's block is part of, and its order.
     pub from: (Pfn, Order),
     /// The block that the request would get.
@@ -81,22 +72,22 @@ impl Zone<'_> {
     /// Where the zone would take a block from, which must have looked at all that became free. Without `mixing`, only from
     /// pageblocks of the own mobility and from those that can become such as a whole.
     pub(crate) fn choose(&self, order: Order, mobility: Mobility, mixing: Mixing, batch: bool) -> Option<Choice> {
-        let own = self.find_own(order, mobility).map(|number| (number, Source::Own));
-        let (number, source) = own.or_else(|| {
+        let own = self.find_own(order, mobility).map(|number| (number, None));
+        let (number, other) = own.or_else(|| {
             let (way, kind, number) = self.choose_foreign(order, mobility, mixing)?;
-            Some((number, Source::Other(way, kind)))
+            Some((number, Some((way, kind))))
         })?;
-        Some(self.choose_in(number, source, order, batch))
+        Some(self.choose_in(number, other, order, batch))
     }
 
     /// Where the zone would take a block from that it keeps for pressing requests.
     pub(crate) fn choose_highatomic(&self, order: Order) -> Option<Choice> {
         let number = self.find_own(order, Mobility::HighAtomic)?;
-        Some(self.choose_in(number, Source::Own, order, false))
+        Some(self.choose_in(number, None, order, false))
     }
 
     /// Which block of a pageblock it would be.
-    fn choose_in(&self, number: usize, source: Source, order: Order, batch: bool) -> Choice {
+    fn choose_in(&self, number: usize, other: Option<(Fallback, Mobility)>, order: Order, batch: bool) -> Choice {
         let start = self.blocks.start_of(number);
         let (mut offset, mut lent, mut free) = (0, 1, u64::MAX);
         let header = self.blocks.peek(number);
@@ -113,7 +104,7 @@ impl Zone<'_> {
         }
         let pfn = start.offset(offset.into());
         let from = self.block_around(number, pfn).map_or((pfn, order), |block| (block.pfn, block.order));
-        Choice { pageblock: start, source, from, pfn, lent }
+        Choice { pageblock: start, other, from, pfn, lent }
     }
 
     /// Whether a frame is the first of a free block of this order, which would merge with one of this mobility.

@@ -40,7 +40,7 @@ mod wholes;
 mod word;
 
 pub use blocks::{BlockInfo, BlockState};
-pub use explain::{Choice, MarkTest, Source};
+pub use explain::{Choice, MarkTest};
 pub use fragmentation::FreeBlocks;
 pub use look::{FrameInfo, Holding};
 pub(crate) use mobility::Mixing;

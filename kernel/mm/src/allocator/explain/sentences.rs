@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::{Allocation, Freeing, Step};
 use crate::frame::{Mobility, Order, Pfn, PfnRange, ZoneKind};
-use crate::zone::{Choice, Fallback, MarkTest, Source};
+use crate::zone::{Choice, Fallback, MarkTest};
 
 impl fmt::Display for MarkTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,27 +97,19 @@ fn merge(f: &mut fmt::Formatter<'_>, order: Order, pfn: Pfn, buddy: Pfn) -> fmt:
 }
 
 fn chosen(f: &mut fmt::Formatter<'_>, zone: ZoneKind, mobility: Mobility, choice: &Choice) -> fmt::Result {
-    let Choice { pageblock, source, from: (first, order), lent, .. } = choice;
+    let Choice { pageblock, other, from: (first, order), lent, .. } = choice;
+    let own = mobility.name();
     write!(f, "zone {zone}: pageblock {pageblock}, ")?;
-    match source {
-        Source::Own => {
-            write!(f, "of the {} ones with a block that is large enough the one with the smallest", mobility.name())?
+    match other.map(|(way, kind)| (way, kind.name())) {
+        None => write!(f, "of the {own} ones with a block that is large enough the one with the smallest"),
+        Some((Fallback::ClaimedWhole, kind)) => write!(f, "no {own} one has room: a free one changes from {kind}"),
+        Some((Fallback::ClaimedPageblock, kind)) => {
+            write!(f, "no {own} one has room: mostly free, it changes from {kind}")
         }
-        Source::Other(way, kind) => {
-            let name = kind.name();
-            match way {
-                Fallback::ClaimedWhole => {
-                    write!(f, "no {} one has room: a free one changes from {name}", mobility.name())?
-                }
-                Fallback::ClaimedPageblock => {
-                    write!(f, "no {} one has room: mostly free, it changes from {name}", mobility.name())?
-                }
-                Fallback::Stolen => {
-                    write!(f, "no {} one has room, and none is worth changing: from a {name} one", mobility.name())?
-                }
-            }
+        Some((Fallback::Stolen, kind)) => {
+            write!(f, "no {own} one has room, and none is worth changing: from a {kind} one")
         }
-    }
+    }?;
     write!(f, "; free block {first}+{order}")?;
     if *lent > 1 { write!(f, "; {lent} blocks are lent to the CPU at once") } else { Ok(()) }
 }
