@@ -68,7 +68,6 @@ use crate::per_cpu::{BATCHED, Entered};
 pub use early::EarlyFrames;
 pub use explain::{Allocation, Freeing, Step};
 pub use owned::OwnedFrames;
-use plan::LaidOut;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
@@ -126,7 +125,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Where frames are mere numbers, which nobody takes for memory, that is no promise at all: nothing can go wrong then but
     /// the numbers.
     pub unsafe fn new(plan: &Plan<'_>, metadata: &'m mut [u64], pages: &'m [PerCpuPages]) -> Result<Self, SetupError> {
-        let LaidOut { mut zones, later, words } = plan.lay_out(metadata, pages)?;
+        let (mut zones, later, words) = plan.lay_out(metadata, pages)?;
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut zones) {
             for range in plan.usable(kind) {
                 zone.add(range).expect("the plan's usable ranges are disjoint and lie in its spans");

@@ -8,7 +8,7 @@ use crate::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, 
 use crate::memory_map::{MemoryMap, RegionKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
-use crate::zone::{Extent, Memory, Pageblock, Zone, spans};
+use crate::zone::{Extent, Pageblock, Zone, spans};
 
 errors! {
     /// Why an allocator could not be set up.
@@ -34,15 +34,8 @@ errors! {
     }
 }
 
-/// What a plan makes of metadata.
-pub(super) struct LaidOut<'m> {
-    /// Every frame of them reserved.
-    pub zones: [Zone<'m>; ZoneKind::COUNT],
-    /// What may be added to them.
-    pub later: Later<'m>,
-    /// The kernel's own, one for each frame of each zone, if they were planned.
-    pub words: [&'m [AtomicUsize]; ZoneKind::COUNT],
-}
+/// The kernel's own words for the frames of each zone.
+pub(super) type OwnWords<'m> = [&'m [AtomicUsize]; ZoneKind::COUNT];
 
 /// The layout of an allocator for one memory map: made before there is any memory to make it in.
 #[derive(Clone, Copy, Debug)]
@@ -128,12 +121,13 @@ impl<'a> Plan<'a> {
         self.map.profile()
     }
 
-    /// What the plan is for, over this memory.
+    /// What the plan is for, over this memory: zones, every frame of them reserved; what may be added to them; and the kernel's own
+    /// words, one for each frame of each zone, if they were planned.
     pub(super) fn lay_out<'m>(
         &self,
         metadata: &'m mut [u64],
         per_cpu: &'m [PerCpuPages],
-    ) -> Result<LaidOut<'m>, SetupError> {
+    ) -> Result<([Zone<'m>; ZoneKind::COUNT], Later<'m>, OwnWords<'m>), SetupError> {
         let (planned, given) = (self.metadata_words(), metadata.len());
         if planned != given {
             return Err(SetupError::WrongMetadataSize { planned, given });
@@ -150,20 +144,18 @@ impl<'a> Plan<'a> {
         let later = Later::new(self.map.ranges(RegionKind::AcpiReclaimable), take(self.later * Later::WORDS));
         let zones = ZoneKind::ALL.map(|kind| {
             let extent = self.extents[kind.index()];
+            let spans = spans(self.profile().range(kind), self.map.ram());
             let blocks = bytemuck::cast_slice_mut(take(Pageblock::SIZE * extent.pageblocks));
-            let memory = Memory {
-                blocks: as_atomic::<[u64; Pageblock::SIZE]>(blocks),
-                dirty: &as_atomic(take(1))[0],
-                private: take(Zone::private_words(&extent)),
-            };
-            Zone::new(kind, extent, spans(self.profile().range(kind), self.map.ram()), memory, per_cpu)
+            let blocks = as_atomic::<[u64; Pageblock::SIZE]>(blocks);
+            let dirty = &as_atomic(take(1))[0];
+            Zone::new(kind, extent, spans, blocks, dirty, take(Zone::private_words(&extent)), per_cpu)
         });
         let words = self.extents.map(|extent| {
             let words = take(if self.has_words { own_words_for(&extent) } else { 0 });
             words.fill(0);
             as_atomic(bytemuck::cast_slice_mut::<u64, usize>(words))
         });
-        Ok(LaidOut { zones, later, words })
+        Ok((zones, later, words))
     }
 
     /// The frames of a zone that can be given out from the start.

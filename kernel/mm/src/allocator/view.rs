@@ -9,6 +9,7 @@ use core::ops::Deref;
 use core::sync::atomic::AtomicUsize;
 
 use super::add::Later;
+use super::plan::OwnWords;
 use super::reclaim::SlowPath;
 use super::record::{Call, Recording};
 use super::{Cpu, PageAllocator, PerCpuPages};
@@ -43,7 +44,7 @@ pub struct View<'m, C> {
     pub(super) profile: Profile,
     pub(super) metadata: PfnRange,
     pub(super) later: Later<'m>,
-    pub(super) words: [&'m [AtomicUsize]; ZoneKind::COUNT],
+    pub(super) words: OwnWords<'m>,
     pub(super) slow: SlowPath<'m, C>,
     pub(super) recording: Option<&'m Recording<'m>>,
     /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.

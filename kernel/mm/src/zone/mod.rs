@@ -101,15 +101,6 @@ struct Special {
     fallbacks: Fallbacks,
 }
 
-/// The memory of a zone, which may hold anything.
-pub(crate) struct Memory<'m> {
-    /// As many as the zone has pageblocks.
-    pub blocks: &'m [Pageblock],
-    pub dirty: &'m AtomicU64,
-    /// [`Zone::private_words`] of it.
-    pub private: &'m mut [u64],
-}
-
 /// What a zone gives a CPU's pages.
 pub(crate) enum Lent {
     /// A batch has blocks again.
@@ -129,15 +120,18 @@ impl<'m> Zone<'m> {
             + Wholes::words_for(extent.pageblocks)
     }
 
-    /// A zone in which every frame is reserved.
+    /// A zone in which every frame is reserved, over memory that may hold anything: as many pageblocks as it has, and
+    /// [`private_words`](Self::private_words).
     pub(crate) fn new(
         kind: ZoneKind,
         extent: Extent,
         ram: impl Iterator<Item = Span>,
-        memory: Memory<'m>,
+        blocks: &'m [Pageblock],
+        dirty: &'m AtomicU64,
+        private: &'m mut [u64],
         per_cpu: &'m [crate::per_cpu::PerCpuPages],
     ) -> Self {
-        let (spans, rest) = memory.private.split_at_mut(extent.spans * Span::WORDS);
+        let (spans, rest) = private.split_at_mut(extent.spans * Span::WORDS);
         let orders = Order::PAGEBLOCK.index();
         let (index, wholes) = rest.split_at_mut(Index::words_for(extent.pageblocks, orders));
         let spans: &mut [span::Stored] = bytemuck::cast_slice_mut(spans);
@@ -147,7 +141,7 @@ impl<'m> Zone<'m> {
         Self {
             kind,
             extent,
-            blocks: Pageblocks::new(spans, memory.blocks, memory.dirty, per_cpu, Header::whole(INITIAL)),
+            blocks: Pageblocks::new(spans, blocks, dirty, per_cpu, Header::whole(INITIAL)),
             index: Index::new(extent.pageblocks, orders, index),
             wholes: Wholes::new(extent.pageblocks, wholes),
             dirty: None,

@@ -1,7 +1,7 @@
 //! Tests of the checker: each rule is broken once, and it is that rule which it names.
 
 use super::header::Header;
-use super::{Extent, Memory, Pageblock, Zone, spans};
+use super::{Extent, Pageblock, Zone, spans};
 use crate::frame::{FRAME_SIZE, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
@@ -24,13 +24,11 @@ fn empty() -> (Zone<'static>, &'static [PerCpuPages]) {
     let kind = ZoneKind::Normal;
     let range = Profile::X86_64.range(kind);
     let extent = Extent::of(range, [RAM].into_iter());
-    let memory = Memory {
-        blocks: leak((0..extent.pageblocks).map(|_| Pageblock::default())),
-        dirty: Box::leak(Box::new(AtomicU64::new(0))),
-        private: leak((0..Zone::private_words(&extent)).map(|_| 0)),
-    };
+    let blocks = leak((0..extent.pageblocks).map(|_| Pageblock::default()));
+    let dirty = Box::leak(Box::new(AtomicU64::new(0)));
+    let private = leak((0..Zone::private_words(&extent)).map(|_| 0));
     let pages: &[PerCpuPages] = leak((0..2).map(|_| PerCpuPages::new()));
-    (Zone::new(kind, extent, spans(range, [RAM].into_iter()), memory, pages), pages)
+    (Zone::new(kind, extent, spans(range, [RAM].into_iter()), blocks, dirty, private, pages), pages)
 }
 
 /// A zone, and the pages of two CPUs: pageblock 0 is split by small blocks, 1 an allocated block, 2 and 3 one, 4 is isolated, 5
