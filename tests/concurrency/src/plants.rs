@@ -82,8 +82,8 @@ pub const PLANTS: &[Plant] = &[
         tool: Tool::Loom,
         test: "loom::a_lent_block_is_freed_while_its_loan_ends",
         file: "zone/pageblocks.rs",
-        old: "let (mut block, offset) = self.lock_at(base)?;\n        let ended = batch.end();",
-        new: "let ended = batch.end();\n        let (mut block, offset) = self.lock_at(base)?;",
+        old: "let (mut block, offset) = self.lock_at(base)?;\n        let (free, lent) = batch.end();",
+        new: "let (free, lent) = batch.end();\n        let (mut block, offset) = self.lock_at(base)?;",
     },
     Plant {
         what: "a batch that hands out what another CPU has freed too",

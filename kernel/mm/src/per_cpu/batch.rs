@@ -20,17 +20,6 @@ pub(crate) struct Batch {
     lent: AtomicU64,
 }
 
-/// What became of the blocks of a loan that has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Ended {
-    /// Blocks that are free again.
-    pub free: u64,
-    /// Blocks that are handed out.
-    pub in_use: u64,
-    /// Blocks that were freed twice: here, and by another CPU at about the same time.
-    pub twice: u64,
-}
-
 impl Batch {
     /// No word starts at an odd frame.
     const NONE: u64 = u64::MAX;
@@ -90,13 +79,15 @@ impl Batch {
         self.base.store(base.number(), Relaxed);
     }
 
-    /// Ends the loan. The word's pageblock must be locked, and the CPU that owns this must be here, or kept out.
-    pub(crate) fn end(&self) -> Ended {
+    /// Ends the loan: the blocks that the CPU had, or was given back, and those that were on loan still. What is one of the former
+    /// alone was freed twice: here, and by another CPU at about the same time. The word's pageblock must be locked, and the CPU
+    /// that owns this must be here, or kept out.
+    pub(crate) fn end(&self) -> (u64, u64) {
         let (free, lent) = (self.free.load(Relaxed), self.lent.load(Relaxed));
         self.base.store(Self::NONE, Relaxed);
         self.free.store(0, Relaxed);
         self.lent.store(0, Relaxed);
-        Ended { free: free & lent, in_use: lent & !free, twice: free & !lent }
+        (free, lent)
     }
 
     /// Of the word at `base`: the blocks on loan, and those of them that can be handed out.

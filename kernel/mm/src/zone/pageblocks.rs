@@ -434,19 +434,19 @@ impl<'m> Pageblocks<'m> {
     #[inline(always)]
     pub(crate) fn end_loan(&self, order: Order, batch: &Batch, base: Pfn) -> Option<(Freed, u64)> {
         let (mut block, offset) = self.lock_at(base)?;
-        let ended = batch.end();
+        let (free, lent) = batch.end();
         let word = place(offset).0;
-        block.word(word).lend(ended.in_use, false);
+        block.word(word).lend(lent & !free, false);
         let mut freed = Freed::Frames;
-        if ended.free != 0 {
+        if free & lent != 0 {
             self.note_dirty(&mut block);
-            let frames = buddy::spread(ended.free, order.get().into());
+            let frames = buddy::spread(free & lent, order.get().into());
             block.release_in_word(word, frames, frames.count_ones());
             if block.header.is_free() {
                 freed = Freed::Pageblock(block.number);
             }
         }
-        Some((freed, ended.twice))
+        Some((freed, free & !lent))
     }
 
     /// Frees a block of `order` that a CPU's pages held last, and that it takes out with `pop` under the lock.
