@@ -54,7 +54,7 @@ impl Zone<'_> {
         }
         if let Some((first, _)) = self.blocks.locate(whole.start).filter(|_| !whole.is_empty()) {
             self.wholes.insert_all(first..first + (whole.frames() / PAGEBLOCK_FRAMES) as usize, INITIAL);
-            self.free += whole.frames();
+            self.counts.free += whole.frames();
         }
         self.managed += range.frames();
         Ok(())

@@ -21,7 +21,7 @@ impl Zone<'_> {
     pub(crate) fn reserve_highatomic(&mut self, pfn: Pfn, order: Order) {
         let hundredth = self.managed / 100;
         if hundredth < PAGEBLOCK_FRAMES
-            || self.special.reserved_highatomic >= hundredth.next_multiple_of(PAGEBLOCK_FRAMES)
+            || self.counts.reserved_highatomic >= hundredth.next_multiple_of(PAGEBLOCK_FRAMES)
         {
             return;
         }
@@ -56,7 +56,7 @@ impl Zone<'_> {
             self.count_taken(header.mobility(), free);
             self.count_free(mobility, free);
             let kept = PAGEBLOCK_FRAMES.wrapping_mul(if mobility == Mobility::HighAtomic { 1 } else { u64::MAX });
-            self.special.reserved_highatomic = self.special.reserved_highatomic.wrapping_add(kept);
+            self.counts.reserved_highatomic = self.counts.reserved_highatomic.wrapping_add(kept);
         }
         self.retype(number, mobility);
     }

@@ -125,7 +125,7 @@ impl Zone<'_> {
     /// Allocates a block, as large as blocks can be there, of which all frames are free.
     pub(super) fn take_at(&mut self, pfn: Pfn, order: Order) {
         let Some((number, offset)) = self.blocks.locate(pfn) else { return };
-        self.special.allocated += order.frames();
+        self.allocated += order.frames();
         if order >= Order::PAGEBLOCK {
             return self.take_whole_at(number, order);
         }

@@ -101,7 +101,7 @@ impl Zone<'_> {
 
     /// Has the pageblock that was chosen serve a request: takes it over, or takes note of what it does not suit.
     fn take_over(&mut self, order: Order, mobility: Mobility, (way, foreign, number): Foreign) -> usize {
-        self.special.fallbacks.note(way, foreign, mobility);
+        self.fallbacks.note(way, foreign, mobility);
         match way {
             Fallback::Stolen => self.note_foreign(number, mobility, order.frames()),
             Fallback::ClaimedWhole | Fallback::ClaimedPageblock => self.retype(number, mobility),

@@ -75,30 +75,42 @@ pub(crate) struct Zone<'m> {
     /// The one of those from which on free frames are to be counted: what is free of the ones before it is, before their turn.
     counted_to: Option<u32>,
     managed: u64,
-    /// Frames that are counted as free, for any request to take: at most those that are.
-    free: u64,
-    special: Special,
+    counts: Counts,
+    /// Frames that were ever allocated or lent.
+    allocated: u64,
+    fallbacks: Fallbacks,
     pub watermarks: Watermarks,
     pub protection: [u64; ZoneKind::COUNT],
     /// What the fast path for whole pageblocks [leaves to others](Self::low_for_normal); [`WITHHELD`] if none are to be had that way.
     low_for_wholes: u64,
 }
 
-/// More than any zone has free.
-const WITHHELD: u64 = u64::MAX - Order::MAX.frames();
+/// More than any zone has free, and as a signed number too.
+const WITHHELD: u64 = i64::MAX as u64 - Order::MAX.frames();
 
-/// What a zone counts beside its free frames.
+/// Frames of a zone that are counted as free, at most those that are, by what their pageblocks are for.
 #[derive(Default)]
-struct Special {
-    /// Free frames in isolated pageblocks, which are not among the zone's free frames.
+struct Counts {
+    /// For any request to take.
+    free: u64,
+    /// In isolated pageblocks.
     isolated: u64,
-    /// Free frames in pageblocks that are kept for pressing requests, which are not either.
+    /// In pageblocks that are kept for pressing requests.
     free_highatomic: u64,
-    /// Frames of those pageblocks.
+    /// All frames of those pageblocks, free or not.
     reserved_highatomic: u64,
-    /// Frames that were ever allocated or lent.
-    allocated: u64,
-    fallbacks: Fallbacks,
+}
+
+impl Counts {
+    /// The count of what is free in pageblocks of this mobility.
+    #[inline(always)]
+    fn of(&mut self, mobility: Mobility) -> &mut u64 {
+        match mobility {
+            Mobility::Isolate => &mut self.isolated,
+            Mobility::HighAtomic => &mut self.free_highatomic,
+            _ => &mut self.free,
+        }
+    }
 }
 
 /// What a zone gives a CPU's pages.
@@ -147,8 +159,9 @@ impl<'m> Zone<'m> {
             dirty: None,
             counted_to: None,
             managed: 0,
-            free: 0,
-            special: Special::default(),
+            counts: Counts::default(),
+            allocated: 0,
+            fallbacks: Fallbacks::default(),
             watermarks: Watermarks::default(),
             protection: [0; ZoneKind::COUNT],
             low_for_wholes: 0,
@@ -173,11 +186,10 @@ impl<'m> Zone<'m> {
         self.blocks.for_each_word(visit);
         self.index.for_each_word(visit);
         self.wholes.for_each_word(visit);
-        let special = &self.special;
-        let apart = [special.isolated, special.free_highatomic, special.reserved_highatomic];
+        let Counts { free, isolated, free_highatomic, reserved_highatomic } = self.counts;
         let [dirty, counted_to] = [self.dirty, self.counted_to].map(|number| number.map_or(u64::MAX, u64::from));
-        let words = [dirty, counted_to, self.managed, self.free].into_iter().chain(apart);
-        words.chain(counts.then_some(special.allocated)).for_each(visit);
+        let words = [dirty, counted_to, self.managed, free, isolated, free_highatomic, reserved_highatomic];
+        words.into_iter().chain(counts.then_some(self.allocated)).for_each(visit);
     }
 
     /// The zone's pageblocks, to be used without its lock.
@@ -197,7 +209,7 @@ impl<'m> Zone<'m> {
 
     /// Takes a block of `order` from a pageblock that has room for it; its first frame.
     fn take(&mut self, number: usize, order: Order) -> Pfn {
-        self.special.allocated += order.frames();
+        self.allocated += order.frames();
         let start = self.blocks.start_of(number);
         if order >= Order::PAGEBLOCK {
             self.take_whole(number, order);
@@ -291,7 +303,7 @@ impl<'m> Zone<'m> {
     /// Allocates a block of `order`, from 9 up, of whole pageblocks of this mobility that the zone knows to be free, if that
     /// leaves it with more than its `low` mark.
     pub(crate) fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        if self.free < self.low_for_wholes + order.frames() {
+        if self.counts.free < self.low_for_wholes + order.frames() {
             return None;
         }
         let number = self.wholes.find(order, mobility)?;
@@ -302,13 +314,15 @@ impl<'m> Zone<'m> {
     /// more than the words of its group.
     #[inline(always)]
     pub(crate) fn allocate_whole_quickly(&mut self, mobility: Mobility) -> Option<Pfn> {
-        if self.free < self.low_for_wholes + PAGEBLOCK_FRAMES {
+        // Negative, if there are not so many.
+        let rest = self.counts.free.wrapping_sub(PAGEBLOCK_FRAMES);
+        if (rest as i64) < self.low_for_wholes as i64 {
             return None;
         }
         let (blocks, start) = self.blocks.first_span();
         let number = self.wholes.take(mobility, blocks.len())?;
-        self.special.allocated += PAGEBLOCK_FRAMES;
-        self.free -= PAGEBLOCK_FRAMES;
+        self.allocated += PAGEBLOCK_FRAMES;
+        self.counts.free = rest;
         Some(start.offset(number as u64 * PAGEBLOCK_FRAMES))
     }
 
@@ -343,7 +357,7 @@ impl<'m> Zone<'m> {
         } else {
             (Lent::Block(start.offset(block.allocate(order).into())), order.frames())
         };
-        self.special.allocated += frames;
+        self.allocated += frames;
         self.file_at_once(&mut block);
         Some(lent)
     }
@@ -395,7 +409,7 @@ impl<'m> Zone<'m> {
         let Some((number, mobility)) = self.blocks.requested_at(pfn) else { return false };
         let is_freed = self.wholes.give(number, mobility);
         if is_freed {
-            self.free += PAGEBLOCK_FRAMES;
+            self.counts.free += PAGEBLOCK_FRAMES;
         }
         is_freed
     }

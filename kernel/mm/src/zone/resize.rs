@@ -59,7 +59,7 @@ impl Zone<'_> {
             let own = self.blocks.peek(number).mobility();
             if own != mobility {
                 // It is free as a whole.
-                self.special.fallbacks.note(Fallback::ClaimedWhole, own, mobility);
+                self.fallbacks.note(Fallback::ClaimedWhole, own, mobility);
                 self.retype(number, mobility);
             }
         }

@@ -124,11 +124,7 @@ impl Zone<'_> {
     /// Counts frames that became free in a pageblock of this mobility; the negative of a number, those that are so no more.
     #[inline(always)]
     pub(super) fn count_free(&mut self, mobility: Mobility, frames: u64) {
-        let count = match mobility {
-            Mobility::Isolate => &mut self.special.isolated,
-            Mobility::HighAtomic => &mut self.special.free_highatomic,
-            _ => &mut self.free,
-        };
+        let count = self.counts.of(mobility);
         *count = count.wrapping_add(frames);
     }
 
@@ -148,21 +144,21 @@ impl Zone<'_> {
 
     /// Frames that are free, for any request to take, as far as the zone knows.
     pub(crate) fn free_frames(&self) -> u64 {
-        self.free
+        self.counts.free
     }
 
     /// Whether a request that may use every zone may take so many frames and leave what the fast path leaves.
     #[inline]
     pub(crate) fn is_above_low(&mut self, frames: u64) -> bool {
         let low = self.low_for_normal();
-        self.free >= low + frames || self.admits(frames, low, 0, false)
+        self.counts.free >= low + frames || self.admits(frames, low, 0, false)
     }
 
     /// Whether a request may take so many frames and leave `mark` and `reserve` of them: of those for any request or, if it may
     /// use those as well, also of those that are kept for pressing ones. Looks at dirty pageblocks until there are enough.
     pub(crate) fn admits(&mut self, frames: u64, mark: u64, reserve: u64, reserves_too: bool) -> bool {
         loop {
-            let free = self.free + if reserves_too { self.special.free_highatomic } else { 0 };
+            let free = self.counts.free + if reserves_too { self.counts.free_highatomic } else { 0 };
             if Watermarks::admit_frames(free, frames, mark, reserve) {
                 return true;
             }

@@ -48,17 +48,17 @@ impl Zone<'_> {
             spanned: self.extent.spanned,
             present: self.extent.present,
             managed: self.managed,
-            free: self.free + self.special.free_highatomic,
+            free: self.counts.free + self.counts.free_highatomic,
             watermarks: self.watermarks,
             protection: self.protection,
-            isolated: self.special.isolated,
-            free_highatomic: self.special.free_highatomic,
-            reserved_highatomic: self.special.reserved_highatomic,
-            allocated: self.special.allocated,
+            isolated: self.counts.isolated,
+            free_highatomic: self.counts.free_highatomic,
+            reserved_highatomic: self.counts.reserved_highatomic,
+            allocated: self.allocated,
             // What was allocated and is not any more.
-            freed: self.special.allocated + self.free + self.special.free_highatomic + self.special.isolated
+            freed: self.allocated + self.counts.free + self.counts.free_highatomic + self.counts.isolated
                 - self.managed,
-            fallbacks: self.special.fallbacks,
+            fallbacks: self.fallbacks,
         }
     }
 

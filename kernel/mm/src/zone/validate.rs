@@ -5,7 +5,7 @@ use super::levels::Levels;
 use super::pageblock::{Locked, WORDS};
 use super::pageblocks::{Pageblocks, Snapshot};
 use super::wholes::State;
-use super::{BlockState, Zone};
+use super::{BlockState, Counts, Zone};
 use crate::buddy;
 use crate::error::Violation;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
@@ -19,32 +19,6 @@ struct Counted {
     largest: Option<Order>,
 }
 
-/// What a zone's counts must be.
-#[derive(Default)]
-struct Sums {
-    free: u64,
-    isolated: u64,
-    free_highatomic: u64,
-    reserved_highatomic: u64,
-    managed: u64,
-    dirty: usize,
-}
-
-impl Sums {
-    /// Adds a pageblock, of which the zone counts so many frames as free.
-    fn add(&mut self, header: Header, free: u64) {
-        self.dirty += usize::from(header.is_dirty());
-        match header.mobility() {
-            Mobility::Isolate => self.isolated += free,
-            Mobility::HighAtomic => self.free_highatomic += free,
-            _ => self.free += free,
-        }
-        if header.own_mobility() == Mobility::HighAtomic {
-            self.reserved_highatomic += PAGEBLOCK_FRAMES;
-        }
-    }
-}
-
 /// A violation of the rule at this frame, unless it holds.
 fn check(rule: &'static str, pfn: Pfn, holds: bool) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { rule, address: pfn.address() }) }
@@ -56,24 +30,30 @@ impl Zone<'_> {
     /// # Errors
     /// The first [`Violation`].
     pub(crate) fn validate(&self) -> Result<(), Violation> {
-        let mut sums = Sums::default();
+        let (mut sums, mut managed, mut dirty) = (Counts::default(), 0, 0);
         let before = self.blocks.last_dirty();
         for number in 0..self.blocks.count() {
-            self.validate_pageblock(number, &mut sums)?;
+            let (header, known, in_all) = self.validate_pageblock(number)?;
+            *sums.of(header.mobility()) += known;
+            if header.own_mobility() == Mobility::HighAtomic {
+                sums.reserved_highatomic += PAGEBLOCK_FRAMES;
+            }
+            managed += in_all;
+            dirty += usize::from(header.is_dirty());
         }
         let zone = |rule, holds| check(rule, self.extent.start, holds);
         let quiet = self.blocks.last_dirty() == before;
-        zone("a dirty pageblock is in the list of those once", !quiet || self.list_length(before) == Some(sums.dirty))?;
+        zone("a dirty pageblock is in the list of those once", !quiet || self.list_length(before) == Some(dirty))?;
         let index = self.index.is_consistent() && self.wholes.is_consistent();
         zone("each level of the index says what the level below holds", index)?;
-        zone("the zone's count of free frames is that of its pageblocks", sums.free == self.free)?;
-        let special = &self.special;
-        zone("the zone's count of isolated frames is that of its pageblocks", sums.isolated == special.isolated)?;
+        let counts = &self.counts;
+        zone("the zone's count of free frames is that of its pageblocks", sums.free == counts.free)?;
+        zone("the zone's count of isolated frames is that of its pageblocks", sums.isolated == counts.isolated)?;
         let rule = "the zone's count of free HighAtomic frames is that of its pageblocks";
-        zone(rule, sums.free_highatomic == special.free_highatomic)?;
+        zone(rule, sums.free_highatomic == counts.free_highatomic)?;
         let rule = "the zone's count of HighAtomic pageblocks is their number";
-        zone(rule, sums.reserved_highatomic == special.reserved_highatomic)?;
-        zone("a managed frame is free or in use", sums.managed == self.managed)?;
+        zone(rule, sums.reserved_highatomic == counts.reserved_highatomic)?;
+        zone("a managed frame is free or in use", managed == self.managed)?;
         zone("managed frames are present", self.managed <= self.extent.present)?;
         zone("present frames are spanned", self.extent.present <= self.extent.spanned)?;
         let marks = &self.watermarks;
@@ -120,7 +100,8 @@ impl Zone<'_> {
         Ok(())
     }
 
-    fn validate_pageblock(&self, number: usize, sums: &mut Sums) -> Result<(), Violation> {
+    /// A pageblock's header, the frames that the zone counts as free there, and those that it manages.
+    fn validate_pageblock(&self, number: usize) -> Result<(Header, u64, u64), Violation> {
         let block = self.blocks.lock(number);
         let (header, start) = (block.header, self.blocks.start_of(number));
         let state = self.wholes.state(number);
@@ -149,9 +130,7 @@ impl Zone<'_> {
             check("a pageblock of one piece has no bucket, and counts nothing", start, level == 0 && counts_nothing)?;
         }
         self.validate_buckets(number, header, start)?;
-        sums.managed += counted.free + counted.in_use;
-        sums.add(header, known);
-        Ok(())
+        Ok((header, known, counted.free + counted.in_use))
     }
 
     fn validate_buckets(&self, number: usize, header: Header, start: Pfn) -> Result<(), Violation> {

@@ -66,7 +66,7 @@ pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     let mut block = zone.blocks.lock(7);
     zone.split_whole(&mut block);
     let (word, heads, _) = block.lend(1);
-    zone.special.allocated += 64;
+    zone.allocated += 64;
     zone.file(&mut block);
     pages[0].batch(order(1), Mobility::Movable).begin(range(7).start.offset(word as u64 * 64), heads);
     drop(block);
@@ -90,12 +90,12 @@ fn header(zone: &Zone<'_>, number: usize, change: impl FnOnce(&mut Header)) {
 
 #[test]
 fn counts_that_are_off_by_one_are_named() {
-    violates("the zone's count of free frames is that of its pageblocks", |zone| zone.free += 1);
-    violates("the zone's count of isolated frames is that of its pageblocks", |zone| zone.special.isolated -= 1);
+    violates("the zone's count of free frames is that of its pageblocks", |zone| zone.counts.free += 1);
+    violates("the zone's count of isolated frames is that of its pageblocks", |zone| zone.counts.isolated -= 1);
     let rule = "the zone's count of free HighAtomic frames is that of its pageblocks";
-    violates(rule, |zone| zone.special.free_highatomic -= 1);
+    violates(rule, |zone| zone.counts.free_highatomic -= 1);
     let rule = "the zone's count of HighAtomic pageblocks is their number";
-    violates(rule, |zone| zone.special.reserved_highatomic += 1);
+    violates(rule, |zone| zone.counts.reserved_highatomic += 1);
     violates("a managed frame is free or in use", |zone| zone.managed += 1);
 }
 
