@@ -14,13 +14,15 @@ impl Zone<'_> {
     ///
     /// # Errors
     /// [`AddError`], saying which frame is not.
-    pub(crate) fn check_addable(&mut self, range: PfnRange) -> Result<(), AddError> {
-        let check = |zone: &mut Self, number: usize, from, to| {
-            let start = zone.blocks.start_of(number);
-            zone.check_reserved(number, from, to).map_err(|offset| AddError::Overlaps(start.offset(offset.into())))
-        };
+    pub(crate) fn check_addable(&self, range: PfnRange) -> Result<(), AddError> {
         let (_, ragged) = self.whole_pairs(range);
-        ragged.into_iter().try_for_each(|range| self.for_each_part(range, check))
+        ragged.into_iter().try_for_each(|range| {
+            self.blocks.parts_of(range).try_for_each(|part| {
+                let (number, from, to) = part.map_err(|_| AddError::NotPlanned(range))?;
+                let start = self.blocks.start_of(number);
+                self.check_reserved(number, from, to).map_err(|offset| AddError::Overlaps(start.offset(offset.into())))
+            })
+        })
     }
 
     /// Checks that the frames of a pageblock from `from` up to `to` are reserved.
@@ -46,11 +48,9 @@ impl Zone<'_> {
     pub(crate) fn add(&mut self, range: PfnRange) -> Result<(), AddError> {
         self.check_addable(range)?;
         let (whole, ragged) = self.whole_pairs(range);
-        for range in ragged {
-            self.for_each_part(range, |zone, number, from, to| {
-                zone.add_part(number, from, to);
-                Ok(())
-            })?;
+        let blocks = self.blocks;
+        for (number, from, to) in ragged.into_iter().flat_map(|range| blocks.parts_of(range)).flatten() {
+            self.add_part(number, from, to);
         }
         if let Some((first, _)) = self.blocks.locate(whole.start).filter(|_| !whole.is_empty()) {
             self.wholes.insert_all(first..first + (whole.frames() / PAGEBLOCK_FRAMES) as usize, INITIAL);
@@ -93,21 +93,5 @@ impl Zone<'_> {
     /// Whether nothing of these pageblocks was ever added.
     fn are_untouched(&self, mut numbers: Range<usize>) -> bool {
         self.wholes.all_lower(numbers.clone()) && numbers.all(|number| !self.blocks.peek(number).is_split())
-    }
-
-    /// Visits the pageblocks of a range, with the offsets of the range's first frame there and the one behind its last.
-    fn for_each_part(
-        &mut self,
-        range: PfnRange,
-        mut visit: impl FnMut(&mut Self, usize, u32, u32) -> Result<(), AddError>,
-    ) -> Result<(), AddError> {
-        let mut pfn = range.start;
-        while pfn < range.end {
-            let (pageblock, from) = self.blocks.locate(pfn).ok_or(AddError::NotPlanned(range))?;
-            let to = (u64::from(from) + range.end.number() - pfn.number()).min(PAGEBLOCK_FRAMES) as u32;
-            visit(self, pageblock, from, to)?;
-            pfn = pfn.offset((to - from).into());
-        }
-        Ok(())
     }
 }

@@ -15,16 +15,11 @@ impl Zone<'_> {
     /// # Errors
     /// [`RangeError`] if any of its frames lies where the zone has no RAM.
     pub(super) fn pageblocks_of(&self, range: PfnRange) -> Result<Range<usize>, RangeError> {
-        let not_managed = |pfn| RangeError::NotManaged(pfn);
-        let (first, _) = self.blocks.locate(range.start).ok_or(not_managed(range.start))?;
-        let start = Pfn::new(range.start.number() / PAGEBLOCK_FRAMES * PAGEBLOCK_FRAMES);
-        let count = (range.end.number() - start.number()).div_ceil(PAGEBLOCK_FRAMES);
-        for nth in 1..count {
-            let pfn = start.offset(nth * PAGEBLOCK_FRAMES);
-            // A span may end and another begin, with a hole between the two that none of them has.
-            self.blocks.locate(pfn).ok_or(not_managed(pfn))?;
-        }
-        Ok(first..first + count as usize)
+        // A span may end and another begin, with a hole between the two that none of them has.
+        self.blocks.parts_of(range).try_fold(0..0, |numbers, part| {
+            let (number, ..) = part.map_err(RangeError::NotManaged)?;
+            Ok(if numbers.is_empty() { number..number + 1 } else { numbers.start..number + 1 })
+        })
     }
 
     /// Isolates every pageblock that the range lies in: nothing is allocated from it, and what is free there, or is freed,
@@ -93,23 +88,21 @@ impl Zone<'_> {
     /// # Errors
     /// [`RangeError`], naming the first that is not.
     pub(super) fn check_free(&self, range: PfnRange) -> Result<(), RangeError> {
-        self.pageblocks_of(range)?.try_for_each(|number| {
-            let start = self.blocks.start_of(number);
-            let part = range.intersection(PfnRange::new(start, start.offset(PAGEBLOCK_FRAMES)));
-            self.check_free_part(number, start, part)
-        })
+        self.pageblocks_of(range)?;
+        let mut parts = self.blocks.parts_of(range).flatten();
+        parts.try_for_each(|(number, from, to)| self.check_free_part(number, from, to))
     }
 
-    fn check_free_part(&self, number: usize, start: Pfn, part: PfnRange) -> Result<(), RangeError> {
+    fn check_free_part(&self, number: usize, from: u32, to: u32) -> Result<(), RangeError> {
+        let start = self.blocks.start_of(number);
         let (header, states) = self.blocks.snapshot(number);
         if !header.is_split() {
             return match self.wholes.state(number) {
                 State::Free(_) => Ok(()),
-                State::Lower => Err(RangeError::Reserved(part.start)),
-                State::Allocated(_) | State::Inside => Err(RangeError::Busy(part.start)),
+                State::Lower => Err(RangeError::Reserved(start.offset(from.into()))),
+                State::Allocated(_) | State::Inside => Err(RangeError::Busy(start.offset(from.into()))),
             };
         }
-        let (from, to) = (part.start.number() - start.number(), part.end.number() - start.number());
         parts(from as usize..to as usize).try_for_each(|(word, frames)| {
             let taken = frames & !states.free[word % WORDS];
             if taken == 0 {

@@ -11,7 +11,7 @@ use super::span::{Span, Stored};
 use super::word::Word;
 use crate::buddy::{self, WORD_FRAMES};
 use crate::error::FreeError;
-use crate::frame::{Block, Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
+use crate::frame::{Block, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 use crate::per_cpu::{Batch, KEPT, PerCpuPages};
 
 /// The end of the list of dirty pageblocks.
@@ -124,6 +124,23 @@ impl<'m> Pageblocks<'m> {
     fn locate_behind(&self, pfn: Pfn) -> Option<(usize, u32)> {
         let behind = self.spans.partition_point(|span| Span::load(*span).start() <= pfn);
         Span::load(self.spans[behind.checked_sub(1)?]).locate(pfn)
+    }
+
+    /// The pageblocks that a range lies in, each with the offsets there of the range's first frame and of the one behind its last;
+    /// up to the first frame where there is no RAM, which is an error.
+    pub(super) fn parts_of(self, range: PfnRange) -> impl Iterator<Item = Result<(usize, u32, u32), Pfn>> + use<'m> {
+        let mut rest = range;
+        core::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let Some((number, from)) = self.locate(rest.start) else {
+                return Some(Err(core::mem::take(&mut rest).start));
+            };
+            let to = (u64::from(from) + rest.frames()).min(PAGEBLOCK_FRAMES) as u32;
+            rest.start = rest.start.offset((to - from).into());
+            Some(Ok((number, from, to)))
+        })
     }
 
     /// The first frame of a pageblock.
