@@ -54,7 +54,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.with(kind, |zone| zone.isolate(range))?;
         let take = || {
             self.drain();
-            self.with(kind, |zone| zone.take_isolated(range))
+            self.with(kind, |zone| zone.take_range(range))
         };
         let taken = take().or_else(|error| {
             let may_reclaim = gfp.contains(Gfp::WAIT) && !gfp.contains(Gfp::MEMALLOC);
@@ -63,7 +63,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         });
         self.with(kind, |zone| zone.unisolate(range)).expect("the range was isolated here");
         taken?;
-        // SAFETY: `take_isolated` has allocated the range, as the largest blocks that there can be, to this call alone.
+        // SAFETY: `take_range` has allocated the range, as the largest blocks that there can be, to this call alone.
         let frames = unsafe { Blocks::from_raw(range) };
         if self.is_to_zero(gfp) { self.zeroed(frames).map_err(|_| RangeError::CannotZero) } else { Ok(frames) }
     }
@@ -115,7 +115,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         };
         let reclaim = || (request.may_reclaim() && self.shrink(frames, &self.slow.direct) > 0).then(search).flatten();
         let range = search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })?;
-        // SAFETY: `take_isolated` has allocated the range, as the largest blocks there can be, to this call alone.
+        // SAFETY: `take_range` has allocated the range, as the largest blocks there can be, to this call alone.
         let frames = unsafe { Blocks::from_raw(range) };
         if self.is_to_zero(gfp) { self.zeroed(frames) } else { Ok(frames) }
     }
@@ -165,10 +165,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
                     return None;
                 }
                 let range = zone.free_run(frames, align)?;
-                zone.isolate(range).ok()?;
-                let taken = zone.take_isolated(range);
-                zone.unisolate(range).ok()?;
-                taken.ok().map(|()| range)
+                zone.take_range(range).ok().map(|()| range)
             })
         })
     }

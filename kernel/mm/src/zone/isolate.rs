@@ -70,12 +70,12 @@ impl Zone<'_> {
         }
     }
 
-    /// Allocates exactly these frames of isolated pageblocks, all of which must be free, as the largest blocks that they
-    /// make up.
+    /// Allocates exactly these frames, all of which must be free, as the largest blocks that they make up, whatever their
+    /// pageblocks are for.
     ///
     /// # Errors
     /// [`RangeError`], naming a frame that is not free; the zone is unchanged.
-    pub(crate) fn take_isolated(&mut self, range: PfnRange) -> Result<(), RangeError> {
+    pub(crate) fn take_range(&mut self, range: PfnRange) -> Result<(), RangeError> {
         self.check_free(range)?;
         for (pfn, order) in range.blocks() {
             self.take_at(pfn, order);

@@ -44,7 +44,7 @@ pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     let range = |pageblock| part(pageblock, 0, PAGEBLOCK_FRAMES);
     let take = |zone: &mut Zone<'_>, range| {
         zone.isolate(range).unwrap();
-        zone.take_isolated(range).unwrap();
+        zone.take_range(range).unwrap();
         zone.unisolate(range).unwrap();
     };
     take(&mut zone, part(0, 64, 68));
