@@ -8,34 +8,6 @@ use super::{Call, Cpu, PageAllocator, set_marks};
 use crate::error::AddError;
 use crate::frame::{Pfn, PfnRange, ZoneKind};
 
-/// The ranges that may be added, ascending, each as the numbers of its first frame and of the one behind its last. None
-/// touches another.
-pub(super) struct Later<'m>(&'m [[u64; 2]]);
-
-impl<'m> Later<'m> {
-    /// Words of metadata for each range.
-    pub(super) const WORDS: usize = 2;
-
-    /// Keeps the ranges, which are maximal and ascend, in this memory.
-    pub(super) fn new(ranges: impl Iterator<Item = PfnRange>, memory: &'m mut [u64]) -> Self {
-        let slots: &mut [[u64; Later::WORDS]] = bytemuck::cast_slice_mut(memory);
-        for (slot, range) in slots.iter_mut().zip(ranges) {
-            *slot = [range.start.number(), range.end.number()];
-        }
-        Self(slots)
-    }
-
-    /// Checks that all frames of the range may be added.
-    ///
-    /// # Errors
-    /// [`AddError`], naming the first frame that may not.
-    fn check(&self, range: PfnRange) -> Result<(), AddError> {
-        let behind = self.0.partition_point(|[start, _]| *start <= range.start.number());
-        let end = behind.checked_sub(1).map_or(Pfn::default(), |before| Pfn::new(self.0[before][1]));
-        if range.end <= end { Ok(()) } else { Err(AddError::NotReclaimable(end.max(range.start))) }
-    }
-}
-
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Gives the allocator frames that the map called [reclaimable](crate::memory_map::RegionKind::AcpiReclaimable) and
     /// that are free now, such as those of ACPI tables that have been read: all of them, or some at a time.
@@ -68,7 +40,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
             for kind in ZoneKind::ALL {
                 zones[kind.index()].check_addable(range.intersection(self.profile.range(kind)))?;
             }
-            self.later.check(range)?;
+            let behind = self.later.partition_point(|[start, _]| *start <= range.start.number());
+            let end = behind.checked_sub(1).map_or(Pfn::default(), |before| Pfn::new(self.later[before][1]));
+            if range.end > end {
+                return Err(AddError::NotReclaimable(end.max(range.start)));
+            }
             for kind in ZoneKind::ALL {
                 zones[kind.index()].add(range.intersection(self.profile.range(kind)))?;
             }

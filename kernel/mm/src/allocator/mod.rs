@@ -137,7 +137,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         Ok(Self(View {
             main,
             blocks: zones.each_ref().map(Zone::blocks),
-            zones: zones.map(|zone| Mutex::new(lock_name(zone.kind()), zone)),
+            zones: zones.map(|zone| Mutex::new(LOCK_NAMES[zone.kind().index()], zone)),
             pages,
             draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
@@ -370,14 +370,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 }
 
-/// What the lock of a zone is called.
-fn lock_name(kind: ZoneKind) -> &'static str {
-    match kind {
-        ZoneKind::Dma => "zone DMA",
-        ZoneKind::Dma32 => "zone DMA32",
-        ZoneKind::Normal => "zone Normal",
-    }
-}
+/// What the locks of zones are called.
+const LOCK_NAMES: [&str; ZoneKind::COUNT] = ["zone DMA", "zone DMA32", "zone Normal"];
 
 /// Shares what the machine keeps free out among the zones, by what they manage.
 fn set_marks(zones: &mut [&mut Zone<'_>; ZoneKind::COUNT]) {

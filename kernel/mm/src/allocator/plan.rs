@@ -2,7 +2,6 @@
 
 use core::sync::atomic::AtomicUsize;
 
-use super::add::Later;
 use crate::error::table::errors;
 use crate::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
@@ -33,6 +32,9 @@ errors! {
         TooManyPageblocks(zone: ZoneKind) => "zone {zone} has more than 2^32 pageblocks",
     }
 }
+
+/// Ranges in ascending order, none of which touches another: each as the numbers of its first frame and of the one behind its last.
+pub(super) type Later<'m> = &'m [[u64; 2]];
 
 /// The kernel's own words for the frames of each zone.
 pub(super) type OwnWords<'m> = [&'m [AtomicUsize]; ZoneKind::COUNT];
@@ -87,7 +89,7 @@ impl<'a> Plan<'a> {
         }
         let later = map.ranges(RegionKind::AcpiReclaimable).count();
         let zones: usize = extents.iter().map(words_for).sum();
-        let words = zones + later * Later::WORDS;
+        let words = zones + later * 2;
         Ok(Self { map, extents, later, has_words: false, metadata: PfnRange::default(), words })
     }
 
@@ -121,8 +123,8 @@ impl<'a> Plan<'a> {
         self.map.profile()
     }
 
-    /// What the plan is for, over this memory: zones, every frame of them reserved; what may be added to them; and the kernel's own
-    /// words, one for each frame of each zone, if they were planned.
+    /// What the plan is for, over this memory: zones, every frame of them reserved; the ranges that may be added to them; and the
+    /// kernel's own words, one for each frame of each zone, if they were planned.
     pub(super) fn lay_out<'m>(
         &self,
         metadata: &'m mut [u64],
@@ -141,7 +143,10 @@ impl<'a> Plan<'a> {
             rest = remaining;
             taken
         };
-        let later = Later::new(self.map.ranges(RegionKind::AcpiReclaimable), take(self.later * Later::WORDS));
+        let later: &mut [[u64; 2]] = bytemuck::cast_slice_mut(take(self.later * 2));
+        for (slot, range) in later.iter_mut().zip(self.map.ranges(RegionKind::AcpiReclaimable)) {
+            *slot = [range.start.number(), range.end.number()];
+        }
         let zones = ZoneKind::ALL.map(|kind| {
             let extent = self.extents[kind.index()];
             let spans = spans(self.profile().range(kind), self.map.ram());

@@ -8,8 +8,7 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 use core::sync::atomic::AtomicUsize;
 
-use super::add::Later;
-use super::plan::OwnWords;
+use super::plan::{Later, OwnWords};
 use super::reclaim::SlowPath;
 use super::record::{Call, Recording};
 use super::{Cpu, PageAllocator, PerCpuPages};
@@ -43,6 +42,7 @@ pub struct View<'m, C> {
     pub(super) latest: AtomicU64,
     pub(super) profile: Profile,
     pub(super) metadata: PfnRange,
+    /// The ranges that may be added.
     pub(super) later: Later<'m>,
     pub(super) words: OwnWords<'m>,
     pub(super) slow: SlowPath<'m, C>,

@@ -255,7 +255,7 @@ mod tests {
     fn whole_pageblocks_are_given_down_to_the_low_mark_at_once() {
         let (mut zone, pair) = with_free_pair();
         zone.settle_all();
-        let low = zone.free_frames() - Order::MAX.frames();
+        let low = zone.counts.free - Order::MAX.frames();
         let marks = |low| Watermarks { min: 0, low, high: low };
         zone.set_marks(marks(low + 1), [0; ZoneKind::COUNT]);
         assert_eq!(zone.allocate_whole(Order::MAX, Mobility::Movable), None);

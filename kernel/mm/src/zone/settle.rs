@@ -142,11 +142,6 @@ impl Zone<'_> {
         }
     }
 
-    /// Frames that are free, for any request to take, as far as the zone knows.
-    pub(crate) fn free_frames(&self) -> u64 {
-        self.counts.free
-    }
-
     /// Whether a request that may use every zone may take so many frames and leave what the fast path leaves.
     #[inline]
     pub(crate) fn is_above_low(&mut self, frames: u64) -> bool {
@@ -186,33 +181,33 @@ mod tests {
     fn what_is_counted_before_its_turn_is_counted_once() {
         let (mut zone, _) = zone();
         zone.settle_all();
-        let before = zone.free_frames();
+        let before = zone.counts.free;
         free(&zone, 8, 64, 5);
         free(&zone, 9, 64, 5);
-        assert_eq!(zone.free_frames(), before, "nobody has looked");
+        assert_eq!(zone.counts.free, before, "nobody has looked");
         assert!(zone.count_next());
-        assert_eq!((zone.free_frames(), zone.count_next()), (before + 32, false), "that was all");
-        assert_eq!(zone.free_frames(), before + 64);
+        assert_eq!((zone.counts.free, zone.count_next()), (before + 32, false), "that was all");
+        assert_eq!(zone.counts.free, before + 64);
         free(&zone, 8, 0, 6);
         assert!(!zone.count_next(), "the last one is counted once more");
-        assert_eq!(zone.free_frames(), before + 128);
+        assert_eq!(zone.counts.free, before + 128);
         free(&zone, 0, 64, 2);
         assert_eq!([zone.count_next(), zone.count_next()], [true, false], "another is the last now");
-        assert_eq!((zone.free_frames(), zone.validate()), (before + 132, Ok(())));
+        assert_eq!((zone.counts.free, zone.validate()), (before + 132, Ok(())));
         zone.settle_all();
-        assert_eq!((zone.free_frames(), zone.validate()), (before + 132, Ok(())));
+        assert_eq!((zone.counts.free, zone.validate()), (before + 132, Ok(())));
     }
 
     #[test]
     fn counting_goes_on_behind_what_was_settled() {
         let (mut zone, _) = zone();
         zone.settle_all();
-        let before = zone.free_frames();
+        let before = zone.counts.free;
         free(&zone, 8, 64, 5);
         free(&zone, 9, 64, 5);
         assert!(zone.settle_next());
         free(&zone, 9, 0, 6);
         assert_eq!([zone.count_next(), zone.count_next()], [true, false]);
-        assert_eq!((zone.free_frames(), zone.validate()), (before + 128, Ok(())));
+        assert_eq!((zone.counts.free, zone.validate()), (before + 128, Ok(())));
     }
 }

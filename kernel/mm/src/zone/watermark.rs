@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::frame::{Order, ZoneKind};
+use crate::frame::ZoneKind;
 
 /// The frames that must stay free in a zone, by how pressing a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -32,13 +32,8 @@ impl Watermarks {
         Self { min, low, high: low.saturating_add(step) }
     }
 
-    /// Whether a request may take a block of `order` from a zone with `free` free frames and leave `mark` and
-    /// `reserve` frames in it.
-    pub fn admit(free: u64, order: Order, mark: u64, reserve: u64) -> bool {
-        Self::admit_frames(free, order.frames(), mark, reserve)
-    }
-
-    /// [`Watermarks::admit`] for any number of frames, at least one.
+    /// Whether a request may take so many frames, at least one, from a zone with `free` free ones and leave `mark` and `reserve`
+    /// frames in it.
     pub fn admit_frames(free: u64, frames: u64, mark: u64, reserve: u64) -> bool {
         let rest = free.checked_sub(frames).and_then(|rest| rest.checked_sub(mark));
         rest.is_some_and(|rest| rest >= reserve)
@@ -93,11 +88,10 @@ mod tests {
 
     #[test]
     fn a_request_must_leave_more_than_the_mark() {
-        assert!(!Watermarks::admit(100, Order::ZERO, 60, 40));
-        assert!(Watermarks::admit(101, Order::ZERO, 60, 40));
-        let order = Order::new(3).unwrap();
-        assert!(!Watermarks::admit(107, order, 60, 40));
-        assert!(Watermarks::admit(108, order, 60, 40));
-        assert!(!Watermarks::admit(0, Order::MAX, 0, 0));
+        assert!(!Watermarks::admit_frames(100, 1, 60, 40));
+        assert!(Watermarks::admit_frames(101, 1, 60, 40));
+        assert!(!Watermarks::admit_frames(107, 8, 60, 40));
+        assert!(Watermarks::admit_frames(108, 8, 60, 40));
+        assert!(!Watermarks::admit_frames(0, 1024, 0, 0));
     }
 }

@@ -193,7 +193,7 @@ fn marks_and_reserves_of_any_numbers() {
         assert!(protection([managed, total, managed]).iter().flatten().all(|reserve| *reserve <= u64::MAX / 256));
         assert!((128..=262_144).contains(&min_free_kib(managed)));
     }
-    assert!(Watermarks::admit(u64::MAX, Order::MAX, 0, 0));
+    assert!(Watermarks::admit_frames(u64::MAX, Order::MAX.frames(), 0, 0));
 }
 
 #[test]
