@@ -7,7 +7,7 @@
 use super::reclaim::NOWHERE;
 use super::{AllocError, Cpu, FAST, PageAllocator};
 use crate::error::FreeError;
-use crate::frame::{Block, Gfp, Order, Pfn, PfnRange};
+use crate::frame::{Block, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::hardening::Hardening;
 use crate::per_cpu::BATCHED;
 
@@ -75,7 +75,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     fn allocate_slowly_at_once(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
         let mobility = gfp.mobility().filter(|_| FAST.contains(gfp))?;
         if order >= Order::PAGEBLOCK {
-            return self.allocate_whole_anyway(order, gfp);
+            return self.with(ZoneKind::Normal, |zone| zone.allocate_withheld(order, mobility));
         }
         let pages = self.enter_slowly()?;
         let at_hand = (order.index() < BATCHED).then(|| pages.batch(order, mobility).allocate()).flatten();

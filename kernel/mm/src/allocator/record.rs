@@ -225,13 +225,6 @@ impl<C: Cpu> View<'_, C> {
         }
     }
 
-    /// Serves a request from the pageblocks that zone Normal gives quickly where they are not withheld.
-    #[cold]
-    pub(super) fn allocate_whole_anyway(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
-        let mobility = gfp.mobility().filter(|_| FAST.contains(gfp) && order >= Order::PAGEBLOCK)?;
-        self.with(ZoneKind::Normal, |zone| zone.with_wholes(|zone| zone.allocate_whole(order, mobility)))
-    }
-
     /// Asks a shrinker, which is recorded if the operation that asks is.
     pub(super) fn ask_shrinker(&self, frames: u64, shrink: impl FnOnce() -> u64) -> u64 {
         let Some(recording) = self.recording else { return shrink() };

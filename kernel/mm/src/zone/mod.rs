@@ -303,7 +303,17 @@ impl<'m> Zone<'m> {
     /// Allocates a block of `order`, from 9 up, of whole pageblocks of this mobility that the zone knows to be free, if that
     /// leaves it with more than its `low` mark.
     pub(crate) fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        if self.counts.free < self.low_for_wholes + order.frames() {
+        self.allocate_whole_above(self.low_for_wholes, order, mobility)
+    }
+
+    /// The same even if it is [withheld](Self::withhold_wholes).
+    pub(crate) fn allocate_withheld(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        self.allocate_whole_above(self.low_for_normal(), order, mobility)
+    }
+
+    #[inline(always)]
+    fn allocate_whole_above(&mut self, low: u64, order: Order, mobility: Mobility) -> Option<Pfn> {
+        if self.counts.free < low + order.frames() {
             return None;
         }
         let number = self.wholes.find(order, mobility)?;
@@ -331,15 +341,6 @@ impl<'m> Zone<'m> {
     pub(crate) fn withhold_wholes(&mut self, withheld: bool) {
         self.blocks.withhold_first(withheld);
         self.low_for_wholes = if withheld { WITHHELD } else { self.low_for_normal() };
-    }
-
-    /// Runs `act` as if nothing were [withheld](Self::withhold_wholes).
-    pub(crate) fn with_wholes<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
-        let were_withheld = self.low_for_wholes == WITHHELD;
-        self.withhold_wholes(false);
-        let result = act(self);
-        self.withhold_wholes(were_withheld);
-        result
     }
 
     /// Lends the free blocks of `order`, at most 3, of one word to a CPU's batch, which must be empty. Where little is free, or
