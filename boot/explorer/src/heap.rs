@@ -100,7 +100,7 @@ impl App {
         let cpu = self.cpu;
         let mut tell = |step| _ = writeln!(text, "{step}");
         let end = self.world.look_as(cpu, |frames| frames.explain_allocate(order, gfp, &mut tell));
-        end.map_err(|error| error.to_string())?.tell(order, &mut |words| _ = writeln!(text, "{words}"));
+        end.map_err(|error| error.to_string())?;
         Ok(text.trim_end().into())
     }
 
@@ -110,6 +110,7 @@ impl App {
         let cpu = self.cpu;
         let mut tell = |step| match step {
             Step::Slowly => text.clear(),
+            Step::Emptied { .. } | Step::Reclaims | Step::Refused { .. } => {}
             step => _ = writeln!(text, "{step}"),
         };
         let end = self.world.look_as(cpu, |frames| frames.explain_allocate(order, gfp, &mut tell));
@@ -122,7 +123,7 @@ impl App {
         let cpu = self.cpu;
         let mut tell = |step| _ = writeln!(text, "{step}");
         let end = self.world.look_as(cpu, |frames| frames.explain_free(pfn, &mut tell));
-        end.map_err(|error| error.to_string())?.tell(pfn, &mut |words| _ = writeln!(text, "{words}"));
+        end.map_err(|error| error.to_string())?;
         Ok(text.trim_end().into())
     }
 

@@ -64,19 +64,18 @@ fn tell(step: Step) {
     println!("  {step}");
 }
 
-/// What it all comes to, or what is no step.
-fn tell_end(words: fmt::Arguments<'_>) {
+/// What is no step.
+fn tell_words(words: fmt::Arguments<'_>) {
     println!("  {words}");
 }
 
 fn explain_alloc<'a>(order: Order, gfp: Gfp) -> Result<(), Error<'a>> {
-    frames().explain_allocate(order, gfp, &mut tell)?.tell(order, &mut tell_end);
+    frames().explain_allocate(order, gfp, &mut tell)?;
     Ok(())
 }
 
 fn explain_free<'a>(pfn: Pfn) -> Result<(), Error<'a>> {
-    frames().explain_free(pfn, &mut tell)?.tell(pfn, &mut tell_end);
-    Ok(())
+    Ok(frames().explain_free(pfn, &mut tell)?)
 }
 
 fn explain_kmalloc<'a>(layout: Layout) -> Result<(), Error<'a>> {
@@ -103,7 +102,7 @@ fn tell_slot(next: &NextSlot) {
     let NextSlot { source, slab, slot, address, .. } = *next;
     println!("  {source}");
     if let Some(words) = HEAP.slab_words(slab) {
-        words.tell_slot(slab as u64, slot, address as u64, &mut tell_end);
+        words.tell_slot(slab as u64, slot, address as u64, &mut tell_words);
     }
 }
 

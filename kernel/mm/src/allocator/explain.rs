@@ -46,37 +46,23 @@ pub enum Step {
     Merge { order: Order, pfn: Pfn, buddy: Pfn },
     /// The buddy is not free as a whole, so the block stays as large as it is.
     NoMerge { order: Order, pfn: Pfn, buddy: Pfn },
-}
-
-/// What would become of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "what tells one tells each")]
-pub enum Allocation {
-    /// It would be given this block.
-    Served(Pfn),
-    /// It would be refused, unless emptying so many frames out of CPUs' pages, or shrinkers, or what is kept for pressing
-    /// requests, helped.
-    Short {
-        /// Frames that CPUs' pages hold.
-        cached: u64,
-        /// Shrinkers may be asked, and kept pageblocks given up.
-        may_reclaim: bool,
-    },
-}
-
-/// What would become of a block that is freed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "what tells one tells each")]
-pub enum Freeing {
-    /// It would be part of this free block.
-    Free(Pfn, Order),
-    /// The pages of this CPU would have it.
-    Held(usize),
+    /// CPUs' pages hold so many frames: they are emptied, and the zones asked again.
+    Emptied { cached: u64 },
+    /// Shrinkers are asked for memory, and pageblocks given up that are kept for pressing requests.
+    Reclaims,
+    /// The last step: the request is given this block.
+    Served { order: Order, pfn: Pfn },
+    /// The last step: the request is refused; if not surely, unless the steps before helped.
+    Refused { order: Order, surely: bool },
+    /// The last step: the block that is freed is part of a free one.
+    Free { pfn: Pfn, first: Pfn, order: Order },
+    /// The last step: the pages of a CPU have the block that is freed.
+    Held { cpu: usize, pfn: Pfn },
 }
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Tells step by step what would become of a request, and does nothing of it. What it says holds until somebody allocates or
-    /// frees.
+    /// frees. Returns the block that the request would be given, if it needs no more than what the zones and the CPU's pages have.
     ///
     /// # Errors
     /// Those of the flags, as [`allocate`](Self::allocate) has them.
@@ -85,14 +71,27 @@ impl<C: Cpu> PageAllocator<'_, C> {
         order: Order,
         gfp: Gfp,
         tell: &mut dyn FnMut(Step),
-    ) -> Result<Allocation, AllocError> {
+    ) -> Result<Option<Pfn>, AllocError> {
         let request = self.request(order, gfp - Gfp::ZERO)?;
         ZoneKind::ALL.iter().for_each(|kind| self.with(*kind, |zone| zone.settle_all()));
         let pfn = self.explain_pages(&request, tell).or_else(|| self.explain_zones(&request, tell));
-        Ok(pfn.map_or_else(
-            || Allocation::Short { cached: self.cached(), may_reclaim: request.may_reclaim() },
-            Allocation::Served,
-        ))
+        match pfn {
+            Some(pfn) => tell(Step::Served { order, pfn }),
+            None => self.explain_refusal(&request, tell),
+        }
+        Ok(pfn)
+    }
+
+    /// What is done before a request is refused, and that it is.
+    fn explain_refusal(&self, request: &Request, tell: &mut dyn FnMut(Step)) {
+        let (cached, may_reclaim) = (self.cached(), request.may_reclaim());
+        if cached > 0 {
+            tell(Step::Emptied { cached });
+        }
+        if may_reclaim {
+            tell(Step::Reclaims);
+        }
+        tell(Step::Refused { order: request.order, surely: cached == 0 && !may_reclaim });
     }
 
     /// What the CPU's own pages would do, and the zones for them.
@@ -224,7 +223,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     ///
     /// # Errors
     /// [`FreeError`], as [`free_raw`](Self::free_raw) would say it.
-    pub fn explain_free(&self, pfn: Pfn, tell: &mut dyn FnMut(Step)) -> Result<Freeing, FreeError> {
+    pub fn explain_free(&self, pfn: Pfn, tell: &mut dyn FnMut(Step)) -> Result<(), FreeError> {
         let (kind, order) = (self.zone_of(pfn), self.order_of(pfn)?);
         self.with(kind, |zone| zone.settle_all());
         tell(Step::Frees { pfn, order, zone: kind });
@@ -235,17 +234,18 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let has_room =
             |pages: &PerCpuPages| pages.recent_of(order, mobility).is_some_and(|recent| recent.room().is_some());
         let is_kept = nearly_full && order < Order::PAGEBLOCK && self.pages.get(own).is_some_and(has_room);
-        if let Some(cpu) = lender {
-            if cpu == own {
-                tell(Step::ToBatch { cpu });
-                return Ok(Freeing::Held(cpu));
+        match lender {
+            Some(cpu) if cpu == own => tell(Step::ToBatch { cpu }),
+            None if is_kept => tell(Step::Kept { cpu: own }),
+            lender => {
+                lender.into_iter().for_each(|cpu| tell(Step::OffLoan { cpu }));
+                let (first, order) = self.explain_merges(kind, (pfn, order), mobility, tell);
+                tell(Step::Free { pfn, first, order });
+                return Ok(());
             }
-            tell(Step::OffLoan { cpu });
-        } else if is_kept {
-            tell(Step::Kept { cpu: own });
-            return Ok(Freeing::Held(own));
         }
-        Ok(self.explain_merges(kind, (pfn, order), mobility, tell))
+        tell(Step::Held { cpu: own, pfn });
+        Ok(())
     }
 
     fn explain_merges(
@@ -254,16 +254,16 @@ impl<C: Cpu> PageAllocator<'_, C> {
         (mut pfn, order): (Pfn, Order),
         mobility: Mobility,
         tell: &mut dyn FnMut(Step),
-    ) -> Freeing {
+    ) -> (Pfn, Order) {
         for order in Order::all().skip(order.index()).take_while(|order| *order < Order::MAX) {
             let buddy = Pfn::new(pfn.number() ^ order.frames());
             if !self.with(kind, |zone| zone.merges(buddy, order, mobility)) {
                 tell(Step::NoMerge { order, pfn, buddy });
-                return Freeing::Free(pfn, order);
+                return (pfn, order);
             }
             tell(Step::Merge { order, pfn, buddy });
             pfn = pfn.min(buddy);
         }
-        Freeing::Free(pfn, Order::MAX)
+        (pfn, Order::MAX)
     }
 }

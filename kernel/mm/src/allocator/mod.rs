@@ -66,7 +66,7 @@ use core::marker::PhantomData;
 pub use crate::per_cpu::PerCpuPages;
 use crate::per_cpu::{BATCHED, Entered};
 pub use early::EarlyFrames;
-pub use explain::{Allocation, Freeing, Step};
+pub use explain::Step;
 pub use owned::OwnedFrames;
 pub use plan::{Plan, SetupError};
 use reclaim::SlowPath;

@@ -1,6 +1,5 @@
 //! What is allocated belongs to somebody, and what is refused is given back.
 
-use bifolio::allocator::Allocation;
 use bifolio::error::{FreeError, RangeError, Refused, ResizeError, SplitError};
 use bifolio::frame::{Block, Blocks, Gfp, Order, PfnRange, Profile, ZoneKind};
 use kit::{Raw, Sound};
@@ -156,9 +155,8 @@ fn of_many_frames_those_are_refused_that_are_no_blocks() {
 fn what_lies_inside_a_block_that_a_cpu_holds_is_free() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     let taken = frames.take(order(1), Gfp::KERNEL).unwrap();
-    let Ok(Allocation::Served(held)) = frames.explain_allocate(order(1), Gfp::KERNEL, &mut |_| ()) else {
-        panic!("the CPU has more of the word");
-    };
+    let held =
+        frames.explain_allocate(order(1), Gfp::KERNEL, &mut |_| ()).unwrap().expect("the CPU has more of the word");
     let inside = held.offset(1);
     assert_eq!(frames.give(inside, Order::ZERO), Err(FreeError::AlreadyFree(inside)));
     let interior = FreeError::Interior { pfn: taken.offset(1), head: taken, order: order(1) };

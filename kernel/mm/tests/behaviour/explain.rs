@@ -1,6 +1,6 @@
 //! What is explained is what then happens.
 
-use bifolio::allocator::{Allocation, BlockState, Freeing, PerCpuPages, Step};
+use bifolio::allocator::{BlockState, PerCpuPages, Step};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use kit::machine::{allocator_with, usable};
 
@@ -36,18 +36,20 @@ fn run(seed: u64, operations: usize) -> (usize, usize) {
                 Gfp::NOFRAGMENT,
             ]);
             let gfp = kind | how | Gfp::NOWARN;
-            let told = frames.explain_allocate(order, gfp, &mut |_| {}).unwrap();
+            let mut end = Step::Slowly;
+            let told = frames.explain_allocate(order, gfp, &mut |step| end = step).unwrap();
             assert_eq!(kit::oracle::blocks(&frames), before, "an explanation changes nothing");
             let drains = frames.stats().drains;
             let done = frames.take(order, gfp).ok();
             match told {
-                Allocation::Served(pfn) => {
-                    assert_eq!(done, Some(pfn), "order {order} {gfp}, seed {seed}");
+                Some(pfn) => {
+                    assert_eq!((done, end), (told, Step::Served { order, pfn }), "order {order} {gfp}, seed {seed}");
                     exact += 1;
                 }
-                Allocation::Short { cached, may_reclaim } => {
+                None => {
                     assert!(frames.stats().drains > drains, "it came that far");
-                    if cached == 0 && !may_reclaim {
+                    let Step::Refused { surely, .. } = end else { panic!("{end}, seed {seed}") };
+                    if surely {
                         assert_eq!(done, None, "order {order} {gfp}, seed {seed}");
                         exact += 1;
                     }
@@ -56,19 +58,18 @@ fn run(seed: u64, operations: usize) -> (usize, usize) {
             held.extend(done.map(|pfn| (pfn, order)));
         } else {
             let (pfn, order) = held.swap_remove(random.index(held.len()));
-            let told = frames.explain_free(pfn, &mut |_| {}).unwrap();
+            let mut end = Step::Slowly;
+            frames.explain_free(pfn, &mut |step| end = step).unwrap();
             assert_eq!(kit::oracle::blocks(&frames), before, "an explanation changes nothing");
             frames.give(pfn, order).unwrap();
             let info = frames.look_at(pfn).unwrap();
-            match told {
-                Freeing::Free(pfn, order) => {
-                    assert_eq!(
-                        (info.block.pfn, info.block.order, info.block.state),
-                        (pfn, order, BlockState::Free),
-                        "seed {seed}"
-                    );
+            match end {
+                Step::Free { first, order, .. } => {
+                    let block = (info.block.pfn, info.block.order, info.block.state);
+                    assert_eq!(block, (first, order, BlockState::Free), "seed {seed}");
                 }
-                Freeing::Held(cpu) => assert_eq!(info.holder.map(|(cpu, _)| cpu), Some(cpu), "seed {seed}"),
+                Step::Held { cpu, .. } => assert_eq!(info.holder.map(|(cpu, _)| cpu), Some(cpu), "seed {seed}"),
+                _ => panic!("{end}, seed {seed}"),
             }
             exact += 1;
         }
@@ -90,7 +91,7 @@ fn splits_and_merges_are_told_with_their_addresses() {
     let free = frames.zone(ZoneKind::Normal).free;
     let mut steps = Vec::new();
     let told = frames.explain_allocate(order(8), Gfp::KERNEL, &mut |step| steps.push(step)).unwrap();
-    let Allocation::Served(pfn) = told else { panic!("{steps:?}") };
+    let Some(pfn) = told else { panic!("{steps:?}") };
     assert_eq!(frames.zone(ZoneKind::Normal).free, free);
     let splits: Vec<_> = steps.iter().filter(|step| matches!(step, Step::Split { .. })).collect();
     assert_eq!(splits.len(), 2, "{steps:?}");
@@ -99,29 +100,30 @@ fn splits_and_merges_are_told_with_their_addresses() {
     assert!(text.iter().any(|line| line.contains(&format!("split into {pfn}+8 and {half}+8"))), "{text:?}");
     assert_eq!(frames.take(order(8), Gfp::KERNEL), Ok(pfn));
     let mut steps = Vec::new();
-    assert_eq!(frames.explain_free(pfn, &mut |step| steps.push(step)), Ok(Freeing::Free(Pfn::new(NORMAL), Order::MAX)));
+    frames.explain_free(pfn, &mut |step| steps.push(step)).unwrap();
     assert_eq!(steps[1], Step::Merge { order: order(8), pfn, buddy: half });
+    assert_eq!(steps.last(), Some(&Step::Free { pfn, first: Pfn::new(NORMAL), order: Order::MAX }));
     assert!(frames.explain_free(half, &mut |_| {}).is_err());
 }
 
 #[test]
-fn what_it_comes_to_is_told_behind_the_steps() {
+fn what_it_comes_to_is_told_last() {
     let frames = kit::machine::allocator(&[usable(NORMAL, NORMAL + 2048)]);
     let told = |request| {
         let mut lines = Vec::new();
-        let end = frames.explain_allocate(request, Gfp::ATOMIC | Gfp::NOWARN, &mut |_| {}).unwrap();
-        end.tell(request, &mut |words| lines.push(words.to_string()));
-        (end, lines)
+        let gfp = Gfp::ATOMIC | Gfp::NOWARN;
+        let end = frames.explain_allocate(request, gfp, &mut |step| lines.push(step.to_string())).unwrap();
+        (end, lines.pop().unwrap())
     };
-    let (Allocation::Served(pfn), lines) = told(order(10)) else { panic!("all is free") };
-    assert_eq!(lines, [format!("so order 10 is served: {pfn}")]);
-    while let (Allocation::Served(pfn), _) = told(order(10)) {
+    let (Some(pfn), line) = told(order(10)) else { panic!("all is free") };
+    assert_eq!(line, format!("so order 10 is served: {pfn}"));
+    while let (Some(pfn), _) = told(order(10)) {
         assert_eq!(frames.take(order(10), Gfp::ATOMIC | Gfp::NOWARN), Ok(pfn));
     }
-    assert_eq!(told(order(10)).1, ["so order 10 is refused"]);
+    assert_eq!(told(order(10)).1, "so order 10 is refused");
     let mut lines = Vec::new();
-    frames.explain_free(pfn, &mut |_| {}).unwrap().tell(pfn, &mut |words| lines.push(words.to_string()));
-    assert_eq!(lines, [format!("so {pfn} becomes free, in the block {pfn}+10")]);
+    frames.explain_free(pfn, &mut |step| lines.push(step.to_string())).unwrap();
+    assert_eq!(lines.pop(), Some(format!("so {pfn} becomes free, in the block {pfn}+10")));
 }
 
 #[test]
@@ -199,10 +201,9 @@ fn a_mark_that_is_missed_and_another_mobilitys_pageblock_are_told_of() {
         let free_before = frames.zone(ZoneKind::Normal).free;
         free_each(&frames, 512..512 + free);
         let low = frames.zone(ZoneKind::Normal).watermarks.low;
-        let (mut steps, mut lines) = (Vec::new(), Vec::new());
+        let mut steps = Vec::new();
         let gfp = Gfp::KERNEL | Gfp::NOWARN;
         let end = frames.explain_allocate(Order::ZERO, gfp, &mut |step| steps.push(step.to_string())).unwrap();
-        end.tell(Order::ZERO, &mut |words| lines.push(words.to_string()));
         let Some(way) = way else {
             assert_eq!(free_before, 0);
             let lacks = format!(
@@ -211,7 +212,7 @@ fn a_mark_that_is_missed_and_another_mobilitys_pageblock_are_told_of() {
             );
             assert!(steps.contains(&lacks), "{steps:?}");
             let asked = "shrinkers are asked for memory, and what is kept for pressing requests is given up";
-            assert_eq!(lines, [asked, "so order 0 is refused, unless that helps"]);
+            assert!(steps.ends_with(&[asked.into(), "so order 0 is refused, unless that helps".into()]), "{steps:?}");
             continue;
         };
         assert!(free > low, "{low}");
@@ -223,8 +224,7 @@ fn a_mark_that_is_missed_and_another_mobilitys_pageblock_are_told_of() {
                 .any(|step| step.starts_with(&format!("zone Normal: pageblock {block}, no Unmovable one has room"))),
             "{steps:?}"
         );
-        let Allocation::Served(pfn) = end else { panic!("{lines:?}") };
-        assert_eq!(frames.take(Order::ZERO, gfp), Ok(pfn));
+        assert!(end.is_some() && frames.take(Order::ZERO, gfp).ok() == end, "{steps:?}");
     }
 }
 
@@ -236,14 +236,14 @@ fn what_cpus_hold_is_told_of() {
     let taken = frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     let mut steps = Vec::new();
     let told = frames.explain_allocate(Order::ZERO, Gfp::KERNEL, &mut |step| steps.push(step)).unwrap();
-    let Allocation::Served(next) = told else { panic!("{steps:?}") };
-    assert_eq!(steps, [Step::AtHand { cpu: 1, pfn: next, is_recent: false }]);
+    let Some(next) = told else { panic!("{steps:?}") };
+    let at_hand = Step::AtHand { cpu: 1, pfn: next, is_recent: false };
+    assert_eq!(steps, [at_hand, Step::Served { order: Order::ZERO, pfn: next }]);
     let mut freed = Vec::new();
-    let end = frames.explain_free(taken, &mut |step| freed.push(step)).unwrap();
-    assert_eq!((end, freed[1..].to_vec()), (Freeing::Held(1), vec![Step::ToBatch { cpu: 1 }]));
-    let mut lines = Vec::new();
-    end.tell(taken, &mut |words| lines.push(words.to_string()));
-    assert_eq!(lines, [format!("so CPU 1 has {taken} at hand, and the zone does not count it as free")]);
+    frames.explain_free(taken, &mut |step| freed.push(step)).unwrap();
+    assert_eq!(freed[1..], [Step::ToBatch { cpu: 1 }, Step::Held { cpu: 1, pfn: taken }]);
+    let held = format!("so CPU 1 has {taken} at hand, and the zone does not count it as free");
+    assert_eq!(freed[2].to_string(), held);
 
     Turns::switch_to(0);
     let mut freed = Vec::new();
@@ -251,18 +251,17 @@ fn what_cpus_hold_is_told_of() {
     assert_eq!(freed[1], Step::OffLoan { cpu: 1 });
     let gfp = Gfp::ATOMIC | Gfp::NOWARN;
     let cached = loop {
-        match frames.explain_allocate(order(10), gfp, &mut |_| {}).unwrap() {
-            Allocation::Served(pfn) => assert_eq!(frames.take(order(10), gfp), Ok(pfn)),
-            end @ Allocation::Short { cached, may_reclaim } => {
-                assert!(!may_reclaim);
-                let mut lines = Vec::new();
-                end.tell(order(10), &mut |words| lines.push(words.to_string()));
-                let emptied =
-                    format!("the CPUs' pages hold {cached} frames: they are emptied, and the zones asked again");
-                assert_eq!(lines, [emptied, "so order 10 is refused, unless that helps".to_owned()]);
-                break cached;
-            }
+        let mut steps = Vec::new();
+        if let Some(pfn) = frames.explain_allocate(order(10), gfp, &mut |step| steps.push(step)).unwrap() {
+            assert_eq!(frames.take(order(10), gfp), Ok(pfn));
+            continue;
         }
+        let [.., Step::Emptied { cached }, end] = steps[..] else { panic!("{steps:?}") };
+        assert!(!steps.contains(&Step::Reclaims));
+        let emptied = format!("the CPUs' pages hold {cached} frames: they are emptied, and the zones asked again");
+        assert_eq!(Step::Emptied { cached }.to_string(), emptied);
+        assert_eq!(end.to_string(), "so order 10 is refused, unless that helps");
+        break cached;
     };
     assert_eq!(cached, frames.cached());
     assert!(cached > 0);
@@ -270,7 +269,8 @@ fn what_cpus_hold_is_told_of() {
     exhaust(&frames, Gfp::MEMALLOC);
     let mut steps = Vec::new();
     let end = frames.explain_allocate(Order::ZERO, Gfp::KERNEL, &mut |step| steps.push(step)).unwrap();
-    assert_eq!(end, Allocation::Short { cached: 0, may_reclaim: true });
+    assert_eq!((end, steps.last()), (None, Some(&Step::Refused { order: Order::ZERO, surely: false })));
+    assert!(steps.contains(&Step::Reclaims) && !steps.iter().any(|step| matches!(step, Step::Emptied { .. })));
     assert_eq!(steps[0], Step::Empty { cpu: 0, has_batch: true });
     assert!(steps.contains(&Step::Slowly));
 }

@@ -1,6 +1,6 @@
 //! Pageblocks that are kept for requests that cannot wait.
 
-use bifolio::allocator::{Allocation, PageAllocator, ZoneStats};
+use bifolio::allocator::{PageAllocator, ZoneStats};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use kit::{Raw, Sound};
 
@@ -40,7 +40,7 @@ fn a_request_that_cannot_wait_keeps_its_pageblock_for_the_next() {
     let told = frames.explain_allocate(order(3), Gfp::ATOMIC, &mut |_| ()).unwrap();
     let second = frames.take(order(3), Gfp::ATOMIC).unwrap();
     assert_eq!(first.number() / 512, second.number() / 512);
-    assert_eq!(told, Allocation::Served(second));
+    assert_eq!(told, Some(second));
     frames.sound();
 }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Allocation, Freeing, Step};
+use super::Step;
 use crate::frame::{Mobility, Order, Pfn, PfnRange, ZoneKind};
 use crate::zone::{Choice, Fallback, MarkTest};
 
@@ -51,6 +51,20 @@ impl fmt::Display for Step {
             Self::Merge { order, pfn, buddy } => merge(f, order, pfn, buddy),
             Self::NoMerge { order, pfn, buddy } => {
                 write!(f, "ends: {pfn} ^ {:#x} = {buddy}, which is not a free block of order {order}", order.frames())
+            }
+            Self::Emptied { cached } => {
+                write!(f, "the CPUs' pages hold {cached} frames: they are emptied, and the zones asked again")
+            }
+            Self::Reclaims => {
+                f.write_str("shrinkers are asked for memory, and what is kept for pressing requests is given up")
+            }
+            Self::Served { order, pfn } => write!(f, "so order {order} is served: {pfn}"),
+            Self::Refused { order, surely } => {
+                write!(f, "so order {order} is refused{}", if surely { "" } else { ", unless that helps" })
+            }
+            Self::Free { pfn, first, order } => write!(f, "so {pfn} becomes free, in the block {first}+{order}"),
+            Self::Held { cpu, pfn } => {
+                write!(f, "so CPU {cpu} has {pfn} at hand, and the zone does not count it as free")
             }
         }
     }
@@ -112,34 +126,4 @@ fn chosen(f: &mut fmt::Formatter<'_>, zone: ZoneKind, mobility: Mobility, choice
     }?;
     write!(f, "; free block {first}+{order}")?;
     if *lent > 1 { write!(f, "; {lent} blocks are lent to the CPU at once") } else { Ok(()) }
-}
-
-impl Allocation {
-    /// Tells in sentences what a request for a block of this order comes to, behind all its steps.
-    pub fn tell(self, order: Order, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
-        let (cached, may_reclaim) = match self {
-            Self::Served(pfn) => return tell(format_args!("so order {order} is served: {pfn}")),
-            Self::Short { cached, may_reclaim } => (cached, may_reclaim),
-        };
-        if cached > 0 {
-            tell(format_args!("the CPUs' pages hold {cached} frames: they are emptied, and the zones asked again"));
-        }
-        if may_reclaim {
-            tell(format_args!("shrinkers are asked for memory, and what is kept for pressing requests is given up"));
-        }
-        let unless = if cached > 0 || may_reclaim { ", unless that helps" } else { "" };
-        tell(format_args!("so order {order} is refused{unless}"));
-    }
-}
-
-impl Freeing {
-    /// Tells in a sentence what becomes of the block at `pfn`, behind all its steps.
-    pub fn tell(self, pfn: Pfn, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
-        match self {
-            Self::Free(first, order) => tell(format_args!("so {pfn} becomes free, in the block {first}+{order}")),
-            Self::Held(cpu) => {
-                tell(format_args!("so CPU {cpu} has {pfn} at hand, and the zone does not count it as free"));
-            }
-        }
-    }
 }
