@@ -1,4 +1,5 @@
-//! One test of every kind of ending. Each says what the host program must report.
+//! One test of every kind of ending. Each says what the host program must report. Those that a backtrace must show are never
+//! inlined, however the code is cut up.
 #![no_std]
 #![no_main]
 #![feature(custom_test_frameworks)]
@@ -40,6 +41,7 @@ fn returns_an_error() -> Result<(), &'static str> {
 
 /// Panicked, with this message and this file's name.
 #[test_case]
+#[inline(never)]
 fn panics() {
     assert_eq!(black_box(1) + 1, 3, "this specimen panics");
 }
@@ -66,6 +68,7 @@ fn panics_in_a_panic() {
 
 /// Panicked: inside the allocator, which holds a zone's lock.
 #[test_case]
+#[inline(never)]
 fn panics_with_a_zone_locked() {
     for kind in ZoneKind::ALL {
         frames().for_each_block(kind, |block| panic!("this specimen panics at {}", block.pfn));
@@ -74,6 +77,7 @@ fn panics_with_a_zone_locked() {
 
 /// Panicked: memory is all gone, to the last reserve, and something is allocated that cannot be refused.
 #[test_case]
+#[inline(never)]
 fn panics_without_memory() {
     for order in Order::all().rev() {
         while let Ok(block) = frames().allocate(order, Gfp::MEMALLOC | Gfp::NOWARN) {
@@ -95,6 +99,7 @@ fn allocates_for_ever() {
 
 /// Hangs: cut off by the host program's time limit, even with interrupts masked.
 #[test_case]
+#[inline(never)]
 fn hangs() {
     instructions::interrupts::disable();
     loop {
@@ -104,6 +109,7 @@ fn hangs() {
 
 /// Sleeps, with interrupts masked: there is nothing that the host program need wait for.
 #[test_case]
+#[inline(never)]
 fn sleeps_for_ever() {
     instructions::interrupts::disable();
     loop {
@@ -133,6 +139,7 @@ fn exits_with_something_unread() {
 
 /// The machine resets: a triple fault.
 #[test_case]
+#[inline(never)]
 fn triple_faults() {
     let nothing = DescriptorTablePointer { limit: 0, base: VirtAddr::zero() };
     // SAFETY: not sound, and not meant to be: without an exception table the next exception is a triple fault.
