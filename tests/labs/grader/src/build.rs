@@ -41,7 +41,8 @@ impl Source<'_> {
     /// # Errors
     /// What is around the file cannot be built.
     pub fn for_host(&self) -> Result<Built> {
-        self.build(&["build", "-p", "lab-host", "--bin", "lab-host"], "bin")
+        // Named together with the program that runs now, so that what they share is built with the same features, once.
+        self.build(&["build", "-p", "lab", "-p", "lab-host", "--bin", "lab-host"], "bin")
     }
 
     /// The kernel that tries it.
