@@ -71,7 +71,8 @@ fn cargo() -> Command {
 /// What is counted: each name with its instructions for an operation.
 fn figures() -> Vec<(String, f64)> {
     let output = cargo()
-        .args(["run", "--quiet", "--profile", "measured", "--package", "model", "--example", "instructions"])
+        .args(["run", "--quiet", "--profile", "measured", "--package", "model", "--no-default-features"])
+        .args(["--example", "instructions"])
         .output()
         .expect("cargo can be run");
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
