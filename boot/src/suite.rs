@@ -88,10 +88,10 @@ impl Scope {
         if matches!(self, Scope::Quick) { &QUICK_MACHINE } else { &MACHINES }
     }
 
-    /// What cargo does, the tests first, since they take longest.
+    /// What cargo does, what takes longest first, so that in the end nothing long is left that only one job is at.
     fn checks(self) -> Vec<&'static Check> {
         match self {
-            Scope::Whole => [TESTS, FORMAT, LINTS, DOCUMENTATION, ELSEWHERE].into_iter().flatten().collect(),
+            Scope::Whole => [TESTS, FORMAT, ELSEWHERE, LINTS, DOCUMENTATION].into_iter().flatten().collect(),
             Scope::Quick => [TESTS_OF_BIFOLIO, FORMAT, LINTS].into_iter().flatten().collect(),
             Scope::Booted(times) => (0..times).flat_map(|_| TESTS_OF_BOOT).collect(),
         }

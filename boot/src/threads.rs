@@ -28,9 +28,9 @@ impl Threads {
     #[must_use]
     pub fn cpu_time(&self) -> Option<Duration> {
         let process = self.process;
-        let all = ticks(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)?;
-        let first = ticks(&fs::read_to_string(format!("/proc/{process}/task/{process}/stat")).ok()?)?;
-        Some(Duration::from_millis(all.saturating_sub(first) * 1000 / clock_ticks_per_second()))
+        let all = ticks(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?, OWN)?;
+        let first = ticks(&fs::read_to_string(format!("/proc/{process}/task/{process}/stat")).ok()?, OWN)?;
+        Some(of_ticks(all.saturating_sub(first)))
     }
 
     /// Whether all but the first, which has just answered, have had their turn since this was last asked: what has not gone
@@ -51,11 +51,25 @@ impl Threads {
     }
 }
 
-/// User and system time out of a `stat`, in the clock's ticks. The second field is a name in parentheses; the times are
-/// the 14th and 15th.
-fn ticks(stat: &str) -> Option<u64> {
-    let times = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
+/// How long this process's children, and theirs, have computed by the time they ended, if this host tells.
+#[must_use]
+pub fn of_children() -> Option<Duration> {
+    Some(of_ticks(ticks(&fs::read_to_string("/proc/self/stat").ok()?, CHILDREN)?))
+}
+
+/// Which field of a `stat` has user time, and the next one system time: of the process or thread itself, and of its children
+/// that have ended.
+const OWN: usize = 14;
+const CHILDREN: usize = 16;
+
+/// User and system time out of a `stat`, in the clock's ticks. The second field is a name in parentheses.
+fn ticks(stat: &str, field: usize) -> Option<u64> {
+    let times = stat.rsplit_once(')')?.1.split_whitespace().skip(field - 3).take(2);
     Some(times.map(|time| time.parse().unwrap_or(0)).sum())
+}
+
+fn of_ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / clock_ticks_per_second())
 }
 
 /// What a thread does and how often it has begun to do something else, out of a `status`.
@@ -99,7 +113,8 @@ mod tests {
     #[test]
     fn the_first_threads_time_does_not_count() {
         let stat = |user: u32, system: u32| format!("7 (a) b) S 1 2 3 4 5 6 7 8 9 10 {user} {system} 0 0");
-        assert_eq!((ticks(&stat(30, 12)), ticks("7")), (Some(42), None));
+        assert_eq!((ticks(&stat(30, 12), OWN), ticks("7", OWN)), (Some(42), None));
+        assert_eq!(ticks(&stat(30, 12).replace("0 0", "5 6"), CHILDREN), Some(11));
         // No process has this number: nothing is known of it.
         let mut none = Threads::of(u32::MAX);
         assert_eq!((none.cpu_time(), none.have_had_turns()), (None, false));

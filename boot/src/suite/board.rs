@@ -2,7 +2,7 @@
 
 use super::times::{Part, Time, table};
 use crate::harness::Interrupted;
-use crate::terminal;
+use crate::{terminal, threads};
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -116,7 +116,14 @@ impl Board {
     pub(super) fn conclude(&self) -> Count {
         let sum = self.lock();
         let wall = self.start.elapsed().as_secs_f32();
-        self.say(&format!("\nfinished in {wall:.0} s, {} jobs at a time, of which\n{}", self.jobs, table(&sum.times)));
+        // The same beside any load, as good as.
+        let computed = threads::of_children().map(|time| format!(" and {:.0} s of processors", time.as_secs_f32()));
+        let all = format!(
+            "\nfinished in {wall:.0} s{}, {} jobs at a time, of which",
+            computed.unwrap_or_default(),
+            self.jobs
+        );
+        self.say(&format!("{all}\n{}", table(&sum.times)));
         println!("{} passed, {} failed", sum.count.passed, sum.count.failed);
         sum.count
     }
