@@ -38,7 +38,9 @@ pub fn can(allocator: &str, workload: &str, repeat: Repeat) -> bool {
     // With holes all over, each of its searches goes through tens of thousands of them.
     let is_long = repeat == Repeat::Once || workload == "heap-big" || workload.starts_with("heap-trace");
     let is_slow = allocator == LinkedList::NAME && is_long;
+    // Each of its frees goes through all free blocks of a size for the buddy: the frees of 200,000 objects take minutes.
+    let is_quadratic = allocator == Buddies::NAME && workload == "heap-big";
     // It takes all of its memory at the start, whatever is asked for.
     let is_fixed = allocator == Slabs::NAME && repeat == Repeat::Once;
-    !is_slow && !is_fixed
+    !is_slow && !is_quadratic && !is_fixed
 }
