@@ -5,8 +5,12 @@
 
 use crate::thread::{allowed_cpus, become_cpu, processor_time};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+
+/// How long one run of a workload is measured on a thread, where it can be cut short.
+const ENOUGH: Duration = Duration::from_millis(500);
 
 /// What is wanted of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,15 +97,15 @@ impl Run {
 
     /// Runs `work` on every thread at once, each with its own clock, and puts together what they measured.
     pub fn on_threads(self, work: &(dyn Fn(&mut Clock<'_>) + Sync)) -> Vec<Measured> {
-        let barrier = Barrier::new(self.threads);
+        let (barrier, enough) = (Barrier::new(self.threads), AtomicBool::new(false));
         let cpus = allowed_cpus();
         let all: Vec<Vec<Measured>> = thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads)
                 .map(|cpu| {
-                    let (barrier, place) = (&barrier, cpus[cpu % cpus.len()]);
+                    let (barrier, enough, place) = (&barrier, &enough, cpus[cpu % cpus.len()]);
                     scope.spawn(move || {
                         become_cpu(cpu, place);
-                        let mut clock = Clock { cpu, mode: self.mode, barrier, measured: Vec::new() };
+                        let mut clock = Clock { cpu, mode: self.mode, barrier, enough, measured: Vec::new() };
                         work(&mut clock);
                         clock.measured
                     })
@@ -142,6 +146,7 @@ pub struct Clock<'a> {
     pub cpu: usize,
     mode: Mode,
     barrier: &'a Barrier,
+    enough: &'a AtomicBool,
     measured: Vec<Measured>,
 }
 
@@ -160,6 +165,18 @@ impl Clock<'_> {
         let refused = counted_by_callgrind(work);
         let time = processor_time().saturating_sub(start);
         add(&mut self.measured, Measured { workload, value: Value::Operations { count, time, refused } });
+    }
+
+    /// Whether a workload has been measured long enough on any thread: its operations are then as many as they came to, since
+    /// there are peers that take thousands of times as long for one as others. All threads ask together, and are told the same.
+    pub fn is_enough(&self, workload: &str) -> bool {
+        let of_it = self.measured.iter().find(|measured| measured.workload == workload);
+        if matches!(of_it, Some(Measured { value: Value::Operations { time, .. }, .. }) if *time >= ENOUGH) {
+            self.enough.store(true, Ordering::Relaxed);
+        }
+        // Nobody comes here again before all have read it, since each is to measure something first, or to wait.
+        self.barrier.wait();
+        self.enough.load(Ordering::Relaxed)
     }
 
     /// Waits for all threads.

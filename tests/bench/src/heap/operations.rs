@@ -50,8 +50,13 @@ fn window<A: Objects>(run: Run, workload: &'static str, sizes: Sizes, live: usiz
         let mut window = Window::new(21 + clock.cpu as u64, sizes, live);
         window.fill(&heap);
         window.churn(&heap, run.operations(100_000, 20_000));
-        let count = run.operations(1_000_000, 20_000);
-        clock.measure(workload, count, &mut || window.churn(&heap, count));
+        let (turns, count) = (run.operations(50, 1), 20_000);
+        for _ in 0..turns {
+            if clock.is_enough(workload) {
+                break;
+            }
+            clock.measure(workload, count, &mut || window.churn(&heap, count));
+        }
         window.clear(&heap);
     })
 }
@@ -63,6 +68,9 @@ pub fn bulk<A: Objects>(run: Run) -> Vec<Measured> {
         let mut random = Random::new(7);
         let mut objects = vec![None; BULK];
         for time in 0..=run.operations(16, 1) {
+            if clock.is_enough("heap-bulk-free") {
+                break;
+            }
             let mut fill = || heap::fill(&heap, &mut objects);
             if time == 0 {
                 fill();
