@@ -104,13 +104,14 @@ impl Drop for Memory {
 }
 
 impl Recorded {
-    fn new() -> Self {
+    /// The trace is told so many events at a time.
+    fn new(events: usize) -> Self {
         let mut map = machine();
         let plan = Plan::new(MemoryMap::sanitise(&mut map).unwrap()).unwrap();
         let metadata = vec![0; plan.metadata_words()].leak();
         let pages = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
         let scribe: &Scribe = Box::leak(Box::new(Scribe::new(5)));
-        let recording: &'static Recording<'static> = Box::leak(Box::new(Recording::with_room_for(1, scribe)));
+        let recording: &'static Recording<'static> = Box::leak(Box::new(Recording::with_room_for(events, scribe)));
         // SAFETY: the frames are the memory's, which nobody else uses.
         let mut frames = unsafe { Frames::new(&plan, metadata, pages) }.unwrap();
         frames.record(recording);
@@ -135,9 +136,10 @@ impl Recorded {
     }
 }
 
-/// Does all that; the trace, and the hash of the state at its end. If memory is to be short, there is hardly any from the start.
-fn record(acts: &[(u8, (u8, u64, u64))], is_short: bool) -> (Vec<u8>, u64) {
-    let recorded = Recorded::new();
+/// Does all that; the trace, told so many events at a time, and the hash of the state at its end. If memory is to be short, there is
+/// hardly any from the start.
+fn record(acts: &[(u8, (u8, u64, u64))], is_short: bool, events: usize) -> (Vec<u8>, u64) {
+    let recorded = Recorded::new(events);
     let mut held = Held::default();
     let frames = recorded.heap.source().frames;
     let all = |order| std::iter::from_fn(move || frames.allocate(order, Gfp::KERNEL).ok());
@@ -163,8 +165,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn what_a_heap_did_is_done_again_to_the_same_state(acts in acts(800), is_short: bool) {
-        let (trace, hash) = record(&acts, is_short);
+    fn what_a_heap_did_is_done_again_to_the_same_state(acts in acts(800), is_short: bool, events in 1_usize..80) {
+        let (trace, hash) = record(&acts, is_short, events);
         let mut world = World::open(trace, 1 << 20).unwrap();
         if let Err(stop) = world.run() { return Err(TestCaseError::fail(format!("{stop}; {:?}", world.last()))); }
         prop_assert_eq!(world.hash(), hash);
@@ -178,7 +180,7 @@ proptest! {
 
     #[test]
     fn a_world_goes_on_with_its_heap_and_its_trace_is_followed(acts in acts(300), sizes in prop::collection::vec(1_u64..9000, 1..200)) {
-        let (trace, _) = record(&acts, false);
+        let (trace, _) = record(&acts, false, 1);
         let mut world = World::open(trace, 1 << 20).unwrap();
         world.run().unwrap();
         let mut given = Vec::new();
@@ -201,7 +203,7 @@ proptest! {
 
 #[test]
 fn an_object_in_another_slot_is_named() {
-    let recorded = Recorded::new();
+    let recorded = Recorded::new(1);
     let layout = Layout::new::<[u64; 4]>();
     for _ in 0..202 {
         recorded.heap.allocate(layout).unwrap();

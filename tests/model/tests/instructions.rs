@@ -38,7 +38,7 @@ const BOUNDS: [(&str, f64); 33] = [
     ("heap: first allocations", 3843.36),
     ("recorded: pair", 170.28),
     ("recorded: pair, as bytes", 543.98),
-    ("recorded: heap: pair of 64 bytes", 754.05),
+    ("recorded: heap: pair of 64 bytes", 288.35),
     ("not hardened: pair", 49.21),
     ("not hardened: heap: pair of 64 bytes", 80.26),
     ("init_on_alloc: pair", 282.77),

@@ -174,7 +174,7 @@ impl<T, S: PageSource, C: Cpu, const CPUS: usize> Cache<'_, T, S, C, CPUS> {
     pub fn allocate(&self) -> Option<NonNull<T>> {
         let site = Location::caller();
         let taken = self.heap.take_in_hand(self.number);
-        let taken = taken.or_else(|| self.heap.refill(self.number));
+        let taken = taken.or_else(|| self.heap.refill(self.number, size_of::<T>()));
         let slowly = || self.with_kind(|kind| self.heap.allocate_slowly(kind, size_of::<T>(), site));
         taken.or_else(slowly).map(NonNull::cast)
     }

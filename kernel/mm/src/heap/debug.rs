@@ -22,11 +22,11 @@ use crate::sync::Mutex;
 
 /// Which caches are debugged, and what is known of them.
 pub(super) struct Debugging<C> {
-    /// One for each cache whose next object is to be debugged.
+    /// Each cache of which whatever finds nothing in hand is to come by, since an object is to be debugged or it is watched.
     on: Numbers,
     /// A bit for each cache behind the classes of which objects are freed as its constructor left them.
     pub(super) constructed: AtomicU32,
-    /// Every cache is to come by, so that [samples](Heap::sample) can be taken.
+    /// Every cache is, so that [samples](Heap::sample) can be taken, or what is in hand be [recorded](Heap::record).
     is_watched: AtomicBool,
     /// Whether there is any record.
     pub(super) is_used: AtomicBool,
@@ -44,7 +44,7 @@ impl<C: Cpu> Debugging<C> {
         }
     }
 
-    /// Whether the next object of this cache is to be debugged.
+    /// Whether a request for an object of this cache that finds nothing in hand is to come by.
     pub(super) fn is_on(&self, number: u16) -> bool {
         self.on.has(number)
     }

@@ -164,6 +164,15 @@ struct Entered<'a, C: Cpu> {
     _masked: Masked<C>,
 }
 
+impl<'a, C: Cpu> Entered<'a, C> {
+    /// The arena that the CPU is in; `None` if it has none, or if fast paths are closed.
+    #[inline(always)]
+    fn own(&self) -> Option<&'a CpuArena> {
+        let own = self.place.own();
+        (own.arena().id() != ArenaId::NOBODY).then_some(own)
+    }
+}
+
 impl<C: Cpu> Drop for Entered<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {

@@ -18,7 +18,7 @@ use crate::allocator::{At, Call, HeapCall, Recording, mixed};
 use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId};
 use crate::slab::class::Geometry;
-use crate::slab::debug::Shape;
+use crate::slab::debug::{Shape, Site};
 use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
@@ -35,6 +35,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         Self: Sync,
     {
         self.registry.recording.call_once(|| recording);
+        self.debugging.watch_all(true);
         self.per_cpu.iter().for_each(|place| place.set_slow(true));
     }
 
@@ -82,6 +83,66 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         let call = HeapCall::Allocate { cache: kind.number, size: size as u64 };
         let at_hand = || self.in_own(|arena| arena.bin(kind.number).take_any()).flatten();
         self.recorded(call, |object| self.number_of_result(object), || at_hand().or_else(|| self.allocate_any(kind)))
+    }
+
+    /// Allocates an object of a class that is watched, mostly since that is to be recorded.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocate_closed(&self, class: SizeClass, size: usize, site: Site) -> Option<NonNull<u8>> {
+        let object = self.take_recorded(class.number(), size);
+        if object.is_some() { object } else { self.allocate_slowly(Kind::of(class), size, site) }
+    }
+
+    /// [`take_recorded`](Self::take_recorded) for a cache that is watched, mostly since that is to be recorded.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take_closed(&self, cache: u16, size: usize) -> Option<NonNull<u8>> {
+        self.take_recorded(cache, size)
+    }
+
+    /// Takes a slot that this CPU has in hand, where that is to be recorded. It need not go through its gate for that: in its turn nobody
+    /// else is in any arena. `None` if nothing is in hand, or is to be done beside.
+    #[inline(always)]
+    pub(super) fn take_recorded(&self, cache: u16, size: usize) -> Option<NonNull<u8>> {
+        let recording = self.registry.recording.get().filter(|_| self.hardening().is_empty())?;
+        let call = HeapCall::Allocate { cache, size: size as u64 };
+        let mut taken = None;
+        let take = |cpu: usize| {
+            // SAFETY: a CPU is in an arena in its turn alone, and this is ours: so they stand still.
+            let arena = unsafe { self.per_cpu.get(cpu)?.arena() }?;
+            taken = arena.hand(cache).take_ready();
+            taken.map(|slot| self.registry.source.number_in_slab(slot.as_ptr().addr()))
+        };
+        recording.at_once::<C>(Call::Heap(call), take)?;
+        taken
+    }
+
+    /// Frees the slot that starts at `address` in a slab of this CPU's, if it is of the right cache, where one is said, and that is to be
+    /// recorded; without its gate as above. Whether that was done.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn put_recorded(&self, address: usize, cache: Option<u16>) -> bool {
+        let recording = self.registry.recording.get().filter(|_| self.hardening().is_empty());
+        let Some(recording) = recording else { return false };
+        let put = |cpu: usize| {
+            // SAFETY: a CPU is in an arena in its turn alone, and this is ours: so they stand still.
+            let own = unsafe { self.per_cpu.get(cpu)?.cpu_arena() }?;
+            let mut slab = own.remembered(address);
+            if slab.slot_at(address).is_none() {
+                // SAFETY: tables are given back at a standstill alone, which is a turn too.
+                slab = unsafe { self.registry.map.find(address) };
+                if slab.arena() != own.arena().id() {
+                    return None;
+                }
+                own.remember(address, slab);
+            }
+            let slot = slab.slot_at(address).filter(|_| cache.is_none_or(|cache| slab.cache() == cache))?;
+            // Where this is the free that the slab counts down to, not even the count changes: a hash may be taken before its turn.
+            (slab.until.get() > 0 && slab.put(slot)).then_some(0)
+        };
+        // If there is no such object, this comes to nothing, whatever the number.
+        let call = HeapCall::Free { address: self.registry.source.number_in_slab(address), cache };
+        recording.at_once::<C>(Call::Heap(call), put).is_some()
     }
 
     /// Looks into the arena that this CPU is to use, for what is no operation.

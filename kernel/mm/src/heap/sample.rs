@@ -45,7 +45,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub fn sample(&self, interval: u16) {
         self.sampling.left.store(interval.saturating_sub(1), Relaxed);
         self.sampling.interval.store(interval, Relaxed);
-        self.debugging.watch_all(interval != 0);
+        self.debugging.watch_all(interval != 0 || self.registry.recording.is_completed());
     }
 
     /// Allocates an object as a sample, or in a cache that is debugged. `None` if it is neither its turn nor debugged, `Some(None)` if

@@ -100,16 +100,18 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Allocates an object of a class of which nothing is in hand.
     #[cold]
     pub(super) fn allocate_of(&self, class: SizeClass, size: usize, site: Site) -> Option<NonNull<u8>> {
-        let object = self.refill(class.number());
+        if self.debugging.is_on(class.number()) {
+            return self.allocate_closed(class, size, site);
+        }
+        let object = self.inside(|own| own.arena().bin(class.number()).take_any());
         if object.is_some() { object } else { self.allocate_slowly(Kind::of(class), size, site) }
     }
 
-    /// Allocates an object of a cache of which nothing is in hand: mostly other slots of this CPU's slabs are free. `None` if
-    /// none is known to be, or if the cache is debugged.
+    /// Allocates an object of a cache of which nothing is in hand: mostly other slots of this CPU's slabs are free, as far as is known.
     #[inline(always)]
-    pub(super) fn refill(&self, cache: u16) -> Option<NonNull<u8>> {
+    pub(super) fn refill(&self, cache: u16, size: usize) -> Option<NonNull<u8>> {
         if self.debugging.is_on(cache) {
-            return None;
+            return self.take_closed(cache, size);
         }
         self.inside(|own| own.arena().bin(cache).take_any())
     }
@@ -344,11 +346,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// or is another's. Leaves the arena. Whether that was done: if not, nothing was.
     #[inline(always)]
     pub(super) fn free_by_map(&self, entered: Entered<'_, C>, address: usize, cache: Option<u16>) -> bool {
-        let own = entered.place.own();
+        let Some(own) = entered.own() else {
+            drop(entered);
+            return self.put_recorded(address, cache);
+        };
         let arena = own.arena();
-        if arena.id() == ArenaId::NOBODY {
-            return false;
-        }
         // SAFETY: we are inside an arena.
         let slab = unsafe { self.registry.map.find(address) };
         let is_right = cache.is_none_or(|cache| slab.cache() == cache);

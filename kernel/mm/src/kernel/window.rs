@@ -202,6 +202,12 @@ unsafe impl<C: Cpu> PageSource for Window<C> {
         ready.mappings.number_of(address).unwrap_or_else(|| (address as u64).wrapping_sub(ready.offset))
     }
 
+    #[inline(always)]
+    fn number_in_slab(&self, address: usize) -> u64 {
+        let offset = self.ready.get().map_or(0, |ready| ready.offset);
+        (address as u64).wrapping_sub(offset)
+    }
+
     fn run_for(object: Layout) -> Option<Layout> {
         Layout::from_size_align(object.size().max(1).checked_next_multiple_of(PAGE)?, object.align()).ok()
     }

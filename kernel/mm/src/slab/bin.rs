@@ -76,6 +76,12 @@ impl Hand {
         Some(self.take_nth(self.mask.get(), ready.trailing_zeros()))
     }
 
+    /// The same, and what other CPUs have freed too is in hand no more, as after [`Bin::take_any`].
+    #[inline(always)]
+    pub(crate) fn take_ready(&self) -> Option<NonNull<u8>> {
+        NonZero::new(self.ready()).map(|ready| self.take_of(ready))
+    }
+
     /// Takes the lowest of these slots of the current word, which are in hand from now on, and of which no other CPU has freed any.
     #[inline(always)]
     fn take_of(&self, slots: NonZero<u64>) -> NonNull<u8> {

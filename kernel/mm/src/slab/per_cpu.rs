@@ -156,8 +156,18 @@ impl PerCpu {
     /// # Safety
     /// All arenas stand still, for as long as it is used.
     pub(crate) unsafe fn arena(&self) -> Option<&Arena> {
+        // SAFETY: by this function's contract.
+        unsafe { self.cpu_arena() }.map(CpuArena::arena)
+    }
+
+    /// The same, with what its CPU remembers of it.
+    ///
+    /// # Safety
+    /// As for [`arena`](Self::arena).
+    #[inline(always)]
+    pub(crate) unsafe fn cpu_arena(&self) -> Option<&CpuArena> {
         // SAFETY: arenas come and go only while they stand still, and then by the caller's doing.
-        unsafe { self.arena.load(Ordering::Relaxed).as_ref() }.map(CpuArena::arena)
+        unsafe { self.arena.load(Ordering::Relaxed).as_ref() }
     }
 
     /// Gives the CPU an arena, or takes it away: the block that it lived in is returned, if there was one.

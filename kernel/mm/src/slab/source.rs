@@ -59,6 +59,12 @@ pub unsafe trait PageSource {
         address as u64
     }
 
+    /// [`number_of`](Self::number_of) an address in a slab's block, where a source can tell that one more quickly; any number of others.
+    #[inline(always)]
+    fn number_in_slab(&self, address: usize) -> u64 {
+        self.number_of(address)
+    }
+
     /// Whether there is so little memory that the heap is rather to be slow than to hold any that it might not use: then
     /// slabs are as small as they can be, and CPUs share what they would have each.
     fn is_scarce(&self) -> bool {
@@ -147,6 +153,11 @@ unsafe impl<S: PageSource> PageSource for &S {
 
     fn number_of(&self, address: usize) -> u64 {
         (**self).number_of(address)
+    }
+
+    #[inline(always)]
+    fn number_in_slab(&self, address: usize) -> u64 {
+        (**self).number_in_slab(address)
     }
 
     fn is_scarce(&self) -> bool {

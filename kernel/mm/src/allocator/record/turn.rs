@@ -147,7 +147,7 @@ impl<'m> Recording<'m> {
     /// Does an operation that nothing is within, if it is at nobody else's turn, and records what it returns, as a number. `None` if it was not
     /// done, and nothing else then.
     #[inline(always)]
-    pub(super) fn at_once<C: Cpu>(&self, call: Call, operation: impl FnOnce(usize) -> Option<u64>) -> Option<u64> {
+    pub(crate) fn at_once<C: Cpu>(&self, call: Call, operation: impl FnOnce(usize) -> Option<u64>) -> Option<u64> {
         let _masked = Masked::<C>::new();
         let own = C::current();
         self.turn.compare_exchange(NOBODY, turn_of(own), Acquire, Relaxed).ok()?;
