@@ -1,6 +1,8 @@
 //! What can be wrong with a command, said so that the next try can be right.
 
-use bifolio::allocator::AllocError;
+use crate::memory::frames;
+use crate::memory::heap::HEAP;
+use bifolio::allocator::{AllocError, History};
 use bifolio::error::{FreeError, RangeError, SplitError, Violation};
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::heap::HeapError;
@@ -105,6 +107,17 @@ impl fmt::Display for Error<'_> {
 }
 
 impl core::error::Error for Error<'_> {}
+
+impl Error<'_> {
+    /// The last operations on what is said not to be there, where they are recorded.
+    pub(super) fn history(&self) -> History {
+        match self {
+            Self::Free(error) => frames().report(error).last,
+            Self::Heap(error) => HEAP.report(error).last,
+            _ => History::default(),
+        }
+    }
+}
 
 impl<'a> From<WordError<'a>> for Error<'a> {
     fn from(error: WordError<'a>) -> Self {

@@ -145,10 +145,11 @@ impl Shell {
         self.complaint.clear();
         // What is too long is cut here, and printed all the same.
         let _ = write!(self.complaint, "{error}");
+        let last = error.history();
         print!("error: {error}");
         match command {
             Some(command) if error.is_about_usage() => println!("; usage: {}", command.usage),
-            _ => println!(),
+            _ => println!("{last}"),
         }
         false
     }

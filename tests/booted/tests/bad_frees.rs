@@ -11,6 +11,7 @@ extern crate alloc;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use bifolio::allocator::PastCall;
 use bifolio::error::FreeError;
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::heap::{HeapError, SizeClass, SlabDebug};
@@ -19,6 +20,7 @@ use booted::frame_of;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 use framework::Snapshot;
+use kernel::host::Input;
 use kernel::memory::heap::HEAP;
 use kernel::memory::{MEMORY, frames, map::map};
 use kit::Raw;
@@ -177,6 +179,67 @@ fn a_bad_free_is_reported_with_who_allocated_and_who_freed_it() {
         assert!(told, "no '{did}' line {line} in: {report}");
     }
     assert!(HEAP.set_debug(class, SlabDebug::empty()));
+}
+
+/// Functions that the calls which led to an operation are told by.
+mod sites {
+    use super::*;
+
+    #[inline(never)]
+    pub fn allocate(layout: Layout) -> NonNull<u8> {
+        HEAP.allocate(layout).unwrap()
+    }
+
+    #[inline(never)]
+    pub fn free(object: NonNull<u8>, layout: Layout) {
+        // SAFETY: the object is ours, and not used afterwards.
+        unsafe { HEAP.free(object, layout) }.unwrap();
+    }
+
+    #[inline(never)]
+    pub fn take() -> Pfn {
+        frames().take(Order::ZERO, Gfp::KERNEL).unwrap()
+    }
+
+    #[inline(never)]
+    pub fn give(pfn: Pfn) {
+        frames().give(pfn, Order::ZERO).unwrap();
+    }
+}
+
+#[test_case]
+fn where_operations_are_recorded_a_bad_free_is_reported_with_the_last_ones_there_and_who_asked_for_them() {
+    /// More than any of those functions is long.
+    const LENGTH: u64 = 2048;
+    let layout = Layout::new::<[u64; 12]>();
+    let object = sites::allocate(layout);
+    sites::free(object, layout);
+    // SAFETY: that is wrong on purpose, and refused.
+    let error = unsafe { HEAP.free(object, layout) }.unwrap_err();
+    let on_heap = HEAP.report(&error).last;
+    let pfn = sites::take();
+    sites::give(pfn);
+    let error = frames().give(pfn, Order::ZERO).unwrap_err();
+    let on_frames = frames().report(&error).last;
+    let is_recorded = Input::read(protocol::input::TRACE).is_given();
+    let [allocate, free] = [sites::allocate as *const () as u64, sites::free as *const () as u64];
+    let [take, give] = [sites::take as *const () as u64, sites::give as *const () as u64];
+    // The function that an address is in, of those.
+    let function = |at: u64| {
+        let starts = [allocate, free, take, give].into_iter().filter(|start| (*start..start + LENGTH).contains(&at));
+        starts.max()
+    };
+    let site = |past: &PastCall| past.callers.iter().find_map(|&at| function(at));
+    for (last, allocates, frees) in [(on_heap, allocate, free), (on_frames, take, give)] {
+        if !is_recorded {
+            assert_eq!(last.calls().count(), 0, "{last}");
+            continue;
+        }
+        let [refused, freed, allocated] = *last.calls().take(3).collect::<Vec<_>>() else { panic!("too few: {last}") };
+        assert!(refused.returned.is_none() && freed.returned == Some(0) && allocated.returned.is_some(), "{last}");
+        assert_eq!([site(freed), site(allocated)], [Some(frees), Some(allocates)], "{last}");
+        assert!(last.calls().take(3).all(|past| past.cpu == 0), "{last}");
+    }
 }
 
 framework::should_panic! {

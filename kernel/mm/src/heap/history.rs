@@ -6,6 +6,7 @@ use core::panic::Location;
 
 use super::debug::{LiveObject, object_of};
 use super::{Heap, HeapError};
+use crate::allocator::History;
 use crate::cpu::Cpu;
 use crate::slab::debug::{Record, Slot, State};
 use crate::slab::source::PageSource;
@@ -54,7 +55,8 @@ impl fmt::Display for SlotHistory {
     }
 }
 
-/// An error with what is known of the slot that it is about, and of the two on either side of that. As text, it is a line for each.
+/// An error with what is known of the slot that it is about, of the two on either side of that, and of what was done there last. As text,
+/// it is a line for each.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct HeapReport<'e> {
@@ -64,15 +66,19 @@ pub struct HeapReport<'e> {
     pub slot: Option<SlotHistory>,
     /// The slots before and behind it in the slab.
     pub neighbours: [Option<SlotHistory>; 2],
+    /// The last operations on the object, and on the frame that it lies in, if they are [recorded](Heap::record). Of what is debugged, those
+    /// on the frame alone.
+    pub last: History,
 }
 
 impl fmt::Display for HeapReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { error, slot, neighbours: [before, behind] } = self;
+        let Self { error, slot, neighbours: [before, behind], last } = self;
         write!(f, "{error}")?;
         slot.map_or(Ok(()), |slot| write!(f, "\n  {slot}"))?;
         before.map_or(Ok(()), |slot| write!(f, "\n  before it: {slot}"))?;
-        behind.map_or(Ok(()), |slot| write!(f, "\n  behind it: {slot}"))
+        behind.map_or(Ok(()), |slot| write!(f, "\n  behind it: {slot}"))?;
+        last.fmt(f)
     }
 }
 
@@ -85,7 +91,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// An error with all that is known of who brought it about: for [error hooks](Self::set_error_hook). Where the cache keeps call sites
     /// ([`SlabDebug::STORE_USER`](crate::slab::SlabDebug::STORE_USER)), that is who allocated and who freed the object and its neighbours.
     pub fn report<'e>(&self, error: &'e HeapError) -> HeapReport<'e> {
-        let mut report = HeapReport { error, slot: None, neighbours: [None; 2] };
+        let mut report = HeapReport { error, slot: None, neighbours: [None; 2], last: self.history(error) };
         self.around(error.address(), |slot, record| {
             let Slot { slab, number } = slot;
             let other = |number: Option<u16>| {
@@ -96,6 +102,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             report.neighbours = [other(number.checked_sub(1)), other(number.checked_add(1))];
         });
         report
+    }
+
+    /// The last operations on what an error is about.
+    fn history(&self, error: &HeapError) -> History {
+        let Some(recording) = self.registry.recording.get() else { return History::default() };
+        let offset = if let HeapError::Interior { offset, .. } = *error { offset } else { 0 };
+        let start = self.registry.source.number_of(error.address() - offset);
+        recording.history::<C>(&(start..start.saturating_add(1)))
     }
 
     /// Looks at the slot that an address lies in, if it is debugged.

@@ -141,7 +141,7 @@ mod page_tables {
         let pfn = Pfn::containing(frame.start_address().as_u64());
         // SAFETY: by this function's contract.
         if let Err(error) = unsafe { frames.free_raw(pfn, order_of::<S>()) } {
-            panic!("bad free of a {} frame: {error}", S::DEBUG_STR);
+            panic!("bad free of a {} frame: {}", S::DEBUG_STR, frames.report(&error));
         }
     }
 

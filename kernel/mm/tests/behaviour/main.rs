@@ -7,6 +7,7 @@ mod extremes;
 mod faults;
 mod frames;
 mod highatomic;
+mod history;
 mod hooks;
 mod isolation;
 mod machine;

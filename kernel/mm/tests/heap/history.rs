@@ -1,5 +1,8 @@
 //! What a report of a bad free tells: who allocated and who freed the object, and its neighbours.
 
+use std::ptr::NonNull;
+
+use bifolio::allocator::{Call, Event, HeapCall, Recorder, Recording};
 use bifolio::heap::{HeapError, SizeClass, SlabDebug};
 
 use crate::objects::{TestHeap, bad_free, layout};
@@ -68,4 +71,44 @@ fn without_debugging_a_report_is_the_error() {
     }
     // SAFETY: the object is ours, and not used afterwards.
     unsafe { heap.free(object, layout(90, 8)) }.unwrap();
+}
+
+struct Nobody;
+
+impl Recorder for Nobody {
+    fn take(&self, _: &[Event]) {}
+}
+
+#[test]
+fn where_operations_are_recorded_a_report_has_the_last_on_that_object() {
+    let heap: &'static TestHeap = Box::leak(Box::new(heap(SlabDebug::empty())));
+    heap.record(Box::leak(Box::new(Recording::new(&Nobody))));
+    let cache = SizeClass::of(layout(90, 8)).unwrap().number();
+    // SAFETY: it is refused: no live object starts there.
+    let refused = |object: NonNull<u8>| unsafe { heap.free(object, layout(90, 8)) }.unwrap_err();
+    // The first opens a slab, and ends behind that.
+    for nth in 0..3 {
+        let [object, beside] = [0, 1].map(|_| heap.allocate(layout(90, 8)).unwrap());
+        let address = object.as_ptr().addr();
+        let [allocate, free] = [
+            (HeapCall::Allocate { cache, size: 90 }, Some(address as u64)),
+            (HeapCall::Free { address: address as u64, cache: Some(cache) }, Some(0)),
+        ];
+        let last = |error: &HeapError| {
+            let on_heap = |call| if let Call::Heap(call) = call { Some(call) } else { None };
+            let last = heap.report(error).last;
+            last.calls().filter_map(|past| Some((on_heap(past.call)?, past.returned))).take(3).collect::<Vec<_>>()
+        };
+        let interior = refused(object.map_addr(|address| address.saturating_add(1)));
+        assert_eq!(last(&interior)[0], allocate, "{nth}");
+        // SAFETY: the object is ours, and not used afterwards.
+        unsafe { heap.free(object, layout(90, 8)) }.unwrap();
+        let double = refused(object);
+        assert_eq!(last(&double), [(free.0, None), free, allocate], "{nth}");
+        assert!(
+            heap.report(&double).to_string().contains("\nlast operations there, the latest first:\nCPU 0: Heap(Free")
+        );
+        // SAFETY: as above.
+        unsafe { heap.free(beside, layout(90, 8)) }.unwrap();
+    }
 }

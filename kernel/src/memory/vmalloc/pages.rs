@@ -246,7 +246,7 @@ impl Gather {
         .for_each(|(pfn, order)| {
             // SAFETY: whoever gathered the block has no other use for it.
             if let Err(error) = unsafe { frames().free_raw(pfn, order) } {
-                error!("bad free of a frame that was mapped: {error}");
+                error!("bad free of a frame that was mapped: {}", frames().report(&error));
             }
         });
     }

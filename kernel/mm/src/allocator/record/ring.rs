@@ -59,23 +59,28 @@ pub(super) struct Ring {
     events: [Event; Self::CAPACITY],
     /// The first place for one.
     start: usize,
-    /// The place for the next.
+    /// The place for the next: what is there and behind it is older than what is before.
     next: AtomicUsize,
+    /// The first place whose event the recorder was not told of.
+    told: AtomicUsize,
 }
 
 impl Ring {
     /// So few that little is lost where a machine ends without a word.
     pub(super) const CAPACITY: usize = 128;
+    /// Operations within operations, at most so deep as is remembered of those that have begun.
+    const NESTED: usize = 8;
 
     pub(super) const fn new(room: usize) -> Self {
         assert!(room > 0, "an event has to be somewhere");
         let start = Self::CAPACITY.saturating_sub(room);
-        Self { events: [const { Event::none() }; Self::CAPACITY], start, next: AtomicUsize::new(start) }
+        let (next, told) = (AtomicUsize::new(start), AtomicUsize::new(start));
+        Self { events: [const { Event::none() }; Self::CAPACITY], start, next, told }
     }
 
     /// Whether the recorder was told everything. Any CPU may look.
     pub(super) fn is_empty(&self) -> bool {
-        self.next.load(Relaxed) == self.start
+        self.next.load(Relaxed) == self.told.load(Relaxed)
     }
 
     /// An operation begins, and ends, unless it comes to nothing, or there is no room before the recorder is told: then there is no such
@@ -122,7 +127,7 @@ impl Ring {
     fn next(&self, recorder: &dyn Recorder) -> &Event {
         let event = self.events.get(self.next.load(Relaxed)).unwrap_or_else(|| {
             self.drain(recorder);
-            &self.events[self.start]
+            &self.events[self.next.load(Relaxed)]
         });
         self.count_one_more();
         event
@@ -136,7 +141,7 @@ impl Ring {
     /// What the recorder is told of next.
     #[inline(always)]
     fn told_next(&self) -> &[Event] {
-        self.events.get(self.start..self.next.load(Relaxed)).unwrap_or_default()
+        self.events.get(self.told.load(Relaxed)..self.next.load(Relaxed)).unwrap_or_default()
     }
 
     /// Tells the recorder of all events.
@@ -144,7 +149,35 @@ impl Ring {
     #[inline(never)]
     pub(super) fn drain(&self, recorder: &dyn Recorder) {
         recorder.take(self.told_next());
-        self.next.store(self.start, Relaxed);
+        if self.next.load(Relaxed) == Self::CAPACITY {
+            self.next.store(self.start, Relaxed);
+        }
+        self.told.store(self.next.load(Relaxed), Relaxed);
+    }
+
+    /// Shows each operation that is still here and has ended, with what it has returned, in the order in which they have ended, whether
+    /// or not the recorder was told.
+    pub(super) fn for_each_ended(&self, mut visit: impl FnMut(&Event, Option<u64>)) {
+        let next = self.next.load(Relaxed);
+        // The oldest may have been overwritten by one that came to nothing.
+        let older = self.events.iter().skip(next + 1);
+        let (mut open, mut depth) = ([None; Self::NESTED], 0_usize);
+        for event in older.chain(self.events.get(self.start..next).unwrap_or_default()) {
+            match (event.call.get(), event.ended.get()) {
+                (Some(_), Some(returned)) => visit(event, returned),
+                (Some(_), None) => {
+                    open.get_mut(depth).into_iter().for_each(|place| *place = Some(event));
+                    depth += 1;
+                }
+                // What began before the oldest is not known any more.
+                (None, Some(returned)) if depth > 0 => {
+                    depth -= 1;
+                    let begun = open.get_mut(depth).and_then(Option::take);
+                    begun.into_iter().for_each(|event| visit(event, returned));
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -201,5 +234,33 @@ mod tests {
         ring.drain(&listener);
         let all = listener.0.into_inner().unwrap();
         assert_eq!(all, [[(Some((0, Call::Drain)), None)], [(None, Some(Some(1)))]]);
+    }
+
+    #[test]
+    fn what_was_told_is_still_here_and_what_is_within_others_has_ended_before_them() {
+        let (ring, listener) = (Ring::new(Ring::CAPACITY), Listener::default());
+        let ended = || {
+            let mut ended = Vec::new();
+            ring.for_each_ended(|event, returned| ended.push((event.begun().unwrap().0, returned)));
+            ended
+        };
+        for cpu in 0..1000 {
+            ring.begin::<Machine>(&listener, cpu, Call::Drain);
+            ring.begin::<Machine>(&listener, cpu + 1000, Call::Decay);
+            ring.end(&listener, Some(1));
+            assert!(!ended().iter().any(|(other, _)| *other == cpu), "it has not ended");
+            ring.end(&listener, None);
+            if cpu % 7 == 0 {
+                ring.drain(&listener);
+            }
+            // Nothing comes of it, but it was written where the oldest was.
+            assert_eq!(ring.put::<Machine>(5000, Call::Balance, || None), None);
+            let ended = ended();
+            let all: Vec<_> = (0..=cpu).flat_map(|cpu| [(cpu + 1000, Some(1)), (cpu, None)]).collect();
+            // What the oldest was within may have begun before that.
+            assert!(all.contains(&ended[0]) && all.ends_with(&ended[1..]), "{ended:?}");
+            // Of three events an operation has, one is the other's.
+            assert!(ended.len() >= (2 * (cpu + 1)).min(2 * (Ring::CAPACITY / 3) - 2), "{cpu}: {}", ended.len());
+        }
     }
 }

@@ -4,7 +4,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::ring::Ring;
+use super::ring::{Event, Ring};
 use super::{Call, Recorder};
 use crate::cpu::{Cpu, Masked};
 use crate::sync::atomic::{
@@ -225,6 +225,11 @@ impl<'m> Recording<'m> {
         self.at.set(at);
         self.may_wait.set(may_wait);
         result
+    }
+
+    /// Shows each operation that is not forgotten and has ended, the oldest first, with what it has returned, while no other is at work.
+    pub(super) fn for_each_ended<C: Cpu>(&self, visit: impl FnMut(&Event, Option<u64>)) {
+        self.undisturbed::<C, _>(|| self.ring.for_each_ended(visit));
     }
 
     /// Waits until no operation is at work, unless this is part of one, and does something that is not to be recorded.
