@@ -2,10 +2,11 @@
 
 use crate::memory::frames;
 use crate::memory::heap::HEAP;
-use bifolio::allocator::{AllocError, History};
+use bifolio::allocator::AllocError;
 use bifolio::error::{FreeError, RangeError, SplitError, Violation};
 use bifolio::frame::{Gfp, Order, Pfn};
 use bifolio::heap::HeapError;
+use bifolio::report::History;
 use core::fmt;
 use line::WordError;
 use stress::Failure;

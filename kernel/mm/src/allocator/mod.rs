@@ -73,7 +73,7 @@ use reclaim::SlowPath;
 pub use reclaim::{Shrinker, TooManyShrinkers};
 #[cfg(feature = "heap")]
 pub(crate) use record::{At, mixed};
-pub use record::{Call, Event, FreeReport, HeapCall, History, PastCall, Recorder, Recording};
+pub use record::{Call, Event, HeapCall, Recorder, Recording};
 pub(crate) use report::Failure;
 pub use stats::Stats;
 pub use view::{Usage, View};

@@ -15,8 +15,6 @@
 #[forbid(unsafe_code)]
 mod heap_call;
 #[forbid(unsafe_code)]
-mod history;
-#[forbid(unsafe_code)]
 mod ring;
 mod turn;
 
@@ -25,7 +23,6 @@ use crate::error::FreeError;
 use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange, ZoneKind};
 use crate::per_cpu::{BATCHED, PerCpuPages};
 pub use heap_call::HeapCall;
-pub use history::{FreeReport, History, PastCall};
 pub use ring::Event;
 pub(crate) use turn::At;
 pub use turn::Recording;

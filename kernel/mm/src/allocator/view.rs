@@ -46,7 +46,7 @@ pub struct View<'m, C> {
     pub(super) later: Later<'m>,
     pub(super) words: OwnWords<'m>,
     pub(super) slow: SlowPath<'m, C>,
-    pub(super) recording: Option<&'m Recording<'m>>,
+    pub(crate) recording: Option<&'m Recording<'m>>,
     /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
     pub(super) cpu: PhantomData<C>,
 }

@@ -6,8 +6,8 @@ use core::panic::Location;
 
 use super::debug::{LiveObject, object_of};
 use super::{Heap, HeapError};
-use crate::allocator::History;
 use crate::cpu::Cpu;
+use crate::report::History;
 use crate::slab::debug::{Record, Slot, State};
 use crate::slab::source::PageSource;
 use crate::sync::atomic::Ordering::Relaxed;

@@ -3,6 +3,7 @@
 mod events;
 mod failure;
 mod fragmentation;
+mod history;
 mod mem;
 mod zones;
 
@@ -10,6 +11,7 @@ use core::fmt::{self, Write};
 
 pub use events::vmstat;
 pub use fragmentation::{extfrag_index, unusable_index};
+pub use history::{FreeReport, History, PastCall};
 pub use mem::show_mem;
 pub use zones::{pagetypeinfo, zoneinfo};
 

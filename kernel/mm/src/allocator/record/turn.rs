@@ -228,7 +228,7 @@ impl<'m> Recording<'m> {
     }
 
     /// Shows each operation that is not forgotten and has ended, the oldest first, with what it has returned, while no other is at work.
-    pub(super) fn for_each_ended<C: Cpu>(&self, visit: impl FnMut(&Event, Option<u64>)) {
+    pub(crate) fn for_each_ended<C: Cpu>(&self, visit: impl FnMut(&Event, Option<u64>)) {
         self.undisturbed::<C, _>(|| self.ring.for_each_ended(visit));
     }
 

@@ -4,9 +4,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::ring::Event;
-use super::{Call, HeapCall, Recording};
-use crate::allocator::View;
+use crate::allocator::{Call, Event, HeapCall, Recording, View};
 use crate::cpu::{CALLERS, Cpu};
 use crate::error::FreeError;
 use crate::frame::{FRAME_SIZE, Pfn};
