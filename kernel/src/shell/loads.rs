@@ -55,6 +55,9 @@ pub(super) fn fill<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error
     let only = words.first().map(|word| order(word)).transpose()?;
     let orders = Order::all().rev().filter(|order| only.is_none_or(|only| only == *order));
     let (mut left, mut all) = (spare(), 0);
+    // Room to note them is taken while no zone is short yet: later it would come out of the lowest.
+    let most = only.map_or((left >> Order::MAX.get()) + 2 * Order::COUNT as u64, |order| left >> order.get());
+    shell.blocks.try_reserve(most as usize).map_err(|_| Error::NoRoomToNote)?;
     for order in orders {
         let count = shell.take_blocks(order, left)?;
         left = left.saturating_sub(count << order.get()).min(spare());
