@@ -47,6 +47,9 @@ impl Object {
     }
 }
 
+/// Blocks at most: twice three of each order, of which the last is split into pairs of frames.
+const BLOCKS: usize = 2 * (3 * Order::COUNT + (Order::MAX.frames() / 2) as usize);
+
 /// What is held of it all. There is room for notes from the beginning, so that they are no part of what is used.
 pub struct Everything {
     blocks: Vec<Block>,
@@ -58,7 +61,7 @@ pub struct Everything {
 impl Everything {
     /// Nothing is held.
     pub fn new() -> Self {
-        let (blocks, ranges, objects) = (Vec::with_capacity(512), Vec::with_capacity(16), Vec::with_capacity(512));
+        let (blocks, ranges, objects) = (Vec::with_capacity(BLOCKS), Vec::with_capacity(16), Vec::with_capacity(512));
         Self { blocks, ranges, objects, bulk: (0..BULK).map(|_| None).collect() }
     }
 
