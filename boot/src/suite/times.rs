@@ -63,7 +63,7 @@ pub(super) fn table(times: &[Time]) -> String {
     for (part, sum) in parts {
         let share = 100.0 * sum.as_secs_f32() / all.as_secs_f32().max(f32::EPSILON);
         let (part, longest) = (part.to_string(), longest(times, part));
-        let _ = writeln!(text, "{:6.0} s {share:4.0} %  {part:<28}{longest}", sum.as_secs_f32());
+        let _ = writeln!(text, "{:6.0} s {share:4.0} %  {part:<34}{longest}", sum.as_secs_f32());
     }
     text
 }
@@ -118,8 +118,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "    90 s   90 %  booted: bios, 64M, 1 CPU    heap 30 s, shell 25 s, frames 20 s",
-                "    10 s   10 %  format                      format 10 s",
+                "    90 s   90 %  booted: bios, 64M, 1 CPU          heap 30 s, shell 25 s, frames 20 s",
+                "    10 s   10 %  format                            format 10 s",
             ]
         );
     }
