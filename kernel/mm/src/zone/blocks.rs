@@ -1,7 +1,8 @@
 //! A zone as a sequence of blocks: what reports and checkers read.
 
+use super::header::Header;
 use super::pageblock::{WORDS, place};
-use super::pageblocks::Snapshot;
+use super::pageblocks::Pageblocks;
 use super::{State, Zone};
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
@@ -32,6 +33,18 @@ pub struct BlockInfo {
     pub state: BlockState,
     /// The mobility of the pageblock that it starts in.
     pub mobility: Mobility,
+}
+
+/// What the words of a pageblock say at one moment.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Snapshot {
+    /// Free frames, word by word.
+    pub free: [u64; WORDS],
+    /// First frames of allocated blocks, those handed out of a loan among them.
+    pub allocated: [u64; WORDS],
+    /// First frames of blocks that CPUs hold.
+    pub cached: [u64; WORDS],
+    pub reserved: [u64; WORDS],
 }
 
 impl Zone<'_> {
@@ -71,6 +84,14 @@ impl Zone<'_> {
             State::Inside => (Order::MAX, BlockState::Allocated),
             State::Lower => (Order::PAGEBLOCK, BlockState::Reserved),
         })
+    }
+}
+
+impl Pageblocks<'_> {
+    /// What the words of a split pageblock say, and the header with it.
+    pub(crate) fn snapshot(&self, number: usize) -> (Header, Snapshot) {
+        let block = self.lock(number);
+        (block.header, self.snapshot_of(&block))
     }
 }
 

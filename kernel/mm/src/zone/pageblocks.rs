@@ -5,6 +5,7 @@
 
 use crate::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
+use super::blocks::Snapshot;
 use super::header::Header;
 use super::pageblock::{Locked, Pageblock, WORDS, place};
 use super::span::{Span, Stored};
@@ -37,18 +38,6 @@ pub(crate) enum Freed {
     Frames,
     /// This pageblock has become free as a whole, which its zone has to be told.
     Pageblock(usize),
-}
-
-/// What the words of a pageblock say at one moment.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Snapshot {
-    /// Free frames, word by word.
-    pub free: [u64; WORDS],
-    /// First frames of allocated blocks, those handed out of a loan among them.
-    pub allocated: [u64; WORDS],
-    /// First frames of blocks that CPUs hold.
-    pub cached: [u64; WORDS],
-    pub reserved: [u64; WORDS],
 }
 
 /// Where in its pageblock a frame is.
@@ -471,12 +460,6 @@ impl<'m> Pageblocks<'m> {
         let (mut block, offset) = self.lock_at(pfn)?;
         pop();
         Some(self.release(&mut block, offset, order))
-    }
-
-    /// What the words of a split pageblock say, and the header with it.
-    pub(crate) fn snapshot(&self, number: usize) -> (Header, Snapshot) {
-        let block = self.lock(number);
-        (block.header, self.snapshot_of(&block))
     }
 
     /// What the words of a locked pageblock say.

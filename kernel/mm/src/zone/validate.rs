@@ -1,9 +1,10 @@
 //! Everything that a zone derives, derived once more from the bit planes and compared.
 
+use super::blocks::Snapshot;
 use super::header::Header;
 use super::levels::Levels;
 use super::pageblock::{Locked, WORDS};
-use super::pageblocks::{Pageblocks, Snapshot};
+use super::pageblocks::Pageblocks;
 use super::wholes::State;
 use super::{BlockState, Counts, Zone};
 use crate::buddy;
