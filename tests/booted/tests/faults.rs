@@ -57,7 +57,7 @@ impl Lent<'_> {
     /// # Safety
     /// This CPU is the only one that runs it.
     unsafe fn run(&self) {
-        // SAFETY: by this function's contract there is no other reference, and whoever lends it has none until it is done.
+        // SAFETY: by this function's contract no other CPU runs it, and the CPU that lends it waits in `elsewhere`, without touching it.
         unsafe { (*self.0.get())() };
     }
 }

@@ -120,8 +120,8 @@ impl Everything {
     fn take_ranges<C: Cpu>(&mut self, frames: &PageAllocator<'_, C>) {
         let gfp = Gfp::KERNEL | Gfp::NOWARN;
         let ranges = [
-            frames.allocate_exact(5, gfp | Gfp::ZERO),
-            frames.allocate_exact_aligned(300, Order::PAGEBLOCK, gfp),
+            frames.allocate_exact(5, gfp),
+            frames.allocate_exact_aligned(300, Order::PAGEBLOCK, gfp | Gfp::ZERO),
             frames.allocate_contiguous(700, gfp | Gfp::MOVABLE),
             frames.allocate_run(13, 4, gfp),
         ];

@@ -118,7 +118,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Frees the slot that starts at `address` in a slab of this CPU's, if it is of the right cache, where one is said, and that is to be
-    /// recorded; without its gate as above. Whether that was done.
+    /// recorded. It need not go through its gate for that either: in its turn nobody else is in any arena. Whether that was done.
     #[cold]
     #[inline(never)]
     pub(super) fn put_recorded(&self, address: usize, cache: Option<u16>) -> bool {

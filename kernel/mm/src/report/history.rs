@@ -25,7 +25,7 @@ pub struct PastCall {
 }
 
 impl PastCall {
-    /// Calls that are shown: the innermost are the allocator's own, behind those comes who asked.
+    /// Calls that are shown: the innermost are the allocator's own, behind those come those of the code that asked.
     const SHOWN: usize = 6;
 
     fn of(event: &Event, returned: Option<u64>) -> Option<Self> {

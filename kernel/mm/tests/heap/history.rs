@@ -108,7 +108,7 @@ fn where_operations_are_recorded_a_report_has_the_last_on_that_object() {
         assert!(
             heap.report(&double).to_string().contains("\nlast operations there, the latest first:\nCPU 0: Heap(Free")
         );
-        // SAFETY: as above.
+        // SAFETY: the object beside it is live and ours, of that layout, and not used afterwards.
         unsafe { heap.free(beside, layout(90, 8)) }.unwrap();
     }
 }

@@ -113,7 +113,7 @@ impl Machine {
         self.held.sort_unstable();
     }
 
-    /// Whoever was refused may take all there is. So there is no such block, but for those that are isolated; the CPUs' pages are
+    /// A request that was refused could have taken all there is. So there is no such block, but for those that are isolated; the CPUs' pages are
     /// empty, since they were asked last.
     fn check_refusal(&self, o: u8, gfp: Gfp) {
         assert_eq!(self.frames().cached(), 0, "an order of {o} was refused, and CPUs hold free frames");

@@ -89,7 +89,7 @@ impl Machine {
         self.held.sort_unstable();
     }
 
-    /// Whoever was refused may take all there is. So there is no free slot of the size, nor room for one and for what describes it.
+    /// A request that was refused could have taken all there is. So there is no free slot of the size, nor room for one and for what describes it.
     fn check_refusal(&self, size: usize) {
         let frames = (size as u64).div_ceil(FRAME_SIZE);
         let order = Order::covering(frames).expect("shapes have sizes that there are");
