@@ -299,7 +299,7 @@ fn what_a_large_object_grows_by_holds_zeros_and_what_it_shrinks_by() {
 fn a_heap_clears_large_objects_where_its_source_does_not() {
     let mut memory = vec![SECRET; 4 << 20];
     let region = Heap::in_region(&mut memory).unwrap();
-    let heap = region.heap();
+    let heap = region.heap().slabs().unwrap();
     heap.harden(Hardening::all());
     // SAFETY: each object is so long, and in memory that stays until the end of the test.
     let bytes = |object: NonNull<u8>, size| unsafe { std::slice::from_raw_parts_mut(object.as_ptr(), size) };

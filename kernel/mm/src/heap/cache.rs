@@ -11,9 +11,9 @@
 //!     name: [u8; 93],
 //! }
 //!
-//! # let mut region = vec![0u8; 256 << 10];
+//! # let mut region = vec![0u8; 512 << 10];
 //! # let region = Heap::in_region(&mut region)?;
-//! # let heap = region.heap();
+//! # let heap = region.heap().slabs().unwrap();
 //! let inodes = heap.cache::<Inode>(CacheOptions::new("inode"))?;
 //! let root = inodes.allocate().ok_or("no memory")?;
 //! // SAFETY: the object is ours, and not used afterwards.

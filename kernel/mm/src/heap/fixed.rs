@@ -2,15 +2,15 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use spin::Once;
 
-use super::{Heap, RegionError, RegionHeap, RegionPages};
+use super::{Heap, HeapError, InRegion, Objects, RegionError, RegionHeap};
 use crate::cpu::Cpu;
 
 /// [`Heap::in_region`] for a static: what a kernel that has mapped a heap, or a microcontroller with a static array, writes, on CPUs of
-/// kind `C`. 64 KiB are enough.
+/// kind `C`. 4 KiB are enough.
 ///
 /// Until [`init`](Self::init) there is no memory, and so every allocation is refused.
 ///
@@ -59,8 +59,8 @@ impl<C: Cpu + 'static, const CPUS: usize> StaticHeap<C, CPUS> {
         Ok(())
     }
 
-    /// The heap, for its reports and whatever else it has to offer.
-    pub fn heap(&self) -> Option<&Heap<RegionPages<'static, C>, C, CPUS>> {
+    /// The heap, for whatever else it has to offer.
+    pub fn heap(&self) -> Option<InRegion<'static, C, CPUS>> {
         Some(self.0.get()?.heap())
     }
 }
@@ -77,29 +77,37 @@ impl<C: 'static, const CPUS: usize> fmt::Debug for StaticHeap<C, CPUS> {
     }
 }
 
-// SAFETY: it is the heap's. What was allocated can be freed, since a heap that is there stays.
+// SAFETY: objects are as long and as aligned as their layouts say, and apart from each other (`Objects`). What was allocated can be
+// freed, since a heap that is there stays. Nothing here unwinds but the error hook, for which `set_error_hook` says what it owes.
 unsafe impl<C: Cpu + 'static, const CPUS: usize> GlobalAlloc for StaticHeap<C, CPUS> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by the trait's contract, which is the same there.
-        self.heap().map_or(ptr::null_mut(), |heap| unsafe { heap.alloc(layout) })
+        self.heap().and_then(|heap| heap.allocate(layout)).map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        if let Some(heap) = self.heap() {
-            // SAFETY: by the trait's contract the object is of this heap, and has this layout.
-            unsafe { heap.dealloc(object, layout) };
-        }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by the trait's contract, which is the same there.
-        self.heap().map_or(ptr::null_mut(), |heap| unsafe { heap.alloc_zeroed(layout) })
+        let Some(heap) = self.heap() else { return };
+        // SAFETY: by the trait's contract the object is the caller's, and used no more.
+        let freed = of(object).and_then(|object| unsafe { heap.free(object, Some(layout)) });
+        freed.unwrap_or_else(|error| heap.report(&error));
     }
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: by the trait's contract the object is of this heap, and has this layout.
-        self.heap().map_or(ptr::null_mut(), |heap| unsafe { heap.realloc(object, layout, size) })
+        let (Some(heap), Ok(wanted)) = (self.heap(), Layout::from_size_align(size, layout.align())) else {
+            return ptr::null_mut();
+        };
+        // SAFETY: by the trait's contract the object is the caller's, who goes on with what is returned.
+        let moved = of(object).and_then(|object| unsafe { heap.reallocate(object, Some(layout), wanted) });
+        let moved = moved.unwrap_or_else(|error| {
+            heap.report(&error);
+            None
+        });
+        moved.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
+}
+
+/// What is to be an object: null is none.
+fn of(object: *mut u8) -> Result<NonNull<u8>, HeapError> {
+    NonNull::new(object).ok_or(HeapError::Foreign { address: 0 })
 }

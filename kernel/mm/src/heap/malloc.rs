@@ -6,7 +6,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::{Heap, HeapError, MAX_CPUS, PageSource};
+use super::{Heap, HeapError, PageSource};
 use crate::cpu::Cpu;
 use crate::error::table::errors;
 
@@ -39,20 +39,90 @@ errors! {
     }
 }
 
-/// A heap with the functions of C's `<stdlib.h>`.
+/// Where objects are to be had by their layouts: what C's functions, and a global allocator, need of a heap.
 ///
-/// Memory from any of them may be given to any of them. What is at least 16 bytes long is aligned to 16.
-pub struct Malloc<'h, S, C, const CPUS: usize = MAX_CPUS> {
-    heap: &'h Heap<S, C, CPUS>,
+/// # Safety
+/// What is allocated is as long and as aligned as its layout says, below no other live object, and stays so until it is freed.
+pub unsafe trait Objects: Copy {
+    /// Allocates memory for a layout, with unspecified contents; `None` if there is none.
+    fn allocate(self, layout: Layout) -> Option<NonNull<u8>>;
+
+    /// Frees an object, of this layout if that is known.
+    ///
+    /// # Errors
+    /// There is no such object; what is there instead is named, and nothing has changed.
+    ///
+    /// # Safety
+    /// If the object is live, it is the caller's, and nobody uses it any more.
+    unsafe fn free(self, object: NonNull<u8>, layout: Option<Layout>) -> Result<(), HeapError>;
+
+    /// Makes an object, of this layout if that is known, one of layout `wanted`, and keeps what it holds. `Ok(None)` if there is no
+    /// memory for that; the object is then as it was.
+    ///
+    /// # Errors
+    /// As for [`free`](Self::free).
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free); the caller goes on with what is returned.
+    unsafe fn reallocate(
+        self,
+        object: NonNull<u8>,
+        layout: Option<Layout>,
+        wanted: Layout,
+    ) -> Result<Option<NonNull<u8>>, HeapError>;
+
+    /// How many bytes the live object that starts here may use.
+    ///
+    /// # Errors
+    /// No live object starts here; what is here instead is named.
+    fn object_size(self, object: NonNull<u8>) -> Result<usize, HeapError>;
+
+    /// Does what is to be done with an error that no caller can be told of.
+    fn report(self, error: &HeapError);
 }
 
-impl<S, C, const CPUS: usize> Clone for Malloc<'_, S, C, CPUS> {
-    fn clone(&self) -> Self {
-        *self
+// SAFETY: a heap gives such memory.
+unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Objects for &Heap<S, C, CPUS> {
+    #[inline]
+    fn allocate(self, layout: Layout) -> Option<NonNull<u8>> {
+        Heap::allocate(self, layout)
+    }
+
+    #[inline]
+    unsafe fn free(self, object: NonNull<u8>, layout: Option<Layout>) -> Result<(), HeapError> {
+        // SAFETY: the caller promises that the object, if it is live, is its own, and used no more.
+        unsafe {
+            match layout {
+                Some(layout) => Heap::free(self, object, layout),
+                None => self.free_unsized(object),
+            }
+        }
+    }
+
+    unsafe fn reallocate(
+        self,
+        object: NonNull<u8>,
+        layout: Option<Layout>,
+        wanted: Layout,
+    ) -> Result<Option<NonNull<u8>>, HeapError> {
+        // SAFETY: the caller promises that the object, if it is live, is its own, and goes on with what is returned.
+        unsafe { self.relocate(object, layout, wanted) }
+    }
+
+    fn object_size(self, object: NonNull<u8>) -> Result<usize, HeapError> {
+        Heap::object_size(self, object)
+    }
+
+    fn report(self, error: &HeapError) {
+        self.registry.report(error);
     }
 }
 
-impl<S, C, const CPUS: usize> Copy for Malloc<'_, S, C, CPUS> {}
+/// A heap with the functions of C's `<stdlib.h>`.
+///
+/// Memory from any of them may be given to any of them. What is at least 16 bytes long is aligned to 16.
+#[derive(Clone, Copy)]
+pub struct Malloc<H>(H);
 
 /// What C asks for when it says nothing of alignment.
 fn layout_of(size: usize) -> Result<Layout, MallocError> {
@@ -63,15 +133,15 @@ fn layout_at(align: usize, size: usize) -> Result<Layout, MallocError> {
     Layout::from_size_align(size, align).map_err(|_| MallocError::InvalidAlignment { align, size })
 }
 
-impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
+impl<H: Objects> Malloc<H> {
     /// The C functions of this heap.
-    pub const fn new(heap: &'h Heap<S, C, CPUS>) -> Self {
-        Self { heap }
+    pub const fn new(heap: H) -> Self {
+        Self(heap)
     }
 
     /// The heap, for those who know their layouts.
-    pub const fn heap(&self) -> &'h Heap<S, C, CPUS> {
-        self.heap
+    pub const fn heap(&self) -> H {
+        self.0
     }
 
     /// Allocates `size` bytes with unspecified contents. No bytes are an object too, unlike all others.
@@ -89,7 +159,10 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
     pub fn calloc(&self, count: usize, size: usize) -> Result<NonNull<u8>, MallocError> {
         let bytes = count.checked_mul(size).ok_or(MallocError::TooMany { count, size })?;
         let layout = layout_of(bytes)?;
-        self.heap.allocate_zeroed(layout).ok_or(MallocError::OutOfMemory(layout))
+        let object = self.allocate(layout)?;
+        // SAFETY: the object is ours, and this long.
+        unsafe { object.write_bytes(0, bytes) };
+        Ok(object)
     }
 
     /// Allocates `size` bytes aligned to `align`, a power of two. The size need not be a multiple of it.
@@ -114,7 +187,7 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
             return self.allocate(wanted);
         };
         // SAFETY: the caller promises that the object, if it is live, is its own, and goes on with what is returned.
-        let moved = unsafe { self.heap.reallocate_unsized(object, wanted) }?;
+        let moved = unsafe { self.0.reallocate(object, None, wanted) }?;
         moved.ok_or(MallocError::OutOfMemory(wanted))
     }
 
@@ -130,7 +203,7 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
             return Ok(());
         };
         // SAFETY: the caller promises that the object, if it is live, is its own, and used no more.
-        unsafe { self.heap.free_unsized(object) }
+        unsafe { self.0.free(object, None) }
     }
 
     /// Frees an object that was allocated with this size, by any function but [`aligned_alloc`](Self::aligned_alloc).
@@ -162,11 +235,11 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
     /// # Errors
     /// As for [`free`](Self::free).
     pub fn object_size(&self, object: NonNull<u8>) -> Result<usize, HeapError> {
-        self.heap.object_size(object)
+        self.0.object_size(object)
     }
 
     fn allocate(&self, layout: Layout) -> Result<NonNull<u8>, MallocError> {
-        self.heap.allocate(layout).ok_or(MallocError::OutOfMemory(layout))
+        self.0.allocate(layout).ok_or(MallocError::OutOfMemory(layout))
     }
 
     /// # Safety
@@ -176,6 +249,6 @@ impl<'h, S: PageSource, C: Cpu, const CPUS: usize> Malloc<'h, S, C, CPUS> {
             return Ok(());
         };
         // SAFETY: the caller promises that the object, if it is live, is its own, and used no more.
-        unsafe { self.heap.free(object, layout) }.map_err(MallocError::from)
+        unsafe { self.0.free(object, Some(layout)) }.map_err(MallocError::from)
     }
 }

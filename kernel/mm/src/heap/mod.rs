@@ -86,6 +86,7 @@ mod collections;
 mod debug;
 mod diagnose;
 mod fixed;
+mod grains;
 mod harden;
 mod history;
 mod large;
@@ -101,6 +102,7 @@ mod retire;
 mod sample;
 mod shrink;
 mod slow;
+mod small;
 mod stop;
 mod summary;
 #[cfg(test)]
@@ -121,9 +123,10 @@ pub use fixed::StaticHeap;
 pub use history::{HeapReport, SlotHistory};
 pub use large::LargeStats;
 pub use look::{NextSlot, SlabInfo, SlabWord, SlabWords, SlotSource};
-pub use malloc::{Malloc, MallocError};
-pub use region::{RegionError, RegionHeap, RegionPages, SingleCpu};
+pub use malloc::{Malloc, MallocError, Objects};
+pub use region::{InRegion, RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
+pub use small::{SmallHeap, SmallStats};
 
 use crate::cpu::{Cpu, Masked, Place};
 use crate::hardening::Switches;

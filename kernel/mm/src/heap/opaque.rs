@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Cache, CacheOptions, Heap, Malloc, PageSource, RegionPages};
+use super::{Cache, CacheOptions, Heap, InRegion, Malloc, PageSource, RegionPages, SmallHeap};
 use crate::cpu::Cpu;
 
 impl<S, C, const CPUS: usize> fmt::Debug for Heap<S, C, CPUS> {
@@ -11,9 +11,24 @@ impl<S, C, const CPUS: usize> fmt::Debug for Heap<S, C, CPUS> {
     }
 }
 
-impl<S, C, const CPUS: usize> fmt::Debug for Malloc<'_, S, C, CPUS> {
+impl<H> fmt::Debug for Malloc<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Malloc").finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Debug for SmallHeap<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SmallHeap").finish_non_exhaustive()
+    }
+}
+
+impl<C, const CPUS: usize> fmt::Debug for InRegion<'_, C, CPUS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Small(heap) => heap.fmt(f),
+            Self::Slabs(heap) => heap.fmt(f),
+        }
     }
 }
 

@@ -7,7 +7,12 @@
 //!
 //! ```text
 //!   region  | heap and page allocator | their metadata | granules ...                             | rest |
+//!   or      | small heap | two bits for each 8 bytes | objects ...                                | rest |
 //! ```
+//!
+//! In a region of less than 512 KiB half-empty slabs of so many classes would be most of it: there each object is as long as it was
+//! asked for, in a [`SmallHeap`], and 4 KiB are a heap. What takes a [`Heap`], such as debugging and caches, takes 512 KiB:
+//! [`InRegion::slabs`].
 //!
 //! What the page allocator calls a frame is a granule here, of 256 bytes, or 1 KiB where its metadata counts for more: it never
 //! touches what it manages, so it is all the same to it. A slab is a block of several, and a large object takes as many as it
@@ -34,7 +39,8 @@ use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use super::{Heap, Malloc, PageSource};
+use super::grains::Word;
+use super::{Heap, HeapError, Malloc, Objects, PageSource, SmallHeap};
 use crate::allocator::{PageAllocator, Plan, SetupError, View};
 use crate::cpu::{Cpu, Hooks};
 use crate::error::{FreeError, table::errors};
@@ -44,6 +50,11 @@ use crate::memory_map::{MemoryMap, Region, RegionKind};
 const FRAME: usize = FRAME_SIZE as usize;
 /// Large objects are whole multiples of so many bytes.
 const STEP: usize = 256;
+
+/// A region of so many bytes has slabs, and room for a heap with places for all CPUs.
+const LEAST_WITH_SLABS: usize = 512 << 10;
+/// There is no heap without room for as many bytes of objects.
+const LEAST_FOR_OBJECTS: usize = 256;
 
 /// Bytes in what the page allocator takes for a frame, in a region of so many bytes. In small ones its metadata would be a page
 /// more otherwise.
@@ -189,7 +200,93 @@ unsafe impl<C: Cpu> PageSource for RegionPages<'_, C> {
 }
 
 /// A heap in a region, with C's functions; its [`heap`](Malloc::heap) is there for those who know their layouts.
-pub type RegionHeap<'r, C = SingleCpu, const CPUS: usize = 1> = Malloc<'r, RegionPages<'r, C>, C, CPUS>;
+pub type RegionHeap<'r, C = SingleCpu, const CPUS: usize = 1> = Malloc<InRegion<'r, C, CPUS>>;
+
+/// What a region is made of.
+#[non_exhaustive]
+pub enum InRegion<'r, C, const CPUS: usize> {
+    /// One of less than 512 KiB.
+    Small(&'r SmallHeap<'r, C>),
+    /// Any other.
+    Slabs(&'r Heap<RegionPages<'r, C>, C, CPUS>),
+}
+
+impl<C, const CPUS: usize> Clone for InRegion<'_, C, CPUS> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C, const CPUS: usize> Copy for InRegion<'_, C, CPUS> {}
+
+impl<'r, C, const CPUS: usize> InRegion<'r, C, CPUS> {
+    /// The heap with slabs, for its caches, reports and whatever else it has to offer; `None` in a small region.
+    pub const fn slabs(self) -> Option<&'r Heap<RegionPages<'r, C>, C, CPUS>> {
+        match self {
+            Self::Small(_) => None,
+            Self::Slabs(heap) => Some(heap),
+        }
+    }
+
+    /// The heap without slabs; `None` in a region that is not small.
+    pub const fn small(self) -> Option<&'r SmallHeap<'r, C>> {
+        match self {
+            Self::Small(heap) => Some(heap),
+            Self::Slabs(_) => None,
+        }
+    }
+}
+
+// SAFETY: each of them gives such memory.
+unsafe impl<C: Cpu, const CPUS: usize> Objects for InRegion<'_, C, CPUS> {
+    #[inline]
+    fn allocate(self, layout: Layout) -> Option<NonNull<u8>> {
+        match self {
+            Self::Small(heap) => heap.allocate(layout),
+            Self::Slabs(heap) => Objects::allocate(heap, layout),
+        }
+    }
+
+    #[inline]
+    unsafe fn free(self, object: NonNull<u8>, layout: Option<Layout>) -> Result<(), HeapError> {
+        // SAFETY: the caller promises what either asks for.
+        unsafe {
+            match self {
+                Self::Small(heap) => heap.free(object, layout),
+                Self::Slabs(heap) => Objects::free(heap, object, layout),
+            }
+        }
+    }
+
+    unsafe fn reallocate(
+        self,
+        object: NonNull<u8>,
+        layout: Option<Layout>,
+        wanted: Layout,
+    ) -> Result<Option<NonNull<u8>>, HeapError> {
+        // SAFETY: the caller promises what either asks for.
+        unsafe {
+            match self {
+                Self::Small(heap) => heap.reallocate(object, layout, wanted),
+                Self::Slabs(heap) => Objects::reallocate(heap, object, layout, wanted),
+            }
+        }
+    }
+
+    fn object_size(self, object: NonNull<u8>) -> Result<usize, HeapError> {
+        match self {
+            Self::Small(heap) => heap.object_size(object),
+            Self::Slabs(heap) => Objects::object_size(heap, object),
+        }
+    }
+
+    fn report(self, error: &HeapError) {
+        match self {
+            Self::Small(heap) => heap.report(error),
+            Self::Slabs(heap) => Objects::report(heap, error),
+        }
+    }
+}
 
 impl<'r> Heap<RegionPages<'r, SingleCpu>, SingleCpu, 1> {
     /// Makes a heap of a region, for one thread. It takes nothing but the region, whatever that holds; when the last one
@@ -203,61 +300,112 @@ impl<'r> Heap<RegionPages<'r, SingleCpu>, SingleCpu, 1> {
 }
 
 impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
-    /// Frames that the heap needs for itself before its first object, and that object's.
-    const LEAST_FRAMES: usize = 5;
-
     /// [`in_region`](Heap::in_region), for as many threads as `C` can tell apart, of which the first `CPUS` can have slabs of
     /// their own.
     ///
     /// # Errors
     /// As there.
     pub fn in_shared_region(region: &'r mut [u8]) -> Result<RegionHeap<'r, C, CPUS>, RegionError> {
-        let (bytes, base) = (region.len(), NonNull::from(region).cast::<u8>());
-        let (start, address) = (base.as_ptr().addr(), |offset: usize| base.as_ptr().addr() + offset);
-        let up = |offset: usize, align: usize| address(offset).next_multiple_of(align) - start;
-        let heap = up(0, align_of::<Self>());
-        let metadata = up(heap + size_of::<Self>(), size_of::<u64>());
-        // No fewer granules than there will be, so no fewer words.
-        let granule = granule_for(bytes);
-        let all = up(0, granule);
-        let words = words_for(numbers(address(all), bytes.saturating_sub(all).max(granule), granule))?;
-        let first = up(metadata + words * size_of::<u64>(), granule);
-        let needed = up(first, FRAME) + Self::LEAST_FRAMES * FRAME;
-        if bytes < needed {
-            return Err(RegionError::TooSmall { bytes, needed });
-        }
+        let space = Space { bytes: region.len(), base: NonNull::from(region).cast(), used: 0 };
+        let is_small = space.bytes < LEAST_WITH_SLABS;
+        Ok(Malloc::new(if is_small {
+            InRegion::Small(small(space)?)
+        } else {
+            InRegion::Slabs(Self::with_slabs(space)?)
+        }))
+    }
 
-        let range = numbers(address(first), bytes - first, granule);
+    fn with_slabs(mut space: Space) -> Result<&'r Self, RegionError> {
+        const { assert!(size_of::<Self>() < LEAST_WITH_SLABS / 4) };
+        let heap = space.take(size_of::<Self>(), align_of::<Self>());
+        let granule = granule_for(space.bytes);
+        // No fewer granules than there will be, so no fewer words.
+        let words = words_for(space.numbers(space.aligned(0, granule), granule))?;
+        let metadata = space.take(words * size_of::<u64>(), align_of::<u64>());
+        let first = space.take(0, granule);
+        let range = space.numbers(first, granule);
         let mut map = map_of(range);
         let plan = Plan::apart(MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map"))?;
+        debug_assert!(plan.metadata_words() <= words);
         // SAFETY: the metadata lies inside the region, aligned, and apart from the heap and the granules, and is no longer
-        // than was reckoned with more granules. The region is ours for `'r`, and holds bytes, of which any eight are a word.
-        let metadata = unsafe {
-            let metadata = base.add(metadata).cast::<u64>();
-            core::slice::from_raw_parts_mut::<'r, u64>(metadata.as_ptr(), plan.metadata_words())
+        // than was reckoned with more granules. The region is ours for `'r`, and holds bytes, of which any eight are a word. Nobody but
+        // `pages` gives this allocator any granule: to others it is a view.
+        let granules = unsafe {
+            let metadata = space.at(metadata).cast::<u64>();
+            let metadata = core::slice::from_raw_parts_mut::<'r>(metadata.as_ptr(), plan.metadata_words());
+            PageAllocator::new(&plan, metadata, &[])?
         };
-        debug_assert!(metadata.len() <= words);
-        // SAFETY: the granules are those of the region, which is ours for `'r`, behind heap and metadata. Nobody but `pages` gives
-        // this allocator any: to others it is a view.
-        let granules = unsafe { PageAllocator::new(&plan, metadata, &[]) }?;
-        // SAFETY: `first` lies inside the region.
-        let pages = RegionPages { granules, granule, start: unsafe { base.add(first) }, first: range.start };
+        let pages = RegionPages { granules, granule, start: space.at(first), first: range.start };
         // SAFETY: the heap's place lies inside the region, aligned, and apart from metadata and frames; from here on it is
         // shared, for as long as the region is borrowed.
-        let heap: &'r Self = unsafe {
-            let heap = base.add(heap).cast::<Self>();
-            heap.write(Self::new(pages));
-            heap.as_ref()
-        };
-        Ok(Malloc::new(heap))
+        Ok(unsafe { space.put(heap, Self::new(pages)) })
     }
 }
 
-/// The numbers of the granules from an address on: aligned as the addresses are, up to 64 TiB, and all in one zone.
-fn numbers(address: usize, bytes: usize, granule: usize) -> PfnRange {
-    const ALIKE: u64 = 1 << 46;
-    let first = Pfn::new((ALIKE + address as u64 % ALIKE) / granule as u64);
-    PfnRange::new(first, first.offset((bytes / granule) as u64))
+/// Makes a heap without slabs of a region.
+fn small<'r, C: Cpu>(mut space: Space) -> Result<&'r SmallHeap<'r, C>, RegionError> {
+    let heap = space.take(size_of::<SmallHeap<'r, C>>(), align_of::<SmallHeap<'r, C>>());
+    // So that the first object is as aligned as C wants it.
+    let start = space.take(0, size_of::<Word>());
+    let rest = space.bytes.saturating_sub(start);
+    let needed = start + LEAST_FOR_OBJECTS + SmallHeap::<C>::bits(rest.max(2 * LEAST_FOR_OBJECTS));
+    if space.bytes < needed {
+        return Err(RegionError::TooSmall { bytes: space.bytes, needed });
+    }
+    // SAFETY: what is left of the region is ours for `'r`, aligned, and longer than its bits; the heap's place lies before it, aligned,
+    // and from here on the heap is shared, for as long as the region is borrowed.
+    Ok(unsafe { space.put(heap, SmallHeap::new(space.at(start), rest)) })
+}
+
+/// A region that is laid out from its start on.
+struct Space {
+    base: NonNull<u8>,
+    bytes: usize,
+    /// So many bytes have their use, or would have if there were as many.
+    used: usize,
+}
+
+impl Space {
+    /// Has the next bytes that are aligned used; where they begin.
+    fn take(&mut self, bytes: usize, align: usize) -> usize {
+        let offset = self.aligned(self.used, align);
+        self.used = offset + bytes;
+        offset
+    }
+
+    /// The first place from this one on with an aligned address.
+    fn aligned(&self, offset: usize, align: usize) -> usize {
+        let start = self.base.as_ptr().addr();
+        (start + offset).next_multiple_of(align) - start
+    }
+
+    /// A place in the region.
+    fn at(&self, offset: usize) -> NonNull<u8> {
+        debug_assert!(offset <= self.bytes);
+        // SAFETY: what is laid out lies inside the region.
+        unsafe { self.base.add(offset) }
+    }
+
+    /// Puts a value into the region.
+    ///
+    /// # Safety
+    /// It was [laid out](Self::take) there, is nobody else's for `'r`, and the region has as many bytes.
+    unsafe fn put<'r, T>(&self, offset: usize, value: T) -> &'r T {
+        let place = self.at(offset).cast::<T>();
+        // SAFETY: by this function's contract the place is inside the region, aligned, and the value's alone.
+        unsafe {
+            place.write(value);
+            place.as_ref()
+        }
+    }
+
+    /// The numbers of the granules from a place on: aligned as their addresses are, up to 64 TiB, and all in one zone.
+    fn numbers(&self, offset: usize, granule: usize) -> PfnRange {
+        const ALIKE: u64 = 1 << 46;
+        let address = self.base.as_ptr().addr() + offset;
+        let first = Pfn::new((ALIKE + address as u64 % ALIKE) / granule as u64);
+        PfnRange::new(first, first.offset(((self.bytes - offset) / granule) as u64))
+    }
 }
 
 fn map_of(range: PfnRange) -> [Region; 1] {

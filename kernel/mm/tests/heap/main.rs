@@ -18,5 +18,6 @@ mod region;
 mod reports;
 mod runs;
 mod shortage;
+mod small;
 mod source;
 mod threads;

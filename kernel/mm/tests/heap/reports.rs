@@ -183,7 +183,7 @@ fn a_cache_with_a_name_is_in_every_report() {
 fn the_slot_that_is_told_is_the_one_that_is_given() {
     let mut region = vec![0; 4 << 20];
     let region = Heap::in_region(&mut region).unwrap();
-    let heap = region.heap();
+    let heap = region.heap().slabs().unwrap();
     let (mut held, mut state, mut sources) = (Vec::new(), 1_u64, Vec::new());
     let mut random = move |below: usize| {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -227,8 +227,10 @@ fn what_debug_shows_of_a_heap_is_its_name() {
     let malloc = Malloc::new(&heap);
     assert!(std::ptr::eq(Clone::clone(&malloc).heap(), malloc.heap()));
     let mut region = vec![0; 1 << 20];
-    let region = Heap::in_region(&mut region).unwrap();
-    assert_eq!(format!("{:?}", region.heap().source()), "RegionPages { .. }");
+    let region = Heap::in_region(&mut region).unwrap().heap();
+    assert_eq!(format!("{region:?} {:?}", region.slabs().unwrap().source()), "Heap { .. } RegionPages { .. }");
+    let mut small = [0; 1024];
+    assert_eq!(format!("{:?}", Heap::in_region(&mut small).unwrap().heap()), "SmallHeap { .. }");
 }
 
 #[test]

@@ -162,7 +162,8 @@ fn preallocate_a_piece_of_memory_and_use_it_as_the_heap() {
     let mut preallocated = vec![0; 512 * KIB as usize];
     let range = preallocated.as_ptr_range();
     let heap = Heap::in_region(&mut preallocated).unwrap();
-    let free = || heap.heap().source().frames().stats().zones.map(|zone| zone.free);
+    let slabs = heap.heap().slabs().unwrap();
+    let free = || slabs.source().frames().stats().zones.map(|zone| zone.free);
     let at_first = free();
     // SAFETY: every object is ours, and not used once it was freed.
     unsafe {
@@ -190,6 +191,6 @@ fn preallocate_a_piece_of_memory_and_use_it_as_the_heap() {
         // SAFETY: likewise.
         unsafe { heap.free_sized(small.as_ptr(), 512).unwrap() };
     }
-    heap.heap().shrink();
+    slabs.shrink();
     assert_eq!(free(), at_first, "all is free, as at first");
 }

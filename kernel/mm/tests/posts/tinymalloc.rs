@@ -26,9 +26,10 @@ fn with_heap(story: impl FnOnce(&'_ RegionHeap<'_, Thread, THREADS>)) {
     let mut region = vec![0; REGION];
     let heap = Heap::<_, Thread, THREADS>::in_shared_region(&mut region).unwrap();
     story(&heap);
-    heap.heap().sound();
-    heap.heap().shrink();
-    assert_eq!(heap.heap().frames(), Default::default(), "what nobody uses is given back");
+    let slabs = heap.heap().slabs().unwrap();
+    slabs.sound();
+    slabs.shrink();
+    assert_eq!(slabs.frames(), Default::default(), "what nobody uses is given back");
 }
 
 /// The pages that an object lies in.
@@ -130,7 +131,7 @@ fn what_one_thread_allocates_another_frees() {
 fn the_heap_extends_as_needed_and_shrinks_again() {
     with_heap(|heap| {
         let held = || {
-            let frames = heap.heap().frames();
+            let frames = heap.heap().slabs().unwrap().frames();
             (frames.slabs + frames.large + frames.metadata) as usize * 4096
         };
         assert_eq!(held(), 0, "nothing is taken before there is a request");
@@ -146,7 +147,7 @@ fn the_heap_extends_as_needed_and_shrinks_again() {
             let slabs = SizeClass::COUNT * Order::new(4).unwrap().bytes() as usize;
             assert!(held() > limit && held() < bytes * 6 / 5 + slabs, "{} held for {bytes}", held());
             objects.drain(..).for_each(|object| free(heap, object));
-            heap.heap().shrink();
+            heap.heap().slabs().unwrap().shrink();
             assert_eq!(held(), 0);
         }
         // A preallocated region has an end, and this is what happens there.
@@ -166,14 +167,17 @@ fn fragmentation_the_big_monster() {
     with_heap(|heap| {
         // Nine of ten objects go, all over the place. What is left is few, and new objects are put among them.
         let objects: Vec<_> = (0..40_000).map(|_| heap.malloc(128).unwrap()).collect();
-        let full = heap.heap().frames().slabs;
+        let full = heap.heap().slabs().unwrap().frames().slabs;
         let (kept, freed): (Vec<_>, Vec<_>) = objects.into_iter().enumerate().partition(|(index, _)| index % 10 == 0);
         freed.into_iter().for_each(|(_, object)| free(heap, object));
         let again: Vec<_> = (0..36_000).map(|_| heap.malloc(128).unwrap()).collect();
-        assert!(heap.heap().frames().slabs <= full + 8, "the holes are filled before more memory is taken");
+        assert!(
+            heap.heap().slabs().unwrap().frames().slabs <= full + 8,
+            "the holes are filled before more memory is taken"
+        );
         again.into_iter().for_each(|object| free(heap, object));
         kept.into_iter().for_each(|(_, object)| free(heap, object));
-        heap.heap().shrink();
+        heap.heap().slabs().unwrap().shrink();
         // And then all of it is good for anything else.
         let whole = Order::MAX.bytes() as usize;
         let blocks: Vec<_> = std::iter::from_fn(|| heap.malloc(whole).ok()).collect();
@@ -202,6 +206,6 @@ fn a_bad_pointer_is_refused_and_named() {
             assert_eq!(heap.free(object.as_ptr()), Err(twice));
         }
         let class = SizeClass::of(Layout::new::<[u8; SMALL]>()).unwrap();
-        assert_eq!(heap.heap().cache_stats(class).active_objects, 0);
+        assert_eq!(heap.heap().slabs().unwrap().cache_stats(class).active_objects, 0);
     });
 }

@@ -6,7 +6,7 @@
 use crate::meter::{Measured, Run, Value};
 use crate::peers::Memory;
 use crate::thread::Thread;
-use bifolio::heap::Heap;
+use bifolio::heap::{Heap, Objects};
 use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::slice;
@@ -75,7 +75,7 @@ impl RegionHeap for BifolioRegion {
 
     unsafe fn free(&mut self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
-        unsafe { self.0.heap().free(object, layout) }.expect("the workload frees what it allocated");
+        unsafe { self.0.heap().free(object, Some(layout)) }.expect("the workload frees what it allocated");
     }
 }
 

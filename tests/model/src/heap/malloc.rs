@@ -3,7 +3,7 @@
 use std::alloc::Layout;
 use std::ptr::{NonNull, null_mut};
 
-use bifolio::heap::{HeapError, Malloc, MallocError};
+use bifolio::heap::{Heap, HeapError, Malloc, MallocError};
 
 use super::pages::Pages;
 use super::{MOST_CPUS, Round, contents, group};
@@ -15,7 +15,7 @@ pub(super) fn layout_of(size: usize) -> Layout {
 }
 
 impl<'m> Round<'m> {
-    fn malloc(&self) -> Malloc<'_, Pages<'m>, Turns, MOST_CPUS> {
+    fn malloc(&self) -> Malloc<&Heap<Pages<'m>, Turns, MOST_CPUS>> {
         Malloc::new(&self.heap)
     }
 
