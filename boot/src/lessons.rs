@@ -25,7 +25,7 @@ pub fn templates() -> String {
 
 /// A document as HTML. What may be wider than the page can be scrolled to by keys.
 fn html(text: &str) -> String {
-    let mut is_code = false;
+    let (mut is_code, mut is_in_table) = (false, false);
     let events = Parser::new_ext(text, Options::ENABLE_TABLES).flat_map(|event| match event {
         Event::Start(Tag::Heading { level, id, classes, attrs }) => {
             vec![Event::Start(Tag::Heading { level: lower(level), id, classes, attrs })]
@@ -43,8 +43,15 @@ fn html(text: &str) -> String {
             vec![Event::Html("</code></pre>\n".into())]
         }
         Event::Text(text) if is_code && text.starts_with("$ ") => command(&text),
-        Event::Start(Tag::Table(_)) => vec![Event::Html("<div class=\"wide\" tabindex=\"0\">".into()), event],
-        Event::End(TagEnd::Table) => vec![event, Event::Html("</div>\n".into())],
+        Event::Code(code) if is_in_table => breakable(&code),
+        Event::Start(Tag::Table(_)) => {
+            is_in_table = true;
+            vec![Event::Html("<div class=\"wide\" tabindex=\"0\">".into()), event]
+        }
+        Event::End(TagEnd::Table) => {
+            is_in_table = false;
+            vec![event, Event::Html("</div>\n".into())]
+        }
         event => vec![event],
     });
     let mut out = String::new();
@@ -57,6 +64,22 @@ fn command(text: &str) -> Vec<Event<'static>> {
     let (command, printed) = text.split_once('\n').unwrap_or((text, ""));
     let [command, printed] = [command, printed].map(|text| Event::Text(text.to_owned().into()));
     vec![Event::Html("<span class=\"command\">".into()), command, Event::Html("</span>".into()), printed]
+}
+
+/// A name or a path in a table, which is broken between its words where the column is narrow.
+fn breakable(code: &str) -> Vec<Event<'static>> {
+    let mut events = vec![Event::InlineHtml("<code>".into())];
+    let (mut start, mut before) = (0, None);
+    for (at, sign) in code.char_indices() {
+        let is_inside = code[start..at].contains(char::is_alphanumeric);
+        if is_inside && sign.is_alphanumeric() && before.is_some_and(|before| "_/:".contains(before)) {
+            events.extend([Event::Text(code[start..at].to_owned().into()), Event::InlineHtml("<wbr>".into())]);
+            start = at;
+        }
+        before = Some(sign);
+    }
+    events.extend([Event::Text(code[start..].to_owned().into()), Event::InlineHtml("</code>".into())]);
+    events
 }
 
 /// One level lower: the page has a heading of its own.
@@ -102,6 +125,9 @@ mod tests {
         let table = html("| a |\n|---|\n| `c` |\n");
         assert!(table.starts_with("<div class=\"wide\" tabindex=\"0\"><table>"), "{table}");
         assert!(table.ends_with("</table>\n</div>\n"), "{table}");
+        let table = html("| `__a_b<c>`: `x/y.c`, `A::d` |\n|---|\n");
+        let broken = "<th><code>__a_<wbr>b&lt;c&gt;</code>: <code>x/<wbr>y.c</code>, <code>A::<wbr>d</code></th>";
+        assert!(table.contains(broken), "{table}");
     }
 
     /// Nothing of a lesson is left as Markdown, and each of its links leads somewhere from `target/`.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bifolio::allocator::{BlockState, Call, HeapCall};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::report;
+use quiz::counted;
 
 use crate::app::App;
 use crate::describe;
@@ -211,7 +212,7 @@ impl App {
             self.perform(Call::Free { pfn: *pfn, order: *order });
         }
         self.perform(Call::Drain);
-        format!("{} blocks freed, and what the CPUs held given back", blocks.len())
+        format!("{} freed, and what the CPUs held given back", counted(blocks.len() as u64, "blocks"))
     }
 
     fn fill(&mut self, words: &[&str]) -> Said {
@@ -221,7 +222,7 @@ impl App {
         while self.perform(Call::Allocate { order, gfp }).is_some() {
             count += 1;
         }
-        Ok(format!("{count} blocks of order {order}; the next request was refused"))
+        Ok(format!("{}; the next request was refused", counted(count, &format!("blocks of order {order}"))))
     }
 
     /// Half a machine's frames in use, all over it: the frames to be freed are spread evenly.
@@ -281,7 +282,11 @@ impl App {
             }
         }
         self.cpu = own;
-        format!("{operations} operations on {cpus} CPUs; {} blocks are allocated", held.len())
+        format!(
+            "{operations} operations on {}; in use are {}",
+            counted(cpus as u64, "CPUs"),
+            counted(held.len() as u64, "blocks")
+        )
     }
 
     /// The order of a block that holds a frame, and its first frame, where there is any.

@@ -7,7 +7,7 @@ use core::fmt::Write;
 
 use bifolio::allocator::{BlockState, Call, HeapCall};
 use bifolio::frame::{FRAME_SIZE, Gfp, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
-use quiz::Question;
+use quiz::{Question, counted};
 use replay::{Last, World};
 
 use crate::app::App;
@@ -108,11 +108,12 @@ pub fn last(world: &World, cells: &Cells) -> String {
             Some(pfn),
         ) => {
             let blocks = PfnRange::new(Pfn::new(pfn), Pfn::new(pfn).offset(frames)).blocks().count();
-            let _ = write!(text, " — frame {} on, {}, as {blocks} blocks", Pfn::new(pfn), size(frames));
+            let blocks = counted(blocks as u64, "blocks");
+            let _ = write!(text, " — frame {} on, {}, as {blocks}", Pfn::new(pfn), size(frames));
         }
         (Call::AllocateRange { range, .. }, Some(_)) => {
             let count = range.blocks().count();
-            let blocks = if count == 1 { "one block".into() } else { format!("{count} blocks") };
+            let blocks = counted(count as u64, "blocks");
             let _ = write!(text, " — {}, as {blocks}.", size(range.frames()));
             if let Some((pfn, order)) = range.blocks().next().filter(|_| count == 1) {
                 text += &came_from(cells, pfn.number(), order);
@@ -136,7 +137,8 @@ fn came_from(cells: &Cells, pfn: u64, order: Order) -> String {
             split.levels().take(4).map(|level| format!(" {:#x}+{}", level.buddy, level.order)).collect();
         let more = if count > 4 { " …" } else { "" };
         return format!(
-            " Split out of the free block of order {from} at {base}, {count} times; the other halves:{halves}{more}."
+            " Split out of the free block of order {from} at {base}, {}; the other halves:{halves}{more}.",
+            counted(count as u64, "times")
         );
     }
     match meaning(cells.code_before(pfn)) {
@@ -151,7 +153,8 @@ fn went_to(cells: &Cells, pfn: u64, order: Order) -> String {
     if let Some(merge) = change::merge(cells, pfn, order) {
         let ((base, now), count) = (merge.whole(), merge.levels().count());
         let first: String = merge.levels().take(1).map(|level| format!("{level}")).collect();
-        return format!(" — merged with its buddy at {first}, and on, {count} times: free of order {now} at {base}");
+        let times = counted(count as u64, "times");
+        return format!(" — merged with its buddy at {first}, and on, {times}: free of order {now} at {base}");
     }
     match meaning(cells.code(pfn)) {
         Some((BlockState::Cached, ..)) => " — kept in this CPU's pages, for its next request of this order".into(),

@@ -9,6 +9,7 @@ use core::fmt::Write;
 use bifolio::allocator::{Call, HeapCall, Step};
 use bifolio::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
 use bifolio::heap::SizeClass;
+use quiz::counted;
 
 use crate::app::App;
 use crate::command::{Said, gfp, number, order_of};
@@ -58,7 +59,7 @@ impl App {
             for (pfn, order) in PfnRange::new(first, first.offset(frames)).blocks() {
                 self.perform(Call::Free { pfn, order });
             }
-            return Ok(format!("{frames} frames freed"));
+            return Ok(format!("{} freed", counted(frames, "frames")));
         }
         match self.perform(Call::Heap(HeapCall::Free { address, cache: None })) {
             Some(_) => Ok(format!("freed {address:#x}")),
@@ -82,7 +83,7 @@ impl App {
     pub(crate) fn kfree_all(&mut self) -> String {
         let objects: Vec<u64> = self.objects.iter().map(|object| object.0).collect();
         let freed = objects.iter().filter(|address| self.kfree(**address).is_ok()).count();
-        format!("{freed} objects freed")
+        format!("{} freed", counted(freed as u64, "objects"))
     }
 
     /// Tells what a command would do.

@@ -54,11 +54,11 @@ pub fn ask_what_is_free(random: &mut Random) -> Question {
     take_turn_of(0);
     Question {
         text: format!(
-            "A machine with much free memory has two CPUs, and neither has anything at hand. Then: {}. How many frames less does the zone \
-             have as free than at first, and how many do the CPUs have at hand?",
+            "A machine with much free memory has two CPUs, and neither has anything at hand. Then: {}. How many fewer frames does \
+             the zone have free than at first, and how many do the CPUs have at hand?",
             done.join("; ")
         ),
-        answer: format!("{} frames less are free, and {cached} are at hand", before - free),
+        answer: format!("{} frames fewer are free, and {cached} are at hand", before - free),
         narration,
     }
 }

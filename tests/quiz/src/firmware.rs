@@ -6,7 +6,7 @@ use alloc::string::String;
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::Random;
 
-use crate::Question;
+use crate::{Question, counted};
 
 const MIB: u64 = 1 << 20;
 /// Half a frame: entries begin and end at the half or the whole of one.
@@ -31,7 +31,7 @@ pub fn ask(random: &mut Random) -> Question {
             "A firmware reports these entries, and no others:{given}\nHow many whole frames of 4 KiB can an allocator hand out, and in \
              how many ranges do they lie?"
         ),
-        answer: format!("{} frames, in {ranges} ranges", map.frames(RegionKind::Usable)),
+        answer: format!("{} frames, in {}", map.frames(RegionKind::Usable), counted(ranges as u64, "ranges")),
         narration: map
             .iter()
             .map(|(range, kind)| format!("frames {range}: {kind}, {} of them", range.frames()))

@@ -66,3 +66,10 @@ impl Question {
         format!("{narration}Answer: {}", self.answer)
     }
 }
+
+/// A number of something that is called by its plural.
+pub fn counted(count: u64, unit: &str) -> String {
+    let (word, rest) = unit.split_once(' ').map_or((unit, String::new()), |(word, rest)| (word, format!(" {rest}")));
+    let one = word.strip_suffix("ies").map_or_else(|| word.trim_end_matches('s').into(), |stem| format!("{stem}y"));
+    format!("{count} {}{rest}", if count == 1 { &one } else { word })
+}

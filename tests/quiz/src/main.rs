@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
 use quiz::task::{COMMANDS, TASKS, Task};
-use quiz::{LESSONS, Question};
+use quiz::{LESSONS, Question, counted};
 
 /// Columns of a line.
 const WIDTH: usize = 100;
@@ -87,13 +87,6 @@ fn judge(lesson: u64, number: u64, commands: Option<&str>) -> ExitCode {
         (_, false) => println!("; the best known is {}.", task.best),
     }
     ExitCode::SUCCESS
-}
-
-/// A number of something that is called by its plural.
-fn counted(count: u64, unit: &str) -> String {
-    let (word, rest) = unit.split_once(' ').map_or((unit, String::new()), |(word, rest)| (word, format!(" {rest}")));
-    let one = word.strip_suffix("ies").map_or_else(|| word.trim_end_matches('s').to_owned(), |stem| format!("{stem}y"));
-    format!("{count} {}{rest}", if count == 1 { &one } else { word })
 }
 
 /// The text in lines that a terminal can show; those that are set in stay as they are.

@@ -39,7 +39,10 @@ pub fn ask(random: &mut Random) -> Question {
     let mut narration = Vec::new();
     let info = frames.look_at(pfn);
     narration.push(match info.map(|info| info.block) {
-        Some(block) => format!("{pfn} lies in a block of order {} at {}: {:?}", block.order, block.pfn, block.state),
+        Some(block) => {
+            let state = format!("{:?}", block.state).to_lowercase();
+            format!("{pfn} lies in a block of order {} at {}, which is {state}", block.order, block.pfn)
+        }
         None => format!("{pfn} is not memory that the allocator knows of"),
     });
     if frames.order_of(pfn) == Ok(given) {

@@ -21,7 +21,11 @@ pub fn ask(random: &mut Random) -> Question {
     let chunks = sizes.map(|size| {
         let order = Order::covering((size * KIB).div_ceil(FRAME_SIZE)).expect("the size is small");
         narration.push(format!("{size} KiB are asked for, and {} KiB given:", order.bytes() / KIB));
+        let told = narration.len();
         let chunk = allocate(&frames, order, ANY, &mut narration, is_arithmetic).expect("there is room");
+        if narration.len() == told {
+            narration.push("a chunk of just that size is free".into());
+        }
         (chunk, order.bytes() / KIB - size)
     });
     let freed = random.index(2);
