@@ -7,8 +7,8 @@ use console::Style;
 use lab_host::{Examined, Found};
 use labs::lab::{FRAGMENTATION, INSTRUCTIONS, Lab};
 
-/// Columns of what is tried.
-const WIDTH: usize = 48;
+/// Columns of what is tried: as many as the longest name has.
+const WIDTH: usize = 50;
 
 /// What a file is worth.
 #[derive(Debug)]
@@ -157,5 +157,17 @@ impl fmt::Display for Score {
             writeln!(f, "{}", lab.legend)?;
         }
         writeln!(f, "\nTotal: {} of {} points", self.total(), lab.points())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use labs::lab::LABS;
+
+    #[test]
+    fn points_stand_below_each_other() {
+        let names = LABS.iter().flat_map(Score::columns).filter(|name| name != "remark");
+        assert_eq!(names.map(|name| name.len()).max(), Some(WIDTH));
     }
 }
