@@ -284,7 +284,7 @@ impl App {
         self.cpu = own;
         format!(
             "{operations} operations on {}; in use are {}",
-            counted(cpus as u64, "CPUs"),
+            counted(cpus, "CPUs"),
             counted(held.len() as u64, "blocks")
         )
     }
