@@ -58,20 +58,23 @@ fn from_zone(frames: &Frames) -> Vec<Raced> {
     orders(11).rev().flat_map(|order| (0..48).map(move |_| take(frames, order, Gfp::MOVABLE))).collect()
 }
 
+/// Orders that have batches, each of which finds what is worth lending in a pageblock that those before it were lent a word of.
+const LENT: [u8; 5] = [3, 4, 2, 1, 0];
+
 /// Everything that the words hold that a CPU's batches have on loan.
 fn from_batches(frames: &Frames, cpu: usize) -> Vec<Raced> {
     let refills = || frames.refills(cpu);
     let before = refills();
-    let kinds = orders(4).rev().flat_map(|order| KINDS.map(|kind| (order, kind)));
+    let kinds = LENT.into_iter().flat_map(|order| KINDS.map(|kind| (Order::new(order).unwrap(), kind)));
     let words = kinds.flat_map(|(order, kind)| (0..64 >> order.get()).map(move |_| take(frames, order, kind)));
     let blocks = Thread::as_cpu(cpu, || words.collect());
-    assert_eq!(refills() - before, 12, "each batch had one loan");
+    assert_eq!(refills() - before, 15, "each batch had one loan");
     blocks
 }
 
 /// Blocks of pageblocks that are full, no more of an order than one CPU keeps.
 fn from_full(frames: &Frames) -> Vec<Raced> {
-    let blocks = orders(6).rev().flat_map(|order| (0..16).map(move |_| take(frames, order, Gfp::MOVABLE)));
+    let blocks = orders(6).rev().flat_map(|order| (0..15).map(move |_| take(frames, order, Gfp::MOVABLE)));
     blocks.collect()
 }
 
@@ -175,7 +178,7 @@ impl Taken {
 
     /// Takes what was freed into a batch, unless another CPU freed it too.
     fn add_from_batches(&mut self, frames: &Frames) {
-        for (order, kind) in orders(4).flat_map(|order| KINDS.map(|kind| (order, kind))) {
+        for (order, kind) in orders(5).flat_map(|order| KINDS.map(|kind| (order, kind))) {
             (0..32 >> order.get()).for_each(|_| self.add(frames.take(order, kind).unwrap(), order));
         }
     }

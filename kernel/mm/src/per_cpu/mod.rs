@@ -1,9 +1,9 @@
 //! Per-CPU pages: small blocks without the zone's lock (Linux: `struct per_cpu_pages`).
 //!
-//! For each order below 4 and each mobility a CPU has a [`Batch`]: the free blocks of one word, lent by a zone. Allocating is
-//! clearing the lowest bit of a mask and freeing is setting one, without a locked instruction. Beside it, for each order below 6,
-//! it keeps the few blocks that it freed last, where their pageblock is nearly full: there a search would find nothing better,
-//! and elsewhere reuse would keep memory from becoming whole.
+//! For each order below that of a word and each mobility a CPU has a [`Batch`]: the free blocks of one word, lent by a zone.
+//! Allocating is clearing the lowest bit of a mask and freeing is setting one, without a locked instruction. Beside it, it keeps
+//! the few blocks that it freed last, where their pageblock is nearly full: there a search would find nothing better, and elsewhere
+//! reuse would keep memory from becoming whole.
 //!
 //! Both are owned: the planes say of each such block that it is neither free nor allocated, handed out or not. So a free of it
 //! by another CPU comes to a slow path, which asks all CPUs' pages whether it is handed out, and takes it off its loan.
@@ -25,16 +25,15 @@ pub(crate) use batch::Batch;
 pub(crate) use recent::Recent;
 use recent::{DEPTHS, Kept};
 
-use crate::buddy::WORD_FRAMES;
+use crate::buddy::{WORD_FRAMES, WORD_ORDER};
 use crate::cpu::{Cpu, Masked};
 use crate::frame::{Mobility, Order, Pfn};
 use crate::sync::{Gate, Sign};
 
-/// The orders that are lent in batches are those below this one (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`).
-pub(crate) const BATCHED: usize = 4;
-/// The orders that recent blocks are kept of are those below this one: less than a word. (Measured: of 256 blocks of 2 MiB, 238
-/// become whole again after a mixed load, and with all orders kept 223.)
-pub(crate) const KEPT: usize = 6;
+/// The orders that a CPU's pages hold are those below this one: less than a word (Linux: up to `PAGE_ALLOC_COSTLY_ORDER`, and
+/// pageblocks). (Measured: of 256 blocks of 2 MiB, 238 become whole again after a mixed load, and with recent blocks of all orders
+/// 223.)
+pub(crate) const BATCHED: usize = WORD_ORDER as usize;
 /// With fewer free frames a pageblock is nearly full: what is freed there is best used again at once. (Measured: with more,
 /// memory does not become whole again.)
 pub(crate) const NEARLY_FULL: u64 = 32;
@@ -97,7 +96,7 @@ impl PerCpuPages {
     /// Frames that can be held, in batches and beside them.
     pub(crate) const CAPACITY: u64 = {
         let (mut frames, mut order) = (BATCHED as u64 * WORD_FRAMES as u64, 0);
-        while order < KEPT {
+        while order < BATCHED {
             frames += (DEPTHS[order] as u64) << order;
             order += 1;
         }
@@ -210,7 +209,7 @@ impl PerCpuPages {
         &self.batches.as_flattened()[nth.min(BATCHED * KINDS - 1)]
     }
 
-    /// What was freed last of an order below [`KEPT`] and a mobility that requests have.
+    /// What was freed last of an order below [`BATCHED`] and a mobility that requests have.
     #[inline(always)]
     pub(crate) fn recent_of(&self, order: Order, mobility: Mobility) -> Option<Recent<'_>> {
         self.recent.of(order, mobility.index())
@@ -256,7 +255,7 @@ impl PerCpuPages {
     #[inline(always)]
     pub(crate) fn free(&self, pfn: Pfn, order: Order) -> bool {
         let base = pfn.number() / u64::from(WORD_FRAMES) * u64::from(WORD_FRAMES);
-        let batches = &self.batches[order.index() % BATCHED];
+        let batches = &self.batches[order.index().min(BATCHED - 1)];
         let [first, others @ ..] = batches;
         if first.is_of(base) {
             return first.free(pfn);

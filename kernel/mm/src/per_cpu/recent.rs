@@ -2,7 +2,7 @@
 
 use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 
-use super::{KEPT, KINDS};
+use super::{BATCHED, KINDS};
 use crate::buddy::bits;
 use crate::frame::{Order, Pfn};
 
@@ -10,11 +10,11 @@ use crate::frame::{Order, Pfn};
 /// have more places; all together fill a CPU's pages up to a power of two. (Measured: with twice as many for single frames as
 /// for blocks of order 2 mixed operations take fewer instructions, and memory becomes whole again less often. loom has to make
 /// each anew in each run of a model.)
-pub(crate) const DEPTHS: [usize; KEPT] = if cfg!(bifolio_loom) { [2; KEPT] } else { [32, 32, 28, 24, 18, 17] };
+pub(crate) const DEPTHS: [usize; BATCHED] = if cfg!(bifolio_loom) { [2; BATCHED] } else { [32, 32, 28, 22, 16, 15] };
 
 /// The stacks of an order: one for each mobility, of which those that no request has are without a place.
 const ROW: usize = 4;
-const STACKS: usize = KEPT * ROW;
+const STACKS: usize = BATCHED * ROW;
 
 /// Where each stack's places begin, and the last ones end.
 const STARTS: [usize; STACKS + 1] = {
@@ -46,7 +46,7 @@ impl Kept {
         Self { next, blocks: [const { AtomicU64::new(0) }; STARTS[STACKS]] }
     }
 
-    /// The stack of an order, if it is below [`KEPT`], and the mobility with this number.
+    /// The stack of an order, if it is below [`BATCHED`], and the mobility with this number.
     #[inline(always)]
     pub(super) fn of(&self, order: Order, mobility: usize) -> Option<Recent<'_>> {
         let nth = order.index() * ROW + mobility % ROW;

@@ -97,7 +97,7 @@ impl Zone<'_> {
             free = block.word((offset / WORD_FRAMES) as usize).free();
         }
         let frames = if header.is_split() { header.free() } else { PAGEBLOCK_FRAMES as u32 };
-        if batch && frames >= WORTH_LENDING << order.get() {
+        if batch && frames >= WORTH_LENDING[order.index()] {
             let heads = buddy::starts(free, order.get().into());
             lent = heads.count_ones();
             offset = offset / WORD_FRAMES * WORD_FRAMES + heads.trailing_zeros();

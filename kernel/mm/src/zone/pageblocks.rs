@@ -13,7 +13,7 @@ use super::word::Word;
 use crate::buddy::{self, WORD_FRAMES};
 use crate::error::FreeError;
 use crate::frame::{Block, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
-use crate::per_cpu::{Batch, KEPT, PerCpuPages};
+use crate::per_cpu::{BATCHED, Batch, PerCpuPages};
 
 /// The end of the list of dirty pageblocks.
 const END: u64 = u64::MAX;
@@ -264,7 +264,7 @@ impl<'m> Pageblocks<'m> {
         order: Order,
         pages: &PerCpuPages,
     ) -> Result<(), Header> {
-        if order.index() >= KEPT {
+        if order.index() >= BATCHED {
             return Err(found);
         }
         let Some(mobility) = found.nearly_full() else { return Err(found) };

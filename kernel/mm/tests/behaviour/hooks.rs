@@ -25,7 +25,7 @@ fn allocate_and_free(frames: &PageAllocator<'_, Machine>, order: Order) {
 fn every_lock_tells_of_itself_when_it_is_taken_and_let_go() {
     let frames = machine();
     machine::take_taken();
-    allocate_and_free(&frames, order(4));
+    allocate_and_free(&frames, order(6));
     assert_eq!(machine::take_taken(), [("zone Normal", Acquire::Wait); 2], "the free makes a pageblock whole");
     frames.drain();
     assert_eq!(machine::take_taken(), [("draining", Acquire::Try)]);
@@ -91,16 +91,16 @@ fn low_memory_is_told_of_by_who_finds_no_zone_above_low() {
     let frames = machine();
     let marks = frames.zone(ZoneKind::Normal).watermarks;
     machine::take_calls();
-    // A block of order 4 comes from its zone; what is free stays above the mark.
+    // A block of order 6 comes from its zone; what is free stays above the mark.
     let mut held = Vec::new();
-    while frames.zone(ZoneKind::Normal).free > marks.low + 16 {
-        held.push(frames.take(order(4), Gfp::NOWAIT).unwrap());
+    while frames.zone(ZoneKind::Normal).free > marks.low + 64 {
+        held.push(frames.take(order(6), Gfp::NOWAIT).unwrap());
     }
     assert_eq!(machine::take_calls(), Calls::default());
-    held.push(frames.take(order(4), Gfp::NOWAIT).unwrap());
+    held.push(frames.take(order(6), Gfp::NOWAIT).unwrap());
     assert_eq!(machine::take_calls().low_memory, 1, "it was served from below the mark");
     // So is an arena, as no word is left that it may have; and the request behind it, which comes from the zone.
-    frames.give(held.pop().unwrap(), order(4)).unwrap();
+    frames.give(held.pop().unwrap(), order(6)).unwrap();
     frames.take(Order::ZERO, Gfp::NOWAIT).unwrap();
     assert_eq!(machine::take_calls().low_memory, 1);
 }

@@ -201,18 +201,18 @@ fn a_range_takes_back_what_arenas_hold() {
 fn an_arena_gets_no_more_frames_of_an_isolated_pageblock() {
     for isolated in [false, true] {
         let frames = allocator_with_pages(&[usable(NORMAL, NORMAL + 4096)]);
-        let block = frames.take(order(4), Gfp::MOVABLE).unwrap();
+        let block = frames.take(order(5), Gfp::MOVABLE).unwrap();
         let first = frames.take(Order::ZERO, Gfp::MOVABLE).unwrap();
         assert_eq!(first.number() / 64, block.number() / 64, "the tightest word was lent");
         if isolated {
             frames.isolate(PfnRange::new(first, first.offset(1))).unwrap();
         }
-        frames.give(block, order(4)).unwrap();
+        frames.give(block, order(5)).unwrap();
         let taken: Vec<Pfn> = (0..256).map(|_| frames.take(Order::ZERO, Gfp::MOVABLE).unwrap()).collect();
-        let found = taken.iter().filter(|pfn| PfnRange::new(block, block.offset(16)).contains(**pfn)).count();
-        assert_eq!(found, if isolated { 0 } else { 16 });
+        let found = taken.iter().filter(|pfn| PfnRange::new(block, block.offset(32)).contains(**pfn)).count();
+        assert_eq!(found, if isolated { 0 } else { 32 });
         frames.drain();
-        assert!((frames.zone(ZoneKind::Normal).isolated >= 16) == isolated);
+        assert!((frames.zone(ZoneKind::Normal).isolated >= 32) == isolated);
         frames.sound();
     }
 }

@@ -77,7 +77,7 @@ fn zoneinfo_is_linuxs() {
     let frames: Frames = allocator_with(&[usable(256, 1024), usable(NORMAL, NORMAL + 4096)], arenas);
     frames.take(Order::ZERO, Gfp::KERNEL).unwrap();
     let [dma, _, normal] = ZoneKind::ALL.map(|kind| frames.zone(kind));
-    let high = 3 * (4 * 64 + 32 + (32 << 1) + (28 << 2) + (24 << 3) + (18 << 4) + (17 << 5));
+    let high = 3 * (6 * 64 + 32 + (32 << 1) + (28 << 2) + (22 << 3) + (16 << 4) + (15 << 5));
     let expected = format!(
         "Node 0, zone      DMA\n\
         \x20 pages free     768\n\
