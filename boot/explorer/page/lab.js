@@ -42,6 +42,13 @@ function showStep(step) {
   say(words);
 }
 
+// Has a part of what is scrolled be in view, without scrolling the page.
+function bringIntoView(box, part) {
+  const [outer, inner] = [box, part].map((one) => one.getBoundingClientRect());
+  box.scrollLeft += Math.max(0, inner.right - outer.right) - Math.max(0, outer.left - inner.left);
+  box.scrollTop += Math.max(0, inner.bottom - outer.bottom) - Math.max(0, outer.top - inner.top);
+}
+
 // The step that belongs to a moment: time goes by without this card, too.
 function followTime() {
   if (!lab.moments.length) return;
@@ -52,7 +59,11 @@ function followTime() {
   $("lab-what").hidden = !is_last;
   $("lab-back").disabled = lab.at === 0;
   $("lab-on").disabled = is_last;
-  $("lab-steps").querySelectorAll("button").forEach((button, nth) => nth === lab.at ? button.setAttribute("aria-current", "step") : button.removeAttribute("aria-current"));
+  const buttons = [...$("lab-steps").querySelectorAll("button")];
+  buttons.forEach((button, nth) => nth === lab.at ? button.setAttribute("aria-current", "step") : button.removeAttribute("aria-current"));
+  bringIntoView($("lab-steps"), buttons[lab.at]);
+  // The first of what it is about, where not all of it has room.
+  [...$("lab-cells").querySelectorAll(".about")].reverse().forEach((bar) => bringIntoView($("lab-cells").parentElement, bar));
 }
 
 function beginLab() {

@@ -37,6 +37,11 @@ pub trait Subject: Copy {
         see: Option<&'a mut dyn FnMut(Event)>,
     ) -> (Tally, Option<Failure>);
 
+    /// The same operation in an easier place, if it is in a hard one: shown is what shows the mistake there as well.
+    fn easier(_: Self::Operation) -> Option<Self::Operation> {
+        None
+    }
+
     /// What is drawn.
     fn strip(layout: &Layout) -> Strip {
         Strip::frames(layout)
@@ -145,6 +150,10 @@ impl Subject for OfCaches {
         see: Option<&'a mut dyn FnMut(Event)>,
     ) -> (Tally, Option<Failure>) {
         caches::perform(self.0, layout, operations, see)
+    }
+
+    fn easier(operation: Timed) -> Option<Timed> {
+        operation.behind.is_some().then_some(Timed { behind: None, ..operation })
     }
 
     fn strip(layout: &Layout) -> Strip {

@@ -196,6 +196,39 @@ fn a_mistake_is_a_page_of_the_explorers() {
     assert_eq!(browser.take_problems(), [""; 0]);
 }
 
+/// The step at hand, and what it is about, are seen where there is room for neither all steps nor all columns.
+#[test]
+fn a_narrow_page_shows_what_the_step_is_about() {
+    let Some(program) = page::chromium() else { return };
+    let step = |nth: usize| Shown {
+        said: format!("{nth:3} allocate order 0: {:#x}", 0x1000 + nth),
+        cells: ["0".repeat(nth), ".".repeat(80 - nth)].concat(),
+        marks: [" ".repeat(nth - 1), "^".into()].concat(),
+        frame: None,
+        script: String::new(),
+    };
+    let map = Lab::find(2).unwrap().layouts[0].map();
+    let picture = "from frame 0x1000, a column is a frame\n".into();
+    let found = Found { what: "it is wrong".into(), picture, steps: (1..=60).map(step).collect(), map, operations: 60 };
+    let folder = tempfile::tempdir().unwrap();
+    let data = lab::page::data(Lab::find(2).unwrap(), "what is freed is merged", &found);
+    let file = file(&folder, "lab.html", &boot::explorer::with_lab(&fs::read(page::code()).unwrap(), &data));
+    let mut browser = Browser::start(&program).unwrap();
+    browser.set(400, 900, false).unwrap();
+    browser.open(&file, "").unwrap();
+    let sees = "(() => { const by = (id) => document.getElementById(id); const seen = (box, part) => { \
+        const [outer, inner] = [box, part].map((one) => one.getBoundingClientRect()); \
+        return inner.left >= outer.left - 1 && inner.right <= outer.right + 1 && inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1; }; \
+        return [seen(by('lab-steps'), document.querySelector('[aria-current]')), \
+        seen(by('lab-cells').parentElement, document.querySelector('rect.about')), scrollY]; })()";
+    for button in ["lab-back", "first", "lab-on", "last"] {
+        assert_eq!(browser.evaluate(sees).unwrap(), serde_json::json!([true, true, 0]), "before {button}");
+        browser.evaluate(&format!("document.getElementById('{button}').click()")).unwrap();
+    }
+    assert_eq!(browser.evaluate(sees).unwrap(), serde_json::json!([true, true, 0]));
+    assert_eq!(browser.take_problems(), [""; 0]);
+}
+
 #[test]
 fn each_lab_has_a_file_to_fill_in_and_a_hundred_points() {
     for lab in labs::lab::LABS {

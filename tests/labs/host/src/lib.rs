@@ -5,8 +5,8 @@
 
 pub mod child;
 
-use std::ptr;
 use std::time::Duration;
+use std::{mem, ptr};
 
 use child::Ended;
 use labs::caches::Caches;
@@ -269,7 +269,7 @@ fn shortest<S: Subject>(subject: S, wrong: &[Wrong<S>]) -> Option<Found> {
         let limit = if matches!(verdict, Verdict::Ended(Ended::Hung)) { SHORT_LIMIT } else { LIMIT };
         let trial = Trial { limit, ..*trial };
         let end = if let Verdict::Wrong(failure) = verdict { failure.operation + 1 } else { operations.len() };
-        (trial, kit::shortest(&operations[..end], |part| trial.run(subject, part).is_like(verdict)))
+        (trial, easiest(subject, &operations[..end], |part| trial.run(subject, part).is_like(verdict)))
     });
     let (trial, short) = shorts.min_by_key(|(_, short)| short.len())?;
     let Tried { verdict, rows, .. } = trial.try_it(subject, &short, true);
@@ -278,6 +278,24 @@ fn shortest<S: Subject>(subject: S, wrong: &[Wrong<S>]) -> Option<Found> {
     let text = picture.to_string();
     let steps = picture.steps.into_iter().map(Shown::from).collect();
     Some(Found { picture: text, steps, map: trial.layout.map(), what, operations: short.len() })
+}
+
+/// The shortest part of a sequence that fails, with no more of it in the middle of other operations than it takes.
+fn easiest<S: Subject>(
+    _: S,
+    all: &[S::Operation],
+    mut fails: impl FnMut(&[S::Operation]) -> bool,
+) -> Vec<S::Operation> {
+    let mut short = kit::shortest(all, &mut fails);
+    for place in 0..short.len() {
+        let Some(easier) = S::easier(short[place]) else { continue };
+        let before = mem::replace(&mut short[place], easier);
+        if !fails(&short) {
+            short[place] = before;
+        }
+    }
+    // What only kept others apart is not needed any more.
+    kit::shortest(&short, fails)
 }
 
 /// Whether a piece leaves large blocks large.

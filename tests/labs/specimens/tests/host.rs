@@ -34,9 +34,13 @@ fn difference(mistake: &Mistake) -> Option<String> {
     let names: Vec<&str> = failed.iter().map(|result| result.name.as_str()).collect();
     let first = failed.first().and_then(|result| result.failure.clone());
     let (says, operations) = first.as_ref().map_or(("", 0), |found| (&found.what, found.operations));
+    // Each operation is shown, and does something.
+    let last = first.as_ref().and_then(|found| found.steps.last());
+    let is_numbered = last.is_none_or(|step| step.said.trim_start().starts_with(&format!("{operations} ")));
     let is_right = names == mistake.fails
         && says.starts_with(mistake.says)
         && operations == mistake.operations
+        && is_numbered
         && !names.is_empty();
     let picture = first.as_ref().map_or("", |found| &found.picture);
     let otherwise = first.as_ref().and_then(done_otherwise);

@@ -39,7 +39,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         )],
         fails: &["other CPUs may come at any step"],
         says: "frame 0x1000 was not taken back (AlreadyFree), and it is its owner's",
-        operations: 9,
+        operations: 7,
         boots: [&[], &[]],
     },
     Mistake {
@@ -91,7 +91,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
         edits: &[("if cpu.load(&words[OWNER]) == cpu.number() as u64 + 1 {", "if cpu.load(&words[OWNER]) != 0 {")],
         fails: &["other CPUs may come at any step"],
         says: "frame 0x1001 was handed out by CPU 1, and its batch is CPU 3's",
-        operations: 10,
+        operations: 8,
         boots: [&[], &[]],
     },
     Mistake {
