@@ -439,7 +439,7 @@ fn a_heap_in_a_region_can_be_a_global_allocator() {
     let heap = SMALL.heap().and_then(InRegion::small).unwrap();
     assert_eq!((heap.validate(), heap.stats().objects), (Ok(()), 0));
     static LARGE: StaticHeap<Uniprocessor<NoInterrupts>> = StaticHeap::new();
-    serves(&LARGE, 1 << 20);
+    serves(&LARGE, 4 << 20);
     let heap = LARGE.heap().and_then(InRegion::slabs).unwrap();
     heap.sound();
     heap.shrink();
@@ -479,7 +479,7 @@ fn what_a_static_heap_refuses_is_reported() {
         ERRORS.lock().unwrap().push(*error);
     }
     let layout = Layout::new::<u64>();
-    for size in [4 << 10, 1 << 20] {
+    for size in [4 << 10, 4 << 20] {
         let heap = StaticHeap::<Uniprocessor<NoInterrupts>>::new();
         // SAFETY: the memory was allocated for this, and stays; one thread uses this heap.
         unsafe { heap.init(Box::leak(vec![0; size].into_boxed_slice()).as_mut_ptr(), size) }.unwrap();

@@ -5,15 +5,14 @@
 //! destroyed it says who is still there.
 //!
 //! ```
-//! # use bifolio::heap::{CacheOptions, Heap};
+//! # use bifolio::heap::{CacheOptions, Heap, SingleCpu};
 //! struct Inode {
 //!     number: u64,
 //!     name: [u8; 93],
 //! }
 //!
-//! # let mut region = vec![0u8; 512 << 10];
-//! # let region = Heap::in_region(&mut region)?;
-//! # let heap = region.heap().slabs().unwrap();
+//! # let mut region = vec![0u8; 256 << 10];
+//! # let heap = Heap::<_, SingleCpu, 1>::with_slabs_in(&mut region)?;
 //! let inodes = heap.cache::<Inode>(CacheOptions::new("inode"))?;
 //! let root = inodes.allocate().ok_or("no memory")?;
 //! // SAFETY: the object is ours, and not used afterwards.

@@ -4,7 +4,8 @@
 //!   used  1 1 1 0 0 1 1      head  1 0 1 0 0 1 0      an object of two grains, one of one, two free ones, one of two
 //! ```
 //!
-//! The bits are all that is known. Behind the last grain lies what looks like an object for ever.
+//! The bits are the truth. Beside them there is, for each page of grains, a bound of how long the free runs are that begin there, so that
+//! a request passes over pages that are full. Behind the last grain lies what looks like an object for ever.
 
 use core::ops::Range;
 
@@ -14,12 +15,17 @@ const BITS: usize = u64::BITS as usize;
 
 /// The bits of 64 grains: which are *used*, and which are the *head*, the first one, of an object.
 pub(super) type Word = [u64; 2];
+/// Grains in a page.
+const PAGE: usize = 512;
+
 const USED: usize = 0;
 const HEAD: usize = 1;
 
 /// The grains of a region, by number.
 pub(super) struct Grains<'r> {
     words: &'r mut [Word],
+    /// For each page a length that no free run exceeds which begins there; the greatest number is no bound.
+    bounds: &'r mut [u16],
     /// The last grain's number plus one.
     count: usize,
     /// The first grain's address, in grains: what is aligned, is so by that.
@@ -27,18 +33,28 @@ pub(super) struct Grains<'r> {
 }
 
 impl<'r> Grains<'r> {
+    /// Among so many pages that have room for a request the best place is looked for.
+    const LOOKED_AT: usize = 3;
+
     /// Words for so many grains.
     pub(super) const fn words_for(count: usize) -> usize {
         count.div_ceil(BITS)
     }
 
+    /// Bounds for so many grains.
+    pub(super) const fn bounds_for(count: usize) -> usize {
+        count.div_ceil(PAGE)
+    }
+
     /// So many grains from this address on, all free.
-    pub(super) fn new(words: &'r mut [Word], count: usize, address: usize) -> Self {
+    pub(super) fn new(words: &'r mut [Word], bounds: &'r mut [u16], count: usize, address: usize) -> Self {
         words.fill([0; 2]);
-        let mut grains = Self { words, count, origin: address / GRAIN };
+        bounds.fill(0);
+        let mut grains = Self { words, bounds, count, origin: address / GRAIN };
         let behind = count..grains.words.len() * BITS;
         grains.fill(HEAD, behind.start..behind.end.min(count + 1), true);
         grains.fill(USED, behind, true);
+        grains.raise_bound(0);
         grains
     }
 
@@ -51,24 +67,64 @@ impl<'r> Grains<'r> {
         let first = self.find(count, align)?;
         self.fill(USED, first..first + count, true);
         self.fill(HEAD, first..first + 1, true);
+        self.raise_bound(first + count);
         Some(first)
     }
 
-    /// Where so many can be taken: in the shortest free run that holds them, and of those in the first.
-    fn find(&self, count: usize, align: usize) -> Option<usize> {
+    /// Where so many can be taken: in the shortest free run that holds them, of those in the first, of the first pages that have any.
+    fn find(&mut self, count: usize, align: usize) -> Option<usize> {
         let mut best: Option<(usize, usize)> = None;
-        let mut from = 0;
-        while let Some(run) = self.free_run(from) {
-            let first = (self.origin + run.start).next_multiple_of(align) - self.origin;
-            if first.checked_add(count).is_some_and(|end| end <= run.end) {
-                best = Some(best.map_or((run.len(), first), |best| best.min((run.len(), first))));
-                if run.len() == count {
+        let mut left = Self::LOOKED_AT;
+        for page in 0..self.bounds.len() {
+            if usize::from(self.bounds[page]) >= count.min(u16::MAX.into()) {
+                let found = self.find_in(page, count, align);
+                left -= usize::from(found.is_some());
+                best = best.into_iter().chain(found).min();
+                if left == 0 || best.is_some_and(|(length, _)| length == count) {
                     break;
                 }
             }
-            from = run.end;
         }
         best.map(|(_, first)| first)
+    }
+
+    /// The same among the free runs that begin in a page, with the run's length. The page's bound is exact then.
+    fn find_in(&mut self, page: usize, count: usize, align: usize) -> Option<(usize, usize)> {
+        let (mut best, mut longest) = (None, 0);
+        let mut from = page * PAGE;
+        // A run that goes on from the page before begins there.
+        if from > 0 && self.is_free(from - 1) {
+            from = self.next(from, |[used, _]| used).unwrap_or(self.count);
+        }
+        while let Some(run) = self.free_run(from).filter(|run| run.start < (page + 1) * PAGE) {
+            let first = (self.origin + run.start).next_multiple_of(align) - self.origin;
+            if first.checked_add(count).is_some_and(|end| end <= run.end) {
+                best = best.into_iter().chain([(run.len(), first)]).min();
+            }
+            longest = longest.max(run.len());
+            from = run.end;
+        }
+        self.bounds[page] = Self::bound(longest);
+        best
+    }
+
+    fn bound(length: usize) -> u16 {
+        u16::try_from(length).unwrap_or(u16::MAX)
+    }
+
+    /// Has the page know of the free run that a grain is in, if it is free: it begins elsewhere than before, or is longer.
+    fn raise_bound(&mut self, grain: usize) {
+        if !self.is_free(grain) {
+            return;
+        }
+        let start = self.last(grain, |[used, _]| used).map_or(0, |before| before + 1);
+        let end = self.next(grain, |[used, _]| used).unwrap_or(self.count);
+        let bound = &mut self.bounds[start / PAGE];
+        *bound = Self::bound(end - start).max(*bound);
+    }
+
+    fn is_free(&self, grain: usize) -> bool {
+        grain < self.count && self.words[grain / BITS][USED] >> (grain % BITS) & 1 == 0
     }
 
     /// The first run of free grains at or behind one.
@@ -79,15 +135,16 @@ impl<'r> Grains<'r> {
 
     /// The object that a grain is in.
     pub(super) fn around(&self, grain: usize) -> Option<Range<usize>> {
-        let is_used = grain < self.count && self.words[grain / BITS][USED] >> (grain % BITS) & 1 == 1;
-        let start = if is_used { self.last_head(grain)? } else { return None };
+        let is_used = grain < self.count && !self.is_free(grain);
+        let start = if is_used { self.last(grain, |[_, head]| head)? } else { return None };
         Some(start..self.next(start + 1, |[used, head]| !used | head).unwrap_or(self.count))
     }
 
     /// Gives an object's grains back.
     pub(super) fn give(&mut self, object: Range<usize>) {
         self.fill(HEAD, object.start..object.start + 1, false);
-        self.fill(USED, object, false);
+        self.fill(USED, object.clone(), false);
+        self.raise_bound(object.start);
     }
 
     /// Makes an object so many grains long, where it is. `false`, and nothing changed, if what it would need is in use.
@@ -97,6 +154,7 @@ impl<'r> Grains<'r> {
         let fits = end <= object.end || has_room();
         if fits {
             self.fill(USED, end.min(object.end)..end.max(object.end), end > object.end);
+            self.raise_bound(end);
         }
         fits
     }
@@ -129,8 +187,21 @@ impl<'r> Grains<'r> {
         // What lies behind the last grain, if there is anything in the last word.
         let behind = u64::MAX << (self.count % BITS);
         let is_kept = |[used, head]: &Word| used & behind == behind && head & behind == behind & behind.wrapping_neg();
-        let holds = self.words.get(self.count / BITS).is_none_or(is_kept);
-        if holds { Ok(()) } else { Err((self.count, "nothing begins behind the last grain")) }
+        if !self.words.get(self.count / BITS).is_none_or(is_kept) {
+            return Err((self.count, "nothing begins behind the last grain"));
+        }
+        self.check_bounds()
+    }
+
+    fn check_bounds(&self) -> Result<(), (usize, &'static str)> {
+        let mut from = 0;
+        while let Some(run) = self.free_run(from) {
+            if Self::bound(run.len()) > self.bounds[run.start / PAGE] {
+                return Err((run.start, "a page knows how long the free runs are that begin in it"));
+            }
+            from = run.end;
+        }
+        Ok(())
     }
 
     fn fill(&mut self, plane: usize, grains: Range<usize>, set: bool) {
@@ -157,11 +228,11 @@ impl<'r> Grains<'r> {
         None
     }
 
-    /// The last grain up to one at which an object begins.
-    fn last_head(&self, grain: usize) -> Option<usize> {
+    /// The last grain up to one whose bit is set in what `of` makes of the words.
+    fn last(&self, grain: usize, of: impl Fn(Word) -> u64) -> Option<usize> {
         let mut mask = u64::MAX >> (BITS - 1 - grain % BITS);
-        for (index, [_, head]) in self.words[..=grain / BITS].iter().enumerate().rev() {
-            let bits = head & mask;
+        for (index, &word) in self.words[..=grain / BITS].iter().enumerate().rev() {
+            let bits = of(word) & mask;
             if bits != 0 {
                 return Some(index * BITS + bits.ilog2() as usize);
             }
@@ -183,8 +254,8 @@ mod tests {
     /// Every request, resize and free agrees with a map of what there is.
     #[test]
     fn grains_agree_with_a_map_of_objects() {
-        let mut words = [[u64::MAX; 2]; Grains::words_for(COUNT)];
-        let mut grains = Grains::new(&mut words, COUNT, ORIGIN * GRAIN);
+        let (mut words, mut bounds) = ([[u64::MAX; 2]; Grains::words_for(COUNT)], [0; 1]);
+        let mut grains = Grains::new(&mut words, &mut bounds, COUNT, ORIGIN * GRAIN);
         let mut objects: BTreeMap<usize, usize> = BTreeMap::new();
         let mut random = random();
         for _ in 0..if cfg!(miri) { 300 } else { 20_000 } {
@@ -225,7 +296,8 @@ mod tests {
         let broken = |count: usize, grain: usize, plane: usize| {
             let mut words = [[0; 2]; Grains::words_for(COUNT)];
             let words = &mut words[..Grains::words_for(count)];
-            let mut grains = Grains::new(words, count, 0);
+            let mut bounds = [0; 1];
+            let mut grains = Grains::new(words, &mut bounds, count, 0);
             assert_eq!(grains.take(70, 1), Some(0));
             assert_eq!(grains.check(), Ok(()));
             grains.words[grain / BITS][plane] ^= 1 << (grain % BITS);
@@ -244,10 +316,47 @@ mod tests {
         assert_eq!(broken(COUNT, Grains::words_for(COUNT) * BITS - 1, USED), (COUNT, behind));
     }
 
+    /// In many pages: each request that fits is served, and no bound is too low.
+    #[test]
+    fn what_fits_anywhere_is_found() {
+        const MANY: usize = 9 * PAGE + 77;
+        let (mut words, mut bounds) = ([[0; 2]; Grains::words_for(MANY)], [0; Grains::bounds_for(MANY)]);
+        let mut grains = Grains::new(&mut words, &mut bounds, MANY, 0);
+        let (mut held, mut random) = (Vec::new(), random());
+        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
+            let count = 1 + if random(20) == 0 { random(3 * PAGE) } else { random(60) };
+            let mut from = 0;
+            let longest =
+                std::iter::from_fn(|| grains.free_run(from).inspect(|run| from = run.end)).map(|run| run.len()).max();
+            match grains.take(count, 1) {
+                Some(first) => held.push(first..first + count),
+                None => assert!(longest.is_none_or(|longest| longest < count)),
+            }
+            if random(2) == 0 || longest < Some(PAGE) {
+                let nth = random(held.len());
+                let (object, count) = (held[nth].clone(), 1 + random(100));
+                if random(3) == 0 && grains.resize(object.clone(), count) {
+                    held[nth] = object.start..object.start + count;
+                } else {
+                    grains.give(held.swap_remove(nth));
+                }
+            }
+            assert_eq!(grains.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_bound_that_is_too_low_is_found() {
+        let (mut words, mut bounds) = ([[0; 2]; Grains::words_for(COUNT)], [0; 1]);
+        let grains = Grains::new(&mut words, &mut bounds, COUNT, 0);
+        grains.bounds[0] -= 1;
+        assert_eq!(grains.check(), Err((0, "a page knows how long the free runs are that begin in it")));
+    }
+
     #[test]
     fn no_request_is_too_long_to_be_refused() {
-        let mut words = [[0; 2]; 2];
-        let mut grains = Grains::new(&mut words, 100, 8);
+        let (mut words, mut bounds) = ([[0; 2]; 2], [0; 1]);
+        let mut grains = Grains::new(&mut words, &mut bounds, 100, 8);
         assert_eq!(grains.take(usize::MAX, 1), None);
         assert_eq!(grains.take(1, 1 << 60), None);
         assert_eq!(grains.take(100, 1), Some(0));

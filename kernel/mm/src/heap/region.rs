@@ -10,9 +10,9 @@
 //!   or      | small heap | two bits for each 8 bytes | objects ...                                | rest |
 //! ```
 //!
-//! In a region of less than 512 KiB half-empty slabs of so many classes would be most of it: there each object is as long as it was
-//! asked for, in a [`SmallHeap`], and 4 KiB are a heap. What takes a [`Heap`], such as debugging and caches, takes 512 KiB:
-//! [`InRegion::slabs`].
+//! In a region of less than 4 MiB half-empty slabs of so many classes would be much of it, or most: there each object is as long as it
+//! was asked for, in a [`SmallHeap`], and 4 KiB are a heap. Who rather has caches, debugging, recording and speed has slabs there too:
+//! [`Heap::with_slabs_in`].
 //!
 //! What the page allocator calls a frame is a granule here, of 256 bytes, or 1 KiB where its metadata counts for more: it never
 //! touches what it manages, so it is all the same to it. A slab is a block of several, and a large object takes as many as it
@@ -51,8 +51,8 @@ const FRAME: usize = FRAME_SIZE as usize;
 /// Large objects are whole multiples of so many bytes.
 const STEP: usize = 256;
 
-/// A region of so many bytes has slabs, and room for a heap with places for all CPUs.
-const LEAST_WITH_SLABS: usize = 512 << 10;
+/// A region of so many bytes has slabs: a few half-empty ones of each class are little beside it.
+const LEAST_WITH_SLABS: usize = 4 << 20;
 /// There is no heap without room for as many bytes of objects.
 const LEAST_FOR_OBJECTS: usize = 256;
 
@@ -205,7 +205,7 @@ pub type RegionHeap<'r, C = SingleCpu, const CPUS: usize = 1> = Malloc<InRegion<
 /// What a region is made of.
 #[non_exhaustive]
 pub enum InRegion<'r, C, const CPUS: usize> {
-    /// One of less than 512 KiB.
+    /// One of less than 4 MiB.
     Small(&'r SmallHeap<'r, C>),
     /// Any other.
     Slabs(&'r Heap<RegionPages<'r, C>, C, CPUS>),
@@ -306,24 +306,32 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
     /// # Errors
     /// As there.
     pub fn in_shared_region(region: &'r mut [u8]) -> Result<RegionHeap<'r, C, CPUS>, RegionError> {
-        let space = Space { bytes: region.len(), base: NonNull::from(region).cast(), used: 0 };
-        let is_small = space.bytes < LEAST_WITH_SLABS;
-        Ok(Malloc::new(if is_small {
-            InRegion::Small(small(space)?)
+        Ok(Malloc::new(if region.len() < LEAST_WITH_SLABS {
+            InRegion::Small(small(Space::new(region))?)
         } else {
-            InRegion::Slabs(Self::with_slabs(space)?)
+            InRegion::Slabs(Self::with_slabs_in(region)?)
         }))
     }
 
-    fn with_slabs(mut space: Space) -> Result<&'r Self, RegionError> {
-        const { assert!(size_of::<Self>() < LEAST_WITH_SLABS / 4) };
+    /// Frames that the heap needs for itself before its first object, and that object's.
+    const LEAST_FRAMES: usize = 5;
+
+    /// [`in_shared_region`](Self::in_shared_region), with slabs however small the region is: for those who need caches, debugging,
+    /// recording or speed more than memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_slabs_in(region: &'r mut [u8]) -> Result<&'r Self, RegionError> {
+        let mut space = Space::new(region);
         let heap = space.take(size_of::<Self>(), align_of::<Self>());
         let granule = granule_for(space.bytes);
         // No fewer granules than there will be, so no fewer words.
-        let words = words_for(space.numbers(space.aligned(0, granule), granule))?;
+        let all = space.aligned(0, granule);
+        let words = words_for(space.numbers(all, space.bytes.saturating_sub(all).max(granule), granule))?;
         let metadata = space.take(words * size_of::<u64>(), align_of::<u64>());
         let first = space.take(0, granule);
-        let range = space.numbers(first, granule);
+        space.need(space.aligned(first, FRAME) + Self::LEAST_FRAMES * FRAME)?;
+        let range = space.numbers(first, space.bytes - first, granule);
         let mut map = map_of(range);
         let plan = Plan::apart(MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map"))?;
         debug_assert!(plan.metadata_words() <= words);
@@ -348,11 +356,8 @@ fn small<'r, C: Cpu>(mut space: Space) -> Result<&'r SmallHeap<'r, C>, RegionErr
     // So that the first object is as aligned as C wants it.
     let start = space.take(0, size_of::<Word>());
     let rest = space.bytes.saturating_sub(start);
-    let needed = start + LEAST_FOR_OBJECTS + SmallHeap::<C>::bits(rest.max(2 * LEAST_FOR_OBJECTS));
-    if space.bytes < needed {
-        return Err(RegionError::TooSmall { bytes: space.bytes, needed });
-    }
-    // SAFETY: what is left of the region is ours for `'r`, aligned, and longer than its bits; the heap's place lies before it, aligned,
+    space.need(start + LEAST_FOR_OBJECTS + SmallHeap::<C>::metadata(rest.max(2 * LEAST_FOR_OBJECTS)))?;
+    // SAFETY: what is left of the region is ours for `'r`, aligned, and longer than its metadata; the heap's place lies before it, aligned,
     // and from here on the heap is shared, for as long as the region is borrowed.
     Ok(unsafe { space.put(heap, SmallHeap::new(space.at(start), rest)) })
 }
@@ -366,6 +371,16 @@ struct Space {
 }
 
 impl Space {
+    fn new(region: &mut [u8]) -> Self {
+        Self { bytes: region.len(), base: NonNull::from(region).cast(), used: 0 }
+    }
+
+    /// Whether there are as many bytes.
+    fn need(&self, needed: usize) -> Result<(), RegionError> {
+        let bytes = self.bytes;
+        if bytes < needed { Err(RegionError::TooSmall { bytes, needed }) } else { Ok(()) }
+    }
+
     /// Has the next bytes that are aligned used; where they begin.
     fn take(&mut self, bytes: usize, align: usize) -> usize {
         let offset = self.aligned(self.used, align);
@@ -399,12 +414,12 @@ impl Space {
         }
     }
 
-    /// The numbers of the granules from a place on: aligned as their addresses are, up to 64 TiB, and all in one zone.
-    fn numbers(&self, offset: usize, granule: usize) -> PfnRange {
+    /// The numbers of the granules in so many bytes from a place on: aligned as their addresses are, up to 64 TiB, and all in one zone.
+    fn numbers(&self, offset: usize, bytes: usize, granule: usize) -> PfnRange {
         const ALIKE: u64 = 1 << 46;
         let address = self.base.as_ptr().addr() + offset;
         let first = Pfn::new((ALIKE + address as u64 % ALIKE) / granule as u64);
-        PfnRange::new(first, first.offset(((self.bytes - offset) / granule) as u64))
+        PfnRange::new(first, first.offset((bytes / granule) as u64))
     }
 }
 

@@ -2,7 +2,7 @@
 //! the shortest run of free memory that holds it.
 //!
 //! Two bits for each 8 bytes say where objects are (`grains.rs`), so a bad free is told from a good one as exactly as by slabs. An
-//! operation takes a lock, and looks at the bits of all the memory: for 64 KiB that is 2 KiB of them.
+//! operation takes a lock; a request looks at a number for each page, and at the bits of some pages that have room for it.
 
 use core::alloc::Layout;
 use core::marker::PhantomData;
@@ -15,7 +15,7 @@ use crate::cpu::Cpu;
 use crate::error::Violation;
 use crate::sync::Mutex;
 
-/// A heap without slabs: what [`Heap::in_region`](super::Heap::in_region) makes of a region of less than 512 KiB.
+/// A heap without slabs: what [`Heap::in_region`](super::Heap::in_region) makes of a region of less than 4 MiB.
 ///
 /// It names every bad free, as a [`Heap`](super::Heap) does, in whose errors its objects are slot 0 of `small-heap`. It has no caches,
 /// no debugging, no hardening, no samples, and nothing of it is recorded: those are a [`Heap`](super::Heap)'s.
@@ -47,23 +47,29 @@ pub struct SmallStats {
 impl<'r, C: Cpu> SmallHeap<'r, C> {
     const NAME: &'static str = "small-heap";
 
-    /// Bytes that so many need for the bits: no fewer than for the grains that there will be.
-    pub(super) const fn bits(bytes: usize) -> usize {
-        Grains::words_for(bytes / GRAIN) * size_of::<Word>()
+    /// Bytes that so many need for bits and bounds: no fewer than for the grains that there will be.
+    pub(super) const fn metadata(bytes: usize) -> usize {
+        let bounds = Grains::bounds_for(bytes / GRAIN) * size_of::<u16>();
+        Grains::words_for(bytes / GRAIN) * size_of::<Word>() + bounds.next_multiple_of(size_of::<Word>())
     }
 
-    /// A heap of so many bytes from here on, all free but for the bits.
+    /// A heap of so many bytes from here on, all free but for bits and bounds.
     ///
     /// # Safety
-    /// The memory is ours for `'r`, aligned to a [`Word`], and has room for its bits.
+    /// The memory is ours for `'r`, aligned to a [`Word`], and has room for bits and bounds.
     pub(super) unsafe fn new(start: NonNull<u8>, bytes: usize) -> Self {
-        let bits = Self::bits(bytes);
+        let metadata = Self::metadata(bytes);
+        let count = (bytes - metadata) / GRAIN;
+        let (words, bounds) = (Grains::words_for(count), Grains::bounds_for(count));
         // SAFETY: the bits lie at the start of the memory, which is aligned, and ours; it holds bytes, of which any sixteen are a
-        // word. The grains begin behind them.
-        let (words, first) = unsafe {
-            (core::slice::from_raw_parts_mut::<'r>(start.cast().as_ptr(), bits / size_of::<Word>()), start.add(bits))
+        // word, and any two a bound. The bounds lie behind them, and the grains behind both.
+        let (words, bounds, first) = unsafe {
+            let words = core::slice::from_raw_parts_mut::<'r, Word>(start.cast().as_ptr(), words);
+            let behind = start.add(size_of_val(words));
+            let bounds = core::slice::from_raw_parts_mut::<'r, u16>(behind.cast().as_ptr(), bounds);
+            (words, bounds, start.add(metadata))
         };
-        let grains = Grains::new(words, (bytes - bits) / GRAIN, first.as_ptr().addr());
+        let grains = Grains::new(words, bounds, count, first.as_ptr().addr());
         let hook = Mutex::new("heap: error hook", HeapError::panic as fn(&HeapError));
         Self { grains: Mutex::new("heap: small region", grains), start: first, hook, region: PhantomData }
     }

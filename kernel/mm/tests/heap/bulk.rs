@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use bifolio::heap::{Heap, HeapError};
+use bifolio::heap::{Heap, HeapError, SingleCpu};
 
 use crate::objects::{Object, TestHeap, assert_empties, layout};
 use crate::source::{Blocks, Thread};
@@ -85,7 +85,7 @@ fn a_cpu_gets_ready_if_it_has_a_place_and_there_is_memory() {
     Thread::become_cpu(0);
     assert_eq!(heap.arena_stats(Some(1 << 20)), None);
     assert_empties(&heap);
-    let mut region = vec![0; 512 << 10];
-    let region = Heap::in_region(&mut region).unwrap();
-    assert!(!region.heap().slabs().unwrap().prepare_cpu(), "where memory is scarce, no CPU has a part of its own");
+    let mut region = vec![0; 64 << 10];
+    let heap = Heap::<_, SingleCpu, 1>::with_slabs_in(&mut region).unwrap();
+    assert!(!heap.prepare_cpu(), "where memory is scarce, no CPU has a part of its own");
 }

@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 
 use bifolio::frame::Order;
 use bifolio::heap::{
-    Heap, HeapError, InRegion, MallocError, RegionError, RegionHeap, RegionPages, SingleCpu, SizeClass, SlabDebug,
-    SlotPart,
+    Heap, HeapError, InRegion, Malloc, MallocError, RegionError, RegionHeap, RegionPages, SingleCpu, SizeClass,
+    SlabDebug, SlotPart,
 };
 use kit::{Sound, scale};
 
@@ -29,7 +29,12 @@ impl Memory {
     }
 }
 
-/// The heap of a region that is not small.
+/// A heap with slabs, however small the region is.
+fn with_slabs(region: &mut [u8]) -> RegionHeap<'_> {
+    Malloc::new(InRegion::Slabs(Heap::with_slabs_in(region).unwrap()))
+}
+
+/// The heap of a region that has slabs.
 fn slabs<'r>(heap: RegionHeap<'r>) -> &'r Heap<RegionPages<'r, SingleCpu>, SingleCpu, 1> {
     heap.heap().slabs().unwrap()
 }
@@ -82,7 +87,7 @@ fn fill(heap: RegionHeap<'_>, size: usize, region: std::ops::Range<usize>) -> us
 fn small_regions_are_mostly_objects() {
     // Percent of the region that objects take, at least: where there are slabs, the heap itself is 16 KiB, and as much again to find
     // them.
-    for (bytes, least) in scale::some([(64 * KIB, 75), (256 * KIB, 93), (1024 * KIB, 90), (16 * 1024 * KIB, 93)]) {
+    for (bytes, least) in scale::some([(64 * KIB, 75), (256 * KIB, 93), (1024 * KIB, 93), (16 * 1024 * KIB, 93)]) {
         // From a boundary of the largest block on, and across one, where the page allocator has twice as many pageblocks.
         for before in [0, bytes / 2] {
             let mut memory = Memory::new(bytes + 2 * LARGEST_BLOCK);
@@ -103,11 +108,11 @@ fn any_alignment_will_do() {
     let mut memory = Memory::new(520 * KIB);
     for offset in [0, 1, 7, 8, 100, 2047, 3000, 4000, 4095] {
         let small = [64 * KIB, 64 * KIB + 1, 67 * KIB + 5, 68 * KIB - 1].map(|bytes| (bytes, 60 * KIB));
-        let with_slabs = [512 * KIB, 512 * KIB + 1, 515 * KIB + 5].map(|bytes| (bytes, 456 * KIB));
-        for (bytes, least) in scale::some(small).chain(scale::some(with_slabs)) {
+        let larger = [512 * KIB, 512 * KIB + 1, 515 * KIB + 5].map(|bytes| (bytes, 456 * KIB));
+        for (bytes, least) in scale::some(small).chain(scale::some(larger)) {
             let region = memory.region(offset, bytes);
             let range = region.as_ptr_range();
-            let heap = Heap::in_region(region).unwrap();
+            let heap = if bytes < 512 * KIB { Heap::in_region(region).unwrap() } else { with_slabs(region) };
             let taken = fill(heap, 4096, range.start.addr()..range.end.addr());
             assert!(taken >= least, "{taken} of {bytes} bytes at {offset}");
         }
@@ -138,15 +143,34 @@ fn a_region_that_is_too_small_is_told_how_large_it_must_be() {
             assert_eq!(error, RegionError::TooSmall { bytes, needed: least }, "at {offset}");
         }
     }
+    let mut memory = Memory::new(64 * KIB);
+    for offset in [0, 1, 1000, 4095] {
+        let is_needed = |bytes: usize, memory: &mut Memory| {
+            let error = Heap::<_, SingleCpu, 1>::with_slabs_in(memory.region(offset, bytes)).err();
+            error.map(|error| match error {
+                RegionError::TooSmall { bytes: given, needed } if given == bytes && needed > bytes => needed,
+                error => panic!("{error}"),
+            })
+        };
+        // What is needed may be less where a gap at the end has room for the metadata; never more.
+        let mut least = 0;
+        while let Some(needed) = is_needed(least, &mut memory) {
+            least = needed;
+        }
+        assert!(least < 48 * KIB && is_needed(least - 4096, &mut memory).is_some(), "{least}");
+        let heap = with_slabs(memory.region(offset, least));
+        // SAFETY: the object is ours, and not used afterwards.
+        unsafe { heap.free(heap.malloc(1).unwrap().as_ptr()).unwrap() };
+    }
     let error = Heap::in_region(&mut []).err().unwrap();
     assert!(error.to_string().starts_with("a region of 0 bytes is too small for a heap: here it needs "), "{error}");
 }
 
 #[test]
 fn what_c_asks_for_is_there_and_what_it_gets_wrong_is_named() {
-    let mut memory = Memory::new(513 * KIB);
+    let mut memory = Memory::new(257 * KIB);
     ask_for_all_of_c(Heap::in_region(memory.region(40, 256 * KIB)).unwrap(), "small-heap", 104);
-    ask_for_all_of_c(Heap::in_region(memory.region(40, 512 * KIB)).unwrap(), "kmalloc-112", 112);
+    ask_for_all_of_c(with_slabs(memory.region(40, 256 * KIB)), "kmalloc-112", 112);
 }
 
 /// An object of 100 bytes is in this cache, and takes `actual` bytes.
@@ -200,9 +224,9 @@ fn ask_for_all_of_c(heap: RegionHeap<'_>, cache: &'static str, actual: usize) {
 
 #[test]
 fn resizing_keeps_what_there_is_and_stays_where_it_can() {
-    let mut memory = Memory::new(512 * KIB);
+    let mut memory = Memory::new(256 * KIB);
     resize_in(Heap::in_region(memory.region(0, 256 * KIB)).unwrap());
-    resize_in(Heap::in_region(memory.region(0, 512 * KIB)).unwrap());
+    resize_in(with_slabs(memory.region(0, 256 * KIB)));
 }
 
 fn resize_in(heap: RegionHeap<'_>) {
@@ -238,7 +262,7 @@ fn resize_in(heap: RegionHeap<'_>) {
 #[test]
 fn the_page_allocator_in_the_region_gives_its_last_frame() {
     let mut memory = Memory::new(512 * KIB);
-    let heap = slabs(Heap::in_region(memory.region(0, 512 * KIB)).unwrap());
+    let heap = slabs(with_slabs(memory.region(0, 512 * KIB)));
     let frames = heap.source().frames();
     let layout = Layout::from_size_align(4096, 4096).unwrap();
     let objects: Vec<_> = std::iter::from_fn(|| heap.allocate(layout)).collect();
@@ -310,8 +334,8 @@ fn what_takes_most_of_a_region_shrinks() {
 
 #[test]
 fn what_is_debugged_moves_whichever_way_it_is_resized() {
-    let mut memory = Memory::new(512 * KIB);
-    let heap = Heap::in_region(memory.region(0, 512 * KIB)).unwrap();
+    let mut memory = Memory::new(256 * KIB);
+    let heap = with_slabs(memory.region(0, 256 * KIB));
     let class = SizeClass::of(Layout::from_size_align(64, 16).unwrap()).unwrap();
     assert!(slabs(heap).set_debug(class, SlabDebug::RED_ZONE));
     let object = heap.malloc(64).unwrap();
@@ -329,8 +353,8 @@ fn what_is_debugged_moves_whichever_way_it_is_resized() {
 
 #[test]
 fn a_page_of_its_own_is_not_taken_for_a_slot() {
-    let mut memory = Memory::new(512 * KIB);
-    let heap = Heap::in_region(memory.region(0, 512 * KIB)).unwrap();
+    let mut memory = Memory::new(256 * KIB);
+    let heap = with_slabs(memory.region(0, 256 * KIB));
     let object = heap.aligned_alloc(16 * KIB, 1).unwrap();
     assert_eq!((heap.object_size(object), slabs(heap).large_stats().objects()), (Ok(4096), 1));
     // SAFETY: the object is ours, and we go on with what comes back.
@@ -397,8 +421,8 @@ fn large_objects_of_any_alignment_are_found_wherever_they_fit() {
 /// Large objects do not end with pages, so one can begin in the page that another ends in.
 #[test]
 fn what_is_wrong_with_a_free_is_named_in_a_page_of_two_objects() {
-    let mut memory = Memory::new(512 * KIB);
-    let heap = Heap::in_region(memory.region(0, 512 * KIB)).unwrap();
+    let mut memory = Memory::new(256 * KIB);
+    let heap = with_slabs(memory.region(0, 256 * KIB));
     let objects: Vec<usize> = (0..4).map(|_| heap.malloc(9000).unwrap().as_ptr().addr()).collect();
     assert!(objects.iter().any(|start| !start.is_multiple_of(4096)));
     for start in &objects {

@@ -226,8 +226,8 @@ fn what_debug_shows_of_a_heap_is_its_name() {
     assert_eq!(format!("{heap:?} {cache:?} {:?}", Malloc::new(&heap)), "Heap { .. } Cache { .. } Malloc { .. }");
     let malloc = Malloc::new(&heap);
     assert!(std::ptr::eq(Clone::clone(&malloc).heap(), malloc.heap()));
-    let mut region = vec![0; 1 << 20];
-    let region = Heap::in_region(&mut region).unwrap().heap();
+    let mut region = vec![0; 4 << 20];
+    let region = Clone::clone(&Heap::in_region(&mut region).unwrap().heap());
     assert_eq!(format!("{region:?} {:?}", region.slabs().unwrap().source()), "Heap { .. } RegionPages { .. }");
     let mut small = [0; 1024];
     assert_eq!(format!("{:?}", Heap::in_region(&mut small).unwrap().heap()), "SmallHeap { .. }");

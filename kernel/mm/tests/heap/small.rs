@@ -1,4 +1,4 @@
-//! Regions of less than 512 KiB, in which objects lie side by side without slabs: full of objects, and as exact as slabs are.
+//! Regions of less than 4 MiB, in which objects lie side by side without slabs: full of objects, and as exact as slabs are.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use bifolio::heap::{Heap, HeapError, InRegion, MallocError, Objects, RegionHeap, SmallHeap};
+use bifolio::heap::{Heap, HeapError, InRegion, MallocError, Objects, RegionHeap, SingleCpu, SmallHeap};
 use kit::{Random, Thread, scale};
 
 const KIB: usize = 1024;
@@ -33,7 +33,7 @@ fn is_filled(object: NonNull<u8>, size: usize, byte: u8) -> bool {
 fn a_page_is_a_heap() {
     with_region(4 * KIB, |heap| {
         assert!(heap.heap().slabs().is_none());
-        for (size, least) in [(8, 94), (64, 93), (200, 87), (1000, 70), (3800, 92)] {
+        for (size, least) in [(8, 93), (64, 93), (200, 87), (1000, 70), (3800, 92)] {
             let held: Vec<_> = std::iter::from_fn(|| heap.malloc(size).ok()).collect();
             assert!(held.len() * size * 100 >= 4096 * least, "{} of {size} bytes", held.len());
             assert_eq!(objects(heap), held.len());
@@ -60,13 +60,13 @@ fn an_object_of_each_size_fits_into_64_kib() {
 /// The programs of `make bench WORKLOAD=heap-region`, by other random numbers: what is live when a request is refused.
 #[test]
 fn small_regions_are_full_when_they_refuse() {
-    let live_at_refusal = |bytes, seed| {
+    let live_at_refusal = |bytes, most: usize, seed| {
         let mut live = 0;
         with_region(bytes, |heap| {
             let (mut random, mut held) = (Random::new(seed), Vec::new());
             for step in 0_u64.. {
-                let power = 8 << random.index(7);
-                let size = (power + random.index(power)).min(1000);
+                let power = 8 << random.index(most.ilog2() as usize - 2);
+                let size = (power + random.index(power)).min(most);
                 let Some(object) = heap.heap().allocate(Layout::from_size_align(size, 8).unwrap()) else { break };
                 held.push((object, size));
                 live += size;
@@ -81,8 +81,12 @@ fn small_regions_are_full_when_they_refuse() {
         });
         live
     };
-    for (bytes, least) in scale::some([(64 * KIB, 86), (256 * KIB, 88), (500 * KIB, 88)]) {
-        let mut live: Vec<usize> = (0..scale::size(9, 1) as u64).map(|seed| live_at_refusal(bytes, seed)).collect();
+    for (bytes, most, least) in
+        scale::some([(64, 1000, 86), (256, 1000, 88), (512, 1000, 88), (2048, 74_000, 86), (4095, 74_000, 86)])
+    {
+        let bytes = bytes * KIB;
+        let mut live: Vec<usize> =
+            (0..scale::size(9, 1) as u64).map(|seed| live_at_refusal(bytes, most, seed)).collect();
         live.sort_unstable();
         let median = live[live.len() / 2];
         assert!(median * 100 >= bytes * least, "{bytes} bytes: {median} are live");
@@ -227,8 +231,8 @@ fn of_two_frees_at_once_one_is_refused() {
 
 /// What it cannot do is not there: no function of a small heap would do nothing.
 #[test]
-fn what_takes_slabs_takes_512_kib() {
-    let mut memory = vec![0; 512 * KIB];
+fn what_takes_slabs_takes_4_mib_unless_they_are_asked_for() {
+    let mut memory = vec![0; 4 << 20];
     let small: &SmallHeap<'_, _> = match Heap::in_region(&mut memory[1..]).unwrap().heap() {
         InRegion::Small(heap) => heap,
         other => panic!("{other:?}"),
@@ -236,4 +240,5 @@ fn what_takes_slabs_takes_512_kib() {
     assert_eq!((small.stats().objects, small.stats().used), (0, 0));
     let heap = Heap::in_region(&mut memory).unwrap().heap();
     assert!(heap.small().is_none() && heap.slabs().is_some());
+    assert!(Heap::<_, SingleCpu, 1>::with_slabs_in(&mut memory[..64 << 10]).is_ok());
 }

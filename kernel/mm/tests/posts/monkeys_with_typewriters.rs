@@ -3,7 +3,7 @@
 use bifolio::allocator::{PageAllocator, Plan};
 use bifolio::error::{FreeError, Refused};
 use bifolio::frame::{Block, Blocks, Gfp, Order, Profile, ZoneKind};
-use bifolio::heap::{Heap, SingleCpu};
+use bifolio::heap::{Heap, Malloc, SingleCpu};
 use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::machine::metadata;
 use kit::{Raw, Sound, over_numbers};
@@ -161,8 +161,8 @@ fn the_unused_memory_of_a_chunk_is_wasted_or_given_back() {
 fn preallocate_a_piece_of_memory_and_use_it_as_the_heap() {
     let mut preallocated = vec![0; 512 * KIB as usize];
     let range = preallocated.as_ptr_range();
-    let heap = Heap::in_region(&mut preallocated).unwrap();
-    let slabs = heap.heap().slabs().unwrap();
+    let slabs = Heap::<_, SingleCpu, 1>::with_slabs_in(&mut preallocated).unwrap();
+    let heap = Malloc::new(slabs);
     let free = || slabs.source().frames().stats().zones.map(|zone| zone.free);
     let at_first = free();
     // SAFETY: every object is ours, and not used once it was freed.
