@@ -282,11 +282,7 @@ impl App {
             }
         }
         self.cpu = own;
-        format!(
-            "{operations} operations on {}; in use are {}",
-            counted(cpus, "CPUs"),
-            counted(held.len() as u64, "blocks")
-        )
+        format!("{operations} operations on {}; blocks in use: {}", counted(cpus, "CPUs"), held.len())
     }
 
     /// The order of a block that holds a frame, and its first frame, where there is any.

@@ -136,9 +136,10 @@ fn came_from(cells: &Cells, pfn: u64, order: Order) -> String {
         let halves: String =
             split.levels().take(4).map(|level| format!(" {:#x}+{}", level.buddy, level.order)).collect();
         let more = if count > 4 { " …" } else { "" };
+        let times = counted(count as u64, "times");
+        let other = if count == 1 { "half" } else { "halves" };
         return format!(
-            " Split out of the free block of order {from} at {base}, {}; the other halves:{halves}{more}.",
-            counted(count as u64, "times")
+            " Split out of the free block of order {from} at {base}, {times}; the other {other}:{halves}{more}."
         );
     }
     match meaning(cells.code_before(pfn)) {
