@@ -157,7 +157,7 @@ matrix: ## machines of every kind, so few that any two choices meet on one: each
 mutants: ## the crate with one mistake at a time, which its tests must find (cargo-mutants); SAMPLE=60 for a look
 	$(with-toolchain) sh boot/mutants.sh
 
-planted: ## seventy-two mistakes in the crate and the kernel, one in force at a time, and what catches each; UPDATE=1 for docs/assurance.md
+planted: ## seventy-five mistakes in the crate and the kernel, one in force at a time, and what catches each; UPDATE=1 for docs/assurance.md
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo run -q -p planted
 

@@ -4,7 +4,7 @@ use super::{Plant, of_the_crate};
 
 /// Those in page frames and heap.
 #[rustfmt::skip]
-pub(super) static PLANTS: [Plant; 53] = [
+pub(super) static PLANTS: [Plant; 56] = [
     of_the_crate("a request that may leave a zone one frame short of its reserve",
           "zone/watermark.rs",
           "rest >= reserve",
@@ -270,4 +270,19 @@ pub(super) static PLANTS: [Plant; 53] = [
           "slab.inspect(|&slab| self.forget(slab))",
           "slab",
           "model/reachable::in_the_first_states_of_small_heaps_every_invariant_holds_whatever_is_done"),
+    of_the_crate("an object of a small region that is freed by any address inside it",
+          "heap/small.rs",
+          "offset != 0",
+          "offset > 8",
+          "heap::small::every_wrong_free_is_refused_and_named"),
+    of_the_crate("a page of a small region that does not know of the free run which a request leaves there",
+          "heap/grains.rs",
+          "self.raise_bound(first + count);",
+          "",
+          "lib::heap::grains::tests::what_fits_anywhere_is_found"),
+    of_the_crate("an object of a small region that grows over the one behind it",
+          "heap/grains.rs",
+          "run.start == object.end && run.end >= end",
+          "run.end >= end",
+          "heap::small::random_operations_keep_contents_and_every_invariant"),
 ];
