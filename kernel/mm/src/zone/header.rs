@@ -1,38 +1,37 @@
 //! A pageblock's header: its lock, and what is known of it without reading the bits of its 512 frames, in one word.
 
+use core::ops::Range;
+
 use crate::buddy::WORD_ORDER;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 use crate::per_cpu::{COUNT_SHIFT, NEARLY_FULL};
 
-/// A field of the header: its lowest bit, and its width.
-#[derive(Clone, Copy)]
-struct Field(u32, u32);
-
-impl Field {
-    const fn mask(self) -> u64 {
-        (1 << self.1) - 1
-    }
-}
+// The fields of a header, as ranges of its bits.
 
 /// Words that were freed into since their level was last looked at, a bit each.
-const STALE: Field = Field(0, 8);
+const STALE: Range<u32> = 0..8;
 /// Frames that the zone counts as free: at most those that are.
-const COUNTED: Field = Field(8, 10);
+const COUNTED: Range<u32> = 8..18;
 /// The bucket that the pageblock is in: the order of its largest free block, when it was last looked at, plus one.
-const LEVEL: Field = Field(18, 4);
-const MOBILITY: Field = Field(22, 3);
-const ISOLATED: Field = Field(25, 1);
+const LEVEL: Range<u32> = 18..22;
+const MOBILITY: Range<u32> = 22..25;
+const ISOLATED: Range<u32> = 25..26;
 /// Frames in use that can move, in a pageblock for what cannot, or the reverse: an estimate from above.
-const FOREIGN: Field = Field(26, 10);
+const FOREIGN: Range<u32> = 26..36;
 /// The words say what the frames are. Otherwise the pageblock is free, reserved or in use as a whole, as its zone knows.
-const SPLIT: Field = Field(36, 1);
+const SPLIT: Range<u32> = 36..37;
 /// The pageblock is among those that a search has to look at.
-const DIRTY: Field = Field(37, 1);
+const DIRTY: Range<u32> = 37..38;
 /// Free frames but for all 512, which is the next bit: only a pageblock that is dirty has so many and is split.
-const FREE: Field = Field(COUNT_SHIFT, 9);
+const FREE: Range<u32> = COUNT_SHIFT..63;
 /// A free has to do more than to set bits: the pageblock is not split, or not dirty yet, or all of it is free, which makes this
 /// the count's tenth bit.
-const SLOW: Field = Field(63, 1);
+const SLOW: Range<u32> = 63..64;
+
+/// The greatest value of a field of so many bits.
+const fn mask(bits: Range<u32>) -> u64 {
+    (1 << (bits.end - bits.start)) - 1
+}
 
 /// The header of a pageblock that is not locked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +43,7 @@ impl Header {
 
     /// A pageblock that is not split, of this mobility.
     pub(crate) const fn whole(mobility: Mobility) -> Self {
-        Self((mobility as u64) << MOBILITY.0 | 1 << SLOW.0)
+        Self((mobility as u64) << MOBILITY.start | 1 << SLOW.start)
     }
 
     pub(crate) const fn from_bits(bits: u64) -> Self {
@@ -56,26 +55,27 @@ impl Header {
     }
 
     #[inline(always)]
-    const fn get(self, field: Field) -> u32 {
-        (self.0 >> field.0 & field.mask()) as u32
+    const fn get(self, field: Range<u32>) -> u32 {
+        (self.0 >> field.start & mask(field)) as u32
     }
 
     #[inline(always)]
-    fn set(&mut self, field: Field, value: u32) {
-        debug_assert!(u64::from(value) <= field.mask());
-        self.0 = self.0 & !(field.mask() << field.0) | u64::from(value) << field.0;
+    fn set(&mut self, field: Range<u32>, value: u32) {
+        let (shift, mask) = (field.start, mask(field));
+        debug_assert!(u64::from(value) <= mask);
+        self.0 = self.0 & !(mask << shift) | u64::from(value) << shift;
     }
 
     /// The header once one more frame is free.
     #[inline(always)]
     pub(crate) fn with_one_more(self) -> Self {
-        Self(self.0.wrapping_add(1 << FREE.0))
+        Self(self.0.wrapping_add(1 << FREE.start))
     }
 
     /// The header [with one more](Self::with_one_more) free frame as it was before.
     #[inline(always)]
     pub(crate) fn with_one_less(self) -> Self {
-        Self(self.0.wrapping_sub(1 << FREE.0))
+        Self(self.0.wrapping_sub(1 << FREE.start))
     }
 
     /// Whether nothing but bits has to be set for this to be the header: not if the pageblock was locked or is not split, if a
@@ -90,22 +90,22 @@ impl Header {
     #[inline]
     pub(crate) fn free(self) -> u32 {
         // Of a pageblock that is dirty, the bit that says *slow* is one of the count.
-        let counted = FREE.mask() | self.0 >> (DIRTY.0 - FREE.1);
-        (self.0 >> FREE.0 & counted) as u32
+        let counted = mask(FREE) | self.0 >> (DIRTY.start - (FREE.end - FREE.start));
+        (self.0 >> FREE.start & counted) as u32
     }
 
     /// Counts frames that became free, of a pageblock that is split and dirty: all of them is the bit that says *slow*.
     #[inline(always)]
     pub(crate) fn add_free(&mut self, frames: u32) {
         debug_assert!(self.is_split() && self.is_dirty() && self.free() + frames <= PAGEBLOCK_FRAMES as u32);
-        self.0 = self.0.wrapping_add(u64::from(frames) << FREE.0);
+        self.0 = self.0.wrapping_add(u64::from(frames) << FREE.start);
     }
 
     /// Counts frames that are free no more, at least one, of a pageblock that is split.
     #[inline(always)]
     pub(crate) fn take_free(&mut self, frames: u32) {
         debug_assert!(self.is_split() && frames > 0 && self.free() >= frames);
-        self.0 = self.0.wrapping_sub(u64::from(frames) << FREE.0);
+        self.0 = self.0.wrapping_sub(u64::from(frames) << FREE.start);
     }
 
     pub(crate) fn set_free(&mut self, frames: u32) {
@@ -117,16 +117,16 @@ impl Header {
     /// The number of what the pageblock is for, below 4, if it is split, neither locked nor isolated, and little is free of it.
     #[inline(always)]
     pub(crate) fn nearly_full(self) -> Option<usize> {
-        let many = FREE.mask() / NEARLY_FULL * NEARLY_FULL;
-        let fields = many << FREE.0 | 1 << SPLIT.0 | 1 << ISOLATED.0 | 4 << MOBILITY.0;
-        (self.0 & fields == 1 << SPLIT.0).then(|| self.get(MOBILITY) as usize % 4)
+        let many = mask(FREE) / NEARLY_FULL * NEARLY_FULL;
+        let fields = many << FREE.start | 1 << SPLIT.start | 1 << ISOLATED.start | 4 << MOBILITY.start;
+        (self.0 & fields == 1 << SPLIT.start).then(|| self.get(MOBILITY) as usize % 4)
     }
 
     /// Whether all frames are free, of a pageblock that is split; one that is not says no.
     #[inline]
     pub(crate) fn is_free(self) -> bool {
-        let fields = |free| 1 << SLOW.0 | 1 << SPLIT.0 | 1 << DIRTY.0 | free << FREE.0;
-        self.0 & fields(FREE.mask()) == fields(0)
+        let fields = |free| 1 << SLOW.start | 1 << SPLIT.start | 1 << DIRTY.start | free << FREE.start;
+        self.0 & fields(mask(FREE)) == fields(0)
     }
 
     /// Frames that the zone counts as free.
@@ -183,7 +183,7 @@ impl Header {
     /// What the pageblock is for, if requests have that mobility; not if it is locked or isolated.
     #[inline(always)]
     pub(crate) fn requested(self) -> Option<Mobility> {
-        match self.get(Field(MOBILITY.0, MOBILITY.1 + ISOLATED.1)) {
+        match self.get(MOBILITY.start..ISOLATED.end) {
             0 => Some(Mobility::Unmovable),
             1 => Some(Mobility::Movable),
             2 => Some(Mobility::Reclaimable),
