@@ -208,12 +208,7 @@ impl<C: Cpu> View<'_, C> {
         returned: impl FnOnce(&R) -> Option<u64>,
         operation: impl FnOnce() -> R,
     ) -> R {
-        let turn = self.recording.and_then(|recording| recording.begin::<C>(call, At::Frames));
-        let result = operation();
-        if let Some(turn) = turn {
-            turn.end(returned(&result));
-        }
-        result
+        Recording::recorded::<C, R>(self.recording, call, At::Frames, returned, operation)
     }
 
     /// Runs `outside` while no CPU is inside its pages. For one CPU at a time.
@@ -228,10 +223,8 @@ impl<C: Cpu> View<'_, C> {
     /// Asks a shrinker, which is recorded if the operation that asks is.
     pub(super) fn ask_shrinker(&self, frames: u64, shrink: impl FnOnce() -> u64) -> u64 {
         let Some(recording) = self.recording else { return shrink() };
-        let turn = recording.begin_within::<C>(Call::Shrink { frames }, At::Others);
-        let given = recording.give_up_turn::<C, _>(shrink);
-        turn.end(Some(given));
-        given
+        let give_up = || recording.give_up_turn::<C, _>(shrink);
+        recording.within::<C, _>(Call::Shrink { frames }, At::Others, |given| Some(*given), give_up)
     }
 
     /// A hash of the allocator's whole state: every word of metadata, what zones count, and all CPUs' pages. The same state has

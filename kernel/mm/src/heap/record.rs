@@ -53,13 +53,8 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         returned: impl FnOnce(&R) -> Option<u64>,
         operation: impl FnOnce() -> R,
     ) -> R {
-        let recording = self.registry.recording.get();
-        let turn = recording.and_then(|recording| recording.begin::<C>(Call::Heap(call), At::Heap));
-        let result = operation();
-        if let Some(turn) = turn {
-            turn.end(returned(&result));
-        }
-        result
+        let recording = self.registry.recording.get().copied();
+        Recording::recorded::<C, R>(recording, Call::Heap(call), At::Heap, returned, operation)
     }
 
     /// Allocates an object of a cache that has no free slot at hand, or may have some where fast paths are closed.

@@ -104,10 +104,8 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
         let Some(recording) = self.recording.get().filter(|recording| recording.is_in_heap::<C>()) else {
             return open();
         };
-        let turn = recording.begin_within::<C>(Call::Heap(HeapCall::Slab { order }), At::Heap);
-        let slab = open();
-        turn.end(slab.map(|slab| self.source.number_of(slab.base().addr())));
-        slab
+        let base = |slab: &Option<Meta<Slab>>| slab.map(|slab| self.source.number_of(slab.base().addr()));
+        recording.within::<C, _>(Call::Heap(HeapCall::Slab { order }), At::Heap, base, open)
     }
 
     /// Fetches a block of frames and opens it as these slots, which no arena has yet.

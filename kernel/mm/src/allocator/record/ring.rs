@@ -3,9 +3,9 @@
 use core::cell::Cell;
 use core::fmt;
 
-use super::{Call, Recorder};
+use super::{Call, Recording};
 use crate::cpu::{CALLERS, Hooks};
-use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::Ordering::Relaxed;
 
 /// An operation begins, or ends, or both with nothing between.
 pub struct Event {
@@ -41,7 +41,7 @@ impl Event {
         C::callers(&self.callers);
     }
 
-    const fn none() -> Self {
+    pub(super) const fn none() -> Self {
         let callers = [const { Cell::new(0) }; CALLERS];
         Self { cpu: Cell::new(0), call: Cell::new(None), ended: Cell::new(None), callers }
     }
@@ -53,33 +53,15 @@ impl fmt::Debug for Event {
     }
 }
 
-/// Events that the recorder was not told of. For the CPU whose turn it is.
-pub(super) struct Ring {
-    /// Those that count end with the last place, so that each may have to be told of at once as well.
-    events: [Event; Self::CAPACITY],
-    /// The first place for one.
-    start: usize,
-    /// The place for the next: what is there and behind it is older than what is before.
-    next: AtomicUsize,
-    /// The first place whose event the recorder was not told of.
-    told: AtomicUsize,
-}
+/// How many events there is room for: so few that little is lost where a machine ends without a word.
+pub(super) const CAPACITY: usize = 128;
+/// Operations within operations, at most so deep as is remembered of those that have begun.
+const NESTED: usize = 8;
 
-impl Ring {
-    /// So few that little is lost where a machine ends without a word.
-    pub(super) const CAPACITY: usize = 128;
-    /// Operations within operations, at most so deep as is remembered of those that have begun.
-    const NESTED: usize = 8;
-
-    pub(super) const fn new(room: usize) -> Self {
-        assert!(room > 0, "an event has to be somewhere");
-        let start = Self::CAPACITY.saturating_sub(room);
-        let (next, told) = (AtomicUsize::new(start), AtomicUsize::new(start));
-        Self { events: [const { Event::none() }; Self::CAPACITY], start, next, told }
-    }
-
+/// The events that the recorder was not told of, and those before them. For the CPU whose turn it is.
+impl Recording<'_> {
     /// Whether the recorder was told everything. Any CPU may look.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) fn is_all_told(&self) -> bool {
         self.next.load(Relaxed) == self.told.load(Relaxed)
     }
 
@@ -97,36 +79,36 @@ impl Ring {
 
     /// An operation begins.
     #[inline(always)]
-    pub(super) fn begin<C: Hooks>(&self, recorder: &dyn Recorder, cpu: usize, call: Call) {
-        let event = self.next(recorder);
+    pub(super) fn put_begin<C: Hooks>(&self, cpu: usize, call: Call) {
+        let event = self.next_event();
         event.write::<C>(cpu, call);
         event.ended.set(None);
     }
 
     /// The operation ends that began last, and has not ended.
     #[inline(always)]
-    pub(super) fn end(&self, recorder: &dyn Recorder, returned: Option<u64>) {
+    pub(super) fn put_end(&self, returned: Option<u64>) {
         // If it is the last event too, it is still there, since all events go at once.
         let last = self.told_next().last();
         match last.filter(|last| last.ended.get().is_none()) {
             Some(last) => last.ended.set(Some(returned)),
-            None => self.end_apart(recorder, returned),
+            None => self.put_end_apart(returned),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn end_apart(&self, recorder: &dyn Recorder, returned: Option<u64>) {
-        let event = self.next(recorder);
+    fn put_end_apart(&self, returned: Option<u64>) {
+        let event = self.next_event();
         event.call.set(None);
         event.ended.set(Some(returned));
     }
 
     /// The next event, which counts.
     #[inline(always)]
-    fn next(&self, recorder: &dyn Recorder) -> &Event {
+    fn next_event(&self) -> &Event {
         let event = self.events.get(self.next.load(Relaxed)).unwrap_or_else(|| {
-            self.drain(recorder);
+            self.tell();
             &self.events[self.next.load(Relaxed)]
         });
         self.count_one_more();
@@ -147,9 +129,9 @@ impl Ring {
     /// Tells the recorder of all events.
     #[cold]
     #[inline(never)]
-    pub(super) fn drain(&self, recorder: &dyn Recorder) {
-        recorder.take(self.told_next());
-        if self.next.load(Relaxed) == Self::CAPACITY {
+    pub(super) fn tell(&self) {
+        self.recorder.take(self.told_next());
+        if self.next.load(Relaxed) == CAPACITY {
             self.next.store(self.start, Relaxed);
         }
         self.told.store(self.next.load(Relaxed), Relaxed);
@@ -157,11 +139,11 @@ impl Ring {
 
     /// Shows each operation that is still here and has ended, with what it has returned, in the order in which they have ended, whether
     /// or not the recorder was told.
-    pub(super) fn for_each_ended(&self, mut visit: impl FnMut(&Event, Option<u64>)) {
+    pub(super) fn for_each_told(&self, mut visit: impl FnMut(&Event, Option<u64>)) {
         let next = self.next.load(Relaxed);
         // The oldest may have been overwritten by one that came to nothing.
         let older = self.events.iter().skip(next + 1);
-        let (mut open, mut depth) = ([None; Self::NESTED], 0_usize);
+        let (mut open, mut depth) = ([None; NESTED], 0_usize);
         for event in older.chain(self.events.get(self.start..next).unwrap_or_default()) {
             match (event.call.get(), event.ended.get()) {
                 (Some(_), Some(returned)) => visit(event, returned),
@@ -183,6 +165,7 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Recorder;
     use super::*;
     use std::sync::Mutex;
     use std::vec::Vec;
@@ -204,15 +187,16 @@ mod tests {
     #[test]
     fn what_has_ended_before_anything_else_began_is_one_event_and_what_has_not_is_two() {
         for (room, told) in [(1, &[1, 1, 1, 1][..]), (2, &[2, 2]), (3, &[3, 1]), (1000, &[4])] {
-            let (ring, listener) = (Ring::new(room), Listener::default());
-            ring.begin::<Machine>(&listener, 3, Call::Drain);
-            ring.begin::<Machine>(&listener, 5, Call::Decay);
-            ring.end(&listener, Some(7));
-            ring.end(&listener, None);
-            assert!(!ring.is_empty());
-            ring.begin::<Machine>(&listener, 6, Call::Balance);
-            ring.drain(&listener);
-            assert!(ring.is_empty());
+            let listener = Listener::default();
+            let recording = Recording::with_room_for(room, &listener);
+            recording.put_begin::<Machine>(3, Call::Drain);
+            recording.put_begin::<Machine>(5, Call::Decay);
+            recording.put_end(Some(7));
+            recording.put_end(None);
+            assert!(!recording.is_all_told());
+            recording.put_begin::<Machine>(6, Call::Balance);
+            recording.tell();
+            assert!(recording.is_all_told());
             let all = listener.0.into_inner().unwrap();
             assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), told);
             let expected = [
@@ -227,40 +211,42 @@ mod tests {
 
     #[test]
     fn what_was_told_before_it_ended_ends_apart() {
-        let (ring, listener) = (Ring::new(Ring::CAPACITY), Listener::default());
-        ring.begin::<Machine>(&listener, 0, Call::Drain);
-        ring.drain(&listener);
-        ring.end(&listener, Some(1));
-        ring.drain(&listener);
+        let listener = Listener::default();
+        let recording = Recording::new(&listener);
+        recording.put_begin::<Machine>(0, Call::Drain);
+        recording.tell();
+        recording.put_end(Some(1));
+        recording.tell();
         let all = listener.0.into_inner().unwrap();
         assert_eq!(all, [[(Some((0, Call::Drain)), None)], [(None, Some(Some(1)))]]);
     }
 
     #[test]
     fn what_was_told_is_still_here_and_what_is_within_others_has_ended_before_them() {
-        let (ring, listener) = (Ring::new(Ring::CAPACITY), Listener::default());
+        let listener = Listener::default();
+        let recording = Recording::new(&listener);
         let ended = || {
             let mut ended = Vec::new();
-            ring.for_each_ended(|event, returned| ended.push((event.begun().unwrap().0, returned)));
+            recording.for_each_told(|event, returned| ended.push((event.begun().unwrap().0, returned)));
             ended
         };
         for cpu in 0..1000 {
-            ring.begin::<Machine>(&listener, cpu, Call::Drain);
-            ring.begin::<Machine>(&listener, cpu + 1000, Call::Decay);
-            ring.end(&listener, Some(1));
+            recording.put_begin::<Machine>(cpu, Call::Drain);
+            recording.put_begin::<Machine>(cpu + 1000, Call::Decay);
+            recording.put_end(Some(1));
             assert!(!ended().iter().any(|(other, _)| *other == cpu), "it has not ended");
-            ring.end(&listener, None);
+            recording.put_end(None);
             if cpu % 7 == 0 {
-                ring.drain(&listener);
+                recording.tell();
             }
             // Nothing comes of it, but it was written where the oldest was.
-            assert_eq!(ring.put::<Machine>(5000, Call::Balance, || None), None);
+            assert_eq!(recording.put::<Machine>(5000, Call::Balance, || None), None);
             let ended = ended();
             let all: Vec<_> = (0..=cpu).flat_map(|cpu| [(cpu + 1000, Some(1)), (cpu, None)]).collect();
             // What the oldest was within may have begun before that.
             assert!(all.contains(&ended[0]) && all.ends_with(&ended[1..]), "{ended:?}");
             // Of three events an operation has, one is the other's.
-            assert!(ended.len() >= (2 * (cpu + 1)).min(2 * (Ring::CAPACITY / 3) - 2), "{cpu}: {}", ended.len());
+            assert!(ended.len() >= (2 * (cpu + 1)).min(2 * (CAPACITY / 3) - 2), "{cpu}: {}", ended.len());
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use core::cell::Cell;
 use core::fmt;
-use core::marker::PhantomData;
 
-use super::ring::{Event, Ring};
+use super::ring::{CAPACITY, Event};
 use super::{Call, Recorder};
 use crate::cpu::{Cpu, Masked};
 use crate::sync::atomic::{
@@ -31,7 +30,7 @@ pub(crate) enum At {
 
 /// What it takes to record operations, of an allocator and of the heap before it, which have a reference to this.
 pub struct Recording<'m> {
-    recorder: &'m dyn Recorder,
+    pub(super) recorder: &'m dyn Recorder,
     /// [`NOBODY`], or the CPU that is at an operation, and records it: a lock, which a CPU may find to be its own.
     turn: AtomicUsize,
     /// What the operation is at.
@@ -40,7 +39,14 @@ pub struct Recording<'m> {
     may_wait: Cell<bool>,
     /// How many operations have given up their turn, each within the one before.
     given_up: Cell<usize>,
-    ring: Ring,
+    /// Those that count end with the last place, so that each may have to be told of at once as well.
+    pub(super) events: [Event; CAPACITY],
+    /// The first place for one.
+    pub(super) start: usize,
+    /// The place for the next: what is there and behind it is older than what is before.
+    pub(super) next: AtomicUsize,
+    /// The first place whose event the recorder was not told of.
+    pub(super) told: AtomicUsize,
 }
 
 // SAFETY: whatever is in cells is touched by the CPU whose turn it is, which `turn` has one at a time be; or at the end, by the
@@ -56,42 +62,31 @@ fn turn_of(cpu: usize) -> usize {
     cpu << 1 | 1
 }
 
-/// An operation that is being recorded, with interrupts masked, until it is [ended](Self::end).
-#[must_use = "an operation ends"]
-pub(crate) struct Turn<'r, C: Cpu> {
-    recording: &'r Recording<'r>,
-    /// What this CPU was at before.
-    before: At,
-    were_enabled: bool,
-    /// It ends on the CPU that it began on.
-    cpu: PhantomData<*const C>,
-}
-
-impl<C: Cpu> Turn<'_, C> {
-    /// The operation has returned this, as a number; `None` if it was refused.
-    #[inline(always)]
-    pub(crate) fn end(self, returned: Option<u64>) {
-        let Recording { at, ring, recorder, .. } = self.recording;
-        ring.end(*recorder, returned);
-        at.set(self.before);
-        if self.before == At::Nothing {
-            self.recording.end_turn::<C>();
-        }
-        C::restore_interrupts(self.were_enabled);
-    }
-}
+/// What a CPU was before an operation that it has begun: what it was at, and whether its interrupts were enabled.
+type Before = (At, bool);
 
 impl<'m> Recording<'m> {
     /// One that tells `recorder`, as seldom as there is room for.
     pub const fn new(recorder: &'m dyn Recorder) -> Self {
-        Self::with_room_for(Ring::CAPACITY, recorder)
+        Self::with_room_for(CAPACITY, recorder)
     }
 
     /// One that tells `recorder` when so many events have happened, as far as there is room for as many: down to one, for a
     /// recorder that must hear of each at once.
     pub const fn with_room_for(events: usize, recorder: &'m dyn Recorder) -> Self {
-        let (at, may_wait, given_up) = (Cell::new(At::Nothing), Cell::new(false), Cell::new(0));
-        Self { recorder, turn: AtomicUsize::new(NOBODY), at, may_wait, given_up, ring: Ring::new(events) }
+        assert!(events > 0, "an event has to be somewhere");
+        let start = CAPACITY.saturating_sub(events);
+        Self {
+            recorder,
+            turn: AtomicUsize::new(NOBODY),
+            at: Cell::new(At::Nothing),
+            may_wait: Cell::new(false),
+            given_up: Cell::new(0),
+            events: [const { Event::none() }; CAPACITY],
+            start,
+            next: AtomicUsize::new(start),
+            told: AtomicUsize::new(start),
+        }
     }
 
     /// Whether what is here is part of an operation that is being recorded, which masks interrupts, and was begun where they were
@@ -102,8 +97,8 @@ impl<'m> Recording<'m> {
 
     /// Tells the recorder what it has not been told yet, once no operation is at work.
     pub fn flush<C: Cpu>(&self) {
-        if !self.ring.is_empty() {
-            self.undisturbed::<C, _>(|| self.ring.drain(self.recorder));
+        if !self.is_all_told() {
+            self.undisturbed::<C, _>(|| self.tell());
         }
     }
 
@@ -112,7 +107,7 @@ impl<'m> Recording<'m> {
     /// # Safety
     /// No other CPU runs any more, nor does what this one has been at.
     pub unsafe fn flush_last(&self) {
-        self.ring.drain(self.recorder);
+        self.tell();
     }
 
     /// Whether this CPU is at an operation that is being recorded.
@@ -126,9 +121,27 @@ impl<'m> Recording<'m> {
         self.is_at_work::<C>() && self.at.get() == At::Heap
     }
 
-    /// Begins an operation when no other is at work but one that it is within; `None` if it is part of that.
+    /// Does an operation, which is recorded if that is on, unless it is part of one that is.
     #[inline(always)]
-    pub(crate) fn begin<C: Cpu>(&self, call: Call, at: At) -> Option<Turn<'_, C>> {
+    pub(crate) fn recorded<C: Cpu, R>(
+        recording: Option<&Self>,
+        call: Call,
+        at: At,
+        returned: impl FnOnce(&R) -> Option<u64>,
+        operation: impl FnOnce() -> R,
+    ) -> R {
+        let begun = recording.and_then(|recording| Some((recording, recording.begin::<C>(call, at)?)));
+        let result = operation();
+        if let Some((recording, before)) = begun {
+            recording.end::<C>(before, returned(&result));
+        }
+        result
+    }
+
+    /// Begins an operation when no other is at work but one that it is within; `None` if it is part of that. Interrupts are masked until
+    /// it has [ended](Self::end).
+    #[inline(always)]
+    fn begin<C: Cpu>(&self, call: Call, at: At) -> Option<Before> {
         let were_enabled = C::mask_interrupts();
         let own = C::current();
         let before = self.take_turn::<C>(own);
@@ -140,8 +153,19 @@ impl<'m> Recording<'m> {
             self.may_wait.set(were_enabled);
         }
         self.at.set(at);
-        self.ring.begin::<C>(self.recorder, own, call);
-        Some(Turn { recording: self, before, were_enabled, cpu: PhantomData })
+        self.put_begin::<C>(own, call);
+        Some((before, were_enabled))
+    }
+
+    /// Ends the operation that this CPU has begun last: it has returned this, as a number; `None` if it was refused.
+    #[inline(always)]
+    fn end<C: Cpu>(&self, (before, were_enabled): Before, returned: Option<u64>) {
+        self.put_end(returned);
+        self.at.set(before);
+        if before == At::Nothing {
+            self.end_turn::<C>();
+        }
+        C::restore_interrupts(were_enabled);
     }
 
     /// Does an operation that nothing is within, if it is at nobody else's turn, and records what it returns, as a number. `None` if it was not
@@ -152,19 +176,27 @@ impl<'m> Recording<'m> {
         let own = C::current();
         self.turn.compare_exchange(NOBODY, turn_of(own), Acquire, Relaxed).ok()?;
         C::acquire(&self.lock(), sync::Acquire::Try);
-        let returned = self.ring.put::<C>(own, call, || operation(own));
+        let returned = self.put::<C>(own, call, || operation(own));
         self.end_turn::<C>();
         returned
     }
 
-    /// Begins an operation within the one that this CPU is at.
+    /// Does an operation within the one that this CPU is at.
     #[cold]
     #[inline(never)]
-    pub(crate) fn begin_within<C: Cpu>(&self, call: Call, at: At) -> Turn<'_, C> {
+    pub(crate) fn within<C: Cpu, R>(
+        &self,
+        call: Call,
+        at: At,
+        returned: impl FnOnce(&R) -> Option<u64>,
+        operation: impl FnOnce() -> R,
+    ) -> R {
         let were_enabled = C::mask_interrupts();
         let before = self.at.replace(at);
-        self.ring.begin::<C>(self.recorder, C::current(), call);
-        Turn { recording: self, before, were_enabled, cpu: PhantomData }
+        self.put_begin::<C>(C::current(), call);
+        let result = operation();
+        self.end::<C>((before, were_enabled), returned(&result));
+        result
     }
 
     /// Waits until no operation is at work, and is at one from then on. What this CPU is at already, in its turn: nothing, if it had to be
@@ -229,7 +261,7 @@ impl<'m> Recording<'m> {
 
     /// Shows each operation that is not forgotten and has ended, the oldest first, with what it has returned, while no other is at work.
     pub(crate) fn for_each_ended<C: Cpu>(&self, visit: impl FnMut(&Event, Option<u64>)) {
-        self.undisturbed::<C, _>(|| self.ring.for_each_ended(visit));
+        self.undisturbed::<C, _>(|| self.for_each_told(visit));
     }
 
     /// Waits until no operation is at work, unless this is part of one, and does something that is not to be recorded.
