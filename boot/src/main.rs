@@ -149,7 +149,7 @@ fn power_on(arguments: &RunArguments) -> Result<Outcome> {
     };
     eprintln!("Booting {} ({}; QEMU {})", kernel.display(), arguments.machine, qemu::abilities()?.version);
     if let Some(gdb) = &gdb {
-        eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate_anew")?);
+        eprintln!("{}", debugger::instructions(&kernel, gdb, "allocate_in")?);
     }
     if let Some(address) = recorded.address() {
         eprintln!("Its memory is shown at http://{address}/ while it runs");

@@ -56,13 +56,13 @@ fn gdb_stops_in_generic_code_of_the_kernel() {
     let kernel = build(&["build", "-p", "kernel"], "bin");
     let run = ["run", "--kernel", kernel.to_str().unwrap(), "--cmd", "alloc_contig 3000; validate"];
     // First where the printed command says; then in another generic function, with the argument that it was given.
-    let commands = ["bt", "delete", "break allocate_contiguous_aligned", "continue", "bt", "delete", "continue"];
+    let commands = ["bt", "delete", "break take_contiguous", "continue", "bt", "delete", "continue"];
     let (printed, said) = debug(&run, &commands);
     assert!(
-        said.contains("bifolio::allocator::PageAllocator<kernel::sync::processor::Processor>::allocate_anew"),
+        said.contains("bifolio::allocator::PageAllocator<kernel::sync::processor::Processor>::allocate_in"),
         "{said}"
     );
-    assert!(said.contains("::allocate_contiguous_aligned<") && said.contains("frames=3000"), "{said}");
+    assert!(said.contains("::take_contiguous<") && said.contains("frames=3000"), "{said}");
     assert!(printed.contains("3000 frames") && printed.contains("every invariant holds"), "{printed}");
 }
 

@@ -64,8 +64,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
                 Some((pfn, Order::ZERO)) if pages.free(pfn, Order::ZERO) => *slot = None,
                 Some((pfn, Order::ZERO)) => match self.blocks_of(pfn).free_together(&mut slots[done..]) {
                     (0, _) => break,
-                    (count, freed) => {
-                        self.note(self.blocks_of(pfn), freed);
+                    (count, is_all_free) => {
+                        self.note(pfn, is_all_free);
                         done += count;
                         continue;
                     }

@@ -2,11 +2,12 @@
 //!
 //! These walk over pageblocks. They are for set-up and for the few callers that need megabytes in a row, not for hot paths.
 
-use super::record::{done, first_of};
+use super::record::done;
 use super::zonelist::Request;
 use super::{AllocError, Call, Cpu, PageAllocator, View};
 use crate::error::RangeError;
 use crate::frame::{Blocks, Gfp, Order, PfnRange, ZoneKind};
+use crate::zone::Zone;
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Isolates every pageblock that the range lies in: nothing is allocated from it any more, and what is free there, or
@@ -39,14 +40,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`RangeError`], saying which frame is in the way; nothing is allocated then, and every pageblock is as it was.
     pub fn allocate_range(&self, range: PfnRange, gfp: Gfp) -> Result<Blocks, RangeError> {
-        self.announce(gfp);
-        if self.must_fail(range.frames(), gfp) {
-            return Err(RangeError::Busy(range.start));
-        }
-        self.recorded(Call::AllocateRange { range, gfp }, first_of, || self.take_range(range, gfp))
+        let (call, errors) =
+            (Call::AllocateRange { range, gfp }, [RangeError::Busy(range.start), RangeError::CannotZero]);
+        self.allocate_row(call, range.frames(), gfp, errors, || self.take_range(range, gfp))
     }
 
-    fn take_range(&self, range: PfnRange, gfp: Gfp) -> Result<Blocks, RangeError> {
+    fn take_range(&self, range: PfnRange, gfp: Gfp) -> Result<PfnRange, RangeError> {
         let kind = self.zone_of_all(range)?;
         if gfp.mobility().is_none() || gfp.highest_zone().is_none_or(|highest| highest < kind) {
             return Err(RangeError::ContradictoryFlags(gfp));
@@ -54,7 +53,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.with(kind, |zone| zone.isolate(range))?;
         let take = || {
             self.drain();
-            self.with(kind, |zone| zone.take_range(range))
+            self.with(kind, |zone| zone.take_free(range, None))
         };
         let taken = take().or_else(|error| {
             let may_reclaim = gfp.contains(Gfp::WAIT) && !gfp.contains(Gfp::MEMALLOC);
@@ -62,10 +61,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             if may_help && self.shrink(range.frames(), &self.slow.direct) > 0 { take() } else { Err(error) }
         });
         self.with(kind, |zone| zone.unisolate(range)).expect("the range was isolated here");
-        taken?;
-        // SAFETY: `take_range` has allocated the range, as the largest blocks that there can be, to this call alone.
-        let frames = unsafe { Blocks::from_raw(range) };
-        if self.is_to_zero(gfp) { self.zeroed(frames).map_err(|_| RangeError::CannotZero) } else { Ok(frames) }
+        taken.map(|()| range)
     }
 
     /// Allocates so many frames in a row, as the [largest blocks](PfnRange::blocks) that make them up: to be freed together,
@@ -86,38 +82,32 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// As for [`allocate_contiguous`](Self::allocate_contiguous).
     pub fn allocate_contiguous_aligned(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
-        self.announce(gfp);
-        if self.must_fail(frames, gfp) {
-            return Err(AllocError::NoFreeRun { frames, gfp });
-        }
+        let errors = [AllocError::NoFreeRun { frames, gfp }, AllocError::CannotZero];
         let call = Call::AllocateContiguous { frames, align, gfp };
-        self.recorded(call, first_of, || self.find_contiguous(frames, align, gfp))
+        self.allocate_row(call, frames, gfp, errors, || self.take_contiguous(frames, align, gfp))
     }
 
-    fn find_contiguous(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
-        let found = self.allocate_run(frames, align, gfp | Gfp::NOWARN);
+    fn take_contiguous(&self, frames: u64, align: u64, gfp: Gfp) -> Result<PfnRange, AllocError> {
+        let found = self.take_run(frames, align, gfp);
         if !matches!(found, Err(AllocError::NoFreeRun { .. })) {
             return found;
         }
         if let Some(order) = Order::covering(align) {
-            if let Ok(exact) = self.allocate_exact_aligned(frames, order, gfp | Gfp::NOWARN) {
+            if let Ok(exact) = self.take_exact(frames, order, gfp | Gfp::NOWARN) {
                 return Ok(exact);
             }
         }
         let request = self.request(Order::ZERO, gfp)?;
-        if request.zonelist().all(|kind| self.zone(kind).managed < frames) {
+        if self.zonelist(&request).all(|kind| self.zone(kind).managed < frames) {
             // Whatever is given back, it is not enough.
             return Err(AllocError::NoFreeRun { frames, gfp });
         }
         let search = || {
             self.drain();
-            self.take_free_run(&request, frames, align)
+            self.find_admitted(&request, frames, |zone| zone.allocate_first_run(frames, align))
         };
         let reclaim = || (request.may_reclaim() && self.shrink(frames, &self.slow.direct) > 0).then(search).flatten();
-        let range = search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })?;
-        // SAFETY: `take_range` has allocated the range, as the largest blocks there can be, to this call alone.
-        let frames = unsafe { Blocks::from_raw(range) };
-        if self.is_to_zero(gfp) { self.zeroed(frames) } else { Ok(frames) }
+        search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })
     }
 
     /// Allocates so many frames in a row, aligned to `align` of them, a power of two, out of the shortest run of free frames
@@ -131,43 +121,32 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AllocError`] if no frames are asked for, the flags contradict each other, or no run was found.
     pub fn allocate_run(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
-        self.announce(gfp);
-        if self.must_fail(frames, gfp) {
-            return Err(AllocError::NoFreeRun { frames, gfp });
-        }
-        self.recorded(Call::AllocateRun { frames, align, gfp }, first_of, || self.find_run(frames, align, gfp))
+        let errors = [AllocError::NoFreeRun { frames, gfp }, AllocError::CannotZero];
+        let call = Call::AllocateRun { frames, align, gfp };
+        self.allocate_row(call, frames, gfp, errors, || self.take_run(frames, align, gfp))
     }
 
-    fn find_run(&self, frames: u64, align: u64, gfp: Gfp) -> Result<Blocks, AllocError> {
+    fn take_run(&self, frames: u64, align: u64, gfp: Gfp) -> Result<PfnRange, AllocError> {
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }
         let request = self.request(Order::ZERO, gfp)?;
-        let run = request.zonelist().find_map(|kind| {
-            self.with(kind, |zone| {
-                let (mark, reserve) = request.marks(zone);
-                let admitted = zone.admits(frames, mark, reserve, false);
-                if admitted { zone.allocate_run(frames, align, request.mobility) } else { None }
-            })
-        });
-        let run = run.ok_or(AllocError::NoFreeRun { frames, gfp })?;
-        // SAFETY: the zone has allocated the range, as the largest blocks there can be, to this call alone.
-        let frames = unsafe { Blocks::from_raw(run) };
-        if self.is_to_zero(gfp) { self.zeroed(frames) } else { Ok(frames) }
+        let run = self.find_admitted(&request, frames, |zone| zone.allocate_run(frames, align, request.mobility));
+        run.ok_or(AllocError::NoFreeRun { frames, gfp })
     }
 
-    /// Allocates the first free frames in a row, so many, of the highest zone that has them and may give them.
-    fn take_free_run(&self, request: &Request, frames: u64, align: u64) -> Option<PfnRange> {
-        request.zonelist().find_map(|kind| {
-            self.with(kind, |zone| {
-                let (mark, reserve) = request.marks(zone);
-                if !zone.admits(frames, mark, reserve, false) {
-                    return None;
-                }
-                let range = zone.free_run(frames, align)?;
-                zone.take_range(range).ok().map(|()| range)
-            })
-        })
+    /// What `take` finds in the highest zone that may give so many frames and has them.
+    fn find_admitted(
+        &self,
+        request: &Request,
+        frames: u64,
+        take: impl Fn(&mut Zone<'_>) -> Option<PfnRange>,
+    ) -> Option<PfnRange> {
+        let take_in = |zone: &mut Zone<'_>| {
+            let marks = request.marks(zone);
+            if zone.admits(frames, marks, false) { take(zone) } else { None }
+        };
+        self.zonelist(request).find_map(|kind| self.with(kind, take_in))
     }
 }
 

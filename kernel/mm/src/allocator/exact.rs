@@ -63,14 +63,36 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// As for [`allocate_exact`](Self::allocate_exact).
     pub fn allocate_exact_aligned(&self, frames: u64, align: Order, gfp: Gfp) -> Result<Blocks, AllocError> {
-        self.announce(gfp);
-        if self.must_fail(frames, gfp) {
-            return Err(AllocError::OutOfMemory { order: Order::covering(frames).unwrap_or(Order::MAX), gfp });
-        }
-        self.recorded(Call::AllocateExact { frames, align, gfp }, first_of, || self.take_exact(frames, align, gfp))
+        let refused = AllocError::OutOfMemory { order: Order::covering(frames).unwrap_or(Order::MAX), gfp };
+        let call = Call::AllocateExact { frames, align, gfp };
+        self.allocate_row(call, frames, gfp, [refused, AllocError::CannotZero], || self.take_exact(frames, align, gfp))
     }
 
-    fn take_exact(&self, frames: u64, align: Order, gfp: Gfp) -> Result<Blocks, AllocError> {
+    /// Does what all requests for frames in a row have in common: `take` has them be allocated, as the largest blocks that make them
+    /// up.
+    ///
+    /// # Errors
+    /// That of `take`; or `refused`, for a test's sake; or that frames cannot be zeroed.
+    pub(super) fn allocate_row<E>(
+        &self,
+        call: Call,
+        frames: u64,
+        gfp: Gfp,
+        [refused, cannot_zero]: [E; 2],
+        take: impl FnOnce() -> Result<PfnRange, E>,
+    ) -> Result<Blocks, E> {
+        self.announce(gfp);
+        if self.must_fail(frames, gfp) {
+            return Err(refused);
+        }
+        self.recorded(call, first_of, || {
+            // SAFETY: the frames were allocated just now, to this call alone, as the largest blocks.
+            let blocks = unsafe { Blocks::from_raw(take()?) };
+            if self.is_to_zero(gfp) { self.zeroed(blocks).ok_or(cannot_zero) } else { Ok(blocks) }
+        })
+    }
+
+    pub(super) fn take_exact(&self, frames: u64, align: Order, gfp: Gfp) -> Result<PfnRange, AllocError> {
         if frames == 0 {
             return Err(AllocError::NoFrames);
         }
@@ -78,9 +100,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let start = self.allocate_from_zones(order, gfp - Gfp::ZERO)?;
         self.with(self.zone_of(start), |zone| zone.trim(start, order, frames))
             .expect("the block was allocated just now");
-        // SAFETY: the frames were allocated just now, to this call alone, and `trim` has made them the largest blocks.
-        let exact = unsafe { Blocks::from_raw(PfnRange::new(start, start.offset(frames))) };
-        if self.is_to_zero(gfp) { self.zeroed(exact) } else { Ok(exact) }
+        Ok(PfnRange::new(start, start.offset(frames)))
     }
 
     /// Frees frames in a row: what [`allocate_exact`](Self::allocate_exact) and its like gave.

@@ -54,7 +54,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         gfp.contains(Gfp::ZERO) || self.hardening().contains(Hardening::INIT_ON_ALLOC)
     }
 
-    /// Serves a request that no fast path did, since they are closed.
+    /// Serves a request that no fast path did, since they are closed, or since it is for zeros.
     #[cold]
     #[inline(never)]
     pub(super) fn allocate_as_closed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
@@ -68,7 +68,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         // SAFETY: the block was allocated just now, as one of `order`, to this call alone.
         let block = unsafe { Block::from_raw(pfn, order) };
-        self.zeroed(block.into()).map(|zeroed| zeroed.range().start)
+        self.zeroed(block.into()).map(|zeroed| zeroed.range().start).ok_or(AllocError::CannotZero)
     }
 
     /// Serves a request without a look at the zones' index, as far as that is done where the fast paths are open.

@@ -66,11 +66,10 @@ use core::marker::PhantomData;
 pub use crate::per_cpu::PerCpuPages;
 use crate::per_cpu::{BATCHED, Entered};
 pub use early::EarlyFrames;
-pub use explain::Step;
 pub use owned::OwnedFrames;
 pub use plan::{Plan, SetupError};
+pub use reclaim::Shrinker;
 use reclaim::SlowPath;
-pub use reclaim::{Shrinker, TooManyShrinkers};
 #[cfg(feature = "heap")]
 pub(crate) use record::{At, mixed};
 pub use record::{Call, Event, HeapCall, Recorder, Recording};
@@ -84,8 +83,8 @@ use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::sync::Mutex;
 pub use crate::zone::{
-    BlockInfo, BlockState, Choice, Fallback, Fallbacks, FrameInfo, FreeBlocks, Holding, MarkTest, Watermarks,
-    ZoneStats, min_free_kib, protection,
+    BlockInfo, BlockState, Fallback, Fallbacks, FrameInfo, FreeBlocks, Holding, Step, Watermarks, ZoneStats,
+    min_free_kib, protection,
 };
 use crate::zone::{Pageblocks, Zone};
 
@@ -132,12 +131,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
         }
         set_marks(&mut zones.each_mut());
-        let has_normal = zones[ZoneKind::Normal.index()].managed() > 0;
+        let has_normal = zones[ZoneKind::Normal.index()].stats.managed > 0;
         let main = zones.iter().map(Zone::blocks).max_by_key(Pageblocks::count).expect("there are zones");
         Ok(Self(View {
             main,
             blocks: zones.each_ref().map(Zone::blocks),
-            zones: zones.map(|zone| Mutex::new(LOCK_NAMES[zone.kind().index()], zone)),
+            zones: zones.map(|zone| Mutex::new(LOCK_NAMES[zone.stats.kind.index()], zone)),
             pages,
             draining: Mutex::new("draining", ()),
             late: AtomicU64::new(0),
@@ -190,18 +189,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if self.must_fail(order.frames(), gfp) {
             return Err(AllocError::OutOfMemory { order, gfp });
         }
-        let pfn = self.allocate_pfn(order, gfp)?;
+        let pfn = match self.allocate_at_once(order, gfp) {
+            Some(pfn) => pfn,
+            None => self.allocate_beyond(order, gfp)?,
+        };
         // SAFETY: the block was allocated just now, as one of `order`, to this call alone.
         Ok(unsafe { Block::from_raw(pfn, order) })
-    }
-
-    /// [`allocate`](Self::allocate), the block as its number.
-    #[inline(always)]
-    fn allocate_pfn(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        match self.allocate_at_once(order, gfp) {
-            Some(pfn) => Ok(pfn),
-            None => self.allocate_beyond(order, gfp),
-        }
     }
 
     /// Serves a request as long as a zone is left with more than its `low` mark, and mobilities are not mixed.
@@ -227,10 +220,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if let Some(recording) = self.recording {
             return self.allocate_recorded(recording, order, gfp);
         }
-        if self.is_hardened() {
+        if self.is_hardened() || gfp.contains(Gfp::ZERO) {
             return self.allocate_as_closed(order, gfp);
         }
-        if gfp.contains(Gfp::ZERO) { self.allocate_zeroed(order, gfp) } else { self.allocate_from_zones(order, gfp) }
+        self.allocate_from_zones(order, gfp)
     }
 
     /// Says that a request with these flags begins, where such things are checked.
@@ -325,12 +318,6 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// If there is such a block, it is the caller's to free: nobody else has it as a [`Block`], or uses its memory.
     #[inline(always)]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        self.free_pfn(pfn, order)
-    }
-
-    /// What [`free_raw`](Self::free_raw) does. As there, a block that begins there is nobody else's, and its memory not in use.
-    #[inline(always)]
-    fn free_pfn(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         match self.free_quickly(pfn, order) {
             Some(true) => Ok(()),
             Some(false) => self.free_at_length(pfn, order),
@@ -375,7 +362,7 @@ const LOCK_NAMES: [&str; ZoneKind::COUNT] = ["zone DMA", "zone DMA32", "zone Nor
 
 /// Shares what the machine keeps free out among the zones, by what they manage.
 fn set_marks(zones: &mut [&mut Zone<'_>; ZoneKind::COUNT]) {
-    let managed = zones.each_ref().map(|zone| zone.managed());
+    let managed = zones.each_ref().map(|zone| zone.stats.managed);
     let total = managed.iter().sum();
     let frames_per_kib = |kib: u64| kib / (crate::frame::FRAME_SIZE / 1024);
     // Below 1 MiB, where Linux does not run, its formula would keep half of the memory and more.

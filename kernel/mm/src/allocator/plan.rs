@@ -2,12 +2,13 @@
 
 use core::sync::atomic::AtomicUsize;
 
+use super::reclaim::SHRINKERS;
 use crate::error::table::errors;
 use crate::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
-use crate::zone::{Extent, Pageblock, Zone, spans};
+use crate::zone::{Pageblock, Span, Zone, spans};
 
 errors! {
     /// Why an allocator could not be set up.
@@ -30,6 +31,8 @@ errors! {
         MisalignedMetadata => "the metadata does not begin at a multiple of 8 bytes",
         /// A zone spans more than `2^32` pageblocks (8 EiB), which their numbers cannot express.
         TooManyPageblocks(zone: ZoneKind) => "zone {zone} has more than 2^32 pageblocks",
+        /// There are as many [shrinkers](super::Shrinker) already as the allocator has room for.
+        TooManyShrinkers => ("there are {} shrinkers already", SHRINKERS),
     }
 }
 
@@ -43,7 +46,8 @@ pub(super) type OwnWords<'m> = [&'m [AtomicUsize]; ZoneKind::COUNT];
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
     map: MemoryMap<'a>,
-    extents: [Extent; ZoneKind::COUNT],
+    /// How many spans each zone has, and how many pageblocks.
+    sizes: [(usize, usize); ZoneKind::COUNT],
     /// How many ranges may be added later.
     later: usize,
     /// Whether each frame has a word of the kernel's own.
@@ -81,16 +85,19 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`SetupError`] if a zone is too large.
     pub fn apart(map: MemoryMap<'a>) -> Result<Self, SetupError> {
-        let extents = ZoneKind::ALL.map(|kind| Extent::of(map.profile().range(kind), map.ram()));
-        for (kind, extent) in ZoneKind::ALL.into_iter().zip(&extents) {
-            if u32::try_from(extent.pageblocks).is_err() {
+        let later = map.ranges(RegionKind::AcpiReclaimable).count();
+        let mut words = later * 2;
+        let sizes = ZoneKind::ALL.map(|kind| {
+            let add = |(spans, pageblocks), span: Span| (spans + 1, pageblocks + span.pageblocks());
+            spans(map.profile().range(kind), map.ram()).fold((0, 0), add)
+        });
+        for (kind, (spans, pageblocks)) in ZoneKind::ALL.into_iter().zip(sizes) {
+            if u32::try_from(pageblocks).is_err() {
                 return Err(SetupError::TooManyPageblocks(kind));
             }
+            words += Pageblock::SIZE * pageblocks + 1 + Zone::private_words(spans, pageblocks);
         }
-        let later = map.ranges(RegionKind::AcpiReclaimable).count();
-        let zones: usize = extents.iter().map(words_for).sum();
-        let words = zones + later * 2;
-        Ok(Self { map, extents, later, has_words: false, metadata: PfnRange::default(), words })
+        Ok(Self { map, sizes, later, has_words: false, metadata: PfnRange::default(), words })
     }
 
     /// The same, and a word of the kernel's own for each frame, such as for a count of references or an owner: `size_of::<usize>()`
@@ -103,7 +110,7 @@ impl<'a> Plan<'a> {
             return Ok(self);
         }
         let is_apart = self.metadata.is_empty();
-        let own: usize = self.extents.iter().map(own_words_for).sum();
+        let own: usize = self.sizes.iter().map(|(_, pageblocks)| own_words_for(*pageblocks)).sum();
         let all = Self { has_words: true, words: own + Self::apart(self.map)?.words, ..self };
         if is_apart { Ok(all) } else { all.placed() }
     }
@@ -148,15 +155,15 @@ impl<'a> Plan<'a> {
             *slot = [range.start.number(), range.end.number()];
         }
         let zones = ZoneKind::ALL.map(|kind| {
-            let extent = self.extents[kind.index()];
-            let spans = spans(self.profile().range(kind), self.map.ram());
-            let blocks = bytemuck::cast_slice_mut(take(Pageblock::SIZE * extent.pageblocks));
+            let (spans, pageblocks) = self.sizes[kind.index()];
+            let blocks = bytemuck::cast_slice_mut(take(Pageblock::SIZE * pageblocks));
             let blocks = as_atomic::<[u64; Pageblock::SIZE]>(blocks);
             let dirty = &as_atomic(take(1))[0];
-            Zone::new(kind, extent, spans, blocks, dirty, take(Zone::private_words(&extent)), per_cpu)
+            let private = take(Zone::private_words(spans, pageblocks));
+            Zone::new(kind, self.profile().range(kind), self.map.ram(), blocks, dirty, private, per_cpu)
         });
-        let words = self.extents.map(|extent| {
-            let words = take(if self.has_words { own_words_for(&extent) } else { 0 });
+        let words = self.sizes.map(|(_, pageblocks)| {
+            let words = take(if self.has_words { own_words_for(pageblocks) } else { 0 });
             words.fill(0);
             as_atomic(bytemuck::cast_slice_mut::<u64, usize>(words))
         });
@@ -181,14 +188,9 @@ impl<'a> Plan<'a> {
 
 const _: () = assert!(Order::MAX.get() == Order::PAGEBLOCK.get() + 1, "a block of order 10 is two pageblocks");
 
-/// Words of metadata for a zone.
-fn words_for(extent: &Extent) -> usize {
-    Pageblock::SIZE * extent.pageblocks + 1 + Zone::private_words(extent)
-}
-
 /// Words of metadata for the kernel's own words of a zone's frames.
-fn own_words_for(extent: &Extent) -> usize {
-    extent.pageblocks * PAGEBLOCK_FRAMES as usize * size_of::<usize>() / size_of::<u64>()
+fn own_words_for(pageblocks: usize) -> usize {
+    pageblocks * PAGEBLOCK_FRAMES as usize * size_of::<usize>() / size_of::<u64>()
 }
 
 /// Words of memory, and what they are when several CPUs may use them.

@@ -3,18 +3,15 @@
 //! A cache holds memory that it could do without. It says so once, and a request that is about to be refused, and may
 //! wait, asks it for some (Linux: shrinkers, in direct reclaim).
 
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use core::error::Error;
-use core::fmt;
-
 use super::record::done;
-use super::{Call, Cpu, PageAllocator};
+use super::{Call, Cpu, PageAllocator, SetupError};
 use crate::frame::ZoneKind;
 use crate::hardening::Switches;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// How many shrinkers there can be.
-const SHRINKERS: usize = 16;
+pub(super) const SHRINKERS: usize = 16;
 /// Frames that a shrinker is asked for at least, so that the next request need not come again at once (Linux:
 /// `SWAP_CLUSTER_MAX`).
 const CLUSTER: u64 = 32;
@@ -32,27 +29,8 @@ pub trait Shrinker: Sync {
     fn shrink(&self, frames: u64) -> u64;
 }
 
-/// There are as many shrinkers as the allocator has room for: [`PageAllocator::add_shrinker`] added none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "what it says is all there is to say")]
-pub struct TooManyShrinkers;
-
-impl fmt::Display for TooManyShrinkers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there are {SHRINKERS} shrinkers already")
-    }
-}
-
-impl Error for TooManyShrinkers {}
-
-/// What shrinkers were asked for, and what they gave.
-#[derive(Default)]
-pub(super) struct Reclaim {
-    /// Frames that they were asked for.
-    pub scanned: AtomicU64,
-    /// Frames that they gave.
-    pub reclaimed: AtomicU64,
-}
+/// Frames that shrinkers were asked for, and those that they gave.
+pub(super) type Reclaimed = [AtomicU64; 2];
 
 /// No offset, since no frame begins there. (The heap of a small region has every word less that its page allocator has.)
 pub(super) const NOWHERE: u64 = u64::MAX;
@@ -74,9 +52,9 @@ pub(super) struct SlowPath<'m, C> {
     /// Times that all CPUs' pages were emptied.
     pub drains: AtomicU64,
     /// What requests got from shrinkers.
-    pub direct: Reclaim,
+    pub direct: Reclaimed,
     /// What [`PageAllocator::balance`] got from them.
-    pub background: Reclaim,
+    pub background: Reclaimed,
     /// Times that that had something to do.
     pub balances: AtomicU64,
     /// Requests that were refused.
@@ -99,8 +77,8 @@ impl<C: Cpu> SlowPath<'_, C> {
             shrinking: AtomicU64::new(0),
             stalls: Default::default(),
             drains: AtomicU64::new(0),
-            direct: Reclaim::default(),
-            background: Reclaim::default(),
+            direct: Default::default(),
+            background: Default::default(),
             balances: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reported: AtomicU64::new(0),
@@ -113,9 +91,7 @@ impl<C: Cpu> SlowPath<'_, C> {
     pub(super) fn prime(&self) {
         use crate::sync::atomic::prime;
         self.stalls.iter().for_each(|stalls| prime!(stalls));
-        for counts in [&self.direct, &self.background] {
-            prime!(counts.scanned, counts.reclaimed);
-        }
+        self.direct.iter().chain(&self.background).for_each(|frames| prime!(frames));
         prime!(
             self.shrinking,
             self.balances,
@@ -138,10 +114,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Adds a shrinker, to be asked for memory when that is short. They are asked in the order in which they were added.
     ///
     /// # Errors
-    /// [`TooManyShrinkers`] if there is no room for one more.
-    pub fn add_shrinker(&self, shrinker: &'m dyn Shrinker) -> Result<(), TooManyShrinkers> {
+    /// [`SetupError::TooManyShrinkers`] if there is no room for one more.
+    pub fn add_shrinker(&self, shrinker: &'m dyn Shrinker) -> Result<(), SetupError> {
         let add = |shrinkers: &mut [Option<&'m dyn Shrinker>; SHRINKERS]| {
-            let free = shrinkers.iter_mut().find(|slot| slot.is_none()).ok_or(TooManyShrinkers)?;
+            let free = shrinkers.iter_mut().find(|slot| slot.is_none()).ok_or(SetupError::TooManyShrinkers)?;
             *free = Some(shrinker);
             Ok(())
         };
@@ -159,7 +135,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Asks the shrinkers for memory until they have given so many frames, or a few more, and counts that. How many frames
     /// they gave: none inside of a shrinker.
-    pub(super) fn shrink(&self, frames: u64, counts: &Reclaim) -> u64 {
+    pub(super) fn shrink(&self, frames: u64, [scanned, reclaimed]: &Reclaimed) -> u64 {
         let slow = &self.slow;
         let own = C::without_interrupts(|| 1 << (C::current() % 64));
         if slow.shrinking.fetch_or(own, Relaxed) & own != 0 {
@@ -170,12 +146,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         for slot in 0..SHRINKERS {
             let shrinker = slow.shrinkers.with(|shrinkers| shrinkers[slot]);
             if let Some(shrinker) = shrinker.filter(|_| given < wanted) {
-                counts.scanned.fetch_add(wanted - given, Relaxed);
+                scanned.fetch_add(wanted - given, Relaxed);
                 given = given.saturating_add(self.ask_shrinker(wanted - given, || shrinker.shrink(wanted - given)));
             }
         }
         slow.shrinking.fetch_and(!own, Relaxed);
-        counts.reclaimed.fetch_add(given, Relaxed);
+        reclaimed.fetch_add(given, Relaxed);
         given
     }
 }

@@ -7,7 +7,7 @@ use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Mobility, Order, Pfn, ZoneKind};
 use crate::per_cpu::{BATCHED, Batch, Entered, PerCpuPages};
-use crate::zone::{Freed, Header, Lent, Locked, Pageblocks};
+use crate::zone::{Header, Locked};
 
 impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// Allocates a block of order 9, as long as zone Normal is left with more than its `low` mark. What takes more than to set bits is
@@ -39,7 +39,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     pub(super) fn allocate_small_in(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
         match Self::take_recent(&pages, order, mobility, |pfn| self.main.try_lock_at(pfn)) {
             Some(pfn) => Some(pfn),
-            None => self.allocate_anew(pages, order, mobility),
+            None => self.allocate_in(pages, order, mobility),
         }
     }
 
@@ -59,13 +59,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         Some(pfn)
     }
 
-    #[inline(never)]
-    fn allocate_anew(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
-        self.allocate_in(pages, order, mobility)
-    }
-
     /// Serves a request for less than a pageblock, of which no batch has a block, in these pages of the CPU.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn allocate_in(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
         let recent = Self::take_recent(&pages, order, mobility, |pfn| self.blocks_of(pfn).lock_at(pfn));
         if recent.is_some() { recent } else { self.refill(pages, order, mobility) }
@@ -93,15 +88,13 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
             is_low = false;
             match zone.lend(order, mobility, batch) {
-                Some(Lent::Block(pfn)) => return Some(pfn),
-                Some(Lent::Batch) => {
-                    // What is handed out while others wait for the lock could be taken for theirs.
-                    drop(zone);
-                    return batch.and_then(Batch::allocate);
-                }
                 // What serves a whole word must not be spoiled for the sake of one block.
                 None if self.slow.unmixed_first => {}
-                None => return None,
+                lent => {
+                    // What is lent is nobody's to free before the zone can be seen again: then it is handed out.
+                    drop(zone);
+                    return batch.and_then(Batch::allocate).or(lent);
+                }
             }
         }
         drop(pages);
@@ -115,8 +108,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     #[inline(never)]
     fn end_loan(&self, order: Order, batch: &Batch, base: Pfn) {
         let blocks = self.blocks_of(base);
-        let Some((freed, twice)) = blocks.end_loan(order, batch, base) else { return };
-        self.note(blocks, freed);
+        let Some((is_all_free, twice)) = blocks.end_loan(order, batch, base) else { return };
+        self.note(base, is_all_free);
         if twice != 0 {
             self.latest.store(base.number() + u64::from(twice.trailing_zeros()), Relaxed);
             // A CPU that sees that there are some sees one of them.
@@ -124,11 +117,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
     }
 
-    /// Tells the zone of these pageblocks what became free there.
+    /// Tells the zone of a frame whether all of the pageblock has become free that the frame is in.
     #[inline]
-    pub(super) fn note(&self, blocks: &Pageblocks<'m>, freed: Freed) {
-        if let Freed::Pageblock(number) = freed {
-            self.zones[self.zone_of(blocks.start_of(number)).index()].lock().settle(number);
+    pub(super) fn note(&self, pfn: Pfn, is_all_free: bool) {
+        if is_all_free {
+            self.zones[self.zone_of(pfn).index()].lock().settle_at(pfn);
         }
     }
 
@@ -138,9 +131,8 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         lent.for_each(|(order, batch, base)| self.end_loan(order, batch, base));
         for (order, recent) in pages.recent() {
             while let Some((pfn, place)) = recent.last() {
-                if let Some(freed) = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent, place)) {
-                    self.note(self.blocks_of(pfn), freed);
-                }
+                let is_all_free = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent, place));
+                self.note(pfn, is_all_free == Some(true));
             }
         }
     }
@@ -176,7 +168,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         }
         let block = self.main.found_at(pfn, found);
         let freed = block.and_then(|block| self.main.free(block, pfn, order, None));
-        freed.map(|freed| self.note(&self.main, freed)).is_some()
+        freed.map(|is_all_free| self.note(pfn, is_all_free)).is_some()
     }
 
     /// The same where another CPU had it locked.
@@ -191,7 +183,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     pub(super) fn free_in(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
         let blocks = self.blocks_of(pfn);
         let freed = blocks.lock_at(pfn).and_then(|(block, _)| blocks.free(block, pfn, order, Some(pages)));
-        freed.map(|freed| self.note(blocks, freed)).is_some()
+        freed.map(|is_all_free| self.note(pfn, is_all_free)).is_some()
     }
 
     /// Frees a block of order 9; false if there is none. Other zones than Normal, where most of memory is, and what takes more than to set

@@ -88,11 +88,11 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Takes the free frames behind a range, so many, as a request with these flags may.
     fn extend(&self, zone: &mut Zone<'_>, range: PfnRange, frames: u64, gfp: Gfp) -> Result<(), ResizeError> {
         let request = self.request(Order::ZERO, gfp).map_err(|_| RangeError::ContradictoryFlags(gfp))?;
-        if request.highest < zone.kind() {
+        if request.highest < zone.stats.kind {
             return Err(RangeError::ContradictoryFlags(gfp).into());
         }
-        let (mark, reserve) = request.marks(zone);
-        if !gfp.contains(Gfp::MEMALLOC) && !zone.admits(frames, mark, reserve, false) {
+        let marks = request.marks(zone);
+        if !gfp.contains(Gfp::MEMALLOC) && !zone.admits(frames, marks, false) {
             return Err(ResizeError::OutOfMemory { frames, gfp });
         }
         Ok(zone.extend(range, range.end.offset(frames), request.mobility)?)

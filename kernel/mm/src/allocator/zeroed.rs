@@ -1,8 +1,8 @@
 //! Zeroed frames. The allocator touches no memory but these: where it was told that they are seen; or else it asks [`Cpu::zero`] to.
 
 use super::reclaim::NOWHERE;
-use super::{AllocError, Cpu, PageAllocator};
-use crate::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
+use super::{Cpu, PageAllocator};
+use crate::frame::{Blocks, FRAME_SIZE, PfnRange};
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Has frames be zeroed where they are seen, at their address plus `offset`, in place of [`Cpu::zero`]: for a kernel that has all
@@ -18,21 +18,14 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.0.slow.seen_at = offset;
     }
 
-    /// Serves a request for zeroed frames.
-    #[cold]
-    pub(super) fn allocate_zeroed(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
-        let block = self.allocate(order, gfp - Gfp::ZERO)?;
-        self.zeroed(block.into()).map(|zeroed| zeroed.range().start)
-    }
-
-    /// Fills frames with zeros; if that cannot be, frees them.
-    pub(super) fn zeroed(&self, frames: Blocks) -> Result<Blocks, AllocError> {
+    /// Fills frames with zeros; `None` if that cannot be, and they are free again.
+    pub(super) fn zeroed(&self, frames: Blocks) -> Option<Blocks> {
         // SAFETY: the frames are RAM, by the promise of `new`, and `frames` is their only owner.
         if unsafe { self.zero(frames.range()) } {
-            return Ok(frames);
+            return Some(frames);
         }
         self.free_range(frames).expect("the frames were allocated just now");
-        Err(AllocError::CannotZero)
+        None
     }
 
     /// Fills frames with zeros; false if that cannot be.

@@ -17,7 +17,7 @@ use core::cell::Cell;
 use super::reclaim::ROUNDS;
 use super::{AllocError, Call, Cpu, PageAllocator, View};
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
-use crate::zone::{Mixing, Zone};
+use crate::zone::Zone;
 
 /// What a request asks for, as the zonelist sees it.
 #[derive(Clone, Copy)]
@@ -61,13 +61,13 @@ impl Request {
     }
 
     /// Whether the request may mix mobilities in a pageblock, at need.
-    pub(super) fn mixing(&self) -> Mixing {
-        if self.gfp.contains(Gfp::NOFRAGMENT) { Mixing::Never } else { Mixing::AtNeed }
+    pub(super) fn may_mix(&self) -> bool {
+        !self.gfp.contains(Gfp::NOFRAGMENT)
     }
 
-    /// The zones that the request may use, best first.
-    pub(super) fn zonelist(&self) -> impl Iterator<Item = ZoneKind> {
-        ZoneKind::ALL[..=self.highest.index()].iter().rev().copied()
+    /// What the fast path must leave in a zone: the `low` mark, and what the zone keeps from requests that could use a higher one.
+    pub(super) fn low(&self, zone: &Zone<'_>) -> (u64, u64) {
+        (zone.stats.watermarks.low, zone.stats.protection[self.highest.index()])
     }
 
     /// What the request must leave in a zone at least: the mark, and what the zone keeps from requests that could use a
@@ -75,7 +75,7 @@ impl Request {
     ///
     /// Pressing requests go to half of `min`, and to three eighths if they cannot wait either.
     pub(super) fn marks(&self, zone: &Zone<'_>) -> (u64, u64) {
-        let (min, reserve) = (zone.watermarks.min, zone.protection[self.highest.index()]);
+        let (min, reserve) = (zone.stats.watermarks.min, zone.stats.protection[self.highest.index()]);
         match (self.gfp.contains(Gfp::HIGH), self.gfp.contains(Gfp::WAIT)) {
             _ if self.gfp.contains(Gfp::MEMALLOC) => (0, 0),
             (false, _) => (min, reserve),
@@ -95,6 +95,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.blocks[kind.index()].count() > 0
     }
 
+    /// The zones with RAM that a request may use, best first.
+    pub(super) fn zonelist(&self, request: &Request) -> impl Iterator<Item = ZoneKind> {
+        ZoneKind::ALL[..=request.highest.index()].iter().rev().copied().filter(|kind| self.has_ram(*kind))
+    }
+
     #[inline(never)]
     pub(super) fn allocate_from_zones(&self, order: Order, gfp: Gfp) -> Result<Pfn, AllocError> {
         let request = self.request(order, gfp)?;
@@ -111,22 +116,21 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     fn allocate_quickly(&self, request: &Request) -> Option<Pfn> {
         let is_above_low = Cell::new(false);
         let allocate = |mixing| {
-            request.zonelist().filter(|kind| self.has_ram(*kind)).find_map(|kind| {
+            self.zonelist(request).find_map(|kind| {
                 self.with(kind, |zone| {
-                    let (low, reserve) = (zone.watermarks.low, zone.protection[request.highest.index()]);
-                    let admitted = zone.admits(request.order.frames(), low, reserve, false);
+                    let admitted = zone.admits(request.order.frames(), request.low(zone), false);
                     is_above_low.set(is_above_low.get() | admitted);
                     admitted.then(|| zone.allocate(request.order, request.mobility, mixing)).flatten()
                 })
             })
         };
         if self.slow.unmixed_first && request.highest == ZoneKind::Normal {
-            let unmixed = allocate(Mixing::Never);
+            let unmixed = allocate(false);
             if unmixed.is_some() || !is_above_low.get() {
                 return unmixed;
             }
         }
-        allocate(request.mixing())
+        allocate(request.may_mix())
     }
 
     /// The slow path: everything there is before a refusal.
@@ -151,10 +155,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Goes down to what the flags of the request allow.
     fn allocate_at_need(&self, request: &Request) -> Option<Pfn> {
-        request
-            .zonelist()
-            .filter(|kind| self.has_ram(*kind))
-            .find_map(|kind| self.with(kind, |zone| request.take_at_need(zone)))
+        self.zonelist(request).find_map(|kind| self.with(kind, |zone| request.take_at_need(zone)))
     }
 
     /// Asks shrinkers for memory as long as they have any to give and it is not enough.
@@ -178,7 +179,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Gives up pageblocks that are kept for requests that cannot wait, one by one, until there is enough.
     fn allocate_unreserving(&self, request: &Request) -> Option<Pfn> {
-        request.zonelist().filter(|kind| self.has_ram(*kind)).find_map(|kind| {
+        self.zonelist(request).find_map(|kind| {
             while self.with(kind, |zone| zone.unreserve_highatomic(request.mobility)) {
                 if let Some(pfn) = self.allocate_at_need(request) {
                     return Some(pfn);
@@ -192,14 +193,13 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 impl Request {
     /// Takes the block from this zone, if the zone may go so low for the request.
     fn take_at_need(&self, zone: &mut Zone<'_>) -> Option<Pfn> {
-        let (mark, reserve) = self.marks(zone);
-        let admitted = |zone: &mut Zone<'_>| zone.admits(self.order.frames(), mark, reserve, self.may_use_reserves());
-        if !self.gfp.contains(Gfp::MEMALLOC) && !admitted(zone) {
+        let marks = self.marks(zone);
+        if !self.gfp.contains(Gfp::MEMALLOC) && !zone.admits(self.order.frames(), marks, self.may_use_reserves()) {
             return None;
         }
         let highatomic = self.is_highatomic();
         let kept = highatomic.then(|| zone.allocate_highatomic(self.order)).flatten();
-        let any = |zone: &mut Zone<'_>| zone.allocate(self.order, self.mobility, self.mixing());
+        let any = |zone: &mut Zone<'_>| zone.allocate(self.order, self.mobility, self.may_mix());
         let pfn = kept.or_else(|| any(zone)).or_else(|| {
             // To be refused now is worse than to leave less for a larger block later.
             let cannot_wait = !self.gfp.contains(Gfp::WAIT);

@@ -273,17 +273,15 @@ impl PerCpuPages {
         batches.chain(recent).fold((0, 0), |(lent, free), (more, also)| (lent | more, free | also))
     }
 
-    /// How many batches and stacks the block at `bit` of the word at `base` is in.
-    pub(crate) fn owners(&self, base: Pfn, bit: u32) -> u32 {
-        let batches = self.batches().filter(|(_, batch)| batch.of_word(base).0 >> bit & 1 == 1).count();
-        let pfn = base.offset(bit.into());
-        let recent = self.recent().flat_map(|(_, recent)| recent.held()).filter(|held| *held == pfn).count();
-        (batches + recent) as u32
-    }
-
     /// The batch of which the block at `bit` of the word at `base` is on loan.
     pub(crate) fn lender(&self, base: Pfn, bit: u32) -> Option<(Order, &Batch)> {
         self.batches().find(|(_, batch)| batch.of_word(base).0 >> bit & 1 == 1)
+    }
+
+    /// The blocks that the zones have lent, handed out or not.
+    pub(crate) fn lent(&self) -> impl Iterator<Item = (Order, Pfn)> {
+        let batches = self.batches().flat_map(|(order, batch)| batch.lent().map(move |pfn| (order, pfn)));
+        batches.chain(self.recent().flat_map(|(order, recent)| recent.held().map(move |pfn| (order, pfn))))
     }
 
     /// The blocks that can be handed out.

@@ -2,10 +2,8 @@
 
 use core::ops::Range;
 
-use super::Zone;
-use super::pageblock::{INITIAL, WORDS};
-use super::wholes::State;
-use crate::buddy::{WORD_FRAMES, parts};
+use super::pageblock::INITIAL;
+use super::{BlockState, Zone};
 use crate::error::AddError;
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
@@ -19,24 +17,9 @@ impl Zone<'_> {
         ragged.into_iter().try_for_each(|range| {
             self.blocks.parts_of(range).try_for_each(|part| {
                 let (number, from, to) = part.map_err(|_| AddError::NotPlanned(range))?;
-                let start = self.blocks.start_of(number);
-                self.check_reserved(number, from, to).map_err(|offset| AddError::Overlaps(start.offset(offset.into())))
+                let other = self.first_but(BlockState::Reserved, number, from, to);
+                other.map_or(Ok(()), |(pfn, _)| Err(AddError::Overlaps(pfn)))
             })
-        })
-    }
-
-    /// Checks that the frames of a pageblock from `from` up to `to` are reserved.
-    ///
-    /// # Errors
-    /// The offset of the first that is not.
-    fn check_reserved(&self, number: usize, from: u32, to: u32) -> Result<(), u32> {
-        let (header, states) = self.blocks.snapshot(number);
-        if !header.is_split() {
-            return if self.wholes.state(number) == State::Lower { Ok(()) } else { Err(from) };
-        }
-        parts(from as usize..to as usize).try_for_each(|(word, frames)| match frames & !states.reserved[word % WORDS] {
-            0 => Ok(()),
-            taken => Err(word as u32 * WORD_FRAMES + taken.trailing_zeros()),
         })
     }
 
@@ -54,9 +37,9 @@ impl Zone<'_> {
         }
         if let Some((first, _)) = self.blocks.locate(whole.start).filter(|_| !whole.is_empty()) {
             self.wholes.insert_all(first..first + (whole.frames() / PAGEBLOCK_FRAMES) as usize, INITIAL);
-            self.counts.free += whole.frames();
+            self.stats.free += whole.frames();
         }
-        self.managed += range.frames();
+        self.stats.managed += range.frames();
         Ok(())
     }
 

@@ -76,6 +76,24 @@ impl Zone<'_> {
         })
     }
 
+    /// The first frame of a pageblock, from `from` up to `to`, that is not free, or that is not reserved, whichever is asked for; and
+    /// whether it is the other of the two.
+    pub(super) fn first_but(&self, state: BlockState, number: usize, from: u32, to: u32) -> Option<(Pfn, BlockState)> {
+        let start = self.blocks.start_of(number);
+        let (header, states) = self.blocks.snapshot(number);
+        if !header.is_split() {
+            let found = self.whole(number).map(|(_, found)| (start.offset(from.into()), found));
+            return found.filter(|(_, found)| *found != state);
+        }
+        buddy::parts(from as usize..to as usize).find_map(|(word, frames)| {
+            let (free, reserved) = (states.free[word % WORDS], states.reserved[word % WORDS]);
+            let others = frames & !if state == BlockState::Free { free } else { reserved };
+            let bit = (others != 0).then(|| others.trailing_zeros())?;
+            let found = if reserved >> bit & 1 == 1 { BlockState::Reserved } else { BlockState::Allocated };
+            Some((start.offset(word as u64 * u64::from(WORD_FRAMES) + u64::from(bit)), found))
+        })
+    }
+
     /// The block that a pageblock is, or is part of, as a whole.
     fn whole(&self, number: usize) -> Option<(Order, BlockState)> {
         Some(match self.wholes.state(number) {

@@ -19,9 +19,9 @@ impl Zone<'_> {
     /// Keeps the pageblocks of the allocated block of `order` that starts at `pfn`, unless a hundredth of the zone, in
     /// whole pageblocks, is kept already. A zone of which that is less than a pageblock keeps none.
     pub(crate) fn reserve_highatomic(&mut self, pfn: Pfn, order: Order) {
-        let hundredth = self.managed / 100;
+        let hundredth = self.stats.managed / 100;
         if hundredth < PAGEBLOCK_FRAMES
-            || self.counts.reserved_highatomic >= hundredth.next_multiple_of(PAGEBLOCK_FRAMES)
+            || self.stats.reserved_highatomic >= hundredth.next_multiple_of(PAGEBLOCK_FRAMES)
         {
             return;
         }
@@ -30,12 +30,13 @@ impl Zone<'_> {
         };
         for number in first..=first | usize::from(order == Order::MAX) {
             if self.blocks.peek(number).mobility().is_mergeable() {
-                self.change_kept(number, Mobility::HighAtomic);
+                self.retype(number, |header| header.set_mobility(Mobility::HighAtomic));
             }
         }
     }
 
-    /// Makes a pageblock that is kept, and that has a free frame, one of this mobility. Says whether there was one.
+    /// Makes a pageblock that is kept, and that has a free frame, one of this mobility, together with its buddy if both are one free
+    /// block. Says whether there was one.
     ///
     /// The one with the smallest free block goes first.
     pub(crate) fn unreserve_highatomic(&mut self, mobility: Mobility) -> bool {
@@ -43,21 +44,10 @@ impl Zone<'_> {
         let Some(number) = self.find_own(Order::ZERO, Mobility::HighAtomic) else {
             return false;
         };
-        self.change_kept(number, mobility);
-        true
-    }
-
-    /// Keeps a pageblock or gives it back, together with its buddy if both are one free block.
-    fn change_kept(&mut self, number: usize, mobility: Mobility) {
         let pair = self.wholes.state(number) == State::Free(Order::MAX);
         for number in if pair { number & !1..=number | 1 } else { number..=number } {
-            let header = self.blocks.peek(number);
-            let free = self.counted(number, header);
-            self.count_taken(header.mobility(), free);
-            self.count_free(mobility, free);
-            let kept = PAGEBLOCK_FRAMES.wrapping_mul(if mobility == Mobility::HighAtomic { 1 } else { u64::MAX });
-            self.counts.reserved_highatomic = self.counts.reserved_highatomic.wrapping_add(kept);
+            self.retype(number, |header| header.set_mobility(mobility));
         }
-        self.retype(number, mobility);
+        true
     }
 }

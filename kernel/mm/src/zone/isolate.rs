@@ -3,9 +3,7 @@
 
 use core::ops::Range;
 
-use super::pageblock::WORDS;
-use super::{BlockState, State, Zone};
-use crate::buddy::{WORD_FRAMES, parts};
+use super::{BlockState, Zone};
 use crate::error::RangeError;
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
@@ -46,41 +44,8 @@ impl Zone<'_> {
     }
 
     fn set_isolated(&mut self, number: usize, isolated: bool) {
-        let mut block = self.blocks.lock(number);
-        self.file(&mut block);
-        let before = block.header;
-        if before.is_isolated() == isolated {
-            return;
-        }
-        let free = self.counted(number, before);
-        let whole = matches!(self.wholes.state(number), State::Free(_));
-        self.count_taken(before.mobility(), free);
-        if whole {
-            self.wholes.remove(number, before.mobility())
-        } else {
-            self.remove(number, before)
-        }
-        block.header.set_isolated(isolated);
-        let mobility = block.header.mobility();
-        self.count_free(mobility, free);
-        if !whole {
-            self.insert(number, block.header);
-        } else {
-            self.file_as_whole(number, mobility);
-        }
-    }
-
-    /// Allocates exactly these frames, all of which must be free, as the largest blocks that they make up, whatever their
-    /// pageblocks are for.
-    ///
-    /// # Errors
-    /// [`RangeError`], naming a frame that is not free; the zone is unchanged.
-    pub(crate) fn take_range(&mut self, range: PfnRange) -> Result<(), RangeError> {
-        self.check_free(range)?;
-        for (pfn, order) in range.blocks() {
-            self.take_at(pfn, order);
-        }
-        Ok(())
+        self.settle_at(self.blocks.start_of(number));
+        self.retype(number, |header| header.set_isolated(isolated));
     }
 
     /// Checks that all frames of a range are free.
@@ -90,35 +55,17 @@ impl Zone<'_> {
     pub(super) fn check_free(&self, range: PfnRange) -> Result<(), RangeError> {
         self.pageblocks_of(range)?;
         let mut parts = self.blocks.parts_of(range).flatten();
-        parts.try_for_each(|(number, from, to)| self.check_free_part(number, from, to))
-    }
-
-    fn check_free_part(&self, number: usize, from: u32, to: u32) -> Result<(), RangeError> {
-        let start = self.blocks.start_of(number);
-        let (header, states) = self.blocks.snapshot(number);
-        if !header.is_split() {
-            return match self.wholes.state(number) {
-                State::Free(_) => Ok(()),
-                State::Lower => Err(RangeError::Reserved(start.offset(from.into()))),
-                State::Allocated(_) | State::Inside => Err(RangeError::Busy(start.offset(from.into()))),
-            };
+        match parts.find_map(|(number, from, to)| self.first_but(BlockState::Free, number, from, to)) {
+            None => Ok(()),
+            Some((pfn, BlockState::Reserved)) => Err(RangeError::Reserved(pfn)),
+            Some((pfn, _)) => Err(RangeError::Busy(pfn)),
         }
-        parts(from as usize..to as usize).try_for_each(|(word, frames)| {
-            let taken = frames & !states.free[word % WORDS];
-            if taken == 0 {
-                return Ok(());
-            }
-            let bit = taken.trailing_zeros();
-            let pfn = start.offset(word as u64 * u64::from(WORD_FRAMES) + u64::from(bit));
-            let reserved = states.reserved[word % WORDS] >> bit & 1 == 1;
-            Err(if reserved { RangeError::Reserved(pfn) } else { RangeError::Busy(pfn) })
-        })
     }
 
     /// Allocates a block, as large as blocks can be there, of which all frames are free.
     pub(super) fn take_at(&mut self, pfn: Pfn, order: Order) {
         let Some((number, offset)) = self.blocks.locate(pfn) else { return };
-        self.allocated += order.frames();
+        self.stats.allocated += order.frames();
         if order >= Order::PAGEBLOCK {
             return self.take_whole_at(number, order);
         }
@@ -140,11 +87,11 @@ impl Zone<'_> {
         self.wholes.set_allocated(number, order);
     }
 
-    /// The first free frames in a row, so many, aligned to `alignment` of them, that anybody may allocate. This walks over all
+    /// Allocates the first free frames in a row, so many, aligned to `alignment` of them, that anybody may have. This walks over all
     /// blocks of the zone, if it must.
-    pub(crate) fn free_run(&mut self, frames: u64, alignment: u64) -> Option<PfnRange> {
+    pub(crate) fn allocate_first_run(&mut self, frames: u64, alignment: u64) -> Option<PfnRange> {
         let mut run = PfnRange::default();
-        self.blocks_by_address().find_map(|block| {
+        let found = self.blocks_by_address().find_map(|block| {
             if block.state != BlockState::Free || !block.mobility.is_mergeable() {
                 run = PfnRange::default();
                 return None;
@@ -155,6 +102,7 @@ impl Zone<'_> {
             run.end = block.pfn.offset(block.order.frames());
             let start = Pfn::new(run.start.number().next_multiple_of(alignment));
             (PfnRange::new(start, run.end).frames() >= frames).then(|| PfnRange::new(start, start.offset(frames)))
-        })
+        })?;
+        self.take_free(found, None).ok().map(|()| found)
     }
 }

@@ -1,7 +1,7 @@
 //! What a request does when the pageblocks of its own mobility have nothing left (Linux: `__rmqueue_fallback`).
 
+use super::Zone;
 use super::header::Header;
-use super::{State, Zone};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
 /// Half a pageblock's order: a free block from here up is worth its whole pageblock.
@@ -9,13 +9,6 @@ const WORTH_CLAIMING: u8 = Order::PAGEBLOCK.get() / 2;
 
 /// Half a pageblock's frames: with so many free, or of its own kind, a request takes the pageblock over.
 const HALF: u32 = PAGEBLOCK_FRAMES as u32 / 2;
-
-/// Whether a request may be served from a pageblock of another mobility that keeps it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Mixing {
-    Never,
-    AtNeed,
-}
 
 /// How a request was served from pageblocks of another mobility.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,27 +77,26 @@ impl Zone<'_> {
     /// The largest foreign block is claimed, with its pageblock: that one disturbance then serves many requests. If
     /// nothing is worth claiming, the smallest sufficient foreign block serves this request alone.
     #[cold]
-    pub(super) fn fall_back(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<usize> {
+    pub(super) fn fall_back(&mut self, order: Order, mobility: Mobility, mixing: bool) -> Option<usize> {
         let choice = self.choose_foreign(order, mobility, mixing)?;
         Some(self.take_over(order, mobility, choice))
     }
 
-    /// Which pageblock of another mobility would serve the request, in which way, and what its mobility is. Where mobilities are
-    /// not mixed, only one that is free as a whole, which is one of the request's then.
-    pub(super) fn choose_foreign(&self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<Foreign> {
-        let least = if mixing == Mixing::Never { order.max(Order::PAGEBLOCK) } else { order };
-        if !self.has_foreign(least, mobility) {
-            return None;
-        }
+    /// Which pageblock of another mobility would serve the request, in which way, and what its mobility is. Without `mixing`, only
+    /// one that is free as a whole, which is one of the request's then.
+    pub(super) fn choose_foreign(&self, order: Order, mobility: Mobility, mixing: bool) -> Option<Foreign> {
+        let least = if mixing { order } else { order.max(Order::PAGEBLOCK) };
         self.claimable(least, mobility).or_else(|| self.stealable(least, mobility))
     }
 
     /// Has the pageblock that was chosen serve a request: takes it over, or takes note of what it does not suit.
     fn take_over(&mut self, order: Order, mobility: Mobility, (way, foreign, number): Foreign) -> usize {
-        self.fallbacks.note(way, foreign, mobility);
+        self.stats.fallbacks.note(way, foreign, mobility);
         match way {
             Fallback::Stolen => self.note_foreign(number, mobility, order.frames()),
-            Fallback::ClaimedWhole | Fallback::ClaimedPageblock => self.retype(number, mobility),
+            Fallback::ClaimedWhole | Fallback::ClaimedPageblock => {
+                self.retype(number, |header| header.set_mobility(mobility));
+            }
         }
         number
     }
@@ -129,22 +121,18 @@ impl Zone<'_> {
         None
     }
 
-    /// Whether any other kind has a free block of at least `order`.
-    fn has_foreign(&self, order: Order, mobility: Mobility) -> bool {
-        let whole = order.max(Order::PAGEBLOCK);
-        let small = |kind| order < Order::PAGEBLOCK && self.index.filled(kind) >> order.get() != 0;
-        mobility.fallbacks().iter().any(|kind| small(*kind) || self.wholes.holds(whole, *kind))
-    }
-
     /// The best of the other kinds that has a free block of exactly `order` as a pageblock's largest, and that pageblock.
     fn foreign(&self, order: Order, mobility: Mobility) -> Option<(Mobility, usize)> {
-        let lowest = |kind: Mobility| match order.get().checked_sub(Order::PAGEBLOCK.get()) {
-            Some(_) => self.wholes.find(order, kind),
-            None => {
-                (self.index.filled(kind) >> order.get() & 1 == 1).then(|| self.index.lowest(kind, order.get().into()))
-            }
-        };
-        mobility.fallbacks().iter().find_map(|kind| Some((*kind, lowest(*kind)?)))
+        mobility.fallbacks().iter().find_map(|kind| Some((*kind, self.lowest(order, *kind)?)))
+    }
+
+    /// The lowest pageblock of this mobility whose largest free block is of exactly `order`; from order 9 up, of at least that.
+    pub(super) fn lowest(&self, order: Order, mobility: Mobility) -> Option<usize> {
+        if order >= Order::PAGEBLOCK {
+            return self.wholes.find(order, mobility);
+        }
+        let level = u32::from(order.get());
+        (self.index.filled(mobility) >> level & 1 == 1).then(|| self.index.lowest(mobility, level))
     }
 
     /// The pageblock of the smallest sufficient foreign block.
@@ -162,27 +150,31 @@ impl Zone<'_> {
         }
     }
 
-    /// Changes a pageblock's mobility, and with it that of the free block of order 10 that it is part of, or is then.
-    pub(super) fn retype(&mut self, number: usize, mobility: Mobility) {
+    /// Changes what a pageblock is for: its free frames are counted as that, and found as that. One that is free as a whole takes its
+    /// buddy along, if that is free too and may be of the same mobility.
+    pub(super) fn retype(&mut self, number: usize, change: impl FnOnce(&mut Header)) {
         let mut block = self.blocks.lock(number);
-        let before = block.header.mobility();
-        if block.header.is_split() {
-            if is_movable(before) != is_movable(mobility) {
+        let before = block.header;
+        change(&mut block.header);
+        let after = block.header;
+        let (from, to) = (before.mobility(), after.mobility());
+        let is_free = self.wholes.is_free(number, from);
+        let free = if is_free { PAGEBLOCK_FRAMES } else { before.counted().into() };
+        self.count_taken(from, free);
+        self.count_free(to, free);
+        let kept = |header: Header| if header.own_mobility() == Mobility::HighAtomic { PAGEBLOCK_FRAMES } else { 0 };
+        self.stats.reserved_highatomic = self.stats.reserved_highatomic + kept(after) - kept(before);
+        if before.is_split() {
+            if is_movable(before.own_mobility()) != is_movable(after.own_mobility()) {
                 // What was at home is foreign now, and the reverse.
-                let in_use = PAGEBLOCK_FRAMES as u32 - block.header.free();
-                let foreign = in_use - block.header.foreign();
-                block.header.set_foreign(foreign);
+                block.header.set_foreign(PAGEBLOCK_FRAMES as u32 - before.free() - before.foreign());
             }
-            self.remove(number, block.header);
-            block.header.set_mobility(mobility);
-            self.insert(number, block.header);
-        } else {
-            if matches!(self.wholes.state(number), State::Free(_)) {
-                if let Some(buddy) = self.wholes.set_mobility(number, before, mobility) {
-                    self.blocks.set_mobility(buddy, mobility);
-                }
+            self.remove(number, before);
+            self.insert(number, after);
+        } else if is_free {
+            if let Some(buddy) = self.wholes.set_mobility(number, from, to) {
+                self.blocks.set_mobility(buddy, to);
             }
-            block.header.set_mobility(mobility);
         }
     }
 }
@@ -200,7 +192,7 @@ fn is_movable(mobility: Mobility) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::violations::zone;
-    use super::super::{Watermarks, Zone};
+    use super::super::{State, Watermarks, Zone};
     use super::*;
     use crate::frame::{Pfn, ZoneKind};
 
@@ -215,7 +207,7 @@ mod tests {
     #[test]
     fn a_free_pair_changes_its_mobility_as_one() {
         let (mut zone, _) = with_free_pair();
-        zone.retype(3, Mobility::Unmovable);
+        zone.retype(3, |header| header.set_mobility(Mobility::Unmovable));
         assert_eq!(zone.wholes.state(2), State::Free(Order::MAX));
         assert_eq!([2, 3].map(|number| zone.blocks.peek(number).mobility()), [Mobility::Unmovable; 2]);
         assert_eq!(zone.validate(), Ok(()));
@@ -225,11 +217,12 @@ mod tests {
     fn a_pair_that_is_kept_is_given_up_as_one() {
         let (mut zone, _) = zone();
         let pair = zone.blocks.start_of(2);
-        zone.managed *= 1000;
+        zone.stats.managed *= 1000;
         zone.reserve_highatomic(pair, Order::MAX);
-        zone.managed /= 1000;
+        zone.stats.managed /= 1000;
         assert_eq!(zone.free(pair, Order::MAX), Ok(()));
-        while zone.unreserve_highatomic(Mobility::Movable) {}
+        // The pageblock that the fixture keeps is the first to go.
+        assert!((0..2).all(|_| zone.unreserve_highatomic(Mobility::Movable)));
         assert_eq!([2, 3].map(|number| zone.blocks.peek(number).mobility()), [Mobility::Movable; 2]);
         assert_eq!(zone.validate(), Ok(()));
     }
@@ -239,9 +232,9 @@ mod tests {
         let (mut zone, _) = zone();
         let pair = zone.blocks.start_of(2);
         assert_eq!(zone.split(pair, Order::MAX, Order::PAGEBLOCK), Ok(()));
-        zone.managed *= 1000;
+        zone.stats.managed *= 1000;
         zone.reserve_highatomic(pair, Order::PAGEBLOCK);
-        zone.managed /= 1000;
+        zone.stats.managed /= 1000;
         assert_eq!(zone.free(pair, Order::PAGEBLOCK), Ok(()));
         assert_eq!(zone.free(zone.blocks.start_of(3), Order::PAGEBLOCK), Ok(()));
         assert_eq!(zone.wholes.state(3), State::Free(Order::PAGEBLOCK));
@@ -255,7 +248,7 @@ mod tests {
     fn whole_pageblocks_are_given_down_to_the_low_mark_at_once() {
         let (mut zone, pair) = with_free_pair();
         zone.settle_all();
-        let low = zone.counts.free - Order::MAX.frames();
+        let low = zone.stats.free - Order::MAX.frames();
         let marks = |low| Watermarks { min: 0, low, high: low };
         zone.set_marks(marks(low + 1), [0; ZoneKind::COUNT]);
         assert_eq!(zone.allocate_whole(Order::MAX, Mobility::Movable), None);

@@ -40,20 +40,19 @@ mod wholes;
 mod word;
 
 pub use blocks::{BlockInfo, BlockState};
-pub use explain::{Choice, MarkTest};
+pub use explain::Step;
 pub use fragmentation::FreeBlocks;
 pub use look::{FrameInfo, Holding};
-pub(crate) use mobility::Mixing;
 pub use mobility::{Fallback, Fallbacks};
 pub(crate) use pageblock::{Locked, Pageblock};
-pub(crate) use pageblocks::{Freed, Pageblocks};
-pub(crate) use span::{Extent, Span, spans};
+pub(crate) use pageblocks::Pageblocks;
+pub(crate) use span::{Span, spans};
 pub use stats::ZoneStats;
 pub use watermark::{Watermarks, min_free_kib, protection};
 
 use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, ZoneKind};
+use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, ZoneKind};
 use crate::per_cpu::{BATCHED, Batch};
 use crate::sync::atomic::AtomicU64;
 pub(crate) use header::Header;
@@ -63,8 +62,8 @@ use wholes::{State, Wholes};
 
 /// One zone's state behind its lock. Its memory is borrowed for as long as the allocator lives; it never touches the frames.
 pub(crate) struct Zone<'m> {
-    kind: ZoneKind,
-    extent: Extent,
+    /// How the zone stands: `free` without what is kept for pressing requests, and `freed` [as it follows](Self::stats) from the rest.
+    pub stats: ZoneStats,
     blocks: Pageblocks<'m>,
     /// Pageblocks that are split, by mobility and the order of their largest free block.
     index: Index<'m>,
@@ -74,13 +73,6 @@ pub(crate) struct Zone<'m> {
     dirty: Option<u32>,
     /// The one of those from which on free frames are to be counted: what is free of the ones before it is, before their turn.
     counted_to: Option<u32>,
-    managed: u64,
-    counts: Counts,
-    /// Frames that were ever allocated or lent.
-    allocated: u64,
-    fallbacks: Fallbacks,
-    pub watermarks: Watermarks,
-    pub protection: [u64; ZoneKind::COUNT],
     /// What the fast path for whole pageblocks [leaves to others](Self::low_for_normal); [`WITHHELD`] if none are to be had that way.
     low_for_wholes: u64,
 }
@@ -88,97 +80,55 @@ pub(crate) struct Zone<'m> {
 /// More than any zone has free, and as a signed number too.
 const WITHHELD: u64 = i64::MAX as u64 - Order::MAX.frames();
 
-/// Frames of a zone that are counted as free, at most those that are, by what their pageblocks are for.
-#[derive(Default)]
-struct Counts {
-    /// For any request to take.
-    free: u64,
-    /// In isolated pageblocks.
-    isolated: u64,
-    /// In pageblocks that are kept for pressing requests.
-    free_highatomic: u64,
-    /// All frames of those pageblocks, free or not.
-    reserved_highatomic: u64,
-}
-
-impl Counts {
-    /// The count of what is free in pageblocks of this mobility.
-    #[inline(always)]
-    fn of(&mut self, mobility: Mobility) -> &mut u64 {
-        match mobility {
-            Mobility::Isolate => &mut self.isolated,
-            Mobility::HighAtomic => &mut self.free_highatomic,
-            _ => &mut self.free,
-        }
-    }
-}
-
-/// What a zone gives a CPU's pages.
-pub(crate) enum Lent {
-    /// A batch has blocks again.
-    Batch,
-    /// One allocated block.
-    Block(Pfn),
-}
-
 /// The free frames that a pageblock must have for a word of it to be lent, by the order of the blocks: 64 for each frame of one, as
 /// far as there are so many. (Measured: with as many for order 4 as for order 3 bulk allocation takes 43 ns instead of 18, and no
 /// more memory becomes whole again; with fewer for order 5 or for smaller orders less does.)
 const WORTH_LENDING: [u32; BATCHED] = [64, 128, 256, 512, 64, 512];
 
 impl<'m> Zone<'m> {
-    /// Words of metadata that only the zone reads.
-    pub(crate) fn private_words(extent: &Extent) -> usize {
-        extent.spans * Span::WORDS
-            + Index::words_for(extent.pageblocks, Order::PAGEBLOCK.index())
-            + Wholes::words_for(extent.pageblocks)
+    /// Words of metadata that only a zone reads which has so many spans and pageblocks.
+    pub(crate) fn private_words(spans: usize, pageblocks: usize) -> usize {
+        spans * Span::WORDS + Index::words_for(pageblocks, Order::PAGEBLOCK.index()) + Wholes::words_for(pageblocks)
     }
 
-    /// A zone in which every frame is reserved, over memory that may hold anything: as many pageblocks as it has, and
-    /// [`private_words`](Self::private_words).
+    /// The zone that has the frames of a range, in which every frame is reserved, over memory that may hold anything: as many
+    /// pageblocks as it has, and [`private_words`](Self::private_words).
     pub(crate) fn new(
         kind: ZoneKind,
-        extent: Extent,
-        ram: impl Iterator<Item = Span>,
+        range: PfnRange,
+        ram: impl Iterator<Item = PfnRange> + Clone,
         blocks: &'m [Pageblock],
         dirty: &'m AtomicU64,
         private: &'m mut [u64],
         per_cpu: &'m [crate::per_cpu::PerCpuPages],
     ) -> Self {
-        let (spans, rest) = private.split_at_mut(extent.spans * Span::WORDS);
         let orders = Order::PAGEBLOCK.index();
-        let (index, wholes) = rest.split_at_mut(Index::words_for(extent.pageblocks, orders));
+        let (rest, wholes) = private.split_at_mut(private.len() - Wholes::words_for(blocks.len()));
+        let (spans, index) = rest.split_at_mut(rest.len() - Index::words_for(blocks.len(), orders));
         let spans: &mut [span::Stored] = bytemuck::cast_slice_mut(spans);
-        for (slot, span) in spans.iter_mut().zip(ram) {
+        for (slot, span) in spans.iter_mut().zip(span::spans(range, ram.clone())) {
             *slot = span.store();
         }
         Self {
-            kind,
-            extent,
+            stats: ZoneStats::new(kind, range, ram),
             blocks: Pageblocks::new(spans, blocks, dirty, per_cpu, Header::whole(INITIAL)),
-            index: Index::new(extent.pageblocks, orders, index),
-            wholes: Wholes::new(extent.pageblocks, wholes),
+            index: Index::new(blocks.len(), orders, index),
+            wholes: Wholes::new(blocks.len(), wholes),
             dirty: None,
             counted_to: None,
-            managed: 0,
-            counts: Counts::default(),
-            allocated: 0,
-            fallbacks: Fallbacks::default(),
-            watermarks: Watermarks::default(),
-            protection: [0; ZoneKind::COUNT],
             low_for_wholes: 0,
         }
     }
 
     /// Sets what the zone keeps back.
     pub(crate) fn set_marks(&mut self, watermarks: Watermarks, protection: [u64; ZoneKind::COUNT]) {
-        (self.watermarks, self.protection) = (watermarks, protection);
+        (self.stats.watermarks, self.stats.protection) = (watermarks, protection);
         self.withhold_wholes(self.low_for_wholes == WITHHELD);
     }
 
     /// What fast paths leave to others, of a request that may use every zone: the `low` mark, and what is kept from it.
     fn low_for_normal(&self) -> u64 {
-        let low = self.watermarks.low.saturating_add(self.protection[ZoneKind::Normal.index()]);
+        let low = self.stats.watermarks.low.saturating_add(self.stats.protection[ZoneKind::Normal.index()]);
         low.min(WITHHELD - 1)
     }
 
@@ -188,10 +138,10 @@ impl<'m> Zone<'m> {
         self.blocks.for_each_word(visit);
         self.index.for_each_word(visit);
         self.wholes.for_each_word(visit);
-        let Counts { free, isolated, free_highatomic, reserved_highatomic } = self.counts;
+        let ZoneStats { managed, free, isolated, free_highatomic, reserved_highatomic, allocated, .. } = self.stats;
         let [dirty, counted_to] = [self.dirty, self.counted_to].map(|number| number.map_or(u64::MAX, u64::from));
-        let words = [dirty, counted_to, self.managed, free, isolated, free_highatomic, reserved_highatomic];
-        words.into_iter().chain(counts.then_some(self.allocated)).for_each(visit);
+        let words = [dirty, counted_to, managed, free, isolated, free_highatomic, reserved_highatomic];
+        words.into_iter().chain(counts.then_some(allocated)).for_each(visit);
     }
 
     /// The zone's pageblocks, to be used without its lock.
@@ -199,19 +149,9 @@ impl<'m> Zone<'m> {
         self.blocks
     }
 
-    /// Which zone it is.
-    pub(crate) fn kind(&self) -> ZoneKind {
-        self.kind
-    }
-
-    /// Frames that were given to the allocator.
-    pub(crate) fn managed(&self) -> u64 {
-        self.managed
-    }
-
     /// Takes a block of `order` from a pageblock that has room for it; its first frame.
     fn take(&mut self, number: usize, order: Order) -> Pfn {
-        self.allocated += order.frames();
+        self.stats.allocated += order.frames();
         let start = self.blocks.start_of(number);
         if order >= Order::PAGEBLOCK {
             self.take_whole(number, order);
@@ -260,7 +200,7 @@ impl<'m> Zone<'m> {
     /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another kind, else,
     /// if mobilities may be mixed, one of another kind. `None` if no block is large enough.
     #[inline(always)]
-    fn find(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<usize> {
+    fn find(&mut self, order: Order, mobility: Mobility, mixing: bool) -> Option<usize> {
         if order < Order::PAGEBLOCK {
             _ = self.settle_next() && self.settle_next();
         }
@@ -268,7 +208,7 @@ impl<'m> Zone<'m> {
     }
 
     #[cold]
-    fn find_at_need(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<usize> {
+    fn find_at_need(&mut self, order: Order, mobility: Mobility, mixing: bool) -> Option<usize> {
         // A look at a dirty pageblock does not make it whole, unless its last frame was freed just now.
         let claimed = if order < Order::PAGEBLOCK { None } else { self.fall_back(order, mobility, mixing) };
         let own = claimed.or_else(|| self.find_settling(order, mobility));
@@ -297,7 +237,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Allocates a block of `order` for contents of this mobility. `None` if no block is large enough.
-    pub(crate) fn allocate(&mut self, order: Order, mobility: Mobility, mixing: Mixing) -> Option<Pfn> {
+    pub(crate) fn allocate(&mut self, order: Order, mobility: Mobility, mixing: bool) -> Option<Pfn> {
         let number = self.find(order, mobility, mixing)?;
         Some(self.take(number, order))
     }
@@ -315,7 +255,7 @@ impl<'m> Zone<'m> {
 
     #[inline(always)]
     fn allocate_whole_above(&mut self, low: u64, order: Order, mobility: Mobility) -> Option<Pfn> {
-        if self.counts.free < low + order.frames() {
+        if self.stats.free < low + order.frames() {
             return None;
         }
         let number = self.wholes.find(order, mobility)?;
@@ -327,14 +267,14 @@ impl<'m> Zone<'m> {
     #[inline(always)]
     pub(crate) fn allocate_whole_quickly(&mut self, mobility: Mobility) -> Option<Pfn> {
         // Negative, if there are not so many.
-        let rest = self.counts.free.wrapping_sub(PAGEBLOCK_FRAMES);
+        let rest = self.stats.free.wrapping_sub(PAGEBLOCK_FRAMES);
         if (rest as i64) < self.low_for_wholes as i64 {
             return None;
         }
         let (blocks, start) = self.blocks.first_span();
         let number = self.wholes.take(mobility, blocks.len())?;
-        self.allocated += PAGEBLOCK_FRAMES;
-        self.counts.free = rest;
+        self.stats.allocated += PAGEBLOCK_FRAMES;
+        self.stats.free = rest;
         Some(start.offset(number as u64 * PAGEBLOCK_FRAMES))
     }
 
@@ -345,24 +285,25 @@ impl<'m> Zone<'m> {
         self.low_for_wholes = if withheld { WITHHELD } else { self.low_for_normal() };
     }
 
-    /// Lends the free blocks of `order`, below [`BATCHED`], of one word to a CPU's batch, which must be empty. Where little is free, or
-    /// there is no batch, allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
-    pub(crate) fn lend(&mut self, order: Order, mobility: Mobility, batch: Option<&Batch>) -> Option<Lent> {
-        let number = self.find(order, mobility, Mixing::Never)?;
+    /// Lends the free blocks of `order`, below [`BATCHED`], of one word to a CPU's batch, which must be empty; the first of them. Where little
+    /// is free, or there is no batch, allocates a single block instead: a loan is worth it for several. Mobilities are not mixed.
+    pub(crate) fn lend(&mut self, order: Order, mobility: Mobility, batch: Option<&Batch>) -> Option<Pfn> {
+        let number = self.find(order, mobility, false)?;
         let mut block = self.blocks.lock(number);
         self.open(&mut block);
         let start = self.blocks.start_of(number);
         let worth = batch.filter(|_| block.header.free() >= WORTH_LENDING[order.index()]);
-        let (lent, frames) = if let Some(batch) = worth {
+        let (pfn, frames) = if let Some(batch) = worth {
             let (word, heads, frames) = block.lend(order.get().into());
-            batch.begin(start.offset(word as u64 * u64::from(WORD_FRAMES)), heads);
-            (Lent::Batch, frames.into())
+            let base = start.offset(word as u64 * u64::from(WORD_FRAMES));
+            batch.begin(base, heads);
+            (base.offset(heads.trailing_zeros().into()), frames.into())
         } else {
-            (Lent::Block(start.offset(block.allocate(order).into())), order.frames())
+            (start.offset(block.allocate(order).into()), order.frames())
         };
-        self.allocated += frames;
+        self.stats.allocated += frames;
         self.file_at_once(&mut block);
-        Some(lent)
+        Some(pfn)
     }
 
     /// Frees the block of `order` that starts at `pfn`.
@@ -376,9 +317,9 @@ impl<'m> Zone<'m> {
                     return Ok(());
                 }
             } else if let Some((block, _)) = self.blocks.lock_at(pfn) {
-                if let Some(freed) = self.blocks.free(block, pfn, order, None) {
-                    if let Freed::Pageblock(number) = freed {
-                        self.settle(number);
+                if let Some(is_all_free) = self.blocks.free(block, pfn, order, None) {
+                    if is_all_free {
+                        self.settle_at(pfn);
                     }
                     return Ok(());
                 }
@@ -392,7 +333,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Takes the allocated blocks of a range off the loans that they were handed out of.
-    pub(crate) fn own(&mut self, range: crate::frame::PfnRange) {
+    pub(crate) fn own(&mut self, range: PfnRange) {
         for (pfn, order) in range.blocks().filter(|(_, order)| order.index() < BATCHED) {
             if let Some((block, offset)) = self.blocks.lock_at(pfn) {
                 self.blocks.own(&block, offset, order);
@@ -412,7 +353,7 @@ impl<'m> Zone<'m> {
         let Some((number, mobility)) = self.blocks.requested_at(pfn) else { return false };
         let is_freed = self.wholes.give(number, mobility);
         if is_freed {
-            self.counts.free += PAGEBLOCK_FRAMES;
+            self.stats.free += PAGEBLOCK_FRAMES;
         }
         is_freed
     }

@@ -31,15 +31,6 @@ pub(crate) struct Pageblocks<'m> {
     per_cpu: &'m [PerCpuPages],
 }
 
-/// What freeing a block came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Freed {
-    /// Frames of a pageblock are free.
-    Frames,
-    /// This pageblock has become free as a whole, which its zone has to be told.
-    Pageblock(usize),
-}
-
 /// Where in its pageblock a frame is.
 #[inline(always)]
 fn offset_of(pfn: Pfn) -> u32 {
@@ -193,16 +184,16 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// Frees single frames of one pageblock that stand together in the slots, and empties those, as far as they are allocated and
-    /// not on loan. How many they were, and what that came to.
-    pub(crate) fn free_together(&self, slots: &mut [Option<Block>]) -> (usize, Freed) {
+    /// not on loan. How many they were, and whether all of the pageblock is free now.
+    pub(crate) fn free_together(&self, slots: &mut [Option<Block>]) -> (usize, bool) {
         let single = |slot: &Option<Block>| {
             let block = slot.as_ref().filter(|block| block.order() == Order::ZERO)?;
             self.locate(block.pfn())
         };
-        let Some((number, _)) = slots.first().and_then(single) else { return (0, Freed::Frames) };
+        let Some((number, _)) = slots.first().and_then(single) else { return (0, false) };
         let mut block = self.lock(number);
         if !block.header.is_split() {
-            return (0, Freed::Frames);
+            return (0, false);
         }
         self.note_dirty(&mut block);
         let mut count = 0;
@@ -217,7 +208,7 @@ impl<'m> Pageblocks<'m> {
             *slot = None;
             count += 1;
         }
-        (count, if block.header.is_free() { Freed::Pageblock(block.number) } else { Freed::Frames })
+        (count, block.header.is_free())
     }
 
     /// Locks the pageblock that a frame is in, and says where there the frame is; `None` where there is no RAM.
@@ -295,8 +286,8 @@ impl<'m> Pageblocks<'m> {
         Some((block.try_lock(number)?, offset))
     }
 
-    /// Frees the block of `order`, below that of a pageblock, that starts at `pfn` in a pageblock that is locked; `None` if there is
-    /// none. In a pageblock that is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
+    /// Frees the block of `order`, below that of a pageblock, that starts at `pfn` in a pageblock that is locked, and says whether all of
+    /// that is free now, which its zone has to be told; `None` if there is no such block. In a pageblock that is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
     #[inline(always)]
     pub(crate) fn free(
         &self,
@@ -304,7 +295,7 @@ impl<'m> Pageblocks<'m> {
         pfn: Pfn,
         order: Order,
         pages: Option<&PerCpuPages>,
-    ) -> Option<Freed> {
+    ) -> Option<bool> {
         if !block.header.is_split() {
             return None;
         }
@@ -314,7 +305,7 @@ impl<'m> Pageblocks<'m> {
         } else if let (Some(pages), Some(mobility)) = (pages, block.header.nearly_full()) {
             let (word, bit) = place(offset);
             if Self::keep(block.word(word), bit, pfn, order, mobility, pages) {
-                return Some(Freed::Frames);
+                return Some(false);
             }
         }
         Some(self.release(&mut block, offset, order))
@@ -326,12 +317,12 @@ impl<'m> Pageblocks<'m> {
         self.start_of(block.number).offset(offset.into())
     }
 
-    /// Makes a block free that was allocated or lent.
+    /// Makes a block free that was allocated or lent, and says whether all of the pageblock is free now.
     #[inline(always)]
-    fn release(&self, block: &mut Locked<'_>, offset: u32, order: Order) -> Freed {
+    fn release(&self, block: &mut Locked<'_>, offset: u32, order: Order) -> bool {
         self.note_dirty(block);
         block.release(offset, order.get().into());
-        if block.header.is_free() { Freed::Pageblock(block.number) } else { Freed::Frames }
+        block.header.is_free()
     }
 
     /// Takes the block of `order` that starts at `offset` off the loan of the CPU that handed it out: it is an allocated block like
@@ -436,27 +427,24 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// Ends the loan of the word at `base`, which is that of a CPU that is here, or kept out: what was not handed out is free.
-    /// Returns what that came to, and the blocks that were freed twice, a bit for each; `None` if there is no such word.
+    /// Whether all of the pageblock is free now, and the blocks that were freed twice, a bit for each; `None` if there is no such word.
     #[inline(always)]
-    pub(crate) fn end_loan(&self, order: Order, batch: &Batch, base: Pfn) -> Option<(Freed, u64)> {
+    pub(crate) fn end_loan(&self, order: Order, batch: &Batch, base: Pfn) -> Option<(bool, u64)> {
         let (mut block, offset) = self.lock_at(base)?;
         let (free, lent) = batch.end();
         let word = place(offset).0;
         block.word(word).lend(lent & !free, false);
-        let mut freed = Freed::Frames;
         if free & lent != 0 {
             self.note_dirty(&mut block);
             let frames = buddy::spread(free & lent, order.get().into());
             block.release_in_word(word, frames, frames.count_ones());
-            if block.header.is_free() {
-                freed = Freed::Pageblock(block.number);
-            }
         }
-        Some((freed, free & !lent))
+        Some((block.header.is_free(), free & !lent))
     }
 
-    /// Frees a block of `order` that a CPU's pages held last, and that it takes out with `pop` under the lock.
-    pub(crate) fn give_back(&self, pfn: Pfn, order: Order, pop: impl FnOnce()) -> Option<Freed> {
+    /// Frees a block of `order` that a CPU's pages held last, and that it takes out with `pop` under the lock. Whether all of the
+    /// pageblock is free now.
+    pub(crate) fn give_back(&self, pfn: Pfn, order: Order, pop: impl FnOnce()) -> Option<bool> {
         let (mut block, offset) = self.lock_at(pfn)?;
         pop();
         Some(self.release(&mut block, offset, order))

@@ -27,7 +27,7 @@ impl Zone<'_> {
     /// # Errors
     /// [`RangeError`] for the first frame that cannot be taken; the zone is unchanged.
     pub(crate) fn extend(&mut self, range: PfnRange, end: Pfn, mobility: Mobility) -> Result<(), RangeError> {
-        self.take_free(PfnRange::new(range.end, end), mobility)?;
+        self.take_free(PfnRange::new(range.end, end), Some(mobility))?;
         // Blocks that begin where one begins already may have grown, and reach behind others now.
         for (pfn, order) in PfnRange::new(range.start, end).blocks() {
             self.join(pfn, order);
@@ -35,15 +35,25 @@ impl Zone<'_> {
         Ok(())
     }
 
-    /// Takes free frames, for contents of this mobility, as the largest blocks that they make up.
+    /// Takes free frames as the largest blocks that they make up: whatever their pageblocks are for, or for contents of one mobility.
     ///
-    /// Mobilities are not mixed: of a pageblock of another kind frames are taken only if all of it is free, and it is one of
+    /// Mobilities are not mixed then: of a pageblock of another kind frames are taken only if all of it is free, and it is one of
     /// this kind then.
     ///
     /// # Errors
     /// [`RangeError`] for the first frame that cannot be taken; the zone is unchanged.
-    pub(super) fn take_free(&mut self, range: PfnRange, mobility: Mobility) -> Result<(), RangeError> {
+    pub(crate) fn take_free(&mut self, range: PfnRange, mobility: Option<Mobility>) -> Result<(), RangeError> {
         self.check_free(range)?;
+        mobility.map_or(Ok(()), |mobility| self.make_room(range, mobility))?;
+        range.blocks().for_each(|(pfn, order)| self.take_at(pfn, order));
+        Ok(())
+    }
+
+    /// Has all pageblocks of a range of free frames be of this mobility.
+    ///
+    /// # Errors
+    /// [`RangeError`] for the first that may not be so; nothing has changed.
+    fn make_room(&mut self, range: PfnRange, mobility: Mobility) -> Result<(), RangeError> {
         let numbers = self.pageblocks_of(range)?;
         for number in numbers.clone() {
             let mut block = self.blocks.lock(number);
@@ -59,11 +69,10 @@ impl Zone<'_> {
             let own = self.blocks.peek(number).mobility();
             if own != mobility {
                 // It is free as a whole.
-                self.fallbacks.note(Fallback::ClaimedWhole, own, mobility);
-                self.retype(number, mobility);
+                self.stats.fallbacks.note(Fallback::ClaimedWhole, own, mobility);
+                self.retype(number, |header| header.set_mobility(mobility));
             }
         }
-        range.blocks().for_each(|(pfn, order)| self.take_at(pfn, order));
         Ok(())
     }
 

@@ -80,7 +80,7 @@ impl Zone<'_> {
         _ = (0..LOOKS).all(|_| self.settle_next());
         let start = self.find_run(frames, align, mobility)?;
         let range = PfnRange::new(start, start.offset(frames));
-        self.take_free(range, mobility).ok()?;
+        self.take_free(range, Some(mobility)).ok()?;
         Some(range)
     }
 

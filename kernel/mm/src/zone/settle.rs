@@ -4,7 +4,7 @@ use super::header::Header;
 use super::pageblock::Locked;
 use super::pageblocks::Pageblocks;
 use super::{Watermarks, Zone};
-use crate::frame::{Mobility, PAGEBLOCK_FRAMES};
+use crate::frame::{Mobility, Pfn};
 
 impl Zone<'_> {
     /// Looks at the next dirty pageblock, in the order in which they became so: none starves. False if there is none.
@@ -60,10 +60,11 @@ impl Zone<'_> {
         while self.settle_next() {}
     }
 
-    /// Looks at a pageblock that has become free as a whole.
-    pub(crate) fn settle(&mut self, number: usize) {
-        let mut block = self.blocks.lock(number);
-        self.file(&mut block);
+    /// Looks at the pageblock that a frame is in: as a rule, since all of it has become free.
+    pub(crate) fn settle_at(&mut self, pfn: Pfn) {
+        if let Some((mut block, _)) = self.blocks.lock_at(pfn) {
+            self.file(&mut block);
+        }
     }
 
     /// Brings the levels, the count and the bucket of a locked pageblock up to date; if all of it is free, it is a whole one.
@@ -124,7 +125,7 @@ impl Zone<'_> {
     /// Counts frames that became free in a pageblock of this mobility; the negative of a number, those that are so no more.
     #[inline(always)]
     pub(super) fn count_free(&mut self, mobility: Mobility, frames: u64) {
-        let count = self.counts.of(mobility);
+        let count = self.stats.count_of(mobility);
         *count = count.wrapping_add(frames);
     }
 
@@ -133,28 +134,23 @@ impl Zone<'_> {
         self.count_free(mobility, frames.wrapping_neg());
     }
 
-    /// Frames that the zone counts as free in a pageblock.
-    pub(super) fn counted(&self, number: usize, header: Header) -> u64 {
-        if header.is_split() {
-            header.counted().into()
-        } else {
-            matches!(self.wholes.state(number), super::State::Free(_)) as u64 * PAGEBLOCK_FRAMES
-        }
-    }
-
     /// Whether a request that may use every zone may take so many frames and leave what the fast path leaves.
     #[inline]
     pub(crate) fn is_above_low(&mut self, frames: u64) -> bool {
         let low = self.low_for_normal();
-        self.counts.free >= low + frames || self.admits(frames, low, 0, false)
+        self.stats.free >= low + frames || self.admits(frames, (low, 0), false)
+    }
+
+    /// What is free for a request, as far as the zone knows: also what is kept for pressing ones, if it may use that.
+    pub(super) fn free_for(&self, reserves_too: bool) -> u64 {
+        self.stats.free + if reserves_too { self.stats.free_highatomic } else { 0 }
     }
 
     /// Whether a request may take so many frames and leave `mark` and `reserve` of them: of those for any request or, if it may
     /// use those as well, also of those that are kept for pressing ones. Looks at dirty pageblocks until there are enough.
-    pub(crate) fn admits(&mut self, frames: u64, mark: u64, reserve: u64, reserves_too: bool) -> bool {
+    pub(crate) fn admits(&mut self, frames: u64, (mark, reserve): (u64, u64), reserves_too: bool) -> bool {
         loop {
-            let free = self.counts.free + if reserves_too { self.counts.free_highatomic } else { 0 };
-            if Watermarks::admit_frames(free, frames, mark, reserve) {
+            if Watermarks::admit_frames(self.free_for(reserves_too), frames, mark, reserve) {
                 return true;
             }
             if !self.count_next() && !self.settle_next() {
@@ -181,33 +177,33 @@ mod tests {
     fn what_is_counted_before_its_turn_is_counted_once() {
         let (mut zone, _) = zone();
         zone.settle_all();
-        let before = zone.counts.free;
+        let before = zone.stats.free;
         free(&zone, 8, 64, 5);
         free(&zone, 9, 64, 5);
-        assert_eq!(zone.counts.free, before, "nobody has looked");
+        assert_eq!(zone.stats.free, before, "nobody has looked");
         assert!(zone.count_next());
-        assert_eq!((zone.counts.free, zone.count_next()), (before + 32, false), "that was all");
-        assert_eq!(zone.counts.free, before + 64);
+        assert_eq!((zone.stats.free, zone.count_next()), (before + 32, false), "that was all");
+        assert_eq!(zone.stats.free, before + 64);
         free(&zone, 8, 0, 6);
         assert!(!zone.count_next(), "the last one is counted once more");
-        assert_eq!(zone.counts.free, before + 128);
+        assert_eq!(zone.stats.free, before + 128);
         free(&zone, 0, 64, 2);
         assert_eq!([zone.count_next(), zone.count_next()], [true, false], "another is the last now");
-        assert_eq!((zone.counts.free, zone.validate()), (before + 132, Ok(())));
+        assert_eq!((zone.stats.free, zone.validate()), (before + 132, Ok(())));
         zone.settle_all();
-        assert_eq!((zone.counts.free, zone.validate()), (before + 132, Ok(())));
+        assert_eq!((zone.stats.free, zone.validate()), (before + 132, Ok(())));
     }
 
     #[test]
     fn counting_goes_on_behind_what_was_settled() {
         let (mut zone, _) = zone();
         zone.settle_all();
-        let before = zone.counts.free;
+        let before = zone.stats.free;
         free(&zone, 8, 64, 5);
         free(&zone, 9, 64, 5);
         assert!(zone.settle_next());
         free(&zone, 9, 0, 6);
         assert_eq!([zone.count_next(), zone.count_next()], [true, false]);
-        assert_eq!((zone.counts.free, zone.validate()), (before + 128, Ok(())));
+        assert_eq!((zone.stats.free, zone.validate()), (before + 128, Ok(())));
     }
 }

@@ -82,32 +82,3 @@ pub(crate) fn spans(zone: PfnRange, ram: impl Iterator<Item = PfnRange>) -> impl
         Some(span)
     })
 }
-
-/// How much memory a zone has.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Extent {
-    pub start: Pfn,
-    pub spanned: u64,
-    pub present: u64,
-    pub spans: usize,
-    pub pageblocks: usize,
-}
-
-impl Extent {
-    /// The extent of the zone that has these frames, from the RAM of the whole machine in ascending order.
-    pub(crate) fn of(zone: PfnRange, ram: impl Iterator<Item = PfnRange> + Clone) -> Self {
-        let mut extent = Self::default();
-        for range in ram.clone().map(|range| range.intersection(zone)).filter(|range| !range.is_empty()) {
-            if extent.present == 0 {
-                extent.start = range.start;
-            }
-            extent.present += range.frames();
-            extent.spanned = range.end.number() - extent.start.number();
-        }
-        for span in spans(zone, ram) {
-            extent.spans += 1;
-            extent.pageblocks += span.pageblocks();
-        }
-        extent
-    }
-}

@@ -1,7 +1,7 @@
 //! How a zone stands, and what its free memory is in pieces of: for reports.
 
 use super::{BlockState, Fallbacks, FreeBlocks, State, Watermarks, Zone};
-use crate::frame::{Pfn, ZoneKind};
+use crate::frame::{Mobility, Pfn, PfnRange, ZoneKind};
 
 /// How a zone stands, in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,28 +38,54 @@ pub struct ZoneStats {
     pub fallbacks: Fallbacks,
 }
 
+impl ZoneStats {
+    /// Those of the zone that has the frames of a range, none of which are the allocator's yet.
+    pub(super) fn new(kind: ZoneKind, range: PfnRange, ram: impl Iterator<Item = PfnRange>) -> Self {
+        let mut stats = Self {
+            kind,
+            start: Pfn::default(),
+            spanned: 0,
+            present: 0,
+            managed: 0,
+            free: 0,
+            isolated: 0,
+            free_highatomic: 0,
+            reserved_highatomic: 0,
+            allocated: 0,
+            freed: 0,
+            watermarks: Watermarks::default(),
+            protection: [0; ZoneKind::COUNT],
+            fallbacks: Fallbacks::default(),
+        };
+        for part in ram.map(|part| part.intersection(range)).filter(|part| !part.is_empty()) {
+            if stats.present == 0 {
+                stats.start = part.start;
+            }
+            stats.present += part.frames();
+            stats.spanned = part.end.number() - stats.start.number();
+        }
+        stats
+    }
+
+    /// The count of what is free in pageblocks of this mobility, and in no others.
+    #[inline(always)]
+    pub(super) fn count_of(&mut self, mobility: Mobility) -> &mut u64 {
+        match mobility {
+            Mobility::Isolate => &mut self.isolated,
+            Mobility::HighAtomic => &mut self.free_highatomic,
+            _ => &mut self.free,
+        }
+    }
+}
+
 impl Zone<'_> {
-    /// How the zone stands.
+    /// How the zone stands, once it has looked at all that became free.
     pub(crate) fn stats(&mut self) -> ZoneStats {
         self.settle_all();
-        ZoneStats {
-            kind: self.kind,
-            start: self.extent.start,
-            spanned: self.extent.spanned,
-            present: self.extent.present,
-            managed: self.managed,
-            free: self.counts.free + self.counts.free_highatomic,
-            watermarks: self.watermarks,
-            protection: self.protection,
-            isolated: self.counts.isolated,
-            free_highatomic: self.counts.free_highatomic,
-            reserved_highatomic: self.counts.reserved_highatomic,
-            allocated: self.allocated,
-            // What was allocated and is not any more.
-            freed: self.allocated + self.counts.free + self.counts.free_highatomic + self.counts.isolated
-                - self.managed,
-            fallbacks: self.fallbacks,
-        }
+        let ZoneStats { managed, isolated, allocated, .. } = self.stats;
+        let free = self.free_for(true);
+        // What was allocated and is not any more.
+        ZoneStats { free, freed: allocated + free + isolated - managed, ..self.stats }
     }
 
     /// What the free memory is in pieces of: a walk over the pageblocks, for reports.

@@ -6,19 +6,14 @@ use super::levels::Levels;
 use super::pageblock::{Locked, WORDS};
 use super::pageblocks::Pageblocks;
 use super::wholes::State;
-use super::{BlockState, Counts, Zone};
+use super::{BlockState, Zone, ZoneStats};
 use crate::buddy;
 use crate::error::Violation;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 use crate::per_cpu::PerCpuPages;
 
-/// What the planes of a pageblock say, counted frame by frame.
-#[derive(Default)]
-struct Counted {
-    free: u64,
-    in_use: u64,
-    largest: Option<Order>,
-}
+/// What the planes of a pageblock say, counted frame by frame: frames that are free, those in use, and the largest free block.
+type Counted = (u64, u64, Option<Order>);
 
 /// A violation of the rule at this frame, unless it holds.
 fn check(rule: &'static str, pfn: Pfn, holds: bool) -> Result<(), Violation> {
@@ -31,35 +26,37 @@ impl Zone<'_> {
     /// # Errors
     /// The first [`Violation`].
     pub(crate) fn validate(&self) -> Result<(), Violation> {
-        let (mut sums, mut managed, mut dirty) = (Counts::default(), 0, 0);
+        let nothing =
+            ZoneStats { managed: 0, free: 0, isolated: 0, free_highatomic: 0, reserved_highatomic: 0, ..self.stats };
+        let (mut sums, mut dirty) = (nothing, 0);
         let before = self.blocks.last_dirty();
         for number in 0..self.blocks.count() {
             let (header, known, in_all) = self.validate_pageblock(number)?;
-            *sums.of(header.mobility()) += known;
+            *sums.count_of(header.mobility()) += known;
             if header.own_mobility() == Mobility::HighAtomic {
                 sums.reserved_highatomic += PAGEBLOCK_FRAMES;
             }
-            managed += in_all;
+            sums.managed += in_all;
             dirty += usize::from(header.is_dirty());
         }
-        let zone = |rule, holds| check(rule, self.extent.start, holds);
+        let zone = |rule, holds| check(rule, self.stats.start, holds);
         let quiet = self.blocks.last_dirty() == before;
         zone("a dirty pageblock is in the list of those once", !quiet || self.list_length(before) == Some(dirty))?;
         let index = self.index.is_consistent() && self.wholes.is_consistent();
         zone("each level of the index says what the level below holds", index)?;
-        let counts = &self.counts;
+        let counts = &self.stats;
         zone("the zone's count of free frames is that of its pageblocks", sums.free == counts.free)?;
         zone("the zone's count of isolated frames is that of its pageblocks", sums.isolated == counts.isolated)?;
         let rule = "the zone's count of free HighAtomic frames is that of its pageblocks";
         zone(rule, sums.free_highatomic == counts.free_highatomic)?;
         let rule = "the zone's count of HighAtomic pageblocks is their number";
         zone(rule, sums.reserved_highatomic == counts.reserved_highatomic)?;
-        zone("a managed frame is free or in use", managed == self.managed)?;
-        zone("managed frames are present", self.managed <= self.extent.present)?;
-        zone("present frames are spanned", self.extent.present <= self.extent.spanned)?;
-        let marks = &self.watermarks;
+        zone("a managed frame is free or in use", sums.managed == counts.managed)?;
+        zone("managed frames are present", counts.managed <= counts.present)?;
+        zone("present frames are spanned", counts.present <= counts.spanned)?;
+        let marks = &counts.watermarks;
         zone("the watermarks rise", marks.min <= marks.low && marks.low <= marks.high)?;
-        zone("the reserves rise with the requesting zone", self.protection[self.kind.index()..].is_sorted())
+        zone("the reserves rise with the requesting zone", counts.protection[counts.kind.index()..].is_sorted())
     }
 
     /// How many pageblocks are in the list of dirty ones; `None` if it goes round in a circle.
@@ -82,11 +79,8 @@ impl Zone<'_> {
     /// # Errors
     /// The first [`Violation`].
     pub(crate) fn validate_per_cpu(&self, all: &[PerCpuPages]) -> Result<(), Violation> {
-        let lent = all.iter().flat_map(|pages| {
-            let batches = pages.batches().flat_map(|(order, batch)| batch.lent().map(move |pfn| (order, pfn)));
-            batches.chain(pages.recent().flat_map(|(order, recent)| recent.held().map(move |pfn| (order, pfn))))
-        });
-        for (order, pfn) in lent {
+        let lent = || all.iter().flat_map(PerCpuPages::lent);
+        for (order, pfn) in lent() {
             let Some((number, offset)) = self.blocks.locate(pfn) else { continue };
             let block = self.blocks.lock(number);
             let (word, bit) = super::pageblock::place(offset);
@@ -94,8 +88,7 @@ impl Zone<'_> {
                 && block.word(word).lent() >> bit & 1 == 1
                 && block.order_at(offset) == u32::from(order.get());
             check("a block that a CPU's pages have is lent by its zone", pfn, is_lent)?;
-            let base = Pfn::new(pfn.number() - u64::from(bit));
-            let owners: u32 = all.iter().map(|pages| pages.owners(base, bit)).sum();
+            let owners = lent().filter(|(_, other)| *other == pfn).count();
             check("a block is lent to one CPU's pages, once", pfn, owners == 1)?;
         }
         Ok(())
@@ -106,11 +99,11 @@ impl Zone<'_> {
         let block = self.blocks.lock(number);
         let (header, start) = (block.header, self.blocks.start_of(number));
         let state = self.wholes.state(number);
-        let counted = match state {
+        let (are_free, in_use, largest) = match state {
             State::Lower if header.is_split() => self.validate_split(&block, start)?,
-            State::Lower => Counted::default(),
-            State::Free(order) => Counted { free: PAGEBLOCK_FRAMES, largest: Some(order), in_use: 0 },
-            State::Allocated(_) | State::Inside => Counted { in_use: PAGEBLOCK_FRAMES, ..Counted::default() },
+            State::Lower => (0, 0, None),
+            State::Free(order) => (PAGEBLOCK_FRAMES, 0, Some(order)),
+            State::Allocated(_) | State::Inside => (0, PAGEBLOCK_FRAMES, None),
         };
         check(
             "a pageblock whose words speak is nothing as a whole",
@@ -118,11 +111,11 @@ impl Zone<'_> {
             !header.is_split() || state == State::Lower,
         )?;
         let (free, level) = (u64::from(header.free()), header.level());
-        let known = if header.is_split() { u64::from(header.counted()) } else { counted.free };
+        let known = if header.is_split() { u64::from(header.counted()) } else { are_free };
         if header.is_split() {
-            check("a pageblock's count of free frames is their number", start, free == counted.free)?;
+            check("a pageblock's count of free frames is their number", start, free == are_free)?;
             check("a zone counts no frame as free that is not", start, known <= free)?;
-            let largest = counted.largest.map_or(0, |order| u32::from(order.get()) + 1);
+            let largest = largest.map_or(0, |order| u32::from(order.get()) + 1);
             check("a pageblock's level is that of no larger block than there is", start, level <= largest)?;
             let settled = header.stale() == 0 && known == free && level == largest && !header.is_free();
             check("a pageblock that is not dirty is counted and filed", start, header.is_dirty() || settled)?;
@@ -131,7 +124,7 @@ impl Zone<'_> {
             check("a pageblock of one piece has no bucket, and counts nothing", start, level == 0 && counts_nothing)?;
         }
         self.validate_buckets(number, header, start)?;
-        Ok((header, known, counted.free + counted.in_use))
+        Ok((header, known, are_free + in_use))
     }
 
     fn validate_buckets(&self, number: usize, header: Header, start: Pfn) -> Result<(), Violation> {
@@ -152,7 +145,7 @@ impl Zone<'_> {
     /// Reads a split pageblock frame by frame, in the plainest way there is.
     fn validate_split(&self, block: &Locked<'_>, start: Pfn) -> Result<Counted, Violation> {
         let states = self.blocks.snapshot_of(block);
-        let mut counted = Counted::default();
+        let (mut free, mut in_use, mut largest) = (0, 0, None);
         let mut offset = 0u32;
         while u64::from(offset) < PAGEBLOCK_FRAMES {
             let pfn = start.offset(offset.into());
@@ -162,18 +155,18 @@ impl Zone<'_> {
             check("a block is aligned to its size", pfn, pfn.is_aligned(order))?;
             check("a block ends inside its pageblock", pfn, u64::from(offset) + order.frames() <= PAGEBLOCK_FRAMES)?;
             match state {
-                BlockState::Allocated | BlockState::Cached => counted.in_use += order.frames(),
+                BlockState::Allocated | BlockState::Cached => in_use += order.frames(),
                 BlockState::Reserved => {}
                 BlockState::Free => {
-                    counted.free += order.frames();
-                    counted.largest = counted.largest.max(Some(order));
+                    free += order.frames();
+                    largest = largest.max(Some(order));
                 }
             }
             offset += order.frames() as u32;
         }
         let rule = "the level of a word that is not stale is that of its largest block";
         check(rule, start, agrees(block.levels(), block.header.stale(), &states))?;
-        Ok(counted)
+        Ok((free, in_use, largest))
     }
 }
 

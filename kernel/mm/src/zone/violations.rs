@@ -1,7 +1,7 @@
 //! Tests of the checker: each rule is broken once, and it is that rule which it names.
 
 use super::header::Header;
-use super::{Extent, Pageblock, Zone, spans};
+use super::{Pageblock, Span, Zone, spans};
 use crate::frame::{FRAME_SIZE, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
@@ -23,12 +23,12 @@ const RAM: PfnRange = PfnRange::new(Pfn::new(START), Pfn::new(START + 10 * PAGEB
 fn empty() -> (Zone<'static>, &'static [PerCpuPages]) {
     let kind = ZoneKind::Normal;
     let range = Profile::X86_64.range(kind);
-    let extent = Extent::of(range, [RAM].into_iter());
-    let blocks = leak((0..extent.pageblocks).map(|_| Pageblock::default()));
+    let pageblocks = spans(range, [RAM].into_iter()).map(|span| Span::pageblocks(&span)).sum();
+    let blocks = leak((0..pageblocks).map(|_| Pageblock::default()));
     let dirty = Box::leak(Box::new(AtomicU64::new(0)));
-    let private = leak((0..Zone::private_words(&extent)).map(|_| 0));
+    let private = leak((0..Zone::private_words(1, pageblocks)).map(|_| 0));
     let pages: &[PerCpuPages] = leak((0..2).map(|_| PerCpuPages::new()));
-    (Zone::new(kind, extent, spans(range, [RAM].into_iter()), blocks, dirty, private, pages), pages)
+    (Zone::new(kind, range, [RAM].into_iter(), blocks, dirty, private, pages), pages)
 }
 
 /// A zone, and the pages of two CPUs: pageblock 0 is split by small blocks, 1 an allocated block, 2 and 3 one, 4 is isolated, 5
@@ -44,7 +44,7 @@ pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     let range = |pageblock| part(pageblock, 0, PAGEBLOCK_FRAMES);
     let take = |zone: &mut Zone<'_>, range| {
         zone.isolate(range).unwrap();
-        zone.take_range(range).unwrap();
+        zone.take_free(range, None).unwrap();
         zone.unisolate(range).unwrap();
     };
     take(&mut zone, part(0, 64, 68));
@@ -53,9 +53,9 @@ pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     take(&mut zone, PfnRange::new(range(2).start, range(3).end));
     take(&mut zone, part(5, 0, 8));
     zone.isolate(range(4)).unwrap();
-    zone.managed *= 1000;
+    zone.stats.managed *= 1000;
     zone.reserve_highatomic(range(5).start, order(3));
-    zone.managed /= 1000;
+    zone.stats.managed /= 1000;
     for pageblock in [8, 9] {
         take(&mut zone, part(pageblock, 0, 100));
         let pfn = part(pageblock, 96, 97).start;
@@ -66,7 +66,7 @@ pub(super) fn zone() -> (Zone<'static>, &'static [PerCpuPages]) {
     let mut block = zone.blocks.lock(7);
     zone.split_whole(&mut block);
     let (word, heads, _) = block.lend(1);
-    zone.allocated += 64;
+    zone.stats.allocated += 64;
     zone.file(&mut block);
     pages[0].batch(order(1), Mobility::Movable).begin(range(7).start.offset(word as u64 * 64), heads);
     drop(block);
@@ -90,28 +90,28 @@ fn header(zone: &Zone<'_>, number: usize, change: impl FnOnce(&mut Header)) {
 
 #[test]
 fn counts_that_are_off_by_one_are_named() {
-    violates("the zone's count of free frames is that of its pageblocks", |zone| zone.counts.free += 1);
-    violates("the zone's count of isolated frames is that of its pageblocks", |zone| zone.counts.isolated -= 1);
+    violates("the zone's count of free frames is that of its pageblocks", |zone| zone.stats.free += 1);
+    violates("the zone's count of isolated frames is that of its pageblocks", |zone| zone.stats.isolated -= 1);
     let rule = "the zone's count of free HighAtomic frames is that of its pageblocks";
-    violates(rule, |zone| zone.counts.free_highatomic -= 1);
+    violates(rule, |zone| zone.stats.free_highatomic -= 1);
     let rule = "the zone's count of HighAtomic pageblocks is their number";
-    violates(rule, |zone| zone.counts.reserved_highatomic += 1);
-    violates("a managed frame is free or in use", |zone| zone.managed += 1);
+    violates(rule, |zone| zone.stats.reserved_highatomic += 1);
+    violates("a managed frame is free or in use", |zone| zone.stats.managed += 1);
 }
 
 #[test]
 fn extents_and_marks_out_of_order_are_named() {
-    violates("managed frames are present", |zone| zone.extent.present = 1);
-    violates("present frames are spanned", |zone| zone.extent.spanned = 1);
-    violates("the watermarks rise", |zone| zone.watermarks.min = 1);
-    violates("the watermarks rise", |zone| zone.watermarks.low = 1);
+    violates("managed frames are present", |zone| zone.stats.present = 1);
+    violates("present frames are spanned", |zone| zone.stats.spanned = 1);
+    violates("the watermarks rise", |zone| zone.stats.watermarks.min = 1);
+    violates("the watermarks rise", |zone| zone.stats.watermarks.low = 1);
     let mut reserves = [0; ZoneKind::COUNT];
     reserves[ZoneKind::Normal.index()] = 1;
     let (mut lower, _) = zone();
-    lower.kind = ZoneKind::Dma32;
-    lower.protection = reserves;
+    lower.stats.kind = ZoneKind::Dma32;
+    lower.stats.protection = reserves;
     assert_eq!(lower.validate(), Ok(()));
-    lower.protection = [0, 2, 1];
+    lower.stats.protection = [0, 2, 1];
     assert_eq!(lower.validate().unwrap_err().rule, "the reserves rise with the requesting zone");
 }
 

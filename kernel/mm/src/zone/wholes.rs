@@ -121,12 +121,6 @@ impl<'m> Wholes<'m> {
         self.groups[group][FREE + mobility.index()] & bit != 0
     }
 
-    /// Whether a block of `order`, from 9 up, is free in pageblocks of this mobility.
-    #[inline]
-    pub(super) fn holds(&self, order: Order, mobility: Mobility) -> bool {
-        self.index.filled(mobility) >> level(order) != 0
-    }
-
     /// The first pageblock of the smallest free block of this mobility of at least `order`, in the lowest group that has one.
     #[inline]
     pub(super) fn find(&self, order: Order, mobility: Mobility) -> Option<usize> {
@@ -209,15 +203,16 @@ impl<'m> Wholes<'m> {
         self.set_free(group, mobility, self.groups[group][FREE + mobility.index()] & !bit);
     }
 
-    /// Changes the mobility of a free pageblock, and that of its buddy if the two are one block, or can be one then. The buddy is
-    /// returned if its mobility has changed.
+    /// Changes the mobility of a free pageblock, and that of its buddy if the two are one block, or can be one then, of mobilities that
+    /// merge. The buddy is returned if its mobility has changed.
     pub(super) fn set_mobility(&mut self, number: usize, from: Mobility, to: Mobility) -> Option<usize> {
         let (group, bit) = place(number);
         let free = self.groups[group][FREE + from.index()];
-        let block = (bit | place(number ^ 1).1) & (paired(free) | bit);
+        let pair = if from.is_mergeable() && to.is_mergeable() { paired(free) & place(number ^ 1).1 } else { 0 };
+        let block = bit | pair;
         self.set_free(group, from, free & !block);
         self.set_free(group, to, self.groups[group][FREE + to.index()] | block);
-        if block == bit { self.join(number ^ 1, to) } else { Some(number ^ 1) }
+        if pair == 0 { self.join(number ^ 1, to) } else { Some(number ^ 1) }
     }
 
     /// Allocates the free block of `order` that begins at a pageblock.

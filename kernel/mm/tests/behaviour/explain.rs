@@ -1,7 +1,7 @@
 //! What is explained is what then happens.
 
 use bifolio::allocator::{BlockState, PerCpuPages, Step};
-use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
+use bifolio::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use kit::machine::{allocator_with, usable};
 
 use kit::{Random, Raw, Sound, Turns};
@@ -153,6 +153,21 @@ fn each_step_says_what_happens_with_its_addresses() {
                 .to_owned(),
         ),
         (no_block(None, true), "zone Normal: no free block of order 3, nor any other".to_owned()),
+        (
+            Step::Chosen {
+                zone,
+                mobility: Mobility::Movable,
+                pageblock: at,
+                other: None,
+                from: (buddy, order_3),
+                pfn: buddy,
+                lent: 4,
+            },
+            format!(
+                "zone Normal: pageblock {at}, of the Movable ones with a block that is large enough the one with the smallest; \
+                 free block {buddy}+3; 4 blocks are lent to the CPU at once"
+            ),
+        ),
         (
             Step::Slowly,
             "no zone serves that above 'low': the slow path goes down to what the flags allow".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::cell::RefCell;
 use std::sync::Mutex;
 
-use bifolio::allocator::{PageAllocator, PerCpuPages, Shrinker, TooManyShrinkers};
+use bifolio::allocator::{PageAllocator, PerCpuPages, SetupError, Shrinker};
 use bifolio::frame::{Gfp, Order, Pfn, ZoneKind};
 use kit::{Raw, Sound, Turns};
 
@@ -156,7 +156,7 @@ fn there_is_room_for_sixteen_shrinkers() {
     for cache in &caches[..16] {
         assert_eq!(frames.add_shrinker(*cache), Ok(()));
     }
-    assert_eq!(frames.add_shrinker(caches[16]), Err(TooManyShrinkers));
+    assert_eq!(frames.add_shrinker(caches[16]), Err(SetupError::TooManyShrinkers));
     assert!(frames.remove_shrinker(caches[3]));
     assert_eq!(frames.add_shrinker(caches[16]), Ok(()));
     take_all(frames, Gfp::MEMALLOC);

@@ -2,24 +2,8 @@
 
 use core::fmt;
 
-use super::Step;
 use crate::frame::{Mobility, Order, Pfn, PfnRange, ZoneKind};
-use crate::zone::{Choice, Fallback, MarkTest};
-
-impl fmt::Display for MarkTest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { free, frames, mark, reserve } = self;
-        if self.is_passed() {
-            write!(f, "{free} free - {frames} >= {mark} + {reserve} kept for others: may be taken")
-        } else {
-            write!(
-                f,
-                "{free} free - {frames} < {mark} + {reserve} kept for others: {} more would have to be free",
-                self.lacks()
-            )
-        }
-    }
-}
+use crate::zone::{Fallback, Step};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,9 +15,26 @@ impl fmt::Display for Step {
                 write!(f, "CPU {cpu}'s pages have none{next}")
             }
             Self::PastPages => f.write_str("the CPU's own pages do not serve that: the zones are asked"),
-            Self::Test { zone, mark, test } => write!(f, "zone {zone}, mark '{mark}': {test}"),
+            Self::Test { zone, mark, free, frames, least, reserve, lacks: 0 } => {
+                write!(
+                    f,
+                    "zone {zone}, mark '{mark}': {free} free - {frames} >= {least} + {reserve} kept for others: may be taken"
+                )
+            }
+            Self::Test { zone, mark, free, frames, least, reserve, lacks } => {
+                write!(
+                    f,
+                    "zone {zone}, mark '{mark}': {free} free - {frames} < {least} + {reserve} kept for others: "
+                )?;
+                write!(f, "{lacks} more would have to be free")
+            }
             Self::NoBlock { zone, order, largest, mixing } => no_block(f, zone, order, largest, mixing),
-            Self::Chosen { zone, mobility, choice } => chosen(f, zone, mobility, &choice),
+            Self::Chosen { zone, mobility, pageblock, other, from: (first, order), lent, .. } => {
+                write!(f, "zone {zone}: pageblock {pageblock}, ")?;
+                served_by(f, mobility.name(), other)?;
+                write!(f, "; free block {first}+{order}")?;
+                if lent > 1 { write!(f, "; {lent} blocks are lent to the CPU at once") } else { Ok(()) }
+            }
             Self::Split { order, kept, free } => split(f, order, kept, free),
             Self::Slowly => {
                 f.write_str("no zone serves that above 'low': the slow path goes down to what the flags allow")
@@ -110,20 +111,15 @@ fn merge(f: &mut fmt::Formatter<'_>, order: Order, pfn: Pfn, buddy: Pfn) -> fmt:
     write!(f, "merges: {pfn} ^ {distance:#x} = {buddy}, which is free: order {larger} at {first}")
 }
 
-fn chosen(f: &mut fmt::Formatter<'_>, zone: ZoneKind, mobility: Mobility, choice: &Choice) -> fmt::Result {
-    let Choice { pageblock, other, from: (first, order), lent, .. } = choice;
-    let own = mobility.name();
-    write!(f, "zone {zone}: pageblock {pageblock}, ")?;
-    match other.map(|(way, kind)| (way, kind.name())) {
-        None => write!(f, "of the {own} ones with a block that is large enough the one with the smallest"),
-        Some((Fallback::ClaimedWhole, kind)) => write!(f, "no {own} one has room: a free one changes from {kind}"),
-        Some((Fallback::ClaimedPageblock, kind)) => {
-            write!(f, "no {own} one has room: mostly free, it changes from {kind}")
-        }
-        Some((Fallback::Stolen, kind)) => {
-            write!(f, "no {own} one has room, and none is worth changing: from a {kind} one")
-        }
-    }?;
-    write!(f, "; free block {first}+{order}")?;
-    if *lent > 1 { write!(f, "; {lent} blocks are lent to the CPU at once") } else { Ok(()) }
+/// Why a pageblock serves a request of its `own` mobility, or of another than the pageblock's.
+fn served_by(f: &mut fmt::Formatter<'_>, own: &str, other: Option<(Fallback, Mobility)>) -> fmt::Result {
+    let Some((way, kind)) = other else {
+        return write!(f, "of the {own} ones with a block that is large enough the one with the smallest");
+    };
+    write!(f, "no {own} one has room")?;
+    match way {
+        Fallback::ClaimedWhole => write!(f, ": a free one changes from {kind}"),
+        Fallback::ClaimedPageblock => write!(f, ": mostly free, it changes from {kind}"),
+        Fallback::Stolen => write!(f, ", and none is worth changing: from a {kind} one"),
+    }
 }

@@ -12,7 +12,7 @@ fn a_pageblock_is_found_by_its_first_frame_if_requests_have_its_mobility() {
     for offset in [1, 64, 511] {
         assert_eq!(at(&zone, 1, offset), None, "no pageblock begins there");
     }
-    zone.retype(1, Mobility::Unmovable);
+    zone.retype(1, |header| header.set_mobility(Mobility::Unmovable));
     assert_eq!(at(&zone, 1, 0), Some((1, Mobility::Unmovable)));
     assert_eq!([4, 5].map(|number| at(&zone, number, 0)), [None; 2], "one is isolated, the other is kept");
     let locked = zone.blocks().lock(1);
