@@ -16,6 +16,7 @@ use kit::Raw;
 use kit::source::SystemPages;
 use replay::{Replayed, take_turn_of};
 
+use crate::counted;
 use crate::machine::Frames;
 
 /// Somebody at a machine.
@@ -118,7 +119,7 @@ impl Shell {
                 held.iter()
                     .try_for_each(|(pfn, order)| self.frames.give(*pfn, *order))
                     .map_err(|error| error.to_string())?;
-                Ok(format!("freed {} blocks", held.len()))
+                Ok(format!("freed {}", counted(held.len() as u64, "blocks")))
             }
             ["free", pfn] => {
                 let pfn = Pfn::new(number(pfn)?);
@@ -138,7 +139,7 @@ impl Shell {
             ["kfree", "all"] => self.kfree(0, u64::MAX),
             ["kfree", first] => self.kfree(number(first)?, number(first)?),
             ["kfree", first, last] => self.kfree(number(first)?, number(last)?),
-            ["shrink"] => Ok(format!("{} frames went back", self.heap.shrink())),
+            ["shrink"] => Ok(format!("{} went back", counted(self.heap.shrink(), "frames"))),
             ["cpu", cpu] => self.switch_to(number(cpu)?),
             _ => Err(format!("there is no command '{command}' here: {COMMANDS}")),
         }
@@ -167,7 +168,12 @@ impl Shell {
             unsafe { self.heap.free(object, layout) }.map_err(|error: HeapError| error.to_string())?;
             count += 1;
         }
-        Ok(format!("freed {count} objects; {} are live, and slabs take {} frames", self.live(), self.slab_frames()))
+        Ok(format!(
+            "freed {}; live are {}, and slabs take {}",
+            counted(count as u64, "objects"),
+            self.live(),
+            counted(self.slab_frames(), "frames")
+        ))
     }
 
     fn alloc(&mut self, order: Order, gfp: Gfp) -> Result<String, String> {
@@ -180,7 +186,7 @@ impl Shell {
     fn hold(&mut self, range: PfnRange) -> Result<String, String> {
         let blocks = kit::oracle::range_blocks(range);
         self.held.extend(&blocks);
-        Ok(format!("{} frames at {range}", range.frames()))
+        Ok(format!("{} at {range}", counted(range.frames(), "frames")))
     }
 
     /// Frees a block, right or wrong. Whatever is allocated is the shell's.
@@ -194,7 +200,7 @@ impl Shell {
         let range = PfnRange::new(pfn, Pfn::new(pfn.number().saturating_add(frames)));
         self.frames.give_range(range).map_err(|error| self.refused(error))?;
         self.held.retain(|(pfn, _)| !range.contains(*pfn));
-        Ok(format!("freed {frames} frames at {range}"))
+        Ok(format!("freed {} at {range}", counted(frames, "frames")))
     }
 
     /// Takes note of why a free was refused.

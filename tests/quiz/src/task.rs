@@ -9,6 +9,7 @@ use bifolio::memory_map::{MemoryMap, Region, RegionKind};
 use kit::Raw;
 use kit::machine::usable;
 
+use crate::counted;
 use crate::machine::{CHUNK, Frames, NORMAL, chunk, machine, order};
 pub use crate::shell::COMMANDS;
 use crate::shell::Shell;
@@ -264,7 +265,7 @@ fn lent_and_taken_off(shell: &Shell) -> Result<u64, String> {
     let cached = shell.frames.stats().cached;
     match () {
         () if shell.has_others => Err("there are other commands than 'alloc', 'free' and 'cpu'".into()),
-        () if !shell.held.is_empty() => Err(format!("you hold {} frames still", shell.held_frames())),
+        () if !shell.held.is_empty() => Err(format!("you hold {} still", counted(shell.held_frames(), "frames"))),
         () if cached > 0 => Err(format!("CPUs have {cached} frames at hand still")),
         () if shell.at_hand == 0 => Err("no CPU ever had any at hand".into()),
         () => Ok(shell.commands),
@@ -318,7 +319,7 @@ fn stranded_and_got_back(shell: &Shell) -> Result<u64, String> {
     let cached = shell.frames.stats().cached;
     match () {
         () if shell.commands > MOST_COMMANDS => Err(format!("these are {} commands", shell.commands)),
-        () if !shell.held.is_empty() => Err(format!("you hold {} frames still", shell.held_frames())),
+        () if !shell.held.is_empty() => Err(format!("you hold {} still", counted(shell.held_frames(), "frames"))),
         () if cached > 0 => Err(format!("{cached} frames are stranded still")),
         () if shell.stranded == 0 => Err("nothing was ever stranded".into()),
         () => Ok(shell.stranded),
