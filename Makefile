@@ -128,7 +128,7 @@ lab-shell: ## the kernel's shell, with page frames from the learner's file of a 
 	$(with-toolchain) boot/build.sh
 	$(with-toolchain) cargo run -q -p lab -- shell
 
-test-labs: ## every solution of the labs and every planted mistake, booted on all machines of `make test`; takes half an hour
+test-labs: ## every solution of the labs and every planted mistake, booted on all machines of `make test`; takes ten minutes
 	$(with-toolchain) cargo test -p lab --test booted -- --include-ignored --nocapture
 
 handout: ## the tree that a class is given for the labs, without solutions, in target/handout or DIR=...
