@@ -286,8 +286,9 @@ impl<'m> Pageblocks<'m> {
         Some((block.try_lock(number)?, offset))
     }
 
-    /// Frees the block of `order`, below that of a pageblock, that starts at `pfn` in a pageblock that is locked, and says whether all of
-    /// that is free now, which its zone has to be told; `None` if there is no such block. In a pageblock that is nearly full it goes to the pages of the CPU that frees it, if it may use them now.
+    /// Frees the block of `order`, below that of a pageblock, that starts at `pfn` in a pageblock that is locked, and says whether all
+    /// of that is free now, which its zone has to be told; `None` if there is no such block. In a pageblock that is nearly full it
+    /// goes to the pages of the CPU that frees it, if it may use them now.
     #[inline(always)]
     pub(crate) fn free(
         &self,
