@@ -74,7 +74,7 @@ impl Zone<'_> {
     }
 
     /// Whether nothing of these pageblocks was ever added.
-    fn are_untouched(&self, mut numbers: Range<usize>) -> bool {
-        self.wholes.all_lower(numbers.clone()) && numbers.all(|number| !self.blocks.peek(number).is_split())
+    fn are_untouched(&self, numbers: Range<usize>) -> bool {
+        self.wholes.all_lower(numbers.clone()) && self.blocks.is_none_split(numbers)
     }
 }

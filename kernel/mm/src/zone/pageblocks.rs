@@ -167,6 +167,11 @@ impl<'m> Pageblocks<'m> {
         self.blocks[number].peek()
     }
 
+    /// Whether none of these pageblocks is split, to a CPU that has the zone's lock.
+    pub(super) fn is_none_split(&self, numbers: core::ops::Range<usize>) -> bool {
+        self.blocks[numbers].iter().all(|block| !block.peek().is_split())
+    }
+
     /// Changes the mobility of a pageblock that is free as a whole.
     #[cold]
     pub(crate) fn set_mobility(&self, number: usize, mobility: Mobility) {
