@@ -150,7 +150,7 @@ fn no_frame_is_missing_where_it_is_needed() {
 /// Two CPUs free one block at the same time, wherever it came from: one of them is told, or else the allocator notices.
 #[test]
 fn of_two_frees_of_one_block_one_is_noticed() {
-    let effort = Effort { schedules: 400, rounds: 200, short: 0, long: 0 };
+    let effort = Effort { schedules: 4000, rounds: 200, short: 0, long: 0 };
     effort.explore(|| {
         with_frames(256, |frames| {
             let given = Mutex::<Vec<Block>, Thread>::new("given", Vec::new());
