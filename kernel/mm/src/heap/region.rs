@@ -249,7 +249,7 @@ unsafe impl<C: Cpu, const CPUS: usize> Objects for InRegion<'_, C, CPUS> {
 
     #[inline]
     unsafe fn free(self, object: NonNull<u8>, layout: Option<Layout>) -> Result<(), HeapError> {
-        // SAFETY: the caller promises what either asks for.
+        // SAFETY: by the trait's contract the object, if it is live, is the caller's to give up, which is what either asks for.
         unsafe {
             match self {
                 Self::Small(heap) => heap.free(object, layout),
@@ -264,7 +264,7 @@ unsafe impl<C: Cpu, const CPUS: usize> Objects for InRegion<'_, C, CPUS> {
         layout: Option<Layout>,
         wanted: Layout,
     ) -> Result<Option<NonNull<u8>>, HeapError> {
-        // SAFETY: the caller promises what either asks for.
+        // SAFETY: by the trait's contract the object, if it is live, is the caller's to give up, which is what either asks for.
         unsafe {
             match self {
                 Self::Small(heap) => heap.reallocate(object, layout, wanted),
