@@ -194,8 +194,8 @@ pub const PLANTS: &[Plant] = &[
         tool: Tool::Threads,
         test: "frames::no_frame_has_two_owners",
         file: "sync/gate.rs",
-        old: "self.0.store(false, Release);",
-        new: "self.0.store(false, Relaxed);",
+        old: "self.busy.store(false, Release);",
+        new: "self.busy.store(false, Relaxed);",
     },
     Plant {
         what: "a slot handed back while its last user may still be writing to it",
