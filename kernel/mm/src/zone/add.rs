@@ -75,6 +75,6 @@ impl Zone<'_> {
 
     /// Whether nothing of these pageblocks was ever added.
     fn are_untouched(&self, numbers: Range<usize>) -> bool {
-        self.wholes.all_lower(numbers.clone()) && self.blocks.is_none_split(numbers)
+        self.wholes.all_lower(numbers.clone()) && self.blocks.all[numbers].iter().all(|block| !block.peek().is_split())
     }
 }

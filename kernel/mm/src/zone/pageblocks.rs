@@ -25,7 +25,7 @@ pub(crate) struct Pageblocks<'m> {
     first: Pfn,
     first_blocks: &'m [Pageblock],
     spans: &'m [Stored],
-    blocks: &'m [Pageblock],
+    pub(super) all: &'m [Pageblock],
     /// The pageblock that became dirty last.
     dirty: &'m AtomicU64,
     per_cpu: &'m [PerCpuPages],
@@ -49,7 +49,7 @@ impl<'m> Pageblocks<'m> {
         blocks.iter().for_each(|block| block.reset(header));
         dirty.store(END, Relaxed);
         let first = spans.first().copied().map(Span::load).unwrap_or_default().start();
-        let mut all = Self { first, first_blocks: &[], spans, blocks, dirty, per_cpu };
+        let mut all = Self { first, first_blocks: &[], spans, all: blocks, dirty, per_cpu };
         all.withhold_first(false);
         all
     }
@@ -57,7 +57,7 @@ impl<'m> Pageblocks<'m> {
     /// Has the pageblocks of the first span be found as those of all others are, or again more quickly.
     pub(super) fn withhold_first(&mut self, withheld: bool) {
         let first = self.spans.first().copied().map(Span::load).unwrap_or_default();
-        self.first_blocks = if withheld { &[] } else { &self.blocks[..first.pageblocks()] };
+        self.first_blocks = if withheld { &[] } else { &self.all[..first.pageblocks()] };
     }
 
     /// All CPUs' pages, which blocks may be lent to.
@@ -67,12 +67,12 @@ impl<'m> Pageblocks<'m> {
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.blocks.len()
+        self.all.len()
     }
 
     /// Shows every word of them, for a hash.
     pub(super) fn for_each_word(&self, visit: &mut impl FnMut(u64)) {
-        self.blocks.iter().for_each(|block| block.for_each_word(visit));
+        self.all.iter().for_each(|block| block.for_each_word(visit));
         visit(self.dirty.load(Relaxed));
     }
 
@@ -142,7 +142,7 @@ impl<'m> Pageblocks<'m> {
     /// Locks a pageblock.
     #[inline(always)]
     pub(crate) fn lock(&self, number: usize) -> Locked<'m> {
-        self.blocks[number].lock(number)
+        self.all[number].lock(number)
     }
 
     /// The pageblock of the first span that begins at a frame, and its mobility, to a CPU that has the zone's lock; `None` for all
@@ -164,12 +164,7 @@ impl<'m> Pageblocks<'m> {
     /// The header of a pageblock, to a CPU that has the zone's lock: see [`Pageblock::peek`].
     #[inline(always)]
     pub(crate) fn peek(&self, number: usize) -> Header {
-        self.blocks[number].peek()
-    }
-
-    /// Whether none of these pageblocks is split, to a CPU that has the zone's lock.
-    pub(super) fn is_none_split(&self, numbers: core::ops::Range<usize>) -> bool {
-        self.blocks[numbers].iter().all(|block| !block.peek().is_split())
+        self.all[number].peek()
     }
 
     /// Changes the mobility of a pageblock that is free as a whole.
@@ -481,7 +476,7 @@ impl<'m> Pageblocks<'m> {
 
     #[cfg(bifolio_loom)]
     pub fn prime(&self) {
-        self.blocks.iter().for_each(Pageblock::prime);
+        self.all.iter().for_each(Pageblock::prime);
         crate::sync::atomic::prime!(self.dirty);
     }
 }
