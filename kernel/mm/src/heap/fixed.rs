@@ -97,7 +97,7 @@ unsafe impl<C: Cpu + 'static, const CPUS: usize> GlobalAlloc for StaticHeap<C, C
         let (Some(heap), Ok(wanted)) = (self.heap(), Layout::from_size_align(size, layout.align())) else {
             return ptr::null_mut();
         };
-        // SAFETY: by the trait's contract the object is the caller's, who goes on with what is returned.
+        // SAFETY: by the trait's contract the object is the caller's, and is used no more but as what is returned.
         let moved = of(object).and_then(|object| unsafe { heap.reallocate(object, Some(layout), wanted) });
         let moved = moved.unwrap_or_else(|error| {
             heap.report(&error);

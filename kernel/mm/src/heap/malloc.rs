@@ -90,7 +90,7 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Objects for &Heap<S, C, CP
 
     #[inline]
     unsafe fn free(self, object: NonNull<u8>, layout: Option<Layout>) -> Result<(), HeapError> {
-        // SAFETY: the caller promises that the object, if it is live, is its own, and used no more.
+        // SAFETY: by the contract of `Objects::free` nobody uses the object any more, if it is live.
         unsafe {
             match layout {
                 Some(layout) => Heap::free(self, object, layout),
@@ -105,7 +105,7 @@ unsafe impl<S: PageSource, C: Cpu, const CPUS: usize> Objects for &Heap<S, C, CP
         layout: Option<Layout>,
         wanted: Layout,
     ) -> Result<Option<NonNull<u8>>, HeapError> {
-        // SAFETY: the caller promises that the object, if it is live, is its own, and goes on with what is returned.
+        // SAFETY: by the contract of `Objects::reallocate` nobody uses the object any more, if it is live, but what is returned.
         unsafe { self.relocate(object, layout, wanted) }
     }
 

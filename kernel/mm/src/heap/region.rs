@@ -11,7 +11,7 @@
 //! ```
 //!
 //! In a region of less than 4 MiB half-empty slabs of so many classes would be much of it, or most: there each object is as long as it
-//! was asked for, in a [`SmallHeap`], and 4 KiB are a heap. Who rather has caches, debugging, recording and speed has slabs there too:
+//! was asked for, in a [`SmallHeap`], and 4 KiB are a heap. For what needs caches, debugging, recording or speed there are slabs, too:
 //! [`Heap::with_slabs_in`].
 //!
 //! What the page allocator calls a frame is a granule here, of 256 bytes, or 1 KiB where its metadata counts for more: it never
@@ -289,8 +289,8 @@ unsafe impl<C: Cpu, const CPUS: usize> Objects for InRegion<'_, C, CPUS> {
 }
 
 impl<'r> Heap<RegionPages<'r, SingleCpu>, SingleCpu, 1> {
-    /// Makes a heap of a region, for one thread. It takes nothing but the region, whatever that holds; when the last one
-    /// who knows of the heap is gone, the region is its owner's again, with unspecified contents.
+    /// Makes a heap of a region, for one thread. It takes nothing but the region, whatever that holds; when the last
+    /// copy of the heap's handle is gone, the region is its owner's again, with unspecified contents.
     ///
     /// # Errors
     /// [`RegionError::TooSmall`], saying how large it must be.
@@ -316,7 +316,7 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
     /// Frames that the heap needs for itself before its first object, and that object's.
     const LEAST_FRAMES: usize = 5;
 
-    /// [`in_shared_region`](Self::in_shared_region), with slabs however small the region is: for those who need caches, debugging,
+    /// [`in_shared_region`](Self::in_shared_region), with slabs however small the region is: for what needs caches, debugging,
     /// recording or speed more than memory.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! A heap where half-empty slabs of many classes would be most of the memory: each object is as long as it was asked for, and lies in
-//! the shortest run of free memory that holds it.
+//! the shortest run of free memory that holds it in a few pages that have room.
 //!
 //! Two bits for each 8 bytes say where objects are (`grains.rs`), so a bad free is told from a good one as exactly as by slabs. An
 //! operation takes a lock; a request looks at a number for each page, and at the bits of some pages that have room for it.
@@ -167,8 +167,8 @@ unsafe impl<C: Cpu> Objects for &SmallHeap<'_, C> {
         let Some(moved) = self.allocate(wanted) else {
             return Ok(None);
         };
-        // SAFETY: both are live objects, and different ones, of at least as many bytes as are copied; the caller promises that
-        // the old one is its own, and uses it no more.
+        // SAFETY: both are live objects, and different ones, of at least as many bytes as are copied. By the contract of
+        // `Objects::reallocate` nobody uses the old one any more.
         unsafe {
             moved.copy_from_nonoverlapping(object, held.min(wanted.size()));
             self.free(object, layout)?;
