@@ -68,13 +68,14 @@ fn bulk<A: Objects>(meter: &Meter<'_>) {
 
 /// The worst single allocation or free among random ones, of power-law sizes and of uniform ones by turns, with up to 20,000
 /// objects live. What fetches frames or gives some back is among them; requests that are refused are not. And the worst but for
-/// the very first, since that may have to set up the heap.
+/// the very first, since that may have to set up the heap. The CPU was prepared before.
 pub fn worst<A: Objects>(meter: &Meter<'_>, operations: u64) {
     const WORKLOADS: [&str; 2] = ["heap-worst", "heap-worst-later"];
     if !meter.wants(&WORKLOADS) {
         return;
     }
     let (heap, mut random) = (A::new(), Random::new(17));
+    heap.prepare();
     let sizes = [Sizes::PowerLaw.table(), Sizes::Uniform.table()];
     let mut held: Vec<(NonNull<u8>, Layout)> = Vec::with_capacity(BULK);
     let (mut worst, mut later, mut refused) = (0, 0, 0);

@@ -112,6 +112,10 @@ impl<M: Backing, C: Cpu + Sync> Objects for BifolioHeap<M, C> {
         Self::for_cpus(CPUS)
     }
 
+    fn prepare(&self) {
+        assert!(self.prepare_cpu(), "there is memory");
+    }
+
     #[inline(always)]
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.allocate(layout)

@@ -28,6 +28,9 @@ pub trait Objects: Sync + Sized {
     /// An allocator that has no object yet. One that exists once in a process has them all back by now.
     fn new() -> Self;
 
+    /// Has whatever the CPU that this runs on needs for itself made now, as a kernel does before a CPU is to be quick.
+    fn prepare(&self) {}
+
     /// Allocates an object.
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>>;
 
