@@ -17,7 +17,13 @@ fn file_of_test(plant: &Plant) -> PathBuf {
         return root().join("tests").join(package).join("tests").join(program).with_extension("rs");
     }
     let file = match (plant.program(), modules) {
-        ("lib", modules) => root().join("kernel/mm/src").join(modules.trim_end_matches("::tests").replace("::", "/")),
+        ("lib", modules) => {
+            let of = |modules: &str| root().join("kernel/mm/src").join(modules.replace("::", "/"));
+            // Tests have a file of their own, or are in the one that they are about.
+            Some(of(modules))
+                .filter(|file| file.with_extension("rs").is_file())
+                .unwrap_or_else(|| of(modules.trim_end_matches("::tests")))
+        }
         (program, "") if tests.join(program).is_dir() => tests.join(program).join("main"),
         (program, "") => tests.join(program),
         (program, module) => tests.join(program).join(module),

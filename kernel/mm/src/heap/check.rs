@@ -253,7 +253,9 @@ mod tests {
         assert_eq!(
             rule_broken_by(|all, _, slab| {
                 all.books.pool.put(slab);
-                all.books.pool.end_rest();
+                let closings = all.books.pool.closings().unwrap();
+                all.books.pool.pass(closings);
+                all.books.pool.vacate_some();
             }),
             "the descriptor of a block is in use"
         );

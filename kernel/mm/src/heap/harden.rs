@@ -51,7 +51,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             self.hardening.set(hardening);
         }
         let is_slow = is_hardened || self.registry.recording.is_completed();
-        self.stopped(|all| all.per_cpu.iter().for_each(|place| place.set_slow(is_slow)));
+        self.stopped(|_| self.per_cpu.iter().for_each(|place| place.set_slow(is_slow)));
         self.hardening.set(hardening);
     }
 

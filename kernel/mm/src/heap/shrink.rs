@@ -51,14 +51,9 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             // SAFETY: the block was an arena's, from the source, and is nobody's now.
             frames += unsafe { self.registry.give_back(arena, CpuArena::ORDER) };
         }
-        while self.end_rest() {}
-        while let Some(page) = self
-            .try_stopped(|all| {
-                // SAFETY: the heap stands still, and no arena remembers a slab that is not its own (invariant *Remembered*).
-                unsafe { all.books.pool.remove_idle() }
-            })
-            .flatten()
-        {
+        self.pass_grace_period();
+        while self.registry.books.with(|books| books.pool.vacate_some()) {}
+        while let Some(page) = self.registry.books.with(|books| books.pool.remove_idle()) {
             // SAFETY: the page was the pool's, from the source, and is nobody's now.
             frames += unsafe { self.registry.give_back(page, Order::ZERO) };
         }

@@ -154,10 +154,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }) {
             return Some(object);
         }
-        self.collect_own();
+        let has_come = self.collect_own();
         self.in_arena(|arena| {
             let bin = arena.bin(kind.number);
-            bin.take_any().or_else(|| {
+            let come = if has_come { bin.take_any() } else { None };
+            come.or_else(|| {
                 if arena.id() == ArenaId::SHARED {
                     return None;
                 }
@@ -169,9 +170,15 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Takes over what others have freed in this CPU's arena, and in the shared one, whose lock is not taken where that is nothing.
-    fn collect_own(&self) {
+    /// Whether there was anything in this CPU's.
+    fn collect_own(&self) -> bool {
+        let mut has_come = false;
+        let mut collect = |arena: &Arena| {
+            has_come |= !self.per_cpu(arena.id().index()).incoming.0.is_empty();
+            self.collect(arena)
+        };
         loop {
-            match self.in_arena(|arena| self.collect(arena)) {
+            match self.in_arena(&mut collect) {
                 Found::Nothing => break,
                 found => _ = self.settle(found),
             }
@@ -182,6 +189,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 found => _ = self.settle(found),
             }
         }
+        has_come
     }
 
     /// Takes over what others have freed in the arena's slabs, as long as nothing else is to be done, and passes on what is
@@ -280,6 +288,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             // not be stopped.
             if !place.has_arena() && !self.stopped.load(Ordering::Relaxed) {
                 spare = None;
+                self.per_cpu.use_place(cpu);
                 // SAFETY: the block is ours, of the right order, and becomes the arena's; the lock is held.
                 unsafe { place.set_arena(CpuArena::new_in(block, id).as_ptr()) };
                 place.open();
@@ -319,27 +328,13 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Opens a block, once descriptors that were closed may be opened again.
     pub(super) fn opened(&self, open: impl Fn() -> Result<Meta<Slab>, Lack>) -> Option<Meta<Slab>> {
-        if self.registry.is_tired.load(Ordering::Relaxed) {
-            self.end_rest();
+        if self.registry.is_grace_due.load(Ordering::Relaxed) {
+            self.pass_grace_period();
         }
         match open() {
-            Err(Lack::Descriptor) if self.registry.books.with(|books| books.pool.has_resting()) => {
-                self.end_rest();
-                open().ok()
-            }
+            Err(Lack::Descriptor) if self.pass_grace_period() => open().ok(),
             opened => opened.ok(),
         }
-    }
-
-    /// Lets descriptors be opened again that were closed, as many as at a time. Whether there are more.
-    #[cold]
-    pub(super) fn end_rest(&self) -> bool {
-        let has_more = self.try_stopped(|all| {
-            all.books.pool.end_rest();
-            self.registry.is_tired.store(all.books.pool.is_tired(), Ordering::Relaxed);
-            all.books.pool.has_resting()
-        });
-        has_more.unwrap_or(false)
     }
 
     /// Frees the slot that starts at `address`, if it is of the right cache: where the slab is not remembered, belongs elsewhere then,

@@ -1,4 +1,5 @@
-//! Bringing the heap to a standstill, so that one CPU can look at all of it at once.
+//! Bringing the heap to a standstill, so that one CPU can look at all of it at once; and waiting, which needs no such thing, until no CPU
+//! is any more where it was.
 
 use crate::sync::atomic::Ordering;
 
@@ -110,7 +111,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Takes over in all arenas what others have freed, as long as nothing else is to be done.
     fn collect_all(&self, all: &Stopped<'_, C>) -> Found {
-        for incoming in self.per_cpu.iter().chain([&self.per_cpu.without]).map(|place| &place.incoming.0) {
+        for incoming in self.per_cpu.used().iter().chain([&self.per_cpu.without]).map(|place| &place.incoming.0) {
             let mut slabs = incoming.take();
             while let Some(slab) = slabs.next() {
                 let found = all.arena(slab.arena()).map(|arena| self.take_over(arena, slab));
@@ -127,7 +128,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// were, if a CPU that has an arena is missed.
     fn close_gates(&self) -> Option<Guard<'_, (), C>> {
         // Behind the gate of all others there never is an arena.
-        let gates = || self.per_cpu.iter().map(PerCpu::gate_in_use);
+        let gates = || self.per_cpu.used().iter().map(PerCpu::gate_in_use);
         loop {
             let mut all = true;
             // A CPU without an arena has nothing that could be changed behind its back.
@@ -138,7 +139,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
                 Gate::close_each::<C>(gates().enumerate(), |missed| all &= !self.per_cpu(missed).has_arena());
             }
             if !all {
-                self.per_cpu.iter().for_each(PerCpu::open);
+                self.per_cpu.used().iter().for_each(PerCpu::open);
                 return None;
             }
             gates().for_each(Gate::await_owner::<C>);
@@ -157,9 +158,45 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         result
     }
 
+    /// Passes a grace period (Linux: `synchronize_rcu`): waits until each CPU has been outside of its arena, and of the heap's locks,
+    /// once. So none is at a descriptor any more that was closed before, and those can be opened again (invariant *Metadata*). Nobody
+    /// is stopped for it. False if no descriptor waits for that, or if a CPU that has an arena does not pass a barrier now.
+    #[cold]
+    pub(super) fn pass_grace_period(&self) -> bool {
+        self.registry.is_grace_due.store(false, Ordering::Relaxed);
+        match self.registry.recording.get() {
+            Some(recording) => recording.undisturbed::<C, _>(|| self.pass_once(true)),
+            None => self.pass_once(false),
+        }
+    }
+
+    /// Passes a grace period, where nobody is in an arena if this `is_alone`.
+    fn pass_once(&self, is_alone: bool) -> bool {
+        let waiting = self.registry.books.with(|books| books.pool.closings());
+        let passed = waiting.filter(|_| {
+            // A CPU that has one of the locks after this, or gets an arena, sees the page map as it is now.
+            self.shared_lock.with(|()| ());
+            self.large.with(|_| ());
+            self.debugging.records.with(|_| ());
+            is_alone || self.await_each()
+        });
+        passed.inspect(|&closings| self.registry.books.with(|books| books.pool.pass(closings))).is_some()
+    }
+
+    /// Waits until each CPU that has an arena was outside of it once. False if one is missed.
+    fn await_each(&self) -> bool {
+        let mut all = true;
+        C::try_synchronize(&mut |missed| all &= !self.per_cpu(missed).has_arena());
+        if all {
+            // A CPU that goes inside once more sees there what every CPU saw at the barrier.
+            self.per_cpu.used().iter().for_each(PerCpu::await_outside::<C>);
+        }
+        all
+    }
+
     fn stand_still<'a, R>(&'a self, shared_lock: Guard<'a, (), C>, f: impl FnOnce(&mut Stopped<'_, C>) -> R) -> R {
         let mut all = Stopped {
-            per_cpu: &self.per_cpu,
+            per_cpu: self.per_cpu.used(),
             shared: &self.shared,
             _shared_lock: shared_lock,
             large: self.large.lock(),
@@ -168,7 +205,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         };
         let result = f(&mut all);
         drop(all);
-        self.per_cpu.iter().for_each(PerCpu::open);
+        self.per_cpu.used().iter().for_each(PerCpu::open);
         result
     }
 }

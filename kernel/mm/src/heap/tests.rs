@@ -122,6 +122,55 @@ fn a_second_free_is_refused_wherever_its_slab_went_meanwhile() {
     });
 }
 
+/// CPU 0, while CPU 1 goes in and out of its arena.
+struct Beside;
+
+/// The heap that CPU 1 is in, until CPU 0 waits.
+static VISITED: Mutex<Option<&'static Heap<Leak, Beside, CPUS>>> = Mutex::new(None);
+
+// SAFETY: one CPU at a time, which nothing interrupts.
+unsafe impl Cpu for Beside {
+    fn current() -> usize {
+        0
+    }
+
+    fn synchronize() {}
+
+    fn mask_interrupts() -> bool {
+        false
+    }
+
+    fn restore_interrupts(_: bool) {}
+}
+
+impl Hooks for Beside {
+    fn relax() {
+        let heap = VISITED.lock().unwrap().take().expect("it waits for nothing else");
+        assert_eq!(heap.registry.books.with(|books| books.pool.closings()), Some(1), "it has not waited yet");
+        heap.per_cpu(1).leave();
+    }
+}
+
+#[test]
+fn a_descriptor_is_opened_again_once_every_cpu_was_outside() {
+    let heap: &'static Heap<Leak, Beside, CPUS> = Box::leak(Box::new(Heap::new(Leak)));
+    let object = heap.allocate(OBJECT).unwrap();
+    // SAFETY: nothing else uses the heap.
+    let slab = unsafe { heap.registry.map.find(object.as_ptr().addr()) };
+    // SAFETY: the object is ours, and not used afterwards.
+    unsafe { heap.free(object, OBJECT) }.unwrap();
+    heap.per_cpu.use_place(1);
+    heap.per_cpu(1).enter();
+    heap.retire_cpu();
+    heap.close(heap.shared.pop_any(slab.cache()).and_then(Emptied::new).unwrap());
+    let take = || heap.registry.books.with(|books| books.pool.take().unwrap());
+    assert_ne!(take(), slab, "CPU 1 may be at it");
+    *VISITED.lock().unwrap() = Some(heap);
+    assert!(heap.pass_grace_period() && VISITED.lock().unwrap().is_none());
+    assert_eq!(take(), slab);
+    assert!(!heap.pass_grace_period(), "nothing waits");
+}
+
 #[test]
 fn a_free_slot_has_no_size_for_anybody() {
     let (heap, object) = with_object();

@@ -28,9 +28,10 @@
 //! - **Block**: a block that the source gave belongs to this layer alone, is mapped, and is aligned to its size, until
 //!   it is given back. An open slab's slots lie inside its block, do not overlap, and have the block's provenance.
 //! - **Metadata**: what a `Meta` points to is initialised and stays where it is for as long as that `Meta` may be used.
-//!   Arenas, pages of descriptors and tables of the page map are given back only while the heap *stands still*: nobody is
+//!   Arenas and tables of the page map are given back only while the heap *stands still*: nobody is
 //!   inside an arena, every lock of the heap is held, and nothing leads to them any more. A descriptor that was closed is
-//!   opened again only after the heap stood still. Nobody keeps a `Meta` of a slab beyond the arena or the lock it was found
+//!   opened again, or its page given back, only after a *grace period*: once each CPU was outside of its arena, and each lock of the
+//!   heap was free, since nothing leads to the descriptor. Nobody keeps a `Meta` of a slab beyond the arena or the lock it was found
 //!   under. So what a descriptor says is as it was when it was opened, but for what is atomic or the owner's.
 //! - **Ownership**: an arena is touched by its CPU alone, which has interrupts masked meanwhile, or by a CPU that made the heap
 //!   stand still; the shared arena by the CPU that holds its lock. A slab that is in an arena has its lists, its count of frees

@@ -104,6 +104,16 @@ impl PageMap {
     /// Some lock of the heap is held, for as long as the entry is used.
     #[inline]
     unsafe fn entry(&self, address: usize, level: u32) -> &AtomicPtr<Table> {
+        // SAFETY: the caller holds a lock.
+        &unsafe { self.table(address, level) }.entries[index(address, level)]
+    }
+
+    /// The table at `level` on the path of `address`.
+    ///
+    /// # Safety
+    /// As for [`entry`](Self::entry).
+    #[inline]
+    unsafe fn table(&self, address: usize, level: u32) -> &Table {
         let mut table = &self.root;
         for above in (level + 1..LEVELS).rev() {
             let below = table.entries[index(address, above)].load(Ordering::Acquire);
@@ -111,7 +121,7 @@ impl PageMap {
             // given back while the caller holds a lock (invariant *Metadata*).
             table = unsafe { &*below };
         }
-        &table.entries[index(address, level)]
+        table
     }
 
     /// The slab whose block holds the frame of `address`; a vacant descriptor if there is none.
@@ -195,9 +205,9 @@ impl PageMap {
     /// The caller holds the registry's lock; `slab` stays initialised until its entries lead elsewhere.
     pub(crate) unsafe fn set(&self, address: usize, frames: u64, slab: Option<Meta<Slab>>) {
         let target = slab.map_or(nothing(0), |slab| slab.as_ptr().cast());
-        for frame in 0..frames as usize {
-            // SAFETY: the caller holds the lock.
-            let entry = unsafe { self.entry(address + (frame << FRAME_SHIFT), 0) };
+        // SAFETY: the caller holds the lock.
+        let table = unsafe { self.table(address, 0) };
+        for entry in &table.entries[index(address, 0)..][..frames as usize] {
             debug_assert!((entry.load(Ordering::Relaxed) == nothing(0)) == slab.is_some());
             entry.store(target, Ordering::Release);
         }

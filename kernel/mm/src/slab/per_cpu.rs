@@ -1,13 +1,13 @@
 //! The places of all CPUs in a heap, and the gates to their arenas.
 
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Gate, Sign};
 use core::ops::Deref;
 use core::ptr;
 
 use super::arena::{Arena, CpuArena};
 use super::incoming::Incoming;
-use crate::cpu::Place;
+use crate::cpu::{Cpu, Place};
 
 /// A CPU's place in a heap. It is always there; the arena behind its gate comes and goes.
 #[repr(C, align(64))]
@@ -35,13 +35,15 @@ pub(crate) struct Places<const CPUS: usize> {
     per_cpu: [PerCpu; CPUS],
     /// Of all others: there never is an arena.
     pub(crate) without: PerCpu,
+    /// So many of the first had an arena some time. Raised under the shared arena's lock.
+    used: AtomicUsize,
 }
 
 impl<const CPUS: usize> Places<CPUS> {
     /// Nobody has an arena.
     pub(crate) const fn new() -> Self {
         assert!(CPUS <= Place::CPUS, "there are no numbers for so many arenas");
-        Self { per_cpu: [const { PerCpu::new() }; CPUS], without: PerCpu::new() }
+        Self { per_cpu: [const { PerCpu::new() }; CPUS], without: PerCpu::new(), used: AtomicUsize::new(0) }
     }
 
     /// That of a CPU.
@@ -53,6 +55,16 @@ impl<const CPUS: usize> Places<CPUS> {
         // SAFETY: so many places of this size lie one behind the other, and the last offset that there is leads to the one behind
         // them, where `without` is: both have the same alignment, so there is nothing between them.
         unsafe { &*(&raw const *self).cast::<PerCpu>().byte_add(place.offset()) }
+    }
+
+    /// Those that ever had an arena, and maybe more: all of them for a CPU that holds the shared arena's lock.
+    pub(crate) fn used(&self) -> &[PerCpu] {
+        &self.per_cpu[..self.used.load(Ordering::Relaxed)]
+    }
+
+    /// The CPU with this number is about to get an arena. The shared arena's lock is held.
+    pub(crate) fn use_place(&self, cpu: usize) {
+        self.used.store(self.used().len().max(cpu + 1), Ordering::Relaxed);
     }
 }
 
@@ -136,6 +148,12 @@ impl PerCpu {
     /// before there are any.
     pub(crate) fn set_slow(&self, is_slow: bool) {
         self.is_slow.store(is_slow, Ordering::Relaxed);
+    }
+
+    /// Waits until the CPU is outside, from where it may come back. By whichever gate it is inside: it comes to the slow one from behind
+    /// the other.
+    pub(crate) fn await_outside<C: Cpu>(&self) {
+        self.gate.await_owner::<C>();
     }
 
     /// Whether there is an arena, whether or not the gate to it is open.

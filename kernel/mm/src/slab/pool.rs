@@ -2,9 +2,9 @@
 //!
 //! The same idea one level up: a page is cut into descriptors, and a bitmap at its head says which are vacant.
 //!
-//! A descriptor that was closed *rests* at first. A CPU that frees a slot for a second time may have found it before it was
-//! closed, and still be at it; so it is opened again only after the heap has stood still (invariant *Metadata*), which ends
-//! the rest of many at once.
+//! A descriptor that was closed waits at first. A CPU that frees a slot for a second time may have found it before it was
+//! closed, and still be at it; so it is opened again only after a grace period (invariant *Metadata*), which one is for all that
+//! wait (Linux: `SLAB_TYPESAFE_BY_RCU`).
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -21,6 +21,8 @@ const ALL_VACANT: u64 = (1 << DESCRIPTORS) - 1;
 pub(crate) struct Header {
     links: Links<Header>,
     vacant: Cell<u64>,
+    /// So many of the first descriptors are initialised.
+    ready: Cell<usize>,
 }
 
 impl Linked for Header {
@@ -30,10 +32,19 @@ impl Linked for Header {
 }
 
 impl Meta<Header> {
+    /// A descriptor of the page. The first that was never asked for is initialised for that: they are asked for in their order.
     fn descriptor(self, index: usize) -> Meta<Slab> {
-        debug_assert!(index < DESCRIPTORS);
-        // SAFETY: behind the header follow `DESCRIPTORS` descriptors in the same page, initialised when it was added.
-        unsafe { Meta::new(NonNull::new_unchecked(self.as_ptr().add(1).cast::<Slab>().add(index))) }
+        debug_assert!(index < DESCRIPTORS && index <= self.ready.get());
+        // SAFETY: behind the header is room for `DESCRIPTORS` descriptors in the same page. So many as are `ready` are initialised, and
+        // nothing leads to the one behind those.
+        unsafe {
+            let descriptor = NonNull::new_unchecked(self.as_ptr().add(1).cast::<Slab>().add(index));
+            if index == self.ready.get() {
+                descriptor.write(Slab::vacant());
+                self.ready.set(index + 1);
+            }
+            Meta::new(descriptor)
+        }
     }
 }
 
@@ -49,24 +60,32 @@ fn place_of(slab: Meta<Slab>) -> (Meta<Header>, usize) {
 pub(crate) struct Pool {
     /// Pages with a vacant descriptor; those without any other at the back.
     partial: List<Header>,
-    /// Descriptors that were closed since the heap stood still, each to be vacant after the next time.
-    resting: List<Slab>,
-    rests: usize,
+    /// Descriptors that were closed and have not been opened again, the first of them in front.
+    closed: List<Slab>,
+    /// How many were ever put there.
+    closings: u64,
+    /// For how many of those a grace period has passed.
+    passed: u64,
+    /// How many of those are there no more.
+    reused: u64,
     pages: usize,
     open: usize,
 }
 
 impl Pool {
-    /// The rest of so many descriptors ends together.
-    const RESTED_AT_A_TIME: usize = 64;
+    /// A grace period is due when so many descriptors wait for it.
+    const DUE: u64 = 64;
+    /// Of so many at a time it is seen to that their pages know them as vacant.
+    const VACATED_AT_A_TIME: usize = 64;
 
     pub(crate) const fn new() -> Self {
-        Self { partial: List::new(), resting: List::new(), rests: 0, pages: 0, open: 0 }
+        let (partial, closed) = (List::new(), List::new());
+        Self { partial, closed, closings: 0, passed: 0, reused: 0, pages: 0, open: 0 }
     }
 
     /// Whether [`take`](Self::take) would find nothing.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.partial.front().is_none()
+        self.partial.front().is_none() && self.reused == self.passed
     }
 
     /// Adds a page.
@@ -75,22 +94,21 @@ impl Pool {
     /// `page` is a frame that is the pool's from now on.
     pub(crate) unsafe fn add(&mut self, page: NonNull<u8>) {
         let header = page.cast::<Header>();
-        // SAFETY: the frame is ours, aligned, and has room for the header and the descriptors; what is written here
-        // makes them initialised, as `Meta` demands.
+        // SAFETY: the frame is ours, aligned, and has room for the header; what is written here makes it initialised, as `Meta` demands.
         let header = unsafe {
-            header.write(Header { links: Links::new(), vacant: Cell::new(ALL_VACANT) });
-            let first = header.add(1).cast::<Slab>();
-            for index in 0..DESCRIPTORS {
-                first.add(index).write(Slab::vacant());
-            }
+            header.write(Header { links: Links::new(), vacant: Cell::new(ALL_VACANT), ready: Cell::new(0) });
             Meta::new(header)
         };
         self.partial.push_back(header);
         self.pages += 1;
     }
 
-    /// Takes a vacant descriptor.
+    /// Takes a descriptor that can be opened.
     pub(crate) fn take(&mut self) -> Option<Meta<Slab>> {
+        if let Some(slab) = self.take_closed() {
+            self.open += 1;
+            return Some(slab);
+        }
         let page = self.partial.front()?;
         let vacant = page.vacant.get();
         let rest = vacant & (vacant - 1);
@@ -102,32 +120,37 @@ impl Pool {
         Some(page.descriptor(vacant.trailing_zeros() as usize))
     }
 
-    /// Takes back a descriptor that describes nothing any more. It rests.
-    pub(crate) fn put(&mut self, slab: Meta<Slab>) {
+    /// Takes a descriptor that was closed, once a grace period has passed since.
+    fn take_closed(&mut self) -> Option<Meta<Slab>> {
+        let slab = self.closed.front().filter(|_| self.reused < self.passed)?;
+        self.closed.remove(slab);
+        self.reused += 1;
+        Some(slab)
+    }
+
+    /// Takes back a descriptor that describes nothing any more. Whether a grace period is due: again and again, if none passes.
+    pub(crate) fn put(&mut self, slab: Meta<Slab>) -> bool {
         debug_assert!(place_of(slab).0.vacant.get() & 1 << place_of(slab).1 == 0);
         self.open -= 1;
-        self.resting.push_back(slab);
-        self.rests += 1;
+        self.closed.push_back(slab);
+        self.closings += 1;
+        let due = Self::DUE.min((self.pages * DESCRIPTORS / 2) as u64).max(1);
+        (self.closings - self.passed) % due == 0
     }
 
-    /// Whether descriptors rest, and so many that it is time to end that.
-    pub(crate) fn is_tired(&self) -> bool {
-        self.rests >= Self::RESTED_AT_A_TIME.min(self.pages * DESCRIPTORS / 2).max(1)
+    /// How many descriptors were ever closed; `None` if none waits for a grace period.
+    pub(crate) fn closings(&self) -> Option<u64> {
+        (self.closings > self.passed).then_some(self.closings)
     }
 
-    /// Whether descriptors rest.
-    pub(crate) fn has_resting(&self) -> bool {
-        self.rests > 0
+    /// A grace period has passed that began when so many descriptors [had been closed](Self::closings).
+    pub(crate) fn pass(&mut self, closings: u64) {
+        self.passed = self.passed.max(closings);
     }
 
-    /// Ends the rest of descriptors, of so many at a time. Only while the heap stands still.
-    pub(crate) fn end_rest(&mut self) {
-        for _ in 0..Self::RESTED_AT_A_TIME {
-            let Some(slab) = self.resting.front() else { return };
-            self.resting.remove(slab);
-            self.rests -= 1;
-            self.vacate(slab);
-        }
+    /// Has pages know as vacant what could be opened again, so many at a time, so that the pages can be given back. Whether there is more.
+    pub(crate) fn vacate_some(&mut self) -> bool {
+        (0..Self::VACATED_AT_A_TIME).all(|_| self.take_closed().inspect(|&slab| self.vacate(slab)).is_some())
     }
 
     fn vacate(&self, slab: Meta<Slab>) {
@@ -143,11 +166,8 @@ impl Pool {
         }
     }
 
-    /// Removes a page without a descriptor in use and returns its frame.
-    ///
-    /// # Safety
-    /// The caller holds every lock of the heap.
-    pub(crate) unsafe fn remove_idle(&mut self) -> Option<NonNull<u8>> {
+    /// Removes a page of which all descriptors are vacant, so that nobody is at any of them, and returns its frame.
+    pub(crate) fn remove_idle(&mut self) -> Option<NonNull<u8>> {
         let page = self.partial.back().filter(|page| page.vacant.get() == ALL_VACANT)?;
         self.partial.remove(page);
         self.pages -= 1;

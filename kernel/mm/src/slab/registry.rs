@@ -24,8 +24,8 @@ pub(crate) struct Registry<S, C> {
     pub(crate) map: PageMap,
     pub(crate) books: Mutex<Books, C>,
     pub(crate) hook: Mutex<fn(&HeapError), C>,
-    /// So many descriptors rest that the heap is to stand still before it opens the next.
-    pub(crate) is_tired: AtomicBool,
+    /// So many descriptors wait for a grace period that one is to pass before the next is opened.
+    pub(crate) is_grace_due: AtomicBool,
     /// What records the heap's operations, if anything does.
     pub(crate) recording: Once<&'static Recording<'static>>,
 }
@@ -48,7 +48,7 @@ impl Books {
 pub(crate) enum Lack {
     /// The memory itself.
     Memory,
-    /// Frames for its descriptor, or for tables of the map: others that [rest](Pool::has_resting) may do.
+    /// Frames for its descriptor, or for tables of the map: descriptors that [wait](Pool::closings) may do.
     Descriptor,
 }
 
@@ -91,7 +91,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
             map: PageMap::new(),
             books: Mutex::new("heap: descriptors", books),
             hook,
-            is_tired: AtomicBool::new(false),
+            is_grace_due: AtomicBool::new(false),
             recording: Once::new(),
         }
     }
@@ -99,7 +99,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
     /// Does what opens a slab of `order`, which is recorded where it is part of an operation that is.
     ///
     /// Whoever repeats that has the answer from the record: another heap may lack frames for a table or a page of descriptors where
-    /// this one has them, or have descriptors that rest.
+    /// this one has them, or have descriptors that wait.
     pub(crate) fn recorded(&self, order: Order, open: impl Fn() -> Option<Meta<Slab>>) -> Option<Meta<Slab>> {
         let Some(recording) = self.recording.get().filter(|recording| recording.is_in_heap::<C>()) else {
             return open();
@@ -215,8 +215,9 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
         self.books.with(|books| {
             // SAFETY: we hold the lock; nothing leads to the descriptor afterwards.
             unsafe { self.map.set(base.addr(), frames, None) };
-            books.pool.put(slab);
-            self.is_tired.store(books.pool.is_tired(), Relaxed);
+            if books.pool.put(slab) {
+                self.is_grace_due.store(true, Relaxed);
+            }
         });
         // SAFETY: what a descriptor describes came from the source, which gives no null pointers.
         unsafe { NonNull::new_unchecked(base) }

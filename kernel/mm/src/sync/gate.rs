@@ -245,7 +245,7 @@ impl<S: Sign> Gate<S> {
         all
     }
 
-    /// Waits until the owner is outside, from where it does not come back. Only once the gate was closed.
+    /// Waits until the owner is outside, from where it does not come back once the gate was closed.
     pub fn await_owner<C: Cpu>(&self) {
         while self.is_busy() {
             C::relax();

@@ -4,7 +4,7 @@ use super::{Plant, of_the_crate};
 
 /// Those in page frames and heap.
 #[rustfmt::skip]
-pub(super) static PLANTS: [Plant; 56] = [
+pub(super) static PLANTS: [Plant; 57] = [
     of_the_crate("a request that may leave a zone one frame short of its reserve",
           "zone/watermark.rs",
           "rest >= reserve",
@@ -165,6 +165,11 @@ pub(super) static PLANTS: [Plant; 56] = [
           "self.close(emptied);\n                true",
           "_ = emptied;\n                true",
           "heap::layouts::one_empty_slab_is_kept_and_the_next_goes_back_at_once"),
+    of_the_crate("a descriptor that is opened again while another CPU may be at it",
+          "heap/stop.rs",
+          "self.per_cpu.used().iter().for_each(PerCpu::await_outside::<C>);",
+          "",
+          "lib::heap::tests::a_descriptor_is_opened_again_once_every_cpu_was_outside"),
     of_the_crate("a large object that is freed with a wrong length",
           "heap/large.rs",
           "bytes.is_some_and(|bytes| slab.bytes() != bytes)",
