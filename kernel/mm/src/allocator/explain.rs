@@ -10,7 +10,7 @@ use super::{AllocError, BlockState, Cpu, FAST, Holding, PageAllocator};
 use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
-use crate::per_cpu::{BATCHED, NEARLY_FULL};
+use crate::per_cpu::{BATCHED, NEARLY_FULL, PerCpuPages};
 use crate::zone::{Step, Zone};
 
 impl<C: Cpu> PageAllocator<'_, C> {
@@ -57,8 +57,9 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return None;
         };
         let has_batch = order.index() < BATCHED;
-        let next = has_batch.then(|| pages.batch(order, mobility).held().next()).flatten();
-        let last = || Some(pages.recent_of(order, mobility)?.last()?.0);
+        let loan = has_batch.then(|| pages.batch(order, mobility).loan()).flatten().filter(|(.., held)| *held != 0);
+        let next = loan.map(|(base, _, held)| base.offset(held.trailing_zeros().into()));
+        let last = || Some(pages.last(PerCpuPages::stack(order, mobility.index()))?.0);
         if let Some((pfn, is_recent)) = next.map(|pfn| (pfn, false)).or_else(|| Some((last()?, true))) {
             tell(Step::AtHand { cpu, pfn, is_recent });
             return Some(pfn);
@@ -166,7 +167,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let order = self.order_of(pfn)?;
         tell(Step::Frees { pfn, order, zone });
         let own = C::current();
-        let has_room = || self.pages.get(own)?.recent_of(order, info.mobility)?.room();
+        let has_room = || self.pages.get(own)?.room(PerCpuPages::stack(order, info.mobility.index()));
         let is_nearly_full = !info.is_whole && info.free < NEARLY_FULL;
         let lender = info.holder.filter(|(_, holding)| matches!(holding, Holding::HandedOut(_))).map(|(cpu, _)| cpu);
         match lender {

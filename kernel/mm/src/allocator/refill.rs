@@ -51,10 +51,10 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         mobility: Mobility,
         lock: impl FnOnce(Pfn) -> Option<(Locked<'a>, u32)>,
     ) -> Option<Pfn> {
-        let recent = pages.recent_of(order, mobility)?;
-        let (pfn, place) = recent.last()?;
+        let stack = PerCpuPages::stack(order, mobility.index());
+        let (pfn, place) = pages.last(stack)?;
         let (block, offset) = lock(pfn)?;
-        pages.pop(recent, place);
+        pages.pop(stack, place);
         block.take_back(offset);
         Some(pfn)
     }
@@ -129,9 +129,9 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     pub(super) fn empty(&self, pages: &PerCpuPages) {
         let lent = pages.batches().filter_map(|(order, batch)| Some((order, batch, batch.base()?)));
         lent.for_each(|(order, batch, base)| self.end_loan(order, batch, base));
-        for (order, recent) in pages.recent() {
-            while let Some((pfn, place)) = recent.last() {
-                let is_all_free = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(recent, place));
+        for (order, stack) in pages.filled_stacks() {
+            while let Some((pfn, place)) = pages.last(stack) {
+                let is_all_free = self.blocks_of(pfn).give_back(pfn, order, || pages.pop(stack, place));
                 self.note(pfn, is_all_free == Some(true));
             }
         }

@@ -6,7 +6,7 @@
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::buddy::{WORD_FRAMES, bits};
+use crate::buddy::WORD_FRAMES;
 use crate::frame::Pfn;
 
 /// What a CPU has of one word. `free` is the owner's alone; `base` and `lent` change under the lock of the word's pageblock.
@@ -90,30 +90,15 @@ impl Batch {
         (free, lent)
     }
 
-    /// Of the word at `base`: the blocks on loan, and those of them that can be handed out.
-    pub(crate) fn of_word(&self, base: Pfn) -> (u64, u64) {
-        if self.base() != Some(base) {
-            return (0, 0);
-        }
+    /// The first frame of the word on loan, the blocks on loan, and those of them that can be handed out.
+    pub(crate) fn loan(&self) -> Option<(Pfn, u64, u64)> {
         let lent = self.lent.load(Relaxed);
-        (lent, lent & self.free.load(Relaxed))
+        Some((self.base()?, lent, lent & self.free.load(Relaxed)))
     }
 
     /// Takes a block, which is handed out, off the loan. Its pageblock must be locked.
     pub(crate) fn forget(&self, bit: u32) {
         self.lent.store(self.lent.load(Relaxed) & !(1 << bit), Relaxed);
-    }
-
-    /// The blocks on loan.
-    pub(crate) fn lent(&self) -> impl Iterator<Item = Pfn> {
-        let (base, lent) = (self.base.load(Relaxed), self.lent.load(Relaxed));
-        bits(lent).map(move |bit| Pfn::new(base.wrapping_add(bit.into())))
-    }
-
-    /// The blocks that can be handed out.
-    pub(crate) fn held(&self) -> impl Iterator<Item = Pfn> {
-        let (base, free) = (self.base.load(Relaxed), self.free.load(Relaxed) & self.lent.load(Relaxed));
-        bits(free).map(move |bit| Pfn::new(base.wrapping_add(bit.into())))
     }
 
     #[cfg(bifolio_loom)]

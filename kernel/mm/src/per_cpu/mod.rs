@@ -19,13 +19,12 @@ mod recent;
 
 use core::ops::Deref;
 
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 pub(crate) use batch::Batch;
-pub(crate) use recent::Recent;
-use recent::{DEPTHS, Kept};
+use recent::{DEPTHS, STACKS, STARTS};
 
-use crate::buddy::{WORD_FRAMES, WORD_ORDER};
+use crate::buddy::{WORD_FRAMES, WORD_ORDER, bits};
 use crate::cpu::{Cpu, Masked};
 use crate::frame::{Mobility, Order, Pfn};
 use crate::sync::{Gate, Sign};
@@ -59,7 +58,9 @@ pub struct PerCpuPages {
     least: AtomicU64,
     /// By order and mobility.
     batches: [[Batch; KINDS]; BATCHED],
-    recent: Kept,
+    /// The blocks that were freed last, stack by stack, and where the next of each stack goes.
+    recent: [AtomicU64; STARTS[STACKS]],
+    next: [AtomicU16; STACKS],
     /// Times that a batch had nothing left and asked the zones.
     refills: AtomicU64,
 }
@@ -111,7 +112,8 @@ impl PerCpuPages {
             used: AtomicBool::new(false),
             least: AtomicU64::new(NEARLY_FULL << COUNT_SHIFT),
             batches: [const { [const { Batch::new() }; KINDS] }; BATCHED],
-            recent: Kept::new(),
+            recent: [const { AtomicU64::new(0) }; STARTS[STACKS]],
+            next: recent::empty_stacks(),
             refills: AtomicU64::new(0),
         }
     }
@@ -175,8 +177,8 @@ impl PerCpuPages {
         for (_, batch) in self.batches() {
             batch.words().into_iter().for_each(&mut *visit);
         }
-        for (order, recent) in self.recent() {
-            recent.held().for_each(|pfn| visit(pfn.number()));
+        for (order, stack) in self.filled_stacks() {
+            self.stacked(stack).for_each(|pfn| visit(pfn.number()));
             visit(order.frames());
         }
         let refills = counts.then(|| self.refills());
@@ -198,7 +200,7 @@ impl PerCpuPages {
     /// Whether nothing is held. This needs no barrier: what is held changes under pageblocks' locks, so a CPU that has had that
     /// of a block since, and found the block neither free nor allocated, sees it here.
     fn is_vacant(&self) -> bool {
-        self.batches().all(|(_, batch)| batch.base().is_none()) && self.recent().next().is_none()
+        self.batches().all(|(_, batch)| batch.base().is_none()) && self.filled_stacks().next().is_none()
     }
 
     /// The batch of an order, which must be below [`BATCHED`], and mobility.
@@ -209,28 +211,15 @@ impl PerCpuPages {
         &self.batches.as_flattened()[nth.min(BATCHED * KINDS - 1)]
     }
 
-    /// What was freed last of an order below [`BATCHED`] and a mobility that requests have.
-    #[inline(always)]
-    pub(crate) fn recent_of(&self, order: Order, mobility: Mobility) -> Option<Recent<'_>> {
-        self.recent.of(order, mobility.index())
-    }
-
     /// The stack for a block of this order and the mobility with this number, and the place in it, if there is any.
     #[inline(always)]
-    pub(crate) fn room_for(&self, order: Order, mobility: usize) -> Option<(Recent<'_>, usize)> {
-        let recent = self.recent.of(order, mobility)?;
-        let room = recent.room();
+    pub(crate) fn room_for(&self, order: Order, mobility: usize) -> Option<(usize, usize)> {
+        let stack = Self::stack(order, mobility);
+        let room = self.room(stack);
         if room.is_none() && order == Order::ZERO {
             self.least.store(1 << COUNT_SHIFT, Relaxed);
         }
-        Some((recent, room?))
-    }
-
-    /// Takes out the last block of a stack, from its place. There is room for frames then.
-    #[inline(always)]
-    pub(crate) fn pop(&self, recent: Recent<'_>, place: usize) {
-        self.least.store(NEARLY_FULL << COUNT_SHIFT, Relaxed);
-        recent.pop(place);
+        Some((stack, room?))
     }
 
     /// How many frames a pageblock must have free for a frame that is freed there to be given back without a thought: more
@@ -243,11 +232,6 @@ impl PerCpuPages {
     /// All batches, each with its order.
     pub(crate) fn batches(&self) -> impl Iterator<Item = (Order, &Batch)> {
         Order::all().zip(&self.batches).flat_map(|(order, kinds)| kinds.iter().map(move |batch| (order, batch)))
-    }
-
-    /// All stacks of recent blocks that have any, each with its order.
-    pub(crate) fn recent(&self) -> impl Iterator<Item = (Order, Recent<'_>)> {
-        self.recent.filled()
     }
 
     /// Frees a block of an order below [`BATCHED`] into the first batch that has a loan of its word. False if there is none, or
@@ -263,31 +247,34 @@ impl PerCpuPages {
         others.iter().find(|batch| batch.is_of(base)).is_some_and(|batch| batch.free(pfn))
     }
 
-    /// Of the word at `base`: the blocks that are lent, and those of them that can be handed out; a bit for each first frame.
-    pub(crate) fn of_word(&self, base: Pfn) -> (u64, u64) {
-        let batches = self.batches().map(|(_, batch)| batch.of_word(base));
-        let recent = self.recent().flat_map(|(_, recent)| recent.held()).filter_map(|pfn| {
-            let bit = pfn.number().wrapping_sub(base.number());
-            (bit < u64::from(WORD_FRAMES)).then(|| (1 << bit, 1 << bit))
+    /// What it has of words of pageblocks: the order of the blocks, the word's first frame, and a bit for the first frame of each block
+    /// that is lent, and of each of those that can be handed out.
+    fn loans(&self) -> impl Iterator<Item = (Order, Pfn, u64, u64)> {
+        let of_batch =
+            |(order, batch): (Order, &Batch)| batch.loan().map(|(base, lent, held)| (order, base, lent, held));
+        let recent = self.filled_stacks().flat_map(|(order, stack)| {
+            self.stacked(stack).map(move |pfn| {
+                let bit = pfn.number() % u64::from(WORD_FRAMES);
+                (order, Pfn::new(pfn.number() - bit), 1 << bit, 1 << bit)
+            })
         });
-        batches.chain(recent).fold((0, 0), |(lent, free), (more, also)| (lent | more, free | also))
+        self.batches().filter_map(of_batch).chain(recent)
     }
 
-    /// The batch of which the block at `bit` of the word at `base` is on loan.
-    pub(crate) fn lender(&self, base: Pfn, bit: u32) -> Option<(Order, &Batch)> {
-        self.batches().find(|(_, batch)| batch.of_word(base).0 >> bit & 1 == 1)
+    /// Of the word at `base`: the blocks that are lent, and those of them that can be handed out; a bit for each first frame.
+    pub(crate) fn of_word(&self, base: Pfn) -> (u64, u64) {
+        let of_word = self.loans().filter(|(_, word, ..)| *word == base);
+        of_word.fold((0, 0), |(lent, held), (.., more, also)| (lent | more, held | also))
     }
 
     /// The blocks that the zones have lent, handed out or not.
     pub(crate) fn lent(&self) -> impl Iterator<Item = (Order, Pfn)> {
-        let batches = self.batches().flat_map(|(order, batch)| batch.lent().map(move |pfn| (order, pfn)));
-        batches.chain(self.recent().flat_map(|(order, recent)| recent.held().map(move |pfn| (order, pfn))))
+        self.loans().flat_map(|(order, base, lent, _)| bits(lent).map(move |bit| (order, base.offset(bit.into()))))
     }
 
     /// The blocks that can be handed out.
     pub(crate) fn held(&self) -> impl Iterator<Item = (Order, Pfn)> {
-        let batches = self.batches().flat_map(|(order, batch)| batch.held().map(move |pfn| (order, pfn)));
-        batches.chain(self.recent().flat_map(|(order, recent)| recent.held().map(move |pfn| (order, pfn))))
+        self.loans().flat_map(|(order, base, _, held)| bits(held).map(move |bit| (order, base.offset(bit.into()))))
     }
 
     /// Takes note that a zone was asked, or is to be: the pages are in use.
@@ -319,7 +306,8 @@ impl PerCpuPages {
         crate::sync::atomic::prime!(self.open, self.used, self.least, self.refills);
         self.gate.prime();
         self.batches().for_each(|(_, batch)| batch.prime());
-        self.recent.prime();
+        self.next.iter().for_each(|next| crate::sync::atomic::prime!(next));
+        self.recent.iter().for_each(|block| crate::sync::atomic::prime!(block));
     }
 }
 

@@ -1,8 +1,11 @@
-//! The blocks that a CPU freed last, for its next requests of the same size.
+//! The blocks that a CPU freed last, for its next requests of the same size: a stack of them for each order and mobility.
+//!
+//! In the planes each is neither free nor allocated. A stack changes under the lock of the pageblock that the block on its way in or
+//! out lies in, which a CPU that frees that block once more has when it looks here.
 
-use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-use super::{BATCHED, KINDS};
+use super::{BATCHED, COUNT_SHIFT, KINDS, NEARLY_FULL, PerCpuPages};
 use crate::buddy::bits;
 use crate::frame::{Order, Pfn};
 
@@ -14,10 +17,10 @@ pub(crate) const DEPTHS: [usize; BATCHED] = if cfg!(bifolio_loom) { [2; BATCHED]
 
 /// The stacks of an order: one for each mobility, of which those that no request has are without a place.
 const ROW: usize = 4;
-const STACKS: usize = BATCHED * ROW;
+pub(super) const STACKS: usize = BATCHED * ROW;
 
 /// Where each stack's places begin, and the last ones end.
-const STARTS: [usize; STACKS + 1] = {
+pub(super) const STARTS: [usize; STACKS + 1] = {
     let mut starts = [0; STACKS + 1];
     let mut nth = 0;
     while nth < STACKS {
@@ -27,99 +30,66 @@ const STARTS: [usize; STACKS + 1] = {
     starts
 };
 
-/// The blocks that a CPU keeps.
-pub(super) struct Kept {
-    /// Where the next block of each stack goes.
-    next: [AtomicU16; STACKS],
-    blocks: [AtomicU64; STARTS[STACKS]],
+/// Where the next block of each stack goes while all are empty.
+pub(super) const fn empty_stacks() -> [AtomicU16; STACKS] {
+    let mut next = [const { AtomicU16::new(0) }; STACKS];
+    let mut stack = 0;
+    while stack < STACKS {
+        #[allow(clippy::forget_non_drop, reason = "loom's have something to drop, which no constant may do")]
+        core::mem::forget(core::mem::replace(&mut next[stack], AtomicU16::new(STARTS[stack] as u16)));
+        stack += 1;
+    }
+    next
 }
 
-impl Kept {
-    pub(super) const fn new() -> Self {
-        let mut next = [const { AtomicU16::new(0) }; STACKS];
-        let mut nth = 0;
-        while nth < STACKS {
-            #[allow(clippy::forget_non_drop, reason = "loom's have something to drop, which no constant may do")]
-            core::mem::forget(core::mem::replace(&mut next[nth], AtomicU16::new(STARTS[nth] as u16)));
-            nth += 1;
-        }
-        Self { next, blocks: [const { AtomicU64::new(0) }; STARTS[STACKS]] }
-    }
-
-    /// The stack of an order, if it is below [`BATCHED`], and the mobility with this number.
+impl PerCpuPages {
+    /// The number of the stack for blocks of an order below [`BATCHED`], and the mobility with this number; no stack's for larger ones.
     #[inline(always)]
-    pub(super) fn of(&self, order: Order, mobility: usize) -> Option<Recent<'_>> {
-        let nth = order.index() * ROW + mobility % ROW;
-        Some(Recent { next: self.next.get(nth)?, blocks: &self.blocks, nth })
+    pub(crate) fn stack(order: Order, mobility: usize) -> usize {
+        order.index() * ROW + mobility % ROW
     }
 
     /// The stacks that have any block, each with its order.
-    pub(super) fn filled(&self) -> impl Iterator<Item = (Order, Recent<'_>)> {
+    pub(crate) fn filled_stacks(&self) -> impl Iterator<Item = (Order, usize)> {
         // All are asked at once: so the compiler makes no loop of it.
-        let is_filled = |nth: usize| usize::from(self.next[nth].load(Relaxed)) > STARTS[nth];
-        let filled = (0..STACKS).fold(0, |filled, nth| filled | u64::from(is_filled(nth)) << nth);
-        bits(filled).filter_map(|nth| {
-            let nth = nth as usize;
-            let recent = Recent { next: self.next.get(nth)?, blocks: &self.blocks, nth };
-            Some((Order::new((nth / ROW) as u8)?, recent))
-        })
+        let is_filled = |stack: usize| usize::from(self.next[stack].load(Relaxed)) > STARTS[stack];
+        let filled = (0..STACKS).fold(0, |filled, stack| filled | u64::from(is_filled(stack)) << stack);
+        bits(filled).filter_map(|stack| Some((Order::new((stack as usize / ROW) as u8)?, stack as usize)))
     }
 
-    #[cfg(bifolio_loom)]
-    pub(super) fn prime(&self) {
-        self.next.iter().for_each(|next| crate::sync::atomic::prime!(next));
-        self.blocks.iter().for_each(|block| crate::sync::atomic::prime!(block));
-    }
-}
-
-/// A stack of blocks of one order and mobility. In the planes each is neither free nor allocated. Changes under the lock of the
-/// pageblock that the block on its way in or out lies in, which a CPU that frees that block once more has when it looks here.
-#[derive(Clone, Copy)]
-pub(crate) struct Recent<'a> {
-    next: &'a AtomicU16,
-    /// Those of all stacks.
-    blocks: &'a [AtomicU64; STARTS[STACKS]],
-    nth: usize,
-}
-
-impl<'a> Recent<'a> {
+    /// The block that was put into a stack last, and its place.
     #[inline(always)]
-    fn next(self) -> usize {
-        self.next.load(Relaxed).into()
-    }
-
-    /// The block that was put in last, and its place.
-    #[inline(always)]
-    pub(crate) fn last(self) -> Option<(Pfn, usize)> {
-        let next = self.next();
+    pub(crate) fn last(&self, stack: usize) -> Option<(Pfn, usize)> {
+        let next = usize::from(self.next.get(stack)?.load(Relaxed));
         let place = next.wrapping_sub(1);
-        let block = self.blocks.get(place).filter(|_| next > STARTS[self.nth])?;
+        let block = self.recent.get(place).filter(|_| next > STARTS[stack])?;
         Some((Pfn::new(block.load(Relaxed)), place))
     }
 
-    /// The place for another block, if there is any.
+    /// The place for another block of a stack, if there is any.
     #[inline(always)]
-    pub(crate) fn room(self) -> Option<usize> {
-        let next = self.next();
-        (next < STARTS[self.nth + 1]).then_some(next)
+    pub(crate) fn room(&self, stack: usize) -> Option<usize> {
+        let next = usize::from(self.next.get(stack)?.load(Relaxed));
+        (next < STARTS[stack + 1]).then_some(next)
     }
 
     /// Puts a block into the place that there is [for it](Self::room).
     #[inline(always)]
-    pub(crate) fn push(self, pfn: Pfn, place: usize) {
-        self.blocks[place].store(pfn.number(), Relaxed);
-        self.next.store(place as u16 + 1, Relaxed);
+    pub(crate) fn push(&self, stack: usize, place: usize, pfn: Pfn) {
+        self.recent[place].store(pfn.number(), Relaxed);
+        self.next[stack].store(place as u16 + 1, Relaxed);
     }
 
-    /// Takes out the block that was put in last, from its place.
+    /// Takes out the block that was put in last, from its place. There is room for frames then.
     #[inline(always)]
-    pub(super) fn pop(self, place: usize) {
-        self.next.store(place as u16, Relaxed);
+    pub(crate) fn pop(&self, stack: usize, place: usize) {
+        self.least.store(NEARLY_FULL << COUNT_SHIFT, Relaxed);
+        self.next[stack].store(place as u16, Relaxed);
     }
 
-    /// The blocks.
-    pub(crate) fn held(self) -> impl Iterator<Item = Pfn> + use<'a> {
-        let held = self.blocks.get(STARTS[self.nth]..self.next()).unwrap_or(&[]);
-        held.iter().map(|block| Pfn::new(block.load(Relaxed)))
+    /// The blocks of a stack.
+    pub(crate) fn stacked(&self, stack: usize) -> impl Iterator<Item = Pfn> {
+        let next = usize::from(self.next[stack].load(Relaxed));
+        self.recent.get(STARTS[stack]..next).unwrap_or(&[]).iter().map(|block| Pfn::new(block.load(Relaxed)))
     }
 }

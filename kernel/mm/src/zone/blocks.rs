@@ -1,9 +1,9 @@
 //! A zone as a sequence of blocks: what reports and checkers read.
 
+use super::Zone;
 use super::header::Header;
 use super::pageblock::{WORDS, place};
 use super::pageblocks::Pageblocks;
-use super::{State, Zone};
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
@@ -35,17 +35,11 @@ pub struct BlockInfo {
     pub mobility: Mobility,
 }
 
-/// What the words of a pageblock say at one moment.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Snapshot {
-    /// Free frames, word by word.
-    pub free: [u64; WORDS],
-    /// First frames of allocated blocks, those handed out of a loan among them.
-    pub allocated: [u64; WORDS],
-    /// First frames of blocks that CPUs hold.
-    pub cached: [u64; WORDS],
-    pub reserved: [u64; WORDS],
-}
+/// What the words of a pageblock say at one moment: each word's bits by [state](BlockState). They are those of all frames that are free or
+/// reserved, and of the first ones of blocks.
+pub(super) type Snapshot = [[u64; STATES.len()]; WORDS];
+
+const STATES: [BlockState; 4] = [BlockState::Free, BlockState::Allocated, BlockState::Cached, BlockState::Reserved];
 
 impl Zone<'_> {
     /// Every block of the zone, in ascending order.
@@ -57,19 +51,16 @@ impl Zone<'_> {
     /// about to be filed, is one block of it.
     pub(super) fn blocks_of(&self, number: usize) -> impl Iterator<Item = BlockInfo> + '_ {
         let (header, states) = self.blocks.snapshot(number);
-        let whole = if header.is_split() { None } else { self.whole(number) };
+        let whole = self.whole(number, header);
         let start = self.blocks.start_of(number);
-        let mut offset = if whole.is_some_and(|(order, _)| order == Order::MAX && number % 2 == 1) {
-            // The first of the pair spoke for both.
-            PAGEBLOCK_FRAMES as u32
-        } else {
-            0
-        };
+        // The first of a pair speaks for both.
+        let is_second = whole.is_some_and(|(first, ..)| first != number);
+        let mut offset = if is_second { PAGEBLOCK_FRAMES as u32 } else { 0 };
         core::iter::from_fn(move || {
             if u64::from(offset) >= PAGEBLOCK_FRAMES {
                 return None;
             }
-            let (order, state) = whole.or_else(|| states.block_at(offset))?;
+            let (order, state) = whole.map(|(_, order, state)| (order, state)).or_else(|| block_at(&states, offset))?;
             let pfn = start.offset(offset.into());
             offset += order.frames() as u32;
             Some(BlockInfo { pfn, order, state, mobility: header.mobility() })
@@ -81,27 +72,22 @@ impl Zone<'_> {
     pub(super) fn first_but(&self, state: BlockState, number: usize, from: u32, to: u32) -> Option<(Pfn, BlockState)> {
         let start = self.blocks.start_of(number);
         let (header, states) = self.blocks.snapshot(number);
-        if !header.is_split() {
-            let found = self.whole(number).map(|(_, found)| (start.offset(from.into()), found));
-            return found.filter(|(_, found)| *found != state);
+        if let Some((.., found)) = self.whole(number, header) {
+            return (found != state).then(|| (start.offset(from.into()), found));
         }
         buddy::parts(from as usize..to as usize).find_map(|(word, frames)| {
-            let (free, reserved) = (states.free[word % WORDS], states.reserved[word % WORDS]);
-            let others = frames & !if state == BlockState::Free { free } else { reserved };
-            let bit = (others != 0).then(|| others.trailing_zeros())?;
-            let found = if reserved >> bit & 1 == 1 { BlockState::Reserved } else { BlockState::Allocated };
+            let states = &states[word % WORDS];
+            let bit = buddy::bits(frames & !states[state as usize]).next()?;
+            let is_reserved = states[BlockState::Reserved as usize] >> bit & 1 == 1;
+            let found = if is_reserved { BlockState::Reserved } else { BlockState::Allocated };
             Some((start.offset(word as u64 * u64::from(WORD_FRAMES) + u64::from(bit)), found))
         })
     }
 
-    /// The block that a pageblock is, or is part of, as a whole.
-    fn whole(&self, number: usize) -> Option<(Order, BlockState)> {
-        Some(match self.wholes.state(number) {
-            State::Free(order) => (order, BlockState::Free),
-            State::Allocated(order) => (order, BlockState::Allocated),
-            State::Inside => (Order::MAX, BlockState::Allocated),
-            State::Lower => (Order::PAGEBLOCK, BlockState::Reserved),
-        })
+    /// The block that a pageblock is, or is part of, as a whole, and its first pageblock; `None` if it is split.
+    fn whole(&self, number: usize, header: Header) -> Option<(usize, Order, BlockState)> {
+        let reserved = (number, Order::PAGEBLOCK, BlockState::Reserved);
+        (!header.is_split()).then(|| self.wholes.block_of(number).unwrap_or(reserved))
     }
 }
 
@@ -113,40 +99,27 @@ impl Pageblocks<'_> {
     }
 }
 
-impl Snapshot {
-    /// The size and state of the block that begins at `offset`; `None` inside a block.
-    pub(crate) fn block_at(&self, offset: u32) -> Option<(Order, BlockState)> {
-        let (word, bit) = place(offset);
-        let order = |order: u32| Order::new(order as u8);
-        if self.free[word] == u64::MAX {
-            let full = (0..WORDS).fold(0, |full, word| full | u64::from(self.free[word] == u64::MAX) << word);
-            let words = buddy::block_at(full, word as u32)?;
-            return Some((order(WORD_ORDER + words)?, BlockState::Free));
+/// The size and state of the block that begins at `offset`; `None` inside a block.
+pub(super) fn block_at(states: &Snapshot, offset: u32) -> Option<(Order, BlockState)> {
+    let (word, bit) = place(offset);
+    let state = STATES.into_iter().find(|state| states[word][*state as usize] >> bit & 1 == 1)?;
+    let order = match (state, states[word][state as usize]) {
+        (BlockState::Free, u64::MAX) => {
+            let full = (0..WORDS).fold(0, |full, word| full | u64::from(states[word][0] == u64::MAX) << word);
+            WORD_ORDER + buddy::block_at(full, word as u32)?
         }
-        let starting = |frames: u64| buddy::block_at(frames, bit).and_then(order);
-        let has = |bits: &[u64; WORDS]| bits[word] >> bit & 1 == 1;
-        if has(&self.free) {
-            Some((starting(self.free[word])?, BlockState::Free))
-        } else if has(&self.reserved) {
-            Some((starting(self.reserved[word])?, BlockState::Reserved))
-        } else if has(&self.allocated) {
-            Some((self.extent(offset)?, BlockState::Allocated))
-        } else if has(&self.cached) {
-            Some((self.extent(offset)?, BlockState::Cached))
-        } else {
-            None
-        }
-    }
+        (BlockState::Free | BlockState::Reserved, frames) => buddy::block_at(frames, bit)?,
+        _ => extent(states, offset),
+    };
+    Some((Order::new(order as u8)?, state))
+}
 
-    /// The order of the allocated or lent block that begins at `offset`: it reaches to where the next thing begins.
-    fn extent(&self, offset: u32) -> Option<Order> {
-        let bounds = |word: usize| self.free[word] | self.allocated[word] | self.cached[word] | self.reserved[word];
-        let is_bound = |offset: &u32| bounds(place(*offset).0) >> place(*offset).1 & 1 == 1;
-        let end = (offset + 1..PAGEBLOCK_FRAMES as u32).find(is_bound).unwrap_or(PAGEBLOCK_FRAMES as u32);
-        let mut frames = end - offset;
-        if offset % WORD_FRAMES != 0 {
-            frames = frames.min(WORD_FRAMES - offset % WORD_FRAMES);
-        }
-        Order::new(frames.ilog2() as u8)
-    }
+/// The order of the allocated or lent block that begins at `offset`: it reaches to where the next thing begins.
+fn extent(states: &Snapshot, offset: u32) -> u32 {
+    let bounds = |word: usize| states[word].iter().fold(0, |all, bits| all | bits);
+    let is_bound = |offset: &u32| bounds(place(*offset).0) >> place(*offset).1 & 1 == 1;
+    let end = (offset + 1..PAGEBLOCK_FRAMES as u32).find(is_bound).unwrap_or(PAGEBLOCK_FRAMES as u32);
+    let in_word = WORD_FRAMES - offset % WORD_FRAMES;
+    let frames = if in_word < WORD_FRAMES { (end - offset).min(in_word) } else { end - offset };
+    frames.ilog2()
 }

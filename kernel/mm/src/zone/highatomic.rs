@@ -3,7 +3,7 @@
 //! When such a request had to go below the watermarks, the pageblock that served it is kept for the next. What is kept is
 //! at most a hundredth of the zone, and goes back before a request that can wait is refused.
 
-use super::{State, Zone};
+use super::Zone;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn};
 
 impl Zone<'_> {
@@ -44,7 +44,7 @@ impl Zone<'_> {
         let Some(number) = self.find_own(Order::ZERO, Mobility::HighAtomic) else {
             return false;
         };
-        let pair = self.wholes.state(number) == State::Free(Order::MAX);
+        let pair = matches!(self.wholes.block_of(number), Some((_, Order::MAX, _)));
         for number in if pair { number & !1..=number | 1 } else { number..=number } {
             self.retype(number, |header| header.set_mobility(mobility));
         }

@@ -1,9 +1,9 @@
 //! A look at a single frame.
 
-use super::{BlockInfo, State, Zone};
+use super::{BlockInfo, Zone};
 use crate::buddy::WORD_FRAMES;
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
-use crate::per_cpu::PerCpuPages;
+use crate::per_cpu::{BATCHED, PerCpuPages};
 
 /// What is known of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,10 +43,10 @@ impl Zone<'_> {
         let (number, _) = self.blocks.locate(pfn)?;
         let block = self.block_around(number, pfn)?;
         let (header, states) = self.blocks.snapshot(number);
-        let free = match self.wholes.state(number) {
-            _ if header.is_split() => states.free.iter().map(|free| u64::from(free.count_ones())).sum(),
-            State::Free(_) => PAGEBLOCK_FRAMES,
-            _ => 0,
+        let free = match self.wholes.is_free(number, header.mobility()) {
+            _ if header.is_split() => states.iter().map(|[free, ..]| u64::from(free.count_ones())).sum(),
+            true => PAGEBLOCK_FRAMES,
+            false => 0,
         };
         let pages = self.blocks.per_cpu().iter().enumerate();
         Some(FrameInfo {
@@ -71,15 +71,16 @@ impl Zone<'_> {
 /// As what these pages have the block that begins at a frame.
 fn holding(pages: &PerCpuPages, pfn: Pfn) -> Option<Holding> {
     let bit = pfn.number() % u64::from(WORD_FRAMES);
-    let base = Pfn::new(pfn.number() - bit);
-    let kinds = || Order::all().flat_map(|order| Mobility::REQUESTED.map(|mobility| (order, mobility)));
-    let on_loan = kinds().take(pages.batches().count()).find_map(|(order, mobility)| {
-        let (lent, free) = pages.batch(order, mobility).of_word(base);
-        let by = if free >> bit & 1 == 1 { Holding::InBatch(mobility) } else { Holding::HandedOut(mobility) };
-        (lent >> bit & 1 == 1).then_some(by)
-    });
-    let is_recent = |(order, mobility): &(Order, Mobility)| {
-        pages.recent_of(*order, *mobility).is_some_and(|recent| recent.held().any(|held| held == pfn))
+    let has = |bits: u64| bits >> bit & 1 == 1;
+    let kinds = Order::all().take(BATCHED).flat_map(|order| Mobility::REQUESTED.map(|mobility| (order, mobility)));
+    let as_what = |(order, mobility): (Order, Mobility)| match pages.batch(order, mobility).loan() {
+        Some((base, lent, held)) if base.number() == pfn.number() - bit && has(lent) => {
+            Some(if has(held) { Holding::InBatch(mobility) } else { Holding::HandedOut(mobility) })
+        }
+        _ => {
+            let is_recent = pages.stacked(PerCpuPages::stack(order, mobility.index())).any(|recent| recent == pfn);
+            is_recent.then_some(Holding::Recent(mobility))
+        }
     };
-    on_loan.or_else(|| kinds().find(is_recent).map(|(_, mobility)| Holding::Recent(mobility)))
+    kinds.filter_map(as_what).next()
 }

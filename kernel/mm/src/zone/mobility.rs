@@ -192,7 +192,7 @@ fn is_movable(mobility: Mobility) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::violations::zone;
-    use super::super::{State, Watermarks, Zone};
+    use super::super::{BlockState, Watermarks, Zone};
     use super::*;
     use crate::frame::{Pfn, ZoneKind};
 
@@ -208,7 +208,7 @@ mod tests {
     fn a_free_pair_changes_its_mobility_as_one() {
         let (mut zone, _) = with_free_pair();
         zone.retype(3, |header| header.set_mobility(Mobility::Unmovable));
-        assert_eq!(zone.wholes.state(2), State::Free(Order::MAX));
+        assert_eq!(zone.wholes.block_of(3), Some((2, Order::MAX, BlockState::Free)));
         assert_eq!([2, 3].map(|number| zone.blocks.peek(number).mobility()), [Mobility::Unmovable; 2]);
         assert_eq!(zone.validate(), Ok(()));
     }
@@ -237,9 +237,9 @@ mod tests {
         zone.stats.managed /= 1000;
         assert_eq!(zone.free(pair, Order::PAGEBLOCK), Ok(()));
         assert_eq!(zone.free(zone.blocks.start_of(3), Order::PAGEBLOCK), Ok(()));
-        assert_eq!(zone.wholes.state(3), State::Free(Order::PAGEBLOCK));
+        assert_eq!(zone.wholes.block_of(3), Some((3, Order::PAGEBLOCK, BlockState::Free)));
         while zone.unreserve_highatomic(Mobility::Unmovable) {}
-        assert_eq!(zone.wholes.state(3), State::Free(Order::MAX));
+        assert_eq!(zone.wholes.block_of(3), Some((2, Order::MAX, BlockState::Free)));
         assert_eq!([2, 3].map(|number| zone.blocks.peek(number).mobility()), [Mobility::Unmovable; 2]);
         assert_eq!(zone.validate(), Ok(()));
     }

@@ -58,7 +58,7 @@ use crate::sync::atomic::AtomicU64;
 pub(crate) use header::Header;
 use index::Index;
 use pageblock::INITIAL;
-use wholes::{State, Wholes};
+use wholes::Wholes;
 
 /// One zone's state behind its lock. Its memory is borrowed for as long as the allocator lives; it never touches the frames.
 pub(crate) struct Zone<'m> {
@@ -187,14 +187,17 @@ impl<'m> Zone<'m> {
     fn split_whole(&mut self, block: &mut Locked<'_>) {
         let number = block.number;
         self.blocks.note_dirty(block);
-        let state = self.wholes.state(number);
-        match state {
-            State::Free(_) => self.wholes.remove(number, block.header.mobility()),
-            State::Allocated(order) => _ = self.wholes.release(number, order),
-            State::Lower => {}
-            State::Inside => unreachable!("a pageblock is not part of a larger block"),
-        }
-        block.split(state);
+        let whole = self.wholes.block_of(number).map(|(first, order, state)| {
+            match state {
+                BlockState::Free => self.wholes.remove(number, block.header.mobility()),
+                _ => assert!(
+                    self.wholes.release(first, order) && first == number,
+                    "no half of an allocated block is split"
+                ),
+            }
+            state
+        });
+        block.split(whole);
     }
 
     /// Finds a pageblock for a block of `order`: one of the request's own mobility, else one taken over from another kind, else,
@@ -396,13 +399,11 @@ impl<'m> Zone<'m> {
         if block.header.is_split() {
             return self.blocks.order_at(&block, offset);
         }
-        let start = self.blocks.start_of(block.number);
-        let (head, order) = match self.wholes.state(block.number) {
-            State::Free(_) => return Err(FreeError::AlreadyFree(pfn)),
-            State::Lower => return Err(FreeError::Reserved(pfn)),
-            State::Allocated(order) => (start, order),
-            State::Inside => (Pfn::new(start.number() - PAGEBLOCK_FRAMES), Order::MAX),
-        };
+        let (first, order, state) = self.wholes.block_of(block.number).ok_or(FreeError::Reserved(pfn))?;
+        if state == BlockState::Free {
+            return Err(FreeError::AlreadyFree(pfn));
+        }
+        let head = self.blocks.start_of(first);
         if pfn == head { Ok(order) } else { Err(FreeError::Interior { pfn, head, order }) }
     }
 }

@@ -19,9 +19,9 @@ use crate::sync::atomic::{AtomicU64, Ordering, spin, store_last};
 
 use Ordering::{Acquire, Relaxed, Release};
 
+use super::blocks::BlockState;
 use super::header::Header;
 use super::levels::Levels;
-use super::wholes::State;
 use super::word::Word;
 use crate::buddy::{self, WORD_FRAMES, WORD_ORDER};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
@@ -201,13 +201,14 @@ impl Locked<'_> {
         self.pageblock.next.store(next, Relaxed);
     }
 
-    /// Has the words say from now on what the frames are that were this as a whole: all free, all reserved, or one allocated block.
-    pub(crate) fn split(&mut self, state: State) {
+    /// Has the words say from now on what the frames are, which were this as a whole: all free, or allocated as one block, or reserved
+    /// where that is said of neither.
+    pub(crate) fn split(&mut self, whole: Option<BlockState>) {
         debug_assert!(!self.header.is_split());
-        let (free, head, level, count) = match state {
-            State::Free(_) => (true, false, WORD_ORDER + 1, PAGEBLOCK_FRAMES as u32),
-            State::Lower => (true, true, 0, 0),
-            State::Allocated(_) | State::Inside => (false, false, 0, 0),
+        let (free, head, level, count) = match whole {
+            Some(BlockState::Free) => (true, false, WORD_ORDER + 1, PAGEBLOCK_FRAMES as u32),
+            Some(_) => (false, false, 0, 0),
+            None => (true, true, 0, 0),
         };
         (0..WORDS).for_each(|word| self.word(word).set(u64::MAX, free, head));
         if !free {

@@ -7,7 +7,7 @@ use crate::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
 use super::blocks::Snapshot;
 use super::header::Header;
-use super::pageblock::{Locked, Pageblock, WORDS, place};
+use super::pageblock::{Locked, Pageblock, place};
 use super::span::{Span, Stored};
 use super::word::Word;
 use crate::buddy::{self, WORD_FRAMES};
@@ -272,9 +272,9 @@ impl<'m> Pageblocks<'m> {
     /// Has a CPU's pages keep an allocated block of a locked pageblock that is nearly full and of this mobility; false if there is no room.
     #[inline(always)]
     fn keep(word: Word<'_>, bit: u32, pfn: Pfn, order: Order, mobility: usize, pages: &PerCpuPages) -> bool {
-        let Some((recent, room)) = pages.room_for(order, mobility) else { return false };
+        let Some((stack, room)) = pages.room_for(order, mobility) else { return false };
         word.lend(1 << bit, true);
-        recent.push(pfn, room);
+        pages.push(stack, room, pfn);
         pages.note_use();
         true
     }
@@ -335,10 +335,12 @@ impl<'m> Pageblocks<'m> {
         if block.word(word).lent() >> bit & 1 == 0 {
             return None;
         }
-        let (lent, batch) = self.per_cpu.iter().find_map(|pages| pages.lender(base, bit))?;
-        if lent != order || batch.of_word(base).1 >> bit & 1 == 1 {
-            return None;
-        }
+        let is_out = |batch: &Batch| {
+            let loan = batch.loan().filter(|(word, ..)| *word == base);
+            loan.is_some_and(|(_, lent, held)| (lent & !held) >> bit & 1 == 1)
+        };
+        let mut batches = self.per_cpu.iter().flat_map(PerCpuPages::batches);
+        let (_, batch) = batches.find(|(lent, batch)| *lent == order && is_out(batch))?;
         batch.forget(bit);
         Some(())
     }
@@ -452,17 +454,13 @@ impl<'m> Pageblocks<'m> {
     }
 
     /// What the words of a locked pageblock say.
-    pub(crate) fn snapshot_of(&self, block: &Locked<'_>) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for word in 0..WORDS {
+    pub(super) fn snapshot_of(&self, block: &Locked<'_>) -> Snapshot {
+        core::array::from_fn(|word| {
             let states = block.word(word);
             let (lent, cached) = self.lent_in(states.lent(), self.pfn_at(block, word as u32 * WORD_FRAMES));
-            snapshot.free[word] = states.free();
-            snapshot.allocated[word] = states.allocated() | lent & !cached;
-            snapshot.cached[word] = cached;
-            snapshot.reserved[word] = states.lent() & !lent;
-        }
-        snapshot
+            // Those handed out of a loan are allocated.
+            [states.free(), states.allocated() | lent & !cached, cached, states.lent() & !lent]
+        })
     }
 
     /// Of the frames of a word that are lent or reserved: those that are lent, and those that CPUs hold.

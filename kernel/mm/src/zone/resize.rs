@@ -3,8 +3,8 @@
 //! What is allocated as the largest blocks that make a range up is so afterwards too: growing joins blocks to what is
 //! free behind them, shrinking splits the one that the new end lies in. Nothing moves; bits at block starts change.
 
+use super::Zone;
 use super::mobility::Fallback;
-use super::{State, Zone};
 use crate::error::{FreeError, RangeError};
 use crate::frame::{Mobility, Order, Pfn, PfnRange};
 
@@ -58,9 +58,10 @@ impl Zone<'_> {
         for number in numbers.clone() {
             let mut block = self.blocks.lock(number);
             self.file(&mut block);
-            let free = matches!(self.wholes.state(number), State::Free(_));
-            match block.header.mobility() {
-                own if own == mobility || own.is_mergeable() && free => {}
+            let own = block.header.mobility();
+            let free = self.wholes.is_free(number, own);
+            match own {
+                _ if own == mobility || own.is_mergeable() && free => {}
                 Mobility::Isolate => return Err(RangeError::Isolated(self.blocks.start_of(number))),
                 _ => return Err(RangeError::OtherMobility(range.start.max(self.blocks.start_of(number)))),
             }

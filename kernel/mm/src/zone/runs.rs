@@ -4,8 +4,8 @@
 //! in use. The search looks at a few pageblocks, those first whose largest free block is the smallest that a run of this
 //! length must have in it.
 
+use super::Zone;
 use super::pageblock::WORDS;
-use super::{State, Zone};
 use crate::buddy::{self, WORD_FRAMES};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
 
@@ -182,7 +182,7 @@ impl Zone<'_> {
         if block.header.is_split() {
             return if own == mobility { core::array::from_fn(|word| block.word(word).free()) } else { [0; WORDS] };
         }
-        let is_free = matches!(self.wholes.state(number), State::Free(_));
+        let is_free = self.wholes.is_free(number, own);
         [if is_free && (own == mobility || own.is_mergeable()) { u64::MAX } else { 0 }; WORDS]
     }
 }

@@ -1,6 +1,6 @@
 //! How a zone stands, and what its free memory is in pieces of: for reports.
 
-use super::{BlockState, Fallbacks, FreeBlocks, State, Watermarks, Zone};
+use super::{BlockState, Fallbacks, FreeBlocks, Watermarks, Zone};
 use crate::frame::{Mobility, Pfn, PfnRange, ZoneKind};
 
 /// How a zone stands, in frames.
@@ -93,7 +93,7 @@ impl Zone<'_> {
         let mut count = FreeBlocks::default();
         for number in 0..self.blocks.count() {
             let header = self.blocks.peek(number);
-            if !header.is_split() && self.wholes.state(number) == State::Lower {
+            if !header.is_split() && self.wholes.block_of(number).is_none() {
                 continue;
             }
             let mobility = header.mobility().index();

@@ -1,11 +1,10 @@
 //! Everything that a zone derives, derived once more from the bit planes and compared.
 
-use super::blocks::Snapshot;
+use super::blocks::{Snapshot, block_at};
 use super::header::Header;
 use super::levels::Levels;
 use super::pageblock::{Locked, WORDS};
 use super::pageblocks::Pageblocks;
-use super::wholes::State;
 use super::{BlockState, Zone, ZoneStats};
 use crate::buddy;
 use crate::error::Violation;
@@ -98,18 +97,15 @@ impl Zone<'_> {
     fn validate_pageblock(&self, number: usize) -> Result<(Header, u64, u64), Violation> {
         let block = self.blocks.lock(number);
         let (header, start) = (block.header, self.blocks.start_of(number));
-        let state = self.wholes.state(number);
-        let (are_free, in_use, largest) = match state {
-            State::Lower if header.is_split() => self.validate_split(&block, start)?,
-            State::Lower => (0, 0, None),
-            State::Free(order) => (PAGEBLOCK_FRAMES, 0, Some(order)),
-            State::Allocated(_) | State::Inside => (0, PAGEBLOCK_FRAMES, None),
+        let whole = self.wholes.block_of(number);
+        let (are_free, in_use, largest) = match whole {
+            None if header.is_split() => self.validate_split(&block, start)?,
+            None => (0, 0, None),
+            Some((_, order, BlockState::Free)) => (PAGEBLOCK_FRAMES, 0, Some(order)),
+            Some(_) => (0, PAGEBLOCK_FRAMES, None),
         };
-        check(
-            "a pageblock whose words speak is nothing as a whole",
-            start,
-            !header.is_split() || state == State::Lower,
-        )?;
+        let is_one = !header.is_split() || whole.is_none();
+        check("a pageblock whose words speak is nothing as a whole", start, is_one)?;
         let (free, level) = (u64::from(header.free()), header.level());
         let known = if header.is_split() { u64::from(header.counted()) } else { are_free };
         if header.is_split() {
@@ -135,7 +131,8 @@ impl Zone<'_> {
                 let is_there = self.index.contains(mobility, order.get().into(), number);
                 check(rule, start, is_there == belongs)?;
             }
-            let belongs = matches!(self.wholes.state(number), State::Free(_)) && header.mobility() == mobility;
+            let is_free = matches!(self.wholes.block_of(number), Some((.., BlockState::Free)));
+            let belongs = is_free && header.mobility() == mobility;
             let rule = "a pageblock that is free as a whole is so among those of its mobility, and of no other";
             check(rule, start, self.wholes.is_free(number, mobility) == belongs)?;
         }
@@ -149,7 +146,7 @@ impl Zone<'_> {
         let mut offset = 0u32;
         while u64::from(offset) < PAGEBLOCK_FRAMES {
             let pfn = start.offset(offset.into());
-            let Some((order, state)) = states.block_at(offset) else {
+            let Some((order, state)) = block_at(&states, offset) else {
                 return Err(Violation { rule: "a frame inside a block has its head below it", address: pfn.address() });
             };
             check("a block is aligned to its size", pfn, pfn.is_aligned(order))?;
@@ -172,5 +169,5 @@ impl Zone<'_> {
 
 /// Whether the levels say of each word that was not freed into since what it holds.
 fn agrees(levels: Levels, stale: u32, states: &Snapshot) -> bool {
-    (0..WORDS).all(|word| stale >> word & 1 == 1 || levels.of(word) == buddy::level(states.free[word]))
+    (0..WORDS).all(|word| stale >> word & 1 == 1 || levels.of(word) == buddy::level(states[word][0]))
 }

@@ -196,7 +196,7 @@ fn loans_that_do_not_fit_are_named() {
         pages[1].batch(order(1), Mobility::Movable).begin(zone.blocks.start_of(7), 0b100);
     });
     per_cpu("a block is lent to one CPU's pages, once", |zone, pages| {
-        let (recent, place) = pages[1].room_for(order(1), Mobility::Movable.index()).unwrap();
-        recent.push(zone.blocks.start_of(7), place);
+        let (stack, place) = pages[1].room_for(order(1), Mobility::Movable.index()).unwrap();
+        pages[1].push(stack, place, zone.blocks.start_of(7));
     });
 }

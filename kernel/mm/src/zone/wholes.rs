@@ -3,6 +3,7 @@
 //! A pageblock is free, allocated (as a block of order 9, or as one half of a block of order 10), or the level below has it:
 //! it is split, or nothing of it was ever added. Changes under the zone's lock.
 
+use super::blocks::BlockState;
 use super::index::Index;
 use crate::buddy;
 use crate::frame::{Mobility, Order};
@@ -31,19 +32,6 @@ pub(crate) struct Wholes<'m> {
 
 /// No group.
 const NONE: u32 = u32::MAX;
-
-/// What a pageblock is as a whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum State {
-    /// Free, as a block of this order or part of one.
-    Free(Order),
-    /// The first of an allocated block.
-    Allocated(Order),
-    /// The second of an allocated block of order 10.
-    Inside,
-    /// Split, or reserved.
-    Lower,
-}
 
 fn place(number: usize) -> (usize, u64) {
     (number / GROUP, 1 << (number % GROUP))
@@ -97,22 +85,18 @@ impl<'m> Wholes<'m> {
         }
     }
 
-    /// What a pageblock is as a whole.
-    pub(super) fn state(&self, number: usize) -> State {
+    /// The block that a pageblock is, or is half of: its first pageblock, its order, and whether it is free or allocated. `None` if the
+    /// level below has the pageblock.
+    pub(super) fn block_of(&self, number: usize) -> Option<(usize, Order, BlockState)> {
         let (group, bit) = place(number);
-        let group = &self.groups[group];
-        if group[SINGLE] & bit != 0 {
-            State::Allocated(Order::PAGEBLOCK)
-        } else if group[PAIR] & bit != 0 {
-            State::Allocated(Order::MAX)
-        } else if group[PAIR] << 1 & bit != 0 {
-            State::Inside
-        } else {
-            let free = group[FREE..].iter().find(|free| **free & bit != 0);
-            free.map_or(State::Lower, |free| {
-                State::Free(if paired(*free) & bit != 0 { Order::MAX } else { Order::PAGEBLOCK })
-            })
-        }
+        let [single, pair, free @ ..] = &self.groups[group];
+        let pairs = buddy::spread(*pair, 1);
+        let (pairs, state) = match free.iter().find(|free| **free & bit != 0) {
+            Some(free) => (paired(*free), BlockState::Free),
+            None if (single | pairs) & bit != 0 => (pairs, BlockState::Allocated),
+            None => return None,
+        };
+        Some(if pairs & bit != 0 { (number & !1, Order::MAX, state) } else { (number, Order::PAGEBLOCK, state) })
     }
 
     /// Whether a pageblock is free as one of this mobility.
@@ -396,17 +380,18 @@ mod tests {
         let mut wholes = wholes(&mut memory);
         let pair = wholes.find(Order::MAX, Mobility::Movable).unwrap();
         wholes.allocate(pair, Order::MAX, Mobility::Movable);
-        assert_eq!([pair, pair + 1].map(|number| wholes.state(number)), [State::Allocated(Order::MAX), State::Inside]);
+        let both = Some((pair, Order::MAX, BlockState::Allocated));
+        assert_eq!([pair, pair + 1].map(|number| wholes.block_of(number)), [both; 2]);
         for number in [pair, pair + 1, PAGEBLOCKS] {
             assert!(!wholes.give(number, Mobility::Movable));
         }
         assert!(!wholes.release(pair, Order::PAGEBLOCK) && !wholes.release(pair + 1, Order::PAGEBLOCK));
         for number in [pair, pair + 1] {
             wholes.set_allocated(number, Order::PAGEBLOCK);
-            assert_eq!(wholes.state(number), State::Allocated(Order::PAGEBLOCK));
+            assert_eq!(wholes.block_of(number), Some((number, Order::PAGEBLOCK, BlockState::Allocated)));
         }
         wholes.set_allocated(pair, Order::MAX);
-        assert_eq!(wholes.state(pair + 1), State::Inside);
+        assert_eq!(wholes.block_of(pair + 1), both);
         assert!(wholes.is_consistent() && wholes.release(pair, Order::MAX));
     }
 }
