@@ -117,6 +117,30 @@ errors! {
         } => "too little is free for {frames} more frames for {gfp}",
     }
 
+    /// Why an allocator could not be set up, or a memory map was refused.
+    pub enum SetupError {
+        /// The memory map has no whole frame that is usable: the machine cannot be trusted with any of it then.
+        NothingUsable => "memory map: no usable frame",
+        /// No usable range is large enough for the metadata of this many frames.
+        NoRoomForMetadata {
+            /// Frames that the metadata needs.
+            needed: u64,
+            /// Frames in the largest usable range.
+            largest: u64,
+        } => "the allocator needs {needed} frames in a row for its metadata; the largest range has {largest}",
+        /// The metadata that was handed over has another size than was planned, in words of 64 bits.
+        WrongMetadataSize {
+            /// Words that were planned.
+            planned: usize,
+            /// Words that were given.
+            given: usize,
+        } => "the metadata has {given} words instead of the planned {planned}",
+        /// The metadata does not begin at a multiple of 8 bytes, which words are aligned to on most machines, and not on all.
+        MisalignedMetadata => "the metadata does not begin at a multiple of 8 bytes",
+        /// There are as many [shrinkers](crate::allocator::Shrinker) already as the allocator has room for.
+        TooManyShrinkers => "there is no room for one more shrinker",
+    }
+
     /// Why frames were not added to a zone. The zone is unchanged.
     pub enum AddError {
         /// The range holds no frames.

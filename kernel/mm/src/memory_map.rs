@@ -24,7 +24,7 @@ use core::fmt;
 
 pub use fault::{Defect, Fault};
 
-use crate::error::table::errors;
+use crate::error::SetupError;
 use crate::frame::{PfnRange, Profile};
 
 /// What a region of physical memory may be used for, least restrictive first.
@@ -66,14 +66,6 @@ pub struct Region {
     pub kind: RegionKind,
 }
 
-errors! {
-    /// Why a memory map was refused. The machine cannot be trusted with any of it then.
-    pub enum MapError {
-        /// No whole frame is usable.
-        NothingUsable => "memory map: no usable frame",
-    }
-}
-
 /// A memory map in which every frame has one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryMap<'a> {
@@ -87,19 +79,19 @@ impl<'a> MemoryMap<'a> {
     /// Sorts the entries of an x86_64 machine's map in place, and believes of them what can be true.
     ///
     /// # Errors
-    /// [`MapError`] if nothing is usable.
-    pub fn sanitise(raw: &'a mut [Region]) -> Result<Self, MapError> {
+    /// [`SetupError::NothingUsable`], if it is so.
+    pub fn sanitise(raw: &'a mut [Region]) -> Result<Self, SetupError> {
         Self::sanitise_for(Profile::X86_64, raw)
     }
 
     /// [`sanitise`](Self::sanitise), for a machine of any kind.
     ///
     /// # Errors
-    /// [`MapError`] if nothing is usable.
-    pub fn sanitise_for(profile: Profile, raw: &'a mut [Region]) -> Result<Self, MapError> {
+    /// [`SetupError::NothingUsable`], if it is so.
+    pub fn sanitise_for(profile: Profile, raw: &'a mut [Region]) -> Result<Self, SetupError> {
         raw.sort_unstable_by_key(|region| region.start);
         let map = Self { regions: raw, profile };
-        map.ranges(RegionKind::Usable).next().map(|_| map).ok_or(MapError::NothingUsable)
+        map.ranges(RegionKind::Usable).next().map(|_| map).ok_or(SetupError::NothingUsable)
     }
 
     /// The kind of machine that it is the map of.

@@ -92,7 +92,7 @@ impl KernelLock {
 /// 8 MiB, and pages for both CPUs.
 fn allocator<C: Cpu>() -> PageAllocator<'static, C> {
     let mut regions = [usable(FIRST, FIRST + FRAMES)];
-    let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
+    let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap());
     let metadata = metadata(plan.metadata_words());
     let pages: &[PerCpuPages; CPUS] = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
     over_numbers(&plan, metadata, pages).unwrap()

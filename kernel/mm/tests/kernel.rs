@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use bifolio::allocator::{PageAllocator, Plan, Shrinker};
+use bifolio::allocator::{PageAllocator, Plan, SetupError, Shrinker};
 use bifolio::cpu::Cpu;
 use bifolio::error::FreeError;
 use bifolio::frame::{Blocks, FRAME_SIZE, Gfp, Order, Pfn, PfnRange, Profile};
 use bifolio::heap::{self, StaticHeap};
 use bifolio::kernel::{Frames, InitError, Kernel, Mappings, NoInterrupts, NoMappings, Regions, Shared, Uniprocessor};
-use bifolio::memory_map::{MapError, Region, RegionKind};
+use bifolio::memory_map::{Region, RegionKind};
 use kit::machine::metadata;
 use kit::{Sound, scale};
 
@@ -139,7 +139,7 @@ fn a_map_that_is_no_good_is_refused_and_can_be_mended() {
     let window = window();
     // SAFETY: the memory was allocated for this, and stays.
     let init = |regions: Regions<2>| unsafe { MEMORY.init(regions, window) };
-    assert_eq!(init(Regions::new()), Err(InitError::Map(MapError::NothingUsable)));
+    assert_eq!(init(Regions::new()), Err(InitError::Setup(SetupError::NothingUsable)));
     let mut regions = Regions::new();
     regions.extend([ram(); 3]);
     assert_eq!(init(regions), Err(InitError::TooManyRegions { given: 3, room: 2 }));
@@ -290,7 +290,7 @@ fn a_kernel_can_set_its_page_frames_up_by_itself() {
     let window = window();
     let mut regions = Regions::<1>::of(Profile::X86_64);
     regions.extend([ram()]);
-    let plan = Plan::apart(regions.map(window).unwrap()).unwrap();
+    let plan = Plan::apart(regions.map(window).unwrap());
     let mut early = plan.early_frames(3).unwrap();
     let table = early.take(1).unwrap();
     let allocator = || {
@@ -369,7 +369,7 @@ fn what_is_set_up_step_by_step_is_what_init_makes() {
 fn metadata_apart_from_ram_is_in_no_window() {
     let mut regions = Regions::<2>::of(Profile::X86_64);
     regions.extend([ram()]);
-    let plan = Plan::apart(regions.map(0).unwrap()).unwrap();
+    let plan = Plan::apart(regions.map(0).unwrap());
     // SAFETY: there are no frames that could be seen.
     let _ = unsafe { plan.metadata_in_window(0) };
 }

@@ -3,7 +3,7 @@
 use RegionKind::{AcpiReclaimable, Reserved, Usable};
 use bifolio::allocator::{Plan, SetupError};
 use bifolio::frame::{Pfn, PfnRange, ZoneKind};
-use bifolio::memory_map::{Defect, Fault, MapError, MemoryMap, Region, RegionKind};
+use bifolio::memory_map::{Defect, Fault, MemoryMap, Region, RegionKind};
 use kit::machine::metadata;
 use kit::map::{LIMIT, kind_of};
 use kit::{Sound, over_numbers};
@@ -30,7 +30,7 @@ fn faults(regions: &[Region]) -> Vec<Fault> {
     MemoryMap::sanitise(&mut regions.to_vec()).unwrap().faults().collect()
 }
 
-fn refusal(regions: &[Region]) -> MapError {
+fn refusal(regions: &[Region]) -> SetupError {
     MemoryMap::sanitise(&mut regions.to_vec()).unwrap_err()
 }
 
@@ -229,10 +229,10 @@ fn all_faults_are_kept_however_many_there_are() {
 
 #[test]
 fn a_map_without_a_usable_frame_is_refused() {
-    assert_eq!(refusal(&[]), MapError::NothingUsable);
-    assert_eq!(refusal(&[region(0, MIB, Usable)]), MapError::NothingUsable);
-    assert_eq!(refusal(&[region(0, u64::MAX, Reserved), region(MIB, GIB, Usable)]), MapError::NothingUsable);
-    assert_eq!(refusal(&[region(2 * MIB + 1, 2 * MIB + 0x1fff, Usable)]), MapError::NothingUsable);
+    assert_eq!(refusal(&[]), SetupError::NothingUsable);
+    assert_eq!(refusal(&[region(0, MIB, Usable)]), SetupError::NothingUsable);
+    assert_eq!(refusal(&[region(0, u64::MAX, Reserved), region(MIB, GIB, Usable)]), SetupError::NothingUsable);
+    assert_eq!(refusal(&[region(2 * MIB + 1, 2 * MIB + 0x1fff, Usable)]), SetupError::NothingUsable);
 }
 
 #[test]
@@ -275,7 +275,7 @@ proptest! {
         let usable = (0..300).any(|frame| kind_of(&regions, frame) == Some(Usable));
         match MemoryMap::sanitise(&mut sorted) {
             Err(error) => {
-                prop_assert_eq!(error, MapError::NothingUsable);
+                prop_assert_eq!(error, SetupError::NothingUsable);
                 prop_assert!(!usable);
             }
             Ok(map) => {

@@ -32,7 +32,7 @@ type Frames = PageAllocator<'static, Thread>;
 
 fn allocator(frames: u64) -> Frames {
     let mut regions = [usable(FIRST, FIRST + frames)];
-    let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
+    let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap());
     let metadata = metadata(plan.metadata_words());
     let pages: &[PerCpuPages; CPUS] = Box::leak(Box::new([const { PerCpuPages::new() }; CPUS]));
     over_numbers(&plan, metadata, pages).unwrap()

@@ -11,7 +11,7 @@ use core::fmt;
 use bifolio::allocator::{Call, Plan, SetupError, View, ZoneStats};
 use bifolio::frame::ZoneKind;
 use bifolio::heap::{Heap, NextSlot, PageSource, SlabWords};
-use bifolio::memory_map::{MapError, MemoryMap, Region};
+use bifolio::memory_map::{MemoryMap, Region};
 use trace::{Broken, Header, Place, Record, Sink};
 
 use crate::checkpoints::Checkpoints;
@@ -26,8 +26,6 @@ use crate::source::Source;
 pub enum OpenError {
     /// The trace cannot be read.
     Broken(Broken),
-    /// Its memory map leaves nothing to manage.
-    Map(MapError),
     /// There is no allocator for its memory map.
     Setup(SetupError),
 }
@@ -36,7 +34,6 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(error) => error.fmt(f),
-            Self::Map(error) => error.fmt(f),
             Self::Setup(error) => error.fmt(f),
         }
     }
@@ -131,7 +128,7 @@ impl World {
         let (header, first) = Header::read(&trace).map_err(OpenError::Broken)?;
         let mut regions: Vec<Region> = header.map().collect();
         let cpus = header.cpus;
-        let map = MemoryMap::sanitise(&mut regions).map_err(OpenError::Map)?;
+        let map = MemoryMap::sanitise(&mut regions).map_err(OpenError::Setup)?;
         let plan = Plan::new(map).map_err(OpenError::Setup)?;
         let script = Box::new(Script::new(trace, first));
         let memory = Memory::new(&plan, cpus, &script).map_err(OpenError::Setup)?;

@@ -21,7 +21,7 @@ type Block = (Pfn, Order);
 /// Runs `work` on an allocator of so many frames, with pages for each CPU.
 fn with_frames(count: u64, work: impl FnOnce(&Frames<'_>)) {
     let mut regions = [Region { start: FIRST << 12, end: (FIRST + count) << 12, kind: RegionKind::Usable }];
-    let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
+    let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap());
     let mut metadata = vec![!0; plan.metadata_words()];
     let pages = [const { PerCpuPages::new() }; CPUS];
     work(&over_numbers(&plan, &mut metadata, &pages).unwrap());

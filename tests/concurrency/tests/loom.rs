@@ -131,7 +131,7 @@ impl Machine {
     /// One of so many frames.
     fn of(count: u64) -> Arc<Self> {
         let mut regions = [Region { start: FIRST << 12, end: (FIRST + count) << 12, kind: RegionKind::Usable }];
-        let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap()).unwrap();
+        let plan = Plan::apart(MemoryMap::sanitise(&mut regions).unwrap());
         let metadata = Box::leak(vec![!0; plan.metadata_words()].into_boxed_slice());
         let pages: &[PerCpuPages; 2] = Box::leak(Box::new([const { PerCpuPages::new() }; 2]));
         let frames = over_numbers(&plan, metadata, pages).unwrap();

@@ -27,7 +27,7 @@ pub const ANY: Gfp = Gfp::MEMALLOC.union(Gfp::MOVABLE).union(Gfp::NOWARN);
 pub fn machine(regions: &[Region], cpus: usize) -> Frames {
     let mut regions = regions.to_vec();
     let map = MemoryMap::sanitise(&mut regions).expect("the map is sound");
-    let plan = Plan::apart(map).expect("the map has memory");
+    let plan = Plan::apart(map);
     let metadata = Box::leak(vec![0; plan.metadata_words()].into_boxed_slice());
     let pages = Box::leak((0..cpus).map(|_| PerCpuPages::new()).collect::<Vec<_>>().into_boxed_slice());
     take_turn_of(0);

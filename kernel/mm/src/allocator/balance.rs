@@ -32,12 +32,12 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return 0;
         }
         self.announce(Gfp::WAIT);
-        self.slow.balances.fetch_add(1, Relaxed);
+        self.balances.fetch_add(1, Relaxed);
         self.drain();
         let (mut given, mut in_vain) = (0_u64, 0);
         let mut shortage = self.shortage();
         while shortage > 0 && in_vain < ROUNDS {
-            match self.shrink(shortage, &self.slow.background) {
+            match self.shrink(shortage, &self.background) {
                 0 => break,
                 frames => given = given.saturating_add(frames),
             }

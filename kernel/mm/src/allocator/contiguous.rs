@@ -58,7 +58,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let taken = take().or_else(|error| {
             let may_reclaim = gfp.contains(Gfp::WAIT) && !gfp.contains(Gfp::MEMALLOC);
             let may_help = matches!(error, RangeError::Busy(_)) && may_reclaim;
-            if may_help && self.shrink(range.frames(), &self.slow.direct) > 0 { take() } else { Err(error) }
+            if may_help && self.shrink(range.frames(), &self.direct) > 0 { take() } else { Err(error) }
         });
         self.with(kind, |zone| zone.unisolate(range)).expect("the range was isolated here");
         taken.map(|()| range)
@@ -106,7 +106,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
             self.drain();
             self.find_admitted(&request, frames, |zone| zone.allocate_first_run(frames, align))
         };
-        let reclaim = || (request.may_reclaim() && self.shrink(frames, &self.slow.direct) > 0).then(search).flatten();
+        let reclaim = || (request.may_reclaim() && self.shrink(frames, &self.direct) > 0).then(search).flatten();
         search().or_else(reclaim).ok_or(AllocError::NoFreeRun { frames, gfp })
     }
 

@@ -68,7 +68,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let wanted = if has_batch { WORD_FRAMES.into() } else { order.frames() };
         for kind in self.zonelist(request) {
             match self.explain_above_low(kind, request, wanted, false, has_batch, tell) {
-                Err(Step::NoBlock { .. }) if !self.slow.unmixed_first => return None,
+                Err(Step::NoBlock { .. }) if !self.unmixed_first => return None,
                 Err(_) => {}
                 Ok(pfn) => return Some(pfn),
             }
@@ -78,7 +78,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     /// What the walk down the zones would do: quickly, then as far down as the flags allow.
     fn explain_zones(&self, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
-        let unmixed_first = self.slow.unmixed_first && request.highest == ZoneKind::Normal;
+        let unmixed_first = self.unmixed_first && request.highest == ZoneKind::Normal;
         for mixing in unmixed_first.then_some(false).into_iter().chain([request.may_mix()]) {
             for kind in self.zonelist(request) {
                 let frames = request.order.frames();

@@ -18,13 +18,13 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Errors
     /// [`AllocError::CannotZero`], and nothing has changed, unless frames are zeroed [where they are seen](Self::zero_at).
     pub fn harden(&self, hardening: Hardening) -> Result<(), AllocError> {
-        if self.slow.seen_at == NOWHERE {
+        if self.seen_at == NOWHERE {
             return Err(AllocError::CannotZero);
         }
         let is_hardened = !hardening.is_empty();
         // What needs zeros finds out before it may begin, and what needs none ends before it may begin without.
         if is_hardened {
-            self.slow.hardening.set(hardening);
+            self.hardening.set(hardening);
         }
         let is_slow = is_hardened || self.recording.is_some();
         let alone = loop {
@@ -36,13 +36,13 @@ impl<C: Cpu> PageAllocator<'_, C> {
         self.stopping(|| self.pages.iter().for_each(|pages| pages.set_slow(is_slow)));
         drop(alone);
         self.zones.iter().for_each(|zone| zone.with(|zone| zone.withhold_wholes(is_slow)));
-        self.slow.hardening.set(hardening);
+        self.hardening.set(hardening);
         Ok(())
     }
 
     /// What is done beside serving requests and frees.
     pub fn hardening(&self) -> Hardening {
-        self.slow.hardening.get()
+        self.hardening.get()
     }
 
     pub(super) fn is_hardened(&self) -> bool {

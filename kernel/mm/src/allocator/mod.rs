@@ -67,9 +67,9 @@ pub use crate::per_cpu::PerCpuPages;
 use crate::per_cpu::{BATCHED, Entered};
 pub use early::EarlyFrames;
 pub use owned::OwnedFrames;
-pub use plan::{Plan, SetupError};
+pub use plan::Plan;
 pub use reclaim::Shrinker;
-use reclaim::SlowPath;
+use reclaim::{NOWHERE, SHRINKERS};
 #[cfg(feature = "heap")]
 pub(crate) use record::{At, mixed};
 pub use record::{Call, Event, HeapCall, Recorder, Recording};
@@ -78,9 +78,10 @@ pub use stats::Stats;
 pub use view::{Usage, View};
 
 pub use crate::cpu::{Cpu, Hooks};
-pub use crate::error::AllocError;
 use crate::error::FreeError;
+pub use crate::error::{AllocError, SetupError};
 use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
+use crate::hardening::Switches;
 use crate::sync::Mutex;
 pub use crate::zone::{
     BlockInfo, BlockState, Fallback, Fallbacks, FrameInfo, FreeBlocks, Holding, Step, Watermarks, ZoneStats,
@@ -131,7 +132,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             }
         }
         set_marks(&mut zones.each_mut());
-        let has_normal = zones[ZoneKind::Normal.index()].stats.managed > 0;
+        let unmixed_first = zones[ZoneKind::Normal.index()].stats.managed > 0;
         let main = zones.iter().map(Zone::blocks).max_by_key(Pageblocks::count).expect("there are zones");
         Ok(Self(View {
             main,
@@ -145,7 +146,20 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             metadata: plan.metadata(),
             later,
             words,
-            slow: SlowPath::new(has_normal),
+            unmixed_first,
+            seen_at: NOWHERE,
+            hardening: Switches::off(),
+            shrinkers: Mutex::new("shrinkers", [None; SHRINKERS]),
+            shrinking: AtomicU64::new(0),
+            stalls: Default::default(),
+            drains: AtomicU64::new(0),
+            direct: Default::default(),
+            background: Default::default(),
+            balances: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
+            bad_drops: AtomicU64::new(0),
             recording: None,
             cpu: PhantomData,
         }))
@@ -157,8 +171,11 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         use crate::sync::atomic::prime;
         self.pages.iter().for_each(PerCpuPages::prime);
         self.blocks.iter().for_each(Pageblocks::prime);
-        prime!(self.late, self.latest);
-        self.slow.prime();
+        let reclaimed = self.direct.iter().chain(&self.background);
+        self.stalls.iter().chain(reclaimed).for_each(|count| prime!(count));
+        prime!(self.late, self.latest, self.shrinking, self.balances, self.drains, self.refused, self.reported);
+        prime!(self.suppressed, self.bad_drops);
+        self.hardening.prime();
     }
 
     /// Enters this CPU's pages; `None` if it has none, or may not use them now.
@@ -252,7 +269,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     }
 
     fn drain_all(&self) {
-        self.slow.drains.fetch_add(1, Relaxed);
+        self.drains.fetch_add(1, Relaxed);
         // A CPU that drains now may have frames in hand that the caller needs. But it may also wait for this CPU to pass a
         // barrier, which it does not with interrupts masked: so waiting has an end.
         let alone = (0..DRAIN_PATIENCE).find_map(|_| {

@@ -6,6 +6,7 @@ use core::mem::ManuallyDrop;
 use super::{AllocError, Cpu, PageAllocator};
 use crate::error::FreeError;
 use crate::frame::{Block, Gfp, Order, Pfn, PfnRange};
+use crate::sync::atomic::Ordering::Relaxed;
 
 /// An allocated block that is freed when this is dropped.
 ///
@@ -77,7 +78,7 @@ impl<C: Cpu> Drop for OwnedFrames<'_, '_, C> {
     fn drop(&mut self) {
         // SAFETY: the handle is the block's only owner, and is used no more.
         if unsafe { self.allocator.free_raw(self.pfn(), self.order()) }.is_err() {
-            self.allocator.slow.count_bad_drop();
+            self.allocator.bad_drops.fetch_add(1, Relaxed);
         }
     }
 }

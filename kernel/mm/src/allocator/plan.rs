@@ -2,39 +2,12 @@
 
 use core::sync::atomic::AtomicUsize;
 
-use super::reclaim::SHRINKERS;
-use crate::error::table::errors;
-use crate::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
+use crate::error::SetupError;
+use crate::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, PHYSICAL_LIMIT, Pfn, PfnRange, Profile, ZoneKind};
 use crate::memory_map::{MemoryMap, RegionKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
 use crate::zone::{Pageblock, Span, Zone, spans};
-
-errors! {
-    /// Why an allocator could not be set up.
-    pub enum SetupError {
-        /// No usable range is large enough for the metadata of this many frames.
-        NoRoomForMetadata {
-            /// Frames that the metadata needs.
-            needed: u64,
-            /// Frames in the largest usable range.
-            largest: u64,
-        } => "the allocator needs {needed} frames in a row for its metadata; the largest range has {largest}",
-        /// The metadata that was handed over has another size than was planned, in words of 64 bits.
-        WrongMetadataSize {
-            /// Words that were planned.
-            planned: usize,
-            /// Words that were given.
-            given: usize,
-        } => "the metadata has {given} words instead of the planned {planned}",
-        /// The metadata does not begin at a multiple of 8 bytes, which words are aligned to on most machines, and not on all.
-        MisalignedMetadata => "the metadata does not begin at a multiple of 8 bytes",
-        /// A zone spans more than `2^32` pageblocks (8 EiB), which their numbers cannot express.
-        TooManyPageblocks(zone: ZoneKind) => "zone {zone} has more than 2^32 pageblocks",
-        /// There are as many [shrinkers](super::Shrinker) already as the allocator has room for.
-        TooManyShrinkers => ("there are {} shrinkers already", SHRINKERS),
-    }
-}
 
 /// Ranges in ascending order, none of which touches another: each as the numbers of its first frame and of the one behind its last.
 pub(super) type Later<'m> = &'m [[u64; 2]];
@@ -65,7 +38,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`SetupError`] if there is no such range.
     pub fn new(map: MemoryMap<'a>) -> Result<Self, SetupError> {
-        Self::apart(map)?.placed()
+        Self::apart(map).placed()
     }
 
     /// The same, with a place for the metadata in the map.
@@ -81,23 +54,15 @@ impl<'a> Plan<'a> {
 
     /// Plans an allocator whose metadata lies apart from the map's RAM: in a static, or beside what it manages. All that
     /// is usable can be given out then, and [`metadata`](Self::metadata) is an empty range.
-    ///
-    /// # Errors
-    /// [`SetupError`] if a zone is too large.
-    pub fn apart(map: MemoryMap<'a>) -> Result<Self, SetupError> {
+    pub fn apart(map: MemoryMap<'a>) -> Self {
         let later = map.ranges(RegionKind::AcpiReclaimable).count();
-        let mut words = later * 2;
         let sizes = ZoneKind::ALL.map(|kind| {
             let add = |(spans, pageblocks), span: Span| (spans + 1, pageblocks + span.pageblocks());
             spans(map.profile().range(kind), map.ram()).fold((0, 0), add)
         });
-        for (kind, (spans, pageblocks)) in ZoneKind::ALL.into_iter().zip(sizes) {
-            if u32::try_from(pageblocks).is_err() {
-                return Err(SetupError::TooManyPageblocks(kind));
-            }
-            words += Pageblock::SIZE * pageblocks + 1 + Zone::private_words(spans, pageblocks);
-        }
-        Ok(Self { map, sizes, later, has_words: false, metadata: PfnRange::default(), words })
+        let of_zone = |(spans, pageblocks)| Pageblock::SIZE * pageblocks + 1 + Zone::private_words(spans, pageblocks);
+        let words = later * 2 + sizes.map(of_zone).iter().sum::<usize>();
+        Self { map, sizes, later, has_words: false, metadata: PfnRange::default(), words }
     }
 
     /// The same, and a word of the kernel's own for each frame, such as for a count of references or an owner: `size_of::<usize>()`
@@ -111,7 +76,7 @@ impl<'a> Plan<'a> {
         }
         let is_apart = self.metadata.is_empty();
         let own: usize = self.sizes.iter().map(|(_, pageblocks)| own_words_for(*pageblocks)).sum();
-        let all = Self { has_words: true, words: own + Self::apart(self.map)?.words, ..self };
+        let all = Self { has_words: true, words: own + Self::apart(self.map).words, ..self };
         if is_apart { Ok(all) } else { all.placed() }
     }
 
@@ -187,6 +152,7 @@ impl<'a> Plan<'a> {
 }
 
 const _: () = assert!(Order::MAX.get() == Order::PAGEBLOCK.get() + 1, "a block of order 10 is two pageblocks");
+const _: () = assert!(PHYSICAL_LIMIT / Order::PAGEBLOCK.bytes() <= u32::MAX as u64, "a pageblock's number has 32 bits");
 
 /// Words of metadata for the kernel's own words of a zone's frames.
 fn own_words_for(pageblocks: usize) -> usize {

@@ -89,7 +89,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             is_low = false;
             match zone.lend(order, mobility, batch) {
                 // What serves a whole word must not be spoiled for the sake of one block.
-                None if self.slow.unmixed_first => {}
+                None if self.unmixed_first => {}
                 lent => {
                     // What is lent is nobody's to free before the zone can be seen again: then it is handed out.
                     drop(zone);

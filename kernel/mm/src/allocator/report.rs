@@ -14,7 +14,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// says how many were not.
     #[cold]
     pub(super) fn refuse(&self, request: &Request) {
-        self.slow.refused.fetch_add(1, Relaxed);
+        self.refused.fetch_add(1, Relaxed);
         if request.gfp.contains(Gfp::NOWARN) {
             return;
         }
@@ -24,17 +24,17 @@ impl<C: Cpu> PageAllocator<'_, C> {
             self.with(kind, |zone| zone.stats());
         }
         let now = C::uptime().as_millis() as u64 + 1;
-        let last = self.slow.reported.load(Relaxed);
+        let last = self.reported.load(Relaxed);
         let due = last == 0 || now.saturating_sub(last) >= INTERVAL;
         // Of two CPUs that are refused at once, one reports.
-        if due && self.slow.reported.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+        if due && self.reported.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
             C::report(&Failure {
                 frames: self,
-                suppressed: self.slow.suppressed.swap(0, Relaxed),
+                suppressed: self.suppressed.swap(0, Relaxed),
                 error: AllocError::OutOfMemory { order: request.order, gfp: request.gfp },
             });
         } else {
-            self.slow.suppressed.fetch_add(1, Relaxed);
+            self.suppressed.fetch_add(1, Relaxed);
         }
     }
 }
@@ -43,6 +43,6 @@ impl<C: Cpu> PageAllocator<'_, C> {
 pub(crate) struct Failure<'a, 'm, C> {
     pub(crate) frames: &'a PageAllocator<'m, C>,
     /// Refusals since the last report that would have had one.
-    pub(crate) suppressed: u32,
+    pub(crate) suppressed: u64,
     pub(crate) error: AllocError,
 }

@@ -39,22 +39,21 @@ pub struct Stats {
 impl<C: Cpu> View<'_, C> {
     /// How the allocator stands, and what it has done since boot. A snapshot: other CPUs go on meanwhile.
     pub fn stats(&self) -> Stats {
-        let [scanned, reclaimed] = self.slow.direct.each_ref().map(|frames| frames.load(Relaxed));
-        let [background_scanned, background_reclaimed] =
-            self.slow.background.each_ref().map(|frames| frames.load(Relaxed));
+        let [scanned, reclaimed] = self.direct.each_ref().map(|frames| frames.load(Relaxed));
+        let [background_scanned, background_reclaimed] = self.background.each_ref().map(|frames| frames.load(Relaxed));
         Stats {
             zones: ZoneKind::ALL.map(|kind| self.zone(kind)),
             cached: self.cached(),
-            stalls: self.slow.stalls.each_ref().map(|count| count.load(Relaxed)),
-            drains: self.slow.drains.load(Relaxed),
+            stalls: self.stalls.each_ref().map(|count| count.load(Relaxed)),
+            drains: self.drains.load(Relaxed),
             scanned,
             reclaimed,
-            balances: self.slow.balances.load(Relaxed),
+            balances: self.balances.load(Relaxed),
             background_scanned,
             background_reclaimed,
-            refused: self.slow.refused.load(Relaxed),
+            refused: self.refused.load(Relaxed),
             late_double_frees: self.late_double_frees(),
-            bad_drops: self.slow.bad_drops.load(Relaxed),
+            bad_drops: self.bad_drops.load(Relaxed),
         }
     }
 }

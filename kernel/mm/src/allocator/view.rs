@@ -9,11 +9,12 @@ use core::ops::Deref;
 use core::sync::atomic::AtomicUsize;
 
 use super::plan::{Later, OwnWords};
-use super::reclaim::SlowPath;
+use super::reclaim::{Reclaimed, Shrinkers};
 use super::record::{Call, Recording};
 use super::{Cpu, PageAllocator, PerCpuPages};
 use crate::error::FreeError;
 use crate::frame::{Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
+use crate::hardening::Switches;
 use crate::sync::{MaskedGuard, Mutex};
 use crate::zone::{BlockInfo, FrameInfo, FreeBlocks, Pageblocks, Zone, ZoneStats};
 
@@ -45,7 +46,35 @@ pub struct View<'m, C> {
     /// The ranges that may be added.
     pub(super) later: Later<'m>,
     pub(super) words: OwnWords<'m>,
-    pub(super) slow: SlowPath<'m, C>,
+    /// Whether requests that may use any zone are first to be served without mixing mobilities. As in Linux that is so
+    /// where zone Normal has memory.
+    pub(super) unmixed_first: bool,
+    /// What is added to a physical address for the one at which frames are zeroed; [`NOWHERE`](super::reclaim::NOWHERE) if that is the
+    /// kernel's own business.
+    pub(super) seen_at: u64,
+    /// What is done beside serving requests and frees.
+    pub(super) hardening: Switches,
+    pub(super) shrinkers: Mutex<Shrinkers<'m>, C>,
+    /// The CPUs that are inside a shrinker, a bit each, modulo 64.
+    pub(super) shrinking: AtomicU64,
+    /// Requests that came to the slow path and could wait, by the highest zone they could use.
+    pub(super) stalls: [AtomicU64; ZoneKind::COUNT],
+    /// Times that all CPUs' pages were emptied.
+    pub(super) drains: AtomicU64,
+    /// What requests got from shrinkers.
+    pub(super) direct: Reclaimed,
+    /// What [`PageAllocator::balance`] got from them.
+    pub(super) background: Reclaimed,
+    /// Times that that had something to do.
+    pub(super) balances: AtomicU64,
+    /// Requests that were refused.
+    pub(super) refused: AtomicU64,
+    /// Milliseconds of uptime plus one at which the last refusal was reported; 0 before the first.
+    pub(super) reported: AtomicU64,
+    /// Refusals since then that were not reported for that.
+    pub(super) suppressed: AtomicU64,
+    /// Blocks that somebody else had freed when their handle was dropped.
+    pub(super) bad_drops: AtomicU64,
     pub(crate) recording: Option<&'m Recording<'m>>,
     /// Where threads cannot be told apart by `C`, it says so by not being `Sync`.
     pub(super) cpu: PhantomData<C>,

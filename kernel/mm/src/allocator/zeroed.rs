@@ -15,7 +15,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// Each frame that is given out is seen there, readable and writable, for as long as the allocator is used.
     pub unsafe fn zero_at(&mut self, offset: u64) {
         assert!(offset % FRAME_SIZE == 0, "frames are not aligned at an offset of {offset:#x}");
-        self.0.slow.seen_at = offset;
+        self.0.seen_at = offset;
     }
 
     /// Fills frames with zeros; `None` if that cannot be, and they are free again.
@@ -33,7 +33,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// # Safety
     /// The frames are RAM, and the caller's alone.
     pub(super) unsafe fn zero(&self, frames: PfnRange) -> bool {
-        let offset = self.slow.seen_at;
+        let offset = self.seen_at;
         if offset == NOWHERE {
             // SAFETY: the frames are RAM and nobody else's, as this function's contract has it.
             return unsafe { C::zero(frames) };

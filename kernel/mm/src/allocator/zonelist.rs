@@ -124,7 +124,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
                 })
             })
         };
-        if self.slow.unmixed_first && request.highest == ZoneKind::Normal {
+        if self.unmixed_first && request.highest == ZoneKind::Normal {
             let unmixed = allocate(false);
             if unmixed.is_some() || !is_above_low.get() {
                 return unmixed;
@@ -141,7 +141,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
             return None;
         }
         if request.may_reclaim() {
-            self.slow.stalls[request.highest.index()].fetch_add(1, Relaxed);
+            self.stalls[request.highest.index()].fetch_add(1, Relaxed);
         }
         self.allocate_at_need(request)
             .or_else(|| {
@@ -160,7 +160,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
 
     /// Asks shrinkers for memory as long as they have any to give and it is not enough.
     fn allocate_reclaiming(&self, request: &Request) -> Option<Pfn> {
-        (0..ROUNDS).take_while(|_| self.shrink(request.order.frames(), &self.slow.direct) > 0).find_map(|_| {
+        (0..ROUNDS).take_while(|_| self.shrink(request.order.frames(), &self.direct) > 0).find_map(|_| {
             self.drain();
             self.allocate_at_need(request)
         })

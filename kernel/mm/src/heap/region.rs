@@ -327,13 +327,13 @@ impl<'r, C: Cpu, const CPUS: usize> Heap<RegionPages<'r, C>, C, CPUS> {
         let granule = granule_for(space.bytes);
         // No fewer granules than there will be, so no fewer words.
         let all = space.aligned(0, granule);
-        let words = words_for(space.numbers(all, space.bytes.saturating_sub(all).max(granule), granule))?;
+        let words = words_for(space.numbers(all, space.bytes.saturating_sub(all).max(granule), granule));
         let metadata = space.take(words * size_of::<u64>(), align_of::<u64>());
         let first = space.take(0, granule);
         space.need(space.aligned(first, FRAME) + Self::LEAST_FRAMES * FRAME)?;
         let range = space.numbers(first, space.bytes - first, granule);
         let mut map = map_of(range);
-        let plan = Plan::apart(MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map"))?;
+        let plan = Plan::apart(MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map"));
         debug_assert!(plan.metadata_words() <= words);
         // SAFETY: the metadata lies inside the region, aligned, and apart from the heap and the granules, and is no longer
         // than was reckoned with more granules. The region is ours for `'r`, and holds bytes, of which any eight are a word. Nobody but
@@ -428,8 +428,8 @@ fn map_of(range: PfnRange) -> [Region; 1] {
 }
 
 /// Words of metadata that these granules need.
-fn words_for(range: PfnRange) -> Result<usize, SetupError> {
+fn words_for(range: PfnRange) -> usize {
     let mut map = map_of(range);
     let map = MemoryMap::sanitise(&mut map).expect("one range of zone Normal is a map");
-    Ok(Plan::apart(map)?.metadata_words())
+    Plan::apart(map).metadata_words()
 }

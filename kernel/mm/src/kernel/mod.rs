@@ -85,7 +85,6 @@ use crate::error::table::errors;
 use crate::frame::{Gfp, Order};
 use crate::hardening::Hardening;
 use crate::heap::Heap;
-use crate::memory_map::MapError;
 use window::Ready;
 
 errors! {
@@ -107,9 +106,7 @@ errors! {
             /// What it must be a multiple of, in bytes.
             align: u64,
         } => "a window at an offset of {offset:#x} does not show memory aligned to {align:#x} as such",
-        /// The map makes no sense.
-        Map(error: MapError) => from,
-        /// The page allocator cannot be set up.
+        /// The map makes no sense, or the page allocator cannot be set up by it.
         Setup(error: SetupError) => from,
     }
 }

@@ -53,7 +53,7 @@ impl<const N: usize> Regions<N> {
     /// from the allocator: nothing can be there for a pointer.
     ///
     /// # Errors
-    /// [`InitError::TooManyRegions`] if there was no room for some of them, [`InitError::Map`] if nothing is usable.
+    /// [`InitError::TooManyRegions`] if there was no room for some of them, [`InitError::Setup`] if nothing is usable.
     pub fn map(&mut self, offset: u64) -> Result<MemoryMap<'_>, InitError> {
         let null = 0_u64.wrapping_sub(offset);
         if self.entries.iter().take(self.given).any(|region| region.start <= null && null < region.end) {

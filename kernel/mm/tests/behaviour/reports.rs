@@ -253,7 +253,7 @@ fn what_is_refused_or_wrong_says_so() {
     assert_eq!(refused.to_string(), refused.error.to_string());
     assert_eq!(refused.to_string(), "a block of order 0 has no parts of order 1");
     frames.free(refused.given).unwrap();
-    assert_eq!(SetupError::TooManyShrinkers.to_string(), "there are 16 shrinkers already");
+    assert_eq!(SetupError::TooManyShrinkers.to_string(), "there is no room for one more shrinker");
     let entry = Region { start: 0x3000, end: 0x3000, kind: RegionKind::Usable };
     assert!(entry.fault().unwrap().to_string().ends_with("is empty: ignored"));
 }

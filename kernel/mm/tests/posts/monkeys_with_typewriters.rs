@@ -19,7 +19,7 @@ const CHUNK: Order = Order::new(2).unwrap();
 fn with_one_block(story: impl FnOnce(&PageAllocator<'_, SingleCpu>)) {
     let start = Profile::X86_64.range(ZoneKind::Normal).start.address();
     let mut map = [Region { start, end: start + 256 * KIB, kind: RegionKind::Usable }];
-    let plan = Plan::apart(MemoryMap::sanitise(&mut map).unwrap()).unwrap();
+    let plan = Plan::apart(MemoryMap::sanitise(&mut map).unwrap());
     let metadata = metadata(plan.metadata_words());
     let frames = over_numbers(&plan, metadata, &[]).unwrap();
     assert_eq!(chunks(&frames), [256]);

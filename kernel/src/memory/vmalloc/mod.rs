@@ -61,7 +61,7 @@ fn units(managed: u64) -> u64 {
 fn with_plan<R>(units: u64, with: impl FnOnce(&Plan<'_>) -> R) -> R {
     let mut all = [Region { start: FIRST.address(), end: FIRST.offset(units).address(), kind: RegionKind::Usable }];
     let map = MemoryMap::sanitise(&mut all).unwrap_or_else(|error| panic!("no address space: {error}"));
-    with(&Plan::apart(map).unwrap_or_else(|error| panic!("no address space: {error}")))
+    with(&Plan::apart(map))
 }
 
 /// Pages of metadata on a machine that manages so many frames.

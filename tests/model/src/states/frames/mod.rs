@@ -92,7 +92,7 @@ impl Machine {
         let usable = shape.usable.iter().map(region(RegionKind::Usable));
         let later = shape.later.iter().map(region(RegionKind::AcpiReclaimable));
         let mut map: Vec<Region> = usable.chain(later).collect();
-        let plan = Plan::apart(MemoryMap::sanitise(&mut map).expect("the map is sound")).expect("zones are small");
+        let plan = Plan::apart(MemoryMap::sanitise(&mut map).expect("the map is sound"));
         let mut memory = Memory::new(&plan, shape.cpus);
         let first = memory.image();
         Self { shape, memory, first, held: Vec::new(), added: 0 }
