@@ -133,14 +133,12 @@ impl fmt::Display for PfnRange {
 }
 
 /// The size of a block: `2^order` frames, from order 0 (4 KiB) to order 10 (4 MiB).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Order(Number);
-
-/// The number of an order. That there are no others is known to the compiler, which has `Option<Block>` take no more room
-/// than a block.
+///
+/// That there are no others is known to the compiler, which has `Option<Block>` take no more room than a block.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
-enum Number {
+#[expect(clippy::exhaustive_enums, missing_docs, reason = "arrays have a place for each, and each is its number")]
+pub enum Order {
     #[default]
     N0,
     N1,
@@ -157,31 +155,31 @@ enum Number {
 
 impl Order {
     /// One frame.
-    pub const ZERO: Self = Self(Number::N0);
+    pub const ZERO: Self = Self::N0;
     /// A pageblock: 512 frames, 2 MiB.
-    pub const PAGEBLOCK: Self = Self(Number::N9);
+    pub const PAGEBLOCK: Self = Self::N9;
     /// The largest block: 1024 frames, 4 MiB.
-    pub const MAX: Self = Self(Number::N10);
+    pub const MAX: Self = Self::N10;
     /// How many orders there are.
-    pub const COUNT: usize = Self::MAX.0 as usize + 1;
+    pub const COUNT: usize = Self::MAX as usize + 1;
 
     /// The order with this number, or `None` above [`Order::MAX`].
     pub const fn new(order: u8) -> Option<Self> {
         // No table: this is a comparison.
-        Some(Self(match order {
-            0 => Number::N0,
-            1 => Number::N1,
-            2 => Number::N2,
-            3 => Number::N3,
-            4 => Number::N4,
-            5 => Number::N5,
-            6 => Number::N6,
-            7 => Number::N7,
-            8 => Number::N8,
-            9 => Number::N9,
-            10 => Number::N10,
+        Some(match order {
+            0 => Self::N0,
+            1 => Self::N1,
+            2 => Self::N2,
+            3 => Self::N3,
+            4 => Self::N4,
+            5 => Self::N5,
+            6 => Self::N6,
+            7 => Self::N7,
+            8 => Self::N8,
+            9 => Self::N9,
+            10 => Self::N10,
             _ => return None,
-        }))
+        })
     }
 
     /// The smallest order whose block holds at least `frames` frames; `None` if no block is that large.
@@ -195,12 +193,12 @@ impl Order {
 
     /// The order's number, `0..=10`.
     pub const fn get(self) -> u8 {
-        self.0 as u8
+        self as u8
     }
 
     /// The order's number as an index into a table of [`Order::COUNT`] entries.
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self as usize
     }
 
     /// Frames in a block of this order.
@@ -232,14 +230,15 @@ impl fmt::Display for Order {
 }
 
 /// A zone: the frames that one class of devices can reach. Where each ends is the [`Profile`]'s to say, and on x86_64 as here.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[expect(clippy::exhaustive_enums, reason = "arrays have a place for each")]
 pub enum ZoneKind {
     /// Below 16 MiB: what ISA devices reach with 24 address bits.
     Dma,
     /// From 16 MiB up to 4 GiB: what devices reach with 32 address bits.
     Dma32,
-    /// From 4 GiB up.
+    /// From 4 GiB up: where a request is served that asks for no other.
+    #[default]
     Normal,
 }
 

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::machine::Machine;
 use alloc::vec::Vec;
-use bifolio::allocator::{Fallback, Fallbacks};
+use bifolio::allocator::Fallback;
 use bifolio::frame::Mobility;
 use core::fmt;
 use core::time::Duration;
@@ -66,9 +66,9 @@ pub struct Summary {
 
 /// Requests that were served from pageblocks of another mobility, since boot.
 fn mixed<M: Machine>() -> u64 {
-    let mut fallbacks = Fallbacks::default();
-    M::frames().stats().zones.iter().for_each(|zone| fallbacks += zone.fallbacks);
-    let count = |way, to: Mobility| to.fallbacks().iter().map(|from| fallbacks.count(way, *from, to)).sum::<u64>();
+    let zones = M::frames().stats().zones;
+    let of_all = |way, from, to| zones.iter().map(|zone| zone.fallbacks(way, from, to)).sum::<u64>();
+    let count = |way, to: Mobility| to.fallbacks().iter().map(|from| of_all(way, *from, to)).sum::<u64>();
     Fallback::ALL.into_iter().flat_map(|way| Mobility::REQUESTED.map(|to| count(way, to))).sum()
 }
 

@@ -123,8 +123,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     }
 
     /// Sees that there is an allocated block of `order`.
-    pub(super) fn look_for(&self, pfn: Pfn, given: Order) -> Result<(), FreeError> {
-        let actual = self.order_of(pfn)?;
-        if actual == given { Ok(()) } else { Err(FreeError::WrongOrder { pfn, given, actual }) }
+    pub(super) fn look_for(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.with(self.zone_of(pfn), |zone| zone.look_for(pfn, order))
     }
 }

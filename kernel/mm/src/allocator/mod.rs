@@ -84,8 +84,8 @@ use crate::frame::{Block, Gfp, Order, Pfn, ZoneKind};
 use crate::hardening::Switches;
 use crate::sync::Mutex;
 pub use crate::zone::{
-    BlockInfo, BlockState, Fallback, Fallbacks, FrameInfo, FreeBlocks, Holding, Step, Watermarks, ZoneStats,
-    min_free_kib, protection,
+    BlockInfo, BlockState, Fallback, FrameInfo, FreeBlocks, Holding, Step, Watermarks, ZoneStats, min_free_kib,
+    protection,
 };
 use crate::zone::{Pageblocks, Zone};
 

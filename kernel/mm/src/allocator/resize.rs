@@ -48,10 +48,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         let resized = self.resized(range, frames)?;
         self.clear_end(range, frames)?;
         self.with(self.zone_of(range.start), |zone| {
-            range.blocks().try_for_each(|(pfn, given)| match zone.order_of(pfn)? {
-                actual if actual != given => Err(FreeError::WrongOrder { pfn, given, actual }),
-                _ => Ok(()),
-            })?;
+            range.blocks().try_for_each(|(pfn, order)| zone.look_for(pfn, order))?;
             // What a CPU handed out is its zone's from now on: as something else than what the CPU knows.
             zone.own(range);
             match frames.checked_sub(range.frames()) {

@@ -4,10 +4,11 @@
 //!
 //! | layer | of entries | rounded | the frame is |
 //! |---|---|---|---|
-//! | 0 | reserved | outward | reserved |
-//! | 1 | ACPI | inward | ACPI reclaimable |
-//! | 2 | ACPI | outward | reserved: only a part of it will ever be free |
-//! | 3 | usable | inward | usable |
+//! | 0 | none: low memory | | reserved |
+//! | 1 | reserved | outward | reserved |
+//! | 2 | ACPI | inward | ACPI reclaimable |
+//! | 3 | ACPI | outward | reserved: only a part of it will ever be free |
+//! | 4 | usable | inward | usable |
 //!
 //! Each layer's entries are merged before they are rounded. Its cursor only ever moves on, so that a whole walk looks at
 //! every entry once for each layer, however they overlap.
@@ -65,36 +66,16 @@ impl Layer<'_> {
     }
 }
 
-/// The sweep: pieces of one kind each, in ascending order. Two of one kind may touch.
-#[derive(Clone)]
-struct Sweep<'a> {
-    layers: [Layer<'a>; 4],
-    /// What comes first, reserved, whatever the layers say. Empty where there is none.
-    low: PfnRange,
-    /// Everything below this frame has been dealt with.
-    position: Pfn,
-}
-
-impl Iterator for Sweep<'_> {
-    type Item = (PfnRange, RegionKind);
-
-    fn next(&mut self) -> Option<(PfnRange, RegionKind)> {
-        if self.position < self.low.end {
-            self.position = self.low.end;
-            return Some((self.low, RegionKind::Reserved));
-        }
-        self.layers.iter_mut().for_each(|layer| layer.advance(self.position));
-        let ahead = |layers: &[Layer<'_>]| layers.iter().filter_map(|layer| Some(layer.range?.start)).min();
-        if !self.layers.iter().any(|layer| layer.has(self.position)) {
-            self.position = ahead(&self.layers)?;
-        }
-        let top = self.layers.iter().position(|layer| layer.has(self.position))?;
-        let range = self.layers[top].range?;
-        let end = ahead(&self.layers[..top]).map_or(range.end, |above| range.end.min(above));
-        let piece = PfnRange::new(self.position, end);
-        self.position = end;
-        Some((piece, self.layers[top].kind))
-    }
+/// What the first layer that has any of the frames from `position` on makes of the first of them: a piece of one kind, behind which the
+/// position is then.
+fn next_piece(layers: &mut [Layer<'_>], position: &mut Pfn) -> Option<(PfnRange, RegionKind)> {
+    layers.iter_mut().for_each(|layer| layer.advance(*position));
+    let ahead = |layers: &[Layer<'_>]| layers.iter().filter_map(|layer| Some(layer.range?.start)).min();
+    let start = ahead(layers)?.max(*position);
+    let top = layers.iter().position(|layer| layer.has(start))?;
+    let end = layers[top].range?.end;
+    *position = ahead(&layers[..top]).map_or(end, |above| end.min(above));
+    Some((PfnRange::new(start, *position), layers[top].kind))
 }
 
 /// Every frame that has a kind, as maximal ranges in ascending order, of entries that are sorted by their start; `low` is
@@ -105,13 +86,15 @@ pub(super) fn ranges(
 ) -> impl Iterator<Item = (PfnRange, RegionKind)> + Clone + use<'_> {
     use RegionKind::{AcpiReclaimable, Reserved, Usable};
     let layer = |of, kind| Layer { rest: regions, of, kind, range: Some(PfnRange::default()) };
-    let layers = [
+    let mut layers = [
+        Layer { rest: &[], of: Reserved, kind: Reserved, range: Some(low) },
         layer(Reserved, Reserved),
         layer(AcpiReclaimable, AcpiReclaimable),
         layer(AcpiReclaimable, Reserved),
         layer(Usable, Usable),
     ];
-    let mut pieces = Sweep { layers, low, position: Pfn::default() }.peekable();
+    let mut position = Pfn::default();
+    let mut pieces = core::iter::from_fn(move || next_piece(&mut layers, &mut position)).peekable();
     core::iter::from_fn(move || {
         let (mut range, kind) = pieces.next()?;
         while let Some((piece, _)) = pieces.next_if(|(piece, other)| piece.start == range.end && *other == kind) {

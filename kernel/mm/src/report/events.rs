@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use crate::allocator::View;
 use crate::cpu::Cpu;
 use crate::frame::{Mobility, Order, ZoneKind};
-use crate::zone::{Fallback, Fallbacks, ZoneStats};
+use crate::zone::{Fallback, ZoneStats};
 
 /// Counts of frames and of events, `name value` (Linux: `/proc/vmstat`). The names are Linux's where it counts the same;
 /// what it does not count begins with `bifolio_`.
@@ -41,17 +41,15 @@ pub fn vmstat<C: Cpu>(frames: &View<'_, C>, out: &mut impl Write) -> fmt::Result
     writeln!(out, "bifolio_refused {}", stats.refused)?;
     writeln!(out, "bifolio_late_double_free {}", stats.late_double_frees)?;
     writeln!(out, "bifolio_bad_drop {}", stats.bad_drops)?;
-    let mut fallbacks = Fallbacks::default();
-    stats.zones.iter().for_each(|zone| fallbacks += zone.fallbacks);
-    write_fallbacks(out, &fallbacks)
+    write_fallbacks(out, &stats.zones)
 }
 
 /// Writes how often requests were served from pageblocks of another mobility, a line for each way and each two kinds.
-fn write_fallbacks(out: &mut impl Write, fallbacks: &Fallbacks) -> fmt::Result {
+fn write_fallbacks(out: &mut impl Write, zones: &[ZoneStats]) -> fmt::Result {
     for way in Fallback::ALL {
         for to in Mobility::REQUESTED {
             for from in to.fallbacks().iter().copied() {
-                let count = fallbacks.count(way, from, to);
+                let count: u64 = zones.iter().map(|zone| zone.fallbacks(way, from, to)).sum();
                 write!(out, "bifolio_{}", way.name())?;
                 write_lower(out, "_", from.name())?;
                 write_lower(out, "_to_", to.name())?;

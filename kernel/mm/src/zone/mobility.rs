@@ -1,7 +1,7 @@
 //! What a request does when the pageblocks of its own mobility have nothing left (Linux: `__rmqueue_fallback`).
 
-use super::Zone;
 use super::header::Header;
+use super::{Zone, ZoneStats};
 use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
 
 /// Half a pageblock's order: a free block from here up is worth its whole pageblock.
@@ -36,35 +36,18 @@ impl Fallback {
     }
 }
 
-/// How often requests were served from pageblocks of another mobility: by the way, by the kind of the request, and by the kind
-/// that it fell back to, which is among its [fallbacks](Mobility::fallbacks).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Fallbacks([[[u64; KINDS - 1]; KINDS]; Fallback::ALL.len()]);
-
 const KINDS: usize = Mobility::REQUESTED.len();
 
-impl Fallbacks {
-    /// How often this way, from a pageblock of one kind to a request of the other.
-    pub fn count(&self, way: Fallback, from: Mobility, to: Mobility) -> u64 {
-        place(from, to).map_or(0, |place| self.0[way as usize][to.index()][place])
-    }
+/// How often requests were served from pageblocks of another mobility: by the way, by the kind of the request, and by that of the
+/// pageblock.
+pub(super) type Fallbacks = [[[u64; KINDS]; KINDS]; Fallback::ALL.len()];
 
-    pub(super) fn note(&mut self, way: Fallback, from: Mobility, to: Mobility) {
-        if let Some(place) = place(from, to) {
-            self.0[way as usize][to.index()][place] += 1;
-        }
-    }
-}
-
-/// The place of one kind among the fallbacks of the other.
-fn place(from: Mobility, to: Mobility) -> Option<usize> {
-    to.fallbacks().iter().position(|kind| *kind == from)
-}
-
-impl core::ops::AddAssign for Fallbacks {
-    fn add_assign(&mut self, other: Self) {
-        let counts = self.0.as_flattened_mut().as_flattened_mut();
-        counts.iter_mut().zip(other.0.as_flattened().as_flattened()).for_each(|(count, other)| *count += other);
+impl ZoneStats {
+    /// How often requests of a kind were served in this way from pageblocks of another, which is among its
+    /// [fallbacks](Mobility::fallbacks).
+    pub fn fallbacks(&self, way: Fallback, from: Mobility, to: Mobility) -> u64 {
+        let of_request = self.fallbacks[way as usize].get(to.index());
+        of_request.and_then(|counts| counts.get(from.index())).copied().unwrap_or(0)
     }
 }
 
@@ -91,7 +74,7 @@ impl Zone<'_> {
 
     /// Has the pageblock that was chosen serve a request: takes it over, or takes note of what it does not suit.
     fn take_over(&mut self, order: Order, mobility: Mobility, (way, foreign, number): Foreign) -> usize {
-        self.stats.fallbacks.note(way, foreign, mobility);
+        self.stats.fallbacks[way as usize][mobility.index()][foreign.index()] += 1;
         match way {
             Fallback::Stolen => self.note_foreign(number, mobility, order.frames()),
             Fallback::ClaimedWhole | Fallback::ClaimedPageblock => {

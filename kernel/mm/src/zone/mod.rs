@@ -43,7 +43,7 @@ pub use blocks::{BlockInfo, BlockState};
 pub use explain::Step;
 pub use fragmentation::FreeBlocks;
 pub use look::{FrameInfo, Holding};
-pub use mobility::{Fallback, Fallbacks};
+pub use mobility::Fallback;
 pub(crate) use pageblock::{Locked, Pageblock};
 pub(crate) use pageblocks::Pageblocks;
 pub(crate) use span::{Span, spans};
@@ -327,10 +327,7 @@ impl<'m> Zone<'m> {
                     return Ok(());
                 }
             }
-            let actual = self.order_of(pfn)?;
-            if actual != order {
-                return Err(FreeError::WrongOrder { pfn, given: order, actual });
-            }
+            self.look_for(pfn, order)?;
             // It has been allocated just now, by a CPU without the zone's lock.
         }
     }
@@ -388,6 +385,15 @@ impl<'m> Zone<'m> {
         if let Some(buddy) = self.wholes.insert(number, mobility) {
             self.blocks.set_mobility(buddy, mobility);
         }
+    }
+
+    /// Sees that an allocated block of this order starts at `pfn`.
+    ///
+    /// # Errors
+    /// [`FreeError`], saying what is there instead.
+    pub(crate) fn look_for(&self, pfn: Pfn, given: Order) -> Result<(), FreeError> {
+        let actual = self.order_of(pfn)?;
+        if actual == given { Ok(()) } else { Err(FreeError::WrongOrder { pfn, given, actual }) }
     }
 
     /// The order of the allocated block that starts at `pfn`.

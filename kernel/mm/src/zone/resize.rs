@@ -70,7 +70,7 @@ impl Zone<'_> {
             let own = self.blocks.peek(number).mobility();
             if own != mobility {
                 // It is free as a whole.
-                self.stats.fallbacks.note(Fallback::ClaimedWhole, own, mobility);
+                self.stats.fallbacks[Fallback::ClaimedWhole as usize][mobility.index()][own.index()] += 1;
                 self.retype(number, |header| header.set_mobility(mobility));
             }
         }

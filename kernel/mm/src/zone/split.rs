@@ -10,10 +10,7 @@ impl Zone<'_> {
     /// # Errors
     /// [`FreeError`] if no such block starts there; the zone is unchanged.
     pub(crate) fn split(&mut self, pfn: Pfn, order: Order, into: Order) -> Result<(), FreeError> {
-        let actual = self.order_of(pfn)?;
-        if actual != order {
-            return Err(FreeError::WrongOrder { pfn, given: order, actual });
-        }
+        self.look_for(pfn, order)?;
         let (number, offset) = self.blocks.locate(pfn).ok_or(FreeError::NotManaged(pfn))?;
         if order < Order::PAGEBLOCK {
             let block = self.blocks.lock(number);

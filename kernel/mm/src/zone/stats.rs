@@ -1,10 +1,11 @@
 //! How a zone stands, and what its free memory is in pieces of: for reports.
 
-use super::{BlockState, Fallbacks, FreeBlocks, Watermarks, Zone};
+use super::mobility::Fallbacks;
+use super::{BlockState, FreeBlocks, Watermarks, Zone};
 use crate::frame::{Mobility, Pfn, PfnRange, ZoneKind};
 
 /// How a zone stands, in frames.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct ZoneStats {
     /// Which zone.
@@ -34,29 +35,13 @@ pub struct ZoneStats {
     pub watermarks: Watermarks,
     /// Frames kept from a request that could use each zone, by that zone (Linux: `lowmem_reserve`).
     pub protection: [u64; ZoneKind::COUNT],
-    /// How often requests were served from pageblocks of another mobility.
-    pub fallbacks: Fallbacks,
+    pub(super) fallbacks: Fallbacks,
 }
 
 impl ZoneStats {
     /// Those of the zone that has the frames of a range, none of which are the allocator's yet.
     pub(super) fn new(kind: ZoneKind, range: PfnRange, ram: impl Iterator<Item = PfnRange>) -> Self {
-        let mut stats = Self {
-            kind,
-            start: Pfn::default(),
-            spanned: 0,
-            present: 0,
-            managed: 0,
-            free: 0,
-            isolated: 0,
-            free_highatomic: 0,
-            reserved_highatomic: 0,
-            allocated: 0,
-            freed: 0,
-            watermarks: Watermarks::default(),
-            protection: [0; ZoneKind::COUNT],
-            fallbacks: Fallbacks::default(),
-        };
+        let mut stats = Self { kind, ..Self::default() };
         for part in ram.map(|part| part.intersection(range)).filter(|part| !part.is_empty()) {
             if stats.present == 0 {
                 stats.start = part.start;

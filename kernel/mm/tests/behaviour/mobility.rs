@@ -1,6 +1,6 @@
 //! Fallback between mobilities: claim, steal, and not at all.
 
-use bifolio::allocator::{AllocError, Fallback, Fallbacks, PageAllocator};
+use bifolio::allocator::{AllocError, Fallback, PageAllocator, ZoneStats};
 use bifolio::frame::{Gfp, Mobility, Order, Pfn, Profile, ZoneKind};
 use kit::{Raw, Sound};
 
@@ -22,8 +22,8 @@ fn full_of(gfp: Gfp) -> PageAllocator<'static, SingleCpu> {
     frames
 }
 
-fn fallbacks(frames: &PageAllocator<'_, SingleCpu>) -> Fallbacks {
-    frames.zone(ZoneKind::Normal).fallbacks
+fn normal(frames: &PageAllocator<'_, SingleCpu>) -> ZoneStats {
+    frames.zone(ZoneKind::Normal)
 }
 
 fn kind_at(frames: &PageAllocator<'_, SingleCpu>, at: Pfn) -> Mobility {
@@ -60,7 +60,7 @@ fn a_pageblock_is_claimed_when_half_of_it_is_free_and_not_before() {
         assert_eq!(kind_at(&frames, pfn(512)), if claimed { Unmovable } else { Movable }, "{free} free frames");
         let way = if claimed { Fallback::ClaimedPageblock } else { Fallback::Stolen };
         for each in Fallback::ALL {
-            assert_eq!(fallbacks(&frames).count(each, Movable, Unmovable), u64::from(each == way), "{each:?}");
+            assert_eq!(normal(&frames).fallbacks(each, Movable, Unmovable), u64::from(each == way), "{each:?}");
         }
         frames.sound();
     }
@@ -135,12 +135,12 @@ fn a_movable_request_claims_no_block_below_half_a_pageblocks_order() {
 fn whole_blocks_are_counted_as_claimed_whole() {
     let frames = allocator(&[usable(NORMAL, NORMAL + 4096)]);
     frames.take(Order::ZERO, Gfp::RECLAIMABLE).unwrap();
-    assert_eq!(fallbacks(&frames).count(Fallback::ClaimedWhole, Movable, Reclaimable), 1);
+    assert_eq!(normal(&frames).fallbacks(Fallback::ClaimedWhole, Movable, Reclaimable), 1);
     frames.take(order(10), Gfp::KERNEL).unwrap();
-    assert_eq!(fallbacks(&frames).count(Fallback::ClaimedWhole, Movable, Unmovable), 1);
+    assert_eq!(normal(&frames).fallbacks(Fallback::ClaimedWhole, Movable, Unmovable), 1);
     let all: u64 = Fallback::ALL
         .into_iter()
-        .flat_map(|way| Mobility::ALL.map(|from| Mobility::ALL.map(|to| fallbacks(&frames).count(way, from, to))))
+        .flat_map(|way| Mobility::ALL.map(|from| Mobility::ALL.map(|to| normal(&frames).fallbacks(way, from, to))))
         .flatten()
         .sum();
     assert_eq!(all, 2);
@@ -196,7 +196,7 @@ fn a_lower_zone_serves_before_zone_normal_mixes_mobilities() {
     // When no zone has any other, mixed memory it is.
     while zone(Gfp::MOVABLE | Gfp::DMA32).is_ok() {}
     assert_eq!(zone(Gfp::KERNEL), Ok(ZoneKind::Normal));
-    assert_eq!(fallbacks(&frames).count(Fallback::ClaimedPageblock, Movable, Unmovable), 1);
+    assert_eq!(normal(&frames).fallbacks(Fallback::ClaimedPageblock, Movable, Unmovable), 1);
 }
 
 /// As in Linux, only requests that zone Normal comes first for.

@@ -67,8 +67,8 @@ fn a_run_of_another_mobility_is_left_alone_unless_it_is_whole_pageblocks() {
     // Every pageblock is for what can move. One that is free becomes one of the kind that asks, as everywhere.
     let run = frames.allocate_run(50, 1, unmovable).map(Blocks::into_raw);
     assert_eq!(run, Ok(range(1024, 1074)));
-    let fallbacks = frames.zone(ZoneKind::Normal).fallbacks;
-    assert_eq!(fallbacks.count(Fallback::ClaimedWhole, Mobility::Movable, Mobility::Unmovable), 1);
+    let zone = frames.zone(ZoneKind::Normal);
+    assert_eq!(zone.fallbacks(Fallback::ClaimedWhole, Mobility::Movable, Mobility::Unmovable), 1);
     let refused = frames.allocate_run(463, 1, unmovable);
     assert!(refused.is_err(), "what is left is of pageblocks that hold what can move");
     frames.sound();
