@@ -25,7 +25,7 @@ const LAYERS: [&str; 14] = [
 /// The modules of page frames, which are to have [`GOAL`] lines of code and types, and have no more than [`MOST`].
 const FRAMES: [&str; 6] = ["frame", "memory_map", "buddy", "per_cpu", "zone", "allocator"];
 const GOAL: [usize; 2] = [2800, 35];
-const MOST: [usize; 2] = [6571, 64];
+const MOST: [usize; 2] = [6299, 54];
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

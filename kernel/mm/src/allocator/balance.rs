@@ -31,7 +31,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         if self.is_balanced() {
             return 0;
         }
-        self.announce(Gfp::WAIT);
+        self.begin(0, Gfp::WAIT);
         self.balances.fetch_add(1, Relaxed);
         self.drain();
         let (mut given, mut in_vain) = (0_u64, 0);

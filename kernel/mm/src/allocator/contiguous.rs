@@ -47,16 +47,13 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     fn take_range(&self, range: PfnRange, gfp: Gfp) -> Result<PfnRange, RangeError> {
         let kind = self.zone_of_all(range)?;
-        if gfp.mobility().is_none() || gfp.highest_zone().is_none_or(|highest| highest < kind) {
-            return Err(RangeError::ContradictoryFlags(gfp));
-        }
+        let may_reclaim = self.request_in(kind, gfp)?.may_reclaim();
         self.with(kind, |zone| zone.isolate(range))?;
         let take = || {
             self.drain();
             self.with(kind, |zone| zone.take_free(range, None))
         };
         let taken = take().or_else(|error| {
-            let may_reclaim = gfp.contains(Gfp::WAIT) && !gfp.contains(Gfp::MEMALLOC);
             let may_help = matches!(error, RangeError::Busy(_)) && may_reclaim;
             if may_help && self.shrink(range.frames(), &self.direct) > 0 { take() } else { Err(error) }
         });
@@ -152,7 +149,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
 impl<C: Cpu> View<'_, C> {
     /// The zone that a range lies in.
-    fn zone_of_all(&self, range: PfnRange) -> Result<ZoneKind, RangeError> {
+    pub(super) fn zone_of_all(&self, range: PfnRange) -> Result<ZoneKind, RangeError> {
         if range.is_empty() {
             return Err(RangeError::NoFrames);
         }

@@ -81,8 +81,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         [refused, cannot_zero]: [E; 2],
         take: impl FnOnce() -> Result<PfnRange, E>,
     ) -> Result<Blocks, E> {
-        self.announce(gfp);
-        if self.must_fail(frames, gfp) {
+        if self.begin(frames, gfp) {
             return Err(refused);
         }
         self.recorded(call, first_of, || {

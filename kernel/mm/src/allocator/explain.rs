@@ -11,7 +11,7 @@ use crate::buddy::WORD_FRAMES;
 use crate::error::FreeError;
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use crate::per_cpu::{BATCHED, NEARLY_FULL, PerCpuPages};
-use crate::zone::{Step, Zone};
+use crate::zone::Step;
 
 impl<C: Cpu> PageAllocator<'_, C> {
     /// Tells step by step what would become of a request, and does nothing of it. What it says holds until somebody allocates or
@@ -67,7 +67,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         tell(Step::Empty { cpu, has_batch });
         let wanted = if has_batch { WORD_FRAMES.into() } else { order.frames() };
         for kind in self.zonelist(request) {
-            match self.explain_above_low(kind, request, wanted, false, has_batch, tell) {
+            match self.explain_in(kind, request, ("low", wanted), false, has_batch, tell) {
                 Err(Step::NoBlock { .. }) if !self.unmixed_first => return None,
                 Err(_) => {}
                 Ok(pfn) => return Some(pfn),
@@ -78,53 +78,24 @@ impl<C: Cpu> PageAllocator<'_, C> {
 
     /// What the walk down the zones would do: quickly, then as far down as the flags allow.
     fn explain_zones(&self, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
+        let frames = request.order.frames();
         let unmixed_first = self.unmixed_first && request.highest == ZoneKind::Normal;
-        for mixing in unmixed_first.then_some(false).into_iter().chain([request.may_mix()]) {
+        let walks = [("low", false), ("low", request.may_mix()), ("min", request.may_mix())];
+        for (mark, mixing) in walks.into_iter().skip(usize::from(!unmixed_first)) {
+            if mark == "min" {
+                tell(Step::Slowly);
+            }
             for kind in self.zonelist(request) {
-                let frames = request.order.frames();
-                if let Ok(pfn) = self.explain_above_low(kind, request, frames, mixing, false, tell) {
+                if let Ok(pfn) = self.explain_in(kind, request, (mark, frames), mixing, false, tell) {
                     return Some(pfn);
                 }
             }
         }
-        tell(Step::Slowly);
-        if request.gfp.contains(Gfp::READILY) {
-            return None;
-        }
-        self.zonelist(request).find_map(|kind| self.explain_at_need(kind, request, tell))
+        None
     }
 
-    /// What a zone would do above its `low` mark for so many frames.
-    fn explain_above_low(
-        &self,
-        kind: ZoneKind,
-        request: &Request,
-        frames: u64,
-        mixing: bool,
-        batch: bool,
-        tell: &mut dyn FnMut(Step),
-    ) -> Result<Pfn, Step> {
-        let consider = |zone: &Zone<'_>| {
-            let choice = zone.choose(request.order, request.mobility, mixing, batch);
-            (Some(zone.test("low", frames, request.low(zone), false)), choice, mixing)
-        };
-        self.explain_in(kind, request, consider, tell)
-    }
-
-    fn explain_at_need(&self, kind: ZoneKind, request: &Request, tell: &mut dyn FnMut(Step)) -> Option<Pfn> {
-        let &Request { order, mobility, gfp, .. } = request;
-        let mixing = request.may_mix();
-        let consider = |zone: &Zone<'_>| {
-            let test = || zone.test("min", order.frames(), request.marks(zone), request.may_use_reserves());
-            let kept = |is_wanted: bool| is_wanted.then(|| zone.choose_highatomic(order, mobility)).flatten();
-            let choice = kept(request.is_highatomic()).or_else(|| zone.choose(order, mobility, mixing, false));
-            let choice = choice.or_else(|| kept(!gfp.contains(Gfp::WAIT)));
-            ((!gfp.contains(Gfp::MEMALLOC)).then(test), choice, mixing)
-        };
-        self.explain_in(kind, request, consider, tell).ok()
-    }
-
-    /// What comes of a request in a zone: the test of its mark, the choice of a block, and the splits on the way to it.
+    /// What comes of a request in a zone, down to its mark of that name: the test of that, for so many frames, the choice of a block, and
+    /// the splits on the way to it.
     ///
     /// # Errors
     /// The step that is in vain.
@@ -132,14 +103,22 @@ impl<C: Cpu> PageAllocator<'_, C> {
         &self,
         kind: ZoneKind,
         request: &Request,
-        consider: impl FnOnce(&Zone<'_>) -> (Option<Step>, Option<Step>, bool),
+        (mark, frames): (&'static str, u64),
+        mixing: bool,
+        batch: bool,
         tell: &mut dyn FnMut(Step),
     ) -> Result<Pfn, Step> {
+        let (&Request { order, mobility, gfp, .. }, at_need) = (request, mark == "min");
         let (test, choice) = self.with(kind, |zone| {
-            let (test, choice, mixing) = consider(zone);
-            (test, choice.unwrap_or_else(|| zone.no_block(request.order, mixing)))
+            let marks = if at_need { request.marks(zone) } else { request.low(zone) };
+            let kept = |is_wanted: bool| is_wanted.then(|| zone.choose_highatomic(order, mobility)).flatten();
+            let choice = kept(at_need && request.is_highatomic())
+                .or_else(|| zone.choose(order, mobility, mixing, batch))
+                .or_else(|| kept(at_need && !gfp.contains(Gfp::WAIT)));
+            let test = zone.test(mark, frames, marks, at_need && request.may_use_reserves());
+            (test, choice.unwrap_or_else(|| zone.no_block(order, mixing)))
         });
-        if let Some(test) = test {
+        if !(at_need && gfp.contains(Gfp::MEMALLOC)) {
             tell(test);
             if matches!(test, Step::Test { lacks: 1.., .. }) {
                 return Err(test);
@@ -147,7 +126,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         }
         tell(choice);
         let Step::Chosen { from: (mut first, from), pfn, .. } = choice else { return Err(choice) };
-        for order in Order::all().rev().filter(|order| *order >= request.order && *order < from) {
+        for order in Order::all().rev().filter(|smaller| *smaller >= order && *smaller < from) {
             let upper = Pfn::new(first.number() ^ order.frames());
             let (kept, free) = if pfn >= upper { (upper, first) } else { (first, upper) };
             tell(Step::Split { order, kept, free });

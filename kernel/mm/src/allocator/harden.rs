@@ -75,7 +75,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
     fn allocate_slowly_at_once(&self, order: Order, gfp: Gfp) -> Option<Pfn> {
         let mobility = gfp.mobility().filter(|_| FAST.contains(gfp))?;
         if order >= Order::PAGEBLOCK {
-            return self.with(ZoneKind::Normal, |zone| zone.allocate_withheld(order, mobility));
+            return self.with(ZoneKind::Normal, |zone| zone.allocate_whole(order, mobility, true));
         }
         let pages = self.enter_slowly()?;
         let at_hand = (order.index() < BATCHED).then(|| pages.batch(order, mobility).allocate()).flatten();
@@ -105,7 +105,7 @@ impl<C: Cpu> PageAllocator<'_, C> {
         // As where the fast paths are open: a frame goes where their look at `least` says, whatever there is room for.
         let is_freed = order == Order::ZERO
             && self.enter_slowly().is_some_and(|pages| self.free_frame_of_others(pages, pfn))
-            || order < Order::PAGEBLOCK && self.enter_slowly().is_some_and(|pages| self.free_in(&pages, pfn, order));
+            || order < Order::PAGEBLOCK && self.enter_slowly().is_some_and(|pages| self.free_in(pages, pfn, order));
         if is_freed { Ok(()) } else { self.with(self.zone_of(pfn), |zone| zone.free(pfn, order)) }
     }
 

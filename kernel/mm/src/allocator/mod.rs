@@ -202,8 +202,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// [`AllocError`] if the flags contradict each other, or no zone can serve the request.
     #[inline(always)]
     pub fn allocate(&self, order: Order, gfp: Gfp) -> Result<Block, AllocError> {
-        self.announce(gfp);
-        if self.must_fail(order.frames(), gfp) {
+        if self.begin(order.frames(), gfp) {
             return Err(AllocError::OutOfMemory { order, gfp });
         }
         let pfn = match self.allocate_at_once(order, gfp) {
@@ -221,12 +220,12 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if order.index() < BATCHED {
             let pages = self.enter()?;
             let pfn = pages.batch(order, mobility).allocate();
-            return if pfn.is_some() { pfn } else { self.allocate_small_in(pages, order, mobility) };
+            return if pfn.is_some() { pfn } else { self.allocate_small(pages, order, mobility) };
         }
         match order {
             Order::PAGEBLOCK => self.allocate_pageblock(mobility),
             Order::MAX => self.allocate_whole(order, mobility),
-            _ => self.allocate_small(order, mobility),
+            _ => self.allocate_unbatched(order, mobility),
         }
     }
 
@@ -243,18 +242,13 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         self.allocate_from_zones(order, gfp)
     }
 
-    /// Says that a request with these flags begins, where such things are checked.
+    /// Says that a request for so many frames begins, where such things are checked. Whether it is to be refused for a test's sake.
     #[inline(always)]
-    fn announce(&self, gfp: Gfp) {
+    fn begin(&self, frames: u64, gfp: Gfp) -> bool {
         if cfg!(debug_assertions) && gfp.contains(Gfp::WAIT) && !self.is_told() {
             C::might_wait();
         }
-    }
-
-    /// Whether a request is to be refused for a test's sake, where such things are asked.
-    #[inline(always)]
-    fn must_fail(&self, frames: u64, gfp: Gfp) -> bool {
-        cfg!(debug_assertions) && C::should_fail(frames, gfp) && !self.is_told()
+        cfg!(debug_assertions) && frames > 0 && C::should_fail(frames, gfp) && !self.is_told()
     }
 
     /// Whether a request that begins here is being recorded: hooks were told of it before, and interrupts are masked now.

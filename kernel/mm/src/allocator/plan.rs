@@ -57,7 +57,7 @@ impl<'a> Plan<'a> {
     pub fn apart(map: MemoryMap<'a>) -> Self {
         let later = map.ranges(RegionKind::AcpiReclaimable).count();
         let sizes = ZoneKind::ALL.map(|kind| {
-            let add = |(spans, pageblocks), span: Span| (spans + 1, pageblocks + span.pageblocks());
+            let add = |(spans, pageblocks), span: Span| (spans + 1, pageblocks + span.pageblocks);
             spans(map.profile().range(kind), map.ram()).fold((0, 0), add)
         });
         let of_zone = |(spans, pageblocks)| Pageblock::SIZE * pageblocks + 1 + Zone::private_words(spans, pageblocks);

@@ -21,7 +21,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// The same for a block of order 9 or 10, whatever it takes.
     #[inline(never)]
     pub(super) fn allocate_whole(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        self.lock_zone(ZoneKind::Normal).allocate_whole(order, mobility)
+        self.lock_zone(ZoneKind::Normal).allocate_whole(order, mobility, false)
     }
 
     /// Serves a request for less than a pageblock from what this CPU freed last, or from what a zone lends it or gives it: as long
@@ -29,18 +29,18 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     /// to a function that is called last: this one saves no register.
     #[cold]
     #[inline(never)]
-    pub(super) fn allocate_small(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        self.allocate_small_in(self.enter()?, order, mobility)
-    }
-
-    /// The same in these pages of the CPU.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn allocate_small_in(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
+    pub(super) fn allocate_small(&self, pages: Entered<'m, C>, order: Order, mobility: Mobility) -> Option<Pfn> {
         match Self::take_recent(&pages, order, mobility, |pfn| self.main.try_lock_at(pfn)) {
             Some(pfn) => Some(pfn),
             None => self.allocate_in(pages, order, mobility),
         }
+    }
+
+    /// The same for more than a word, of which no CPU keeps any.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocate_unbatched(&self, order: Order, mobility: Mobility) -> Option<Pfn> {
+        self.allocate_in(self.enter()?, order, mobility)
     }
 
     /// Allocates the block of `order` again that this CPU freed last in pageblocks of this mobility, if its pageblock can be locked.
@@ -145,44 +145,45 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
         if order.index() < BATCHED && pages.free(pfn, order) {
             return true;
         }
-        let Some(kept) = self.main.keep_quickly(pfn, order, &pages) else { return false };
-        if let Err(found) = kept { self.free_found(pages, pfn, order, found) } else { true }
+        let Some(found) = self.main.swap_at(pfn) else { return false };
+        self.keep_or_free(pages, pfn, order, found)
     }
 
     /// The same for a frame, after [`Pageblocks::free_quickly`] has failed, for the reason that it has given.
     #[cold]
     #[inline(never)]
     pub(super) fn keep_frame(&self, pages: Entered<'m, C>, pfn: Pfn, found: Header) -> bool {
-        match self.main.keep_found(pfn, Order::ZERO, found, &pages) {
+        self.keep_or_free(pages, pfn, Order::ZERO, found)
+    }
+
+    /// The same for a block of whose pageblock a swap has found this.
+    #[inline(always)]
+    fn keep_or_free(&self, pages: Entered<'m, C>, pfn: Pfn, order: Order, found: Header) -> bool {
+        match self.main.keep_found(pfn, order, found, &pages) {
             Ok(()) => true,
-            Err(found) => self.free_found(pages, pfn, Order::ZERO, found),
+            Err(found) => self.free_found(pages, pfn, order, found),
         }
     }
 
-    /// The same for a block that could not be kept, of whose pageblock a swap has found this.
+    /// The same for a block that could not be kept.
     #[inline(never)]
     fn free_found(&self, pages: Entered<'m, C>, pfn: Pfn, order: Order, found: Header) -> bool {
         if found == Header::LOCKED {
             // Nothing was tried then.
-            return self.free_waiting(pages, pfn, order);
+            return self.free_in(pages, pfn, order);
         }
         let block = self.main.found_at(pfn, found);
         let freed = block.and_then(|block| self.main.free(block, pfn, order, None));
         freed.map(|is_all_free| self.note(pfn, is_all_free)).is_some()
     }
 
-    /// The same where another CPU had it locked.
+    /// Frees a block of less than a pageblock that is of no batch of this CPU's, wherever it lies, and waits for whichever CPU has locked
+    /// its pageblock; false if there is none.
     #[cold]
     #[inline(never)]
-    fn free_waiting(&self, pages: Entered<'m, C>, pfn: Pfn, order: Order) -> bool {
-        self.free_in(&pages, pfn, order)
-    }
-
-    /// Frees a block of less than a pageblock that is of no batch of this CPU's; false if there is none.
-    #[inline(always)]
-    pub(super) fn free_in(&self, pages: &PerCpuPages, pfn: Pfn, order: Order) -> bool {
+    pub(super) fn free_in(&self, pages: Entered<'m, C>, pfn: Pfn, order: Order) -> bool {
         let blocks = self.blocks_of(pfn);
-        let freed = blocks.lock_at(pfn).and_then(|(block, _)| blocks.free(block, pfn, order, Some(pages)));
+        let freed = blocks.lock_at(pfn).and_then(|(block, _)| blocks.free(block, pfn, order, Some(&pages)));
         freed.map(|is_all_free| self.note(pfn, is_all_free)).is_some()
     }
 
@@ -206,7 +207,7 @@ impl<'m, C: Cpu> PageAllocator<'m, C> {
     pub(super) fn free_at_length(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let is_freed = order < Order::PAGEBLOCK
             && self.enter().is_some_and(|pages| {
-                order.index() < BATCHED && pages.free(pfn, order) || self.free_in(&pages, pfn, order)
+                order.index() < BATCHED && pages.free(pfn, order) || self.free_in(pages, pfn, order)
             });
         if is_freed { Ok(()) } else { self.free_or_name(pfn, order) }
     }

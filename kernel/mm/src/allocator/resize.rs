@@ -3,7 +3,7 @@
 use super::record::done;
 use super::{Call, Cpu, PageAllocator};
 use crate::error::{FreeError, RangeError, Refused, ResizeError};
-use crate::frame::{Blocks, Gfp, Order, Pfn, PfnRange};
+use crate::frame::{Blocks, Gfp, Pfn, PfnRange};
 use crate::zone::Zone;
 
 impl<C: Cpu> PageAllocator<'_, C> {
@@ -35,9 +35,8 @@ impl<C: Cpu> PageAllocator<'_, C> {
     /// As for [`free_raw`](Self::free_raw), for each of the blocks; but that the memory of the first `frames` frames may be
     /// in use.
     pub unsafe fn resize_raw(&self, range: PfnRange, frames: u64, gfp: Gfp) -> Result<PfnRange, ResizeError> {
-        self.announce(gfp);
         let added = frames.saturating_sub(range.frames());
-        if added > 0 && self.must_fail(added, gfp) {
+        if self.begin(added, gfp) {
             return Err(ResizeError::OutOfMemory { frames: added, gfp });
         }
         self.recorded(Call::Resize { range, frames, gfp }, done, || self.resize_pfns(range, frames, gfp))
@@ -74,20 +73,13 @@ impl<C: Cpu> PageAllocator<'_, C> {
             return Err(FreeError::NoFrames.into());
         }
         let end = Pfn::new(range.start.number().saturating_add(frames));
-        let resized = PfnRange::new(range.start, end);
-        let zone = self.profile.range(self.zone_of(range.start));
-        if resized.intersection(zone) != resized || range.intersection(zone) != range {
-            return Err(RangeError::CrossesZones(resized).into());
-        }
-        Ok(resized)
+        self.zone_of_all(PfnRange::new(range.start, end.max(range.end)))?;
+        Ok(PfnRange::new(range.start, end))
     }
 
     /// Takes the free frames behind a range, so many, as a request with these flags may.
     fn extend(&self, zone: &mut Zone<'_>, range: PfnRange, frames: u64, gfp: Gfp) -> Result<(), ResizeError> {
-        let request = self.request(Order::ZERO, gfp).map_err(|_| RangeError::ContradictoryFlags(gfp))?;
-        if request.highest < zone.stats.kind {
-            return Err(RangeError::ContradictoryFlags(gfp).into());
-        }
+        let request = self.request_in(zone.stats.kind, gfp)?;
         let marks = request.marks(zone);
         if !gfp.contains(Gfp::MEMALLOC) && !zone.admits(frames, marks, false) {
             return Err(ResizeError::OutOfMemory { frames, gfp });

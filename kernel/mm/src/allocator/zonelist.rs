@@ -16,6 +16,7 @@ use core::cell::Cell;
 
 use super::reclaim::ROUNDS;
 use super::{AllocError, Call, Cpu, PageAllocator, View};
+use crate::error::RangeError;
 use crate::frame::{Gfp, Mobility, Order, Pfn, ZoneKind};
 use crate::zone::Zone;
 
@@ -41,6 +42,15 @@ impl<C: Cpu> View<'_, C> {
             return Err(AllocError::NoZone(gfp));
         }
         Ok(Request { order, gfp, mobility, highest })
+    }
+
+    /// What these flags ask for, of frames in a zone.
+    ///
+    /// # Errors
+    /// They contradict each other, or do not allow that zone.
+    pub(super) fn request_in(&self, kind: ZoneKind, gfp: Gfp) -> Result<Request, RangeError> {
+        let request = self.request(Order::ZERO, gfp).ok().filter(|request| request.highest >= kind);
+        request.ok_or(RangeError::ContradictoryFlags(gfp))
     }
 }
 

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::buddy::WORD_ORDER;
-use crate::frame::{Mobility, Order, PAGEBLOCK_FRAMES};
+use crate::frame::{Mobility, PAGEBLOCK_FRAMES};
 use crate::per_cpu::{COUNT_SHIFT, NEARLY_FULL};
 
 // The fields of a header, as ranges of its bits.
@@ -35,7 +35,7 @@ const fn mask(bits: Range<u32>) -> u64 {
 
 /// The header of a pageblock that is not locked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Header(u64);
+pub(crate) struct Header(pub(super) u64);
 
 impl Header {
     /// A pageblock whose header is this is locked. No header has a mobility of that number.
@@ -44,14 +44,6 @@ impl Header {
     /// A pageblock that is not split, of this mobility.
     pub(crate) const fn whole(mobility: Mobility) -> Self {
         Self((mobility as u64) << MOBILITY.start | 1 << SLOW.start)
-    }
-
-    pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    pub(crate) const fn bits(self) -> u64 {
-        self.0
     }
 
     #[inline(always)]
@@ -150,11 +142,7 @@ impl Header {
         self.set(STALE, 0);
     }
 
-    /// The order of the largest free block that the index knows of: below that of a pageblock.
-    pub(crate) fn largest(self) -> Option<Order> {
-        Order::new((self.get(LEVEL) as u8).wrapping_sub(1))
-    }
-
+    /// The order of the largest free block that the index knows of, plus one; 0 if it knows of none.
     pub(crate) fn level(self) -> u32 {
         self.get(LEVEL)
     }

@@ -69,10 +69,7 @@ impl Zone<'_> {
         if order >= Order::PAGEBLOCK {
             return self.take_whole_at(number, order);
         }
-        let mut block = self.blocks.lock(number);
-        self.open(&mut block);
-        block.allocate_at(offset, order.get().into());
-        self.file(&mut block);
+        self.take_in(number, order, |_| offset);
     }
 
     /// Allocates free pageblocks, one or a pair, that may be of two mobilities and not whole ones yet.
@@ -85,24 +82,5 @@ impl Zone<'_> {
             self.count_taken(mobility, PAGEBLOCK_FRAMES);
         }
         self.wholes.set_allocated(number, order);
-    }
-
-    /// Allocates the first free frames in a row, so many, aligned to `alignment` of them, that anybody may have. This walks over all
-    /// blocks of the zone, if it must.
-    pub(crate) fn allocate_first_run(&mut self, frames: u64, alignment: u64) -> Option<PfnRange> {
-        let mut run = PfnRange::default();
-        let found = self.blocks_by_address().find_map(|block| {
-            if block.state != BlockState::Free || !block.mobility.is_mergeable() {
-                run = PfnRange::default();
-                return None;
-            }
-            if run.is_empty() || run.end != block.pfn {
-                run.start = block.pfn;
-            }
-            run.end = block.pfn.offset(block.order.frames());
-            let start = Pfn::new(run.start.number().next_multiple_of(alignment));
-            (PfnRange::new(start, run.end).frames() >= frames).then(|| PfnRange::new(start, start.offset(frames)))
-        })?;
-        self.take_free(found, None).ok().map(|()| found)
     }
 }

@@ -10,17 +10,9 @@ const EACH_LEVEL: u64 = 0x0101_0101_0101_0101;
 
 /// The levels of eight words. A level is the order of a word's largest free block plus one, 0 if nothing is free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Levels(u64);
+pub(crate) struct Levels(pub(super) u64);
 
 impl Levels {
-    pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    pub(crate) const fn bits(self) -> u64 {
-        self.0
-    }
-
     /// Every word at the same level.
     pub(crate) fn uniform(level: u32) -> Self {
         Self(0xff << (8 * level))

@@ -234,9 +234,9 @@ mod tests {
         let low = zone.stats.free - Order::MAX.frames();
         let marks = |low| Watermarks { min: 0, low, high: low };
         zone.set_marks(marks(low + 1), [0; ZoneKind::COUNT]);
-        assert_eq!(zone.allocate_whole(Order::MAX, Mobility::Movable), None);
+        assert_eq!(zone.allocate_whole(Order::MAX, Mobility::Movable, false), None);
         zone.set_marks(marks(low), [0; ZoneKind::COUNT]);
-        assert_eq!(zone.allocate_whole(Order::MAX, Mobility::Movable), Some(pair));
+        assert_eq!(zone.allocate_whole(Order::MAX, Mobility::Movable, false), Some(pair));
         assert_eq!(zone.validate(), Ok(()));
     }
 }

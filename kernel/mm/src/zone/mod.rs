@@ -157,11 +157,18 @@ impl<'m> Zone<'m> {
             self.take_whole(number, order);
             return start;
         }
+        start.offset(self.take_in(number, order, |block| block.choose(order)).into())
+    }
+
+    /// Takes the block of `order`, below that of a pageblock, which begins at what `choose` says of the pageblock: the offset.
+    #[inline(always)]
+    fn take_in(&mut self, number: usize, order: Order, choose: impl FnOnce(&Locked<'_>) -> u32) -> u32 {
         let mut block = self.blocks.lock(number);
         self.open(&mut block);
-        let offset = block.allocate(order);
+        let offset = choose(&block);
+        block.allocate_at(offset, order.get().into());
         self.file(&mut block);
-        start.offset(offset.into())
+        offset
     }
 
     /// Takes the free block of `order`, from 9 up, that begins at a pageblock.
@@ -246,18 +253,10 @@ impl<'m> Zone<'m> {
     }
 
     /// Allocates a block of `order`, from 9 up, of whole pageblocks of this mobility that the zone knows to be free, if that
-    /// leaves it with more than its `low` mark.
-    pub(crate) fn allocate_whole(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        self.allocate_whole_above(self.low_for_wholes, order, mobility)
-    }
-
-    /// The same even if it is [withheld](Self::withhold_wholes).
-    pub(crate) fn allocate_withheld(&mut self, order: Order, mobility: Mobility) -> Option<Pfn> {
-        self.allocate_whole_above(self.low_for_normal(), order, mobility)
-    }
-
+    /// leaves it with more than its `low` mark; even such as are [withheld](Self::withhold_wholes), or only others.
     #[inline(always)]
-    fn allocate_whole_above(&mut self, low: u64, order: Order, mobility: Mobility) -> Option<Pfn> {
+    pub(crate) fn allocate_whole(&mut self, order: Order, mobility: Mobility, even_withheld: bool) -> Option<Pfn> {
+        let low = if even_withheld { self.low_for_normal() } else { self.low_for_wholes };
         if self.stats.free < low + order.frames() {
             return None;
         }

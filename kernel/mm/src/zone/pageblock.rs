@@ -51,13 +51,13 @@ impl Pageblock {
 
     /// Makes it a pageblock that is not split, whatever it was.
     pub(crate) fn reset(&self, header: Header) {
-        self.header.store(header.bits(), Relaxed);
+        self.header.store(header.0, Relaxed);
     }
 
     /// Swaps the header for that of a pageblock that is locked. If another CPU has locked it, that is what is found.
     #[inline(always)]
     pub(super) fn swap(&self) -> Header {
-        Header::from_bits(self.header.swap(Header::LOCKED.bits(), Acquire))
+        Header(self.header.swap(Header::LOCKED.0, Acquire))
     }
 
     /// Locks the pageblock, which has this number in its zone.
@@ -109,7 +109,7 @@ impl Pageblock {
     /// The same, or that the pageblock is locked.
     #[inline(always)]
     pub(crate) fn glimpse(&self) -> Header {
-        Header::from_bits(self.header.load(Relaxed))
+        Header(self.header.load(Relaxed))
     }
 
     /// Frees the frame at `offset`, if it is allocated and that takes no more than to set bits; `least` is what
@@ -141,7 +141,7 @@ impl Pageblock {
 
     #[inline(always)]
     fn unlock(&self, header: Header) {
-        store_last(&self.header, header.bits(), Release);
+        store_last(&self.header, header.0, Release);
     }
 
     #[inline(always)]
@@ -184,12 +184,12 @@ impl Locked<'_> {
     }
 
     pub(crate) fn levels(&self) -> Levels {
-        Levels::from_bits(self.pageblock.levels.load(Relaxed))
+        Levels(self.pageblock.levels.load(Relaxed))
     }
 
     #[inline]
     fn set_levels(&self, levels: Levels) {
-        self.pageblock.levels.store(levels.bits(), Relaxed);
+        self.pageblock.levels.store(levels.0, Relaxed);
     }
 
     /// The next of the pageblocks to look at.
@@ -329,7 +329,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Makes frames of a word free, so many, all of which must be of blocks that are allocated or lent.
+    /// Makes frames of a word free, so many, all of which must be reserved, or of blocks that are allocated or lent.
     #[inline]
     pub(crate) fn release_in_word(&mut self, word: usize, frames: u64, count: u32) {
         self.word(word).set(frames, true, false);
@@ -339,11 +339,8 @@ impl Locked<'_> {
 
     /// Makes frames free that are reserved: those from `from` up to `to`.
     pub(crate) fn add(&mut self, from: u32, to: u32) {
-        for (word, frames) in buddy::parts(from as usize..to as usize) {
-            self.word(word).set(frames, true, false);
-            self.header.set_stale(word);
-        }
-        self.header.add_free(to - from);
+        let parts = buddy::parts(from as usize..to as usize);
+        parts.for_each(|(word, frames)| self.release_in_word(word, frames, frames.count_ones()));
     }
 
     /// Whether an allocated block of exactly `order`, below that of a pageblock, begins at `offset`.

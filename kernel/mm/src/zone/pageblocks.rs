@@ -48,7 +48,7 @@ impl<'m> Pageblocks<'m> {
     ) -> Self {
         blocks.iter().for_each(|block| block.reset(header));
         dirty.store(END, Relaxed);
-        let first = spans.first().copied().map(Span::load).unwrap_or_default().start();
+        let first = spans.first().copied().map(Span::load).unwrap_or_default().start;
         let mut all = Self { first, first_blocks: &[], spans, all: blocks, dirty, per_cpu };
         all.withhold_first(false);
         all
@@ -57,7 +57,7 @@ impl<'m> Pageblocks<'m> {
     /// Has the pageblocks of the first span be found as those of all others are, or again more quickly.
     pub(super) fn withhold_first(&mut self, withheld: bool) {
         let first = self.spans.first().copied().map(Span::load).unwrap_or_default();
-        self.first_blocks = if withheld { &[] } else { &self.all[..first.pageblocks()] };
+        self.first_blocks = if withheld { &[] } else { &self.all[..first.pageblocks] };
     }
 
     /// All CPUs' pages, which blocks may be lent to.
@@ -102,7 +102,7 @@ impl<'m> Pageblocks<'m> {
     /// [`Pageblocks::locate`] behind the first span.
     #[cold]
     fn locate_behind(&self, pfn: Pfn) -> Option<(usize, u32)> {
-        let behind = self.spans.partition_point(|span| Span::load(*span).start() <= pfn);
+        let behind = self.spans.partition_point(|span| Span::load(*span).start <= pfn);
         Span::load(self.spans[behind.checked_sub(1)?]).locate(pfn)
     }
 
@@ -135,8 +135,8 @@ impl<'m> Pageblocks<'m> {
     /// [`Pageblocks::start_of`] behind the first span.
     #[cold]
     fn start_behind(&self, number: usize) -> Pfn {
-        let span = Span::load(self.spans[self.spans.partition_point(|span| Span::load(*span).first() <= number) - 1]);
-        span.start().offset((number - span.first()) as u64 * PAGEBLOCK_FRAMES)
+        let span = Span::load(self.spans[self.spans.partition_point(|span| Span::load(*span).first <= number) - 1]);
+        span.start.offset((number - span.first) as u64 * PAGEBLOCK_FRAMES)
     }
 
     /// Locks a pageblock.
@@ -228,33 +228,20 @@ impl<'m> Pageblocks<'m> {
         Some(block.found(number, found))
     }
 
-    /// Has a CPU's pages keep the allocated block of `order` that starts at `pfn`, if its pageblock is nearly full, they have room, and
-    /// no other CPU has locked it. `None` if the block is not in the first span.
+    /// Locks the pageblock of the first span that a frame is in by a swap, and says what that has found; `None` if it is in no such.
+    #[inline(always)]
+    pub(crate) fn swap_at(&self, pfn: Pfn) -> Option<Header> {
+        Some(self.first_at(pfn)?.0.swap())
+    }
+
+    /// Has a CPU's pages keep the allocated block of `order` that starts at `pfn`, of whose pageblock a swap has found this: if that is
+    /// nearly full, they have room, and no other CPU had locked it.
     ///
     /// # Errors
     /// As for [`free_quickly`](Self::free_quickly).
     #[inline(always)]
-    pub(crate) fn keep_quickly(&self, pfn: Pfn, order: Order, pages: &PerCpuPages) -> Option<Result<(), Header>> {
-        let (block, number, _) = self.first_at(pfn)?;
-        Some(Self::keep_swapped(block, number, block.swap(), pfn, order, pages))
-    }
-
-    /// The same where a swap has found this.
-    #[inline(always)]
     pub(crate) fn keep_found(&self, pfn: Pfn, order: Order, found: Header, pages: &PerCpuPages) -> Result<(), Header> {
         let (block, number, _) = self.first_at(pfn).ok_or(found)?;
-        Self::keep_swapped(block, number, found, pfn, order, pages)
-    }
-
-    #[inline(always)]
-    fn keep_swapped(
-        block: &Pageblock,
-        number: usize,
-        found: Header,
-        pfn: Pfn,
-        order: Order,
-        pages: &PerCpuPages,
-    ) -> Result<(), Header> {
         if order.index() >= BATCHED {
             return Err(found);
         }
@@ -387,8 +374,7 @@ impl<'m> Pageblocks<'m> {
     /// Makes the block at `offset` an allocated one like any other, if it was handed out of a loan.
     pub(crate) fn own(&self, block: &Locked<'_>, offset: u32, order: Order) {
         if self.take_off_loan(block, offset, order).is_some() {
-            let (word, bit) = place(offset);
-            block.word(word).lend(1 << bit, false);
+            block.take_back(offset);
         }
     }
 
@@ -408,8 +394,7 @@ impl<'m> Pageblocks<'m> {
         if self.dirty.load(Relaxed) == END {
             return None;
         }
-        let first = self.dirty.swap(END, AcqRel);
-        (first != END).then_some(first as u32)
+        u32::try_from(self.dirty.swap(END, AcqRel)).ok()
     }
 
     /// The pageblock behind this one among the dirty ones. It is not dirty any more then.
@@ -420,13 +405,12 @@ impl<'m> Pageblocks<'m> {
 
     /// The pageblock behind this one among the dirty ones.
     pub(crate) fn behind(block: &Locked<'_>) -> Option<u32> {
-        (block.next() != END).then_some(block.next() as u32)
+        u32::try_from(block.next()).ok()
     }
 
     /// The pageblock that became dirty last, if the zone has not asked since.
     pub(crate) fn last_dirty(&self) -> Option<u32> {
-        let last = self.dirty.load(Relaxed);
-        (last != END).then_some(last as u32)
+        u32::try_from(self.dirty.load(Relaxed)).ok()
     }
 
     /// Ends the loan of the word at `base`, which is that of a CPU that is here, or kept out: what was not handed out is free.

@@ -18,7 +18,8 @@ const LOOKS_AT_WHOLES: usize = 4;
 struct Search {
     frames: u64,
     align: u64,
-    mobility: Mobility,
+    /// Whose frames are taken: those of a pageblock of any kind that requests have, if none is named.
+    mobility: Option<Mobility>,
     best: Option<(u64, Pfn)>,
     /// How many more pageblocks are looked at.
     looks: usize,
@@ -78,19 +79,35 @@ impl Zone<'_> {
     /// look at some pageblocks finds none.
     pub(crate) fn allocate_run(&mut self, frames: u64, align: u64, mobility: Mobility) -> Option<PfnRange> {
         _ = (0..LOOKS).all(|_| self.settle_next());
-        let start = self.find_run(frames, align, mobility)?;
-        let range = PfnRange::new(start, start.offset(frames));
-        self.take_free(range, Some(mobility)).ok()?;
-        Some(range)
+        let mut search = Search { frames, align, mobility: Some(mobility), best: None, looks: LOOKS };
+        self.search(&mut search, mobility);
+        self.take_best(&search)
     }
 
-    fn find_run(&self, frames: u64, align: u64, mobility: Mobility) -> Option<Pfn> {
-        let mut search = Search { frames, align, mobility, best: None, looks: LOOKS };
+    /// Allocates so many frames in a row out of the first pageblocks where that can be done, for whatever contents. This walks over
+    /// all pageblocks of the zone, if it must.
+    pub(crate) fn allocate_first_run(&mut self, frames: u64, align: u64) -> Option<PfnRange> {
+        let mut search = Search { frames, align, mobility: None, best: None, looks: 0 };
+        let mut number = 0;
+        while number < self.blocks.count() && search.best.is_none() {
+            number = self.look_around(&mut search, number);
+        }
+        self.take_best(&search)
+    }
+
+    fn take_best(&mut self, search: &Search) -> Option<PfnRange> {
+        let (_, start) = search.best?;
+        let run = PfnRange::new(start, start.offset(search.frames));
+        self.take_free(run, search.mobility).ok().map(|()| run)
+    }
+
+    /// Looks where the shortest run of pageblocks of this mobility may be, and then at free ones of others.
+    fn search(&self, search: &mut Search, mobility: Mobility) {
         let least = search.order_inside().min(Order::PAGEBLOCK.get().into());
         for level in buddy::bits(u64::from(self.index.filled(mobility)) >> least << least) {
             let mut from = 0;
             while let Some(number) = self.index.next(mobility, level, from).filter(|_| search.goes_on()) {
-                self.look_around(&mut search, number);
+                self.look_around(search, number);
                 from = number + 1;
             }
         }
@@ -98,10 +115,9 @@ impl Zone<'_> {
         for kind in core::iter::once(&mobility).chain(mobility.fallbacks()) {
             if search.best.is_none() {
                 search.looks = LOOKS_AT_WHOLES;
-                self.look_at_wholes(&mut search, *kind);
+                self.look_at_wholes(search, *kind);
             }
         }
-        search.best.map(|(_, start)| start)
     }
 
     /// Looks at free pageblocks of this mobility.
@@ -176,13 +192,14 @@ impl Zone<'_> {
     }
 
     /// The free frames of a pageblock that contents of this mobility may have.
-    fn free_words(&self, number: usize, mobility: Mobility) -> [u64; WORDS] {
+    fn free_words(&self, number: usize, mobility: Option<Mobility>) -> [u64; WORDS] {
         let block = self.blocks.lock(number);
         let own = block.header.mobility();
+        let suits = mobility.map_or(own.is_mergeable(), |mobility| own == mobility);
         if block.header.is_split() {
-            return if own == mobility { core::array::from_fn(|word| block.word(word).free()) } else { [0; WORDS] };
+            return if suits { core::array::from_fn(|word| block.word(word).free()) } else { [0; WORDS] };
         }
         let is_free = self.wholes.is_free(number, own);
-        [if is_free && (own == mobility || own.is_mergeable()) { u64::MAX } else { 0 }; WORDS]
+        [if is_free && (suits || own.is_mergeable()) { u64::MAX } else { 0 }; WORDS]
     }
 }

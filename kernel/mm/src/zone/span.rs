@@ -12,9 +12,12 @@ const HOLE_FRAMES: u64 = 128 << 20 >> crate::frame::FRAME_SHIFT;
 /// A stretch of pageblocks, most of which have RAM. It starts and ends at the bounds of blocks of order 10.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Span {
-    start: u64,
-    first: u32,
-    pageblocks: u32,
+    /// The first frame.
+    pub start: Pfn,
+    /// The number of the first pageblock in the zone.
+    pub first: usize,
+    /// How many pageblocks there are.
+    pub pageblocks: usize,
 }
 
 /// A [`Span`], as it lies in the metadata.
@@ -26,39 +29,20 @@ impl Span {
 
     /// What [`store`](Self::store) made words of.
     pub(super) fn load([start, numbers]: Stored) -> Self {
-        Self { start, first: numbers as u32, pageblocks: (numbers >> 32) as u32 }
+        Self { start: Pfn::new(start), first: numbers as u32 as usize, pageblocks: (numbers >> 32) as usize }
     }
 
     pub(super) fn store(self) -> Stored {
-        [self.start, u64::from(self.first) | u64::from(self.pageblocks) << 32]
-    }
-
-    /// The first frame.
-    pub(crate) fn start(&self) -> Pfn {
-        Pfn::new(self.start)
-    }
-
-    /// The number of the first pageblock in the zone.
-    pub(crate) fn first(&self) -> usize {
-        self.first as usize
-    }
-
-    /// How many pageblocks there are.
-    pub(crate) fn pageblocks(&self) -> usize {
-        self.pageblocks as usize
+        [self.start.number(), self.first as u64 | (self.pageblocks as u64) << 32]
     }
 
     /// The number in the zone of the pageblock that a frame of the span is in, and the frame's offset there.
     #[inline]
     pub(crate) fn locate(&self, pfn: Pfn) -> Option<(usize, u32)> {
-        let distance = pfn.number().wrapping_sub(self.start);
+        let distance = pfn.number().wrapping_sub(self.start.number());
         let pageblock = distance / PAGEBLOCK_FRAMES;
-        let inside = pageblock < u64::from(self.pageblocks);
-        inside.then(|| (self.first() + pageblock as usize, (distance % PAGEBLOCK_FRAMES) as u32))
-    }
-
-    fn end(&self) -> u64 {
-        self.start + u64::from(self.pageblocks) * PAGEBLOCK_FRAMES
+        let inside = pageblock < self.pageblocks as u64;
+        inside.then(|| (self.first + pageblock as usize, (distance % PAGEBLOCK_FRAMES) as u32))
     }
 }
 
@@ -76,9 +60,8 @@ pub(crate) fn spans(zone: PfnRange, ram: impl Iterator<Item = PfnRange>) -> impl
         while let Some((_, more)) = stretches.next_if(|(next, _)| *next < end + HOLE_FRAMES) {
             end = end.max(more);
         }
-        let span = Span { start, first, pageblocks: ((end - start) / PAGEBLOCK_FRAMES) as u32 };
+        let span = Span { start: Pfn::new(start), first, pageblocks: ((end - start) / PAGEBLOCK_FRAMES) as usize };
         first += span.pageblocks;
-        debug_assert!(span.end() == end);
         Some(span)
     })
 }

@@ -126,7 +126,8 @@ impl Zone<'_> {
     fn validate_buckets(&self, number: usize, header: Header, start: Pfn) -> Result<(), Violation> {
         for mobility in Mobility::ALL {
             for order in Order::all().take(Order::PAGEBLOCK.index()) {
-                let belongs = header.is_split() && header.mobility() == mobility && header.largest() == Some(order);
+                let is_largest = header.level() == u32::from(order.get()) + 1;
+                let belongs = header.is_split() && header.mobility() == mobility && is_largest;
                 let rule = "a pageblock is in the bucket of its mobility and level, and in no other";
                 let is_there = self.index.contains(mobility, order.get().into(), number);
                 check(rule, start, is_there == belongs)?;

@@ -1,7 +1,7 @@
 //! Tests of the checker: each rule is broken once, and it is that rule which it names.
 
 use super::header::Header;
-use super::{Pageblock, Span, Zone, spans};
+use super::{Pageblock, Zone, spans};
 use crate::frame::{FRAME_SIZE, Mobility, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange, Profile, ZoneKind};
 use crate::per_cpu::PerCpuPages;
 use crate::sync::atomic::AtomicU64;
@@ -23,7 +23,7 @@ const RAM: PfnRange = PfnRange::new(Pfn::new(START), Pfn::new(START + 10 * PAGEB
 fn empty() -> (Zone<'static>, &'static [PerCpuPages]) {
     let kind = ZoneKind::Normal;
     let range = Profile::X86_64.range(kind);
-    let pageblocks = spans(range, [RAM].into_iter()).map(|span| Span::pageblocks(&span)).sum();
+    let pageblocks = spans(range, [RAM].into_iter()).map(|span| span.pageblocks).sum();
     let blocks = leak((0..pageblocks).map(|_| Pageblock::default()));
     let dirty = Box::leak(Box::new(AtomicU64::new(0)));
     let private = leak((0..Zone::private_words(1, pageblocks)).map(|_| 0));

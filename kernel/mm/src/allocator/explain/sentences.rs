@@ -8,7 +8,12 @@ use crate::zone::{Fallback, Step};
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::AtHand { cpu, pfn, is_recent } => at_hand(f, cpu, pfn, is_recent),
+            Self::AtHand { cpu, pfn, is_recent: true } => {
+                write!(f, "CPU {cpu}'s pages kept {pfn}, which it freed last")
+            }
+            Self::AtHand { cpu, pfn, is_recent: false } => {
+                write!(f, "CPU {cpu}'s pages have a loan of that kind: {pfn} is its lowest free block")
+            }
             Self::Empty { cpu, has_batch } => {
                 let next =
                     if has_batch { ": they ask for the blocks of a word of 64 frames" } else { " of that order" };
@@ -68,14 +73,6 @@ impl fmt::Display for Step {
                 write!(f, "so CPU {cpu} has {pfn} at hand, and the zone does not count it as free")
             }
         }
-    }
-}
-
-fn at_hand(f: &mut fmt::Formatter<'_>, cpu: usize, pfn: Pfn, is_recent: bool) -> fmt::Result {
-    if is_recent {
-        write!(f, "CPU {cpu}'s pages kept {pfn}, which it freed last")
-    } else {
-        write!(f, "CPU {cpu}'s pages have a loan of that kind: {pfn} is its lowest free block")
     }
 }
 
