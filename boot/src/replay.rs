@@ -69,9 +69,10 @@ pub fn run(file: &Path) -> Result<String> {
         on_heap += u64::from(within.is_empty() && matches!(last.call, Call::Heap(_)));
     });
     let mut text = format!(
-        "{} operations on {} CPUs replayed, {on_heap} of them on the heap: every result and every hash is the same (at the end {:#018x})\n",
+        "{} operations on {} CPU{} replayed, {on_heap} of them on the heap: every result and every hash is the same (at the end {:#018x})\n",
         world.operation(),
         world.cpus(),
+        if world.cpus() == 1 { "" } else { "s" },
         world.hash()
     );
     text += &cut_off(&world).unwrap_or_default();

@@ -131,7 +131,7 @@ fn a_script_runs_to_its_end_and_fails_if_one_of_its_commands_does() {
     let many = "alloc 0; free all\r\n".repeat(400);
     let (is_success, text) = script(&format!("# nothing\n\n{many}alloc 3\nvalidate"));
     assert!(is_success, "{text}");
-    assert_eq!(text.matches("freed 1 blocks, 1 frames").count(), 400, "{text}");
+    assert_eq!(text.matches("freed 1 block, 1 frame").count(), 400, "{text}");
     assert_says(&text, &["order 3, 32 kB in zone", "every invariant holds"]);
     let too_long = "x".repeat(300);
     let (is_success, text) = script(&format!("{too_long}; poweroff\nvalidate\n"));

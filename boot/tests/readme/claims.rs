@@ -95,7 +95,7 @@ fn the_beginning(text: &Text, shell: &mut Session) {
     // The line is drawn anew, prompt and all, behind the list, and before one out of the history is entered.
     shell.press("alloc 0 MO\t\r");
     let both = shell.press("free \t\t") + &shell.press("all\r");
-    assert!(both.contains("all     0x") && both.contains("freed 1 blocks"), "{both}");
+    assert!(both.contains("all     0x") && both.contains("freed 1 block,"), "{both}");
     let again = shell.press("\x1b[A\x1b[A\x1b[A\r") + &[(); 3].map(|()| shell.press("")).concat();
     assert!(again.contains("memmap \x1b[K\n[mem 0x"), "out of the history: {again}");
     text.says("`alloc 3; buddyinfo` is two commands, and behind `#` comes a comment");
@@ -185,7 +185,9 @@ fn questions(text: &Text, shell: &mut Session) {
     text.says("`watch map` draws the map again every second, until Ctrl-C");
     shell.typed.push("watch map".into());
     let watched = shell.press("watch map\r\x03");
-    assert!(watched.contains("map, 1:") && watched.ends_with("^C\n"), "{watched}");
+    assert!(watched.contains("map (1, until Ctrl-C)\n") && watched.ends_with("^C\n"), "{watched}");
+    let watched = shell.say("watch 2 page 0x1000");
+    assert!(watched.contains("page 0x1000 (1 of 2)\n") && watched.contains("page 0x1000 (2 of 2)\n"), "{watched}");
     shell.say("drain");
     shell.say("kfree all");
     shell.say("shrink");

@@ -15,7 +15,7 @@ mod text;
 mod words;
 
 pub use complete::Complete;
-pub use words::{WordError, commands, expect, number};
+pub use words::{WordError, commands, counted, expect, number};
 
 use complete::Completion;
 use core::fmt::{self, Write};

@@ -56,6 +56,17 @@ pub fn expect<'w, 'a>(
     }
 }
 
+/// So many of what is called by its plural: `1 frame`, `2 frames`, `1 block of order 3`.
+pub fn counted(count: u64, plural: &str) -> impl fmt::Display {
+    let (name, rest) = plural.split_at(plural.find(" of ").unwrap_or(plural.len()));
+    let (stem, end) = match (count, name.strip_suffix("ies")) {
+        (1, Some(stem)) => (stem, "y"),
+        (1, None) => (name.trim_end_matches('s'), ""),
+        _ => (name, ""),
+    };
+    fmt::from_fn(move |f| write!(f, "{count} {stem}{end}{rest}"))
+}
+
 /// A number, decimal or hexadecimal with `0x` in front.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! What lines say.
 #![allow(missing_docs, reason = "a test's name says what it tests")]
 
-use line::{WordError, commands, expect, number};
+use line::{WordError, commands, counted, expect, number};
 
 #[test]
 fn a_line_is_commands_up_to_a_comment() {
@@ -24,6 +24,18 @@ fn a_number_is_decimal_or_hexadecimal_and_fits() {
     for none in ["", "0x", "-1", "0x+1", "++1", "+0x1", "1f", "12 ", "٣", "99999999999999999999x"] {
         assert_eq!(number(none), Err(WordError::NotANumber(none)));
     }
+}
+
+#[test]
+fn one_of_anything_is_no_plural() {
+    let said = |count, plural| counted(count, plural).to_string();
+    assert_eq!([0, 1, 2].map(|count| said(count, "blocks")), ["0 blocks", "1 block", "2 blocks"]);
+    assert_eq!(said(1, "isolated frames"), "1 isolated frame");
+    assert_eq!(
+        [said(1, "blocks of order 3"), said(8, "blocks of order 3")],
+        ["1 block of order 3", "8 blocks of order 3"]
+    );
+    assert_eq!([said(1, "entries"), said(3, "entries")], ["1 entry", "3 entries"]);
 }
 
 #[test]

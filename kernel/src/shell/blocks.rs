@@ -6,7 +6,7 @@ use crate::memory::frames;
 use crate::println;
 use bifolio::error::{FreeError, Refused};
 use bifolio::frame::{Blocks, Gfp, Order, Pfn, PfnRange};
-use line::{WordError, expect, number};
+use line::{WordError, counted, expect, number};
 
 /// After how many blocks it is looked whether Ctrl-C was pressed.
 const LOOK: u64 = 256;
@@ -58,7 +58,7 @@ pub(super) fn split<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
             return Err(error.into());
         }
     }
-    println!("{count} blocks of order {into} at {pieces}");
+    println!("{} of order {into} at {pieces}", counted(count, "blocks"));
     Ok(())
 }
 
@@ -100,7 +100,7 @@ fn free_all<'a>(shell: &mut Shell) -> Result<(), Error<'a>> {
             shell.go_on()?;
         }
     }
-    println!("freed {blocks} blocks, {count} frames");
+    println!("freed {}, {}", counted(blocks, "blocks"), counted(count, "frames"));
     Ok(())
 }
 
@@ -113,7 +113,7 @@ pub(super) fn free_range<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(),
     // SAFETY: the blocks are the shell's, which forgets them then.
     unsafe { frames().free_range_raw(range) }?;
     shell.blocks.retain(|block| !range.contains(block.pfn()));
-    println!("freed {} frames at {range}", range.frames());
+    println!("freed {} at {range}", counted(range.frames(), "frames"));
     Ok(())
 }
 
@@ -121,7 +121,7 @@ pub(super) fn isolate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<
     let range = range(expect(words, &["the pfn", "the number of frames"], 0)?)?;
     frames().isolate(range)?;
     let zone = frames().zone(frames().zone_of(range.start));
-    println!("zone {} has {} isolated frames", zone.kind, zone.isolated);
+    println!("zone {} has {}", zone.kind, counted(zone.isolated, "isolated frames"));
     Ok(())
 }
 
@@ -129,7 +129,7 @@ pub(super) fn unisolate<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Erro
     let range = range(expect(words, &["the pfn", "the number of frames"], 0)?)?;
     frames().unisolate(range)?;
     let zone = frames().zone(frames().zone_of(range.start));
-    println!("zone {} has {} isolated frames", zone.kind, zone.isolated);
+    println!("zone {} has {}", zone.kind, counted(zone.isolated, "isolated frames"));
     Ok(())
 }
 
@@ -139,7 +139,8 @@ impl Shell {
         let range = blocks.range();
         self.note(blocks)?;
         let (count, kind) = (range.frames(), frames().zone_of(range.start));
-        println!("{count} frames, {} kB in zone {kind}: free_range {} {count}", count * 4, range.start);
+        let frames = counted(count, "frames");
+        println!("{frames}, {} kB in zone {kind}: free_range {} {count}", count * 4, range.start);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::println;
 use bifolio::frame::{FRAME_SIZE, Gfp};
 use bifolio::report;
 use core::fmt::{self, Write};
-use line::expect;
+use line::{counted, expect};
 use protocol::ExitCode;
 
 /// A command that takes no arguments and shows something.
@@ -74,7 +74,7 @@ pub(super) fn drain<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a
     expect(words, &[], 0)?;
     let cached = frames().cached();
     frames().drain();
-    println!("{} frames went back to the zones", cached - frames().cached());
+    println!("{} went back to the zones", counted(cached - frames().cached(), "frames"));
     Ok(())
 }
 

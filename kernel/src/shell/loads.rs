@@ -11,7 +11,7 @@ use bifolio::allocator::AllocError;
 use bifolio::frame::{Gfp, Mobility, Order, ZoneKind};
 use core::hint;
 use core::time::Duration;
-use line::{WordError, expect, number};
+use line::{WordError, counted, expect, number};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -63,10 +63,10 @@ pub(super) fn fill<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error
         left = left.saturating_sub(count << order.get()).min(spare());
         all += count << order.get();
         if count > 0 {
-            println!("{count} blocks of order {order}");
+            println!("{} of order {order}", counted(count, "blocks"));
         }
     }
-    println!("{all} frames, {} kB: 'blocks' lists them, 'free all' gives them back", all * 4);
+    println!("{}, {} kB: 'blocks' lists them, 'free all' gives them back", counted(all, "frames"), all * 4);
     Ok(())
 }
 
@@ -151,27 +151,30 @@ pub(super) fn churn<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
             Err(_) => refused += 1,
         }
     }
-    let held = shell.blocks.len() - before;
-    println!(
-        "{operations} operations: {allocated} allocations, {refused} refused, {held} blocks held: 'blocks', 'free all'"
-    );
+    let (operations, allocated) = (counted(operations, "operations"), counted(allocated, "allocations"));
+    let held = counted((shell.blocks.len() - before) as u64, "blocks");
+    println!("{operations}: {allocated}, {refused} refused, {held} held: 'blocks', 'free all'");
     Ok(())
 }
 
 pub(super) fn watch<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     let times = words.first().filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
     let command = &words[usize::from(times.is_some()).min(words.len())..];
-    let (Some(name), times) = (command.first(), times.map_or(Ok(u64::MAX), |word| number(word))?) else {
+    let (Some(name), given) = (command.first(), times.map(|word| number(word)).transpose()?) else {
         return Err(WordError::Missing("the command").into());
     };
     let known = Shell::command(name).ok_or(Error::UnknownCommand(name))?;
-    for nth in 0..times {
+    for nth in 0..given.unwrap_or(u64::MAX) {
         if nth > 0 {
             pause(shell, Duration::from_secs(1))?;
         }
-        match shell.terminal {
-            Some(_) => print!("\x1b[H\x1b[2J{name}, every second until Ctrl-C\n"),
-            None => println!("{name}, {}:", nth + 1),
+        if shell.terminal.is_some() {
+            print!("\x1b[H\x1b[2J");
+        }
+        command.iter().for_each(|word| print!("{word} "));
+        match given {
+            Some(times) => println!("({} of {times})", nth + 1),
+            None => println!("({}, until Ctrl-C)", nth + 1),
         }
         (known.run)(shell, &command[1..])?;
     }

@@ -19,7 +19,7 @@ mod stress;
 mod table;
 
 pub use error::Error;
-pub use line::{WordError, expect, number};
+pub use line::{WordError, counted, expect, number};
 pub use state::Shell;
 use state::leave;
 pub use table::{Argument, Command, GROUPS, Groups, commands};

@@ -9,7 +9,7 @@ use crate::println;
 use bifolio::heap::{HeapError, SizeClass};
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
-use line::{WordError, expect, number};
+use line::{WordError, counted, expect, number};
 use x86_64::VirtAddr;
 
 /// After how many objects it is looked whether Ctrl-C was pressed.
@@ -81,7 +81,7 @@ pub(super) fn kfree<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
             // SAFETY: the object is the shell's, and nobody uses it.
             unsafe { HEAP.free(object.address, object.layout) }?;
         }
-        println!("freed {count} objects");
+        println!("freed {}", counted(count as u64, "objects"));
         return Ok(());
     }
     let nth = shell.object_at(words[0])?;
@@ -95,7 +95,7 @@ pub(super) fn kfree<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Erro
 
 pub(super) fn shrink<'a>(_: &mut Shell, words: &[&'a str]) -> Result<(), Error<'a>> {
     expect(words, &[], 0)?;
-    println!("{} frames went back to the page allocator", HEAP.shrink());
+    println!("{} went back to the page allocator", counted(HEAP.shrink(), "frames"));
     Ok(())
 }
 

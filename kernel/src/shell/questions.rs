@@ -7,7 +7,7 @@ use crate::memory::{frames, paging};
 use crate::println;
 use bifolio::allocator::{BlockState, FrameInfo, Holding};
 use bifolio::frame::{FRAME_SIZE, Order, PAGEBLOCK_FRAMES, Pfn, PfnRange};
-use line::{expect, number};
+use line::{counted, expect, number};
 use x86_64::PhysAddr;
 
 /// So many blocks and slots are shown one by one.
@@ -121,6 +121,8 @@ pub(super) fn blocks<'a>(shell: &mut Shell, words: &[&'a str]) -> Result<(), Err
         }
     }
     let frames: u64 = shell.blocks.iter().map(|block| block.order().frames()).sum();
-    println!("{} blocks, {frames} frames, {} kB; {} objects", shell.blocks.len(), frames * 4, shell.objects.len());
+    let (blocks, objects) =
+        (counted(shell.blocks.len() as u64, "blocks"), counted(shell.objects.len() as u64, "objects"));
+    println!("{blocks}, {}, {} kB; {objects}", counted(frames, "frames"), frames * 4);
     Ok(())
 }

@@ -155,10 +155,14 @@ impl Work<'_> {
             false => (Refused::OutOfMemory, Kind::Refused),
         };
         if let Some(Range { start, end }) = suitable {
-            let may = if self.layout.zones.len() > 1 { ", and their zone may give it" } else { "" };
-            let text = format!(
-                "order {order} was refused as {refused:?}: the frames {start:#x}..{end:#x} are a free block{may}"
-            );
+            let (block, whose) = match end - start {
+                1 => (format!("frame {start:#x} is free"), "its"),
+                _ => (format!("the frames {start:#x}..{end:#x} are a free block"), "their"),
+            };
+            let mut text = format!("order {order} was refused as {refused:?}: {block}");
+            if self.layout.zones.len() > 1 {
+                text += &format!(", and {whose} zone may give it");
+            }
             return Err((Kind::Refused, text));
         }
         if refused != must {

@@ -26,6 +26,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use kit::Random;
+pub use line::counted;
 
 /// How many lessons there are.
 pub const LESSONS: u64 = 10;
@@ -65,11 +66,4 @@ impl Question {
         let narration: String = self.narration.iter().map(|line| format!("  {line}\n")).collect();
         format!("{narration}Answer: {}", self.answer)
     }
-}
-
-/// A number of something that is called by its plural.
-pub fn counted(count: u64, unit: &str) -> String {
-    let (word, rest) = unit.split_once(' ').map_or((unit, String::new()), |(word, rest)| (word, format!(" {rest}")));
-    let one = word.strip_suffix("ies").map_or_else(|| word.trim_end_matches('s').into(), |stem| format!("{stem}y"));
-    format!("{count} {}{rest}", if count == 1 { &one } else { word })
 }

@@ -74,7 +74,7 @@ fn shells_work_on_a_file(folder: &tempfile::TempDir) {
         "order 0, 4 kB: free 0x",
         "Node 0, zone      lab   4056      0 ",
         "error: the allocator at work here, a learner's, does not serve that",
-        "freed 1 blocks, 1 frames",
+        "freed 1 block, 1 frame",
         "the piece counts as many free blocks as there are",
         "error: that is not memory of this allocator",
     ] {
@@ -139,6 +139,17 @@ fn without_instructions(table: &str) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
+/// A browser of that width with the page of what was found, and the folder that the page is in.
+fn opened(program: &Path, found: &Found, width: u32) -> (Browser, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = lab::page::data(Lab::find(2).unwrap(), "what is freed is merged", found);
+    let file = file(&folder, "lab.html", &boot::explorer::with_lab(&fs::read(page::code()).unwrap(), &data));
+    let mut browser = Browser::start(program).unwrap();
+    browser.set(width, 900, false).unwrap();
+    browser.open(&file, "").unwrap();
+    (browser, folder)
+}
+
 /// In a real browser: a page of the explorer's that begins with the last step, goes back and on, by time as well, and complains of nothing.
 #[test]
 fn a_mistake_is_a_page_of_the_explorers() {
@@ -162,12 +173,7 @@ fn a_mistake_is_a_page_of_the_explorers() {
         map: Lab::find(2).unwrap().layouts[0].map(),
         operations: 3,
     };
-    let folder = tempfile::tempdir().unwrap();
-    let data = lab::page::data(Lab::find(2).unwrap(), "what is freed is merged", &found);
-    let file = file(&folder, "lab.html", &boot::explorer::with_lab(&fs::read(page::code()).unwrap(), &data));
-    let mut browser = Browser::start(&program).unwrap();
-    browser.set(1280, 900, false).unwrap();
-    browser.open(&file, "").unwrap();
+    let (mut browser, _folder) = opened(&program, &found, 1280);
     let shows = |browser: &mut Browser, step: u64, operation: u64| {
         let seen = "(() => { const by = (id) => document.getElementById(id); \
             return [[...by('lab-steps').querySelectorAll('button')].findIndex((one) => one.ariaCurrent) + 1, explorer.wasm.operation(), \
@@ -210,12 +216,7 @@ fn a_narrow_page_shows_what_the_step_is_about() {
     let map = Lab::find(2).unwrap().layouts[0].map();
     let picture = "from frame 0x1000, a column is a frame\n".into();
     let found = Found { what: "it is wrong".into(), picture, steps: (1..=60).map(step).collect(), map, operations: 60 };
-    let folder = tempfile::tempdir().unwrap();
-    let data = lab::page::data(Lab::find(2).unwrap(), "what is freed is merged", &found);
-    let file = file(&folder, "lab.html", &boot::explorer::with_lab(&fs::read(page::code()).unwrap(), &data));
-    let mut browser = Browser::start(&program).unwrap();
-    browser.set(400, 900, false).unwrap();
-    browser.open(&file, "").unwrap();
+    let (mut browser, _folder) = opened(&program, &found, 400);
     let sees = "(() => { const by = (id) => document.getElementById(id); const seen = (box, part) => { \
         const [outer, inner] = [box, part].map((one) => one.getBoundingClientRect()); \
         return inner.left >= outer.left - 1 && inner.right <= outer.right + 1 && inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1; }; \

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use kernel::println;
-use kernel::shell::{Argument, Command, Error, Shell, WordError, expect, number};
+use kernel::shell::{Argument, Command, Error, Shell, WordError, counted, expect, number};
 use kernel::sync::Mutex;
 use labs::Frame;
 use labs::caches::{BATCH, Batches, CPUS, Caches, Known, states};
@@ -69,7 +69,7 @@ static COMMANDS: &[Command] = &[
             expect(words, &[], 0)?;
             on_bench(|bench| {
                 bench.oracle.live().for_each(|frame| println!("frame {frame:#x}"));
-                println!("{} frames", bench.oracle.live().count());
+                println!("{}", counted(bench.oracle.live().count() as u64, "frames"));
                 Ok(())
             })
         },
@@ -124,7 +124,7 @@ fn free<'a>(_: &mut Shell, words: &[&'a str]) -> Done<'a> {
         return on_bench(|bench| {
             let all: Vec<Frame> = bench.oracle.live().collect();
             all.iter().try_for_each(|frame| bench.give_back(cpu, *frame))?;
-            println!("freed {} frames on CPU {cpu}", all.len());
+            println!("freed {} on CPU {cpu}", counted(all.len() as u64, "frames"));
             Ok(())
         });
     }

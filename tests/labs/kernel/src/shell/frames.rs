@@ -2,12 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
 use bifolio::frame::{Order, Pfn, ZoneKind};
 use kernel::console::Console;
 use kernel::println;
-use kernel::shell::{Argument, Command, Error, Shell, WordError, expect, number};
+use kernel::shell::{Argument, Command, Error, Shell, WordError, counted, expect, number};
 use kernel::sync::Mutex;
 use kit::Random;
 use kit::oracle::Oracle;
@@ -121,8 +121,11 @@ fn on_bench<'a>(work: impl FnOnce(&mut Bench) -> Done<'a>) -> Done<'a> {
     work(BENCH.lock().as_mut().expect("the shell runs behind its set-up"))
 }
 
-fn frames_of(blocks: &[(Frame, u8)]) -> u64 {
-    blocks.iter().map(|(_, order)| 1_u64 << order).sum()
+/// How many blocks these are, and how many frames.
+fn held(blocks: &[(Frame, u8)]) -> impl fmt::Display {
+    let frames = blocks.iter().map(|(_, order)| 1_u64 << order).sum();
+    let (blocks, frames) = (counted(blocks.len() as u64, "blocks"), counted(frames, "frames"));
+    fmt::from_fn(move |f| write!(f, "{blocks}, {frames}"))
 }
 
 /// Any order at all: what is too large is for the piece to refuse.
@@ -145,7 +148,7 @@ fn free<'a>(_: &mut Shell, words: &[&'a str]) -> Done<'a> {
         return on_bench(|bench| {
             let blocks = core::mem::take(&mut bench.held);
             blocks.iter().try_for_each(|(frame, order)| bench.give_back(*frame, *order))?;
-            println!("freed {} blocks, {} frames", blocks.len(), frames_of(&blocks));
+            println!("freed {}", held(&blocks));
             Ok(())
         });
     }
@@ -170,7 +173,7 @@ fn fill<'a>(shell: &mut Shell, words: &[&'a str]) -> Done<'a> {
             bench.take(frame, order)?;
             shell.go_on()?;
         }
-        println!("{} blocks of order {order}", bench.held.len() - before);
+        println!("{} of order {order}", counted((bench.held.len() - before) as u64, "blocks"));
         Ok(())
     })
 }
@@ -194,7 +197,8 @@ fn churn<'a>(shell: &mut Shell, words: &[&'a str]) -> Done<'a> {
                 bench.give_back(frame, order)?;
             }
         }
-        println!("{operations} operations: {refused} refused, {} blocks held", bench.held.len());
+        let (operations, held) = (counted(operations, "operations"), counted(bench.held.len() as u64, "blocks"));
+        println!("{operations}: {refused} refused, {held} held");
         Ok(())
     })
 }
@@ -232,7 +236,7 @@ impl Bench {
     fn blocks<'a>(&mut self) -> Done<'a> {
         self.held.sort_unstable();
         self.held.iter().for_each(|(frame, order)| println!("order {order} at {frame:#x}"));
-        println!("{} blocks, {} frames", self.held.len(), frames_of(&self.held));
+        println!("{}", held(&self.held));
         Ok(())
     }
 

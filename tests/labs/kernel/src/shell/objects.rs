@@ -6,7 +6,7 @@ use core::alloc::Layout as Size;
 use core::ops::Range;
 
 use kernel::println;
-use kernel::shell::{Argument, Command, Error, Shell, expect, number};
+use kernel::shell::{Argument, Command, Error, Shell, counted, expect, number};
 use kernel::sync::Mutex;
 use kit::Random;
 use labs::Frame;
@@ -126,7 +126,7 @@ fn kfree<'a>(_: &mut Shell, words: &[&'a str]) -> Done<'a> {
         return on_bench(|bench| {
             let all: Vec<_> = bench.oracle.live().collect();
             all.iter().try_for_each(|(address, size)| bench.give_back(*address, *size))?;
-            println!("freed {} objects", all.len());
+            println!("freed {}", counted(all.len() as u64, "objects"));
             Ok(())
         });
     }
@@ -167,7 +167,8 @@ fn churn<'a>(shell: &mut Shell, words: &[&'a str]) -> Done<'a> {
                 bench.give_back(address, size)?;
             }
         }
-        println!("{operations} operations: {refused} refused, {} objects held", held.len());
+        let (operations, held) = (counted(operations, "operations"), counted(held.len() as u64, "objects"));
+        println!("{operations}: {refused} refused, {held} held");
         Ok(())
     })
 }
@@ -199,7 +200,7 @@ impl Bench {
 
     fn objects<'a>(&mut self) -> Done<'a> {
         self.oracle.live().for_each(|(address, size)| println!("{} bytes at {address:#x}", size.size()));
-        println!("{} objects", self.oracle.live().count());
+        println!("{}", counted(self.oracle.live().count() as u64, "objects"));
         Ok(())
     }
 

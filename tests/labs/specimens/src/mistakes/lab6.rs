@@ -14,7 +14,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
             "        if order > 0 {\n            self.lowest[usize::from(order)] = index.min(self.lowest[usize::from(order)]);\n        }\n",
         )],
         fails: &["blocks are split, and each handed out once", "what is free is found"],
-        says: "order 0 was refused as OutOfMemory: the frames 0x1009..0x100a are a free block",
+        says: "order 0 was refused as OutOfMemory: frame 0x1009 is free",
         operations: 6,
         boots: [&[], &[]],
     },
