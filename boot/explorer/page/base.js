@@ -18,6 +18,8 @@ function put(bytes) {
   new Uint8Array(wasm.memory.buffer, at, bytes.length).set(bytes);
 }
 
+// The trace that the page has in itself.
+const recorded = $("trace").textContent.trim();
 const map = $("map"), overlay = $("overlay"), tree = $("tree");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const state = { cursor: 0, seen: null, playing: false, owed: 0, then: 0, flash: null, change: null, past: { total: 0, seen: [] }, queued: 0, rests: 0, name: "", labels: null };

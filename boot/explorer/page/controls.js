@@ -88,7 +88,11 @@ $("save-trace").onclick = () => {
   save(new Blob([new Uint8Array(wasm.memory.buffer, wasm.trace_bytes(), length).slice()]), "bifolio.trace");
 };
 $("save-link").onclick = () => {
-  location.hash = `op=${wasm.operation()}&pfn=${hex(state.cursor)}`;
-  say("The address names this moment now.");
+  const link = linkHere();
+  if (link) {
+    history.replaceState(null, "", link);
+    $("told").textContent = "The address names this moment now: copy it from there.";
+    say($("told").textContent);
+  } else alert("So many operations are too long for a link: save the trace, and send that.");
   $("save-menu").open = false;
 };

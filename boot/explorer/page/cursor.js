@@ -13,12 +13,12 @@ function look(pfn, aloud) {
   clearTimeout(asked);
   asked = setTimeout(() => {
     drawTree();
-    history();
+    blockHistory();
     slab();
   }, aloud ? 0 : 60);
 }
 
-function history() {
+function blockHistory() {
   wasm.history(state.cursor);
   $("history").replaceChildren(...JSON.parse(text()).map(([operation, words]) => {
     const button = element("button", { type: "button", title: "Go to this moment" }, `${grouped(operation + 1)}  ${words}`);

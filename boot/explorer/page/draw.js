@@ -21,6 +21,16 @@ function draw() {
   drawOverlay();
 }
 
+// What is written on blocks, where there is room for it, and how large.
+function written(context, mono) {
+  return state.labels.blocks.flatMap(([x, y, width, , pfn, order]) => {
+    const size = Math.min(14, Math.max(9, width / 7));
+    context.font = `${size}px ${mono}`;
+    const words = width >= size * 6 ? `${pfn}+${order}` : String(order), wide = context.measureText(words).width;
+    return wide + 8 > width ? [] : [{ x, y, size, wide, words }];
+  });
+}
+
 function drawOverlay(now = performance.now()) {
   const context = overlay.getContext("2d"), style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim(), ratio = window.devicePixelRatio || 1;
@@ -31,12 +41,8 @@ function drawOverlay(now = performance.now()) {
     context.fillStyle = colour("--soft");
     context.fillText(name, state.labels.left + 8 * ratio, y + 11);
   }
-  const mono = colour("--mono");
-  for (const [x, y, width, height, pfn, order] of state.labels.blocks) {
-    const size = Math.min(14, Math.max(9, width / 7));
-    context.font = `${size}px ${mono}`;
-    const label = width >= size * 6 ? `${pfn}+${order}` : String(order), wide = context.measureText(label).width;
-    if (wide + 8 > width) continue;
+  for (const { x, y, size, wide, words } of written(context, colour("--mono"))) {
+    context.font = `${size}px ${colour("--mono")}`;
     context.fillStyle = colour("--card");
     context.globalAlpha = 0.86;
     context.beginPath();
@@ -44,7 +50,7 @@ function drawOverlay(now = performance.now()) {
     context.fill();
     context.globalAlpha = 1;
     context.fillStyle = colour("--ink");
-    context.fillText(label, x + 6, y + 6 + size / 2);
+    context.fillText(words, x + 6, y + 6 + size / 2);
   }
   const outline = (box, dash, width, stroke) => {
     context.setLineDash(dash);

@@ -42,9 +42,10 @@ $("exhibit").onchange = () => {
 };
 // A lesson's link names it.
 const named = () => {
-  const lesson = Number(new URLSearchParams(location.hash.slice(1)).get("lesson") ?? NaN);
+  const lesson = Number(inAddress().get("lesson") ?? NaN);
   return exhibits[lesson] ? lesson : null;
 };
 addEventListener("hashchange", () => {
   if (named() !== null && exhibit(named())) scrollTo(0, 0);
+  else if (!linked() && inAddress().has("op")) moment();
 });

@@ -42,11 +42,37 @@ function verify() {
   return true;
 }
 
-// A link names a moment and a frame.
+// A link names a moment and a frame, and has the trace with it that the page does not have in itself, unless that is too long for an address.
+const LONGEST = 48 << 10;
+const inAddress = () => new URLSearchParams(location.hash.slice(1));
+
+function linkHere() {
+  const here = `#op=${wasm.operation()}&pfn=${hex(state.cursor)}`;
+  const length = wasm.trace_length(), bytes = new Uint8Array(wasm.memory.buffer, wasm.trace_bytes(), length);
+  const own = decoded(recorded);
+  if (own.length === length && own.every((byte, nth) => byte === bytes[nth])) return here;
+  if (length > LONGEST) return null;
+  const letters = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  return `${here}&trace=${letters.replaceAll("+", "-").replaceAll("/", "_").replace(/=*$/, "")}`;
+}
+
+// Opens the trace that a link has with it. Whether there is one, and it is whole.
+function linked() {
+  const sent = inAddress().get("trace");
+  if (sent === null) return false;
+  try {
+    return open(decoded(sent.replaceAll("-", "+").replaceAll("_", "/")), "a moment that was linked");
+  } catch {
+    alert("The link is broken: what it has of a trace is no such thing.");
+    return false;
+  }
+}
+
+// Goes to the moment that a link names.
 function moment() {
-  const asked = new URLSearchParams(location.hash.slice(1));
-  if (asked.has("pfn")) state.cursor = Number(asked.get("pfn")) || 0;
-  wasm.seek(asked.has("op") ? Number(asked.get("op")) || 0 : 0);
+  const named = inAddress();
+  if (named.has("pfn")) state.cursor = Number(named.get("pfn")) || 0;
+  wasm.seek(Number(named.get("op")) || 0);
   $("told").textContent = wasm.total() ? text() : $("told").textContent;
   refresh();
 }

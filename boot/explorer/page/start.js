@@ -21,9 +21,11 @@ new ResizeObserver(() => {
 }).observe(map);
 if (matchMedia("(max-width: 900px)").matches) $("legend").open = false;
 
-const recorded = $("trace").textContent.trim();
+const is_linked = typeof attach !== "function" && linked(), complaint = $("alert").textContent;
 if (typeof attach === "function") {
   attach();
+} else if (is_linked) {
+  // The machine is the one that the link came from.
 } else if (recorded) {
   open(decoded(recorded), "a recorded kernel");
 } else if (wrong) {
@@ -31,6 +33,9 @@ if (typeof attach === "function") {
 } else if (named() === null || !exhibit(named())) {
   begin("64 MiB", wasm.machine(64, 4));
 }
+// Of a link that leads nowhere, though there is a machine all the same.
+if (complaint) alert(complaint);
 // For tests, and for anybody with the browser's own tools open.
 globalThis.explorer = { wasm, text, run, seek, glimpse, begin, exhibit, state };
 document.documentElement.dataset.ready = "1";
+performance.mark("ready");

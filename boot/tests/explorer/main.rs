@@ -1,6 +1,8 @@
 //! The explorer's page, in a real browser: it opens from disk without a complaint, is used by keyboard, and shows what the host's
 //! replay knows.
 
+mod kept;
+#[path = "../page/mod.rs"]
 mod page;
 
 use bifolio::allocator::Call;
