@@ -270,11 +270,49 @@ impl Copy {
         let Some(plant) = plant else { return Ok(()) };
         write(&self.path.join(&changed), &plant.applied(&self.original)?)
     }
+
+    /// Makes the copy what the original is, but that it says when a place of one of these mistakes is first passed, by its number here.
+    ///
+    /// # Errors
+    /// If a place is not there, or is there twice.
+    #[cfg(test)]
+    fn mark(&self, plants: &[&Plant]) -> Result<()> {
+        self.plant(None)?;
+        for (number, plant) in plants.iter().enumerate() {
+            let path = self.path.join(SOURCES).join(plant.file);
+            let text = fs::read_to_string(&path)?;
+            // A mark is a statement before the one that the place is in, where lines begin with statements.
+            let marked = replaced(&text, plant.old, &format!("{MARK}{}", plant.old), plant.file)?;
+            let (before, behind) = marked.split_once(MARK).context("it was put there")?;
+            let line = before.rfind('\n').map_or(0, |end| end + 1);
+            let marked = [&before[..line], &format!("crate::passed({number});\n"), &before[line..], behind].concat();
+            write(&path, &marked)?;
+        }
+        let library = self.path.join(SOURCES).join("lib.rs");
+        write(&library, &(fs::read_to_string(&library)? + PASSED))
+    }
 }
+
+#[cfg(test)]
+const MARK: &str = "\0";
+/// Says what is passed, once.
+#[cfg(test)]
+const PASSED: &str = r#"
+#[allow(missing_docs, clippy::all, reason = "a copy that is tried")]
+pub fn passed(number: usize) {
+    extern crate std;
+    static ALL: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    if ALL.fetch_or(1 << number, std::sync::atomic::Ordering::Relaxed) >> number & 1 == 0 {
+        std::eprintln!("passed {number};");
+    }
+}
+"#;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+    use std::process::Command;
 
     /// The tools themselves take minutes to build and to run. That there is still what they are to find is seen at once.
     #[test]
@@ -288,6 +326,33 @@ mod tests {
             assert!(tests.contains(&format!("#[test]\nfn {test}()")), "there is no test {}", plant.test);
             let line = format!("| {} | {} | `{test}` |", plant.what, plant.tool.title());
             assert!(readme.contains(&line), "the README does not say: {line}");
+        }
+    }
+
+    /// A test that does not come by a mistake cannot find it. Loom's would have to be built with loom to be run, the others can be without
+    /// their tools.
+    #[test]
+    fn every_mistake_is_where_its_test_goes() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let target = root.join("target/concurrency/marked");
+        let copy = Copy::new(&root, &target).unwrap();
+        let plants: Vec<&Plant> = PLANTS.iter().filter(|plant| plant.tool != Tool::Loom).collect();
+        copy.mark(&plants).unwrap();
+        let mut said = BTreeMap::new();
+        for (number, plant) in plants.iter().enumerate() {
+            let said = said.entry(plant.test).or_insert_with(|| {
+                let (file, test) = plant.test.split_once("::").unwrap();
+                let mut cargo = Command::new(env!("CARGO"));
+                cargo.current_dir(copy.path()).args(["test", "--quiet", "-p", "concurrency", "--test", file, test]);
+                let output = cargo.arg("--target-dir").arg(&target).args(["--", "--nocapture"]).output().unwrap();
+                String::from_utf8_lossy(&output.stderr).into_owned()
+            });
+            assert!(
+                said.contains(&format!("passed {number};")),
+                "{} does not come by {}:\n{said}",
+                plant.test,
+                plant.what
+            );
         }
     }
 }
