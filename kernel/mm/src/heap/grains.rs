@@ -253,12 +253,13 @@ mod tests {
 
     /// Every request, resize and free agrees with a map of what there is.
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn grains_agree_with_a_map_of_objects() {
         let (mut words, mut bounds) = ([[u64::MAX; 2]; Grains::words_for(COUNT)], [0; 1]);
         let mut grains = Grains::new(&mut words, &mut bounds, COUNT, ORIGIN * GRAIN);
         let mut objects: BTreeMap<usize, usize> = BTreeMap::new();
         let mut random = random();
-        for _ in 0..if cfg!(miri) { 300 } else { 20_000 } {
+        for _ in 0..20_000 {
             let holes = holes(&objects);
             let (count, align) = (1 + random(20), 1 << random(4));
             let nth = objects.keys().nth(random(objects.len().max(1))).copied();
@@ -318,12 +319,13 @@ mod tests {
 
     /// In many pages: each request that fits is served, and no bound is too low.
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn what_fits_anywhere_is_found() {
         const MANY: usize = 9 * PAGE + 77;
         let (mut words, mut bounds) = ([[0; 2]; Grains::words_for(MANY)], [0; Grains::bounds_for(MANY)]);
         let mut grains = Grains::new(&mut words, &mut bounds, MANY, 0);
         let (mut held, mut random) = (Vec::new(), random());
-        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
+        for _ in 0..20_000 {
             let count = 1 + if random(20) == 0 { random(3 * PAGE) } else { random(60) };
             let mut from = 0;
             let longest =

@@ -216,6 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic, of which there is much and no memory")]
     fn finds_the_lowest_of_a_million_members() {
         let count = 1 << 20;
         let mut words = vec![!0; Index::words_for(count, 9)];

@@ -222,6 +222,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "walks all events, thousands of times")]
     fn what_was_told_is_still_here_and_what_is_within_others_has_ended_before_them() {
         let listener = Listener::default();
         let recording = Recording::new(&listener);
