@@ -50,9 +50,11 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         if is_hardened {
             self.hardening.set(hardening);
         }
+        self.record_at_once();
         let is_slow = is_hardened || self.registry.recording.is_completed();
         self.stopped(|_| self.per_cpu.iter().for_each(|place| place.set_slow(is_slow)));
         self.hardening.set(hardening);
+        self.record_at_once();
     }
 
     /// What is done beside serving requests and frees.

@@ -86,6 +86,7 @@ mod collections;
 mod debug;
 mod diagnose;
 mod fixed;
+mod free;
 mod grains;
 mod harden;
 mod history;
@@ -109,7 +110,7 @@ mod summary;
 mod tests;
 mod waste;
 
-use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicBool, AtomicPtr};
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -128,6 +129,7 @@ pub use region::{InRegion, RegionError, RegionHeap, RegionPages, SingleCpu};
 pub use report::{ArenaEvents, ArenaStats, CacheStats, HeapFrames};
 pub use small::{SmallHeap, SmallStats};
 
+use crate::allocator::Recording;
 use crate::cpu::{Cpu, Masked, Place};
 use crate::hardening::Switches;
 use crate::slab::arena::{Arena, ArenaId, CpuArena};
@@ -145,8 +147,9 @@ pub const MAX_CPUS: usize = ArenaId::CPUS;
 
 /// A heap over blocks of page frames from `S`, on CPUs of kind `C`, of which the first `CPUS`, at most as many as by default,
 /// can have an arena of their own. A machine that has fewer need not have 128 bytes for each that it might have had.
+#[repr(C)]
 pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
-    /// A place for each CPU that can have an arena.
+    /// A place for each CPU that can have an arena. It comes first in memory: fast paths find it by the heap's address.
     per_cpu: Places<CPUS>,
     shared: Arena,
     /// A CPU that holds it has the shared arena to itself.
@@ -157,6 +160,8 @@ pub struct Heap<S, C, const CPUS: usize = MAX_CPUS> {
     debugging: Debugging<C>,
     hardening: Switches,
     sampling: Sampling,
+    /// See [`recording_at_once`](Self::recording_at_once); null for none.
+    recorded_at_once: AtomicPtr<Recording<'static>>,
     registry: Registry<S, C>,
     cpu: PhantomData<C>,
 }
@@ -195,6 +200,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             debugging: Debugging::new(),
             hardening: Switches::off(),
             sampling: Sampling::new(),
+            recorded_at_once: AtomicPtr::new(ptr::null_mut()),
             registry: Registry::new(source),
             cpu: PhantomData,
         }
@@ -319,7 +325,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     pub unsafe fn free(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
         match self.free_quickly_of(object.as_ptr().addr(), layout) {
             Ok(()) => Ok(()),
-            Err(entered) => self.free_slowly(entered, object, layout, Location::caller()),
+            Err(entered) => self.free_slowly(object, layout, Location::caller(), entered),
         }
     }
 
@@ -360,7 +366,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[cold]
     fn deallocate_slowly(&self, entered: Option<Entered<'_, C>>, object: *mut u8, layout: Layout) {
         let freed = match NonNull::new(object) {
-            Some(object) => self.free_slowly(entered, object, layout, Location::caller()),
+            Some(object) => self.free_slowly(object, layout, Location::caller(), entered),
             None => {
                 drop(entered);
                 Err(HeapError::Foreign { address: 0 })

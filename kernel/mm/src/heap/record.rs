@@ -10,10 +10,10 @@
 //! debugged are not recorded, nor is what a cache's constructor writes.
 
 use core::alloc::Layout;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use super::slow::{Freed, Kind};
-use super::{Heap, SizeClass, SlabDebug};
+use super::{Entered, Heap, HeapError, SizeClass, SlabDebug};
 use crate::allocator::{At, Call, HeapCall, Recording, mixed};
 use crate::cpu::Cpu;
 use crate::slab::arena::{Arena, ArenaId};
@@ -23,6 +23,7 @@ use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
 use crate::slab::page_map::PageMap;
 use crate::slab::source::PageSource;
+use crate::sync::atomic::Ordering::{Acquire, Release};
 
 impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// Has every operation that changes the heap recorded from now on, for good; before its first allocation. `recording` is that of the
@@ -35,6 +36,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         Self: Sync,
     {
         self.registry.recording.call_once(|| recording);
+        self.record_at_once();
         self.debugging.watch_all(true);
         self.per_cpu.iter().for_each(|place| place.set_slow(true));
     }
@@ -85,7 +87,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     #[inline(never)]
     pub(super) fn allocate_closed(&self, class: SizeClass, size: usize, site: Site) -> Option<NonNull<u8>> {
         let object = self.take_recorded(class.number(), size);
-        if object.is_some() { object } else { self.allocate_slowly(Kind::of(class), size, site) }
+        if object.is_some() { object } else { self.allocate_of_class(class, size, site) }
     }
 
     /// [`take_recorded`](Self::take_recorded) for a cache that is watched, mostly since that is to be recorded.
@@ -99,7 +101,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// else is in any arena. `None` if nothing is in hand, or is to be done beside.
     #[inline(always)]
     pub(super) fn take_recorded(&self, cache: u16, size: usize) -> Option<NonNull<u8>> {
-        let recording = self.registry.recording.get().filter(|_| self.hardening().is_empty())?;
+        let recording = self.recording_at_once()?;
         let call = HeapCall::Allocate { cache, size: size as u64 };
         let mut taken = None;
         let take = |cpu: usize| {
@@ -113,15 +115,14 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     }
 
     /// Frees the slot that starts at `address` in a slab of this CPU's, if it is of the right cache, where one is said, and that is to be
-    /// recorded. It need not go through its gate for that either: in its turn nobody else is in any arena. Whether that was done.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn put_recorded(&self, address: usize, cache: Option<u16>) -> bool {
-        let recording = self.registry.recording.get().filter(|_| self.hardening().is_empty());
-        let Some(recording) = recording else { return false };
-        let put = |cpu: usize| {
+    /// recorded. It need not go through its gate for that either: in its turn nobody else is in any arena. Leaves the one that is closed.
+    /// Whether that was done.
+    #[inline(always)]
+    fn put_recorded(&self, entered: Entered<'_, C>, address: usize, cache: Option<u16>) -> bool {
+        let Some(recording) = self.recording_at_once() else { return false };
+        let put = |_| {
             // SAFETY: a CPU is in an arena in its turn alone, and this is ours: so they stand still.
-            let own = unsafe { self.per_cpu.get(cpu)?.cpu_arena() }?;
+            let own = unsafe { entered.place.cpu_arena() }?;
             let mut slab = own.remembered(address);
             if slab.slot_at(address).is_none() {
                 // SAFETY: tables are given back at a standstill alone, which is a turn too.
@@ -138,6 +139,42 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         // If there is no such object, this comes to nothing, whatever the number.
         let call = HeapCall::Free { address: self.registry.source.number_in_slab(address), cache };
         recording.at_once::<C>(Call::Heap(call), put).is_some()
+    }
+
+    /// [`free_by_map`](Self::free_by_map) where fast paths are closed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn put_closed(&self, entered: Entered<'_, C>, address: usize, cache: Option<u16>) -> bool {
+        self.put_recorded(entered, address, cache)
+    }
+
+    /// [`free_slowly`](Self::free_slowly) where fast paths are closed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn free_closed_of(
+        &self,
+        object: NonNull<u8>,
+        layout: Layout,
+        site: Site,
+        entered: Entered<'_, C>,
+    ) -> Result<(), HeapError> {
+        let class = SizeClass::of_sized(layout.size(), layout.align());
+        let put = |class: SizeClass| self.put_recorded(entered, object.as_ptr().addr(), Some(class.number()));
+        if class.is_some_and(put) { Ok(()) } else { self.free_otherwise(object, layout, site) }
+    }
+
+    /// The recording, where what is at hand is taken and put in a turn of its own: not where hardening is on.
+    #[inline(always)]
+    fn recording_at_once(&self) -> Option<&'static Recording<'static>> {
+        // SAFETY: what is put there is from a reference that is valid for ever.
+        unsafe { self.recorded_at_once.load(Acquire).as_ref() }
+    }
+
+    /// Sees what [`recording_at_once`](Self::recording_at_once) is now.
+    pub(super) fn record_at_once(&self) {
+        let recording = self.registry.recording.get().filter(|_| self.hardening().is_empty());
+        let recording = recording.map_or(ptr::null_mut(), |recording| ptr::from_ref(*recording).cast_mut());
+        self.recorded_at_once.store(recording, Release);
     }
 
     /// Looks into the arena that this CPU is to use, for what is no operation.

@@ -1,20 +1,17 @@
-//! What allocation and free do when the quick way does not lead there.
+//! What allocation does when the quick way does not lead there, and what a CPU finds that takes over what others have freed.
 
 use crate::sync::atomic::Ordering;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::diagnose::{Wanted, name};
-use super::{Entered, Heap, HeapError, SizeClass};
-use crate::allocator::HeapCall;
+use super::diagnose::name;
+use super::{Heap, HeapError, SizeClass};
 use crate::cpu::Cpu;
-use crate::hardening::Hardening;
 use crate::slab::arena::{Arena, ArenaId, CpuArena, Emptied};
 use crate::slab::class::Geometry;
 use crate::slab::debug::Site;
 use crate::slab::descriptor::Slab;
 use crate::slab::list::Meta;
-use crate::slab::per_cpu::PerCpu;
 use crate::slab::registry::Lack;
 use crate::slab::source::PageSource;
 
@@ -54,7 +51,7 @@ pub(super) struct SlotId {
 }
 
 impl SlotId {
-    fn of(slab: Meta<Slab>, slot: usize) -> Self {
+    pub(super) fn of(slab: Meta<Slab>, slot: usize) -> Self {
         Self { address: slab.slot(slot).addr(), cache: slab.cache(), slot: slot as u16 }
     }
 }
@@ -97,14 +94,37 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
     }
 
-    /// Allocates an object of a class of which nothing is in hand.
+    /// Allocates an object of a class of which nothing is in hand. Both ways are called last, so that no register is saved before it is
+    /// known which it is.
     #[cold]
     pub(super) fn allocate_of(&self, class: SizeClass, size: usize, site: Site) -> Option<NonNull<u8>> {
-        if self.debugging.is_on(class.number()) {
-            return self.allocate_closed(class, size, site);
+        match self.debugging.is_on(class.number()) {
+            true => self.allocate_closed(class, size, site),
+            false => self.allocate_next(class),
         }
+    }
+
+    /// [`allocate_of`](Self::allocate_of) for a class that is not watched: so nothing of it is recorded, and the size that was asked for does
+    /// not matter.
+    #[cold]
+    #[inline(never)]
+    fn allocate_next(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let object = self.inside(|own| own.arena().bin(class.number()).take_any());
-        if object.is_some() { object } else { self.allocate_slowly(Kind::of(class), size, site) }
+        if object.is_some() { object } else { self.allocate_plain_of_class(class) }
+    }
+
+    /// [`allocate_plain`](Self::allocate_plain) for a class.
+    #[cold]
+    #[inline(never)]
+    fn allocate_plain_of_class(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        self.allocate_plain(Kind::of(class), class.size())
+    }
+
+    /// [`allocate_slowly`](Self::allocate_slowly) for a class.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocate_of_class(&self, class: SizeClass, size: usize, site: Site) -> Option<NonNull<u8>> {
+        self.allocate_slowly(Kind::of(class), size, site)
     }
 
     /// Allocates an object of a cache of which nothing is in hand: mostly other slots of this CPU's slabs are free, as far as is known.
@@ -230,7 +250,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// Hands a slab that was announced to an arena.
     #[inline]
-    fn hand_over(&self, slab: Meta<Slab>, to: ArenaId) {
+    pub(super) fn hand_over(&self, slab: Meta<Slab>, to: ArenaId) {
         if to.is_there() {
             self.per_cpu(to.index()).incoming.0.push(slab);
         }
@@ -250,7 +270,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
 
     /// What is to be said of a slot that was freed twice.
     #[cold]
-    fn double_free(&self, SlotId { address, cache, slot }: SlotId) -> HeapError {
+    pub(super) fn double_free(&self, SlotId { address, cache, slot }: SlotId) -> HeapError {
         let cache = self.debugging.records.with(|records| name(records, cache)).unwrap_or("?");
         HeapError::DoubleFree { address, cache, slot }
     }
@@ -335,161 +355,5 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
             Err(Lack::Descriptor) if self.pass_grace_period() => open().ok(),
             opened => opened.ok(),
         }
-    }
-
-    /// Frees the slot that starts at `address`, if it is of the right cache: where the slab is not remembered, belongs elsewhere then,
-    /// or is another's. Leaves the arena. Whether that was done: if not, nothing was.
-    #[inline(always)]
-    pub(super) fn free_by_map(&self, entered: Entered<'_, C>, address: usize, cache: Option<u16>) -> bool {
-        let Some(own) = entered.own() else {
-            drop(entered);
-            return self.put_recorded(address, cache);
-        };
-        let arena = own.arena();
-        // SAFETY: we are inside an arena.
-        let slab = unsafe { self.registry.map.find(address) };
-        let is_right = cache.is_none_or(|cache| slab.cache() == cache);
-        let Some(slot) = slab.slot_at(address).filter(|_| is_right) else { return false };
-        if slab.arena() != arena.id() {
-            return self.put_remotely(entered.place, slab, slot).is_ok();
-        }
-        own.remember(address, slab);
-        let freed = self.put_own(arena, slab, slot);
-        drop(entered);
-        match freed {
-            Freed::Done => true,
-            Freed::Surplus(emptied) => {
-                self.close(emptied);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Frees a slot of a slab of this arena.
-    #[inline(always)]
-    fn put_own(&self, arena: &Arena, slab: Meta<Slab>, slot: usize) -> Freed {
-        // The quick way may have counted this free already.
-        if slab.until.get() >= 0 && slab.put(slot) {
-            return Freed::Done;
-        }
-        // Still less where an interrupt handler was quicker than the code that it interrupted.
-        let is_due = slab.until.get() == -1;
-        if !slab.put_any(slot) {
-            return Freed::Twice(SlotId::of(slab, slot));
-        }
-        arena.refile(slab, is_due).map_or(Freed::Done, Freed::Surplus)
-    }
-
-    /// Frees a slot of another arena than that of the CPU in this place. `Err`, and nothing changed, if it is free already, or in none.
-    #[inline(always)]
-    pub(super) fn put_remotely(&self, place: &PerCpu, slab: Meta<Slab>, slot: usize) -> Result<(), ()> {
-        let owner = slab.arena();
-        if !owner.is_there() {
-            return Err(());
-        }
-        let to = slab.put_remotely(slot)?;
-        self.hand_over(slab, to);
-        // Of the shared arena they are nobody's.
-        if owner != ArenaId::SHARED {
-            place.remote_frees.increment();
-        }
-        Ok(())
-    }
-
-    /// Frees an object of a size class or of frames, where the quick way did not.
-    #[cold]
-    pub(super) fn free_slowly(
-        &self,
-        entered: Option<Entered<'_, C>>,
-        object: NonNull<u8>,
-        layout: Layout,
-        site: Site,
-    ) -> Result<(), HeapError> {
-        let further =
-            |class: SizeClass| self.free_by_map(entered?, object.as_ptr().addr(), Some(class.number())).then_some(());
-        match SizeClass::of(layout).and_then(further) {
-            Some(()) => Ok(()),
-            None => self.free_otherwise(object, layout, site),
-        }
-    }
-
-    #[cold]
-    fn free_otherwise(&self, object: NonNull<u8>, layout: Layout, site: Site) -> Result<(), HeapError> {
-        match SizeClass::of(layout) {
-            None => self.free_large(object, layout),
-            Some(class) => self.free_any(object, Some(Wanted::Layout(layout)), Some(class.number()), site),
-        }
-    }
-
-    /// As [`free_slowly`](Self::free_slowly), where no layout was said.
-    #[cold]
-    pub(super) fn free_unsized_slowly(
-        &self,
-        entered: Entered<'_, C>,
-        object: NonNull<u8>,
-        site: Site,
-    ) -> Result<(), HeapError> {
-        if self.free_by_map(entered, object.as_ptr().addr(), None) {
-            return Ok(());
-        }
-        match self.object_layout(object) {
-            Some(layout) => self.free_large(object, layout),
-            None => self.free_any(object, None, None, site),
-        }
-    }
-
-    /// Frees the slot that starts at `object`, if it is of the right cache, where one is said.
-    pub(super) fn free_any(
-        &self,
-        object: NonNull<u8>,
-        wanted: Option<Wanted>,
-        cache: Option<u16>,
-        site: Site,
-    ) -> Result<(), HeapError> {
-        let address = object.as_ptr().addr();
-        let call = HeapCall::Free { address: self.number_of(object), cache };
-        let done = |freed: &Freed| matches!(freed, Freed::Done).then_some(0);
-        match self.recorded(call, done, || self.put_and_close(address, cache)) {
-            Freed::Done => Ok(()),
-            Freed::Twice(slot) => Err(self.double_free(slot)),
-            Freed::Refused | Freed::Surplus(_) => {
-                self.free_watched(object, wanted, site).unwrap_or_else(|| Err(self.diagnose(object, wanted)))
-            }
-        }
-    }
-
-    /// Frees a slot, and closes the slab that is too many then.
-    pub(super) fn put_and_close(&self, address: usize, cache: Option<u16>) -> Freed {
-        match self.in_arena(|arena| self.put_slowly(arena, address, cache)) {
-            Freed::Surplus(slab) => {
-                self.close(slab);
-                Freed::Done
-            }
-            freed => freed,
-        }
-    }
-
-    fn put_slowly(&self, arena: &Arena, address: usize, cache: Option<u16>) -> Freed {
-        // SAFETY: we are inside an arena.
-        let slab = unsafe { self.registry.map.find(address) };
-        let is_right = cache.is_none_or(|cache| slab.cache() == cache) && slab.arena().is_there();
-        let Some(slot) = slab.slot_at(address).filter(|_| is_right) else {
-            return Freed::Refused;
-        };
-        if slab.arena() != arena.id() {
-            if !slab.is_free(slot) {
-                // SAFETY: the object is live, and by the contract of `free` nobody uses it.
-                unsafe { self.init(slab.cache(), slab.slot(slot), slab.size(), Hardening::INIT_ON_FREE) };
-            }
-            let freed = self.put_remotely(self.per_cpu(arena.id().index()), slab, slot);
-            return freed.map_or_else(|()| Freed::Twice(SlotId::of(slab, slot)), |()| Freed::Done);
-        }
-        let freed = self.put_own(arena, slab, slot);
-        if matches!(freed, Freed::Done | Freed::Surplus(_)) {
-            // SAFETY: the slot is free, and nobody is given it before this CPU leaves the arena.
-            unsafe { self.init(slab.cache(), slab.slot(slot), slab.size(), Hardening::INIT_ON_FREE) };
-        }
-        freed
     }
 }

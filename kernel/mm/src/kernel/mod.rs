@@ -64,8 +64,6 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::ops::Deref;
 
-use spin::Once;
-
 #[cfg(target_arch = "aarch64")]
 pub use cpus::Aarch64;
 #[cfg(target_arch = "riscv64")]
@@ -128,7 +126,7 @@ unsafe impl<C: Cpu, const CPUS: usize, const ARENAS: usize> Sync for Kernel<C, C
 impl<C: Cpu, const CPUS: usize, const ARENAS: usize> Kernel<C, CPUS, ARENAS> {
     /// No memory yet.
     pub const fn new() -> Self {
-        Self { heap: Heap::new(Window { ready: Once::new() }), pages: [const { PerCpuPages::new() }; CPUS] }
+        Self { heap: Heap::new(Window::new()), pages: [const { PerCpuPages::new() }; CPUS] }
     }
 
     /// Takes charge of the machine's memory. The metadata goes into what is usable; the heap works from here on.
@@ -192,7 +190,7 @@ impl<C: Cpu, const CPUS: usize, const ARENAS: usize> Kernel<C, CPUS, ARENAS> {
         self.admit(offset)?;
         // SAFETY: they are seen there by this function's contract.
         unsafe { frames.zero_at(offset) };
-        let ready = self.heap.source().ready.call_once(|| Ready { frames, offset, mappings });
+        let ready = self.heap.source().open(Ready { frames, offset, mappings });
         ready.frames.add_shrinker(self).expect("there is room for one more shrinker");
         Ok(())
     }

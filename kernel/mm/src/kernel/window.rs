@@ -13,6 +13,7 @@ use crate::error::FreeError;
 use crate::frame::{FRAME_SIZE, Gfp, Order, Pfn, PfnRange};
 use crate::hardening::Hardening;
 use crate::heap::{PageSource, Sampler};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes in a page.
 const PAGE: usize = FRAME_SIZE as usize;
@@ -87,6 +88,8 @@ unsafe impl Mappings for NoMappings {}
 /// Where the heap of a [`Kernel`](super::Kernel) has its frames from.
 pub struct Window<C> {
     pub(super) ready: Once<Ready<C>>,
+    /// [`Ready::offset`] once more, where it is found without a look whether it is set up; zero before that.
+    offset: AtomicU64,
 }
 
 impl<C> fmt::Debug for Window<C> {
@@ -163,6 +166,17 @@ fn pages_of(run: Layout) -> u64 {
 }
 
 impl<C: Cpu> Window<C> {
+    /// One that is not set up.
+    pub(super) const fn new() -> Self {
+        Self { ready: Once::new(), offset: AtomicU64::new(0) }
+    }
+
+    /// Sets it up.
+    pub(super) fn open(&self, ready: Ready<C>) -> &Ready<C> {
+        self.offset.store(ready.offset, Relaxed);
+        self.ready.call_once(|| ready)
+    }
+
     /// What has given out memory, and so is there.
     fn ready(&self) -> &Ready<C> {
         self.ready.get().expect("set up, since it gave out memory")
@@ -204,8 +218,7 @@ unsafe impl<C: Cpu> PageSource for Window<C> {
 
     #[inline(always)]
     fn number_in_slab(&self, address: usize) -> u64 {
-        let offset = self.ready.get().map_or(0, |ready| ready.offset);
-        (address as u64).wrapping_sub(offset)
+        (address as u64).wrapping_sub(self.offset.load(Relaxed))
     }
 
     fn run_for(object: Layout) -> Option<Layout> {
