@@ -28,7 +28,8 @@ impl Round<'_> {
             (1, _) => frames.take_exact(count, gfp) == Err(no_memory(Order::covering(count).unwrap_or(Order::MAX))),
             (2, _) => frames.take_contiguous(count, gfp) == Err(no_run),
             (3, _) => frames.allocate_run(count, 1, gfp).err() == Some(no_run),
-            (4, _) => frames.take_range(range, gfp) == Err(RangeError::Busy(range.start)),
+            // What asks for no frames is wrong as it is, and not refused.
+            (4, _) if !range.is_empty() => frames.take_range(range, gfp) == Err(RangeError::Busy(range.start)),
             (5, Some((pfn, order))) => {
                 let block = PfnRange::new(pfn, pfn.offset(order.frames()));
                 let no_more = ResizeError::OutOfMemory { frames: count, gfp };
