@@ -27,7 +27,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
     }
 
-    /// The same where the CPU is in its arena: the slab is not remembered, belongs elsewhere then, or is another's.
+    /// [`free_by_map`](Self::free_by_map) where the CPU is in its arena: the slab is not remembered, belongs elsewhere then, or is another's.
     #[inline(always)]
     fn free_further(&self, entered: Entered<'_, C>, address: usize, cache: Option<u16>) -> bool {
         let own = entered.place.own();
@@ -126,7 +126,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
         }
     }
 
-    /// As [`free_slowly`](Self::free_slowly), where no layout was said.
+    /// [`free_slowly`](Self::free_slowly) for an object whose layout was not said.
     #[cold]
     pub(super) fn free_unsized_slowly(
         &self,

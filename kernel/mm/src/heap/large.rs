@@ -105,7 +105,7 @@ impl<S: PageSource, C: Cpu, const CPUS: usize> Heap<S, C, CPUS> {
     /// # Safety
     /// The lock of large objects is held, for as long as the descriptor is used.
     unsafe fn find_large(&self, object: NonNull<u8>) -> Option<Meta<Slab>> {
-        // SAFETY: the caller holds a lock.
+        // SAFETY: by this function's contract the lock of large objects is held (invariant *Metadata*).
         let slab = unsafe { self.registry.map.find(object.as_ptr().addr()) };
         (slab.is_large() && slab.base() == object.as_ptr()).then_some(slab)
     }

@@ -101,24 +101,24 @@ impl PageMap {
     /// The entry for `address` in the table at `level` on its path.
     ///
     /// # Safety
-    /// Some lock of the heap is held, for as long as the entry is used.
+    /// Some lock of the heap is held, or the CPU is inside its arena, for as long as the entry is used.
     #[inline]
     unsafe fn entry(&self, address: usize, level: u32) -> &AtomicPtr<Table> {
-        // SAFETY: the caller holds a lock.
+        // SAFETY: the same contract, by which no table is given back meanwhile (invariant *Metadata*).
         &unsafe { self.table(address, level) }.entries[index(address, level)]
     }
 
     /// The table at `level` on the path of `address`.
     ///
     /// # Safety
-    /// As for [`entry`](Self::entry).
+    /// Some lock of the heap is held, or the CPU is inside its arena, for as long as the table is used.
     #[inline]
     unsafe fn table(&self, address: usize, level: u32) -> &Table {
         let mut table = &self.root;
         for above in (level + 1..LEVELS).rev() {
             let below = table.entries[index(address, above)].load(Ordering::Acquire);
             // SAFETY: an entry above level 0 always leads to a table, one of `NO_TABLE` at least, and the table is not
-            // given back while the caller holds a lock (invariant *Metadata*).
+            // given back while a lock is held or a CPU inside (invariant *Metadata*).
             table = unsafe { &*below };
         }
         table
@@ -127,12 +127,12 @@ impl PageMap {
     /// The slab whose block holds the frame of `address`; a vacant descriptor if there is none.
     ///
     /// # Safety
-    /// Some lock of the heap is held.
+    /// Some lock of the heap is held, or the CPU is inside its arena.
     #[inline]
     pub(crate) unsafe fn find(&self, address: usize) -> Meta<Slab> {
         #[cfg(test)]
         tests::WALKS.set(tests::WALKS.get() + 1);
-        // SAFETY: the caller holds a lock.
+        // SAFETY: by this function's contract no table is given back meanwhile (invariant *Metadata*).
         let slab = unsafe { self.entry(address, 0) }.load(Ordering::Acquire).cast::<Slab>();
         // SAFETY: an entry at level 0 leads to an initialised descriptor, `NO_SLAB` at least (invariant *Metadata*).
         unsafe { Meta::new(NonNull::new_unchecked(slab)) }
@@ -148,7 +148,7 @@ impl PageMap {
         let mut address = Self::masked(address);
         'again: loop {
             for level in (0..LEVELS).rev() {
-                // SAFETY: the caller holds a lock.
+                // SAFETY: by this function's contract a lock of the heap is held (invariant *Metadata*).
                 let entry = unsafe { self.entry(address, level) }.load(Ordering::Acquire);
                 if entry == nothing(level) {
                     // Behind the last address that this entry does not stand for.
@@ -156,7 +156,7 @@ impl PageMap {
                     continue 'again;
                 }
             }
-            // SAFETY: the caller holds a lock.
+            // SAFETY: by this function's contract a lock of the heap is held (invariant *Metadata*).
             return Some(unsafe { self.find(address) });
         }
     }
@@ -167,7 +167,7 @@ impl PageMap {
     /// The caller holds the registry's lock.
     pub(crate) unsafe fn missing(&self, address: usize) -> usize {
         let leads_nowhere = |&level: &u32| {
-            // SAFETY: the caller holds a lock.
+            // SAFETY: by this function's contract a lock of the heap is held (invariant *Metadata*).
             unsafe { self.entry(address, level) }.load(Ordering::Relaxed) == nothing(level)
         };
         (1..LEVELS).filter(leads_nowhere).count()
@@ -180,7 +180,7 @@ impl PageMap {
     /// become the map's.
     pub(crate) unsafe fn link(&self, address: usize, mut pages: impl FnMut() -> Option<NonNull<u8>>) {
         for level in (1..LEVELS).rev() {
-            // SAFETY: the caller holds the lock.
+            // SAFETY: by this function's contract the registry's lock is held (invariant *Metadata*).
             let entry = unsafe { self.entry(address, level) };
             if entry.load(Ordering::Relaxed) != nothing(level) {
                 continue;
@@ -205,7 +205,7 @@ impl PageMap {
     /// The caller holds the registry's lock; `slab` stays initialised until its entries lead elsewhere.
     pub(crate) unsafe fn set(&self, address: usize, frames: u64, slab: Option<Meta<Slab>>) {
         let target = slab.map_or(nothing(0), |slab| slab.as_ptr().cast());
-        // SAFETY: the caller holds the lock.
+        // SAFETY: by this function's contract the registry's lock is held, so that no table is given back (invariant *Metadata*).
         let table = unsafe { self.table(address, 0) };
         for entry in &table.entries[index(address, 0)..][..frames as usize] {
             debug_assert!((entry.load(Ordering::Relaxed) == nothing(0)) == slab.is_some());
@@ -236,7 +236,7 @@ impl PageMap {
         let mut next = from;
         'again: while let Some(address) = next.filter(|address| (0..=LAST).contains(address)) {
             for above in (level + 1..LEVELS).rev() {
-                // SAFETY: the caller holds a lock.
+                // SAFETY: by this function's contract a lock of the heap is held (invariant *Metadata*).
                 if unsafe { self.entry(address, above) }.load(Ordering::Relaxed) == nothing(above) {
                     next = (address & !(entry_span(above) - 1)).checked_add(entry_span(above));
                     continue 'again;
@@ -253,7 +253,7 @@ impl PageMap {
     /// Some lock of the heap is held, for as long as the iterator is used.
     pub(crate) unsafe fn slabs(&self, address: usize) -> impl Iterator<Item = (usize, Meta<Slab>)> {
         (0..ENTRIES).map(move |frame| address + (frame << FRAME_SHIFT)).filter_map(move |address| {
-            // SAFETY: the caller holds a lock.
+            // SAFETY: by this function's contract a lock of the heap is held (invariant *Metadata*).
             let slab = unsafe { self.find(address) };
             (slab.as_ptr().cast() != nothing(0)).then_some((address, slab))
         })
@@ -266,7 +266,7 @@ impl PageMap {
     pub(crate) unsafe fn is_idle(&self, level: u32, address: usize) -> bool {
         let first = address & !(Self::table_span(level) - 1);
         (0..ENTRIES).map(|index| first + index * entry_span(level)).all(|address| {
-            // SAFETY: the caller holds a lock.
+            // SAFETY: by this function's contract a lock of the heap is held (invariant *Metadata*).
             unsafe { self.entry(address, level) }.load(Ordering::Relaxed) == nothing(level)
         })
     }
@@ -276,7 +276,7 @@ impl PageMap {
     /// # Safety
     /// The caller holds every lock of the heap, and the table [is idle](Self::is_idle).
     pub(crate) unsafe fn unlink(&self, level: u32, address: usize) -> Option<NonNull<u8>> {
-        // SAFETY: the caller holds every lock.
+        // SAFETY: by this function's contract every lock of the heap is held (invariant *Metadata*).
         let entry = unsafe { self.entry(address, level + 1) };
         let table = entry.swap(nothing(level + 1), Ordering::Relaxed);
         NonNull::new(table.cast())

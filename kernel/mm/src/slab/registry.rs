@@ -98,7 +98,7 @@ impl<S: PageSource, C: Cpu> Registry<S, C> {
 
     /// Does what opens a slab of `order`, which is recorded where it is part of an operation that is.
     ///
-    /// Whoever repeats that has the answer from the record: another heap may lack frames for a table or a page of descriptors where
+    /// A replay has the answer from the record: another heap may lack frames for a table or a page of descriptors where
     /// this one has them, or have descriptors that wait.
     pub(crate) fn recorded(&self, order: Order, open: impl Fn() -> Option<Meta<Slab>>) -> Option<Meta<Slab>> {
         let Some(recording) = self.recording.get().filter(|recording| recording.is_in_heap::<C>()) else {
