@@ -95,7 +95,7 @@ pub(crate) struct RunArguments {
 pub(crate) struct ReplayArguments {
     /// The trace, from `run --trace`
     pub(crate) trace: PathBuf,
-    /// Leave out what can be left out of a trace that panics or violates an invariant, and print the rest as a Rust test
+    /// Leave out what can be left out of a trace that panics, violates an invariant or differs, and print the rest as a Rust test
     #[arg(long)]
     pub(crate) minimise: bool,
     /// List the operations instead, each with the place in the kernel that asked for it

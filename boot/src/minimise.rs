@@ -1,295 +1,280 @@
-//! A trace that fails, made short: operations are left out as long as what is left fails too, and become a Rust test.
+//! A trace that fails, made short: operations are left out as long as what is left fails in the same way, and become a Rust test.
 //!
 //! What is left gives out other frames than before, so frames are spoken of by the allocation that gave them out.
+//!
+//! Panics are the same if they come from the same place, and violations if the same rule does not hold. Where the replay merely comes to
+//! something else than the trace says, nobody knows what a shorter trace would say. So what is left must come to the very same, must be done
+//! and refused as the trace says up to there, and what the trace says must still be possible.
 
-use anyhow::{Result, ensure};
-use bifolio::allocator::{Call, HeapCall};
-use bifolio::frame::{FRAME_SIZE, Order, Pfn};
+mod operations;
+mod spelling;
+
+use anyhow::{Result, bail};
+use bifolio::allocator::{BlockState, Call, HeapCall};
+use bifolio::error::Violation;
+use bifolio::frame::Pfn;
 use kit::shortest;
-use replay::{Last, World};
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use operations::{Operation, Owners, frames_of, operations, unfinished, with_place};
+use replay::{Found, Stop, World};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
+use std::sync::Once;
 
 /// What checkpoints may take: there is no way back here.
 const BUDGET: usize = 0;
 
-/// An operation of a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operation {
-    cpu: usize,
-    call: Call,
-    returned: Option<u64>,
-    /// The number of the site that asked for it.
-    site: u32,
+/// How operations fail.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Failure {
+    kind: Kind,
+    /// In words.
+    text: String,
 }
 
-/// The operations that a world has done.
-fn operations(world: &World) -> Vec<Operation> {
-    let mut all = Vec::new();
-    world.for_each_operation(|_, within, Last { cpu, call, returned, site }| {
-        // What the heap asks for within an operation, it asks for again.
-        // What shrinkers do, and what others did meanwhile, it does not.
-        let mut asking = within.iter().rev().take_while(|call| !matches!(call, Call::Shrink { .. }));
-        let is_asked = matches!(call, Call::Shrink { .. }) || asking.any(|call| matches!(call, Call::Heap(_)));
-        if !is_asked {
-            all.push(Operation { cpu, call, returned, site });
-        }
-    });
-    all
+/// What failures of fewer operations must have in common with that of all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Kind {
+    /// There is a panic at this place in the code.
+    Panic(String),
+    /// This does not hold.
+    Violation(&'static str),
+    /// What was looked for is not as the trace says.
+    Difference,
 }
 
-/// Which allocation a frame or an object is of: its number among the operations, and how many frames or bytes lie before.
-#[derive(Default)]
-struct Owners {
-    frames: BTreeMap<u64, (u64, usize)>,
-    objects: BTreeMap<u64, usize>,
-}
-
-impl Owners {
-    fn note(&mut self, number: usize, operation: &Operation) {
-        let frames = match operation.call {
-            Call::Allocate { order, .. } => order.frames(),
-            Call::AllocateExact { frames, .. }
-            | Call::AllocateContiguous { frames, .. }
-            | Call::AllocateRun { frames, .. } => frames,
-            Call::Heap(HeapCall::Allocate { .. }) => {
-                self.objects.extend(operation.returned.map(|address| (address, number)));
-                return;
-            }
-            _ => return,
-        };
-        if let Some(start) = operation.returned {
-            self.frames.insert(start, (frames, number));
-        }
-    }
-
-    fn of(&self, pfn: Pfn) -> Option<(usize, u64)> {
-        let (start, (frames, number)) = self.frames.range(..=pfn.number()).next_back()?;
-        let offset = pfn.number() - start;
-        (offset < *frames).then_some((*number, offset))
-    }
-
-    /// The allocation that gave out what `call` is about, how far behind its start that is, and in what that is counted.
-    fn of_call(&self, call: &Call) -> Option<(usize, u64, Unit)> {
-        match *call {
-            Call::Free { pfn, .. } | Call::Split { pfn, .. } => {
-                self.of(pfn).map(|(number, offset)| (number, offset, Unit::Frames))
-            }
-            Call::Heap(HeapCall::Free { address, .. }) => {
-                self.objects.get(&address).map(|number| (*number, 0, Unit::Bytes))
-            }
-            Call::Heap(call) => {
-                self.of(Pfn::containing(run_of(&call)?)).map(|(number, offset)| (number, offset, Unit::BytesOfFrames))
-            }
-            _ => None,
-        }
+impl From<Violation> for Failure {
+    fn from(violation: Violation) -> Self {
+        Self { kind: Kind::Violation(violation.rule), text: violation.to_string() }
     }
 }
 
-/// What a place behind an allocation is counted in, and its start.
+/// What a replay came to, and not to what the trace says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unit {
-    Frames,
-    Bytes,
-    /// Bytes, behind what was allocated as frames.
-    BytesOfFrames,
+enum Difference {
+    /// The last operation returned this.
+    Returned { actual: Option<u64>, before: Before },
+    /// The state has this hash.
+    State { expected: u64, actual: u64 },
 }
 
-impl Unit {
-    /// The place so far behind what was given.
-    fn place(self, given: u64, offset: u64) -> u64 {
-        let place = given + offset;
-        if self == Self::BytesOfFrames { place * FRAME_SIZE } else { place }
+/// What there was before the operation that a difference is looked for in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Before {
+    /// So many frames were free.
+    free: u64,
+    /// What it is about had been allocated.
+    has_owner: bool,
+    /// What the trace says was possible.
+    is_possible: bool,
+}
+
+thread_local! {
+    /// Whether panics of this thread are caught, and are not to be shown.
+    static IS_TRYING: Cell<bool> = const { Cell::new(false) };
+    /// The last of them.
+    static PANIC: RefCell<Option<Failure>> = const { RefCell::new(None) };
+}
+
+/// Does something that may panic.
+fn caught<R>(what: impl FnOnce() -> R) -> Result<R, Failure> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |info| {
+            if !IS_TRYING.get() {
+                return before(info);
+            }
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            let text = format!("a panic at {place}: {}", info.payload_as_str().unwrap_or("it did not say why"));
+            PANIC.set(Some(Failure { kind: Kind::Panic(place), text }));
+        }));
+    });
+    IS_TRYING.set(true);
+    let result = catch_unwind(AssertUnwindSafe(what));
+    IS_TRYING.set(false);
+    result.map_err(|_| PANIC.take().expect("the hook has noted it"))
+}
+
+/// Operations, done in a world of their own.
+struct Trial {
+    again: World,
+    owners: Owners,
+    /// What each has returned.
+    given: Vec<Option<u64>>,
+    /// The objects that there are.
+    objects: BTreeSet<u64>,
+    /// Each was done, or refused, as the trace says.
+    is_as_told: bool,
+}
+
+impl Trial {
+    fn new(world: &World) -> Self {
+        let again = World::new(world.map(), world.cpus(), BUDGET).expect("there was such a world");
+        let (owners, given, objects) = (Owners::default(), Vec::new(), BTreeSet::new());
+        Self { again, owners, given, objects, is_as_told: true }
     }
-}
 
-/// The address of the large object that a call is about.
-fn run_of(call: &HeapCall) -> Option<u64> {
-    match *call {
-        HeapCall::OpenRun { address, .. }
-        | HeapCall::CloseRun { address, .. }
-        | HeapCall::TakeRun { address }
-        | HeapCall::PutRun { address, .. } => Some(address),
-        _ => None,
-    }
-}
-
-/// Does the operations in a world of their own; what went wrong, if anything did.
-fn failure(world: &World, operations: &[Operation]) -> Option<String> {
-    let run = || -> Result<()> {
-        let mut again = World::new(world.map(), world.cpus(), BUDGET)?;
-        let (mut owners, mut given): (_, Vec<Option<u64>>) = (Owners::default(), Vec::new());
-        for (number, operation) in operations.iter().enumerate() {
-            let call = match owners.of_call(&operation.call) {
-                Some((number, offset, unit)) => {
-                    given[number].map(|start| with_place(operation.call, unit.place(start, offset)))
-                }
-                None => Some(operation.call),
-            };
-            given.push(call.and_then(|call| again.perform(operation.cpu, call)));
-            owners.note(number, operation);
+    /// The operation, about the frame or the object that is now what it was about. `None` if that was not given out.
+    fn call_now(&self, operation: &Operation) -> Option<Call> {
+        match self.owners.of_call(&operation.call) {
+            Some((owner, offset, unit)) => {
+                self.given[owner].map(|start| with_place(operation.call, unit.place(start, offset)))
+            }
+            None => Some(operation.call),
         }
-        again.frames().validate()?;
-        again.heap().validate()?;
-        Ok(())
+    }
+
+    fn perform(&mut self, operation: &Operation) -> Option<u64> {
+        let call = self.call_now(operation);
+        let returned = call.and_then(|call| self.again.perform(operation.cpu, call));
+        match (call, returned) {
+            (Some(Call::Heap(HeapCall::Allocate { .. })), Some(object)) => _ = self.objects.insert(object),
+            (Some(Call::Heap(HeapCall::Free { address, .. })), Some(_)) => _ = self.objects.remove(&address),
+            _ => {}
+        }
+        self.owners.note(self.given.len(), operation);
+        self.given.push(returned);
+        returned
+    }
+
+    /// What there is before the last operation.
+    fn before(&mut self, last: &Operation) -> Before {
+        let free = self.again.look(|frames| frames.usage().free);
+        Before { free, has_owner: self.owners.of_call(&last.call).is_some(), is_possible: self.is_possible(last) }
+    }
+
+    fn are_free(&self, start: u64, frames: u64) -> bool {
+        let is_free = |pfn| {
+            let info = self.again.frames().look_at(Pfn::new(pfn));
+            info.is_some_and(|info| matches!(info.block.state, BlockState::Free | BlockState::Cached))
+        };
+        (start..start + frames).all(is_free)
+    }
+
+    /// Whether an operation could do now what the trace says: nobody has what it says was allocated, or somebody what was freed.
+    fn is_possible(&self, operation: &Operation) -> bool {
+        let Some(told) = operation.returned else { return true };
+        let Some(call) = self.call_now(operation) else { return false };
+        match call {
+            Call::Resize { range, frames, .. } => {
+                self.again.frames().order_of(range.start).is_ok()
+                    && self.are_free(range.end.number(), frames.saturating_sub(range.frames()))
+            }
+            Call::Free { pfn, order } | Call::Split { pfn, order, .. } => {
+                self.again.frames().order_of(pfn) == Ok(order)
+            }
+            Call::Heap(HeapCall::Allocate { .. }) => !self.objects.contains(&told),
+            Call::Heap(HeapCall::Free { address, .. }) => self.objects.contains(&address),
+            call => frames_of(&call).is_none_or(|frames| self.are_free(told, frames)),
+        }
+    }
+
+    /// Does all operations; how they fail, if they do. A difference that is looked for is behind all of them, or in the last.
+    fn run(&mut self, operations: &[Operation], difference: Option<Difference>) -> Result<(), Failure> {
+        let (last, first) = match operations.split_last() {
+            Some((last, first)) if matches!(difference, Some(Difference::Returned { .. })) => (Some(last), first),
+            _ => (None, operations),
+        };
+        for operation in first {
+            let returned = self.perform(operation);
+            self.is_as_told &= returned.is_some() == operation.returned.is_some();
+        }
+        let is_found = match (difference, last) {
+            (Some(Difference::Returned { actual, before }), Some(last)) => self.last_differs(last, actual, before),
+            (Some(Difference::State { actual, .. }), _) => self.again.hash() == actual,
+            _ => false,
+        };
+        self.again.frames().validate()?;
+        self.again.heap().validate()?;
+        match is_found && self.is_as_told {
+            true => Err(Failure { kind: Kind::Difference, text: String::new() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Does the last operation. Whether it is the same difference as in the replay.
+    fn last_differs(&mut self, last: &Operation, actual: Option<u64>, before: Before) -> bool {
+        let now = self.before(last);
+        let allocates = frames_of(&last.call).is_some() || matches!(last.call, Call::Heap(HeapCall::Allocate { .. }));
+        let is_room_the_same = match (last.returned, actual) {
+            (Some(_), None) if allocates => now.free >= before.free,
+            (None, Some(_)) if allocates => now.free <= before.free,
+            _ => true,
+        };
+        let is_as_it_was = now.has_owner >= before.has_owner && now.is_possible >= before.is_possible;
+        self.perform(last) == actual && is_room_the_same && is_as_it_was
+    }
+}
+
+/// What the end of a replay says: the operations up to there, and what was not as in the trace, if that is all.
+fn looked_for(world: &World, ended: &Result<Result<(), Stop>, Failure>) -> (Vec<Operation>, Option<Difference>) {
+    let Ok(Err(stop)) = ended else {
+        let moment = if ended.is_ok() { world.total() } else { world.operation() + 1 };
+        let all = operations(world, moment);
+        // A replay that has panicked has met what the trace is in the middle of, at most.
+        return ([all, unfinished(world)].concat(), None);
     };
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.err().map(|error| error.to_string()),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            Some(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
-        }
+    let Stop::Differs(met) = stop else { return (operations(world, world.operation()), None) };
+    if let Found::State { expected, actual } = met.found {
+        return (operations(world, met.operation), Some(Difference::State { expected, actual }));
     }
+    let all = operations(world, met.operation + 1);
+    let last = all.last().copied();
+    let returned = last.and_then(|last| match met.found {
+        Found::Returned { cpu, call, expected, actual } => {
+            let is_it = (last.cpu, last.call, last.returned) == (cpu, call, expected);
+            is_it.then(|| (last, actual))
+        }
+        _ => None,
+    });
+    let difference = returned.and_then(|(last, actual)| {
+        let mut trial = Trial::new(world);
+        caught(|| all[..all.len() - 1].iter().for_each(|operation| _ = trial.perform(operation))).ok()?;
+        Some(Difference::Returned { actual, before: trial.before(&last) })
+    });
+    (all, difference)
 }
 
-/// The call about another frame or address than its own.
-fn with_place(call: Call, place: u64) -> Call {
-    match call {
-        Call::Free { order, .. } => Call::Free { pfn: Pfn::new(place), order },
-        Call::Split { order, into, .. } => Call::Split { pfn: Pfn::new(place), order, into },
-        Call::Heap(call) => Call::Heap(match call {
-            HeapCall::Free { cache, .. } => HeapCall::Free { address: place, cache },
-            HeapCall::OpenRun { bytes, align, .. } => HeapCall::OpenRun { address: place, bytes, align },
-            HeapCall::CloseRun { bytes, .. } => HeapCall::CloseRun { address: place, bytes },
-            HeapCall::TakeRun { .. } => HeapCall::TakeRun { address: place },
-            HeapCall::PutRun { bytes, .. } => HeapCall::PutRun { address: place, bytes },
-            call => call,
-        }),
-        call => call,
-    }
+/// The shortest part of operations that fails in the way in which all do, and that way, if they do.
+fn shortened(all: &[Operation], fails: impl Fn(&[Operation]) -> Option<Failure>) -> Option<(Vec<Operation>, Failure)> {
+    let whole = fails(all)?;
+    let short = shortest(all, |part| fails(part).is_some_and(|failure| failure.kind == whole.kind));
+    let failure = fails(&short)?;
+    Some((short, failure))
 }
 
 /// Follows a trace as far as it goes, makes what fails short, and says so as a Rust test.
 ///
 /// # Errors
-/// Nothing fails: neither panics anything, nor is an invariant violated.
+/// Nothing fails: nothing panics, no invariant is violated, and all is as the trace says. Or what is not is within an operation, or does not
+/// come again by the operations alone.
 pub fn run(file: &Path) -> Result<String> {
     let mut world = crate::replay::open(file)?;
-    let stop = world.run().err();
-    let all = operations(&world);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let failed = failure(&world, &all);
-    let short = failed.as_ref().map(|_| shortest(&all, |part| failure(&world, part).is_some()));
-    std::panic::set_hook(hook);
-    let what = stop.map_or("it is as the trace says".to_owned(), |stop| stop.to_string());
-    ensure!(
-        short.is_some(),
-        "nothing to make short: no invariant is violated by these {} operations ({what})",
-        all.len()
-    );
-    let (failed, short) = (failed.unwrap_or_default(), short.unwrap_or_default());
-    Ok(format!("// {} of {} operations: {failed}\n{}", short.len(), all.len(), test(&world, &short)))
-}
-
-/// The operations as a Rust test.
-fn test(world: &World, operations: &[Operation]) -> String {
-    let mut text = String::from("#[test]\nfn minimised() {\n    let map = [\n");
-    for region in world.map() {
-        let _ = writeln!(
-            text,
-            "        Region {{ start: {:#x}, end: {:#x}, kind: RegionKind::{:?} }},",
-            region.start, region.end, region.kind
+    let ended = caught(|| world.run());
+    let (all, difference) = looked_for(&world, &ended);
+    let fails = |part: &[Operation]| {
+        let run = caught(|| Trial::new(&world).run(part, difference));
+        run.flatten().err()
+    };
+    let stopped = match &ended {
+        Ok(Ok(())) => "it is as the trace says".to_owned(),
+        Ok(Err(stop)) => stop.to_string(),
+        Err(panic) => panic.text.clone(),
+    };
+    let Some((short, failure)) = shortened(&all, fails) else {
+        bail!(
+            "nothing to make short: done again by themselves, these {} operations do not fail ({stopped})",
+            all.len()
         );
-    }
-    let _ = writeln!(text, "    ];\n    let order = |order| Order::new(order).unwrap();");
-    let _ = writeln!(text, "    let mut world = World::new(&map, {}, 0).unwrap();", world.cpus());
-    let mut owners = Owners::default();
-    for (number, operation) in operations.iter().enumerate() {
-        let place = owners.of_call(&operation.call).map(|(owner, offset, unit)| match (unit, offset) {
-            (Unit::BytesOfFrames, _) => format!("(given{owner} + {offset}) * FRAME_SIZE"),
-            (_, 0) => format!("given{owner}"),
-            _ => format!("given{owner} + {offset}"),
-        });
-        let call = spelled(operation.call, place);
-        if let Some(name) = world.site_name(operation.site) {
-            let _ = writeln!(text, "    // {name}");
-        }
-        let cpu = operation.cpu;
-        owners.note(number, operation);
-        let gives = owners.frames.values().any(|(_, owner)| *owner == number)
-            || owners.objects.values().any(|owner| *owner == number);
-        let _ = match gives {
-            true => writeln!(text, "    let given{number} = world.perform({cpu}, {call}).unwrap();"),
-            false => writeln!(text, "    world.perform({cpu}, {call});"),
-        };
-    }
-    text + "    world.frames().validate().unwrap();\n    world.heap().validate().unwrap();\n}\n"
-}
-
-/// A call as Rust writes it, about a place that is written so, or its own.
-fn spelled(call: Call, place: Option<String>) -> String {
-    let frame = |pfn: Pfn| format!("Pfn::new({})", place.clone().unwrap_or_else(|| format!("{:#x}", pfn.number())));
-    let at = |address: u64| place.clone().unwrap_or_else(|| format!("{address:#x}"));
-    let order = |order: Order| format!("order({order})");
-    match call {
-        Call::Allocate { order: of, gfp } => {
-            format!("Call::Allocate {{ order: {}, gfp: Gfp::from_bits_retain({:#x}) }}", order(of), gfp.bits())
-        }
-        Call::Free { pfn, order: of } => format!("Call::Free {{ pfn: {}, order: {} }}", frame(pfn), order(of)),
-        Call::Split { pfn, order: of, into } => {
-            format!("Call::Split {{ pfn: {}, order: {}, into: {} }}", frame(pfn), order(of), order(into))
-        }
-        Call::Heap(HeapCall::Free { address, cache }) => {
-            format!("Call::Heap(HeapCall::Free {{ address: {}, cache: {cache:?} }})", at(address))
-        }
-        Call::Heap(HeapCall::OpenRun { address, bytes, align }) => {
-            format!("Call::Heap(HeapCall::OpenRun {{ address: {}, bytes: {bytes}, align: {align} }})", at(address))
-        }
-        Call::Heap(HeapCall::CloseRun { address, bytes }) => {
-            format!("Call::Heap(HeapCall::CloseRun {{ address: {}, bytes: {bytes} }})", at(address))
-        }
-        Call::Heap(HeapCall::TakeRun { address }) => {
-            format!("Call::Heap(HeapCall::TakeRun {{ address: {} }})", at(address))
-        }
-        Call::Heap(HeapCall::PutRun { address, bytes }) => {
-            format!("Call::Heap(HeapCall::PutRun {{ address: {}, bytes: {bytes:?} }})", at(address))
-        }
-        Call::Heap(call) => format!("Call::Heap(HeapCall::{call:?})"),
-        call => format!("Call::{call:?}"),
-    }
+    };
+    let text = if failure.kind == Kind::Difference { stopped } else { failure.text };
+    let mut trial = Trial::new(&world);
+    _ = caught(|| trial.run(&short, difference));
+    let test = spelling::test(&world, &short, &trial.given, difference.filter(|_| failure.kind == Kind::Difference));
+    Ok(format!("// {} of {} operations: {text}\n{test}", short.len(), all.len()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bifolio::frame::Gfp;
-
-    fn worked() -> World {
-        let map = explorer::app::machine(64);
-        let mut world = World::new(&map, 2, 1 << 20).unwrap();
-        let mut held = Vec::new();
-        for n in 0..300_u64 {
-            let order = Order::new((n % 7) as u8).unwrap();
-            held.push((world.perform((n % 2) as usize, Call::Allocate { order, gfp: Gfp::KERNEL }).unwrap(), order));
-            if n % 3 == 0 {
-                let (pfn, order) = held.swap_remove((n * 31) as usize % held.len());
-                world.perform(0, Call::Free { pfn: Pfn::new(pfn), order }).unwrap();
-            }
-        }
-        world
-    }
-
-    #[test]
-    fn operations_do_the_same_with_others_left_out() {
-        let world = worked();
-        let all = operations(&world);
-        assert_eq!(failure(&world, &all), None);
-        // A block of order 5 that is freed: the shortest way there is to have one, and to free it.
-        let frees = |part: &[Operation]| {
-            let mut owners = Owners::default();
-            part.iter().enumerate().any(|(number, operation)| {
-                owners.note(number, operation);
-                matches!(operation.call, Call::Free { pfn, order } if order.get() == 5 && owners.of(pfn).is_some())
-            })
-        };
-        let short = shortest(&all, frees);
-        assert_eq!(short.len(), 2);
-        assert_eq!(failure(&world, &short), None);
-        let text = test(&world, &short);
-        assert!(text.contains("let given0 = world.perform("), "{text}");
-        assert!(text.contains("Call::Free { pfn: Pfn::new(given0), order: order(5) });"), "{text}");
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
 //! What a kernel records, the host does again: to the kernel's own hash.
 
+use bifolio::allocator::Call;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use trace::{Encoder, Header, Record, Sink, write_header};
 
 fn build() {
     let build = ["build", "-q", "-p", "kernel", "--target", "x86_64-unknown-none"];
@@ -100,4 +102,117 @@ fn a_trace_that_was_changed_is_refused_where_it_was() {
         assert!(!replayed.status.success());
         assert!(text(&replayed.stderr).contains(&complaint), "{}", text(&replayed.stderr));
     }
+}
+
+#[derive(Default)]
+struct Bytes(Vec<u8>);
+
+impl Sink for Bytes {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+/// A trace of the same operations, each of which has returned what `tell` makes of it and of what it returned, unless it is within another.
+fn retold(trace: &[u8], mut tell: impl FnMut(Call, Option<u64>) -> Option<u64>) -> Vec<u8> {
+    let (header, mut place) = Header::read(trace).unwrap();
+    let (mut encoder, mut bytes, mut opened) = (Encoder::new(), Bytes::default(), Vec::new());
+    let map: Vec<_> = header.map().collect();
+    write_header(&mut bytes, header.cpus, map.into_iter());
+    while let Some(record) = place.next(trace).unwrap() {
+        let (call, returned) = match record {
+            Record::Operation { cpu, call, returned } => {
+                encoder.begin(&mut bytes, cpu, call);
+                (call, returned)
+            }
+            Record::Opened { cpu, call } => {
+                opened.push(call);
+                encoder.begin(&mut bytes, cpu, call);
+                continue;
+            }
+            Record::Closed(returned) => (opened.pop().unwrap(), returned),
+            Record::Hash(hash) => {
+                encoder.hash(&mut bytes, hash);
+                continue;
+            }
+            Record::Lost(records) => panic!("{records} records were lost"),
+        };
+        encoder.end(&mut bytes, if opened.is_empty() { tell(call, returned) } else { returned });
+    }
+    bytes.0
+}
+
+/// Runs a file of tests for the crate `replay`, and returns what they print.
+fn run_tests(directory: &Path, tests: &str) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let paths = ["bifolio = { path = \"ROOT/kernel/mm\" }", "replay = { path = \"ROOT/kernel/replay\" }"];
+    let paths = paths.join("\n").replace("ROOT", root.to_str().unwrap());
+    let manifest = format!(
+        "[package]\nname = \"trial\"\nedition = \"2024\"\n[workspace]\n[lib]\npath = \"lib.rs\"\n[dependencies]\n{paths}\n"
+    );
+    fs::write(directory.join("Cargo.toml"), manifest).unwrap();
+    fs::write(directory.join("lib.rs"), tests).unwrap();
+    fs::copy(root.join("Cargo.lock"), directory.join("Cargo.lock")).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--quiet", "--offline", "--lib", "--target-dir", "target/minimised", "--manifest-path"]);
+    cargo.arg(directory.join("Cargo.toml")).current_dir(root).env("RUSTFLAGS", "-D warnings").output().unwrap()
+}
+
+/// Changes what the last operation of such a kind has returned, in a trace, and replays that to see that it differs there. What it had
+/// returned, and how the trace differs, in words.
+fn tell_otherwise(trace: &Path, is_it: impl Fn(&Call) -> bool, other: Option<u64>) -> (Option<u64>, String) {
+    let whole = fs::read(trace).unwrap();
+    let mut given = Vec::new();
+    retold(&whole, |call, returned| {
+        given.extend(is_it(&call).then_some(returned));
+        returned
+    });
+    let mut left = given.len();
+    let told = retold(&whole, |call, returned| {
+        left -= usize::from(is_it(&call));
+        if left == 0 && is_it(&call) { other } else { returned }
+    });
+    fs::write(trace, told).unwrap();
+    let words = |returned: Option<u64>| returned.map_or("a refusal".to_owned(), |number| format!("{number:#x}"));
+    let last = given.pop().unwrap();
+    let difference = format!("gave {}, not {}", words(last), words(other));
+    let replayed = replay(trace);
+    assert!(text(&replayed.stderr).contains(&difference), "{}", text(&replayed.stderr));
+    (last, difference)
+}
+
+/// Has a trace made short. The test that is printed, and how many operations it has, and how many there were.
+fn minimise(trace: &Path, difference: &str) -> (String, usize, usize) {
+    let boot = Command::new(env!("CARGO_BIN_EXE_boot")).args(["replay", "--minimise"]).arg(trace).output().unwrap();
+    assert!(boot.status.success(), "{}", text(&boot.stderr));
+    let test = text(&boot.stdout);
+    let first = test.lines().next().unwrap();
+    assert!(first.contains(difference), "{first}");
+    let (short, rest) = first.trim_start_matches("// ").split_once(" of ").unwrap();
+    let (short, all) = (short.parse().unwrap(), rest.split(' ').next().unwrap().parse().unwrap());
+    (test, short, all)
+}
+
+#[test]
+fn what_is_not_as_a_trace_says_is_made_short_and_stays_the_same() {
+    build();
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    let commands = "alloc 3; kmalloc 100 700; churn 1000; free all; alloc 6; alloc 6 MOVABLE; alloc 3";
+    record(&trace, &["--mem", "64M"], commands);
+    let allocates = |call: &Call| matches!(call, Call::Allocate { order, .. } if order.get() == 6);
+    let other = 0x1500;
+    let (last, difference) = tell_otherwise(&trace, allocates, Some(other));
+    let (test, short, all) = minimise(&trace, &difference);
+    assert!(short <= 20 && all > 1000, "{test}");
+    let run = run_tests(directory.path(), &test);
+    let said = text(&run.stdout);
+    let expected = format!("what the trace says\n  left: {last:?}\n right: {:?}", Some(other));
+    assert!(!run.status.success() && said.contains(&expected), "{said}{}", text(&run.stderr));
+
+    // What frees a block needs the one that allocates it, and nothing else.
+    let frees = |call: &Call| matches!(call, Call::Free { order, .. } if order.get() == 6);
+    let (_, difference) = tell_otherwise(&trace, frees, None);
+    let (test, short, _) = minimise(&trace, &difference);
+    assert!(short == 2 && test.contains("Call::Free { pfn: Pfn::new(given0), "), "{test}");
 }

@@ -87,6 +87,8 @@ fn end(code: ExitCode) {
         WRITER.seize();
         RECORDING.flush_last();
     }
+    // What the panic is in the middle of is most wanted.
+    WRITER.lock().encoder.open(&mut ToHost);
 }
 
 /// Ends the trace, if there is one, with the hash of the state.

@@ -137,12 +137,7 @@ impl Encoder {
 
     /// An operation begins: if one has begun and not ended, one within that.
     pub fn begin(&mut self, sink: &mut impl Sink, cpu: usize, call: Call) {
-        if let Some(outer) = self.begun.take() {
-            sink.put(&[OPENED]);
-            self.call(sink, &outer);
-            let has_room = self.opened.push(Returns::of(&outer));
-            debug_assert!(has_room, "operations within operations have an end");
-        }
+        self.open(sink);
         if self.cpu != cpu {
             self.cpu = cpu;
             match u8::try_from(cpu).ok().filter(|&cpu| cpu < FAR_CPU - CPU) {
@@ -154,6 +149,16 @@ impl Encoder {
             }
         }
         self.begun = Some(call);
+    }
+
+    /// Writes what has begun and is not written yet, if there is such an operation: the trace goes on within it, or ends in its middle.
+    pub fn open(&mut self, sink: &mut impl Sink) {
+        if let Some(outer) = self.begun.take() {
+            sink.put(&[OPENED]);
+            self.call(sink, &outer);
+            let has_room = self.opened.push(Returns::of(&outer));
+            debug_assert!(has_room, "operations within operations have an end");
+        }
     }
 
     /// The operation that began last and has not ended, ends. True if a [hash](Self::hash) is due.
