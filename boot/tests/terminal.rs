@@ -1,6 +1,7 @@
 //! Somebody at a terminal: what its keys do to a machine.
 
 use nix::pty::openpty;
+use nix::sys::termios::{Termios, tcgetattr};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command};
@@ -28,6 +29,11 @@ impl Terminal {
 
     fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// The modes of the terminal.
+    fn modes(&self) -> Termios {
+        tcgetattr(&self.keys).unwrap()
     }
 
     fn until(&mut self, text: &str) {
@@ -85,4 +91,33 @@ fn keys_that_are_pressed_before_the_prompt_wait_for_it_and_leave_all_the_same() 
     let mut terminal = Terminal::new();
     terminal.press("\x01x");
     assert!(terminal.boot.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_watched_is_shown_anew_until_control_c_and_the_terminal_is_as_it_was() {
+    let mut terminal = Terminal::new();
+    let before = terminal.modes();
+    terminal.until("bifolio> ");
+    assert_ne!(terminal.modes(), before, "keys come one by one");
+    terminal.press("watch map\r");
+    for time in 1..=3 {
+        terminal.until(&format!("\x1b[H\x1b[2Jmap ({time}, until Ctrl-C)"));
+    }
+    // What is typed meanwhile is for the prompt.
+    terminal.press("alloc 3\r\x03");
+    terminal.until("^C");
+    terminal.until("bifolio> ");
+    terminal.until("order 3, 32 kB in zone");
+    terminal.press("watch 2 page 0x100\r");
+    terminal.until("\x1b[H\x1b[2Jpage 0x100 (1 of 2)");
+    terminal.until("\x1b[H\x1b[2Jpage 0x100 (2 of 2)");
+    terminal.until("bifolio> ");
+    // What fails is not run again.
+    terminal.press("watch alloc 11\r");
+    terminal.until("alloc 11 (1, until Ctrl-C)");
+    terminal.until("error: ");
+    terminal.until("bifolio> ");
+    terminal.press("\x01x");
+    assert!(terminal.boot.wait().unwrap().success());
+    assert_eq!(terminal.modes(), before);
 }
