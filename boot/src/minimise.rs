@@ -225,7 +225,7 @@ fn looked_for(world: &World, ended: &Result<Result<(), Stop>, Failure>) -> (Vec<
     let returned = last.and_then(|last| match met.found {
         Found::Returned { cpu, call, expected, actual } => {
             let is_it = (last.cpu, last.call, last.returned) == (cpu, call, expected);
-            is_it.then(|| (last, actual))
+            is_it.then_some((last, actual))
         }
         _ => None,
     });
