@@ -4,27 +4,27 @@
 //! The loops are those of `make bench`, so what they cost by themselves is included, and built as there the figures are
 //! comparable. They are shorter: each instruction is a step of its own, and takes some microseconds. What leads up to an
 //! operation is done at full speed.
-#![cfg_attr(not(target_os = "linux"), allow(unused))]
+#![cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(unused))]
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[path = "instructions/hardening.rs"]
 mod hardening;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[path = "instructions/heap.rs"]
 mod heap;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[path = "instructions/recorded.rs"]
 mod recorded;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[path = "../tests/stepper/mod.rs"]
 mod stepper;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 fn main() {
-    panic!("instructions are counted with Linux's ptrace");
+    panic!("instructions are counted by Linux on x86_64");
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn main() {
     for (name, steps, operations) in
         linux::figures().into_iter().chain(heap::figures()).chain(recorded::figures()).chain(hardening::figures())
@@ -33,9 +33,9 @@ fn main() {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod linux {
-    use super::stepper::{self, OPERATIONS, Shared};
+    use super::stepper::{self, Shared};
     use bifolio::frame::{Gfp, Order};
     use model::machine::Turns;
     use workloads::page::{self, BATCH, Mixed};
@@ -67,9 +67,8 @@ mod linux {
 
     /// The instructions of `work`, which is done by a copy of this process: nothing is done here.
     pub fn count(work: impl FnOnce()) -> u64 {
-        let mut steps = 0;
-        stepper::trace(|| (), |shared| shared.operation(0, work), |_, _| steps += 1);
-        steps
+        let [whole, ..] = stepper::trace(|| (), |shared| shared.operation(0, work), |_| false);
+        whole.steps.into()
     }
 
     /// As when operations have been going on for a while: a frame is in use, so that nothing merges far.
@@ -165,14 +164,18 @@ mod linux {
         page::fill(&frames, order, page::ALL, &mut blocks);
         shuffle(&mut blocks);
         page::free_all(&frames, order, &blocks[..FRAMES / 2]);
-        let mut steps = [0; OPERATIONS];
         let allocate = |shared: &Shared| {
             for nth in 0..FREES {
                 shared.operation(nth, || frames.allocate(order, Gfp::KERNEL));
             }
         };
-        stepper::trace(|| (), allocate, |nth, _| steps[nth] += 1);
-        ("refill", steps.into_iter().max().unwrap_or_default(), 1)
+        ("refill", dearest(allocate), 1)
+    }
+
+    /// The instructions of the dearest of several operations.
+    pub fn dearest(operations: impl FnOnce(&Shared)) -> u64 {
+        let counts = stepper::trace(|| (), operations, |_| false);
+        counts.iter().map(|count| count.steps.into()).max().unwrap_or_default()
     }
 
     /// What one CPU allocated another frees, in random order.

@@ -5,7 +5,7 @@
 //!
 //! The index has a level more for each factor of 64 in memory: the 32 pageblocks of 64 MiB have one, and the two million
 //! of 4 TiB four. So in 1 and in 4 TiB, with as many levels, an operation must take as many steps, and a level may cost a few.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod stepper;
 
@@ -13,7 +13,7 @@ use bifolio::allocator::PageAllocator;
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use kit::Raw;
 use model::machine::{Turns, allocator_apart};
-use stepper::{OPERATIONS, Shared};
+use stepper::Shared;
 
 type Frames = PageAllocator<'static, Turns>;
 
@@ -66,13 +66,11 @@ impl Meter<'_> {
 
 /// Lets a child do `prepare` at full speed and then `body` step by step; the most steps that an operation of each kind took.
 fn measure(prepare: impl Fn(), body: impl Fn(&mut Meter<'_>)) -> [u32; KINDS.len()] {
-    let mut steps = [0; OPERATIONS];
-    let body = |shared: &Shared| body(&mut Meter { shared, count: 0 });
-    let kinds = stepper::trace(prepare, body, |operation, _| steps[operation] += 1);
+    let counts = stepper::trace(prepare, |shared| body(&mut Meter { shared, count: 0 }), |_| false);
     let mut worst = [0; KINDS.len()];
-    for (steps, kind) in steps.into_iter().zip(kinds).filter(|(steps, _)| *steps > 0) {
-        let worst = &mut worst[usize::from(kind)];
-        *worst = steps.max(*worst);
+    for count in counts.into_iter().filter(|count| count.steps > 0) {
+        let worst = &mut worst[usize::from(count.note)];
+        *worst = count.steps.max(*worst);
     }
     worst
 }

@@ -57,11 +57,9 @@ pub fn kernel() -> &'static Kernel<Turns, 2> {
 /// The instructions of this program in `work`, and none of the libraries'.
 fn count(work: impl Fn()) -> u64 {
     let own = (&raw const __executable_start)..(&raw const etext);
-    let mut steps = 0;
-    let each = |_, child: &stepper::Child| steps += u64::from(own.contains(&child.instruction()));
     // Once before, at full speed: what is not at hand yet is fetched then.
-    stepper::trace(&work, |shared| shared.operation(0, &work), each);
-    steps
+    let [whole, ..] = stepper::trace(&work, |shared| shared.operation(0, &work), |at| own.contains(&at));
+    whole.picked.into()
 }
 
 fn pairs(kernel: &'static Kernel<Turns, 2>) -> u64 {

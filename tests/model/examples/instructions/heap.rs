@@ -1,7 +1,7 @@
 //! The heap's part, as a kernel has it: over a page allocator, by the loops of `make bench`.
 
-use super::linux::{Figure, count};
-use super::stepper::{self, OPERATIONS, Shared};
+use super::linux::{Figure, count, dearest};
+
 use model::machine::Turns;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
@@ -127,23 +127,20 @@ fn remote_free() -> Figure {
 fn refill() -> Figure {
     let heap = Heap::new();
     heap.allocate(SIXTY_FOUR);
-    ("heap: refill", dearest(&heap), 1)
+    ("heap: refill", dearest_of(&heap), 1)
 }
 
 /// The dearest of as many on one whose CPU was prepared and that has had none.
 fn first() -> Figure {
     let heap = Heap::new();
     assert!(heap.prepare_cpu(), "there is memory");
-    ("heap: first allocations", dearest(&heap), 1)
+    ("heap: first allocations", dearest_of(&heap), 1)
 }
 
-fn dearest(heap: &Heap) -> u64 {
-    let mut steps = [0; OPERATIONS];
-    let allocate = |shared: &Shared| {
+fn dearest_of(heap: &Heap) -> u64 {
+    dearest(|shared| {
         for nth in 0..SINGLES {
             shared.operation(nth, || heap.allocate(SIXTY_FOUR));
         }
-    };
-    stepper::trace(|| (), allocate, |nth, _| steps[nth] += 1);
-    steps.into_iter().max().unwrap_or_default()
+    })
 }

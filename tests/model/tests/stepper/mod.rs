@@ -1,28 +1,43 @@
-//! Lets a piece of work go on one instruction of the processor at a time, and shows each to whoever counts.
+//! Lets a piece of work go on one instruction of the processor at a time, and counts them.
 //!
-//! A forked child does the work, and its parent lets it go on step by step (`ptrace`). Exact, and the same in every run.
+//! A forked child does the work with the processor's trap flag set: before each instruction a handler of its own is called, which
+//! takes half of the time that it takes to have the parent look (`ptrace`). Exact, and the same in every run.
 
+use std::arch::asm;
+use std::ffi::{c_int, c_void};
 use std::io::Error;
-use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed, compiler_fence};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering::Relaxed, compiler_fence};
 
 /// How many operations there can be in one run.
 pub const OPERATIONS: usize = 1024;
+
+/// What was counted of an operation.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Its instructions.
+    pub steps: u32,
+    /// Those of them that were to be told apart.
+    pub picked: u32,
+    /// What the child has said of it.
+    #[allow(dead_code, reason = "not all who count have anything to say")]
+    pub note: u8,
+}
 
 /// What parent and child share.
 pub struct Shared {
     /// The number of the operation that is being done, plus one; 0 between operations.
     current: AtomicU32,
-    /// What the child has to say of each operation.
+    steps: [AtomicU32; OPERATIONS],
+    picked: [AtomicU32; OPERATIONS],
     notes: [AtomicU8; OPERATIONS],
 }
 
 impl Shared {
-    /// Does an operation whose steps are shown under this number, below [`OPERATIONS`].
+    /// Does an operation whose steps are counted under this number, below [`OPERATIONS`].
     pub fn operation<R>(&self, number: usize, operation: impl FnOnce() -> R) -> R {
-        // One thread reads what one other has written, while that one stands still: nothing but the compiler could put it
-        // off, and an exchange would be one of the operation's own instructions.
+        // The handler reads what the code that it interrupts has written: nothing but the compiler could put it off, and an
+        // exchange would be one of the operation's own instructions.
         self.current.store(number as u32 + 1, Relaxed);
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         let result = operation();
@@ -36,53 +51,45 @@ impl Shared {
     pub fn note(&self, number: usize, note: u8) {
         self.notes[number].store(note, Relaxed);
     }
-}
 
-/// A child that stands still.
-pub struct Child(libc::pid_t);
-
-impl Child {
-    /// Where the next instruction is. The child is a copy of this process: it is at the same place here.
-    #[allow(dead_code, reason = "not all who count look at instructions")]
-    pub fn instruction(&self) -> *const u8 {
-        let mut registers = MaybeUninit::<libc::user_regs_struct>::uninit();
-        // SAFETY: the child is stopped, and traced by this thread; there is room for its registers.
-        let registers = unsafe {
-            let result = libc::ptrace(libc::PTRACE_GETREGS, self.0, 0, registers.as_mut_ptr());
-            assert_ne!(result, -1, "{}", Error::last_os_error());
-            registers.assume_init()
-        };
-        ptr::with_exposed_provenance(registers.rip as usize)
-    }
-
-    fn wait(&self) -> libc::c_int {
-        let mut status = 0;
-        // SAFETY: it is a child of this process, and `status` is written while it is borrowed here.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        assert_eq!(waited, self.0, "{}", Error::last_os_error());
-        status
-    }
-
-    /// Does one instruction. `false` if it was the last.
-    fn step(&self) -> bool {
-        // SAFETY: the child is stopped, and traced by this thread.
-        let result = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.0, 0, 0) };
-        assert_ne!(result, -1, "{}", Error::last_os_error());
-        let status = self.wait();
-        if libc::WIFEXITED(status) {
-            assert_eq!(libc::WEXITSTATUS(status), 0);
-            return false;
-        }
-        assert!(libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGTRAP, "the child failed: {status:#x}");
-        true
+    fn count(&self, number: usize) -> Count {
+        let [steps, picked] = [&self.steps, &self.picked].map(|counts| counts[number].load(Relaxed));
+        Count { steps, picked, note: self.notes[number].load(Relaxed) }
     }
 }
 
-/// Lets a child do `prepare` at full speed and then `body` step by step: before each step of an operation, `each` gets the
-/// operation's number. Returns the notes on the operations.
+/// What the handler of a child needs.
+struct Counter<'a> {
+    shared: &'a Shared,
+    picks: &'a dyn Fn(*const u8) -> bool,
+}
+
+/// The [`Counter`] of a child, which has one thread.
+static COUNTER: AtomicPtr<Counter<'static>> = AtomicPtr::new(ptr::null_mut());
+
+/// Counts the instruction that is next, if it is one of an operation.
+extern "C" fn step(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: `go` has set it before the first step, to what lives until the child ends.
+    let counter = unsafe { &*COUNTER.load(Relaxed) };
+    let Some(number) = counter.shared.current.load(Relaxed).checked_sub(1) else { return };
+    // SAFETY: a handler with `SA_SIGINFO` is given the context of what it interrupts.
+    let next = unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize] };
+    let is_picked = (counter.picks)(ptr::with_exposed_provenance(next as usize));
+    for (counts, more) in [(&counter.shared.steps, 1), (&counter.shared.picked, is_picked.into())] {
+        let count = &counts[number as usize];
+        count.store(count.load(Relaxed) + more, Relaxed);
+    }
+}
+
+/// Lets a child do `prepare` at full speed and then `body` step by step: what was counted of each operation. `picks` is asked of
+/// each instruction of one, by where it is, before it is executed.
 ///
 /// The child must not allocate memory of the process, nor panic: it has been forked off one thread of several.
-pub fn trace(prepare: impl FnOnce(), body: impl FnOnce(&Shared), mut each: impl FnMut(usize, &Child)) -> Vec<u8> {
+pub fn trace(
+    prepare: impl FnOnce(),
+    body: impl FnOnce(&Shared),
+    picks: impl Fn(*const u8) -> bool,
+) -> [Count; OPERATIONS] {
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping harms nobody.
     let memory = unsafe { libc::mmap(ptr::null_mut(), size_of::<Shared>(), protection, flags, -1, 0) };
@@ -94,26 +101,34 @@ pub fn trace(prepare: impl FnOnce(), body: impl FnOnce(&Shared), mut each: impl 
     assert_ne!(child, -1, "{}", Error::last_os_error());
     if child == 0 {
         prepare();
-        // SAFETY: these concern nothing but this process, which ends here.
-        unsafe {
-            libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
-            libc::raise(libc::SIGSTOP);
-            body(shared);
-            libc::_exit(0);
-        }
+        go(&mut Counter { shared, picks: &picks }, body);
     }
-    let child = Child(child);
-    assert!(libc::WIFSTOPPED(child.wait()), "the child cannot be traced");
-    loop {
-        if let Some(operation) = shared.current.load(Relaxed).checked_sub(1) {
-            each(operation as usize, &child);
-        }
-        if !child.step() {
-            break;
-        }
-    }
-    let notes = shared.notes.iter().map(|note| note.load(Relaxed)).collect();
+    let mut status = 0;
+    // SAFETY: it is a child of this process, and `status` is written while it is borrowed here.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child, "{}", Error::last_os_error());
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child failed: {status:#x}");
+    let counts = std::array::from_fn(|number| shared.count(number));
     // SAFETY: the child has ended, and `shared` is not used any more.
     unsafe { libc::munmap(memory, size_of::<Shared>()) };
-    notes
+    counts
+}
+
+/// Does `body` step by step, and ends this process.
+fn go(counter: &mut Counter<'_>, body: impl FnOnce(&Shared)) -> ! {
+    let shared = counter.shared;
+    COUNTER.store(ptr::from_mut(counter).cast(), Relaxed);
+    // SAFETY: zeros are an action without flags that masks nothing. The handler touches nothing but the counter and what it names,
+    // which live until the process ends. Setting the trap flag has no other effect than that the handler is called.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = step as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO;
+        if libc::sigaction(libc::SIGTRAP, &raw const action, ptr::null_mut()) != 0 {
+            libc::_exit(1);
+        }
+        asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq");
+        body(shared);
+        libc::_exit(0);
+    }
 }
