@@ -204,7 +204,8 @@ fn what_is_not_as_a_trace_says_is_made_short_and_stays_the_same() {
     let other = 0x1500;
     let (last, difference) = tell_otherwise(&trace, allocates, Some(other));
     let (test, short, all) = minimise(&trace, &difference);
-    assert!(short <= 20 && all > 1000, "{test}");
+    // How far `churn` has come where memory is as it must be for that very block depends on the kernel's size.
+    assert!(short * 20 <= all && all > 1000, "{test}");
     let run = run_tests(directory.path(), &test);
     let said = text(&run.stdout);
     let expected = format!("what the trace says\n  left: {last:?}\n right: {:?}", Some(other));
