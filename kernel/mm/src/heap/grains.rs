@@ -360,7 +360,7 @@ mod tests {
         let (mut words, mut bounds) = ([[0; 2]; 2], [0; 1]);
         let mut grains = Grains::new(&mut words, &mut bounds, 100, 8);
         assert_eq!(grains.take(usize::MAX, 1), None);
-        assert_eq!(grains.take(1, 1 << 60), None);
+        assert_eq!(grains.take(1, usize::MAX / 16 + 1), None);
         assert_eq!(grains.take(100, 1), Some(0));
         assert!(!grains.resize(0..100, usize::MAX) && grains.resize(0..100, 99) && !grains.resize(0..99, 101));
     }

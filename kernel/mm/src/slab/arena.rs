@@ -332,6 +332,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "walks dozens of slabs, again and again")]
     fn so_many_slabs_are_moved_at_a_time_and_no_more() {
         let [from, to] = [0, 1].map(|cpu| Box::new(Arena::new(ArenaId::of(cpu).unwrap())));
         let slabs: Vec<_> = (0..2 * Arena::MOVED_AT_A_TIME + 1).map(|_| Slab::vacant()).collect();

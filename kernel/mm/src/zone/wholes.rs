@@ -333,6 +333,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "compares all words, thousands of times")]
     fn what_is_done_quickly_comes_to_the_same_as_otherwise() {
         let [mut quickly, mut otherwise] = [Vec::new(), Vec::new()];
         let [mut quickly, mut otherwise] = [wholes(&mut quickly), wholes(&mut otherwise)];
