@@ -27,7 +27,8 @@ frames='owned:: a_block_that_is_dropped a_flag_that_the_fast_path of_many_frames
 # By either rules a step on a heap takes ten times as long, since a heap is one value of some thousand words that can change.
 few='region::a_page_of_its_own region::what_is_debugged'
 # `everything` uses all there is of page frames and heap.
-more="$few faults:: region::what_takes_most large::what_was_cut debug::the_nth collections:: caches::a_constructor"
+more="$few faults:: region::what_takes_most large::what_was_cut debug::the_nth collections:: caches::a_constructor
+    races::of_two_frees_of_an_own"
 
 # Kernels of one CPU, with a heap in the memory that they see through a window: at an offset from physical addresses, so by number,
 # of which rules of borrowing have little to say, and take minutes for it.
