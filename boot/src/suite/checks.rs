@@ -88,8 +88,8 @@ pub(super) const DOCUMENTATION: &[Check] = &[
 /// of their own to build in, since they would build everything anew in turn.
 #[rustfmt::skip]
 pub(super) const ELSEWHERE: &[Check] = &[
-    // With 64 bits and with 32, with atomics of 64 bits and without them; the last cannot even compare and swap, and whoever has it says
-    // that it is the only one. (Those of browsers are among the lints: theirs is a library that the compiler comes with. Two more of
+    // With 64 bits and with 32, with atomics of 64 bits and without them; the last cannot even compare and swap, and a kernel for it says
+    // that no other CPU is there. (Those of browsers are among the lints: theirs is a library that the compiler comes with. Two more of
     // 64 bits are what adopters' kernels are for.)
     elsewhere("other processors", Compiler::WithCore, &[
         "check", "-p", "bifolio", "-Zbuild-std=core", "--target-dir", "target/elsewhere",

@@ -60,7 +60,7 @@ unsafe fn is_locked(instruction: *const u8) -> bool {
 
 /// Does `prepare` and then the operations of `body`; what each came to, by its number. Locked instructions are picked.
 fn count<const N: usize>(prepare: impl FnOnce(), body: impl FnOnce(&Shared)) -> [Count; N] {
-    // SAFETY: it is about to be executed.
+    // SAFETY: `trace` asks of what the processor executes next: a whole instruction, in memory that it can read.
     let counts = stepper::trace(prepare, body, |instruction| unsafe { is_locked(instruction) });
     std::array::from_fn(|number| counts[number])
 }

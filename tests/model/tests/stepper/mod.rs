@@ -20,7 +20,7 @@ pub struct Count {
     /// Those of them that were to be told apart.
     pub picked: u32,
     /// What the child has said of it.
-    #[allow(dead_code, reason = "not all who count have anything to say")]
+    #[allow(dead_code, reason = "not every test has notes")]
     pub note: u8,
 }
 
@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// Leaves a note on an operation.
-    #[allow(dead_code, reason = "not all who count have anything to say")]
+    #[allow(dead_code, reason = "not every test has notes")]
     pub fn note(&self, number: usize, note: u8) {
         self.notes[number].store(note, Relaxed);
     }
