@@ -23,14 +23,6 @@ const BETWEEN: [&str; 5] = [
 /// Calls that are told of: what asks, and what called that.
 const TOLD: usize = 2;
 
-struct Bytes(Vec<u8>);
-
-impl Sink for Bytes {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-}
-
 /// Says what the sites of a trace are called, as it comes: of each before the first operation that was asked for there.
 pub struct Naming {
     symbols: Symbols,
@@ -53,7 +45,7 @@ impl Naming {
     /// given as it is.
     pub fn named(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.trace.extend_from_slice(bytes);
-        let mut named = Bytes(Vec::new());
+        let mut named = Vec::new();
         if self.place.is_none() {
             match Header::read(&self.trace) {
                 Ok((_, first)) => {
@@ -86,7 +78,7 @@ impl Naming {
                 break;
             }
         }
-        named.0
+        named
     }
 
     /// What has come and was not given: less than a record.
@@ -95,7 +87,7 @@ impl Naming {
         &self.trace[self.given..]
     }
 
-    fn give(&mut self, to: &mut Bytes, end: usize) {
+    fn give(&mut self, to: &mut Vec<u8>, end: usize) {
         to.put(&self.trace[self.given..end]);
         self.given = end;
     }

@@ -4,7 +4,7 @@ use bifolio::allocator::Call;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use trace::{Encoder, Header, Record, Sink, write_header};
+use trace::{Encoder, Header, Record, write_header};
 
 fn build() {
     let build = ["build", "-q", "-p", "kernel", "--target", "x86_64-unknown-none"];
@@ -104,19 +104,10 @@ fn a_trace_that_was_changed_is_refused_where_it_was() {
     }
 }
 
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-
-impl Sink for Bytes {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-}
-
 /// A trace of the same operations, each of which has returned what `tell` makes of it and of what it returned, unless it is within another.
 fn retold(trace: &[u8], mut tell: impl FnMut(Call, Option<u64>) -> Option<u64>) -> Vec<u8> {
     let (header, mut place) = Header::read(trace).unwrap();
-    let (mut encoder, mut bytes, mut opened) = (Encoder::new(), Bytes::default(), Vec::new());
+    let (mut encoder, mut bytes, mut opened) = (Encoder::new(), Vec::new(), Vec::new());
     let map: Vec<_> = header.map().collect();
     write_header(&mut bytes, header.cpus, map.into_iter());
     while let Some(record) = place.next(trace).unwrap() {
@@ -139,7 +130,7 @@ fn retold(trace: &[u8], mut tell: impl FnMut(Call, Option<u64>) -> Option<u64>) 
         };
         encoder.end(&mut bytes, if opened.is_empty() { tell(call, returned) } else { returned });
     }
-    bytes.0
+    bytes
 }
 
 /// Runs a file of tests for the crate `replay`, and returns what they print.

@@ -1,6 +1,6 @@
 use super::*;
 use bifolio::frame::{Gfp, Order};
-use trace::{Encoder, Sink, write_header};
+use trace::{Encoder, write_header};
 
 fn worked() -> World {
     let map = explorer::app::machine(64);
@@ -72,18 +72,9 @@ fn what_is_left_fails_in_the_way_in_which_all_fails() {
     assert!(failure.text.ends_with(": 4 are left"), "{}", failure.text);
 }
 
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-
-impl Sink for Bytes {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-}
-
 #[test]
 fn what_a_panic_has_cut_off_is_among_the_operations() {
-    let (mut bytes, mut encoder) = (Bytes::default(), Encoder::new());
+    let (mut bytes, mut encoder) = (Vec::new(), Encoder::new());
     write_header(&mut bytes, 2, explorer::app::machine(64).into_iter());
     let call = |order: u8| Call::Allocate { order: Order::new(order).unwrap(), gfp: Gfp::KERNEL };
     let free = Call::Heap(HeapCall::Free { address: 0x1000, cache: None });
@@ -92,7 +83,7 @@ fn what_a_panic_has_cut_off_is_among_the_operations() {
         encoder.begin(&mut bytes, cpu, call);
     }
     encoder.open(&mut bytes);
-    let world = World::attach(bytes.0, BUDGET).unwrap();
+    let world = World::attach(bytes, BUDGET).unwrap();
     let cut: Vec<(usize, Call)> = unfinished(&world).iter().map(|operation| (operation.cpu, operation.call)).collect();
     assert_eq!(cut, [(1, free), (1, call(3))]);
 }

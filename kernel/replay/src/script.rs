@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use bifolio::allocator::{Call, HeapCall, Shrinker};
 use bifolio::frame::{Gfp, Order, Pfn};
-use trace::{Broken, Defect, Encoder, Place, Record, Sink};
+use trace::{Broken, Defect, Encoder, Place, Record};
 
 use crate::cpu;
 use crate::memory::{Frames, Objects};
@@ -105,14 +105,6 @@ struct Inner {
     slab_frames: Option<Vec<(Order, Pfn)>>,
     addresses: Addresses,
     chunks: Vec<Chunk>,
-}
-
-struct Bytes<'a>(&'a mut Vec<u8>);
-
-impl Sink for Bytes<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
 }
 
 // SAFETY: a script is its world's alone, and a world is neither `Send` nor `Sync`: one thread has both. (A shrinker has to be
@@ -427,8 +419,8 @@ impl Script {
         self.with(|inner| inner.writer.is_some())
     }
 
-    fn write<R>(&self, write: impl FnOnce(&mut Encoder, &mut Bytes<'_>) -> R) -> Option<R> {
-        self.with(|inner| inner.writer.as_mut().map(|writer| write(writer, &mut Bytes(&mut inner.trace))))
+    fn write<R>(&self, write: impl FnOnce(&mut Encoder, &mut Vec<u8>) -> R) -> Option<R> {
+        self.with(|inner| inner.writer.as_mut().map(|writer| write(writer, &mut inner.trace)))
     }
 
     /// An operation begins.

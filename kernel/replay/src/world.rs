@@ -12,7 +12,7 @@ use bifolio::allocator::{Call, Plan, SetupError, View, ZoneStats};
 use bifolio::frame::ZoneKind;
 use bifolio::heap::{Heap, NextSlot, PageSource, SlabWords};
 use bifolio::memory_map::{MemoryMap, Region};
-use trace::{Broken, Header, Place, Record, Sink};
+use trace::{Broken, Header, Place, Record};
 
 use crate::checkpoints::Checkpoints;
 use crate::cpu::{self, Replayed};
@@ -100,14 +100,6 @@ pub struct World {
     names: BTreeMap<u32, String>,
 }
 
-struct Bytes<'a>(&'a mut Vec<u8>);
-
-impl Sink for Bytes<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-}
-
 impl World {
     /// A world at the beginning of a trace, all of which is read once. Its checkpoints may take so many bytes, or a few more.
     ///
@@ -181,7 +173,7 @@ impl World {
     /// [`OpenError`] if there can be no such machine.
     pub fn new(map: &[Region], cpus: usize, budget: usize) -> Result<Self, OpenError> {
         let mut trace = Vec::new();
-        trace::write_header(&mut Bytes(&mut trace), cpus, map.iter().copied());
+        trace::write_header(&mut trace, cpus, map.iter().copied());
         Self::open(trace, budget)
     }
 

@@ -1,5 +1,6 @@
 //! From operations to bytes, as they happen.
 
+use alloc::vec::Vec;
 use bifolio::allocator::{Call, Event, HeapCall};
 use bifolio::frame::{Gfp, Order, Pfn, PfnRange};
 use bifolio::memory_map::{Region, RegionKind};
@@ -14,6 +15,12 @@ use crate::form::{
 pub trait Sink {
     /// Takes more of them.
     fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
 }
 
 /// Writes what a trace begins with.

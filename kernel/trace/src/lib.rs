@@ -36,6 +36,8 @@
 #![forbid(unsafe_code)]
 #![warn(unreachable_pub, missing_debug_implementations)]
 
+extern crate alloc;
+
 mod decode;
 mod encode;
 mod form;

@@ -6,14 +6,6 @@ use bifolio::memory_map::{Region, RegionKind};
 use proptest::prelude::*;
 use trace::{Broken, Defect, Encoder, Header, MAGIC, Record, Sink};
 
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-impl Sink for Bytes {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-}
-
 fn order() -> impl Strategy<Value = Order> {
     (0_u8..=10).prop_map(|order| Order::new(order).unwrap())
 }
@@ -121,7 +113,7 @@ fn told(call: Call, returned: Option<u64>) -> Option<u64> {
 }
 
 fn write(regions: &[Region], operations: &[Operation]) -> (Vec<u8>, Vec<Record>) {
-    let (mut bytes, mut encoder, mut records) = (Bytes::default(), Encoder::new(), Vec::new());
+    let (mut bytes, mut encoder, mut records) = (Vec::new(), Encoder::new(), Vec::new());
     trace::write_header(&mut bytes, 7, regions.iter().copied());
     for (cpu, call, returned, shrinkers) in operations {
         let (cpu, call, returned) = (*cpu, *call, told(*call, *returned));
@@ -157,7 +149,7 @@ fn write(regions: &[Region], operations: &[Operation]) -> (Vec<u8>, Vec<Record>)
     records.push(Record::Hash(0x0123_4567_89ab_cdef));
     encoder.lost(&mut bytes, 12);
     records.push(Record::Lost(12));
-    (bytes.0, records)
+    (bytes, records)
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Record>, Broken> {
@@ -192,11 +184,11 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused_at_a_place_in_them(records in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut bytes = Bytes::default();
+        let mut bytes = Vec::new();
         trace::write_header(&mut bytes, 1, std::iter::empty());
         bytes.put(&records);
-        if let Err(broken) = read(&bytes.0) {
-            prop_assert!(broken.offset <= bytes.0.len(), "{}", broken);
+        if let Err(broken) = read(&bytes) {
+            prop_assert!(broken.offset <= bytes.len(), "{}", broken);
         }
         let _ = read(&records);
     }

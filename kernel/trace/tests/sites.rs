@@ -2,20 +2,11 @@
 
 use bifolio::allocator::Call;
 use bifolio::frame::ZoneKind;
-use trace::{Encoder, Header, Record, SITE_DEPTH, Sink, Site, write_header, write_site_name};
-
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-
-impl Sink for Bytes {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-}
+use trace::{Encoder, Header, Record, SITE_DEPTH, Site, write_header, write_site_name};
 
 #[test]
 fn an_operation_says_where_it_was_asked_for_until_another_does() {
-    let (mut bytes, mut encoder) = (Bytes::default(), Encoder::new());
+    let (mut bytes, mut encoder) = (Vec::new(), Encoder::new());
     write_header(&mut bytes, 2, core::iter::empty());
     write_site_name(&mut bytes, 7, "the shell, äöü");
     let most: Vec<u64> = (0..SITE_DEPTH as u64).map(|nth| u64::MAX / (nth + 1)).collect();
@@ -36,13 +27,13 @@ fn an_operation_says_where_it_was_asked_for_until_another_does() {
     encoder.end(&mut bytes, Some(0));
     assert!(!encoder.is_within());
 
-    let (_, mut place) = Header::read(&bytes.0).unwrap();
+    let (_, mut place) = Header::read(&bytes).unwrap();
     let (mut at, mut named, mut sites) = (Vec::new(), Vec::new(), Vec::new());
     let mut note = |site, is: Site<'_>| match is {
         Site::At(addresses) => at.push((site, addresses.to_vec())),
         Site::Named(name) => named.push((site, name.to_owned())),
     };
-    while let Some(record) = place.next_with(&bytes.0, &mut note).unwrap() {
+    while let Some(record) = place.next_with(&bytes, &mut note).unwrap() {
         if !matches!(record, Record::Closed(_)) {
             sites.push(place.site());
         }

@@ -7,7 +7,7 @@ use bifolio::allocator::{Event, Recorder};
 use bifolio::cpu::{Cpu, Hooks};
 use bifolio::frame::PfnRange;
 use bifolio::memory_map::{Region, RegionKind};
-use trace::{Encoder, Sink};
+use trace::Encoder;
 
 pub const CPUS: usize = 3;
 const MIB: u64 = 1 << 20;
@@ -53,19 +53,11 @@ unsafe impl Cpu for Thread {
 }
 impl Hooks for Thread {}
 
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-impl Sink for Bytes {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-}
-
 /// Writes a trace with a hash behind every so-many-th operation that is not within another, or the first behind that of which it is told
 /// alone.
 pub struct Scribe {
     /// With how many operations there were at the last hash.
-    written: Mutex<(Bytes, Encoder, u64)>,
+    written: Mutex<(Vec<u8>, Encoder, u64)>,
     interval: u64,
     hash: OnceCell<Box<dyn Fn() -> u64>>,
 }
@@ -74,7 +66,7 @@ unsafe impl Sync for Scribe {}
 
 impl Scribe {
     pub fn new(interval: u64) -> Self {
-        let mut bytes = Bytes::default();
+        let mut bytes = Vec::new();
         trace::write_header(&mut bytes, CPUS, machine().into_iter());
         Self { written: Mutex::new((bytes, Encoder::new(), 0)), interval, hash: OnceCell::new() }
     }
@@ -89,7 +81,7 @@ impl Scribe {
         let (bytes, encoder, _) = &mut *self.written.lock().unwrap();
         assert!(!encoder.is_open());
         encoder.hash(bytes, self.hash.get().unwrap()());
-        bytes.0.clone()
+        bytes.clone()
     }
 }
 
